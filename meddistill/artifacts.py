@@ -1,0 +1,349 @@
+"""The contract on disk: names, readers, writers and checks of everything in a RUN.
+
+No other module spells a file name of a RUN. Tables are CSV with a fixed header; a row that does not fit is an
+`InputError` naming file, line and column. Files appear whole or not at all (`atomic_path`).
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import os
+import re
+import typing
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+
+from meddistill.errors import InputError, StageError
+
+SPLITS = ("train", "val", "test")
+ANNOTATIONS = ("boxes", "none", "unknown")
+Split = Literal["train", "val", "test"]
+
+RUN_JSON = "run.json"
+UNFINISHED_JSON = "unfinished.json"
+CASES_CSV = "cases.csv"
+REJECTED_CSV = "rejected.csv"
+BOXES_CSV = "boxes.csv"
+QUALITY_CSV = "quality.csv"
+METRICS_JSON = "metrics.json"
+METRICS_CSV = "metrics.csv"
+PREPROCESSING_JSON = "preprocessing.json"
+PER_CASE_CSV = "per_case.csv"
+SUMMARY_JSON = "summary.json"
+REPORT_HTML = "report.html"
+LAST_CKPT = "last.ckpt"
+
+_CASE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunDir:
+    """Where each stage of one RUN puts its output."""
+
+    root: Path
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def detector(self) -> Path:
+        return self.root / "detector"
+
+    @property
+    def teacher(self) -> Path:
+        return self.root / "teacher"
+
+    @property
+    def student(self) -> Path:
+        return self.root / "student"
+
+    @property
+    def eval(self) -> Path:
+        return self.root / "eval"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Case:
+    """One image of the data set: a row of cases.csv.
+
+    `annotation` is `boxes` (annotated, at least one), `none` (looked at, no lesion) or `unknown` (nobody looked).
+    `image` is relative to RUN/data; `width` and `height` are its pixels; `spacing_mm` is `row,column` pixel
+    spacing in mm joined by a comma, or empty. `source` is the file it came from, as given; `sha256` is of the PNG.
+    """
+
+    case_id: str
+    split: str
+    group: str
+    class_name: str
+    annotation: str
+    has_mask: bool
+    image: str
+    width: int
+    height: int
+    n_boxes: int
+    spacing_mm: str
+    source: str
+    sha256: str
+
+    def __post_init__(self) -> None:
+        check_case_id(self.case_id)
+        _check_choice("split", self.split, SPLITS)
+        _check_choice("annotation", self.annotation, ANNOTATIONS)
+        if (self.annotation == "boxes") != (self.n_boxes > 0):
+            raise ValueError(f"annotation '{self.annotation}' does not go with n_boxes {self.n_boxes}")
+        if Path(self.image).is_absolute() or ".." in Path(self.image).parts:
+            raise ValueError(f"image '{self.image}' points outside the data folder")
+
+    @property
+    def spacing_hw_mm(self) -> tuple[float, float] | None:
+        """Pixel spacing (row, column) in mm, or None where it is not known."""
+        if not self.spacing_mm:
+            return None
+        row, column = self.spacing_mm.split(",")
+        return float(row), float(column)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rejected:
+    """A source file that did not become a case, and why: a row of rejected.csv."""
+
+    source: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BoxRow:
+    """One detected box, in px of the image, half-open: it covers x1 <= x < x2 and y1 <= y < y2."""
+
+    case_id: str
+    split: str
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+    confidence: float
+    class_name: str
+
+    def __post_init__(self) -> None:
+        check_case_id(self.case_id)
+        if not all(np.isfinite([self.x1, self.y1, self.x2, self.y2, self.confidence])):
+            raise ValueError("box has a coordinate or confidence that is not finite")
+
+
+Row = TypeVar("Row")
+
+# Column names that cannot be Python identifiers.
+_COLUMN = {"class_name": "class"}
+
+
+def check_case_id(case_id: str) -> None:
+    """Raise ValueError unless `case_id` is a plain name: case ids become file names."""
+    if not _CASE_ID.fullmatch(case_id):
+        raise ValueError(f"case_id {case_id!r} is not a plain name (letters, digits, '.', '_', '-')")
+
+
+def _check_choice(what: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{what} {value!r} is not one of {', '.join(allowed)}")
+
+
+def columns(row_type: type) -> list[str]:
+    """Header of the table that holds rows of `row_type`."""
+    return [_COLUMN.get(field.name, field.name) for field in dataclasses.fields(row_type)]
+
+
+def write_table(path: Path, row_type: type[Row], rows: Iterable[Row]) -> None:
+    """Write a CSV of dataclass rows; whole or not at all. Booleans are written as 0 and 1."""
+    names = [field.name for field in dataclasses.fields(row_type)]  # type: ignore[arg-type]
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns(row_type))
+        for row in rows:
+            writer.writerow(_to_text(getattr(row, name)) for name in names)
+
+
+def _to_text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(int(value))
+    return "" if value is None else str(value)
+
+
+def read_table(path: Path, row_type: type[Row]) -> list[Row]:
+    """Read a CSV that `write_table` wrote (or a person, with the same columns in any order; others are ignored).
+
+    Raises: InputError naming file, line and column for anything that does not fit.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return list(_parse_rows(csv.DictReader(file, strict=True), path, row_type))
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} cannot be read as a CSV table: {error}") from error
+
+
+def _parse_rows(reader: csv.DictReader[str], path: Path, row_type: type[Row]) -> Iterator[Row]:
+    wanted = columns(row_type)
+    missing = [name for name in wanted if name not in (reader.fieldnames or [])]
+    if missing:
+        raise InputError(f"{path} lacks the column(s) {', '.join(missing)}; expected {', '.join(wanted)}")
+    hints = typing.get_type_hints(row_type)
+    fields = [(field.name, _COLUMN.get(field.name, field.name)) for field in dataclasses.fields(row_type)]  # type: ignore[arg-type]
+    for record in reader:
+        values = {}
+        for name, column in fields:
+            try:
+                values[name] = _from_text(record[column], hints[name])
+            except (ValueError, TypeError) as error:
+                raise InputError(f"{path} line {reader.line_num}, column {column}: {error}") from None
+        try:
+            yield row_type(**values)
+        except ValueError as error:
+            raise InputError(f"{path} line {reader.line_num}: {error}") from None
+
+
+def _from_text(text: str | None, hint: Any) -> Any:
+    if text is None:
+        raise ValueError("the row is too short")
+    if hint is str:
+        return text
+    if hint is bool:
+        if text not in ("0", "1"):
+            raise ValueError(f"expected 0 or 1, got {text!r}")
+        return text == "1"
+    if type(None) in typing.get_args(hint):
+        return None if text == "" else _from_text(text, typing.get_args(hint)[0])
+    return hint(text)
+
+
+def read_cases(data_dir: Path) -> list[Case]:
+    """All cases of a prepared data folder, in the file's order.
+
+    Raises: StageError where `meddistill prepare` has not finished; InputError for a damaged table or a case id twice.
+    """
+    require(data_dir / RUN_JSON, "prepare")
+    cases = read_table(data_dir / CASES_CSV, Case)
+    if len({case.case_id for case in cases}) != len(cases):
+        raise InputError(f"{data_dir / CASES_CSV} names a case_id twice")
+    return cases
+
+
+def image_path(data_dir: Path, case: Case) -> Path:
+    return data_dir / case.image
+
+
+def mask_path(data_dir: Path, case: Case) -> Path:
+    """The case's true mask, 0/255. For evaluation only: nothing under `stages/distill` may call this."""
+    return data_dir / "masks" / case.split / f"{case.case_id}.png"
+
+
+def label_path(data_dir: Path, case: Case) -> Path:
+    return data_dir / "labels" / case.split / f"{case.case_id}.txt"
+
+
+def write_yolo_label(path: Path, boxes_xyxy_px: np.ndarray, size_hw: tuple[int, int]) -> None:
+    """Write boxes (N, 4) in px as YOLO lines `0 cx cy w h`, normalised. No box gives an empty file."""
+    height, width = size_hw
+    lines = []
+    for x1, y1, x2, y2 in np.asarray(boxes_xyxy_px, dtype=np.float64).reshape(-1, 4):
+        cx, cy, w, h = (x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height
+        lines.append(f"0 {cx:.8f} {cy:.8f} {w:.8f} {h:.8f}\n")
+    write_text(path, "".join(lines))
+
+
+def read_yolo_label(path: Path, size_hw: tuple[int, int]) -> np.ndarray:
+    """Boxes (N, 4) float32 in px, half-open; (0, 4) for an empty file. Coordinates are rounded to 1/100 px.
+
+    Raises: InputError for a missing file or a line that is not five numbers.
+    """
+    height, width = size_hw
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as a YOLO label: {error}") from error
+    boxes = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            _, cx, cy, w, h = (float(part) for part in line.split())
+        except ValueError:
+            raise InputError(f"{path} line {number}: expected `class cx cy w h`, got {line[:60]!r}") from None
+        if not np.isfinite([cx, cy, w, h]).all():
+            raise InputError(f"{path} line {number}: a coordinate is not finite")
+        boxes.append([(cx - w / 2) * width, (cy - h / 2) * height, (cx + w / 2) * width, (cy + h / 2) * height])
+    return np.round(np.array(boxes, dtype=np.float64).reshape(-1, 4), 2).astype(np.float32)
+
+
+def annotated_boxes(data_dir: Path, case: Case) -> np.ndarray:
+    """The boxes (N, 4) float32 px that people (or masks) gave for the case; (0, 4) where there are none."""
+    if case.annotation != "boxes":
+        return np.zeros((0, 4), dtype=np.float32)
+    return read_yolo_label(label_path(data_dir, case), (case.height, case.width))
+
+
+def read_boxes(path: Path, cases: Iterable[Case]) -> dict[str, list[BoxRow]]:
+    """Detected boxes by case id; a case without a row has no entry.
+
+    Raises: InputError for a damaged table, or rows of cases that cases.csv does not have (the first three are named).
+    """
+    known = {case.case_id for case in cases}
+    found: dict[str, list[BoxRow]] = {}
+    for row in read_table(path, BoxRow):
+        found.setdefault(row.case_id, []).append(row)
+    strangers = [case_id for case_id in found if case_id not in known]
+    if strangers:
+        raise InputError(
+            f"{path} has boxes of {len(strangers)} case(s) that are not in cases.csv: {', '.join(strangers[:3])}"
+        )
+    return found
+
+
+def boxes_xyxy(rows: Sequence[BoxRow]) -> np.ndarray:
+    """Coordinates (N, 4) float32 of box rows."""
+    return np.array([[row.x1, row.y1, row.x2, row.y2] for row in rows], dtype=np.float32).reshape(-1, 4)
+
+
+def require(path: Path, command: str) -> None:
+    """Raise StageError naming the command that makes `path` unless it exists."""
+    if not path.exists():
+        raise StageError(f"{path} is missing; run `meddistill {command}` first")
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` to write to; renamed to `path` at the end, removed on an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Keep the suffix last: writers choose the format by it.
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON, indented, with keys in the order given. Raises ValueError for NaN and infinity."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is not readable JSON: {error}") from error

@@ -1,0 +1,248 @@
+"""The commands: options become a config, the config goes to a stage. Imports no torch, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+import meddistill
+from meddistill import console
+from meddistill.artifacts import RunDir
+from meddistill.errors import ConfigError, MedDistillError
+
+# Typer reads annotations at run time.
+# ruff: noqa: UP045
+
+app = typer.Typer(
+    help="Medical image segmentation without mask labels: boxes and a foundation model teach a small student.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Run = Annotated[Path, typer.Argument(help="Directory that holds all stages of one experiment.", metavar="RUN")]
+ConfigFile = Annotated[Optional[Path], typer.Option("--config", help="YAML file with a section a stage.")]
+Overrides = Annotated[
+    Optional[list[str]], typer.Option("--set", help="One setting, as section.key=value; may be repeated.")
+]
+Seed = Annotated[Optional[int], typer.Option(help="Seed of every random choice [default: 0].")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a finished stage that has other settings.")]
+Out = Annotated[Optional[Path], typer.Option(help="Write here instead of the stage's directory in RUN.")]
+Data = Annotated[Optional[Path], typer.Option(help="Prepared data to read instead of RUN/data.")]
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"meddistill {meddistill.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True)] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print warnings, errors and results only.")] = False,
+) -> None:
+    console.set_quiet(quiet)
+
+
+@app.command()
+def prepare(
+    run: Run,
+    source: Annotated[Optional[Path], typer.Option(help="Folder of the images, with masks or boxes.")] = None,
+    dataset: Annotated[Optional[str], typer.Option(help="Layout of the source [default: auto].")] = None,
+    classes: Annotated[Optional[str], typer.Option(help="Classes to keep, comma-separated [default: all].")] = None,
+    groups: Annotated[
+        Optional[Path], typer.Option(help="CSV id,group[,fold]: a group never straddles a split.")
+    ] = None,
+    boxes: Annotated[Optional[Path], typer.Option(help="CSV of boxes for images without masks.")] = None,
+    test: Annotated[Optional[str], typer.Option(help="Test split by a groups column, e.g. fold=4.")] = None,
+    val: Annotated[Optional[str], typer.Option(help="Validation split, likewise.")] = None,
+    box_fraction: Annotated[
+        Optional[float], typer.Option(help="Share of the training groups that keep boxes [default: 1].")
+    ] = None,
+    strict: Annotated[Optional[bool], typer.Option("--strict", help="Stop at the first rejected image.")] = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    seed: Seed = None,
+    overwrite: Overwrite = False,
+    out: Out = None,
+) -> None:
+    """Turn a folder of images (and masks or boxes) into RUN/data."""
+    flags = {
+        "seed": seed,
+        "prepare.source": _text(source),
+        "prepare.dataset": dataset,
+        "prepare.classes": classes.split(",") if classes else None,
+        "prepare.groups": _text(groups),
+        "prepare.boxes": _text(boxes),
+        "prepare.test": test,
+        "prepare.val": val,
+        "prepare.box_fraction": box_fraction,
+        "prepare.strict": strict,
+    }
+    settings = _load(config, flags, overrides)
+    from meddistill.stages.prepare import run_prepare
+
+    run_prepare(RunDir(run), settings.prepare, seed=settings.seed, overwrite=overwrite, out=out)
+
+
+@app.command()
+def detect(
+    run: Run,
+    weights: Annotated[Optional[str], typer.Option(help="Detector to start from [default: yolo11n.pt].")] = None,
+    train: Annotated[
+        Optional[bool], typer.Option("--train/--no-train", help="--no-train takes the detector as it is.")
+    ] = None,
+    epochs: Annotated[Optional[int], typer.Option(help="Passes over the annotated cases [default: 60].")] = None,
+    confidence: Annotated[
+        Optional[float], typer.Option(help="Lowest score of a box [default: chosen on validation].")
+    ] = None,
+    data: Data = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    seed: Seed = None,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+    out: Out = None,
+) -> None:
+    """Train a detector on the annotated cases and write boxes for every case to RUN/detector."""
+    flags = {
+        "seed": seed,
+        "detect.weights": weights,
+        "detect.train": train,
+        "detect.epochs": epochs,
+        "detect.confidence": confidence,
+    }
+    settings = _load(config, flags, overrides)
+    from meddistill.stages.detect import run_detect
+
+    run_detect(RunDir(run), settings.detect, seed=settings.seed, device=device, overwrite=overwrite, out=out, data=data)
+
+
+@app.command()
+def distill(
+    run: Run,
+    teacher: Annotated[Optional[str], typer.Option(help="Foundation model [default: sam2.1-large].")] = None,
+    boxes: Annotated[Optional[Path], typer.Option(help="boxes.csv to use instead of the detector's.")] = None,
+    epochs: Annotated[Optional[int], typer.Option(help="Passes over the training cases [default: 30].")] = None,
+    batch_size: Annotated[Optional[int], typer.Option(help="Images an optimiser step [default: 8].")] = None,
+    data: Data = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    seed: Seed = None,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+    out: Out = None,
+) -> None:
+    """Let the teacher make soft masks once (RUN/teacher), and distil them into RUN/student."""
+    flags = {
+        "seed": seed,
+        "distill.teacher": teacher,
+        "distill.boxes_file": _text(boxes),
+        "distill.epochs": epochs,
+        "distill.batch_size": batch_size,
+    }
+    settings = _load(config, flags, overrides)
+    from meddistill.stages.distill import run_distill
+
+    run_distill(
+        RunDir(run), settings.distill, seed=settings.seed, device=device, overwrite=overwrite, out=out, data=data
+    )
+
+
+@app.command("eval")
+def evaluate(
+    run: Annotated[Optional[Path], typer.Argument(help="Directory of the experiment.", metavar="[RUN]")] = None,
+    split: Annotated[Optional[str], typer.Option(help="train, val or test [default: test].")] = None,
+    threshold: Annotated[
+        Optional[float], typer.Option(help="Probability of a lesion pixel [default: the student's].")
+    ] = None,
+    student: Annotated[Optional[Path], typer.Option(help="Student to evaluate instead of RUN/student.")] = None,
+    boxes: Annotated[Optional[Path], typer.Option(help="boxes.csv of the baselines.")] = None,
+    data: Data = None,
+    images: Annotated[Optional[Path], typer.Option(help="Without RUN: folder of images.")] = None,
+    masks: Annotated[Optional[Path], typer.Option(help="Without RUN: folder of true masks, equal stems.")] = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    seed: Seed = None,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+    out: Out = None,
+) -> None:
+    """Compare the student (and the baselines) with the true masks: numbers, pictures and a report in RUN/eval."""
+    flags = {"seed": seed, "eval.split": split, "eval.threshold": threshold}
+    settings = _load(config, flags, overrides)
+    from meddistill.stages.evaluate import run_eval, run_eval_folders
+
+    if run is not None:
+        if images or masks:
+            raise ConfigError("give either RUN or --images and --masks, not both")
+        run_eval(
+            RunDir(run), settings.eval, seed=settings.seed, device=device, overwrite=overwrite, out=out, data=data,
+            student=student, boxes=boxes,
+        )  # fmt: skip
+        return
+    if not (images and masks and student and out):
+        raise ConfigError("without RUN, eval needs all of --images, --masks, --student and --out")
+    run_eval_folders(images, masks, student, out, settings.eval, seed=settings.seed, device=device, overwrite=overwrite)
+
+
+@app.command("run")
+def run_all(
+    run: Run,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    seed: Seed = None,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+) -> None:
+    """Do the four stages in order; finished ones are kept."""
+    settings = _load(config, {"seed": seed}, overrides)
+    from meddistill.pipeline import run_pipeline
+
+    run_pipeline(RunDir(run), settings, device=device, overwrite=overwrite)
+
+
+@app.command()
+def demo(
+    run: Annotated[Path, typer.Argument(help="Where to put the demo's files.", metavar="[RUN]")] = Path(
+        "meddistill-demo"
+    ),
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+) -> None:
+    """Show the whole pipeline on embedded sample data, without any download, in a few minutes."""
+    from meddistill.pipeline import run_demo
+
+    run_demo(RunDir(run), device=device, overwrite=overwrite)
+
+
+@app.command()
+def teachers() -> None:
+    """List the teachers: licence, size, and which are on this machine."""
+    from meddistill.models.teachers.registry import describe_teachers
+
+    typer.echo(describe_teachers())
+
+
+def _load(config: Path | None, flags: dict[str, Any], overrides: list[str] | None) -> Any:
+    from meddistill.config import load_config
+
+    return load_config(config, flags, overrides or [])
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def main() -> None:
+    """Entry point: a problem the user can mend is one line and status 1; a bug keeps its traceback."""
+    try:
+        app()
+    except MedDistillError as error:
+        console.console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        sys.exit(1)

@@ -1,0 +1,299 @@
+"""Settings: one frozen dataclass a stage, each field with its unit, default and effect, and `load_config`.
+
+Defaults live here alone. A YAML file holds what differs; typed flags of a command go over it, `--set` over both.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Optional
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from meddistill.errors import ConfigError, InputError, nearest
+
+# OmegaConf reads annotations at run time and knows Optional[float], not every spelling of `float | None`.
+# ruff: noqa: UP045
+
+
+@dataclasses.dataclass(frozen=True)
+class PrepareConfig:
+    """Settings of `meddistill prepare`."""
+
+    source: str = ""
+    """Folder of the images (and masks or boxes), relative to where the command is typed."""
+    dataset: str = "auto"
+    """Layout of the source, or `auto` to recognise it."""
+    classes: list[str] = dataclasses.field(default_factory=list)
+    """Classes to keep; empty keeps all."""
+    groups: str = ""
+    """CSV `id,group` (or `series`, `patient`) and, if wanted, more columns such as `fold`; empty = what the layout knows."""
+    boxes: str = ""
+    """CSV of boxes (`image,x1,y1,x2,y2` px, half-open) for a source without masks; empty = from masks."""
+    test: str = ""
+    """Which groups are the test split, as COLUMN=VALUE[,VALUE] of the groups file; empty = a seeded share."""
+    val: str = ""
+    """Which groups are the validation split, likewise."""
+    test_fraction: float = 0.2
+    """Share of the cases whose groups go to test where `test` is empty."""
+    val_fraction: float = 0.15
+    """Share of the remaining cases whose groups go to validation where `val` is empty."""
+    max_train_cases: int = 0
+    """Seeded subset of the training cases, whole groups in a seeded order; 0 keeps all. Same for the next two."""
+    max_val_cases: int = 0
+    """Seeded subset of the validation cases; 0 keeps all."""
+    max_test_cases: int = 0
+    """Seeded subset of the test cases; 0 keeps all."""
+    box_fraction: float = 1.0
+    """Share of the training groups that keep their boxes; the rest is marked `unknown`."""
+    min_area_px: int = 10
+    """Smallest connected component of a mask that becomes a box, in pixels."""
+    strict: bool = False
+    """Stop at the first image that is rejected, instead of listing it in rejected.csv."""
+
+    def __post_init__(self) -> None:
+        _check_range(self, "box_fraction", 0.0, 1.0)
+        _check_range(self, "test_fraction", 0.0, 0.95)
+        _check_range(self, "val_fraction", 0.0, 0.95)
+        _check_at_least(self, "min_area_px", 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class DetectConfig:
+    """Settings of `meddistill detect`."""
+
+    weights: str = "yolo11n.pt"
+    """Detector to start from: a .pt file, or an official name that is looked for locally, then downloaded once."""
+    train: bool = True
+    """False takes a pretrained detector as it is."""
+    epochs: int = 60
+    """Passes over the annotated training cases."""
+    patience: int = 20
+    """Epochs without a better validation score before training stops."""
+    image_size: int = 256
+    """Side of the detector's square input, px."""
+    batch_size: int = 16
+    """Images a training step."""
+    confidence: Optional[float] = None
+    """Boxes below this score are dropped; empty = chosen on the validation boxes by F1 at IoU 0.5."""
+    max_boxes: int = 5
+    """Most boxes kept an image."""
+
+    def __post_init__(self) -> None:
+        _check_at_least(self, "epochs", 1)
+        _check_at_least(self, "image_size", 32)
+        _check_at_least(self, "batch_size", 1)
+        _check_at_least(self, "max_boxes", 1)
+        if self.confidence is not None:
+            _check_range(self, "confidence", 0.0, 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class TargetsConfig:
+    """How the teacher's soft masks are made: section `distill.targets`."""
+
+    jitter_copies: int = 8
+    """Jittered copies of each box; uncertainty is the variance over them. 0: the plain box, no uncertainty."""
+    jitter_share: float = 0.1
+    """Largest shift of each side of a jittered box, as a share of the box's width or height."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DistillConfig:
+    """Settings of `meddistill distill`."""
+
+    teacher: str = "sam2.1-large"
+    """Foundation model that turns boxes into masks; `meddistill teachers` lists them."""
+    teacher_checkpoint: str = ""
+    """File with the teacher's weights; empty = the cache, then a download."""
+    boxes: str = "annotated"
+    """Which boxes prompt the teacher: `annotated` (else the detector's), `detected` or `both`."""
+    boxes_file: str = ""
+    """Table of detected boxes (boxes.csv) to use instead of RUN/detector/boxes.csv."""
+    no_box: str = "skip"
+    """A training case without any box: `skip` it, or train it as `empty` (no box means no lesion)."""
+    targets: TargetsConfig = dataclasses.field(default_factory=TargetsConfig)
+    """How the teacher's soft masks are made."""
+    student: str = "unetplusplus"
+    """Network: `nested_unet` (the paper's) or an architecture of segmentation-models-pytorch."""
+    encoder: str = "tu-tf_efficientnet_lite0"
+    """Encoder of a segmentation-models-pytorch network."""
+    encoder_weights: str = "imagenet"
+    """Encoder's start: `imagenet`, `none`, or a file."""
+    image_size: int = 256
+    """Side of the student's square frame, px."""
+    epochs: int = 30
+    """Passes over the training cases."""
+    batch_size: int = 8
+    """Images an optimiser step."""
+    optimizer: str = "adamw"
+    """`adamw` or `adam`."""
+    lr: float = 5e-4
+    """Step size at the start of the cosine decay."""
+    weight_decay: float = 1e-4
+    """AdamW's weight decay."""
+    warmup_share: float = 0.05
+    """Share of all steps in which the step size rises linearly."""
+    augment: bool = True
+    """Flips, affine warps and intensity changes."""
+    mask_weight: float = 1.0
+    """Weight of the mask-level loss (soft BCE + soft Dice)."""
+    probability_weight: float = 0.1
+    """Weight of the squared error of probabilities."""
+    feature_weight: float = 0.1
+    """Weight of the feature-level loss; 0 turns features off."""
+    feature_share: float = 0.25
+    """Share of each batch drawn as the cached view, on which alone the feature loss is defined."""
+    weighting: str = "fixed"
+    """Balance of the losses: `fixed` or `paper` (the published ULWR)."""
+    ema_decay: float = 0.99
+    """Decay of the moving average of the weights; 0 keeps the raw weights."""
+    precision: str = "auto"
+    """`32-true`, `bf16-mixed`, or `auto`: bf16 on CUDA, 32 bit elsewhere."""
+    workers: int = 0
+    """Processes that load images; 0 loads in the main one."""
+
+    def __post_init__(self) -> None:
+        _check_choice(self, "boxes", ("annotated", "detected", "both"))
+        _check_choice(self, "no_box", ("skip", "empty"))
+        _check_choice(self, "optimizer", ("adamw", "adam"))
+        _check_choice(self, "weighting", ("fixed", "paper"))
+        _check_choice(self, "precision", ("auto", "32-true", "bf16-mixed"))
+        _check_range(self, "ema_decay", 0.0, 0.99999)
+        _check_range(self, "feature_share", 0.0, 1.0)
+        _check_at_least(self, "image_size", 32)
+        _check_at_least(self, "epochs", 1)
+        _check_at_least(self, "batch_size", 1)
+        if not self.lr > 0:
+            raise ConfigError(f"lr must be above 0, got {self.lr}")
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalConfig:
+    """Settings of `meddistill eval`."""
+
+    split: str = "test"
+    """Which split is evaluated: `train`, `val` or `test`."""
+    threshold: Optional[float] = None
+    """Probability from which a pixel is lesion; empty = what the student stored."""
+    baselines: bool = True
+    """Also evaluate the filled detector boxes and the teacher prompted by them."""
+    batch_size: int = 16
+    """Images a forward pass; does not change the result."""
+
+    def __post_init__(self) -> None:
+        _check_choice(self, "split", ("train", "val", "test"))
+        if self.threshold is not None:
+            _check_range(self, "threshold", 0.0, 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """All settings of a RUN: what one YAML file may hold."""
+
+    seed: int = 0
+    """Seed of every random choice."""
+    prepare: PrepareConfig = dataclasses.field(default_factory=PrepareConfig)
+    detect: DetectConfig = dataclasses.field(default_factory=DetectConfig)
+    distill: DistillConfig = dataclasses.field(default_factory=DistillConfig)
+    eval: EvalConfig = dataclasses.field(default_factory=EvalConfig)
+
+
+def load_config(
+    yaml_file: Path | None = None, flags: Mapping[str, Any] | None = None, overrides: Sequence[str] = ()
+) -> Config:
+    """Merge defaults < YAML file < typed flags < `section.key=value` overrides. Flags that are None were not given.
+
+    Raises: ConfigError naming the key (with the nearest right name) or the value that does not fit; InputError where
+    the file cannot be read.
+    """
+    merged = _unlocked(OmegaConf.structured(Config))
+    layers: list[tuple[str, DictConfig]] = []
+    if yaml_file is not None:
+        layers.append((str(yaml_file), _read_yaml(yaml_file)))
+    for key, value in (flags or {}).items():
+        if value is not None:
+            layer = OmegaConf.create()
+            OmegaConf.update(layer, key, value)
+            layers.append((f"--{key.rsplit('.', 1)[-1].replace('_', '-')}", layer))
+    for override in overrides:
+        if "=" not in override:
+            raise ConfigError(f"--set expects section.key=value, got {override!r}")
+        try:
+            layers.append((f"--set {override}", OmegaConf.from_dotlist([override])))
+        except Exception as error:  # whatever OmegaConf's YAML parser raises on a malformed value
+            raise ConfigError(f"--set {override}: {_first_line(error)}") from error
+    for where, layer in layers:
+        _check_keys(layer, merged, where)
+        try:
+            merged = _unlocked(OmegaConf.merge(merged, layer))
+        except OmegaConfBaseException as error:
+            raise ConfigError(f"{where}: {error.full_key or ''} {_first_line(error)}".replace(":  ", ": ")) from error
+    try:
+        config = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        raise ConfigError(_first_line(error)) from error
+    assert isinstance(config, Config)
+    return config
+
+
+def as_settings(config: Any) -> dict[str, Any]:
+    """A config as plain values, for run.json."""
+    return dataclasses.asdict(config)
+
+
+def _read_yaml(path: Path) -> DictConfig:
+    try:
+        loaded = OmegaConf.load(path)
+    except FileNotFoundError:
+        raise InputError(f"config file {path} does not exist") from None
+    except Exception as error:  # unreadable, not UTF-8, not YAML
+        raise InputError(f"config file {path} cannot be read: {_first_line(error)}") from error
+    if not isinstance(loaded, DictConfig):
+        raise InputError(f"config file {path} must hold sections such as `distill:`, got a list or a bare value")
+    return loaded
+
+
+def _unlocked(config: Any) -> Any:
+    # Frozen dataclasses come back read-only at every level, and OmegaConf then refuses to merge.
+    OmegaConf.set_readonly(config, False)
+    for key in config:
+        if OmegaConf.is_dict(config[key]):
+            _unlocked(config[key])
+    return config
+
+
+def _check_keys(layer: Any, schema: Any, where: str, prefix: str = "") -> None:
+    for key in layer:
+        if key not in schema:
+            raise ConfigError(f"{where}: unknown key '{prefix}{key}'{nearest(str(key), [str(k) for k in schema])}")
+        if OmegaConf.is_dict(schema[key]):
+            if not OmegaConf.is_dict(layer[key]):
+                raise ConfigError(f"{where}: '{prefix}{key}' is a section with keys, got {layer[key]!r}")
+            _check_keys(layer[key], schema[key], where, f"{prefix}{key}.")
+
+
+def _first_line(error: BaseException) -> str:
+    return re.sub(r"\s+", " ", str(error).strip().split("\n")[0])
+
+
+def _check_choice(config: Any, name: str, allowed: Sequence[str]) -> None:
+    value = getattr(config, name)
+    if value not in allowed:
+        raise ConfigError(f"{name} is '{value}'{nearest(value, allowed)}")
+
+
+def _check_range(config: Any, name: str, low: float, high: float) -> None:
+    value = getattr(config, name)
+    if not low <= value <= high:
+        raise ConfigError(f"{name} must lie in [{low}, {high}], got {value}")
+
+
+def _check_at_least(config: Any, name: str, low: float) -> None:
+    value = getattr(config, name)
+    if not value >= low:
+        raise ConfigError(f"{name} must be at least {low}, got {value}")

@@ -1,0 +1,1 @@
+"""What the student learns from: targets, losses, weighting and the training loop."""

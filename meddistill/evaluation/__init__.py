@@ -1,0 +1,1 @@
+"""How good the student is: metrics, statistics, pictures, report."""

@@ -1,0 +1,1 @@
+"""The networks, each foreign library behind one module: detector, teachers, student."""

