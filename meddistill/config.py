@@ -31,7 +31,7 @@ class PrepareConfig:
     classes: list[str] = dataclasses.field(default_factory=list)
     """Classes to keep; empty keeps all."""
     groups: str = ""
-    """CSV `id,group` (or `series`, `patient`) and, if wanted, more columns such as `fold`; empty = what the layout knows."""
+    """CSV `id,group` (or `series`, `patient`) and other columns such as `fold`; empty = what the layout knows."""
     boxes: str = ""
     """CSV of boxes (`image,x1,y1,x2,y2` px, half-open) for a source without masks; empty = from masks."""
     test: str = ""
