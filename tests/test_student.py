@@ -151,7 +151,7 @@ def test_a_directory_that_is_no_student_is_one_clear_line(tmp_path, name, conten
 
 def test_a_run_is_told_where_its_student_is(tmp_path):
     save_student(tmp_path / "student", NestedUNet([4, 6, 8]), SMALL)
-    with pytest.raises(InputError, match="did you mean .*student"):
+    with pytest.raises(InputError, match=r"did you mean .*student"):
         load_student(tmp_path)
 
 
