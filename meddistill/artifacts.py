@@ -46,6 +46,7 @@ DATA_YAML = "data.yaml"
 SOURCE_INDEX_CSV = "source_index.csv"
 CONVERTED_JSONL = "converted.jsonl"
 STAGING = ".staging"
+DUPLICATES_CSV = "duplicates.csv"
 
 _CASE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 
@@ -124,6 +125,17 @@ class Rejected:
 
     source: str
     reason: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Duplicate:
+    """Two cases of different splits that look the same: a row of duplicates.csv; `bits` of their hashes differ."""
+
+    case_id: str
+    split: str
+    other_id: str
+    other_split: str
+    bits: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
