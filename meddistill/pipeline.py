@@ -77,7 +77,7 @@ def _stages(run: RunDir, config: Config, device: str, overwrite: bool) -> list[t
 
 
 def run_demo(run: RunDir, *, device: str = "auto", overwrite: bool = False) -> Path:
-    """Write sample data to RUN/source, do the four stages with `QUICKSTART`, and say what came out; returns RUN/eval."""
+    """Write sample data to RUN/source, do the four stages with `QUICKSTART`, say what came out; returns RUN/eval."""
     _write_source(run, overwrite)
     source = run.root / "source"
     prepare = dataclasses.replace(QUICKSTART.prepare, source=str(source), groups=str(source / GROUPS_CSV))
@@ -90,7 +90,9 @@ def run_demo(run: RunDir, *, device: str = "auto", overwrite: bool = False) -> P
 def demo_answer(run: RunDir, seconds: float) -> str:
     """The end of the demo: the student's Dice beside the filled boxes', where to look, what to type next."""
     summary = read_json(run.eval / SUMMARY_JSON)
-    lines = [f"The demo is done ({seconds:.0f} s). Mean Dice on the {summary['n_cases']} test slices, heads it never saw:"]
+    lines = [
+        f"The demo is done ({seconds:.0f} s). Mean Dice on the {summary['n_cases']} test slices, heads it never saw:"
+    ]
     for method, label in (
         ("student", "student: needs no box and no GPU"),
         ("boxes", "detector's boxes, filled in"),

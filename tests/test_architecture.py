@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "meddistill"
-# A module imports from its own row or one further down; the rows' order is the data flow's (`stages`: not even its own).
+# A module imports from its own row or one further down; a stage not even from its own.
 LAYERS = [
     ["cli"],
     ["pipeline"],

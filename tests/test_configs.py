@@ -1,4 +1,4 @@
-"""Every YAML under configs/ loads, opens with the command that runs it, and says what it should; the paper's scripts use it."""
+"""Every YAML under configs/ loads and opens with the command that runs it; the scripts of the paper use it."""
 
 import os
 import re
