@@ -43,23 +43,27 @@ class PrepareConfig:
     val_fraction: float = 0.15
     """Share of the remaining cases whose groups go to validation where `val` is empty."""
     max_train_cases: int = 0
-    """Seeded subset of the training cases, whole groups in a seeded order; 0 keeps all. Same for the next two."""
+    """Most training cases: whole groups in a seeded order, the last one cut short; 0 keeps all."""
     max_val_cases: int = 0
-    """Seeded subset of the validation cases; 0 keeps all."""
+    """Most validation cases, likewise."""
     max_test_cases: int = 0
-    """Seeded subset of the test cases; 0 keeps all."""
+    """Most test cases, likewise."""
     box_fraction: float = 1.0
     """Share of the training groups that keep their boxes; the rest is marked `unknown`."""
     min_area_px: int = 10
     """Smallest connected component of a mask that becomes a box, in pixels."""
     strict: bool = False
     """Stop at the first image that is rejected, instead of listing it in rejected.csv."""
+    workers: int = 0
+    """Processes that read images; 0 = one a core, at most 8. Does not change the result."""
 
     def __post_init__(self) -> None:
         _check_range(self, "box_fraction", 0.0, 1.0)
         _check_range(self, "test_fraction", 0.0, 0.95)
         _check_range(self, "val_fraction", 0.0, 0.95)
         _check_at_least(self, "min_area_px", 1)
+        for name in ("max_train_cases", "max_val_cases", "max_test_cases", "workers"):
+            _check_at_least(self, name, 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,8 +128,10 @@ class DistillConfig:
     """Encoder of a segmentation-models-pytorch network."""
     encoder_weights: str = "imagenet"
     """Encoder's start: `imagenet`, `none`, or a file."""
+    decoder_channels: list[int] = dataclasses.field(default_factory=list)
+    """Widths of an smp decoder, coarse to fine; empty = the architecture's own (UNet++: 256, 128, 64, 32, 16)."""
     image_size: int = 256
-    """Side of the student's square frame, px."""
+    """Side of the student's square frame, px; a multiple of 32."""
     epochs: int = 30
     """Passes over the training cases."""
     batch_size: int = 8
@@ -179,6 +185,12 @@ class DistillConfig:
             _check_at_least(self, name, 0.0)
         _check_at_least(self, "accumulate", 1)
         _check_at_least(self, "image_size", 32)
+        if self.image_size % 32:
+            raise ConfigError(
+                f"image_size must be a multiple of 32 (the encoders halve five times), got {self.image_size}"
+            )
+        if any(width < 1 for width in self.decoder_channels):
+            raise ConfigError(f"decoder_channels must be positive, got {list(self.decoder_channels)}")
         _check_at_least(self, "epochs", 1)
         _check_at_least(self, "batch_size", 1)
         if not self.lr > 0:
