@@ -3,8 +3,10 @@
 import torch
 from torch import nn
 
+from meddistill.models.network import StudentNetwork
 
-class TinyStudent(nn.Module):
+
+class TinyStudent(StudentNetwork):
     preprocessing_mean_std = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
     def __init__(self, channels=8, per_case=False):
@@ -25,8 +27,8 @@ class TinyStudent(nn.Module):
         joined = torch.cat([fine, together], dim=1)
         return self.head(self.dropout(joined)), [fine, coarse]
 
-    def features(self, frames):
-        return self.forward_with_features(frames)[1]
+    def saved_config(self):
+        return {"_model_class": "TinyStudent"}
 
-    def forward(self, frames):
-        return self.forward_with_features(frames)[0]
+    def saved_state(self):
+        return self.state_dict()

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import copy
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+Network = TypeVar("Network", bound=nn.Module)
 
-class MovingAverage:
+
+class MovingAverage(Generic[Network]):
     """Exponential moving average of a module's parameters and buffers.
 
     The decay rises with the step t as min(decay, (1 + t) / (10 + t)), so that a short run does not keep its random
     start. Integer buffers (BatchNorm's counter) are copied. Source: the ramp of TensorFlow's ExponentialMovingAverage.
     """
 
-    def __init__(self, module: nn.Module, decay: float) -> None:
-        self.module = copy.deepcopy(module).eval().requires_grad_(False)
+    def __init__(self, module: Network, decay: float) -> None:
+        self.module: Network = copy.deepcopy(module).eval().requires_grad_(False)
         self.decay = decay
         self.steps = 0
 

@@ -20,6 +20,7 @@ from meddistill.distillation.losses import (
     soft_dice_loss,
 )
 from meddistill.distillation.weighting import Weighting
+from meddistill.models.network import StudentNetwork
 
 
 class DistillLosses(NamedTuple):
@@ -42,7 +43,7 @@ class DistillLosses(NamedTuple):
 class DistillModel(nn.Module):
     """Student and adapters behind one `forward`, so that one wrapper (DDP, compile) sees every parameter in use."""
 
-    def __init__(self, student: nn.Module, adapters: FeatureAdapters | None) -> None:
+    def __init__(self, student: StudentNetwork, adapters: FeatureAdapters | None) -> None:
         super().__init__()
         self.student = student
         self.adapters = adapters
@@ -51,7 +52,7 @@ class DistillModel(nn.Module):
         """Normalised frames (B, 3, S, S) to logits (B, 1, S, S) and {level: features in the teacher's shape}."""
         if self.adapters is None:
             return self.student(frames), {}
-        logits, maps = self.student.forward_with_features(frames)  # type: ignore[operator]
+        logits, maps = self.student.forward_with_features(frames)
         return logits, self.adapters(maps)
 
 

@@ -10,6 +10,7 @@ import copy
 import dataclasses
 import math
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,11 @@ from meddistill.distillation.losses import soft_dice_agreement
 from meddistill.distillation.step import DistillLosses, DistillModel, distill_step
 from meddistill.distillation.weighting import FixedWeighting, PaperWeighting, Weighting
 from meddistill.errors import InputError
+from meddistill.models.network import StudentNetwork
 
 NOTE_EVERY_STEPS = 10
 MAX_GRADIENT_NORM = 5.0
-_WEIGHTINGS = {"fixed": FixedWeighting, "paper": PaperWeighting}
+_WEIGHTINGS: dict[str, Callable[[float, float, float], Weighting]] = {"fixed": FixedWeighting, "paper": PaperWeighting}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,14 +46,14 @@ class Trained:
     epoch's student is kept).
     """
 
-    student: nn.Module
+    student: StudentNetwork
     best_epoch: int
     agreement: float | None
     epochs: int
 
 
 def train_student(
-    student: nn.Module,
+    student: StudentNetwork,
     train: PackedCases,
     val: PackedCases,
     preprocessing: Preprocessing,
@@ -84,7 +86,7 @@ class _Run:
     """State of one training run; `train_epoch`, `validate`, `keep` once an epoch, in that order."""
 
     def __init__(
-        self, student: nn.Module, train: PackedCases, val: PackedCases, preprocessing: Preprocessing,
+        self, student: StudentNetwork, train: PackedCases, val: PackedCases, preprocessing: Preprocessing,
         settings: DistillConfig, fabric: Fabric, out: Path, seed: int,
     ) -> None:  # fmt: skip
         self.settings, self.fabric, self.out, self.seed = settings, fabric, out, seed
@@ -98,7 +100,7 @@ class _Run:
         self.average = MovingAverage(model.student, settings.ema_decay)
         self.raw = model
         self.model, self.optimizer = fabric.setup(model, _build_optimizer(model, settings))
-        self.weighting: Weighting = _WEIGHTINGS[settings.weighting](
+        self.weighting = _WEIGHTINGS[settings.weighting](
             settings.mask_weight, settings.probability_weight, settings.feature_weight
         )
         self.augment = Augmentation(len(train), train.image_size, seed, fabric.device) if settings.augment else None
@@ -252,8 +254,8 @@ def _build_optimizer(model: nn.Module, settings: DistillConfig) -> torch.optim.O
 
 
 @torch.no_grad()
-def _build_adapters(student: nn.Module, train: PackedCases) -> FeatureAdapters:
+def _build_adapters(student: StudentNetwork, train: PackedCases) -> FeatureAdapters:
     student.eval()
-    maps = student.features(torch.zeros(1, 3, train.image_size, train.image_size))  # type: ignore[operator]
+    maps = student.features(torch.zeros(1, 3, train.image_size, train.image_size))
     shapes = [(int(m.shape[1]), int(m.shape[2]), int(m.shape[3])) for m in maps]
     return FeatureAdapters(shapes, train.feature_shapes)

@@ -36,7 +36,7 @@ from meddistill.data.dataset import PackedCases
 from meddistill.data.frames import Preprocessing
 from meddistill.data.images import read_rgb
 from meddistill.distillation.engine import make_fabric
-from meddistill.distillation.prompts import Prompt, cases_needing_detector, choose_prompts
+from meddistill.distillation.prompts import NO_BOX, Prompt, cases_needing_detector, choose_prompts
 from meddistill.distillation.targets import TargetRequest, load_target, make_targets
 from meddistill.distillation.training import Trained, train_student
 from meddistill.errors import ConfigError, StageError, nearest
@@ -81,10 +81,7 @@ def run_distill(
     if stage.finished:
         say(f"{student_dir} is already made with these settings")
         return student_dir
-    by_split = {
-        split: [row for row in quality if row.split == split and row.accepted and row.weight > 0]
-        for split in ("train", "val")
-    }
+    by_split = {split: [row for row in quality if row.split == split and _teaches(row)] for split in ("train", "val")}
     train, val = (
         _pack(by_split[split], cases, data_dir, run.teacher, config, student_dir) for split in ("train", "val")
     )
@@ -109,7 +106,7 @@ def build_and_train(
     torch.manual_seed(seed)
     student = build_student(config.student, encoder=config.encoder, encoder_weights=config.encoder_weights)
     mean, std = student.preprocessing_mean_std
-    preprocessing = Preprocessing(config.image_size, tuple(mean), tuple(std))
+    preprocessing = Preprocessing(config.image_size, mean, std)
     trained = train_student(student, train, val, preprocessing, config, fabric=fabric, out=out, seed=seed)
     if trained.agreement is None:
         warn("no validation case has a target: the last epoch's student is kept, unchosen")
@@ -179,7 +176,7 @@ def _make_targets(
     ]
     quality = make_targets(
         teacher, requests, data_dir, run.teacher, config.targets, feature_levels=levels, seed=seed,
-        batch_size=_TEACHER_BATCH,
+        batch_size=_TEACHER_BATCH, no_box="empty",
     )  # fmt: skip
     results = {"cases": len(quality), "accepted": sum(row.accepted for row in quality)}
     stage.finish(results, [run.teacher / QUALITY_CSV], device=str(fabric.device))
@@ -189,6 +186,11 @@ def _make_targets(
 def _frame_size(case: Case, config: DistillConfig) -> int:
     # Test targets are a baseline, judged at the image's own size.
     return max(case.width, case.height) if case.split == "test" else config.image_size
+
+
+def _teaches(row: QualityRow) -> bool:
+    """Whether the student learns from this target: accepted, and not left without a box by clipping."""
+    return row.accepted and row.weight > 0 and (row.n_boxes > 0 or row.prompt_source == NO_BOX)
 
 
 def _levels(config: DistillConfig) -> list[str]:
