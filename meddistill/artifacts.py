@@ -155,6 +155,31 @@ class BoxRow:
             raise ValueError("box has a coordinate or confidence that is not finite")
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class QualityRow:
+    """How far the teacher's mask of one case is to be trusted: a row of quality.csv (see `distillation/quality.py`).
+
+    `key` finds the target; `v` is the published variance, `doubt` ours (both [0, 1]); `agreement`, `stability`,
+    `box_iou` and `area_share` lie in [0, 1], `predicted_iou` may exceed 1. `weight` scales the case's loss in [0, 1].
+    """
+
+    case_id: str
+    split: str
+    prompt_source: str
+    n_boxes: int
+    key: str
+    v: float
+    doubt: float
+    agreement: float
+    stability: float
+    predicted_iou: float
+    box_iou: float
+    area_share: float
+    accepted: bool
+    reason: str
+    weight: float
+
+
 Row = TypeVar("Row")
 
 # Column names that cannot be Python identifiers.

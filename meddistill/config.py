@@ -104,6 +104,19 @@ class TargetsConfig:
     """Jittered copies of each box; uncertainty is the variance over them. 0: the plain box, no uncertainty."""
     jitter_share: float = 0.1
     """Largest shift of each side of a jittered box, as a share of the box's width or height."""
+    min_predicted_iou: float = 0.5
+    """A case whose teacher expects less IoU of its own mask is not accepted."""
+    min_box_iou: float = 0.3
+    """A case whose mask's bounding box overlaps the prompt less (IoU) is not accepted."""
+    feature_bytes: int = 300_000
+    """Most bytes of cached feature maps a case; the levels share them, and the PCA keeps as many channels as fit."""
+    feature_grid: int = 32
+    """Side of the raster on the student's frame onto which feature maps are averaged."""
+
+    def __post_init__(self) -> None:
+        _check_at_least(self, "jitter_copies", 0)
+        _check_range(self, "jitter_share", 0.0, 0.5)
+        _check_at_least(self, "feature_grid", 1)
 
 
 @dataclasses.dataclass(frozen=True)
