@@ -1,12 +1,12 @@
-"""How close a predicted mask is to the true one: overlap, distance of outlines, area. The only module that uses medpy.
+"""How close a predicted mask is to the true one: overlap, outline distance, area. The only module that uses medpy.
 
-Masks are boolean (H, W); spacing is (row, column) in mm. Nothing here is ever NaN, so nothing can be dropped from a mean:
+Masks are boolean (H, W); spacing is (row, column) in mm. Nothing is ever NaN, so nothing is dropped from a mean:
 
-| prediction | truth | overlaps and NSD | distances            | area error | counted as    |
-|------------|-------|------------------|----------------------|------------|---------------|
-| empty      | empty | 1                | 0                    | 0          |               |
-| empty      | some  | 0                | diagonal of the image | -2        | `missed`      |
-| some       | empty | 0                | diagonal of the image | +2        | `false_alarm` |
+| prediction | truth | overlaps and NSD | distances             | area error | counted as    |
+|------------|-------|------------------|-----------------------|------------|---------------|
+| empty      | empty | 1                | 0                     | 0          |               |
+| empty      | some  | 0                | diagonal of the image | -2         | `missed`      |
+| some       | empty | 0                | diagonal of the image | +2         | `false_alarm` |
 
 (Specificity alone keeps its own meaning in all of these, for its background exists.)
 """
@@ -20,7 +20,7 @@ import numpy as np
 from medpy.metric import binary
 
 # The public functions of medpy each compute the same surface distances again: six distance transforms where two do.
-_directed_surface_distances = getattr(binary, "__surface_distances")  # noqa: B009 (mangled inside a class only)
+_directed_surface_distances = getattr(binary, "__surface_distances")
 
 DEFINITIONS = {
     "dice": ("Dice", "", "2 TP / (2 TP + FP + FN), pixels"),
