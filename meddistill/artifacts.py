@@ -38,6 +38,10 @@ PER_CASE_CSV = "per_case.csv"
 SUMMARY_JSON = "summary.json"
 REPORT_HTML = "report.html"
 LAST_CKPT = "last.ckpt"
+DATA_YAML = "data.yaml"
+SOURCE_INDEX_CSV = "source_index.csv"
+CONVERTED_JSONL = "converted.jsonl"
+STAGING = ".staging"
 
 _CASE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 
@@ -116,6 +120,16 @@ class Rejected:
 
     source: str
     reason: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A file of the source as it was last hashed: a row of source_index.csv."""
+
+    path: str
+    bytes: int
+    mtime_ns: int
+    sha256: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -43,23 +43,27 @@ class PrepareConfig:
     val_fraction: float = 0.15
     """Share of the remaining cases whose groups go to validation where `val` is empty."""
     max_train_cases: int = 0
-    """Seeded subset of the training cases, whole groups in a seeded order; 0 keeps all. Same for the next two."""
+    """Most training cases: whole groups in a seeded order, the last one cut short; 0 keeps all."""
     max_val_cases: int = 0
-    """Seeded subset of the validation cases; 0 keeps all."""
+    """Most validation cases, likewise."""
     max_test_cases: int = 0
-    """Seeded subset of the test cases; 0 keeps all."""
+    """Most test cases, likewise."""
     box_fraction: float = 1.0
     """Share of the training groups that keep their boxes; the rest is marked `unknown`."""
     min_area_px: int = 10
     """Smallest connected component of a mask that becomes a box, in pixels."""
     strict: bool = False
     """Stop at the first image that is rejected, instead of listing it in rejected.csv."""
+    workers: int = 0
+    """Processes that read images; 0 = one a core, at most 8. Does not change the result."""
 
     def __post_init__(self) -> None:
         _check_range(self, "box_fraction", 0.0, 1.0)
         _check_range(self, "test_fraction", 0.0, 0.95)
         _check_range(self, "val_fraction", 0.0, 0.95)
         _check_at_least(self, "min_area_px", 1)
+        for name in ("max_train_cases", "max_val_cases", "max_test_cases", "workers"):
+            _check_at_least(self, name, 0)
 
 
 @dataclasses.dataclass(frozen=True)

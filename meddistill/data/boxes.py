@@ -1,0 +1,49 @@
+"""Boxes: from masks, compared, filled, clipped. All are (N, 4) x1, y1, x2, y2 in px, half-open."""
+
+from __future__ import annotations
+
+import numpy as np
+from skimage.measure import label, regionprops
+
+
+def mask_to_boxes(mask: np.ndarray, min_area_px: int = 1) -> np.ndarray:
+    """Boxes (N, 4) float32 of the 8-connected components of a bool mask (H, W), largest component first.
+
+    Components smaller than `min_area_px` pixels give none; an empty mask gives (0, 4).
+    """
+    if not mask.any():
+        return np.zeros((0, 4), dtype=np.float32)
+    regions = [region for region in regionprops(label(mask, connectivity=2)) if region.area >= min_area_px]
+    regions.sort(key=lambda region: (-region.area, region.bbox))
+    boxes = [(x1, y1, x2, y2) for y1, x1, y2, x2 in (region.bbox for region in regions)]
+    return np.array(boxes, dtype=np.float32).reshape(-1, 4)
+
+
+def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Intersection over union (M, N) float32 of boxes a (M, 4) and b (N, 4); 0 where both have no area."""
+    a, b = np.asarray(a, dtype=np.float64).reshape(-1, 1, 4), np.asarray(b, dtype=np.float64).reshape(1, -1, 4)
+    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
+    intersection = np.clip(sides, 0, None).prod(axis=-1)
+    union = _area(a) + _area(b) - intersection
+    return np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0).astype(np.float32)
+
+
+def _area(boxes: np.ndarray) -> np.ndarray:
+    return np.asarray(np.clip(boxes[..., 2:] - boxes[..., :2], 0, None).prod(axis=-1))
+
+
+def fill_boxes(boxes_xyxy_px: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """bool (H, W): pixels that any box touches. No box gives all False."""
+    height, width = size_hw
+    filled = np.zeros(size_hw, dtype=bool)
+    for x1, y1, x2, y2 in clip_boxes(boxes_xyxy_px, (height, width)):
+        if x2 > x1 and y2 > y1:
+            filled[int(np.floor(y1)) : int(np.ceil(y2)), int(np.floor(x1)) : int(np.ceil(x2))] = True
+    return filled
+
+
+def clip_boxes(boxes_xyxy_px: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """The boxes (N, 4) float32 cut to the image; one that lies outside keeps its row with no area."""
+    height, width = size_hw
+    boxes = np.asarray(boxes_xyxy_px, dtype=np.float32).reshape(-1, 4)
+    return np.asarray(np.clip(boxes, 0, np.array([width, height, width, height], dtype=np.float32)))

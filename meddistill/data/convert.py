@@ -1,0 +1,198 @@
+"""One raw case into one 8-bit PNG (and its mask), in a pool of processes; what was done is kept in a journal."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import multiprocessing
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from meddistill.data.boxes import clip_boxes, mask_to_boxes
+from meddistill.data.images import encode_png, to_8bit
+from meddistill.data.sources.base import RawCase
+from meddistill.errors import InputError
+
+# Below this many cases starting processes takes longer than the work.
+_POOL_FROM = 64
+_MOST_WORKERS = 8
+_VERSION = 1  # raise it when the same source gives other pixels or boxes
+
+
+@dataclasses.dataclass(frozen=True)
+class ConvertSettings:
+    """What of the settings changes the pixels or boxes of a case."""
+
+    min_area_px: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Converted:
+    """What became of a raw case: `reason` is empty where it became an image, else why it did not.
+
+    `annotation` and `boxes` (x1, y1, x2, y2 px, half-open) are as in cases.csv; `lesion_share` is the mask's share of
+    the image (of the boxes' where there is no mask). `key` names its files while the split is not known.
+    """
+
+    key: str
+    reason: str = ""
+    height: int = 0
+    width: int = 0
+    annotation: str = "unknown"
+    boxes: list[list[float]] = dataclasses.field(default_factory=list)
+    has_mask: bool = False
+    lesion_share: float = 0.0
+    spacing_mm: str = ""
+    sha256: str = ""
+
+
+def case_key(case: RawCase, file_hashes: Mapping[Path, str], settings: ConvertSettings) -> str:
+    """24 hexadecimal digits that change whenever a file of the case, or a setting that shapes it, does."""
+    parts: dict[str, Any] = {
+        "version": _VERSION,
+        "source": case.source,
+        "image": [case.image.token, [file_hashes.get(path, "") for path in case.image.files]],
+        "mask": [case.mask.token, [file_hashes.get(path, "") for path in case.mask.files]] if case.mask else None,
+        "boxes": case.boxes_xyxy_px,
+        "settings": dataclasses.asdict(settings),
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def convert(case: RawCase, key: str, staging: Path, settings: ConvertSettings) -> Converted:
+    """Read one case and write `staging/KEY.png` and, with a mask, `staging/KEY.mask.png`."""
+    try:
+        picture = case.image.load()
+        image = to_8bit(picture.pixels)
+        size_hw = image.shape[:2]
+        mask = _load_mask(case, size_hw)
+        boxes, annotation = _annotate(case, mask, size_hw, settings)
+    except InputError as error:
+        return Converted(key, reason=" ".join(str(error).split()))
+    except OSError as error:
+        return Converted(key, reason=f"cannot be read: {error.strerror or error}")
+    except MemoryError:
+        return Converted(key, reason="does not fit into memory")
+    content = encode_png(image)
+    _write(staging / f"{key}.png", content)
+    if mask is not None:
+        _write(staging / f"{key}.mask.png", encode_png(mask.astype(np.uint8) * 255))
+    spacing = picture.spacing_hw_mm
+    return Converted(
+        key=key,
+        height=size_hw[0],
+        width=size_hw[1],
+        annotation=annotation,
+        boxes=[[float(value) for value in box] for box in boxes],
+        has_mask=mask is not None,
+        lesion_share=float(mask.mean()) if mask is not None else _boxes_share(boxes, size_hw),
+        spacing_mm=f"{spacing[0]:g},{spacing[1]:g}" if spacing else "",
+        sha256=hashlib.sha256(content).hexdigest(),
+    )
+
+
+def _load_mask(case: RawCase, size_hw: tuple[int, int]) -> np.ndarray | None:
+    if case.mask is None:
+        return None
+    mask = case.mask.load()
+    if mask is None:
+        return np.zeros(size_hw, dtype=bool)
+    if mask.shape != size_hw:
+        raise InputError(f"mask is {mask.shape[1]}x{mask.shape[0]}, image {size_hw[1]}x{size_hw[0]}")
+    return mask
+
+
+def _annotate(
+    case: RawCase, mask: np.ndarray | None, size_hw: tuple[int, int], settings: ConvertSettings
+) -> tuple[np.ndarray, str]:
+    """Boxes (N, 4) and annotation of a case. Boxes that people drew go before those of a mask."""
+    if case.boxes_xyxy_px is not None:
+        boxes = clip_boxes(np.array(case.boxes_xyxy_px, dtype=np.float32), size_hw)
+        outside = (boxes[:, 2:] - boxes[:, :2] <= 0).any(axis=1)
+        if outside.any():
+            raise InputError(f"{int(outside.sum())} of its boxes lie outside the image or have no area")
+        return boxes, "boxes" if len(boxes) else "none"
+    if mask is None:
+        return np.zeros((0, 4), dtype=np.float32), "unknown"
+    boxes = mask_to_boxes(mask, settings.min_area_px)
+    if len(boxes):
+        return boxes, "boxes"
+    # Specks alone: neither a lesion worth a box nor a healthy image to learn from.
+    return boxes, "unknown" if mask.any() else "none"
+
+
+def _boxes_share(boxes: np.ndarray, size_hw: tuple[int, int]) -> float:
+    sides = boxes[:, 2:] - boxes[:, :2]
+    return min(1.0, float(sides.prod(axis=1).sum()) / (size_hw[0] * size_hw[1]))
+
+
+def _write(path: Path, content: bytes) -> None:
+    # Keyed by content and only read after its journal line, so a plain rename is enough.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
+
+
+def convert_all(
+    cases: Sequence[tuple[str, RawCase]], staging: Path, settings: ConvertSettings, workers: int
+) -> Iterator[Converted]:
+    """Convert `(key, case)` pairs and yield results in their order; several processes where it pays."""
+    staging.mkdir(parents=True, exist_ok=True)
+    workers = min(workers or _cores(), _MOST_WORKERS)
+    jobs = [(case, key, staging, settings) for key, case in cases]
+    if workers < 2 or len(jobs) < _POOL_FROM:
+        yield from map(_convert_job, jobs)
+        return
+    # Not fork: a caller may hold threads (torch) whose locks a forked child would wait for.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        try:
+            yield from pool.map(_convert_job, jobs, chunksize=8)
+        except BrokenProcessPool as error:
+            raise InputError("a process that reads images was killed (out of memory?); try workers=1") from error
+
+
+def _convert_job(job: tuple[RawCase, str, Path, ConvertSettings]) -> Converted:
+    return convert(*job)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Journal:
+    """Results of `convert`, one JSON line each, so that an interrupted or later run need not repeat them."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.results: dict[str, Converted] = {}
+        if not path.exists():
+            return
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                result = Converted(**json.loads(line))
+            except (ValueError, TypeError):
+                continue  # the line that was being written when the run was killed
+            self.results[result.key] = result
+
+    def __enter__(self) -> Journal:
+        self._file = self._path.open("a", encoding="utf-8")
+        # After a killed run the last line may lack its end.
+        if self._path.stat().st_size:
+            self._file.write("\n")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def add(self, result: Converted) -> None:
+        self.results[result.key] = result
+        self._file.write(json.dumps(dataclasses.asdict(result)) + "\n")
+        self._file.flush()

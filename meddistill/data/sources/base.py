@@ -1,0 +1,128 @@
+"""What a source is: a folder in some layout, read as a list of raw cases. No pixels are read while listing."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from meddistill.artifacts import Rejected
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp")
+# What operating systems and people leave lying about; nobody means them as images.
+_CLUTTER = (".ds_store", "thumbs.db", "desktop.ini")
+_CLUTTER_SUFFIXES = (".csv", ".txt", ".md", ".json", ".xml", ".yaml", ".yml", ".pdf", ".html", ".xlsx")
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """Pixels as a file holds them: (H, W) or (H, W, 3) RGB, any real dtype; spacing (row, column) in mm if known."""
+
+    pixels: np.ndarray
+    spacing_hw_mm: tuple[float, float] | None = None
+
+
+class ImageRef(Protocol):
+    """Where an image is, small enough to send to another process. `token` says what of the files is meant."""
+
+    @property
+    def files(self) -> tuple[Path, ...]: ...
+    @property
+    def token(self) -> str: ...
+    def load(self) -> Picture:
+        """Raises: InputError for anything that cannot be read."""
+        ...
+
+
+class MaskRef(Protocol):
+    """Where a mask is. `load` gives bool (H, W), or None where the mask says `no lesion` without having a size."""
+
+    @property
+    def files(self) -> tuple[Path, ...]: ...
+    @property
+    def token(self) -> str: ...
+    def load(self) -> np.ndarray | None: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class RawCase:
+    """One image of a source before it is read.
+
+    `name` is what ties it to tables and becomes its case id; `source` is its path within the source folder.
+    `boxes_xyxy_px`: boxes that people drew, half-open; () = looked at, none there; None = no boxes given.
+    With neither mask nor boxes nobody has annotated the case. `group` is empty where the layout knows none.
+    """
+
+    name: str
+    source: str
+    image: ImageRef
+    mask: MaskRef | None = None
+    boxes_xyxy_px: tuple[tuple[float, float, float, float], ...] | None = None
+    class_name: str = ""
+    group: str = ""
+    columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return self.image.files + (self.mask.files if self.mask else ())
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceOptions:
+    """What a user may say about how to read a source."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """All cases of a source, what was passed over, and `notes` on what was recognised, for the terminal."""
+
+    cases: Sequence[RawCase]
+    rejected: Sequence[Rejected] = ()
+    notes: Sequence[str] = ()
+
+
+class Source(Protocol):
+    """One layout. `recognise` says why a folder has it, or None; it looks at names only, so that it is quick."""
+
+    name: str
+    summary: str
+
+    def recognise(self, directory: Path) -> str | None: ...
+    def list_cases(self, directory: Path, options: SourceOptions) -> Listing:
+        """Cases in the order of their names. Raises: InputError where the layout is not there."""
+        ...
+
+
+def shown(path: Path, directory: Path) -> str:
+    """`path` relative to the source folder, as text that any table can hold (undecodable bytes are escaped)."""
+    return path.relative_to(directory).as_posix().encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def walk_files(directory: Path) -> list[Path]:
+    """All files below `directory`, sorted. Links to folders are followed once, so that a loop of links ends."""
+    found: list[Path] = []
+    seen: set[tuple[int, int]] = set()
+    for folder, folders, files in os.walk(directory, followlinks=True):
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders.sort()
+        found += [Path(folder, file) for file in files if file.lower() not in _CLUTTER]
+    return sorted(found)
+
+
+def image_files(directory: Path, root: Path) -> tuple[list[Path], list[Rejected]]:
+    """Image files below `directory`, and the files that are none (tables and notes are passed over in silence)."""
+    images, rejected = [], []
+    for path in walk_files(directory):
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            images.append(path)
+        elif path.suffix.lower() not in _CLUTTER_SUFFIXES:
+            rejected.append(Rejected(shown(path, root), f"not an image file type ({', '.join(IMAGE_SUFFIXES)})"))
+    return images, rejected
