@@ -128,8 +128,10 @@ class DistillConfig:
     """Encoder of a segmentation-models-pytorch network."""
     encoder_weights: str = "imagenet"
     """Encoder's start: `imagenet`, `none`, or a file."""
+    decoder_channels: list[int] = dataclasses.field(default_factory=list)
+    """Widths of an smp decoder, coarse to fine; empty = the architecture's own (UNet++: 256, 128, 64, 32, 16)."""
     image_size: int = 256
-    """Side of the student's square frame, px."""
+    """Side of the student's square frame, px; a multiple of 32."""
     epochs: int = 30
     """Passes over the training cases."""
     batch_size: int = 8
@@ -170,6 +172,12 @@ class DistillConfig:
         _check_range(self, "ema_decay", 0.0, 0.99999)
         _check_range(self, "feature_share", 0.0, 1.0)
         _check_at_least(self, "image_size", 32)
+        if self.image_size % 32:
+            raise ConfigError(
+                f"image_size must be a multiple of 32 (the encoders halve five times), got {self.image_size}"
+            )
+        if any(width < 1 for width in self.decoder_channels):
+            raise ConfigError(f"decoder_channels must be positive, got {list(self.decoder_channels)}")
         _check_at_least(self, "epochs", 1)
         _check_at_least(self, "batch_size", 1)
         if not self.lr > 0:

@@ -1,0 +1,46 @@
+"""What every student network offers, whatever it is made of: logits, encoder maps, and what is saved of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+
+class StudentNetwork(nn.Module):
+    """A binary segmentation network for square RGB frames.
+
+    `feature_channels`: channels of each encoder map, fine to coarse. `preprocessing_mean_std`: the normalisation of
+    RGB in [0, 1] that the encoder's weights were trained with. `weights_source`: where these weights came from, in
+    words (`random` until something is loaded). `stride`: frame sides must be multiples of it.
+    """
+
+    feature_channels: list[int]
+    preprocessing_mean_std: tuple[tuple[float, float, float], tuple[float, float, float]]
+    weights_source: str = "random"
+    stride: int = 32
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Lesion logits. Shape: (B, 3, S, S) normalised frames to (B, 1, S, S) float32, whatever autocast says."""
+        return self.forward_with_features(frames)[0]
+
+    def features(self, frames: Tensor) -> list[Tensor]:
+        """Encoder maps (B, C, h, w), fine to coarse; C as in `feature_channels`."""
+        return self.forward_with_features(frames)[1]
+
+    def forward_with_features(self, frames: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Logits and encoder maps of one pass."""
+        raise NotImplementedError
+
+    def saved_config(self) -> dict[str, Any]:
+        """What config.json holds: `_model_class` and the arguments that build the network again."""
+        raise NotImplementedError
+
+    def saved_state(self) -> dict[str, Tensor]:
+        """The tensors of model.safetensors."""
+        raise NotImplementedError
+
+    def load_saved_state(self, state: Mapping[str, Tensor]) -> None:
+        """Load what `saved_state` gave. Raises: RuntimeError for a missing, strange or misshapen tensor."""
+        raise NotImplementedError
