@@ -10,7 +10,13 @@ from hypothesis.extra import numpy as hnp
 from medpy.metric import binary
 
 from meddistill.evaluation.metrics import (
-    DEFINITIONS, box_around, count_overlap, dice, outline_distances, score_case, surface_distances,
+    DEFINITIONS,
+    box_around,
+    count_overlap,
+    dice,
+    outline_distances,
+    score_case,
+    surface_distances,
 )  # fmt: skip
 
 

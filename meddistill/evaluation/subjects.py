@@ -78,7 +78,9 @@ def subjects_of_folders(images: Path, masks: Path) -> tuple[list[Subject], list[
 def read_image(path: Path) -> np.ndarray:
     """uint8 RGB (H, W, 3) of any picture file, 16 bits scaled down as `prepare` does. Raises: InputError naming it."""
     try:
-        pixels = to_8bit(load_picture(path))
+        pixels = load_picture(path)
+        if pixels.dtype != np.uint8:
+            pixels = to_8bit(pixels)
     except InputError as error:
         raise _naming(path, error) from error
     return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels

@@ -10,6 +10,7 @@ import numpy as np
 
 from meddistill.evaluation.metrics import DEFINITIONS, CaseScores
 from meddistill.evaluation.statistics import describe
+from meddistill.evaluation.subjects import Subject
 
 _PENALISED = ("hd_px", "hd95_px", "assd_px", "hd_mm", "hd95_mm", "assd_mm")
 SIZES = ("small", "medium", "large")
@@ -45,10 +46,10 @@ class ScoreRow:
     true_px: int
 
 
-def score_row(case_id: str, split: str, group: str, class_name: str, method: str, scores: CaseScores) -> ScoreRow:
+def score_row(subject: Subject, method: str, scores: CaseScores) -> ScoreRow:
     overlap = scores.overlap
     return ScoreRow(
-        case_id, split, group, class_name, method, **scores.values(),  # type: ignore[arg-type]
+        subject.case_id, subject.split, subject.group, subject.class_name, method, **scores.values(),  # type: ignore[arg-type]
         missed=scores.missed, false_alarm=scores.false_alarm,
         tp_px=overlap.tp, pred_px=overlap.tp + overlap.fp, true_px=overlap.tp + overlap.fn,
     )  # fmt: skip

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,25 +10,31 @@ import numpy as np
 
 from meddistill import console
 from meddistill.artifacts import (
-    BOXES_CSV, CONFIG_JSON, MODEL_SAFETENSORS, PER_CASE_CSV, PREPROCESSING_JSON, QUALITY_CSV, REPORT_HTML, RUN_JSON,
-    SUMMARY_JSON, Case, QualityRow, RunDir, boxes_xyxy, read_boxes, read_cases, read_table, require, write_json,
+    CONFIG_JSON,
+    MODEL_SAFETENSORS,
+    PER_CASE_CSV,
+    PREPROCESSING_JSON,
+    REPORT_HTML,
+    RUN_JSON,
+    SUMMARY_JSON,
+    RunDir,
+    read_cases,
+    require,
+    write_json,
     write_table,
-)  # fmt: skip
+)
 from meddistill.config import EvalConfig, as_settings
-from meddistill.data.boxes import fill_boxes
+from meddistill.data.fingerprint import fingerprint_source, hash_files
 from meddistill.data.frames import Preprocessing
 from meddistill.data.images import write_png
 from meddistill.errors import ConfigError, InputError
+from meddistill.evaluation.baselines import LABELS, STUDENT, Baselines, find_baselines
 from meddistill.evaluation.metrics import DEFINITIONS, score_case
 from meddistill.evaluation.overlays import side_by_side
 from meddistill.evaluation.report import GALLERY_CASES, GalleryItem, write_report
 from meddistill.evaluation.subjects import Subject, read_image, read_truth, subjects_of_folders, subjects_of_run
 from meddistill.evaluation.summary import ScoreRow, format_table, score_row, size_bounds, summarise
-from meddistill.provenance import Stage, fingerprint_file, fingerprint_stage
-
-STUDENT, BOXES, TEACHER = "student", "boxes", "teacher"
-LABELS = {STUDENT: "student", BOXES: "detector's boxes, filled", TEACHER: "teacher, prompted by the detector"}
-TEACHER_THRESHOLD = 0.5
+from meddistill.provenance import Stage, fingerprint_stage
 
 
 class Predictor(Protocol):
@@ -38,10 +43,6 @@ class Predictor(Protocol):
     preprocessing: Preprocessing
 
     def predict_probs(self, images: Sequence[np.ndarray]) -> list[np.ndarray]: ...
-
-
-Baseline = Callable[[Subject, tuple[int, int]], np.ndarray]
-"""The mask, bool (H, W), that a baseline gives for a case of that size."""
 
 
 def run_eval(
@@ -64,15 +65,16 @@ def run_eval(
     end, after all other cases are done, where some could not be read.
     """
     data_dir, student_dir = data or run.data, student or run.student
-    cases = [case for case in read_cases(data_dir) if case.split == config.split]
+    all_cases = read_cases(data_dir)
+    cases = [case for case in all_cases if case.split == config.split]
     if not cases:
         raise ConfigError(f"{data_dir} has no case in the split '{config.split}'; choose another with --split")
     if student is None:
         require(student_dir / RUN_JSON, "distill")
-    baselines, skipped, inputs = _baselines(run, config, cases, data_dir, boxes) if config.baselines else ({}, {}, {})
-    inputs = {"data": fingerprint_stage(data_dir), "student": _fingerprint_student(student_dir), **inputs}
+    baselines = find_baselines(run, all_cases, config.split, boxes) if config.baselines else Baselines()
+    inputs = {"data": fingerprint_stage(data_dir), "student": _fingerprint_student(student_dir), **baselines.inputs}
     return _evaluate(
-        subjects_of_run(cases, data_dir), baselines, skipped, config, out or run.eval, student_dir, inputs,
+        subjects_of_run(cases, data_dir), baselines, config, out or run.eval, student_dir, inputs,
         seed=seed, device=device, overwrite=overwrite, predictor=predictor,
     )  # fmt: skip
 
@@ -94,21 +96,20 @@ def run_eval_folders(
     if unpaired:
         names = ", ".join(path.name for path in unpaired[:5]) + (", ..." if len(unpaired) > 5 else "")
         console.warn(f"{len(unpaired)} file(s) have no partner and are left out: {names}")
-    files = [path for subject in subjects for path in (subject.image, subject.mask) if path is not None]
     inputs = {
-        "files": _fingerprint_files(files),
+        "images": fingerprint_source(hash_files([subject.image for subject in subjects], images), images),
+        "masks": fingerprint_source(hash_files([subject.mask for subject in subjects if subject.mask], masks), masks),
         "student": _fingerprint_student(student),
     }
     return _evaluate(
-        subjects, {}, {}, config, out, student, inputs,
+        subjects, Baselines(), config, out, student, inputs,
         seed=seed, device=device, overwrite=overwrite, predictor=predictor,
     )  # fmt: skip
 
 
 def _evaluate(
     subjects: Sequence[Subject],
-    baselines: dict[str, Baseline],
-    skipped: dict[str, str],
+    baselines: Baselines,
     config: EvalConfig,
     out: Path,
     student_dir: Path,
@@ -127,7 +128,7 @@ def _evaluate(
         return out
     predictor = predictor or _load(student_dir, device)
     threshold = predictor.preprocessing.threshold if config.threshold is None else config.threshold
-    for method, reason in skipped.items():
+    for method, reason in baselines.skipped.items():
         console.say(f"{LABELS[method]}: not evaluated, {reason}")
     if not any(subject.mask for subject in subjects):
         console.say(f"no case of '{config.split}' has a true mask: nothing to evaluate against, only pictures")
@@ -142,14 +143,11 @@ def _evaluate(
             write_png(out / "overlays" / f"{subject.case_id}.png", side_by_side(image, pred, truth))
             if truth is None:
                 continue
-            masks = {STUDENT: pred} | {name: mask_of(subject, truth.shape) for name, mask_of in baselines.items()}
+            masks = {STUDENT: pred} | {name: mask_of(subject, truth.shape) for name, mask_of in baselines.masks.items()}
             for method, mask in masks.items():
                 scores = score_case(mask, truth, subject.spacing_hw_mm)
-                row = score_row(
-                    subject.case_id, subject.split, subject.group, subject.class_name, method, scores
-                )
-                rows.append(row)
-    summary = _summary(subjects, rows, skipped, failures, threshold, config.split, seed)
+                rows.append(score_row(subject, method, scores))
+    summary = _summary(subjects, rows, baselines.skipped, failures, threshold, config.split, seed)
     write_table(out / PER_CASE_CSV, ScoreRow, rows)
     write_json(out / SUMMARY_JSON, summary)
     write_report(out / REPORT_HTML, summary, list(_gallery(subjects, rows, out)))
@@ -203,8 +201,7 @@ def _summary(
         "skipped": skipped,
         "labels": LABELS,
         "definitions": {
-            name: {"name": title, "unit": unit, "definition": text}
-            for name, (title, unit, text) in DEFINITIONS.items()
+            name: {"name": title, "unit": unit, "definition": text} for name, (title, unit, text) in DEFINITIONS.items()
         },
         "size_bounds_px": size_bounds(rows),
         "methods": summarise(rows, seed=seed) if rows else {},
@@ -221,61 +218,6 @@ def _gallery(subjects: Sequence[Subject], rows: Sequence[ScoreRow], out: Path) -
         yield GalleryItem(subject.name, subject.class_name, dice.get(subject.case_id), picture)
 
 
-def _baselines(
-    run: RunDir, config: EvalConfig, cases: Sequence[Case], data_dir: Path, boxes: Path | None
-) -> tuple[dict[str, Baseline], dict[str, str], dict[str, str]]:
-    """The baselines that RUN has, why others are left out, and the fingerprints of what they read."""
-    found: dict[str, Baseline] = {}
-    skipped: dict[str, str] = {}
-    inputs: dict[str, str] = {}
-    if boxes is not None or (run.detector / RUN_JSON).exists():
-        path = boxes or run.detector / BOXES_CSV
-        found[BOXES] = _filled_boxes(path, read_cases(data_dir))
-        inputs[BOXES] = fingerprint_file(path)
-    else:
-        skipped[BOXES] = f"{run.detector} holds no finished detector"
-    if (run.teacher / RUN_JSON).exists():
-        of_split = {
-            row.case_id: row
-            for row in read_table(run.teacher / QUALITY_CSV, QualityRow)
-            if row.split == config.split and row.prompt_source != "annotated"
-        }
-        if of_split:
-            found[TEACHER] = _teacher_masks(run.teacher, of_split)
-            inputs[TEACHER] = fingerprint_stage(run.teacher)
-        else:
-            skipped[TEACHER] = f"{run.teacher} has no target of '{config.split}' prompted by detected boxes"
-    else:
-        skipped[TEACHER] = f"{run.teacher} holds no finished targets"
-    return found, skipped, inputs
-
-
-def _filled_boxes(path: Path, cases: Sequence[Case]) -> Baseline:
-    rows = read_boxes(path, cases)
-
-    def masks(subject: Subject, size_hw: tuple[int, int]) -> np.ndarray:
-        return fill_boxes(boxes_xyxy(rows.get(subject.case_id, [])), size_hw)
-
-    return masks
-
-
-def _teacher_masks(teacher_dir: Path, rows: dict[str, QualityRow]) -> Baseline:
-    import torch
-
-    from meddistill.data.frames import from_frame
-    from meddistill.distillation.targets import load_target
-
-    def masks(subject: Subject, size_hw: tuple[int, int]) -> np.ndarray:
-        row = rows.get(subject.case_id)
-        if row is None or row.n_boxes == 0:
-            return np.zeros(size_hw, dtype=bool)
-        probs = torch.from_numpy(load_target(teacher_dir, row.case_id, row.key).probs)
-        mask: np.ndarray = (from_frame(probs[None, None], size_hw)[0, 0] >= TEACHER_THRESHOLD).numpy()
-        return mask
-
-    return masks
-
-
 def _load(student_dir: Path, device: str) -> Predictor:
     from meddistill.models.student import load_student
 
@@ -289,4 +231,4 @@ def _fingerprint_student(student_dir: Path) -> str:
     missing = [path.name for path in files if not path.is_file()]
     if missing:
         raise InputError(f"{student_dir} is not a student: it has no {missing[0]}")
-    return _fingerprint_files(files)
+    return fingerprint_source(hash_files(files, student_dir), student_dir)
