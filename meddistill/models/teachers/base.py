@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
+
+CHUNK_BOXES = 72
+"""Most boxes a decoder call: eight images with nine boxes each."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,3 +63,32 @@ class Teacher(Protocol):
     def to_image(self, logits: Tensor, size_hw: tuple[int, int]) -> Tensor:
         """Map (N, h, w) maps in the teacher's frame to the image's own size: (N, H, W), bilinear."""
         ...
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """bfloat16 arithmetic where `precision` is `bf16-mixed`, else no change."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16-mixed")
+
+
+def decode_in_chunks(
+    decode_chunk: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+    prompts: Sequence[Tensor],
+    mask_hw: tuple[int, int],
+    device: torch.device,
+) -> list[BoxMasks]:
+    """Decode the boxes of all images together, at most `CHUNK_BOXES` a call so that memory stays bounded.
+
+    `decode_chunk` takes the image index (N,) and the box (N, 4) of each prompt and returns logits (N, h, w) and
+    predicted IoU (N,). `prompts`: boxes (n, 4) of each image in the teacher's frame.
+    """
+    counts = [len(boxes) for boxes in prompts]
+    if sum(counts) == 0:
+        return [BoxMasks(torch.zeros(0, *mask_hw, device=device), torch.zeros(0, device=device)) for _ in prompts]
+    boxes = torch.cat(list(prompts)).to(device)
+    image_index = torch.repeat_interleave(torch.arange(len(prompts)), torch.tensor(counts)).to(device)
+    parts = [
+        decode_chunk(image_index[start : start + CHUNK_BOXES], boxes[start : start + CHUNK_BOXES])
+        for start in range(0, len(boxes), CHUNK_BOXES)
+    ]
+    logits, ious = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+    return [BoxMasks(masks, iou) for masks, iou in zip(logits.split(counts), ious.split(counts), strict=True)]

@@ -1,0 +1,183 @@
+"""SAM 2 and 2.1 (Ravi et al., 2024) as a box-prompted image teacher, through the module `sam2`.
+
+The network's own parts are called, so that batches, several boxes an image and inputs other than 1024 px work; at
+1024 px the result is that of `SAM2ImagePredictor` with `multimask_output=False`. Dynamic multimask (what
+`apply_postprocessing` switches on in `build_sam2`) stays off: one box, one mask. The only module that imports `sam2`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from meddistill.errors import InputError, WeightsError
+from meddistill.models.teachers.base import BoxMasks, Encoded, autocast, decode_in_chunks
+from meddistill.provenance import sha256_file
+
+_MEAN = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
+_STD = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
+
+
+def packaged_yaml(name: str) -> Path:
+    """The model description `name` (such as `sam2.1/sam2.1_hiera_t.yaml`) inside the installed `sam2` package."""
+    import sam2
+
+    return Path(sam2.__file__).parent / "configs" / name
+
+
+def build_network(model_yaml: Path, image_size: int | None = None) -> torch.nn.Module:
+    """Build a SAM 2 network with random weights from its yaml; nothing but classes of `sam2` is ever instantiated.
+
+    `image_size`: side of the square input in px, instead of the yaml's.
+    Raises: InputError for a file that cannot be read, has no `model`, or names a class outside `sam2`.
+    """
+    import sam2  # noqa: F401  (instantiating below imports its submodules)
+    from hydra.utils import instantiate
+    from omegaconf import DictConfig, OmegaConf
+
+    try:
+        config = OmegaConf.load(model_yaml)
+        if not isinstance(config, DictConfig) or "model" not in config:
+            raise InputError(f"{model_yaml} has no section `model`; expected a SAM 2 model description")
+        if image_size is not None:
+            config.model.image_size = image_size
+        model = OmegaConf.to_container(config.model, resolve=True)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{model_yaml} cannot be read as a SAM 2 model description: {error}") from error
+    for target in _targets(model):
+        # Hydra imports and calls what `_target_` names, so a yaml could run anything.
+        if not re.fullmatch(r"sam2(\.\w+)+", target):
+            raise InputError(f"{model_yaml} names the class {target!r}; only classes of `sam2` are allowed")
+    network: torch.nn.Module = instantiate(model, _recursive_=True)
+    return network
+
+
+def _targets(node: Any) -> Iterator[str]:
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            if key in ("_target_", "_args_", "_partial_", "_convert_", "_recursive_") and key != "_target_":
+                yield f"{key} of Hydra"
+            elif key == "_target_":
+                yield str(value)
+            else:
+                yield from _targets(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _targets(value)
+
+
+def load_network(model_yaml: Path, weights: Path, image_size: int | None = None) -> torch.nn.Module:
+    """`build_network` with the weights of a checkpoint in Meta's form `{"model": state_dict}`; every key must fit.
+
+    Raises: InputError as `build_network`; WeightsError for a file in another form or for another network.
+    """
+    network = build_network(model_yaml, image_size)
+    try:
+        content = torch.load(weights, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever unpickling a foreign file raises
+        raise WeightsError(f"{weights} is not a checkpoint of tensors: {str(error).splitlines()[0]}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
+        raise WeightsError(f'{weights} is not in SAM 2\'s form {{"model": weights}}')
+    try:
+        network.load_state_dict(content["model"], strict=True)
+    except RuntimeError as error:
+        first = " ".join(str(error).split())[:200]
+        raise WeightsError(f"{weights} does not fit the network of {model_yaml.name}: {first}") from error
+    return network
+
+
+class Sam2:
+    """A `sam2*` teacher. Feature levels: `embedding` (what the decoder reads) and `stage1` to `stage4` of the trunk."""
+
+    def __init__(
+        self, name: str, network: torch.nn.Module, identity: str, device: torch.device, precision: str = "32-true"
+    ) -> None:
+        """`identity` names the weights (their SHA-256) for the fingerprint."""
+        self.name = name
+        self.net: Any = network.to(device).eval().requires_grad_(False)
+        self.device = device
+        self.precision = precision
+        self.input_size: int = self.net.image_size
+        stages = self.net.image_encoder.trunk.channel_list[::-1]
+        self.feature_channels: Mapping[str, int] = {
+            "embedding": self.net.hidden_dim,
+            **{f"stage{number}": channels for number, channels in enumerate(stages, start=1)},
+        }
+        described = f"sam2 {identity} {self.input_size} single mask {precision}"
+        self.fingerprint = hashlib.sha256(described.encode()).hexdigest()
+
+    @classmethod
+    def from_files(
+        cls, name: str, model_yaml: Path, weights: Path, device: torch.device, precision: str, image_size: int | None
+    ) -> Sam2:
+        """Load a teacher from its model description and checkpoint. Raises as `load_network`."""
+        identity = f"{sha256_file(weights)} {sha256_file(model_yaml)}"
+        return cls(name, load_network(model_yaml, weights, image_size), identity, device, precision)
+
+    @torch.inference_mode()
+    def encode(self, images: Sequence[np.ndarray]) -> Encoded:
+        sizes = [(image.shape[0], image.shape[1]) for image in images]
+        frames = torch.cat([self._to_input(image) for image in images])
+        with autocast(self.device, self.precision):
+            encoder = self.net.image_encoder
+            stages = encoder.trunk(frames)
+            maps, _ = encoder.neck(stages)
+            maps = maps[: len(maps) - encoder.scalp][-self.net.num_feature_levels :]
+            fine: list[Tensor] = []
+            if self.net.use_high_res_features_in_sam:
+                decoder = self.net.sam_mask_decoder
+                fine = [decoder.conv_s0(maps[0]), decoder.conv_s1(maps[1])]
+            embedding = maps[-1]
+            if self.net.directly_add_no_mem_embed:
+                embedding = embedding + self.net.no_mem_embed.view(1, -1, 1, 1)
+        features = {"embedding": embedding.float()}
+        features |= {f"stage{number}": stage.float() for number, stage in enumerate(stages, start=1)}
+        return Encoded(features, [(1.0, 1.0)] * len(images), sizes, state=fine)
+
+    @torch.inference_mode()
+    def decode(self, encoded: Encoded, boxes_xyxy_px: Sequence[np.ndarray]) -> list[BoxMasks]:
+        prompts = []
+        for boxes, (height, width) in zip(boxes_xyxy_px, encoded.sizes_hw, strict=True):
+            scale = torch.tensor([width, height, width, height], dtype=torch.float32)
+            prompts.append(torch.from_numpy(np.asarray(boxes, np.float32).reshape(-1, 4)) / scale * self.input_size)
+        embedding, fine = encoded.features["embedding"], encoded.state
+        image_pe = self.net.sam_prompt_encoder.get_dense_pe()
+
+        def decode_chunk(image_index: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+            # As the official predictor: the corners are two points with labels 2 and 3, and a third is padding.
+            labels = torch.tensor([[2, 3]], dtype=torch.int, device=self.device).repeat(len(boxes), 1)
+            sparse, dense = self.net.sam_prompt_encoder(
+                points=(boxes.view(-1, 2, 2), labels), boxes=None, masks=None
+            )
+            with autocast(self.device, self.precision):
+                masks, ious, _, _ = self.net.sam_mask_decoder(
+                    image_embeddings=embedding[image_index],
+                    image_pe=image_pe,
+                    sparse_prompt_embeddings=sparse,
+                    dense_prompt_embeddings=dense,
+                    multimask_output=False,
+                    repeat_image=False,
+                    high_res_features=[maps[image_index] for maps in fine] or None,
+                )
+            return masks[:, 0].float(), ious[:, 0].float()
+
+        side = 4 * embedding.shape[-1]
+        return decode_in_chunks(decode_chunk, prompts, (side, side), self.device)
+
+    def to_image(self, logits: Tensor, size_hw: tuple[int, int]) -> Tensor:
+        return F.interpolate(logits[None], size_hw, mode="bilinear", align_corners=False)[0]
+
+    def _to_input(self, image: np.ndarray) -> Tensor:
+        """Official preprocessing: (H, W, 3) uint8 RGB squashed to a square (antialiased), ImageNet mean and std."""
+        pixels = torch.from_numpy(np.ascontiguousarray(image)).to(self.device).permute(2, 0, 1)[None].float() / 255
+        side = (self.input_size, self.input_size)
+        pixels = F.interpolate(pixels, side, mode="bilinear", align_corners=False, antialias=True)
+        return (pixels - _MEAN.to(pixels)) / _STD.to(pixels)
