@@ -198,6 +198,7 @@ def evaluate(
 @app.command("run")
 def run_all(
     run: Run,
+    source: Annotated[Optional[Path], typer.Option(help="Folder of the images, with masks or boxes.")] = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
     seed: Seed = None,
@@ -205,7 +206,7 @@ def run_all(
     overwrite: Overwrite = False,
 ) -> None:
     """Do the four stages in order; finished ones are kept."""
-    settings = _load(config, {"seed": seed}, overrides)
+    settings = _load(config, {"seed": seed, "prepare.source": _text(source)}, overrides)
     from meddistill.pipeline import run_pipeline
 
     run_pipeline(RunDir(run), settings, device=device, overwrite=overwrite)
