@@ -101,6 +101,9 @@ def detect(
     confidence: Annotated[
         Optional[float], typer.Option(help="Lowest score of a box [default: chosen on validation].")
     ] = None,
+    trust_weights: Annotated[
+        Optional[bool], typer.Option("--trust-weights", help="Load weights even where that runs code inside the file.")
+    ] = None,
     data: Data = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
@@ -116,6 +119,7 @@ def detect(
         "detect.train": train,
         "detect.epochs": epochs,
         "detect.confidence": confidence,
+        "detect.trust_weights": trust_weights,
     }
     settings = _load(config, flags, overrides)
     from meddistill.stages.detect import run_detect

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 CHUNK_BOXES = 72
@@ -68,6 +69,13 @@ class Teacher(Protocol):
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """bfloat16 arithmetic where `precision` is `bf16-mixed`, else no change."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16-mixed")
+
+
+def resize_maps(maps: Tensor, size_hw: tuple[int, int]) -> Tensor:
+    """Bilinear resize of (N, h, w) to (N, H, W); N may be 0."""
+    if len(maps) == 0:
+        return maps.new_zeros(0, *size_hw)
+    return F.interpolate(maps[None], size_hw, mode="bilinear", align_corners=False)[0]
 
 
 def decode_in_chunks(

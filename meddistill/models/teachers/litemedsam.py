@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from meddistill.errors import WeightsError
-from meddistill.models.teachers.base import BoxMasks, Encoded, autocast, decode_in_chunks
+from meddistill.models.teachers.base import BoxMasks, Encoded, autocast, decode_in_chunks, resize_maps
 from meddistill.models.teachers.resample import resize_area
 from meddistill.provenance import sha256_file
 
@@ -103,7 +103,7 @@ class LiteMedSam:
         cut = logits[:, :height, :width]
         if (height, width) == tuple(size_hw):
             return cut
-        return F.interpolate(cut[None], size_hw, mode="bilinear", align_corners=False)[0]
+        return resize_maps(cut, size_hw)
 
 
 def _scaled_hw(size_hw: tuple[int, int]) -> tuple[int, int]:
