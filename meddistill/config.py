@@ -82,6 +82,12 @@ class DetectConfig:
     """Side of the detector's square input, px."""
     batch_size: int = 16
     """Images a training step."""
+    lr: float = 1e-3
+    """AdamW step size at the start of the cosine decay."""
+    mosaic: float = 0.5
+    """Share of training images that are four images in one; off in the last third of the epochs."""
+    trust_weights: bool = False
+    """Load `weights` even where that runs code inside the file; only for files whose origin you know."""
     confidence: Optional[float] = None
     """Boxes below this score are dropped; empty = chosen on the validation boxes by F1 at IoU 0.5."""
     max_boxes: int = 5
@@ -92,6 +98,9 @@ class DetectConfig:
         _check_at_least(self, "image_size", 32)
         _check_at_least(self, "batch_size", 1)
         _check_at_least(self, "max_boxes", 1)
+        _check_range(self, "mosaic", 0.0, 1.0)
+        if not self.lr > 0:
+            raise ConfigError(f"lr must be above 0, got {self.lr}")
         if self.confidence is not None:
             _check_range(self, "confidence", 0.0, 1.0)
 
@@ -149,6 +158,8 @@ class DistillConfig:
     """Passes over the training cases."""
     batch_size: int = 8
     """Images an optimiser step."""
+    accumulate: int = 1
+    """Forward passes that an optimiser step is cut into, where memory is short."""
     optimizer: str = "adamw"
     """`adamw` or `adam`."""
     lr: float = 5e-4
@@ -161,10 +172,18 @@ class DistillConfig:
     """Flips, affine warps and intensity changes."""
     mask_weight: float = 1.0
     """Weight of the mask-level loss (soft BCE + soft Dice)."""
+    dice_weight: float = 1.0
+    """Share of soft Dice inside the mask-level loss, beside 1 for soft BCE; 0 = BCE alone, as published."""
+    confidence_gamma: float = 1.0
+    """How sharply unsure pixels are silenced: confidence (1 - 4u)^gamma; 0 trusts every pixel."""
     probability_weight: float = 0.1
     """Weight of the squared error of probabilities."""
     feature_weight: float = 0.1
     """Weight of the feature-level loss; 0 turns features off."""
+    feature_loss: str = "cosine"
+    """`cosine`, or `mse` to the normalised features."""
+    feature_levels: list[str] = dataclasses.field(default_factory=lambda: ["embedding"])
+    """The teacher's feature maps that are cached and distilled."""
     feature_share: float = 0.25
     """Share of each batch drawn as the cached view, on which alone the feature loss is defined."""
     weighting: str = "fixed"
@@ -172,18 +191,21 @@ class DistillConfig:
     ema_decay: float = 0.99
     """Decay of the moving average of the weights; 0 keeps the raw weights."""
     precision: str = "auto"
-    """`32-true`, `bf16-mixed`, or `auto`: bf16 on CUDA, 32 bit elsewhere."""
-    workers: int = 0
-    """Processes that load images; 0 loads in the main one."""
+    """`32-true`, `bf16-mixed`, or `auto`: bf16 where the processor has it, else 32 bit."""
 
     def __post_init__(self) -> None:
         _check_choice(self, "boxes", ("annotated", "detected", "both"))
         _check_choice(self, "no_box", ("skip", "empty"))
         _check_choice(self, "optimizer", ("adamw", "adam"))
         _check_choice(self, "weighting", ("fixed", "paper"))
+        _check_choice(self, "feature_loss", ("cosine", "mse"))
         _check_choice(self, "precision", ("auto", "32-true", "bf16-mixed"))
         _check_range(self, "ema_decay", 0.0, 0.99999)
         _check_range(self, "feature_share", 0.0, 1.0)
+        _check_range(self, "warmup_share", 0.0, 1.0)
+        for name in ("mask_weight", "dice_weight", "probability_weight", "feature_weight", "confidence_gamma"):
+            _check_at_least(self, name, 0.0)
+        _check_at_least(self, "accumulate", 1)
         _check_at_least(self, "image_size", 32)
         if self.image_size % 32:
             raise ConfigError(
