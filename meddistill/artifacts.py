@@ -46,6 +46,8 @@ DATA_YAML = "data.yaml"
 SOURCE_INDEX_CSV = "source_index.csv"
 CONVERTED_JSONL = "converted.jsonl"
 STAGING = ".staging"
+TRAIN_LOG = "train.log"
+RESULTS_CSV = "results.csv"
 
 _CASE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 
@@ -289,6 +291,16 @@ def mask_path(data_dir: Path, case: Case) -> Path:
 
 def label_path(data_dir: Path, case: Case) -> Path:
     return data_dir / "labels" / case.split / f"{case.case_id}.txt"
+
+
+def best_weights(detector_dir: Path) -> Path:
+    """The detector's weights: trained, or given."""
+    return detector_dir / "weights" / "best.pt"
+
+
+def last_weights(detector_dir: Path) -> Path:
+    """Checkpoint of an unfinished training, to resume from."""
+    return detector_dir / "weights" / "last.pt"
 
 
 def write_yolo_label(path: Path, boxes_xyxy_px: np.ndarray, size_hw: tuple[int, int]) -> None:

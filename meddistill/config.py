@@ -82,6 +82,12 @@ class DetectConfig:
     """Side of the detector's square input, px."""
     batch_size: int = 16
     """Images a training step."""
+    lr: float = 1e-3
+    """AdamW step size at the start of the cosine decay."""
+    mosaic: float = 0.5
+    """Share of training images that are four images in one; off in the last third of the epochs."""
+    trust_weights: bool = False
+    """Load `weights` even where that runs code inside the file; only for files whose origin you know."""
     confidence: Optional[float] = None
     """Boxes below this score are dropped; empty = chosen on the validation boxes by F1 at IoU 0.5."""
     max_boxes: int = 5
@@ -92,6 +98,9 @@ class DetectConfig:
         _check_at_least(self, "image_size", 32)
         _check_at_least(self, "batch_size", 1)
         _check_at_least(self, "max_boxes", 1)
+        _check_range(self, "mosaic", 0.0, 1.0)
+        if not self.lr > 0:
+            raise ConfigError(f"lr must be above 0, got {self.lr}")
         if self.confidence is not None:
             _check_range(self, "confidence", 0.0, 1.0)
 

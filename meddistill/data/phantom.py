@@ -15,6 +15,7 @@ from numpy.random import Generator
 from scipy import ndimage
 
 from meddistill.artifacts import atomic_path
+from meddistill.data.groups import GROUPS_CSV
 from meddistill.data.images import write_png
 from meddistill.errors import ConfigError
 
@@ -101,7 +102,7 @@ def write_phantom(directory: Path, *, cases: int, seed: int, size: int = _SCALE_
             write_png(directory / "images" / f"{case_id}.png", image)
             write_png(directory / "masks" / f"{case_id}.png", mask.astype(np.uint8) * 255)
             lines.append(f"{case_id},h{group:04d},{class_name}")
-    with atomic_path(directory / "groups.csv") as temporary:
+    with atomic_path(directory / GROUPS_CSV) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
