@@ -1,0 +1,217 @@
+"""How close a predicted mask is to the true one: overlap, outline distance, area. The only module that uses medpy.
+
+Masks are boolean (H, W); spacing is (row, column) in mm. Nothing is ever NaN, so nothing is dropped from a mean:
+
+| prediction | truth | overlaps and NSD | distances             | area error | counted as    |
+|------------|-------|------------------|-----------------------|------------|---------------|
+| empty      | empty | 1                | 0                     | 0          |               |
+| empty      | some  | 0                | diagonal of the image | -2         | `missed`      |
+| some       | empty | 0                | diagonal of the image | +2         | `false_alarm` |
+
+(Specificity alone keeps its own meaning in all of these, for its background exists.)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+from medpy.metric import binary
+
+# The public functions of medpy each compute the same surface distances again: six distance transforms where two do.
+_directed_surface_distances = getattr(binary, "__surface_distances")
+
+DEFINITIONS = {
+    "dice": ("Dice", "", "2 TP / (2 TP + FP + FN), pixels"),
+    "iou": ("IoU", "", "TP / (TP + FP + FN), pixels"),
+    "sensitivity": ("Sensitivity", "", "TP / (TP + FN): share of the true pixels that were found"),
+    "precision": ("Precision", "", "TP / (TP + FP): share of the predicted pixels that are true"),
+    "specificity": ("Specificity", "", "TN / (TN + FP): share of the background left alone"),
+    "hd_px": ("HD", "px", "Hausdorff distance: the largest distance from one outline to the other"),
+    "hd95_px": ("HD95", "px", "95th percentile of the distances of both outlines, pooled (as medpy's hd95)"),
+    "assd_px": ("ASSD", "px", "mean of the distances of both outlines, pooled (as medpy's assd)"),
+    "nsd_px": ("NSD", "", "share of both outlines, pooled, that lies within the tolerance (px) of the other"),
+    "hd_mm": ("HD", "mm", "Hausdorff distance: the largest distance from one outline to the other"),
+    "hd95_mm": ("HD95", "mm", "95th percentile of the distances of both outlines, pooled (as medpy's hd95)"),
+    "assd_mm": ("ASSD", "mm", "mean of the distances of both outlines, pooled (as medpy's assd)"),
+    "nsd_mm": ("NSD", "", "share of both outlines, pooled, that lies within the tolerance (mm) of the other"),
+    "area_error": ("Area error", "", "2 (predicted - true) / (predicted + true): +0.1 is about 10 % too large"),
+}
+"""Name, unit and definition of every per-case metric, in the order of the tables."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Overlap:
+    """Pixel counts of a prediction against the truth."""
+
+    tp: int
+    fp: int
+    fn: int
+    tn: int
+
+    @property
+    def dice(self) -> float:
+        return _ratio(2 * self.tp, 2 * self.tp + self.fp + self.fn)
+
+    @property
+    def iou(self) -> float:
+        return _ratio(self.tp, self.tp + self.fp + self.fn)
+
+    @property
+    def sensitivity(self) -> float:
+        """0, not undefined, where something was predicted and nothing was there to find (see the table above)."""
+        return _ratio(self.tp, self.tp + self.fn, empty=float(self.fp == 0))
+
+    @property
+    def precision(self) -> float:
+        """0, not undefined, where nothing was predicted and something was there to find."""
+        return _ratio(self.tp, self.tp + self.fp, empty=float(self.fn == 0))
+
+    @property
+    def specificity(self) -> float:
+        """1 where the truth fills the image."""
+        return _ratio(self.tn, self.tn + self.fp)
+
+    @property
+    def area_error(self) -> float:
+        """Symmetric relative error in [-2, 2]: 0 for equal areas, -2 for a miss, +2 for a false alarm."""
+        return _ratio(2 * (self.fp - self.fn), 2 * self.tp + self.fp + self.fn, empty=0.0)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Distances:
+    """Distances between two outlines, in the unit of the spacing; `nsd` is a share in [0, 1]."""
+
+    hd: float
+    hd95: float
+    assd: float
+    nsd: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CaseScores:
+    """Every metric of one prediction; `mm` is None where the pixel spacing is not known."""
+
+    overlap: Overlap
+    px: Distances
+    mm: Distances | None
+    missed: bool
+    false_alarm: bool
+
+    def values(self) -> dict[str, float | None]:
+        """The metrics by their names in `DEFINITIONS`."""
+        flat: dict[str, float | None] = {
+            name: getattr(self.overlap, name)
+            for name in ("dice", "iou", "sensitivity", "precision", "specificity", "area_error")
+        }
+        for unit, distances in (("px", self.px), ("mm", self.mm)):
+            for name in ("hd", "hd95", "assd", "nsd"):
+                flat[f"{name}_{unit}"] = None if distances is None else getattr(distances, name)
+        return {name: flat[name] for name in DEFINITIONS}
+
+
+def score_case(
+    pred: np.ndarray,
+    target: np.ndarray,
+    spacing_hw_mm: tuple[float, float] | None = None,
+    *,
+    tolerance_px: float = 2.0,
+    tolerance_mm: float = 1.0,
+) -> CaseScores:
+    """All metrics of one case. Masks: boolean (H, W). Empties: see the table above.
+
+    Raises: ValueError if shapes differ or a spacing is not above 0.
+    """
+    overlap = count_overlap(pred, target)
+    px = outline_distances(pred, target, tolerance=tolerance_px)
+    mm = None
+    if spacing_hw_mm is not None:
+        mm = outline_distances(pred, target, spacing_hw_mm, tolerance=tolerance_mm)
+    found, there = overlap.tp + overlap.fp > 0, overlap.tp + overlap.fn > 0
+    return CaseScores(overlap, px, mm, missed=there and not found, false_alarm=found and not there)
+
+
+def count_overlap(pred: np.ndarray, target: np.ndarray) -> Overlap:
+    """Pixel counts of two boolean masks (H, W). Raises: ValueError if shapes differ."""
+    _check(pred, target)
+    tp = int(np.count_nonzero(pred & target))
+    fp = int(np.count_nonzero(pred)) - tp
+    fn = int(np.count_nonzero(target)) - tp
+    return Overlap(tp=tp, fp=fp, fn=fn, tn=pred.size - tp - fp - fn)
+
+
+def dice(pred: np.ndarray, target: np.ndarray) -> float:
+    """Dice of two boolean masks (H, W), in [0, 1]; 1 if both are empty."""
+    return count_overlap(pred, target).dice
+
+
+def outline_distances(
+    pred: np.ndarray, target: np.ndarray, spacing_hw: tuple[float, float] = (1.0, 1.0), *, tolerance: float = 2.0
+) -> Distances:
+    """HD, HD95, ASSD and NSD of two boolean masks (H, W), in the unit of `spacing_hw`.
+
+    Both empty: distances 0, NSD 1. One empty: distances are the image's diagonal, NSD 0.
+    NSD counts outline pixels, as medpy's surfaces do, without weighing them by length (Nikolov et al. 2018 weigh them).
+    Raises: ValueError if shapes differ or a spacing is not above 0.
+    """
+    _check(pred, target)
+    if not (min(spacing_hw) > 0 and math.isfinite(max(spacing_hw))):
+        raise ValueError(f"pixel spacing must be above 0, got {spacing_hw}")
+    found, there = bool(pred.any()), bool(target.any())
+    if not found and not there:
+        return Distances(0.0, 0.0, 0.0, 1.0)
+    if not (found and there):
+        diagonal = math.hypot(pred.shape[0] * spacing_hw[0], pred.shape[1] * spacing_hw[1])
+        return Distances(diagonal, diagonal, diagonal, 0.0)
+    pooled = surface_distances(pred, target, spacing_hw)
+    return Distances(
+        hd=float(pooled.max()),
+        hd95=float(np.percentile(pooled, 95)),
+        assd=float(pooled.mean()),
+        nsd=float(np.count_nonzero(pooled <= tolerance) / pooled.size),
+    )
+
+
+def surface_distances(pred: np.ndarray, target: np.ndarray, spacing_hw: tuple[float, float] = (1.0, 1.0)) -> np.ndarray:
+    """Distance of each outline pixel of either mask to the other's outline: (N,) float64, first pred's, then target's.
+
+    Both masks boolean (H, W) and not empty. An outline pixel is a mask pixel with a 4-neighbour outside the mask or
+    the image. Computed by medpy on the box around the union plus one pixel: no outline pixel lies outside, so the
+    numbers are those of the full image.
+    """
+    rows, columns = box_around(pred | target)
+    pred, target = pred[rows, columns], target[rows, columns]
+    return np.concatenate(
+        [
+            _directed_surface_distances(pred, target, spacing_hw),
+            _directed_surface_distances(target, pred, spacing_hw),
+        ]
+    )
+
+
+def box_around(mask: np.ndarray, margin_px: int = 1) -> tuple[slice, slice]:
+    """Rows and columns of the smallest box around a boolean mask (H, W) that is not empty, grown by a margin."""
+    # Columns are looked for in the mask's rows alone: a column-wise pass over the whole image is what costs.
+    top, bottom = _extent(mask.any(axis=1))
+    left, right = _extent(mask[top:bottom].any(axis=0))
+    height, width = mask.shape
+    return (
+        slice(max(0, top - margin_px), min(height, bottom + margin_px)),
+        slice(max(0, left - margin_px), min(width, right + margin_px)),
+    )
+
+
+def _extent(line: np.ndarray) -> tuple[int, int]:
+    return int(line.argmax()), line.size - int(line[::-1].argmax())
+
+
+def _ratio(part: int, whole: int, empty: float = 1.0) -> float:
+    return part / whole if whole else empty
+
+
+def _check(pred: np.ndarray, target: np.ndarray) -> None:
+    if pred.shape != target.shape or pred.ndim != 2:
+        raise ValueError(f"masks must be two arrays (H, W) of one shape, got {pred.shape} and {target.shape}")
+    if pred.dtype != np.bool_ or target.dtype != np.bool_:
+        raise ValueError(f"masks must be boolean, got {pred.dtype} and {target.dtype}")

@@ -1,0 +1,41 @@
+"""Pictures of a mask on its image, in the paper's style: filled in yellow, outlined in dark red, truth beside it."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+YELLOW = (255, 221, 0)
+DARK_RED = (139, 0, 0)
+FILL_SHARE = 0.4
+GAP_PX = 4
+
+
+def overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The image with one mask filled in translucent yellow and outlined in dark red.
+
+    Shape: uint8 (H, W, 3) and bool (H, W) to uint8 (H, W, 3). An empty mask gives the image itself.
+    """
+    picture = image.astype(np.float32)
+    picture[mask] += FILL_SHARE * (np.array(YELLOW, dtype=np.float32) - picture[mask])
+    picture[outline(mask)] = DARK_RED
+    return picture.round().astype(np.uint8)
+
+
+def side_by_side(image: np.ndarray, pred: np.ndarray, target: np.ndarray | None) -> np.ndarray:
+    """Prediction on the left, truth on the right, a white gap between: uint8 (H, 2 W + gap, 3).
+
+    Without a truth the plain image stands on the right.
+    """
+    right = image if target is None else overlay(image, target)
+    gap = np.full((image.shape[0], GAP_PX, 3), 255, dtype=np.uint8)
+    return np.concatenate([overlay(image, pred), gap, right], axis=1)
+
+
+def outline(mask: np.ndarray) -> np.ndarray:
+    """bool (H, W): the mask's inner rim, 1 px wide for each 256 px of the longest side (at least 1)."""
+    if not mask.any():
+        return mask.copy()
+    width_px = max(1, round(max(mask.shape) / 256))
+    # Border 1: a mask cut by the image's edge has no outline there.
+    return np.asarray(mask & ~ndimage.binary_erosion(mask, iterations=width_px, border_value=1))
