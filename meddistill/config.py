@@ -95,7 +95,7 @@ class PrepareConfig:
         _check_choice(self, "boxes_per", ("component", "case"))
         _check_choice(self, "intensity", ("auto", "percentile", "full"))
         _check_choice(self, "intensity_per", ("volume", "image"))
-        if self.folds:
+        if self.folds or self.fold:
             _check_at_least(self, "folds", 2)
             _check_range(self, "fold", 0, self.folds - 1)
             if self.test:
