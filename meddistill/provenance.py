@@ -13,6 +13,7 @@ import shutil
 import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= 40 else text[:18] + "..." + text[-18:]
 
 
+@cache  # twelve look-ups on disk, and the answer cannot change
 def _versions() -> dict[str, str]:
     found = {}
     for package in _PACKAGES:

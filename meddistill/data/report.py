@@ -86,9 +86,14 @@ def _charts(data_dir: Path, rows: Sequence[Case], results: Mapping[str, Converte
             centres.append(((x1 + x2) / 2 / row.width, (y1 + y2) / 2 / row.height))
     charts = []
     if shares:
-        edges = np.linspace(0, max(shares), 25)
+        # The few largest would squeeze all others into the first bars: they go into the last one.
+        edges = np.linspace(0, float(np.percentile(shares, 99)) or 1.0, 25)
         caption = f"Box area, % of the image (median {np.median(shares):.2g} %, {len(shares)} boxes)"
-        charts.append(_figure(_bars(np.histogram(shares, edges)[0], f"{edges[-1]:.3g} %"), caption))
+        charts.append(
+            _figure(
+                _bars(np.histogram(np.minimum(shares, edges[-1]), edges)[0], f"{edges[-1]:.3g} % and more"), caption
+            )
+        )
         charts.append(_figure(_positions(centres), "Where box centres lie in the image"))
     histogram = np.zeros(64, dtype=np.int64)
     by_id = {row.case_id: row for row in rows}
