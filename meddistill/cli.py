@@ -64,7 +64,21 @@ def prepare(
     box_fraction: Annotated[
         Optional[float], typer.Option(help="Share of the training groups that keep boxes [default: 1].")
     ] = None,
-    strict: Annotated[Optional[bool], typer.Option("--strict", help="Stop at the first rejected image.")] = None,
+    label: Annotated[
+        Optional[str], typer.Option(help="Mask values (1,4) or colours (#ff0000) that are lesion.")
+    ] = None,
+    boxes_per: Annotated[Optional[str], typer.Option(help="A box per component or per case.")] = None,
+    group_from: Annotated[
+        Optional[str], typer.Option(help="Regex on the path that finds the group, or 'folder'.")
+    ] = None,
+    folds: Annotated[Optional[int], typer.Option(help="Folds of a cross-validation; --fold is the test split.")] = None,
+    fold: Annotated[Optional[int], typer.Option(help="Which fold is the test split, from 0.")] = None,
+    strict: Annotated[
+        Optional[bool], typer.Option("--strict", help="Stop at a rejected image or a near-duplicate across splits.")
+    ] = None,
+    update: Annotated[
+        bool, typer.Option("--update", help="Add what is new in the source; earlier cases keep their split.")
+    ] = False,
     config: ConfigFile = None,
     overrides: Overrides = None,
     seed: Seed = None,
@@ -82,12 +96,17 @@ def prepare(
         "prepare.test": test,
         "prepare.val": val,
         "prepare.box_fraction": box_fraction,
+        "prepare.label": label,
+        "prepare.boxes_per": boxes_per,
+        "prepare.group_from": group_from,
+        "prepare.folds": folds,
+        "prepare.fold": fold,
         "prepare.strict": strict,
     }
     settings = _load(config, flags, overrides)
     from meddistill.stages.prepare import run_prepare
 
-    run_prepare(RunDir(run), settings.prepare, seed=settings.seed, overwrite=overwrite, out=out)
+    run_prepare(RunDir(run), settings.prepare, seed=settings.seed, overwrite=overwrite, out=out, update=update)
 
 
 @app.command()
