@@ -1,11 +1,16 @@
 """Known answers of the loss terms, and that no case's loss depends on its batch."""
 
+import math
+
 import pytest
 import torch
 
 from meddistill.distillation.losses import (
+    box_emptiness_loss,
+    box_tightness_loss,
     confidence_from_uncertainty,
     cosine_feature_loss,
+    generalised_cross_entropy_loss,
     normalised_mse_feature_loss,
     probability_mse_loss,
     soft_bce_loss,
@@ -13,7 +18,8 @@ from meddistill.distillation.losses import (
     soft_dice_loss,
 )
 
-MASK_LOSSES = [soft_bce_loss, soft_dice_loss, probability_mse_loss]
+MASK_LOSSES = [soft_bce_loss, soft_dice_loss, probability_mse_loss, generalised_cross_entropy_loss]
+NONE = [math.nan] * 4
 FEATURE_LOSSES = [cosine_feature_loss, normalised_mse_feature_loss]
 
 
@@ -32,7 +38,7 @@ def test_unsure_pixels_do_not_move_the_loss(loss):
     assert loss(student, target, row(1.0, 1.0)).item() > 0.2
 
 
-@pytest.mark.parametrize("loss", MASK_LOSSES)
+@pytest.mark.parametrize("loss", [soft_bce_loss, soft_dice_loss, probability_mse_loss])
 def test_a_soft_target_is_met_at_its_own_value(loss):
     target = row(0.3, 0.8, 0.05)
     student = logit(0.3, 0.8, 0.05).requires_grad_()
@@ -113,3 +119,58 @@ def test_agreement_known_values():
 def test_shapes_that_differ_are_refused(loss):
     with pytest.raises(ValueError, match="shapes differ"):
         loss(torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 3), torch.zeros(1, 1, 2, 2))
+
+
+def test_generalised_cross_entropy_lies_between_its_two_limits():
+    student, target, sure = torch.randn(3, 1, 4, 4), torch.randint(0, 2, (3, 1, 4, 4)).float(), torch.ones(3, 1, 4, 4)
+    nearly_bce = generalised_cross_entropy_loss(student, target, sure, q=0.001)
+    assert nearly_bce.tolist() == pytest.approx(soft_bce_loss(student, target, sure).tolist(), rel=0.01)
+    absolute = (torch.sigmoid(student) - target).abs().flatten(1).mean(1)
+    assert generalised_cross_entropy_loss(student, target, sure, q=1.0).tolist() == pytest.approx(absolute.tolist())
+
+
+def test_a_hopeless_target_pulls_less_than_in_cross_entropy():
+    def pull(loss):
+        student = row(-9.0).requires_grad_()
+        loss(student, row(1.0), row(1.0)).sum().backward()
+        return student.grad.abs().item()
+
+    assert pull(generalised_cross_entropy_loss) < 0.01 < 0.9 < pull(soft_bce_loss)
+
+
+def box_case(*boxes):
+    return torch.tensor([list(boxes)])
+
+
+def test_nothing_is_allowed_outside_the_boxes():
+    boxes = box_case([1.0, 1.0, 3.0, 3.0], NONE)
+    logits = torch.full((1, 1, 4, 4), -30.0)
+    logits[..., 1:3, 1:3] = 30
+    assert box_emptiness_loss(logits, boxes).item() == pytest.approx(0, abs=1e-6)
+    logits[..., 0, 0] = 30  # one of the 12 pixels outside
+    assert box_emptiness_loss(logits, boxes).item() == pytest.approx(30 / 12)
+
+
+def test_every_row_and_column_of_a_box_wants_a_pixel():
+    boxes = box_case([1.0, 1.0, 3.0, 3.0])
+    logits = torch.full((1, 1, 4, 4), -30.0)
+    assert box_tightness_loss(logits, boxes).item() == pytest.approx(30)
+    logits[..., 1, 1] = 30  # touches one of two rows, one of two columns
+    assert box_tightness_loss(logits, boxes).item() == pytest.approx(15)
+    logits[..., 2, 2] = 30
+    assert box_tightness_loss(logits, boxes).item() == pytest.approx(0, abs=1e-6)
+    logits[...] = -30.0
+    logits[..., 0, :] = 30  # outside the box nothing counts
+    assert box_tightness_loss(logits, boxes).item() == pytest.approx(30)
+
+
+@pytest.mark.parametrize("loss", [box_emptiness_loss, box_tightness_loss])
+def test_box_priors_know_nothing_of_a_case_without_boxes(loss):
+    logits = torch.randn(2, 1, 4, 4, requires_grad=True)
+    boxes = torch.tensor([[NONE, NONE], [[0.0, 0.0, 2.0, 2.0], [2.0, 1.0, 4.0, 4.0]]])
+    values = loss(logits, boxes)
+    values.sum().backward()
+    assert values[0].item() == 0
+    assert values[1].item() == pytest.approx(loss(logits[1:], boxes[1:]).item())
+    assert torch.isfinite(logits.grad).all()
+    assert loss(logits, torch.zeros(2, 0, 4)).tolist() == [0, 0]

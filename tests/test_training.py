@@ -1,11 +1,16 @@
 """The training loop: it learns, repeats itself byte for byte, resumes, and logs every term."""
 
 import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from tiny_student import TinyStudent
+from torch import nn
 
 from meddistill.artifacts import LAST_CKPT, METRICS_CSV
 from meddistill.config import DistillConfig
@@ -14,8 +19,9 @@ from meddistill.data.frames import Preprocessing
 from meddistill.distillation import training
 from meddistill.distillation.engine import choose_precision, make_fabric, resolve_device
 from meddistill.distillation.features import FeatureAdapters
+from meddistill.distillation.selection import choose_threshold
 from meddistill.distillation.training import cosine_lr, train_student
-from meddistill.errors import ConfigError, InputError
+from meddistill.errors import ConfigError, InputError, TrainingError
 
 SIZE = 32
 LEVEL = {"embedding": (6, 8, 8)}
@@ -24,7 +30,7 @@ LEVEL = {"embedding": (6, 8, 8)}
 def bright_squares(count, seed, features=True):
     """Cases whose lesion is the bright square: two convolutions can learn it."""
     generator = np.random.default_rng(seed)
-    packed = PackedCases([f"{seed}-{i}" for i in range(count)], SIZE, LEVEL if features else {})
+    packed = PackedCases([f"{seed}-{i}" for i in range(count)], SIZE, LEVEL if features else {}, max_boxes=1)
     for index in range(count):
         image = generator.integers(20, 90, (SIZE, SIZE, 3), dtype=np.uint8)
         probs = np.zeros((SIZE, SIZE), np.float32)
@@ -32,7 +38,16 @@ def bright_squares(count, seed, features=True):
         probs[y : y + 9, x : x + 9] = 1
         image[probs > 0] = 230
         found = {"embedding": generator.standard_normal((6, 8, 8)).astype(np.float16)}
-        packed.put(index, image, probs, 0 * probs, published_v=0.07, doubt=0.1, features=found if features else None)
+        packed.put(
+            index,
+            image,
+            probs,
+            0 * probs,
+            published_v=0.07,
+            doubt=0.1 * (index % 3),
+            boxes_xyxy_px=np.array([[x, y, x + 9, y + 9]], np.float32),
+            features=found if features else None,
+        )
     return packed
 
 
@@ -41,10 +56,14 @@ def settings(**changes):
     return DistillConfig(**(defaults | changes))
 
 
-def train(out, *, seed=0, features=True, val=4, cases=10, per_case=False, **changes):
+def train(out, *, seed=0, features=True, val=4, cases=10, per_case=False, doubt=None, broken_cases=0, **changes):
     torch.manual_seed(seed)
+    packed = bright_squares(cases, 1, features)
+    if doubt is not None:
+        packed.doubt[:] = doubt
+    packed.case_weight[:broken_cases] = torch.nan
     return train_student(
-        TinyStudent(per_case=per_case), bright_squares(cases, 1, features), bright_squares(val, 2, features),
+        TinyStudent(per_case=per_case), packed, bright_squares(val, 2, features),
         Preprocessing(SIZE), settings(**changes), fabric=make_fabric("cpu", "32-true"), out=out, seed=seed,
     )  # fmt: skip
 
@@ -67,7 +86,7 @@ def test_it_learns_and_logs_every_term(tmp_path):
     assert trained.agreement > 0.8
     assert trained.agreement == pytest.approx(max(float(row["agreement"]) for row in log))
     assert float(log[trained.best_epoch - 1]["agreement"]) == pytest.approx(trained.agreement)
-    for column in ("bce", "dice", "probability", "feature", "weight_mask", "weight_feature", "gradient_norm"):
+    for column in ("cross_entropy", "dice", "probability", "feature", "weight_mask", "weight_feature", "gradient_norm"):
         assert float(log[0][column]) > 0
     assert list(tmp_path.glob("events.out.tfevents.*"))
 
@@ -150,6 +169,71 @@ def test_adapters_take_the_nearest_grid():
         "a.b": (2, 3, 16, 16),
         "c": (2, 2, 6, 6),
     }
+
+
+@pytest.mark.parametrize("weighting", ["learned", "ulwr"])
+def test_other_weightings_learn_and_are_logged(tmp_path, weighting):
+    train(tmp_path, weighting=weighting, epochs=2)
+    log = rows(tmp_path)
+    assert float(log[1]["loss"]) < float(log[0]["loss"])
+    mask = [float(row["weight_mask"]) for row in log]
+    assert mask[0] != mask[1] if weighting == "learned" else mask == pytest.approx([1, 1], abs=1e-4)
+
+
+def test_ulwr_of_equally_sure_cases_is_fixed(tmp_path):
+    fixed = train(tmp_path / "fixed", doubt=0.0)
+    assert same_weights(fixed, train(tmp_path / "ulwr", doubt=0.0, weighting="ulwr"))
+    assert not same_weights(fixed, train(tmp_path / "doubts", weighting="ulwr"))
+
+
+def test_priors_and_noise_robust_loss_reach_the_log(tmp_path):
+    train(tmp_path / "gce", mask_loss="gce", prior_weight=0.5, feature_weight=0.0, epochs=1)
+    train(tmp_path / "bce", epochs=1)
+    gce, bce = rows(tmp_path / "gce")[0], rows(tmp_path / "bce")[0]
+    assert float(gce["prior"]) > 0
+    assert float(bce["prior"]) == 0
+    assert float(gce["cross_entropy"]) < float(bce["cross_entropy"])
+
+
+def test_training_stops_early_and_keeps_the_best(tmp_path):
+    trained = train(tmp_path, epochs=12, lr=1e-12, patience=2, per_case=True)
+    assert (trained.best_epoch, trained.epochs) == (1, 3)
+
+
+def test_a_step_without_a_finite_gradient_is_skipped_and_counted(tmp_path):
+    trained = train(tmp_path, broken_cases=1)
+    assert {row["skipped_steps"] for row in rows(tmp_path)} == {"1"}
+    assert all(torch.isfinite(tensor).all() for tensor in trained.student.state_dict().values())
+    assert trained.agreement > 0.3
+
+
+def test_a_loss_that_stays_not_finite_stops_with_advice(tmp_path):
+    with pytest.raises(TrainingError, match=r"not finite in \d+ steps in a row; lower distill\.lr"):
+        train(tmp_path, broken_cases=10)
+
+
+def test_the_threshold_that_agrees_best_is_chosen():
+    val = bright_squares(4, 2)
+    timid = nn.Module()
+    # Probability 0.3 in the lesion, 0.1 elsewhere.
+    timid.forward = lambda frames: torch.where(frames.mean(1, keepdim=True) > 0.5, -0.847, -2.197)
+    fabric = make_fabric("cpu", "32-true")
+    assert choose_threshold(timid, val, Preprocessing(SIZE), fabric) == 0.3
+    assert choose_threshold(timid, bright_squares(0, 2), Preprocessing(SIZE), fabric) == 0.5
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_loss_curve_of_one(tmp_path):
+    train(tmp_path / "one", per_case=True, batch_size=5)
+    code = "from pathlib import Path; from test_training import train; train(Path('two'), per_case=True, batch_size=5)"
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "run_two"]
+    (tmp_path / "run_two.py").write_text(code)
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    subprocess.run(launch, cwd=tmp_path, env=environment, check=True, timeout=300)
+    ours, theirs = rows(tmp_path / "one"), rows(tmp_path / "two")
+    for column in ("loss", "agreement", "gradient_norm"):
+        assert [float(row[column]) for row in theirs] == pytest.approx([float(row[column]) for row in ours], rel=1e-3)
 
 
 def test_devices_that_are_not_there_are_refused():

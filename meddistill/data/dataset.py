@@ -38,13 +38,16 @@ class Batch:
     """(B,) float32."""
     case_weight: Tensor
     """(B,) float32; its mean over the whole set is 1."""
+    boxes_xyxy_px: Tensor
+    """(B, K, 4) float32 px of the unwarped frame; rows of NaN where a case has fewer or they are not to be trusted."""
     features: dict[str, Tensor]
 
 
 class PackedCases:
     """Images and targets of `case_ids`, filled with `put` and drawn with `batch`.
 
-    `feature_shapes`: level -> (C, h, w). `directory`: where to map the arrays if they exceed the limit; without it
+    `feature_shapes`: level -> (C, h, w). `max_boxes`: boxes kept a case, for box priors.
+    `directory`: where to map the arrays if they exceed the limit; without it
     they stay in memory.
     """
 
@@ -53,6 +56,8 @@ class PackedCases:
         case_ids: Sequence[str],
         image_size: int,
         feature_shapes: Mapping[str, tuple[int, int, int]] | None = None,
+        *,
+        max_boxes: int = 0,
         directory: Path | None = None,
         memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
     ) -> None:
@@ -70,6 +75,7 @@ class PackedCases:
             level: _allocate((count, *shape), torch.float16, where, f"features-{number}")
             for number, (level, shape) in enumerate(self.feature_shapes.items())
         }
+        self.boxes_xyxy_px = torch.full((count, max_boxes, 4), torch.nan)
         self.published_v = torch.zeros(count)
         self.doubt = torch.zeros(count)
         self.case_weight = torch.ones(count)
@@ -91,9 +97,11 @@ class PackedCases:
         published_v: float = 0.0,
         doubt: float = 0.0,
         weight: float = 1.0,
+        boxes_xyxy_px: np.ndarray | None = None,
         features: Mapping[str, np.ndarray] | None = None,
     ) -> None:
-        """Store one case. `image`: uint8 (H, W, 3), any size; `probs` in [0, 1] and `uncertainty` in [0, 1/4]: (S, S).
+        """Store one case. `image`: uint8 (H, W, 3), any size; `probs` in [0, 1] and `uncertainty` in [0, 1/4]: (S, S);
+        `boxes_xyxy_px`: (N, 4) in the image.
 
         Rounded to 1/255 of their range. Raises: ValueError for a target of another size or features that are missing.
         """
@@ -105,6 +113,9 @@ class PackedCases:
         self._packed["probs"][index, 0] = _to_byte(probs, 1.0)
         self._packed["uncertainty"][index, 0] = _to_byte(uncertainty, 0.25)
         self.published_v[index], self.doubt[index], self.case_weight[index] = published_v, doubt, weight
+        if boxes_xyxy_px is not None:
+            kept = torch.from_numpy(boxes_xyxy_px[: self.boxes_xyxy_px.shape[1]]) * (side / max(image.shape[:2]))
+            self.boxes_xyxy_px[index, : len(kept)] = kept
         for level, store in self._features.items():
             found = (features or {}).get(level)
             if found is None or found.shape != self.feature_shapes[level]:
@@ -121,7 +132,7 @@ class PackedCases:
         """Move everything to `device`, once, so that a batch costs no copy from the host."""
         self._packed = {name: tensor.to(device) for name, tensor in self._packed.items()}
         self._features = {level: tensor.to(device) for level, tensor in self._features.items()}
-        for name in ("published_v", "doubt", "case_weight"):
+        for name in ("published_v", "doubt", "case_weight", "boxes_xyxy_px"):
             setattr(self, name, getattr(self, name).to(device))
         return self
 
@@ -136,6 +147,7 @@ class PackedCases:
             published_v=self.published_v[index],
             doubt=self.doubt[index],
             case_weight=self.case_weight[index],
+            boxes_xyxy_px=self.boxes_xyxy_px[index],
             features={level: store[index] for level, store in self._features.items()},
         )
 

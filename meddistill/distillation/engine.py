@@ -6,7 +6,9 @@ import os
 
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
 
+from meddistill import console
 from meddistill.errors import ConfigError
 
 
@@ -27,7 +29,21 @@ def make_fabric(device: str, precision: str) -> Fabric:
         precision=choose_precision(resolved) if precision == "auto" else precision,  # type: ignore[arg-type]
     )
     fabric.launch()
+    if not fabric.is_global_zero:
+        console.set_quiet(True)
     return fabric
+
+
+def precision_of(fabric: Fabric) -> str:
+    """The precision that `auto` was resolved to."""
+    return str(fabric._precision.precision)
+
+
+def sum_over_ranks(fabric: Fabric, tensor: Tensor) -> Tensor:
+    """Elementwise sum over the processes; the tensor itself where there is one."""
+    total = fabric.all_reduce(tensor, reduce_op="sum")
+    assert isinstance(total, Tensor)
+    return total
 
 
 def resolve_device(device: str) -> torch.device:

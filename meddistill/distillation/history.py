@@ -15,22 +15,25 @@ from meddistill.artifacts import METRICS_CSV, write_table
 class EpochRow:
     """One epoch. Losses are means over the cases drawn, before their weights (`loss` is after them).
 
-    `feature` is the mean over the cases drawn as the cached view. `agreement`: soft Dice of the averaged student with
-    the teacher on the validation cases, in [0, 1]; empty without validation cases. `lr` is the epoch's last.
+    `feature` and `prior` are means over the cases drawn as the cached view. `agreement`: soft Dice of the
+    averaged student with the teacher on the validation cases, in [0, 1]; empty without validation cases. `lr` is the
+    epoch's last. `skipped_steps`: how many were left out because their gradient was not finite.
     """
 
     epoch: int
     loss: float
-    bce: float
+    cross_entropy: float
     dice: float
     probability: float
     feature: float
+    prior: float
     weight_mask: float
     weight_probability: float
     weight_feature: float
     agreement: float | None
     lr: float
     gradient_norm: float
+    skipped_steps: int
 
 
 class History:

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+_OUTSIDE_LOGIT = -30.0
+
 
 def confidence_from_uncertainty(uncertainty: Tensor, gamma: float) -> Tensor:
     """How far a pixel of the target is to be trusted: c = (1 - 4u)^gamma, in [0, 1].
@@ -44,6 +46,21 @@ def soft_dice_loss(logits: Tensor, target_probs: Tensor, confidence: Tensor) -> 
     probs, target, sure = torch.sigmoid(logits.float()), target_probs.float(), confidence.float()
     difference = (sure * (probs - target).abs()).flatten(1).sum(1)
     return difference / ((sure * (probs + target)).flatten(1).sum(1) + 1)
+
+
+def generalised_cross_entropy_loss(logits: Tensor, target_probs: Tensor, confidence: Tensor, q: float = 0.7) -> Tensor:
+    """Cross-entropy that gives up on targets it cannot fit: t (1 - p^q) / q + (1 - t)(1 - (1 - p)^q) / q.
+
+    Shape: as `soft_bce_loss`; q in (0, 1]: near 0 it is cross-entropy, at 1 the absolute error, least moved by noise.
+    Returns (B,) in [0, 1/q]. Source: Zhang & Sabuncu, "Generalized Cross Entropy Loss", NeurIPS 2018, here with a soft
+    target t as the mean over its two classes. Raises: ValueError if shapes differ.
+    """
+    _same_shape(logits, target_probs, confidence)
+    target = target_probs.float()
+    # p^q as exp(q log p): the logarithm of a sigmoid is exact where p itself is rounded to 0.
+    lesion = -torch.expm1(q * F.logsigmoid(logits.float())) / q
+    background = -torch.expm1(q * F.logsigmoid(-logits.float())) / q
+    return _confident_mean(target * lesion + (1 - target) * background, confidence)
 
 
 def probability_mse_loss(logits: Tensor, target_probs: Tensor, confidence: Tensor) -> Tensor:
@@ -89,7 +106,42 @@ def soft_dice_agreement(probs: Tensor, target_probs: Tensor) -> Tensor:
     return torch.where(mass < 1, torch.ones_like(agreement), agreement)
 
 
+def box_emptiness_loss(logits: Tensor, boxes_xyxy_px: Tensor) -> Tensor:
+    """Nothing outside the boxes: mean of -log(1 - p) over the pixels that no box covers.
+
+    Shape: logits (B, 1, S, S); boxes (B, K, 4) px of the frame, half-open, rows of NaN where a case has fewer. Returns
+    (B,) >= 0; 0 for a case without a box, of which nothing is known. Source: the emptiness constraint of Kervadec et
+    al., "Bounding boxes for weakly supervised segmentation", MIDL 2020.
+    """
+    in_x, in_y = _box_lines(boxes_xyxy_px, logits.shape[-1])
+    inside = (in_y[:, :, :, None] & in_x[:, :, None, :]).any(1)
+    outside = (~inside & in_x.flatten(1).any(1)[:, None, None]).float().flatten(1)
+    per_pixel = F.softplus(logits.float()).flatten(1)
+    return (per_pixel * outside).sum(1) / outside.sum(1).clamp(min=1)
+
+
+def box_tightness_loss(logits: Tensor, boxes_xyxy_px: Tensor) -> Tensor:
+    """Every row and column of a box is touched: mean over its lines of -log(largest p on the line inside the box).
+
+    Shape and empties: as `box_emptiness_loss`. For upright frames and tight boxes only. Source: the tightness prior of
+    Hsu et al., "Weakly supervised instance segmentation using the bounding box tightness prior", NeurIPS 2019.
+    """
+    in_x, in_y = _box_lines(boxes_xyxy_px, logits.shape[-1])
+    inside = in_y[:, :, :, None] & in_x[:, :, None, :]
+    masked = torch.where(inside, logits.float().expand(-1, inside.shape[1], -1, -1), _OUTSIDE_LOGIT)
+    rows, columns = F.softplus(-masked.amax(3)) * in_y, F.softplus(-masked.amax(2)) * in_x
+    lines = in_x.flatten(1).sum(1) + in_y.flatten(1).sum(1)
+    return (rows.flatten(1).sum(1) + columns.flatten(1).sum(1)) / lines.clamp(min=1)
+
+
 FEATURE_LOSSES = {"cosine": cosine_feature_loss, "mse": normalised_mse_feature_loss}
+
+
+def _box_lines(boxes_xyxy_px: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Which columns and rows each box covers by their middle: two bool (B, K, S); none for a row of NaN."""
+    middle = torch.arange(side, device=boxes_xyxy_px.device) + 0.5
+    x1, y1, x2, y2 = boxes_xyxy_px[..., None].unbind(2)
+    return (x1 <= middle) & (middle < x2), (y1 <= middle) & (middle < y2)
 
 
 def _confident_mean(per_pixel: Tensor, confidence: Tensor) -> Tensor:

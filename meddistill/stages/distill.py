@@ -6,6 +6,7 @@ No mask is read here, and nothing that is imported here can read one.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -25,19 +26,19 @@ from meddistill.artifacts import (
     RunDir,
     annotated_boxes,
     boxes_xyxy,
-    image_path,
     read_boxes,
     read_cases,
     read_table,
 )
 from meddistill.config import DistillConfig, as_settings
-from meddistill.console import say, track, warn
+from meddistill.console import say, warn
 from meddistill.data.dataset import PackedCases
 from meddistill.data.frames import Preprocessing
-from meddistill.data.images import read_rgb
-from meddistill.distillation.engine import make_fabric
-from meddistill.distillation.prompts import NO_BOX, Prompt, cases_needing_detector, choose_prompts
-from meddistill.distillation.targets import TargetRequest, load_target, make_targets
+from meddistill.distillation.engine import make_fabric, precision_of
+from meddistill.distillation.packing import pack_targets
+from meddistill.distillation.prompts import ANNOTATED, Prompt, cases_needing_detector, choose_prompts
+from meddistill.distillation.selection import choose_threshold
+from meddistill.distillation.targets import TargetRequest, make_targets
 from meddistill.distillation.training import Trained, train_student
 from meddistill.errors import ConfigError, StageError, nearest
 from meddistill.models.student import build_student, save_student
@@ -46,7 +47,6 @@ from meddistill.models.teachers.registry import load_teacher
 from meddistill.provenance import Stage, fingerprint_file, fingerprint_stage
 
 _TEACHER_BATCH = 4
-_PACKED = "packed"
 
 
 def run_distill(
@@ -77,24 +77,27 @@ def run_distill(
 
     student_dir = out or run.student
     inputs = {"data": fingerprint_stage(data_dir), "teacher": fingerprint_stage(run.teacher)}
-    stage = Stage.open(student_dir, "distill", _settings(config, seed), inputs, overwrite)
+    settings = {"seed": seed, **as_settings(config)}
+    with fabric.rank_zero_first():
+        stage = Stage.open(student_dir, "distill", settings, inputs, overwrite and fabric.is_global_zero)
     if stage.finished:
         say(f"{student_dir} is already made with these settings")
         return student_dir
-    by_split = {split: [row for row in quality if row.split == split and _teaches(row)] for split in ("train", "val")}
-    train, val = (
-        _pack(by_split[split], cases, data_dir, run.teacher, config, student_dir) for split in ("train", "val")
-    )
+    scratch = student_dir / f"packed-{fabric.global_rank}"
+    train, val = (_pack(run, config, data_dir, cases, prompts, quality, split, scratch) for split in ("train", "val"))
     trained, parameters = build_and_train(config, train, val, fabric=fabric, out=student_dir, seed=seed)
-    shutil.rmtree(student_dir / _PACKED, ignore_errors=True)
+    shutil.rmtree(scratch, ignore_errors=True)
+    learned = set(train.case_ids)
     results = {
         "best_epoch": trained.best_epoch, "epochs": trained.epochs, "agreement": trained.agreement,
-        "parameters": parameters, "precision": str(fabric._precision.precision), "train_cases": len(train),
-        "val_cases": len(val), "cases_without_box": len(skipped),
+        "parameters": parameters, "precision": precision_of(fabric), "train_cases": len(train), "val_cases": len(val),
+        "cases_without_box": len(skipped),
         "targets_rejected": sum(row.split != "test" for row in quality) - len(train) - len(val),
-        "prompt_sources": dict(Counter(row.prompt_source for row in by_split["train"])),
+        "prompt_sources": dict(Counter(row.prompt_source for row in quality if row.case_id in learned)),
     }  # fmt: skip
-    stage.finish(results, stage_outputs(student_dir), device=str(fabric.device))
+    if fabric.is_global_zero:
+        stage.finish(results, stage_outputs(student_dir), device=str(fabric.device))
+    fabric.barrier()
     say(f"student of epoch {trained.best_epoch} in {student_dir}; next: meddistill eval {run.root}")
     return student_dir
 
@@ -104,13 +107,24 @@ def build_and_train(
 ) -> tuple[Trained, int]:
     """Build the student, train it and save it in `out`. Returns what training gave and the number of parameters."""
     torch.manual_seed(seed)
-    student = build_student(config.student, encoder=config.encoder, encoder_weights=config.encoder_weights)
+    student = build_student(
+        config.student,
+        encoder=config.encoder,
+        encoder_weights=config.encoder_weights,
+        decoder_channels=config.decoder_channels,
+    )
     mean, std = student.preprocessing_mean_std
     preprocessing = Preprocessing(config.image_size, mean, std)
     trained = train_student(student, train, val, preprocessing, config, fabric=fabric, out=out, seed=seed)
+    threshold = config.threshold
+    if threshold is None:
+        threshold = choose_threshold(trained.student.to(fabric.device), val, preprocessing, fabric)
+        say(f"threshold {threshold} agrees best with the teacher on the validation cases")
+    preprocessing = dataclasses.replace(preprocessing, threshold=threshold)
     if trained.agreement is None:
         warn("no validation case has a target: the last epoch's student is kept, unchosen")
-    save_student(out, trained.student, preprocessing)
+    if fabric.is_global_zero:
+        save_student(out, trained.student, preprocessing)
     return trained, sum(parameter.numel() for parameter in student.parameters())
 
 
@@ -159,7 +173,8 @@ def _make_targets(
     }  # fmt: skip
     boxes = fingerprint_file(boxes_file) if boxes_file else "annotated only"
     inputs = {"data": fingerprint_stage(data_dir), "boxes": boxes}
-    stage = Stage.open(run.teacher, "teacher", settings, inputs, refresh=True)
+    with fabric.rank_zero_first():
+        stage = Stage.open(run.teacher, "teacher", settings, inputs, refresh=True)
     if stage.finished:
         say(f"{run.teacher} already holds these targets")
         return read_table(run.teacher / QUALITY_CSV, QualityRow)
@@ -167,20 +182,25 @@ def _make_targets(
         teacher = load_teacher(config.teacher, checkpoint=config.teacher_checkpoint, device=fabric.device)
     for level in levels:
         if level not in teacher.feature_channels:
-            raise ConfigError(
-                f"teacher '{teacher.name}' has no features '{level}'{nearest(level, teacher.feature_channels)}"
-            )
+            known = nearest(level, teacher.feature_channels)
+            raise ConfigError(f"teacher '{teacher.name}' has no features '{level}'{known}")
     requests = [
         TargetRequest(prompt.case, prompt.boxes_xyxy_px, prompt.source, _frame_size(prompt.case, config))
         for prompt in prompts
     ]
-    quality = make_targets(
-        teacher, requests, data_dir, run.teacher, config.targets, feature_levels=levels, seed=seed,
+    make = functools.partial(
+        make_targets, teacher, requests, data_dir, run.teacher, config.targets, feature_levels=levels, seed=seed,
         batch_size=_TEACHER_BATCH, no_box="empty",
     )  # fmt: skip
-    results = {"cases": len(quality), "accepted": sum(row.accepted for row in quality)}
-    stage.finish(results, [run.teacher / QUALITY_CSV], device=str(fabric.device))
-    return quality
+    if fabric.world_size > 1:
+        make(part=(fabric.global_rank, fabric.world_size))
+        fabric.barrier()
+    if fabric.is_global_zero:
+        quality = make()
+        results = {"cases": len(quality), "accepted": sum(row.accepted for row in quality)}
+        stage.finish(results, [run.teacher / QUALITY_CSV], device=str(fabric.device))
+    fabric.barrier()
+    return read_table(run.teacher / QUALITY_CSV, QualityRow)
 
 
 def _frame_size(case: Case, config: DistillConfig) -> int:
@@ -188,37 +208,20 @@ def _frame_size(case: Case, config: DistillConfig) -> int:
     return max(case.width, case.height) if case.split == "test" else config.image_size
 
 
-def _teaches(row: QualityRow) -> bool:
-    """Whether the student learns from this target: accepted, and not left without a box by clipping."""
-    return row.accepted and row.weight > 0 and (row.n_boxes > 0 or row.prompt_source == NO_BOX)
-
-
 def _levels(config: DistillConfig) -> list[str]:
     return list(config.feature_levels) if config.feature_weight and config.feature_share else []
 
 
 def _pack(
-    quality: Sequence[QualityRow], cases: Sequence[Case], data_dir: Path, teacher_dir: Path, config: DistillConfig,
-    scratch: Path,
+    run: RunDir, config: DistillConfig, data_dir: Path, cases: Sequence[Case], prompts: Sequence[Prompt],
+    quality: Sequence[QualityRow], split: str, scratch: Path,
 ) -> PackedCases:  # fmt: skip
-    """Images and targets of the accepted rows of one split."""
-    case_of = {case.case_id: case for case in cases}
-    split = quality[0].split if quality else ""
-    levels = _levels(config) if split == "train" else []
-    shapes: dict[str, tuple[int, int, int]] = {}
-    if quality and levels:
-        first = load_target(teacher_dir, quality[0].case_id, quality[0].key).features
-        shapes = {level: (first[level].shape[0], first[level].shape[1], first[level].shape[2]) for level in levels}
-    packed = PackedCases([row.case_id for row in quality], config.image_size, shapes, scratch / _PACKED / split)
-    for index, row in enumerate(track(quality, f"load {split}", len(quality))):
-        target = load_target(teacher_dir, row.case_id, row.key)
-        packed.put(
-            index, read_rgb(image_path(data_dir, case_of[row.case_id])), target.probs, target.uncertainty,
-            published_v=row.v, doubt=row.doubt, weight=row.weight, features=target.features,
-        )  # fmt: skip
-    packed.normalise_case_weights()
-    return packed
-
-
-def _settings(config: DistillConfig, seed: int) -> dict[str, object]:
-    return {"seed": seed, **dataclasses.asdict(config)}
+    levels, boxes = [], {}
+    if split == "train":
+        levels = _levels(config)
+        if config.prior_weight:
+            boxes = {prompt.case.case_id: prompt.boxes_xyxy_px for prompt in prompts if prompt.source == ANNOTATED}
+    return pack_targets(
+        [row for row in quality if row.split == split], {case.case_id: case for case in cases}, data_dir, run.teacher,
+        config.image_size, feature_levels=levels, prior_boxes=boxes, scratch=scratch / split,
+    )  # fmt: skip
