@@ -257,10 +257,15 @@ def verify(run: Run) -> None:
 
 
 @app.command()
-def teachers() -> None:
+def teachers(
+    fetch: Annotated[Optional[str], typer.Option(help="Download and verify this teacher's weights now.")] = None,
+) -> None:
     """List the teachers: licence, size, and which are on this machine."""
-    from meddistill.models.teachers.registry import describe_teachers
+    from meddistill.models.teachers.registry import describe_teachers, fetch_teacher
 
+    if fetch is not None:
+        console.say(f"{fetch} is ready: {fetch_teacher(fetch)}")
+        return
     typer.echo(describe_teachers())
 
 

@@ -191,7 +191,7 @@ def test_a_killed_pass_goes_on_and_ends_the_same(tmp_path):
 def test_a_damaged_file_is_made_again(tmp_path):
     request = _request(_case(tmp_path / "data", "a"), [[10, 10, 30, 30]])
     rows, _ = _make(tmp_path, [request])
-    path = tmp_path / "teacher" / "masks" / f"a.{rows[0].key}.npz"
+    path = tmp_path / "teacher" / "targets" / f"a.{rows[0].key}.npz"
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(InputError, match="cannot be read"):
         load_target(tmp_path / "teacher", "a", rows[0].key)

@@ -31,7 +31,7 @@ from meddistill.errors import InputError
 from meddistill.models.teachers.base import BoxMasks, Encoded, Teacher
 
 _FORMAT = 1
-_MASKS = "masks"
+_TARGETS = "targets"
 _FEATURES = "features"
 
 
@@ -121,7 +121,7 @@ def make_targets(
 
 def load_target(out_dir: Path, case_id: str, key: str) -> Target:
     """Read a target. Raises: InputError where it is missing or damaged."""
-    path = _file(out_dir, _MASKS, case_id, key)
+    path = _file(out_dir, _TARGETS, case_id, key)
     features: dict[str, np.ndarray] = {}
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
@@ -301,7 +301,7 @@ def _file(out_dir: Path, kind: str, case_id: str, key: str) -> Path:
 
 
 def _write_masks(out_dir: Path, job: _Job, probs: Tensor, uncertainty: Tensor, scores: Scores) -> None:
-    with atomic_path(_file(out_dir, _MASKS, job.request.case.case_id, job.key)) as temporary:
+    with atomic_path(_file(out_dir, _TARGETS, job.request.case.case_id, job.key)) as temporary:
         np.savez_compressed(
             temporary,
             probs=(probs * 255).round().byte().cpu().numpy(),
@@ -325,7 +325,7 @@ def _read_scores(out_dir: Path, job: _Job, basis: FeatureBasis | None) -> Scores
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 if str(arrays["basis"]) != basis.identity:
                     return None
-        path = _file(out_dir, _MASKS, case.case_id, job.key)
+        path = _file(out_dir, _TARGETS, case.case_id, job.key)
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return Scores(**json.loads(str(arrays["scores"])))
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
