@@ -153,7 +153,8 @@ class DistillConfig:
     encoder_weights: str = "imagenet"
     """Encoder's start: `imagenet`, `none`, or a file."""
     decoder_channels: list[int] = dataclasses.field(default_factory=list)
-    """Widths of an smp decoder, coarse to fine; empty = the architecture's own (UNet++: 256, 128, 64, 32, 16)."""
+    """Widths of an smp decoder, coarse to fine; empty = the architecture's own (UNet++: 256, 128, 64, 32, 16, which
+    costs 8.1 GFLOP at 256 px with the default encoder; 128, 64, 32, 16, 16 costs 4.7)."""
     image_size: int = 256
     """Side of the student's square frame, px; a multiple of 32."""
     epochs: int = 30

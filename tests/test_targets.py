@@ -22,9 +22,9 @@ class BoxTeacher:
 
     name = "boxes"
     fingerprint = "boxes-1"
-    feature_channels = {"embedding": 6}
 
     def __init__(self):
+        self.feature_channels = {"embedding": 6}
         self.encoded = 0
         self.decoded = 0
 
@@ -173,7 +173,13 @@ def test_a_killed_pass_goes_on_and_ends_the_same(tmp_path):
     rows, teacher = _make(tmp_path, requests)
     assert teacher.encoded == 2
     fresh = make_targets(
-        BoxTeacher(), requests, tmp_path / "data", tmp_path / "fresh", TargetsConfig(jitter_copies=2), seed=0, batch_size=5
+        BoxTeacher(),
+        requests,
+        tmp_path / "data",
+        tmp_path / "fresh",
+        TargetsConfig(jitter_copies=2),
+        seed=0,
+        batch_size=5,
     )
     assert rows == fresh
     for row in rows:

@@ -86,7 +86,9 @@ def fit_basis(
     """
     for level in levels:
         if level not in teacher.feature_channels:
-            raise ConfigError(f"teacher {teacher.name} has no feature level '{level}'{nearest(level, teacher.feature_channels)}")
+            raise ConfigError(
+                f"teacher {teacher.name} has no feature level '{level}'{nearest(level, teacher.feature_channels)}"
+            )
     axes = budget_bytes // (2 * grid * grid * len(levels))
     if axes < 1:
         raise ConfigError(f"{budget_bytes} bytes hold no channel of {len(levels)} level(s) on a {grid}x{grid} grid")

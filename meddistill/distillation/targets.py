@@ -108,8 +108,8 @@ def make_targets(
     if todo:
         with console.progress(f"teacher {teacher.name}", len(mine)) as bar:
             bar.advance(len(mine) - len(todo))
-            for job, found in _compute(teacher, todo, data_dir, out_dir, config, basis, seed, batch_size):
-                scores[job.key] = found
+            for job, made in _compute(teacher, todo, data_dir, out_dir, config, basis, seed, batch_size):
+                scores[job.key] = made
                 bar.advance()
     else:
         console.say(f"teacher {teacher.name}: all {len(mine)} targets are there already")

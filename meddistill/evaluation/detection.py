@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from meddistill.data.boxes import box_iou
+
 COCO_IOUS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 # F1 is flat around its top. Of thresholds that are as good within this much, the lowest finds the most lesions.
 _F1_TIE = 0.005
@@ -52,7 +54,7 @@ def match_boxes(pred: np.ndarray, confidence: np.ndarray, target: np.ndarray, io
     right = np.zeros(len(pred), dtype=bool)
     if len(pred) == 0 or len(target) == 0:
         return right
-    overlaps = _box_iou(pred, target)
+    overlaps = box_iou(pred, target)
     for index in np.argsort(-np.asarray(confidence), kind="stable"):
         best = int(np.argmax(overlaps[index]))
         if overlaps[index, best] >= iou:
@@ -118,10 +120,3 @@ def curve_points(curve: Curve, limit: int = 200) -> dict[str, list[float]]:
         name: [round(float(value), 4) for value in getattr(curve, name)[keep]]
         for name in ("confidence", "precision", "recall")
     }
-
-
-def _box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    a, b = np.asarray(a, dtype=np.float64)[:, None], np.asarray(b, dtype=np.float64)[None]
-    sides = np.clip(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0, None).prod(axis=-1)
-    union = (a[..., 2:] - a[..., :2]).prod(axis=-1) + (b[..., 2:] - b[..., :2]).prod(axis=-1) - sides
-    return np.asarray(np.divide(sides, union, out=np.zeros_like(sides), where=union > 0))

@@ -49,9 +49,19 @@ def main() -> None:
 
 def train(job: dict[str, Any], device: str, send: Any) -> None:
     """Train, keeping `weights/last.pt` and `weights/best.pt` whole at every moment; best.pt is cleaned at the end."""
+    import torch
     from ultralytics.models.yolo.detect import DetectionTrainer
 
     class Trainer(DetectionTrainer):  # type: ignore[misc]
+        def set_model_attributes(self) -> None:
+            super().set_model_attributes()
+            self.model.to(memory_format=torch.channels_last)  # a sixth faster on CPU, where it is not the default
+
+        def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
+            batch = super().preprocess_batch(batch)
+            batch["img"] = batch["img"].to(memory_format=torch.channels_last)
+            return batch
+
         def final_eval(self) -> None:
             """Nothing: every split is measured afterwards, on the boxes that are written."""
 

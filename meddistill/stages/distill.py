@@ -108,7 +108,12 @@ def build_and_train(
 ) -> tuple[Trained, int]:
     """Build the student, train it and save it in `out`. Returns what training gave and the number of parameters."""
     torch.manual_seed(seed)
-    student = build_student(config.student, encoder=config.encoder, encoder_weights=config.encoder_weights)
+    student = build_student(
+        config.student,
+        encoder=config.encoder,
+        encoder_weights=config.encoder_weights,
+        decoder_channels=config.decoder_channels,
+    )
     mean, std = student.preprocessing_mean_std
     preprocessing = Preprocessing(config.image_size, mean, std)
     trained = train_student(student, train, val, preprocessing, config, fabric=fabric, out=out, seed=seed)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -66,6 +68,19 @@ class Teacher(Protocol):
         ...
 
 
+def keep_freed_memory() -> None:
+    """Let the C library keep freed memory for the next call instead of giving it back to the system.
+
+    Each forward pass on a CPU allocates and frees maps of many MB; without this, glibc maps and zeroes fresh pages for
+    every one of them, which costs as much time as the arithmetic. Process-wide; does nothing elsewhere than glibc.
+    """
+    mmap_threshold, trim_threshold = -3, -1  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD of malloc.h
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(mmap_threshold, 1 << 30)
+        libc.mallopt(trim_threshold, (1 << 31) - 1)
+
+
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """bfloat16 arithmetic where `precision` is `bf16-mixed`, else no change."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16-mixed")
@@ -99,4 +114,5 @@ def decode_in_chunks(
         for start in range(0, len(boxes), CHUNK_BOXES)
     ]
     logits, ious = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
-    return [BoxMasks(masks, iou) for masks, iou in zip(logits.split(counts), ious.split(counts), strict=True)]
+    per_image = zip(torch.split(logits, counts), torch.split(ious, counts), strict=True)
+    return [BoxMasks(masks, iou) for masks, iou in per_image]

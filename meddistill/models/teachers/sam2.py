@@ -19,7 +19,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from yaml import YAMLError
 
 from meddistill.errors import InputError, WeightsError
 from meddistill.models.teachers.base import BoxMasks, Encoded, autocast, decode_in_chunks, resize_maps
@@ -30,7 +29,7 @@ _STD = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
 
 
 def _import_sam2() -> Any:
-    """The module `sam2`. Importing it sets Hydra up for Hydra 1.2's rules, which Hydra 1.4 refuses; so we do it first."""
+    """The module `sam2`. Importing it sets Hydra up with rules that Hydra 1.4 refuses, so we do that first."""
     from hydra import initialize_config_module
     from hydra.core.global_hydra import GlobalHydra
 
@@ -57,6 +56,7 @@ def build_network(model_yaml: Path, image_size: int | None = None) -> torch.nn.M
     """
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     try:
         config = OmegaConf.load(model_yaml)
@@ -78,7 +78,7 @@ def build_network(model_yaml: Path, image_size: int | None = None) -> torch.nn.M
 
 
 def _instantiate(node: Any, model_yaml: Path) -> Any:
-    """Lists and mappings as they are; a mapping with `_target_` becomes that `sam2` network with the rest as arguments."""
+    """Values as they are; a mapping with `_target_` becomes that `sam2` network, the rest its arguments."""
     if isinstance(node, list):
         return [_instantiate(value, model_yaml) for value in node]
     if not isinstance(node, dict):
@@ -127,13 +127,14 @@ class Sam2:
     ) -> None:
         """`identity` names the weights (their SHA-256) for the fingerprint."""
         self.name = name
-        self.net: Any = network.to(device).eval().requires_grad_(False)
+        net: Any = network.to(device).eval().requires_grad_(False)
+        self.net = net
         self.device = device
         self.precision = precision
-        self.input_size: int = self.net.image_size
-        stages = self.net.image_encoder.trunk.channel_list[::-1]
+        self.input_size: int = net.image_size
+        stages = net.image_encoder.trunk.channel_list[::-1]
         self.feature_channels: Mapping[str, int] = {
-            "embedding": self.net.hidden_dim,
+            "embedding": net.hidden_dim,
             **{f"stage{number}": channels for number, channels in enumerate(stages, start=1)},
         }
         described = f"sam2 {identity} {self.input_size} single mask {precision}"
@@ -179,9 +180,7 @@ class Sam2:
         def decode_chunk(image_index: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
             # As the official predictor: the corners are two points with labels 2 and 3, and a third is padding.
             labels = torch.tensor([[2, 3]], dtype=torch.int, device=self.device).repeat(len(boxes), 1)
-            sparse, dense = self.net.sam_prompt_encoder(
-                points=(boxes.view(-1, 2, 2), labels), boxes=None, masks=None
-            )
+            sparse, dense = self.net.sam_prompt_encoder(points=(boxes.view(-1, 2, 2), labels), boxes=None, masks=None)
             with autocast(self.device, self.precision):
                 masks, ious, _, _ = self.net.sam_mask_decoder(
                     image_embeddings=embedding[image_index],
