@@ -151,6 +151,8 @@ class TargetsConfig:
     """Jittered copies of each box; uncertainty is the variance over them. 0: the plain box, no uncertainty."""
     jitter_share: float = 0.1
     """Largest shift of each side of a jittered box, as a share of the box's width or height."""
+    seed: int = 0
+    """Seed of the jitter: not the run's, so that students of several seeds share their targets."""
     min_predicted_iou: float = 0.5
     """A case whose teacher expects less IoU of its own mask is not accepted."""
     min_box_iou: float = 0.3
@@ -209,6 +211,8 @@ class DistillConfig:
     """Share of all steps in which the step size rises linearly."""
     augment: bool = True
     """Flips, affine warps and intensity changes."""
+    hard_targets: bool = False
+    """Learn the teacher's masks (probability of at least 0.5) instead of its probabilities."""
     mask_loss: str = "bce"
     """`bce`, or `gce`: generalised cross-entropy, which gives up on targets that it cannot fit."""
     gce_q: float = 0.7
