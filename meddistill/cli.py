@@ -217,6 +217,30 @@ def evaluate(
     run_eval_folders(images, masks, student, out, settings.eval, seed=settings.seed, device=device, overwrite=overwrite)
 
 
+@app.command()
+def predict(
+    student: Annotated[Path, typer.Argument(help="Directory of the student, e.g. RUN/student.", metavar="STUDENT")],
+    paths: Annotated[list[str], typer.Argument(help="Images, folders of images, or patterns.", metavar="PATHS...")],
+    out: Annotated[Path, typer.Option(help="Directory for masks and predictions.csv.")],
+    threshold: Annotated[
+        Optional[float], typer.Option(help="Probability of a lesion pixel [default: the student's].")
+    ] = None,
+    probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write probability maps.")] = False,
+    overlays: Annotated[bool, typer.Option("--overlays", help="Also draw each mask on its image.")] = False,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images a forward pass; changes no result.")] = 16,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+) -> None:
+    """Segment new images with a student: masks, and a table with areas and confidence."""
+    from meddistill.stages.predict import run_predict
+
+    run_predict(
+        student, paths, out,
+        threshold=threshold, probabilities=probabilities, overlays=overlays, batch_size=batch_size, device=device,
+        overwrite=overwrite,
+    )  # fmt: skip
+
+
 @app.command("run")
 def run_all(
     run: Run,

@@ -164,9 +164,9 @@ def read_rgb(path: Path) -> np.ndarray:
 
 
 def encode_png(image: np.ndarray) -> bytes:
-    """PNG file of uint8 (H, W) or (H, W, 3) RGB; equal pixels give equal bytes."""
-    if image.dtype != np.uint8:
-        raise ValueError(f"expected uint8 pixels, got {image.dtype}")
+    """PNG file of uint8 (H, W) or (H, W, 3) RGB, or of uint16 (H, W); equal pixels give equal bytes."""
+    if image.dtype != np.uint8 and not (image.dtype == np.uint16 and image.ndim == 2):
+        raise ValueError(f"expected uint8 or flat uint16 pixels, got {image.dtype} {image.shape}")
     if image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     done, encoded = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 3])
@@ -176,7 +176,7 @@ def encode_png(image: np.ndarray) -> bytes:
 
 
 def write_png(path: Path, image: np.ndarray) -> None:
-    """Write uint8 (H, W) or (H, W, 3) RGB as PNG, whole or not at all."""
+    """Write uint8 (H, W) or (H, W, 3) RGB, or uint16 (H, W), as PNG, whole or not at all."""
     content = encode_png(image)
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
