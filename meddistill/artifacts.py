@@ -46,6 +46,8 @@ DATA_YAML = "data.yaml"
 SOURCE_INDEX_CSV = "source_index.csv"
 CONVERTED_JSONL = "converted.jsonl"
 STAGING = ".staging"
+TRAIN_LOG = "train.log"
+RESULTS_CSV = "results.csv"
 
 _CASE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 
@@ -153,6 +155,31 @@ class BoxRow:
         check_case_id(self.case_id)
         if not all(np.isfinite([self.x1, self.y1, self.x2, self.y2, self.confidence])):
             raise ValueError("box has a coordinate or confidence that is not finite")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class QualityRow:
+    """How far the teacher's mask of one case is to be trusted: a row of quality.csv (see `distillation/quality.py`).
+
+    `key` finds the target; `v` is the published variance, `doubt` ours (both [0, 1]); `agreement`, `stability`,
+    `box_iou` and `area_share` lie in [0, 1], `predicted_iou` may exceed 1. `weight` scales the case's loss in [0, 1].
+    """
+
+    case_id: str
+    split: str
+    prompt_source: str
+    n_boxes: int
+    key: str
+    v: float
+    doubt: float
+    agreement: float
+    stability: float
+    predicted_iou: float
+    box_iou: float
+    area_share: float
+    accepted: bool
+    reason: str
+    weight: float
 
 
 Row = TypeVar("Row")
@@ -264,6 +291,16 @@ def mask_path(data_dir: Path, case: Case) -> Path:
 
 def label_path(data_dir: Path, case: Case) -> Path:
     return data_dir / "labels" / case.split / f"{case.case_id}.txt"
+
+
+def best_weights(detector_dir: Path) -> Path:
+    """The detector's weights: trained, or given."""
+    return detector_dir / "weights" / "best.pt"
+
+
+def last_weights(detector_dir: Path) -> Path:
+    """Checkpoint of an unfinished training, to resume from."""
+    return detector_dir / "weights" / "last.pt"
 
 
 def write_yolo_label(path: Path, boxes_xyxy_px: np.ndarray, size_hw: tuple[int, int]) -> None:

@@ -101,6 +101,9 @@ def detect(
     confidence: Annotated[
         Optional[float], typer.Option(help="Lowest score of a box [default: chosen on validation].")
     ] = None,
+    trust_weights: Annotated[
+        Optional[bool], typer.Option("--trust-weights", help="Load weights even where that runs code inside the file.")
+    ] = None,
     data: Data = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
@@ -116,6 +119,7 @@ def detect(
         "detect.train": train,
         "detect.epochs": epochs,
         "detect.confidence": confidence,
+        "detect.trust_weights": trust_weights,
     }
     settings = _load(config, flags, overrides)
     from meddistill.stages.detect import run_detect
@@ -194,6 +198,7 @@ def evaluate(
 @app.command("run")
 def run_all(
     run: Run,
+    source: Annotated[Optional[Path], typer.Option(help="Folder of the images, with masks or boxes.")] = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
     seed: Seed = None,
@@ -201,7 +206,7 @@ def run_all(
     overwrite: Overwrite = False,
 ) -> None:
     """Do the four stages in order; finished ones are kept."""
-    settings = _load(config, {"seed": seed}, overrides)
+    settings = _load(config, {"seed": seed, "prepare.source": _text(source)}, overrides)
     from meddistill.pipeline import run_pipeline
 
     run_pipeline(RunDir(run), settings, device=device, overwrite=overwrite)

@@ -82,6 +82,12 @@ class DetectConfig:
     """Side of the detector's square input, px."""
     batch_size: int = 16
     """Images a training step."""
+    lr: float = 1e-3
+    """AdamW step size at the start of the cosine decay."""
+    mosaic: float = 0.5
+    """Share of training images that are four images in one; off in the last third of the epochs."""
+    trust_weights: bool = False
+    """Load `weights` even where that runs code inside the file; only for files whose origin you know."""
     confidence: Optional[float] = None
     """Boxes below this score are dropped; empty = chosen on the validation boxes by F1 at IoU 0.5."""
     max_boxes: int = 5
@@ -92,6 +98,9 @@ class DetectConfig:
         _check_at_least(self, "image_size", 32)
         _check_at_least(self, "batch_size", 1)
         _check_at_least(self, "max_boxes", 1)
+        _check_range(self, "mosaic", 0.0, 1.0)
+        if not self.lr > 0:
+            raise ConfigError(f"lr must be above 0, got {self.lr}")
         if self.confidence is not None:
             _check_range(self, "confidence", 0.0, 1.0)
 
@@ -104,6 +113,19 @@ class TargetsConfig:
     """Jittered copies of each box; uncertainty is the variance over them. 0: the plain box, no uncertainty."""
     jitter_share: float = 0.1
     """Largest shift of each side of a jittered box, as a share of the box's width or height."""
+    min_predicted_iou: float = 0.5
+    """A case whose teacher expects less IoU of its own mask is not accepted."""
+    min_box_iou: float = 0.3
+    """A case whose mask's bounding box overlaps the prompt less (IoU) is not accepted."""
+    feature_bytes: int = 300_000
+    """Most bytes of cached feature maps a case; the levels share them, and the PCA keeps as many channels as fit."""
+    feature_grid: int = 32
+    """Side of the raster on the student's frame onto which feature maps are averaged."""
+
+    def __post_init__(self) -> None:
+        _check_at_least(self, "jitter_copies", 0)
+        _check_range(self, "jitter_share", 0.0, 0.5)
+        _check_at_least(self, "feature_grid", 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,13 +151,16 @@ class DistillConfig:
     encoder_weights: str = "imagenet"
     """Encoder's start: `imagenet`, `none`, or a file."""
     decoder_channels: list[int] = dataclasses.field(default_factory=list)
-    """Widths of an smp decoder, coarse to fine; empty = the architecture's own (UNet++: 256, 128, 64, 32, 16)."""
+    """Widths of an smp decoder, coarse to fine; empty = the architecture's own (UNet++: 256, 128, 64, 32, 16, which
+    costs 8.1 GFLOP at 256 px with the default encoder; 128, 64, 32, 16, 16 costs 4.7)."""
     image_size: int = 256
     """Side of the student's square frame, px; a multiple of 32."""
     epochs: int = 30
     """Passes over the training cases."""
     batch_size: int = 8
     """Images an optimiser step."""
+    accumulate: int = 1
+    """Forward passes that an optimiser step is cut into, where memory is short."""
     optimizer: str = "adamw"
     """`adamw` or `adam`."""
     lr: float = 5e-4
@@ -146,31 +171,56 @@ class DistillConfig:
     """Share of all steps in which the step size rises linearly."""
     augment: bool = True
     """Flips, affine warps and intensity changes."""
+    mask_loss: str = "bce"
+    """`bce`, or `gce`: generalised cross-entropy, which gives up on targets that it cannot fit."""
+    gce_q: float = 0.7
+    """Exponent of `gce` in (0, 1]: near 0 it is cross-entropy, at 1 the absolute error."""
     mask_weight: float = 1.0
-    """Weight of the mask-level loss (soft BCE + soft Dice)."""
+    """Weight of the mask-level loss (cross-entropy + soft Dice)."""
+    dice_weight: float = 1.0
+    """Share of soft Dice inside the mask-level loss, beside 1 for cross-entropy; 0 = that alone, as published."""
+    confidence_gamma: float = 1.0
+    """How sharply unsure pixels are silenced: confidence (1 - 4u)^gamma; 0 trusts every pixel."""
     probability_weight: float = 0.1
     """Weight of the squared error of probabilities."""
     feature_weight: float = 0.1
     """Weight of the feature-level loss; 0 turns features off."""
+    feature_loss: str = "cosine"
+    """`cosine`, or `mse` to the normalised features."""
+    feature_levels: list[str] = dataclasses.field(default_factory=lambda: ["embedding"])
+    """The teacher's feature maps that are cached and distilled."""
     feature_share: float = 0.25
-    """Share of each batch drawn as the cached view, on which alone the feature loss is defined."""
+    """Share of each batch drawn as the cached view, on which alone the feature loss and box priors are defined."""
+    prior_weight: float = 0.0
+    """Weight of the box priors of annotated boxes: nothing outside, every row and column inside touched; 0 is off."""
     weighting: str = "fixed"
-    """Balance of the losses: `fixed` or `paper` (the published ULWR)."""
+    """Balance of the losses: `fixed`, `paper` (the published ULWR), `learned` (log-variances) or `ulwr` (by doubt)."""
     ema_decay: float = 0.99
     """Decay of the moving average of the weights; 0 keeps the raw weights."""
+    patience: int = 0
+    """Epochs without a better agreement on validation before training stops; 0 never stops early."""
+    threshold: Optional[float] = 0.5
+    """Probability from which a pixel is lesion; empty = chosen by agreement with the teacher on validation cases."""
     precision: str = "auto"
-    """`32-true`, `bf16-mixed`, or `auto`: bf16 on CUDA, 32 bit elsewhere."""
-    workers: int = 0
-    """Processes that load images; 0 loads in the main one."""
+    """`32-true`, `bf16-mixed`, or `auto`: bf16 where the processor has it, else 32 bit."""
 
     def __post_init__(self) -> None:
         _check_choice(self, "boxes", ("annotated", "detected", "both"))
         _check_choice(self, "no_box", ("skip", "empty"))
         _check_choice(self, "optimizer", ("adamw", "adam"))
-        _check_choice(self, "weighting", ("fixed", "paper"))
+        _check_choice(self, "weighting", ("fixed", "paper", "learned", "ulwr"))
+        _check_choice(self, "mask_loss", ("bce", "gce"))
+        _check_range(self, "gce_q", 0.01, 1.0)
+        _check_choice(self, "feature_loss", ("cosine", "mse"))
         _check_choice(self, "precision", ("auto", "32-true", "bf16-mixed"))
         _check_range(self, "ema_decay", 0.0, 0.99999)
         _check_range(self, "feature_share", 0.0, 1.0)
+        _check_range(self, "warmup_share", 0.0, 1.0)
+        for name in ("mask_weight", "dice_weight", "probability_weight", "feature_weight", "prior_weight"):
+            _check_at_least(self, name, 0.0)
+        for name in ("confidence_gamma", "patience", "weight_decay"):
+            _check_at_least(self, name, 0.0)
+        _check_at_least(self, "accumulate", 1)
         _check_at_least(self, "image_size", 32)
         if self.image_size % 32:
             raise ConfigError(
@@ -180,6 +230,8 @@ class DistillConfig:
             raise ConfigError(f"decoder_channels must be positive, got {list(self.decoder_channels)}")
         _check_at_least(self, "epochs", 1)
         _check_at_least(self, "batch_size", 1)
+        if self.threshold is not None:
+            _check_range(self, "threshold", 0.0, 1.0)
         if not self.lr > 0:
             raise ConfigError(f"lr must be above 0, got {self.lr}")
 

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 console = Console(stderr=True, highlight=False)
 _PLAIN_INTERVAL_S = 10.0
@@ -27,6 +28,21 @@ def set_quiet(quiet: bool) -> None:
 def say(message: str) -> None:
     if not _quiet:
         console.print(message, markup=False, soft_wrap=True)
+
+
+def heading(title: str) -> None:
+    """Begin a part of a longer command: a rule across the terminal, a plain line elsewhere."""
+    if _quiet:
+        return
+    if console.is_terminal:
+        console.rule(Text(title, style="bold"), align="left", style="dim")
+    else:
+        console.print(f"--- {title}", markup=False, soft_wrap=True)
+
+
+def answer(text: str) -> None:
+    """What the user asked for, on standard output: printed even with `--quiet`."""
+    print(text, flush=True)
 
 
 def warn(message: str) -> None:

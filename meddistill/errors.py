@@ -26,6 +26,10 @@ class WeightsError(MedDistillError):
     """Model weights that are missing, damaged or not to be trusted."""
 
 
+class TrainingError(MedDistillError):
+    """Training that cannot go on with these settings."""
+
+
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """`; did you mean 'X'?` for the allowed name closest to `name`; the list of allowed names where none is close."""
     allowed = list(allowed)

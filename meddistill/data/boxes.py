@@ -25,7 +25,8 @@ def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
     intersection = np.clip(sides, 0, None).prod(axis=-1)
     union = _area(a) + _area(b) - intersection
-    return np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0).astype(np.float32)
+    iou = np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
+    return np.asarray(iou, dtype=np.float32)
 
 
 def _area(boxes: np.ndarray) -> np.ndarray:

@@ -104,7 +104,7 @@ def read_rgb(path: Path) -> np.ndarray:
     pixels = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
     if pixels is None:
         raise InputError(f"{path} cannot be read as an image")
-    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
 
 
 def encode_png(image: np.ndarray) -> bytes:

@@ -15,6 +15,8 @@ from numpy.random import Generator
 from scipy import ndimage
 
 from meddistill.artifacts import atomic_path
+from meddistill.console import track
+from meddistill.data.groups import GROUPS_CSV
 from meddistill.data.images import write_png
 from meddistill.errors import ConfigError
 
@@ -91,7 +93,8 @@ def write_phantom(directory: Path, *, cases: int, seed: int, size: int = _SCALE_
     if size < 64:
         raise ConfigError(f"a phantom slice is at least 64 px wide, got {size}")
     lines = ["id,group,class"]
-    for group in range(-(-cases // SLICES_PER_GROUP)):
+    heads = -(-cases // SLICES_PER_GROUP)
+    for group in track(range(heads), "drawing heads", heads):
         rng = np.random.default_rng([seed, group])
         head = draw_head(rng)
         heights = rng.uniform(-0.35, 0.35) + np.linspace(-0.12, 0.12, SLICES_PER_GROUP)
@@ -101,7 +104,7 @@ def write_phantom(directory: Path, *, cases: int, seed: int, size: int = _SCALE_
             write_png(directory / "images" / f"{case_id}.png", image)
             write_png(directory / "masks" / f"{case_id}.png", mask.astype(np.uint8) * 255)
             lines.append(f"{case_id},h{group:04d},{class_name}")
-    with atomic_path(directory / "groups.csv") as temporary:
+    with atomic_path(directory / GROUPS_CSV) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -187,9 +190,8 @@ class _Noise:
         self.pixels = (np.arange(size) + 0.5) * _SCALE_PX / size
 
     def __call__(self, name: str, cell: float) -> Field:
-        grid = self.grids[name]
-        weights = _spline_weights(self.pixels / cell, len(grid))
-        return 2.1 * weights @ grid @ weights.T
+        places = self.pixels / cell
+        return 2.1 * _spline(_spline(self.grids[name], places).T, places).T
 
     def at(self, name: str, rows: Field, columns: Field) -> Field:
         """The same noise at any place, in cells; it repeats after the grid's end."""
@@ -197,12 +199,12 @@ class _Noise:
         return 2.1 * ndimage.map_coordinates(grid, [rows, columns], order=3, mode="grid-wrap", prefilter=False)
 
 
-def _spline_weights(places: Field, cells: int) -> Field:
-    """Cubic B-spline weights (places, cells) of a grid that repeats: two matrix products are a resampling."""
-    distance = np.abs((places[:, None] - np.arange(cells) + cells / 2) % cells - cells / 2)
-    near = 2 / 3 - distance**2 + distance**3 / 2
-    far = np.clip(2 - distance, 0, None) ** 3 / 6
-    return np.where(distance < 1, near, far).astype(np.float32)
+def _spline(grid: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Cubic B-spline along the rows of a grid that repeats: (N, M) to (places, M). No BLAS: its threads cost more."""
+    first = np.floor(places).astype(int)
+    t = (places - first).astype(np.float32)[:, None]
+    weights = ((1 - t) ** 3, (3 * t - 6) * t * t + 4, ((3 - 3 * t) * t + 3) * t + 1, t**3)
+    return sum(weight / 6 * grid[(first + shift) % len(grid)] for shift, weight in enumerate(weights, start=-1))
 
 
 def _step(distance: Field, width: float = 0.7) -> Field:
@@ -268,10 +270,11 @@ def _ventricles(head: Head, height: float, image: Field, x: Field, y: Field, smo
 
 def _vessels(head: Head, image: Field, depth: Field, fold: Field, x: Field, y: Field) -> Field:
     """Bright dots and short streaks, as contrast agent leaves them: small decoys for a detector."""
-    inside = _step(depth)
+    blush = np.zeros_like(image)
     for across, along, bright in head.vessels:
-        near = ((x - 70 * across) ** 2 + (y - 90 * along) ** 2) / (4 + 2 * bright) ** 2
-        image = image + (0.4 + 0.2 * bright) * np.exp(-near - fold**2) * inside
+        near = 1 - ((x - 70 * across) ** 2 + (y - 90 * along) ** 2) / (10 + 5 * bright) ** 2
+        blush += (0.4 + 0.2 * bright) * np.clip(near, 0, None) ** 2
+    image = image + blush * np.exp(-(fold**2)) * _step(depth)
     sinus = np.exp(-((x / 3) ** 2 + ((np.abs(y) - head.half_length + sum(head.skull) + 3) / 4) ** 2))
     return image + 0.4 * sinus * (y > 0)
 

@@ -39,7 +39,7 @@ def cache_dir() -> Path:
 
 
 def find_weights(weights: Weights, folders: list[Path] | None = None) -> Path | None:
-    """The file in one of `folders`, else in the cache, else None. Its size is checked here, its hash when it is used."""
+    """The file in one of `folders`, else in the cache, else None. The size is checked here, the hash on use."""
     for folder in [*(folders or []), cache_dir()]:
         path = folder / weights.file
         if path.is_file() and path.stat().st_size == weights.bytes:
@@ -59,14 +59,16 @@ def obtain_weights(weights: Weights, folders: list[Path] | None = None) -> Path:
         if found == weights.sha256:
             return path
         if path.parent != cache_dir():
-            raise WeightsError(f"{path} is damaged: SHA-256 {found}, expected {weights.sha256}; install or copy it again")
+            raise WeightsError(
+                f"{path} is damaged: SHA-256 {found}, expected {weights.sha256}; install or copy it again"
+            )
         console.warn(f"{path} has SHA-256 {found}, expected {weights.sha256}; it is deleted and fetched again")
         path.unlink()
     return download(weights)
 
 
 def download(weights: Weights) -> Path:
-    """Fetch the file into the cache and verify it; it appears there whole or not at all, an attempt cut short leaves none.
+    """Fetch the file into the cache and verify it; it appears there whole or not at all.
 
     Raises: WeightsError as `obtain_weights`.
     """
@@ -85,9 +87,7 @@ def download(weights: Weights) -> Path:
         stale = folder / weights.file
         if stale.exists():  # of the wrong size: find_weights passed it over
             stale.unlink()
-        path = pooch.retrieve(
-            weights.address, f"sha256:{weights.sha256}", weights.file, folder, downloader=downloader
-        )
+        path = pooch.retrieve(weights.address, f"sha256:{weights.sha256}", weights.file, folder, downloader=downloader)
     except ValueError as error:
         raise WeightsError(
             f"{weights.address} served another file than {weights}; it was deleted. {advice} yourself"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,6 +40,7 @@ from meddistill.data.groups import GROUPS_CSV, Selection, apply_groups, read_gro
 from meddistill.data.sources import choose_source
 from meddistill.data.sources.base import RawCase, SourceOptions
 from meddistill.data.splits import keep_boxes, split_by_groups, take_cases
+from meddistill.data.summary import describe, summarise
 from meddistill.errors import InputError, MedDistillError, StageError, nearest
 from meddistill.provenance import Stage, fingerprint_file
 
@@ -280,7 +280,10 @@ def _row(case: RawCase, result: Converted, case_id: str, group: str, split: str,
 
 
 def _place(out: Path, rows: Sequence[Case], results: Mapping[str, Converted]) -> None:
-    """Put images, masks and labels where cases.csv says. An unknown case gets no label file: empty means `no lesion`."""
+    """Put images, masks and labels where cases.csv says.
+
+    An unknown case gets no label file: to a detector an empty one means `no lesion`.
+    """
     for split in SPLITS:
         for kind in ("images", "labels", "masks"):
             (out / kind / split).mkdir(parents=True, exist_ok=True)
@@ -311,40 +314,6 @@ def _write_data_yaml(out: Path, rows: Sequence[Case]) -> None:
     write_text(
         out / DATA_YAML, f"# Annotated cases only; the paths are relative to this file.\n{lists}names:\n  0: lesion\n"
     )
-
-
-def summarise(rows: Sequence[Case], rejected: Sequence[Rejected], left_out: int) -> dict[str, Any]:
-    """Counts for run.json and the terminal: by split, by split and class, and of what was rejected or left out."""
-    splits = {}
-    for split in SPLITS:
-        members = [row for row in rows if row.split == split]
-        annotations = Counter(row.annotation for row in members)
-        splits[split] = {
-            "cases": len(members),
-            "groups": len({row.group for row in members}),
-            "boxes": annotations["boxes"],
-            "none": annotations["none"],
-            "unknown": annotations["unknown"],
-            "with_mask": sum(row.has_mask for row in members),
-            "classes": dict(sorted(Counter(row.class_name for row in members if row.class_name).items())),
-        }
-    return {"cases": len(rows), "splits": splits, "rejected": len(rejected), "left_out": left_out}
-
-
-def describe(summary: Mapping[str, Any]) -> str:
-    """The summary as lines of a table."""
-    lines = [f"{'':6}{'cases':>7}{'groups':>8}{'boxes':>7}{'none':>6}{'unknown':>9}{'masks':>7}  classes"]
-    for split, counts in summary["splits"].items():
-        classes = ", ".join(f"{name} {count}" for name, count in counts["classes"].items())
-        lines.append(
-            f"{split:6}{counts['cases']:7}{counts['groups']:8}{counts['boxes']:7}{counts['none']:6}"
-            f"{counts['unknown']:9}{counts['with_mask']:7}  {classes}".rstrip()
-        )
-    if summary["rejected"]:
-        lines.append(f"rejected: {summary['rejected']} (see {REJECTED_CSV})")
-    if summary["left_out"]:
-        lines.append(f"left out of the seeded subset: {summary['left_out']}")
-    return "\n".join(lines)
 
 
 def _because(rejected: Sequence[Rejected]) -> str:

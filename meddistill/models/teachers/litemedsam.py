@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from meddistill.errors import WeightsError
-from meddistill.models.teachers.base import BoxMasks, Encoded, autocast, decode_in_chunks
+from meddistill.models.teachers.base import BoxMasks, Encoded, autocast, decode_in_chunks, resize_maps
 from meddistill.models.teachers.resample import resize_area
 from meddistill.provenance import sha256_file
 
@@ -52,7 +52,9 @@ class LiteMedSam:
             net.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True), strict=True)
         except Exception as error:  # whatever unpickling a foreign file raises
             raise WeightsError(f"{weights} does not hold LiteMedSAM's weights: {str(error).splitlines()[0]}") from error
-        self.net: Any = net.to(device).eval().requires_grad_(False)
+        net.eval().requires_grad_(False)
+        _fold_norms(net.image_encoder)
+        self.net: Any = net.to(device)
         self.device = device
         self.precision = precision
         identity = f"litemedsam {sha256_file(weights)} {INPUT_SIZE} {precision}"
@@ -103,7 +105,17 @@ class LiteMedSam:
         cut = logits[:, :height, :width]
         if (height, width) == tuple(size_hw):
             return cut
-        return F.interpolate(cut[None], size_hw, mode="bilinear", align_corners=False)[0]
+        return resize_maps(cut, size_hw)
+
+
+def _fold_norms(module: torch.nn.Module) -> None:
+    """Fold each batch norm into its convolution: the same function, a tenth less time on a CPU."""
+    for name, child in module.named_children():
+        fuse: Any = getattr(child, "fuse", None)  # TinyViT's pair of a convolution and its norm has it
+        if fuse is not None:
+            setattr(module, name, fuse().requires_grad_(False))
+        else:
+            _fold_norms(child)
 
 
 def _scaled_hw(size_hw: tuple[int, int]) -> tuple[int, int]:
@@ -113,7 +125,7 @@ def _scaled_hw(size_hw: tuple[int, int]) -> tuple[int, int]:
 
 
 def _to_input(image: np.ndarray) -> Tensor:
-    """Official preprocessing of uint8 RGB (H, W, 3): longest side to 256 by area, minimum to 0 and maximum to 1, padded.
+    """Official preprocessing of uint8 RGB (H, W, 3): longest side to 256 by area, its range to [0, 1], padded.
 
     Returns (3, 256, 256) float32 in [0, 1]. An image of one value gives zeros.
     """

@@ -10,7 +10,7 @@ import torch
 from meddistill import console
 from meddistill.errors import ConfigError, WeightsError, nearest
 from meddistill.models.teachers import litemedsam, sam2
-from meddistill.models.teachers.base import Teacher
+from meddistill.models.teachers.base import Teacher, keep_freed_memory
 from meddistill.models.weights import Weights, cache_dir, find_weights, obtain_weights
 from meddistill.provenance import sha256_file
 
@@ -84,6 +84,8 @@ def load_teacher(
     entry = teacher_entry(name)
     weights = _given(checkpoint, entry) if checkpoint else obtain_weights(entry.weights, _folders(entry))
     device = torch.device(device)
+    if device.type == "cpu":
+        keep_freed_memory()
     if not entry.model_yaml:
         return litemedsam.LiteMedSam(weights, device, precision)
     yaml = sam2.packaged_yaml(entry.model_yaml)
@@ -99,7 +101,9 @@ def describe_teachers() -> str:
         size = f"{entry.weights.bytes / 1e6:.0f} MB"
         rows.append((entry.name, entry.network, f"{entry.input_size} px", entry.weights.licence, size, where))
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    lines = ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[5]]) for row in rows]
+    lines = [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[5]]) for row in rows
+    ]
     lines.append(f"Weights are looked for in {cache_dir()} (set MEDDISTILL_CACHE to change it), then downloaded there.")
     return "\n".join(lines)
 

@@ -8,8 +8,10 @@ The network's own parts are called, so that batches, several boxes an image and 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,59 +21,82 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from meddistill.errors import InputError, WeightsError
-from meddistill.models.teachers.base import BoxMasks, Encoded, autocast, decode_in_chunks
+from meddistill.models.teachers.base import BoxMasks, Encoded, autocast, decode_in_chunks, resize_maps
 from meddistill.provenance import sha256_file
 
 _MEAN = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
 _STD = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
 
 
-def packaged_yaml(name: str) -> Path:
-    """The model description `name` (such as `sam2.1/sam2.1_hiera_t.yaml`) inside the installed `sam2` package."""
+def _import_sam2() -> Any:
+    """The module `sam2`. Importing it sets Hydra up with rules that Hydra 1.4 refuses, so we do that first."""
+    from hydra import initialize_config_module
+    from hydra.core.global_hydra import GlobalHydra
+
+    if not GlobalHydra.instance().is_initialized():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about rules that differ between versions; no config is composed
+            initialize_config_module("sam2")
     import sam2
 
-    return Path(sam2.__file__).parent / "configs" / name
+    return sam2
+
+
+def packaged_yaml(name: str) -> Path:
+    """The model description `name` (such as `sam2.1/sam2.1_hiera_t.yaml`) inside the installed `sam2` package."""
+    return Path(_import_sam2().__file__).parent / "configs" / name
 
 
 def build_network(model_yaml: Path, image_size: int | None = None) -> torch.nn.Module:
-    """Build a SAM 2 network with random weights from its yaml; nothing but classes of `sam2` is ever instantiated.
+    """Build a SAM 2 network with random weights from its yaml.
 
-    `image_size`: side of the square input in px, instead of the yaml's.
-    Raises: InputError for a file that cannot be read, has no `model`, or names a class outside `sam2`.
+    A yaml names the classes it wants, so a foreign one could run anything: only networks of `sam2` are allowed, and
+    they are built here, not by Hydra. `image_size`: side of the square input in px, instead of the yaml's.
+    Raises: InputError for a file that cannot be read, has no `model`, or names anything else.
     """
-    import sam2  # noqa: F401  (instantiating below imports its submodules)
-    from hydra.utils import instantiate
     from omegaconf import DictConfig, OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     try:
         config = OmegaConf.load(model_yaml)
         if not isinstance(config, DictConfig) or "model" not in config:
             raise InputError(f"{model_yaml} has no section `model`; expected a SAM 2 model description")
-        if image_size is not None:
-            config.model.image_size = image_size
         model = OmegaConf.to_container(config.model, resolve=True)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
         raise InputError(f"{model_yaml} cannot be read as a SAM 2 model description: {error}") from error
-    for target in _targets(model):
-        # Hydra imports and calls what `_target_` names, so a yaml could run anything.
-        if not re.fullmatch(r"sam2(\.\w+)+", target):
-            raise InputError(f"{model_yaml} names the class {target!r}; only classes of `sam2` are allowed")
-    network: torch.nn.Module = instantiate(model, _recursive_=True)
+    if image_size is not None and isinstance(model, dict):
+        model["image_size"] = image_size
+    _import_sam2()
+    try:
+        network = _instantiate(model, model_yaml)
+    except (TypeError, AssertionError) as error:
+        raise InputError(f"{model_yaml} does not describe a SAM 2 network: {error}") from error
+    if not isinstance(network, torch.nn.Module):
+        raise InputError(f"{model_yaml} does not describe a SAM 2 network: `model` has no `_target_`")
     return network
 
 
-def _targets(node: Any) -> Iterator[str]:
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            if key in ("_target_", "_args_", "_partial_", "_convert_", "_recursive_") and key != "_target_":
-                yield f"{key} of Hydra"
-            elif key == "_target_":
-                yield str(value)
-            else:
-                yield from _targets(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from _targets(value)
+def _instantiate(node: Any, model_yaml: Path) -> Any:
+    """Values as they are; a mapping with `_target_` becomes that `sam2` network, the rest its arguments."""
+    if isinstance(node, list):
+        return [_instantiate(value, model_yaml) for value in node]
+    if not isinstance(node, dict):
+        return node
+    arguments = {key: _instantiate(value, model_yaml) for key, value in node.items() if key != "_target_"}
+    if "_target_" not in node:
+        return arguments
+    target = str(node["_target_"])
+    module_name, _, class_name = target.rpartition(".")
+    kind = None
+    if re.fullmatch(r"sam2(\.\w+)+", module_name):
+        try:
+            kind = getattr(importlib.import_module(module_name), class_name, None)
+        except ImportError as error:
+            raise InputError(f"{model_yaml} names {target!r}, which this version of sam2 does not have") from error
+    if not (isinstance(kind, type) and issubclass(kind, torch.nn.Module)):
+        raise InputError(f"{model_yaml} names {target!r}; only networks of `sam2` are allowed")
+    return kind(**arguments)
 
 
 def load_network(model_yaml: Path, weights: Path, image_size: int | None = None) -> torch.nn.Module:
@@ -102,13 +127,14 @@ class Sam2:
     ) -> None:
         """`identity` names the weights (their SHA-256) for the fingerprint."""
         self.name = name
-        self.net: Any = network.to(device).eval().requires_grad_(False)
+        net: Any = network.to(device).eval().requires_grad_(False)
+        self.net = net
         self.device = device
         self.precision = precision
-        self.input_size: int = self.net.image_size
-        stages = self.net.image_encoder.trunk.channel_list[::-1]
+        self.input_size: int = net.image_size
+        stages = net.image_encoder.trunk.channel_list[::-1]
         self.feature_channels: Mapping[str, int] = {
-            "embedding": self.net.hidden_dim,
+            "embedding": net.hidden_dim,
             **{f"stage{number}": channels for number, channels in enumerate(stages, start=1)},
         }
         described = f"sam2 {identity} {self.input_size} single mask {precision}"
@@ -154,9 +180,7 @@ class Sam2:
         def decode_chunk(image_index: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
             # As the official predictor: the corners are two points with labels 2 and 3, and a third is padding.
             labels = torch.tensor([[2, 3]], dtype=torch.int, device=self.device).repeat(len(boxes), 1)
-            sparse, dense = self.net.sam_prompt_encoder(
-                points=(boxes.view(-1, 2, 2), labels), boxes=None, masks=None
-            )
+            sparse, dense = self.net.sam_prompt_encoder(points=(boxes.view(-1, 2, 2), labels), boxes=None, masks=None)
             with autocast(self.device, self.precision):
                 masks, ious, _, _ = self.net.sam_mask_decoder(
                     image_embeddings=embedding[image_index],
@@ -173,7 +197,7 @@ class Sam2:
         return decode_in_chunks(decode_chunk, prompts, (side, side), self.device)
 
     def to_image(self, logits: Tensor, size_hw: tuple[int, int]) -> Tensor:
-        return F.interpolate(logits[None], size_hw, mode="bilinear", align_corners=False)[0]
+        return resize_maps(logits, size_hw)
 
     def _to_input(self, image: np.ndarray) -> Tensor:
         """Official preprocessing: (H, W, 3) uint8 RGB squashed to a square (antialiased), ImageNet mean and std."""

@@ -1,0 +1,165 @@
+"""All cases of a split, held once as packed bytes and drawn by index: no file is opened while training.
+
+A case takes 5 S^2 bytes (RGB frame, soft mask, uncertainty; 330 kB at 256 px) and its features. Beyond
+`memory_limit_bytes` the arrays live in files that the system maps into memory.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from meddistill.data.frames import to_frame
+
+MEMORY_LIMIT_BYTES = 8 * 2**30
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Some cases, as the training step takes them. `features`: level -> (B, C, h, w) float16 of the unwarped view."""
+
+    index: Tensor
+    """(B,) int64: place of each case in its `PackedCases`."""
+    images: Tensor
+    """(B, 3, S, S) float32 RGB in [0, 255]."""
+    probs: Tensor
+    """(B, 1, S, S) float32 in [0, 1]: the target."""
+    uncertainty: Tensor
+    """(B, 1, S, S) float32 in [0, 1/4]."""
+    published_v: Tensor
+    """(B,) float32."""
+    doubt: Tensor
+    """(B,) float32."""
+    case_weight: Tensor
+    """(B,) float32; its mean over the whole set is 1."""
+    boxes_xyxy_px: Tensor
+    """(B, K, 4) float32 px of the unwarped frame; rows of NaN where a case has fewer or they are not to be trusted."""
+    features: dict[str, Tensor]
+
+
+class PackedCases:
+    """Images and targets of `case_ids`, filled with `put` and drawn with `batch`.
+
+    `feature_shapes`: level -> (C, h, w). `max_boxes`: boxes kept a case, for box priors.
+    `directory`: where to map the arrays if they exceed the limit; without it
+    they stay in memory.
+    """
+
+    def __init__(
+        self,
+        case_ids: Sequence[str],
+        image_size: int,
+        feature_shapes: Mapping[str, tuple[int, int, int]] | None = None,
+        *,
+        max_boxes: int = 0,
+        directory: Path | None = None,
+        memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
+    ) -> None:
+        self.case_ids = list(case_ids)
+        self.image_size = image_size
+        self.feature_shapes = dict(feature_shapes or {})
+        count, side = len(self.case_ids), image_size
+        shapes = {"images": (count, 3, side, side), "probs": (count, 1, side, side)}
+        shapes["uncertainty"] = shapes["probs"]
+        needed = sum(math.prod(shape) for shape in shapes.values())
+        needed += sum(2 * count * math.prod(shape) for shape in self.feature_shapes.values())
+        where = directory if directory is not None and needed > memory_limit_bytes else None
+        self._packed = {name: _allocate(shape, torch.uint8, where, name) for name, shape in shapes.items()}
+        self._features = {
+            level: _allocate((count, *shape), torch.float16, where, f"features-{number}")
+            for number, (level, shape) in enumerate(self.feature_shapes.items())
+        }
+        self.boxes_xyxy_px = torch.full((count, max_boxes, 4), torch.nan)
+        self.published_v = torch.zeros(count)
+        self.doubt = torch.zeros(count)
+        self.case_weight = torch.ones(count)
+
+    def __len__(self) -> int:
+        return len(self.case_ids)
+
+    @property
+    def device(self) -> torch.device:
+        return self._packed["images"].device
+
+    def put(
+        self,
+        index: int,
+        image: np.ndarray,
+        probs: np.ndarray,
+        uncertainty: np.ndarray,
+        *,
+        published_v: float = 0.0,
+        doubt: float = 0.0,
+        weight: float = 1.0,
+        boxes_xyxy_px: np.ndarray | None = None,
+        features: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        """Store one case. `image`: uint8 (H, W, 3), any size; `probs` in [0, 1] and `uncertainty` in [0, 1/4]: (S, S);
+        `boxes_xyxy_px`: (N, 4) in the image.
+
+        Rounded to 1/255 of their range. Raises: ValueError for a target of another size or features that are missing.
+        """
+        side = self.image_size
+        if probs.shape != (side, side) or uncertainty.shape != (side, side):
+            raise ValueError(f"{self.case_ids[index]}: target is {probs.shape}, the frame {(side, side)}")
+        frame = to_frame(torch.from_numpy(image).permute(2, 0, 1)[None].float(), side)[0]
+        self._packed["images"][index] = frame.round().clamp(0, 255).to(torch.uint8)
+        self._packed["probs"][index, 0] = _to_byte(probs, 1.0)
+        self._packed["uncertainty"][index, 0] = _to_byte(uncertainty, 0.25)
+        self.published_v[index], self.doubt[index], self.case_weight[index] = published_v, doubt, weight
+        if boxes_xyxy_px is not None:
+            kept = torch.from_numpy(boxes_xyxy_px[: self.boxes_xyxy_px.shape[1]]) * (side / max(image.shape[:2]))
+            self.boxes_xyxy_px[index, : len(kept)] = kept
+        for level, store in self._features.items():
+            found = (features or {}).get(level)
+            if found is None or found.shape != self.feature_shapes[level]:
+                raise ValueError(f"{self.case_ids[index]}: no features '{level}' of shape {self.feature_shapes[level]}")
+            store[index] = torch.from_numpy(np.ascontiguousarray(found, dtype=np.float16))
+
+    def normalise_case_weights(self) -> None:
+        """Scale the case weights to a mean of 1 over the set, so that they do not change the step size."""
+        mean = float(self.case_weight.double().mean()) if len(self) else 0.0
+        if mean > 0:
+            self.case_weight = (self.case_weight / mean).float()
+
+    def to(self, device: torch.device) -> PackedCases:
+        """Move everything to `device`, once, so that a batch costs no copy from the host."""
+        self._packed = {name: tensor.to(device) for name, tensor in self._packed.items()}
+        self._features = {level: tensor.to(device) for level, tensor in self._features.items()}
+        for name in ("published_v", "doubt", "case_weight", "boxes_xyxy_px"):
+            setattr(self, name, getattr(self, name).to(device))
+        return self
+
+    def batch(self, index: Tensor) -> Batch:
+        """The cases at `index` (B,) int64, on this set's device, in that order."""
+        index = index.to(self.device)
+        return Batch(
+            index=index,
+            images=self._packed["images"][index].float(),
+            probs=self._packed["probs"][index].float() / 255,
+            uncertainty=self._packed["uncertainty"][index].float() / (4 * 255),
+            published_v=self.published_v[index],
+            doubt=self.doubt[index],
+            case_weight=self.case_weight[index],
+            boxes_xyxy_px=self.boxes_xyxy_px[index],
+            features={level: store[index] for level, store in self._features.items()},
+        )
+
+
+def _to_byte(values: np.ndarray, full_scale: float) -> Tensor:
+    return torch.from_numpy(np.clip(np.rint(values * (255 / full_scale)), 0, 255).astype(np.uint8))
+
+
+def _allocate(shape: tuple[int, ...], dtype: torch.dtype, directory: Path | None, name: str) -> Tensor:
+    if directory is None:
+        return torch.zeros(shape, dtype=dtype)
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"{name}.bin"
+    path.unlink(missing_ok=True)
+    return torch.from_file(str(path), shared=True, size=math.prod(shape), dtype=dtype).view(shape)

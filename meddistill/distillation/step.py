@@ -1,0 +1,103 @@
+"""One training step's losses, on cached targets: nothing here knows of files, epochs or devices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from meddistill.config import DistillConfig
+from meddistill.data.dataset import Batch
+from meddistill.data.frames import Preprocessing, normalise
+from meddistill.distillation.features import FeatureAdapters
+from meddistill.distillation.losses import (
+    FEATURE_LOSSES,
+    box_emptiness_loss,
+    box_tightness_loss,
+    confidence_from_uncertainty,
+    generalised_cross_entropy_loss,
+    probability_mse_loss,
+    soft_bce_loss,
+    soft_dice_loss,
+)
+from meddistill.distillation.weighting import Weighting
+from meddistill.models.network import StudentNetwork
+
+
+class DistillLosses(NamedTuple):
+    """Terms of one batch, each (B,); `total` is what is minimised, the terms are before their weights.
+
+    `cross_entropy` is the soft BCE or its noise-robust form. `feature` and `prior` are 0 where the case is not the
+    cached view; `cached` says where it is. The last three are the weights.
+    """
+
+    total: Tensor
+    cross_entropy: Tensor
+    dice: Tensor
+    probability: Tensor
+    feature: Tensor
+    prior: Tensor
+    cached: Tensor
+    weight_mask: Tensor
+    weight_probability: Tensor
+    weight_feature: Tensor
+
+
+class DistillModel(nn.Module):
+    """All that learns: student, adapters and weighting in one module, so that one wrapper sees every parameter."""
+
+    def __init__(self, student: StudentNetwork, adapters: FeatureAdapters | None, weighting: Weighting) -> None:
+        super().__init__()
+        self.student = student
+        self.adapters = adapters
+        self.weighting = weighting
+
+    def forward(self, frames: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Normalised frames (B, 3, S, S) to logits (B, 1, S, S) and {level: features in the teacher's shape}."""
+        if self.adapters is None:
+            return self.student(frames), {}
+        logits, maps = self.student.forward_with_features(frames)
+        return logits, self.adapters(maps)
+
+
+def distill_step(
+    model: Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]],
+    weighting: Weighting,
+    batch: Batch,
+    cached_view: Tensor,
+    preprocessing: Preprocessing,
+    settings: DistillConfig,
+) -> DistillLosses:
+    """Forward pass and the losses of each case.
+
+    `cached_view`: (B,) bool, the cases drawn as the view that their features were computed on. Their features and
+    priors count 1 / `feature_share`, so that the expectation does not follow the share.
+    """
+    frames = normalise(batch.images, preprocessing).contiguous(memory_format=torch.channels_last)
+    logits, maps = model(frames)
+    sure = confidence_from_uncertainty(batch.uncertainty, settings.confidence_gamma)
+    target = (logits, batch.probs, sure)
+    cross_entropy = (
+        generalised_cross_entropy_loss(*target, settings.gce_q)
+        if settings.mask_loss == "gce"
+        else soft_bce_loss(*target)
+    )
+    dice, probability = soft_dice_loss(*target), probability_mse_loss(*target)
+    cached = cached_view.float()
+    feature = prior = torch.zeros_like(dice)
+    if maps:
+        compare = FEATURE_LOSSES[settings.feature_loss]
+        feature = torch.stack([compare(maps[level], batch.features[level]) for level in maps]).mean(0) * cached
+    if settings.prior_weight:
+        boxes = batch.boxes_xyxy_px
+        prior = (box_emptiness_loss(logits, boxes) + box_tightness_loss(logits, boxes)) * cached
+    weights = weighting(batch.published_v, batch.doubt)
+    total = weights.mask * (cross_entropy + settings.dice_weight * dice) + weights.probability * probability
+    total = total + (weights.feature * feature + settings.prior_weight * prior) / (settings.feature_share or 1.0)
+    total = batch.case_weight * total + weights.penalty
+    return DistillLosses(
+        total, cross_entropy, dice, probability, feature, prior, cached,
+        weights.mask, weights.probability, weights.feature,
+    )  # fmt: skip

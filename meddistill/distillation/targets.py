@@ -1,0 +1,344 @@
+"""The teacher's soft masks, made once and kept: one file a case, found by what it depends on.
+
+A file's key covers image, boxes, teacher, settings and frame, so that a changed box makes that case's target anew
+and nothing else, a second student finds all of them, and a killed pass goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from meddistill import console
+from meddistill.artifacts import QUALITY_CSV, Case, QualityRow, atomic_path, image_path, write_table
+from meddistill.config import TargetsConfig
+from meddistill.data.frames import scaled_hw
+from meddistill.data.images import read_rgb
+from meddistill.distillation import quality
+from meddistill.distillation.feature_basis import FeatureBasis, fit_basis
+from meddistill.distillation.quality import Scores
+from meddistill.errors import InputError
+from meddistill.models.teachers.base import BoxMasks, Encoded, Teacher
+
+_FORMAT = 1
+_MASKS = "masks"
+_FEATURES = "features"
+
+
+@dataclasses.dataclass(frozen=True)
+class TargetRequest:
+    """A case and the boxes (N, 4) float32 px that prompt the teacher.
+
+    `prompt_source`: `annotated`, `detected` or `none`. `frame_size`: side of the square frame of the target, px.
+    """
+
+    case: Case
+    boxes_xyxy_px: np.ndarray
+    prompt_source: str
+    frame_size: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """What the student learns from, in its frame (S, S); 0 in the padding.
+
+    `probs` float32 in [0, 1]: mean over the jittered copies. `uncertainty` float32 in [0, 1/4]: their variance.
+    `v`: the published scalar. `features`: level -> (C, h, w) float16 on a grid that spans the whole frame.
+    """
+
+    probs: np.ndarray
+    uncertainty: np.ndarray
+    v: float
+    features: Mapping[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """A request with its boxes inside the image, and the key of its target."""
+
+    request: TargetRequest
+    boxes: np.ndarray
+    key: str
+
+
+def make_targets(
+    teacher: Teacher,
+    requests: Sequence[TargetRequest],
+    data_dir: Path,
+    out_dir: Path,
+    config: TargetsConfig,
+    *,
+    feature_levels: Sequence[str] = (),
+    seed: int,
+    batch_size: int,
+    no_box: str = "skip",
+    part: tuple[int, int] = (0, 1),
+) -> list[QualityRow]:
+    """Make the targets that `out_dir` does not hold yet, and write quality.csv with a row for every target.
+
+    Boxes are clipped to their image (counted); what is left below 1 px is dropped (named). A case without a box is
+    left out (counted), or gets an empty target with `no_box='empty'`. Test cases get no features.
+    `part`: (rank, ranks); with several ranks each makes its share and no table: a last pass with one rank writes that.
+    Returns the rows of this part, in the order of the requests.
+    Raises: InputError for an image that is unreadable or not of the size that cases.csv says; ConfigError for an
+    unknown feature level.
+    """
+    rank, ranks = part
+    jobs = _prepare_jobs(teacher, requests, config, seed, no_box)
+    basis = None
+    if feature_levels:
+        basis = fit_basis(
+            teacher, [request.case for request in requests], data_dir, out_dir,
+            levels=feature_levels, budget_bytes=config.feature_bytes, grid=config.feature_grid,
+            seed=seed, batch_size=batch_size,
+        )  # fmt: skip
+    mine = jobs[rank::ranks]
+    scores = {job.key: _read_scores(out_dir, job, basis) for job in mine}
+    todo = [job for job in mine if scores[job.key] is None]
+    if todo:
+        with console.progress(f"teacher {teacher.name}", len(mine)) as bar:
+            bar.advance(len(mine) - len(todo))
+            for job, made in _compute(teacher, todo, data_dir, out_dir, config, basis, seed, batch_size):
+                scores[job.key] = made
+                bar.advance()
+    else:
+        console.say(f"teacher {teacher.name}: all {len(mine)} targets are there already")
+    rows = [_to_row(job, found, config) for job in mine if (found := scores[job.key]) is not None]
+    if ranks == 1:
+        write_table(out_dir / QUALITY_CSV, QualityRow, rows)
+    return rows
+
+
+def load_target(out_dir: Path, case_id: str, key: str) -> Target:
+    """Read a target. Raises: InputError where it is missing or damaged."""
+    path = _file(out_dir, _MASKS, case_id, key)
+    features: dict[str, np.ndarray] = {}
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            probs = arrays["probs"].astype(np.float32) / 255
+            uncertainty = arrays["uncertainty"].astype(np.float32) / 1020
+            v = json.loads(str(arrays["scores"]))["v"]
+        beside = _file(out_dir, _FEATURES, case_id, key)
+        if beside.exists():
+            with beside.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                features = {level: arrays[level] for level in arrays.files if level != "basis"}
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} cannot be read ({error}); run `meddistill distill` again to make it") from error
+    return Target(probs, uncertainty, v, features)
+
+
+def jittered_boxes(
+    boxes_xyxy_px: np.ndarray, size_hw: tuple[int, int], copies: int, share: float, case_id: str, seed: int
+) -> np.ndarray:
+    """The boxes and `copies` jittered versions: (1 + copies, N, 4) float32, the plain boxes first.
+
+    Each side moves by up to `share` of the box's width or height, uniformly, and stays inside the image. The same for
+    a case whatever its place in the data set.
+    """
+    boxes = np.asarray(boxes_xyxy_px, np.float64).reshape(-1, 4)
+    digest = hashlib.sha256(f"{seed} {case_id}".encode()).digest()
+    rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
+    sides = np.stack([boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]] * 2, axis=1)
+    moved = boxes + rng.uniform(-share, share, (copies, *boxes.shape)) * sides
+    height, width = size_hw
+    moved[..., 0::2] = moved[..., 0::2].clip(0, width)
+    moved[..., 1::2] = moved[..., 1::2].clip(0, height)
+    return np.concatenate([boxes[None], moved]).astype(np.float32)
+
+
+def _prepare_jobs(
+    teacher: Teacher, requests: Sequence[TargetRequest], config: TargetsConfig, seed: int, no_box: str
+) -> list[_Job]:
+    """Clip and drop boxes, leave out what has none, and say how many of each."""
+    jobs, clipped, degenerate, without = [], 0, [], 0
+    for request in requests:
+        case = request.case
+        given = np.asarray(request.boxes_xyxy_px, np.float32).reshape(-1, 4)
+        boxes = given.copy()
+        boxes[:, 0::2] = boxes[:, 0::2].clip(0, case.width)
+        boxes[:, 1::2] = boxes[:, 1::2].clip(0, case.height)
+        whole = ((boxes[:, 2:] - boxes[:, :2]) >= 1).all(1)
+        clipped += int((boxes != given).any(1)[whole].sum())
+        if not whole.all():
+            degenerate.append(case.case_id)
+        boxes = boxes[whole]
+        if len(boxes) == 0 and no_box != "empty":
+            without += 1
+            continue
+        jobs.append(_Job(request, boxes, _key(teacher, request, boxes, config, seed)))
+    if clipped:
+        console.say(f"{clipped} box(es) reached outside their image and were clipped")
+    if degenerate:
+        console.warn(f"dropped boxes smaller than 1 px of {len(degenerate)} case(s): {', '.join(degenerate[:5])}")
+    if without:
+        console.say(f"{without} case(s) without a box get no target")
+    return jobs
+
+
+def _key(teacher: Teacher, request: TargetRequest, boxes: np.ndarray, config: TargetsConfig, seed: int) -> str:
+    """What the target depends on, hashed. Thresholds are left out: they judge a target, they do not change it."""
+    content = {
+        "format": _FORMAT,
+        "image": request.case.sha256,
+        "boxes": [[round(float(side), 2) for side in box] for box in boxes],
+        "teacher": teacher.fingerprint,
+        "frame_size": request.frame_size,
+        "copies": config.jitter_copies,
+        "share": config.jitter_share,
+        "jitter_seed": f"{seed} {request.case.case_id}",
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _compute(
+    teacher: Teacher,
+    jobs: Sequence[_Job],
+    data_dir: Path,
+    out_dir: Path,
+    config: TargetsConfig,
+    basis: FeatureBasis | None,
+    seed: int,
+    batch_size: int,
+) -> Iterator[tuple[_Job, Scores]]:
+    for batch, images in read_ahead(jobs, data_dir, batch_size):
+        encoded = teacher.encode(images)
+        prompts = [
+            jittered_boxes(
+                job.boxes, image.shape[:2], config.jitter_copies, config.jitter_share, job.request.case.case_id, seed
+            )
+            for job, image in zip(batch, images, strict=True)
+        ]
+        answers = teacher.decode(encoded, [boxes.reshape(-1, 4) for boxes in prompts])
+        for index, (job, boxes, answer) in enumerate(zip(batch, prompts, answers, strict=True)):
+            size_hw = encoded.sizes_hw[index]
+            probs, uncertainty, scores = fuse_copies(teacher, answer, boxes, size_hw, job.request.frame_size)
+            if basis is not None and job.request.case.split != "test":
+                _write_features(out_dir, job, basis, encoded, index)
+            _write_masks(out_dir, job, probs, uncertainty, scores)
+            yield job, scores
+
+
+def read_ahead(
+    jobs: Sequence[_Job], data_dir: Path, batch_size: int
+) -> Iterator[tuple[Sequence[_Job], list[np.ndarray]]]:
+    """Batches of jobs with their images; a thread reads the next batch while the caller works on this one."""
+    batches = [jobs[start : start + batch_size] for start in range(0, len(jobs), batch_size)]
+
+    def read(batch: Sequence[_Job]) -> list[np.ndarray]:
+        return [read_case(job.request.case, data_dir) for job in batch]
+
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        upcoming = reader.submit(read, batches[0]) if batches else None
+        for number, batch in enumerate(batches):
+            assert upcoming is not None
+            images = upcoming.result()
+            if number + 1 < len(batches):
+                upcoming = reader.submit(read, batches[number + 1])
+            yield batch, images
+
+
+def fuse_copies(
+    teacher: Teacher, answer: BoxMasks, boxes: np.ndarray, size_hw: tuple[int, int], frame_size: int
+) -> tuple[Tensor, Tensor, Scores]:
+    """Mean and variance over the copies of the fused boxes, in the frame (S, S), and the case's scores.
+
+    `answer`: the masks of `boxes` (1 + copies, N, 4) px flattened, the plain boxes first. Copy k gives one map, the
+    largest probability over its boxes. No box gives zeros.
+    """
+    copies, count = boxes.shape[:2]
+    height, width = scaled_hw(size_hw, frame_size)
+    padding = (0, frame_size - width, 0, frame_size - height)
+    if count == 0:
+        empty = torch.zeros(frame_size, frame_size)
+        return empty, empty, Scores()
+    logits = answer.logits.view(copies, count, *answer.logits.shape[-2:])
+    fused = logits.amax(1)
+    # One copy at a time: the frame of a test case is as large as its image.
+    total = torch.zeros(height, width, device=fused.device)
+    squares = torch.zeros_like(total)
+    for copy in fused:
+        probs = torch.sigmoid(teacher.to_image(copy[None], (height, width))[0])
+        total += probs
+        squares += probs.square()
+    mean = total / copies
+    variance = (squares / copies - mean.square()).clamp(0, 0.25)
+    plain = teacher.to_image(logits[0], (height, width)) > 0
+    scale = torch.tensor([width, height, width, height]) / torch.tensor([size_hw[1], size_hw[0]] * 2)
+    scores = Scores(
+        v=quality.published_variance(logits[0]),
+        agreement=quality.agreement(torch.sigmoid(fused)),
+        stability=quality.stability(logits[0]),
+        predicted_iou=float(answer.predicted_iou.mean()),
+        box_iou=quality.box_iou_of_masks(plain.cpu(), torch.from_numpy(boxes[0]) * scale),
+        area_share=float((mean > 0.5).float().mean()),
+    )
+    return F.pad(mean, padding), F.pad(variance, padding), scores
+
+
+def read_case(case: Case, data_dir: Path) -> np.ndarray:
+    """The case's image, uint8 RGB. Raises: InputError where it cannot be read or has another size than its row."""
+    image = read_rgb(image_path(data_dir, case))
+    if image.shape[:2] != (case.height, case.width):
+        raise InputError(
+            f"{image_path(data_dir, case)} is {image.shape[1]}x{image.shape[0]} px, cases.csv says "
+            f"{case.width}x{case.height}; run `meddistill prepare` again"
+        )
+    return image
+
+
+def _file(out_dir: Path, kind: str, case_id: str, key: str) -> Path:
+    return out_dir / kind / f"{case_id}.{key}.npz"
+
+
+def _write_masks(out_dir: Path, job: _Job, probs: Tensor, uncertainty: Tensor, scores: Scores) -> None:
+    with atomic_path(_file(out_dir, _MASKS, job.request.case.case_id, job.key)) as temporary:
+        np.savez_compressed(
+            temporary,
+            probs=(probs * 255).round().byte().cpu().numpy(),
+            uncertainty=(uncertainty * 1020).round().byte().cpu().numpy(),
+            scores=np.array(json.dumps(dataclasses.asdict(scores))),
+        )
+
+
+def _write_features(out_dir: Path, job: _Job, basis: FeatureBasis, encoded: Encoded, index: int) -> None:
+    maps = basis.project(encoded, index, job.request.frame_size)
+    with atomic_path(_file(out_dir, _FEATURES, job.request.case.case_id, job.key)) as temporary:
+        np.savez(temporary, basis=np.array(basis.identity), **maps)  # type: ignore[arg-type]
+
+
+def _read_scores(out_dir: Path, job: _Job, basis: FeatureBasis | None) -> Scores | None:
+    """Scores of a target that is there and whole, with features where they are asked for; else None."""
+    case = job.request.case
+    try:
+        if basis is not None and case.split != "test":
+            path = _file(out_dir, _FEATURES, case.case_id, job.key)
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                if str(arrays["basis"]) != basis.identity:
+                    return None
+        path = _file(out_dir, _MASKS, case.case_id, job.key)
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return Scores(**json.loads(str(arrays["scores"])))
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+        return None
+
+
+def _to_row(job: _Job, scores: Scores, config: TargetsConfig) -> QualityRow:
+    case = job.request.case
+    source = job.request.prompt_source
+    verdict = quality.grade(scores, config) if len(job.boxes) else quality.Grade(0.0, True, "", 1.0)
+    measured = {name: round(value, 6) for name, value in dataclasses.asdict(scores).items()}
+    return QualityRow(
+        case_id=case.case_id, split=case.split, prompt_source=source, n_boxes=len(job.boxes), key=job.key,
+        doubt=round(verdict.doubt, 6), accepted=verdict.accepted, reason=verdict.reason, weight=verdict.weight,
+        **measured,
+    )  # fmt: skip

@@ -1,0 +1,297 @@
+"""The training loop: `train_student` turns packed images and targets into a student.
+
+It does not ask where the targets came from: `stages/distill` hands over the teacher's, `scripts/supervised_twin.py`
+true masks. The checkpoint kept is the averaged student that agrees best with the targets of the validation cases.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from meddistill.artifacts import LAST_CKPT, atomic_path
+from meddistill.config import DistillConfig
+from meddistill.console import progress, say
+from meddistill.data.augment import Augmentation
+from meddistill.data.dataset import PackedCases
+from meddistill.data.frames import Preprocessing
+from meddistill.distillation.averaging import MovingAverage
+from meddistill.distillation.engine import sum_over_ranks
+from meddistill.distillation.features import FeatureAdapters
+from meddistill.distillation.history import EpochRow, History
+from meddistill.distillation.selection import validation_agreement
+from meddistill.distillation.step import DistillLosses, DistillModel, distill_step
+from meddistill.distillation.weighting import build_weighting
+from meddistill.errors import InputError, TrainingError
+from meddistill.models.network import StudentNetwork
+
+NOTE_EVERY_STEPS = 10
+MAX_GRADIENT_NORM = 5.0
+MOST_SKIPPED_IN_A_ROW = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """What training gave: the averaged student of `best_epoch`, on the CPU, in eval mode.
+
+    `agreement`: its soft Dice with the targets of the validation cases; None without such cases (then the last
+    epoch's student is kept). `epochs`: how many were trained.
+    """
+
+    student: StudentNetwork
+    best_epoch: int
+    agreement: float | None
+    epochs: int
+
+
+def train_student(
+    student: StudentNetwork,
+    train: PackedCases,
+    val: PackedCases,
+    preprocessing: Preprocessing,
+    settings: DistillConfig,
+    *,
+    fabric: Fabric,
+    out: Path,
+    seed: int,
+) -> Trained:
+    """Train `student` on `train`, choose the epoch by `val`; log, checkpoint and resume in `out`.
+
+    Same arguments and processor: same weights, byte for byte, interrupted or not. Under several ranks each takes its
+    share of every batch and rank 0 writes. Raises: InputError where `train` is empty or an earlier checkpoint in `out`
+    does not fit; TrainingError where the loss stays not finite.
+    """
+    if not len(train):
+        raise InputError("no training case has a target; see quality.csv for what was rejected")
+    run = _Run(student, train, val, preprocessing, settings, fabric, out, seed)
+    first_epoch = run.resume()
+    with progress("train", settings.epochs * run.steps_per_epoch) as bar:
+        bar.advance(first_epoch * run.steps_per_epoch)
+        for epoch in range(first_epoch, settings.epochs):
+            if run.out_of_patience():
+                say(f"no better agreement in {settings.patience} epochs: training stops after epoch {epoch}")
+                break
+            row = run.train_epoch(epoch, bar.advance, bar.note)
+            agreement = validation_agreement(run.average.module, run.val, preprocessing, fabric)
+            run.keep(dataclasses.replace(row, agreement=agreement))
+    if run.history:
+        run.history.close()
+    return run.result()
+
+
+class _Run:
+    """State of one training run: `train_epoch`, then `keep`, once an epoch. `history` is rank 0's alone."""
+
+    def __init__(
+        self, student: StudentNetwork, train: PackedCases, val: PackedCases, preprocessing: Preprocessing,
+        settings: DistillConfig, fabric: Fabric, out: Path, seed: int,
+    ) -> None:  # fmt: skip
+        self.settings, self.fabric, self.out, self.seed = settings, fabric, out, seed
+        self.preprocessing = preprocessing
+        self.train, self.val = train.to(fabric.device), val.to(fabric.device)
+        self.uses_features = bool(settings.feature_weight and settings.feature_share and train.feature_shapes)
+        self.model, self.optimizer, self.raw = self._build(student)
+        self.average = MovingAverage(self.raw.student, settings.ema_decay)
+        self.augment = Augmentation(len(train), train.image_size, seed, fabric.device) if settings.augment else None
+        self.steps_per_epoch = math.ceil(len(train) / settings.batch_size)
+        self.rows: list[EpochRow] = []
+        self.history: History | None = None
+        self.best: dict[str, Any] = {"epoch": -1, "agreement": None, "state": {}}
+        self.skipped_in_a_row = torch.zeros((), device=fabric.device)
+
+    def _build(self, student: StudentNetwork) -> tuple[Any, torch.optim.Optimizer, DistillModel]:
+        settings, fabric = self.settings, self.fabric
+        # Adapters start from their own seed: switching features on does not move the student's start.
+        torch.manual_seed(self.seed + 1)
+        adapters = _build_adapters(student, self.train) if self.uses_features else None
+        weighting = build_weighting(
+            settings.weighting, mask=settings.mask_weight, probability=settings.probability_weight,
+            feature=settings.feature_weight if adapters else 0.0, training_doubt=self.train.doubt,
+        )  # fmt: skip
+        raw = DistillModel(student, adapters, weighting)
+        if fabric.world_size > 1 and fabric.device.type == "cuda":
+            raw = nn.SyncBatchNorm.convert_sync_batchnorm(raw)  # type: ignore[no-untyped-call]
+        raw = raw.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimizer = _build_optimizer(raw, settings)
+        model, _ = fabric.setup(raw, optimizer)
+        return model, optimizer, raw
+
+    def train_epoch(self, epoch: int, advance: Callable[[], None], note: Callable[[str], None]) -> EpochRow:
+        self.model.train()
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        order = torch.randperm(len(self.train), generator=generator)
+        cached = self._cached_views(len(order))
+        if self.augment is not None:
+            self.augment.start_epoch(epoch)
+        # Sums of the terms, then of the gradient norms, then of the steps skipped; they stay on the device.
+        sums = torch.zeros(len(DistillLosses._fields) + 2, device=self.fabric.device)
+        lr = 0.0
+        parts = torch.arange(len(order)).tensor_split(self.steps_per_epoch)
+        for step, part in enumerate(parts):
+            lr = self._set_lr(epoch * self.steps_per_epoch + step)
+            sums += self._step(order[part], cached[part])
+            if step % NOTE_EVERY_STEPS == 0 or step + 1 == len(parts):
+                # The one place that waits for the device.
+                self._check_finite(epoch)
+                note(self._note(float(sums[0]) * self.fabric.world_size / (int(part[-1]) + 1)))
+            advance()
+        terms = sum_over_ranks(self.fabric, sums[:-2]) / len(order)
+        mean = dict(zip(DistillLosses._fields, terms.tolist(), strict=True))
+        views = mean["cached"] or 1.0
+        return EpochRow(
+            epoch=epoch + 1, loss=mean["total"], cross_entropy=mean["cross_entropy"], dice=mean["dice"],
+            probability=mean["probability"], feature=mean["feature"] / views, prior=mean["prior"] / views,
+            weight_mask=mean["weight_mask"], weight_probability=mean["weight_probability"],
+            weight_feature=mean["weight_feature"], agreement=None, lr=lr,
+            gradient_norm=float(sums[-2]) / len(parts), skipped_steps=int(sums[-1]),
+        )  # fmt: skip
+
+    def _step(self, index: Tensor, cached: Tensor) -> Tensor:
+        """One optimiser step on the cases `index` of the training set: what `train_epoch` sums up, of this rank."""
+        world, rank = self.fabric.world_size, self.fabric.global_rank
+        mine = torch.arange(len(index))[rank::world]
+        # DDP averages over the ranks; the loss is the mean over the whole batch, however it is cut.
+        scale = world / len(index)
+        if not len(mine):
+            mine, scale = torch.tensor([0]), 0.0  # every rank must take part in every backward pass
+        sums = torch.zeros(len(DistillLosses._fields), device=self.fabric.device)
+        parts = min(self.settings.accumulate, len(mine))
+        for number, rows in enumerate(mine.tensor_split(parts), start=1):
+            batch = self.train.batch(index[rows])
+            cached_view = cached[rows].to(self.fabric.device)
+            if self.augment is not None:
+                batch = self.augment(batch, cached_view)
+            with self.fabric.no_backward_sync(self.model, enabled=number < parts):
+                losses = distill_step(
+                    self.model, self.raw.weighting, batch, cached_view, self.preprocessing, self.settings
+                )
+                self.fabric.backward(losses.total.sum() * scale)
+            sums += torch.stack([term.detach().sum() for term in losses]) * (scale > 0)
+        norm = nn.utils.clip_grad_norm_(self.raw.parameters(), MAX_GRADIENT_NORM, foreach=True).detach()
+        bad = (~torch.isfinite(norm)).float()
+        # A fused optimiser leaves the weights alone where this is 1, without asking the host.
+        self.optimizer.found_inf = bad  # type: ignore[attr-defined]
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.average.update(self.raw.student)
+        self.skipped_in_a_row = (self.skipped_in_a_row + 1) * bad
+        return torch.cat([torch.nan_to_num(sums, 0, 0, 0), torch.nan_to_num(norm, 0, 0, 0)[None], bad[None]])
+
+    def _cached_views(self, count: int) -> Tensor:
+        """Which places of an epoch's order are drawn as the cached view: evenly spread, `feature_share` of them."""
+        if not (self.uses_features or self.settings.prior_weight):
+            return torch.zeros(count, dtype=torch.bool)
+        steps = torch.arange(count + 1, dtype=torch.float64) * self.settings.feature_share
+        return steps.floor().diff() > 0
+
+    def _set_lr(self, step: int) -> float:
+        total = self.settings.epochs * self.steps_per_epoch
+        lr = cosine_lr(step, total, self.settings.lr, self.settings.warmup_share)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        return lr
+
+    def _check_finite(self, epoch: int) -> None:
+        if int(self.skipped_in_a_row) >= min(MOST_SKIPPED_IN_A_ROW, self.steps_per_epoch):
+            raise TrainingError(
+                f"epoch {epoch + 1}: the gradient was not finite in {int(self.skipped_in_a_row)} steps in a row; "
+                f"lower distill.lr (now {self.settings.lr}) or set distill.precision=32-true"
+            )
+
+    def _note(self, loss: float) -> str:
+        agreement = self.rows[-1].agreement if self.rows else None
+        return f"loss {loss:.3f}" + (f", agreement {agreement:.3f}" if agreement is not None else "")
+
+    def out_of_patience(self) -> bool:
+        if not self.settings.patience or self.best["agreement"] is None:
+            return False
+        return len(self.rows) - int(self.best["epoch"]) >= self.settings.patience
+
+    def keep(self, row: EpochRow) -> None:
+        """Log the epoch, remember the student if it is the best so far, and write the checkpoint."""
+        self.rows.append(row)
+        best = self.best["agreement"]
+        if row.agreement is None or best is None or row.agreement > best:
+            state = {name: tensor.cpu().clone() for name, tensor in self.average.module.state_dict().items()}
+            self.best = {"epoch": row.epoch, "agreement": row.agreement, "state": state}
+        if self.fabric.is_global_zero:
+            self.history = self.history or History(self.out)
+            self.history.append(row)
+            self._save_checkpoint(row.epoch)
+        self.fabric.barrier()
+
+    def _save_checkpoint(self, epoch: int) -> None:
+        checkpoint = {
+            "epoch": epoch,
+            "model": self.raw.state_dict(),
+            "average": self.average.module.state_dict(),
+            "average_steps": self.average.steps,
+            "optimizer": self.optimizer.state_dict(),
+            "best": self.best,
+            "rng": torch.get_rng_state(),
+            "history": [dataclasses.asdict(row) for row in self.rows],
+        }
+        with atomic_path(self.out / LAST_CKPT) as temporary:
+            torch.save(checkpoint, temporary)
+
+    def resume(self) -> int:
+        """Load the checkpoint in `out`, if there is one. Returns the number of epochs that are done."""
+        path = self.out / LAST_CKPT
+        if not path.exists():
+            return 0
+        try:
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+            self.raw.load_state_dict(checkpoint["model"])
+            self.average.module.load_state_dict(checkpoint["average"])
+            self.optimizer.load_state_dict(checkpoint["optimizer"])
+            self.rows = [EpochRow(**row) for row in checkpoint["history"]]
+        except (RuntimeError, KeyError, ValueError, TypeError, EOFError, pickle.UnpicklingError) as error:
+            reason = " ".join(str(error).split())[:120]
+            raise InputError(f"{path} does not fit this training; delete it to start again ({reason})") from error
+        self.average.steps = checkpoint["average_steps"]
+        self.best = checkpoint["best"]
+        torch.set_rng_state(checkpoint["rng"])
+        if self.fabric.is_global_zero:
+            self.history = History(self.out, self.rows)
+        return int(checkpoint["epoch"])
+
+    def result(self) -> Trained:
+        student = copy.deepcopy(self.average.module).cpu()
+        student.load_state_dict(self.best["state"])
+        return Trained(student, self.best["epoch"], self.best["agreement"], len(self.rows))
+
+
+def cosine_lr(step: int, total_steps: int, peak: float, warmup_share: float) -> float:
+    """Step size at `step` of `total_steps`: a linear rise over the warm-up's share, then half a cosine down to 1 %."""
+    warmup = max(1, round(total_steps * warmup_share))
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    share = (step - warmup) / max(1, total_steps - warmup)
+    return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
+
+
+def _build_optimizer(model: nn.Module, settings: DistillConfig) -> torch.optim.Optimizer:
+    if settings.optimizer == "adam":
+        return torch.optim.Adam(model.parameters(), lr=settings.lr, fused=True)
+    # Norms and biases are not decayed: they are scales and offsets, not directions.
+    matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
+    others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
+    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=settings.lr, fused=True)
+
+
+@torch.no_grad()
+def _build_adapters(student: StudentNetwork, train: PackedCases) -> FeatureAdapters:
+    student.eval()
+    maps = student.features(torch.zeros(1, 3, train.image_size, train.image_size))
+    shapes = [(int(m.shape[1]), int(m.shape[2]), int(m.shape[3])) for m in maps]
+    return FeatureAdapters(shapes, train.feature_shapes)

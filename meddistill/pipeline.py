@@ -1,0 +1,124 @@
+"""Several stages in a row: `meddistill run` on one's own data, `meddistill demo` on sample data."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from meddistill import console
+from meddistill.artifacts import REPORT_HTML, SUMMARY_JSON, RunDir, read_json
+from meddistill.config import Config, DetectConfig, DistillConfig, PrepareConfig, TargetsConfig
+from meddistill.data.groups import GROUPS_CSV
+from meddistill.data.phantom import write_phantom
+from meddistill.provenance import Stage
+
+DEMO_CASES = 240
+DEMO_SEED = 0
+
+QUICKSTART = Config(
+    prepare=PrepareConfig(dataset="folder"),
+    detect=DetectConfig(weights="yolo11n.yaml", epochs=30, image_size=160),
+    distill=DistillConfig(
+        teacher="litemedsam",
+        encoder_weights="none",
+        image_size=128,
+        epochs=20,
+        targets=TargetsConfig(jitter_copies=4),
+    ),
+)
+"""Small and quick, without any download. `configs/quickstart.yaml` says the same: a wheel has no `configs/`."""
+
+
+def run_pipeline(run: RunDir, config: Config, *, device: str = "auto", overwrite: bool = False) -> Path:
+    """Do prepare, detect, distill and eval in order, each as its own command would; returns RUN/eval.
+
+    Finished stages are kept, an interrupted one is continued. Raises whatever a stage raises, after the stages before
+    it are done.
+    """
+    stages = _stages(run, config, device, overwrite)
+    for number, (title, start) in enumerate(stages, start=1):
+        console.heading(f"stage {number} of {len(stages)}: {title}")
+        begun = time.monotonic()
+        start()
+        console.say(f"{title.split(',')[0]} took {time.monotonic() - begun:.0f} s")
+    return run.eval
+
+
+def _stages(run: RunDir, config: Config, device: str, overwrite: bool) -> list[tuple[str, Callable[[], Path]]]:
+    # Each stage is imported when its turn comes: the first line appears at once, not after torch.
+    def prepare() -> Path:
+        from meddistill.stages.prepare import run_prepare
+
+        return run_prepare(run, config.prepare, seed=config.seed, overwrite=overwrite)
+
+    def detect() -> Path:
+        from meddistill.stages.detect import run_detect
+
+        return run_detect(run, config.detect, seed=config.seed, device=device, overwrite=overwrite)
+
+    def distill() -> Path:
+        from meddistill.stages.distill import run_distill
+
+        return run_distill(run, config.distill, seed=config.seed, device=device, overwrite=overwrite)
+
+    def evaluate() -> Path:
+        from meddistill.stages.evaluate import run_eval
+
+        return run_eval(run, config.eval, seed=config.seed, device=device, overwrite=overwrite)
+
+    return [
+        ("prepare, images and boxes", prepare),
+        ("detect, boxes for every case", detect),
+        ("distill, the teacher's masks and the student", distill),
+        ("eval, the student against the true masks", evaluate),
+    ]
+
+
+def run_demo(run: RunDir, *, device: str = "auto", overwrite: bool = False) -> Path:
+    """Write sample data to RUN/source, do the four stages with `QUICKSTART`, say what came out; returns RUN/eval."""
+    _write_source(run, overwrite)
+    source = run.root / "source"
+    prepare = dataclasses.replace(QUICKSTART.prepare, source=str(source), groups=str(source / GROUPS_CSV))
+    begun = time.monotonic()
+    run_pipeline(run, dataclasses.replace(QUICKSTART, prepare=prepare), device=device, overwrite=overwrite)
+    console.answer(demo_answer(run, time.monotonic() - begun))
+    return run.eval
+
+
+def demo_answer(run: RunDir, seconds: float) -> str:
+    """The end of the demo: the student's Dice beside the filled boxes', where to look, what to type next."""
+    summary = read_json(run.eval / SUMMARY_JSON)
+    lines = [
+        f"The demo is done ({seconds:.0f} s). Mean Dice on the {summary['n_cases']} test slices, heads it never saw:"
+    ]
+    for method, label in (
+        ("student", "student: needs no box and no GPU"),
+        ("boxes", "detector's boxes, filled in"),
+        ("teacher", "teacher, prompted with the detector's boxes"),
+    ):
+        if method in summary["methods"]:
+            lines.append(f"  {summary['methods'][method]['metrics']['dice']['mean']:.3f}  {label}")
+    return "\n".join([*lines, "", *_next_steps(run)])
+
+
+def _next_steps(run: RunDir) -> list[str]:
+    steps = [
+        ("the report, in a browser", str(run.eval / REPORT_HTML)),
+        ("the student on other images", f"meddistill predict {run.student} IMAGES... --out predictions"),
+        ("your own data, DIR/images with DIR/masks", "meddistill prepare runs/mine --source DIR"),
+        ("then, stage by stage", "meddistill detect runs/mine --help (then distill, eval)"),
+    ]
+    width = max(len(what) for what, _ in steps)
+    return [f"{what:<{width}}  {command}" for what, command in steps]
+
+
+def _write_source(run: RunDir, overwrite: bool) -> None:
+    """Sample data as a stage of its own, so that it is resumed, kept or refused as the others are."""
+    settings = {"cases": DEMO_CASES, "seed": DEMO_SEED}
+    stage = Stage.open(run.root / "source", "phantom", settings, {}, overwrite=overwrite)
+    if not stage.finished:
+        console.say(f"drawing {DEMO_CASES} sample slices that look like head MRI: {stage.out}")
+        write_phantom(stage.out, cases=DEMO_CASES, seed=DEMO_SEED)
+        stage.finish({}, [stage.out / GROUPS_CSV])

@@ -1,0 +1,224 @@
+"""`meddistill detect`: train YOLO on the annotated cases, or take a trained one, and write boxes for every case."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from meddistill import console
+from meddistill.artifacts import (
+    BOXES_CSV,
+    METRICS_JSON,
+    RESULTS_CSV,
+    SPLITS,
+    TRAIN_LOG,
+    BoxRow,
+    Case,
+    RunDir,
+    annotated_boxes,
+    atomic_path,
+    best_weights,
+    image_path,
+    last_weights,
+    read_cases,
+    write_json,
+    write_table,
+)
+from meddistill.config import DetectConfig
+from meddistill.errors import StageError
+from meddistill.evaluation import detection
+from meddistill.models.detector import Detections, TrainingSettings, predict_boxes, train_detector, write_training_view
+from meddistill.models.detector_weights import Start, find_start
+from meddistill.provenance import Stage, fingerprint_stage
+
+DEFAULT_CONFIDENCE = 0.25
+"""Threshold where no validation case has a box to choose it by."""
+
+
+def run_detect(
+    run: RunDir,
+    config: DetectConfig,
+    *,
+    seed: int,
+    device: str = "auto",
+    overwrite: bool = False,
+    out: Path | None = None,
+    data: Path | None = None,
+) -> Path:
+    """Write weights/best.pt, boxes.csv, metrics.json and run.json to RUN/detector (or `out`), which is returned.
+
+    Raises: StageError where prepare has not finished or there is nothing to learn from; WeightsError for weights that
+    are missing (with `train: false`), damaged or not to be trusted.
+    """
+    data_dir, out = data or run.data, out or run.detector
+    cases = read_cases(data_dir)
+    if config.train:
+        _check_trainable(cases, data_dir)
+    start = find_start(config.weights, config.train)
+    stage = Stage.open(
+        out, "detect", _settings(config, seed), {"data": fingerprint_stage(data_dir), "weights": start.fingerprint},
+        overwrite=overwrite,
+    )  # fmt: skip
+    if stage.finished:
+        console.say(f"{out} is finished; nothing to do")
+        return out
+    training = _obtain_weights(out, config, start, cases, data_dir, seed, device)
+
+    images = [image_path(data_dir, case) for case in cases]
+    found = predict_boxes(
+        best_weights(out), images, config.image_size, device,
+        trust_weights=config.trust_weights, log=out / TRAIN_LOG,
+    )  # fmt: skip
+    metrics, confidence = measure(cases, found, [annotated_boxes(data_dir, case) for case in cases], config)
+    write_table(out / BOXES_CSV, BoxRow, box_rows(cases, found, confidence, config.max_boxes))
+    write_json(out / METRICS_JSON, {**metrics, "training": training})
+    shutil.rmtree(out / "scratch", ignore_errors=True)
+    last_weights(out).unlink(missing_ok=True)
+    results = {key: metrics[key] for key in ("confidence", "recall50_val", "precision50_val", "map50_val")}
+    stage.finish(
+        {**results, "start": training["start"]},
+        [best_weights(out), out / BOXES_CSV, out / METRICS_JSON],
+        device=str(training.get("device", device)),
+    )
+    _summarise(metrics, out)
+    return out
+
+
+def _settings(config: DetectConfig, seed: int) -> dict[str, Any]:
+    """What changes the result. The weights count by their content, `trust_weights` not at all."""
+    settings = dataclasses.asdict(config)
+    del settings["weights"], settings["trust_weights"]
+    if config.train:
+        return {**settings, "seed": seed}
+    return {key: settings[key] for key in ("train", "image_size", "confidence", "max_boxes")}
+
+
+def _check_trainable(cases: Sequence[Case], data_dir: Path) -> None:
+    if not any(case.split == "train" and case.annotation == "boxes" for case in cases):
+        raise StageError(
+            f"no training case in {data_dir} has a box: there is nothing to train a detector on; prepare with boxes or "
+            "masks (and a box_fraction above 0), or give a trained detector with --weights FILE --no-train"
+        )
+    if not any(case.split == "val" for case in cases):
+        raise StageError(
+            f"{data_dir} has no validation split, by which the detector's threshold is chosen; prepare again with "
+            "--val COLUMN=VALUE or --set prepare.val_fraction=0.15"
+        )
+
+
+def _obtain_weights(
+    out: Path, config: DetectConfig, start: Start, cases: Sequence[Case], data_dir: Path, seed: int, device: str
+) -> dict[str, Any]:
+    """Put best.pt in place, by training or by copying; returns what metrics.json says of it."""
+    if not config.train:
+        assert start.path is not None
+        with atomic_path(best_weights(out)) as temporary:
+            shutil.copyfile(start.path, temporary)
+        return {"start": start.name, "epochs": 0}
+    view = write_training_view(out / "scratch", cases, data_dir)
+    settings = TrainingSettings(
+        epochs=config.epochs, patience=config.patience, image_size=config.image_size, batch_size=config.batch_size,
+        mosaic=config.mosaic, lr=config.lr, seed=seed,
+    )  # fmt: skip
+    outcome = train_detector(
+        view, best_weights(out).parent, start.argument, settings,
+        device=device, trust_weights=config.trust_weights, log=out / TRAIN_LOG,
+    )  # fmt: skip
+    epochs_table = view / "training" / "results.csv"
+    if epochs_table.exists():
+        shutil.copyfile(epochs_table, out / RESULTS_CSV)
+    return {"start": start.name, **outcome}
+
+
+def measure(
+    cases: Sequence[Case], found: Sequence[Detections], annotated: Sequence[np.ndarray], config: DetectConfig
+) -> tuple[dict[str, Any], float]:
+    """What metrics.json holds, and the threshold: the one given, else the best F1 on validation, else 0.25.
+
+    Only annotated cases are measured: a box in an `unknown` case is neither right nor wrong.
+    """
+    val = detection.precision_recall(*_annotated_images("val", cases, found, annotated, config.max_boxes))
+    confidence, source = config.confidence, "given"
+    if confidence is None:
+        confidence, source = detection.choose_confidence(val), "best F1 at IoU 0.5 on validation"
+    if confidence is None:
+        confidence, source = DEFAULT_CONFIDENCE, "default: no box of a validation case was found"
+    precision, recall = val.at(confidence)
+    candidates = _annotated_images("val", cases, found, annotated)
+    metrics = {
+        "confidence": confidence,
+        "confidence_source": source,
+        "recall50_val": recall,
+        "precision50_val": precision,
+        "map50_val": detection.average_precision(detection.precision_recall(*candidates)),
+        "map50_95_val": detection.mean_average_precision(*candidates),
+        "splits": {
+            split: _split_metrics(split, cases, found, annotated, confidence, config.max_boxes) for split in SPLITS
+        },
+        "pr_curve_val": detection.curve_points(val),
+    }
+    return metrics, confidence
+
+
+def _annotated_images(
+    split: str,
+    cases: Sequence[Case],
+    found: Sequence[Detections],
+    annotated: Sequence[np.ndarray],
+    max_boxes: int | None = None,
+) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
+    """Boxes found, their confidences and the annotated boxes, of a split's cases that someone looked at."""
+    inside = [
+        (pred if max_boxes is None else pred.above(0.0, max_boxes), target)
+        for case, pred, target in zip(cases, found, annotated, strict=True)
+        if case.split == split and case.annotation != "unknown"
+    ]
+    return [p.boxes_xyxy_px for p, _ in inside], [p.confidence for p, _ in inside], [target for _, target in inside]
+
+
+def _split_metrics(
+    split: str,
+    cases: Sequence[Case],
+    found: Sequence[Detections],
+    annotated: Sequence[np.ndarray],
+    confidence: float,
+    max_boxes: int,
+) -> dict[str, Any]:
+    curve = detection.precision_recall(*_annotated_images(split, cases, found, annotated, max_boxes))
+    precision, recall = curve.at(confidence)
+    inside = [(case, pred) for case, pred in zip(cases, found, strict=True) if case.split == split]
+    without = [case for case, pred in inside if len(pred.above(confidence, max_boxes).confidence) == 0]
+    return {
+        "n_cases": len(inside),
+        "n_annotated_boxes": curve.n_true,
+        "recall50": recall,
+        "precision50": precision,
+        "n_cases_without_box": len(without),
+        "n_lesion_cases": sum(case.annotation == "boxes" for case, _ in inside),
+        "n_lesion_cases_without_box": sum(case.annotation == "boxes" for case in without),
+    }
+
+
+def box_rows(cases: Sequence[Case], found: Sequence[Detections], confidence: float, max_boxes: int) -> list[BoxRow]:
+    """Rows of boxes.csv: the surest `max_boxes` boxes a case of at least `confidence`."""
+    rows = []
+    for case, pred in zip(cases, found, strict=True):
+        kept = pred.above(confidence, max_boxes)
+        for box, score, name in zip(kept.boxes_xyxy_px.tolist(), kept.confidence, kept.class_names, strict=True):
+            x1, y1, x2, y2 = (round(value, 2) for value in box)
+            rows.append(BoxRow(case.case_id, case.split, x1, y1, x2, y2, round(float(score), 5), name))
+    return rows
+
+
+def _summarise(metrics: dict[str, Any], out: Path) -> None:
+    parts = [f"threshold {metrics['confidence']:.3f} ({metrics['confidence_source']})"]
+    if metrics["recall50_val"] is not None:
+        parts.append(f"validation recall {metrics['recall50_val']:.3f}, mAP50 {metrics['map50_val']:.3f}")
+    without = sum(split["n_cases_without_box"] for split in metrics["splits"].values())
+    total = sum(split["n_cases"] for split in metrics["splits"].values())
+    console.say(f"detector: {', '.join(parts)}; {without} of {total} cases without a box; {out}")

@@ -1,0 +1,90 @@
+"""The student's mask-trained twin: the same trainer, settings and cases, with true masks in place of the teacher's.
+
+    .venv/bin/python scripts/supervised_twin.py RUN --config configs/brain_tumor.yaml --out RUN/student-twin
+
+It is the upper bound that a distilled student is compared with, and the only place where masks meet the trainer: no
+module of the package leads from a mask to training. Every training and validation case with a mask is used, boxes or
+not. The result is a student directory like any other: `meddistill eval RUN --student RUN/student-twin`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import numpy as np
+import torch
+import typer
+
+from meddistill.artifacts import Case, RunDir, image_path, mask_path, read_cases
+from meddistill.config import DistillConfig, load_config
+from meddistill.console import console, say, track
+from meddistill.data.dataset import PackedCases
+from meddistill.data.frames import to_frame
+from meddistill.data.images import read_rgb
+from meddistill.data.masks import read_mask
+from meddistill.distillation.engine import make_fabric
+from meddistill.errors import InputError, MedDistillError
+from meddistill.provenance import Stage, fingerprint_stage
+from meddistill.stages.distill import build_and_train, stage_outputs
+
+# Typer reads annotations at run time.
+# ruff: noqa: UP045
+
+
+def train_twin(
+    run: RunDir, config: DistillConfig, out: Path, *, seed: int, device: str = "auto", overwrite: bool = False
+) -> Path:
+    """Train on the true masks of the training cases, choose the epoch by those of the validation cases."""
+    config = dataclasses.replace(config, feature_weight=0.0)
+    cases = [case for case in read_cases(run.data) if case.has_mask]
+    settings = {"seed": seed, **dataclasses.asdict(config)}
+    stage = Stage.open(out, "supervised twin", settings, {"data": fingerprint_stage(run.data)}, overwrite)
+    if stage.finished:
+        say(f"{out} is already made with these settings")
+        return out
+    train, val = (_pack([case for case in cases if case.split == split], run, config) for split in ("train", "val"))
+    if not len(train):
+        raise InputError(f"{run.data} has no training case with a mask")
+    fabric = make_fabric(device, config.precision)
+    trained, parameters = build_and_train(config, train, val, fabric=fabric, out=out, seed=seed)
+    results = {
+        "best_epoch": trained.best_epoch, "epochs": trained.epochs, "agreement": trained.agreement,
+        "parameters": parameters, "train_cases": len(train), "val_cases": len(val),
+    }  # fmt: skip
+    stage.finish(results, stage_outputs(out), device=str(fabric.device))
+    return out
+
+
+def _pack(cases: list[Case], run: RunDir, config: DistillConfig) -> PackedCases:
+    packed = PackedCases([case.case_id for case in cases], config.image_size)
+    for index, case in enumerate(track(cases, "load masks", len(cases))):
+        mask = torch.from_numpy(read_mask(mask_path(run.data, case)))
+        probs = to_frame(mask[None, None].float(), config.image_size)[0, 0].clamp(0, 1).numpy()
+        packed.put(index, read_rgb(image_path(run.data, case)), probs, np.zeros_like(probs))
+    return packed
+
+
+def main(
+    run: Annotated[Path, typer.Argument(help="A prepared RUN with masks.")],
+    config: Annotated[Optional[Path], typer.Option(help="YAML file of the distilled student.")] = None,
+    overrides: Annotated[Optional[list[str]], typer.Option("--set", help="One setting, as section.key=value.")] = None,
+    out: Annotated[Optional[Path], typer.Option(help="Where to write [default: RUN/student-twin].")] = None,
+    seed: Annotated[Optional[int], typer.Option(help="Seed of every random choice.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto.")] = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a twin that has other settings.")] = False,
+) -> None:
+    try:
+        settings = load_config(config, {"seed": seed}, overrides or [])
+        twin = out or run / "student-twin"
+        train_twin(RunDir(run), settings.distill, twin, seed=settings.seed, device=device, overwrite=overwrite)
+        say(f"twin in {twin}; next: meddistill eval {run} --student {twin} --out {run / 'eval-twin'}")
+    except MedDistillError as error:
+        console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    typer.run(main)

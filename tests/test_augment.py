@@ -1,0 +1,77 @@
+"""Random views: image and target move together, the cached view stays, nothing depends on the batch."""
+
+import torch
+
+from meddistill.data.augment import Augmentation
+from meddistill.data.dataset import PackedCases
+
+SIZE = 48
+
+
+def packed(count=6):
+    cases = PackedCases([f"c{i}" for i in range(count)], SIZE)
+    for index in range(count):
+        image = torch.zeros(SIZE, SIZE, 3, dtype=torch.uint8)
+        image[16:30, 12:28] = 200
+        probs = (image[..., 0] > 0).float().numpy()
+        cases.put(index, image.numpy(), probs, 0.25 * probs)
+    return cases
+
+
+def started(count=6, seed=0, epoch=0):
+    augmentation = Augmentation(count, SIZE, seed)
+    augmentation.start_epoch(epoch)
+    return augmentation
+
+
+def test_image_target_and_uncertainty_move_together():
+    batch = packed().batch(torch.arange(6))
+    view = started()(batch, torch.zeros(6, dtype=torch.bool))
+    assert not torch.equal(view.probs, batch.probs)
+    bright = view.images.mean(1, keepdim=True)
+    inside, outside = view.probs > 0.99, view.probs < 0.01
+    for case in range(6):
+        assert bright[case][inside[case]].min() > bright[case][outside[case]].mean() + 60
+    assert torch.allclose(view.uncertainty, view.probs * 0.25, atol=1e-5)
+    assert view.images.min() >= 0
+    assert view.images.max() <= 255
+
+
+def test_the_cached_view_keeps_its_geometry_and_changes_its_intensity():
+    batch = packed().batch(torch.arange(6))
+    cached = torch.tensor([True, False, True, False, False, False])
+    view = started()(batch, cached)
+    assert torch.equal(view.probs[cached], batch.probs[cached])
+    assert torch.equal(view.uncertainty[cached], batch.uncertainty[cached])
+    assert not torch.equal(view.images[cached], batch.images[cached])
+    assert not torch.equal(view.probs[~cached], batch.probs[~cached])
+
+
+def test_a_view_does_not_depend_on_its_batch():
+    cases, augmentation = packed(), started()
+    none = torch.zeros(6, dtype=torch.bool)
+    together = augmentation(cases.batch(torch.tensor([5, 2, 0])), none[:3])
+    alone = augmentation(cases.batch(torch.tensor([2])), none[:1])
+    assert torch.allclose(together.images[1], alone.images[0], atol=1e-3)
+    assert torch.allclose(together.probs[1], alone.probs[0], atol=1e-5)
+
+
+def test_views_follow_seed_and_epoch():
+    batch, none = packed().batch(torch.arange(6)), torch.zeros(6, dtype=torch.bool)
+    first = started(epoch=0)(batch, none).images
+    assert torch.equal(first, started(epoch=0)(batch, none).images)
+    assert not torch.equal(first, started(epoch=1)(batch, none).images)
+    assert not torch.equal(first, started(seed=1)(batch, none).images)
+
+
+def test_flips_happen_to_about_half_of_the_cases():
+    cases = packed(64)
+    left = torch.zeros(64, dtype=torch.bool)
+    batch = cases.batch(torch.arange(64))
+    columns = torch.arange(SIZE).float()
+    before = (batch.probs.sum(2) * columns).sum(-1) / batch.probs.sum((2, 3))
+    view = started(64)(batch, left)
+    after = (view.probs.sum(2) * columns).sum(-1) / view.probs.sum((2, 3))
+    # The lesion lies left of the middle: after a flip it lies right of it.
+    flipped = ((before < SIZE / 2) != (after < SIZE / 2)).sum()
+    assert 15 < int(flipped) < 49

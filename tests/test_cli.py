@@ -1,0 +1,241 @@
+"""Options become a config: each reaches its setting. Exit statuses, one-line errors, and a quick `--help`."""
+
+import subprocess
+import sys
+import time
+import types
+from pathlib import Path
+
+import pytest
+import typer
+
+from meddistill import cli
+from meddistill.artifacts import RunDir
+from meddistill.errors import InputError
+
+# Where each command hands over: the module that it imports then, and the function in it.
+HANDS_OVER = {
+    "prepare": ("meddistill.stages.prepare", "run_prepare"),
+    "detect": ("meddistill.stages.detect", "run_detect"),
+    "distill": ("meddistill.stages.distill", "run_distill"),
+    "eval": ("meddistill.stages.evaluate", "run_eval"),
+    "run": ("meddistill.pipeline", "run_pipeline"),
+    "demo": ("meddistill.pipeline", "run_demo"),
+}
+# Option of a command, as typed -> what arrives: a setting of the config, or an argument of the function.
+CASES = [
+    ("prepare", "--source D", "source", "D"),
+    ("prepare", "--dataset folder", "dataset", "folder"),
+    ("prepare", "--classes a,b", "classes", ["a", "b"]),
+    ("prepare", "--groups g.csv", "groups", "g.csv"),
+    ("prepare", "--boxes b.csv", "boxes", "b.csv"),
+    ("prepare", "--test fold=4", "test", "fold=4"),
+    ("prepare", "--val fold=3", "val", "fold=3"),
+    ("prepare", "--box-fraction 0.25", "box_fraction", 0.25),
+    ("prepare", "--strict", "strict", True),
+    ("prepare", "--set prepare.min_area_px=7", "min_area_px", 7),
+    ("prepare", "--seed 5", "seed=", 5),
+    ("prepare", "--overwrite", "overwrite=", True),
+    ("prepare", "--out O", "out=", Path("O")),
+    ("detect", "--weights w.pt", "weights", "w.pt"),
+    ("detect", "--no-train", "train", False),
+    ("detect", "--train", "train", True),
+    ("detect", "--epochs 3", "epochs", 3),
+    ("detect", "--confidence 0.4", "confidence", 0.4),
+    ("detect", "--data D", "data=", Path("D")),
+    ("detect", "--set detect.image_size=320", "image_size", 320),
+    ("detect", "--seed 5", "seed=", 5),
+    ("detect", "--device cuda:1", "device=", "cuda:1"),
+    ("detect", "--overwrite", "overwrite=", True),
+    ("detect", "--out O", "out=", Path("O")),
+    ("distill", "--teacher litemedsam", "teacher", "litemedsam"),
+    ("distill", "--boxes b.csv", "boxes_file", "b.csv"),
+    ("distill", "--epochs 3", "epochs", 3),
+    ("distill", "--batch-size 4", "batch_size", 4),
+    ("distill", "--data D", "data=", Path("D")),
+    ("distill", "--set distill.targets.jitter_copies=2", "targets.jitter_copies", 2),
+    ("distill", "--seed 5", "seed=", 5),
+    ("distill", "--device cpu", "device=", "cpu"),
+    ("distill", "--overwrite", "overwrite=", True),
+    ("distill", "--out O", "out=", Path("O")),
+    ("eval", "--split val", "split", "val"),
+    ("eval", "--threshold 0.3", "threshold", 0.3),
+    ("eval", "--student S", "student=", Path("S")),
+    ("eval", "--boxes b.csv", "boxes=", Path("b.csv")),
+    ("eval", "--data D", "data=", Path("D")),
+    ("eval", "--set eval.baselines=false", "baselines", False),
+    ("eval", "--seed 5", "seed=", 5),
+    ("eval", "--device cpu", "device=", "cpu"),
+    ("eval", "--overwrite", "overwrite=", True),
+    ("eval", "--out O", "out=", Path("O")),
+    ("run", "--source D", "prepare.source", "D"),
+    ("run", "--set distill.epochs=2", "distill.epochs", 2),
+    ("run", "--seed 5", "seed", 5),
+    ("run", "--device cpu", "device=", "cpu"),
+    ("run", "--overwrite", "overwrite=", True),
+    ("demo", "--device cpu", "device=", "cpu"),
+    ("demo", "--overwrite", "overwrite=", True),
+]
+# Tested apart below, or not a setting.
+ELSEWHERE = {"--help", "-h", "--config", ("eval", "--images"), ("eval", "--masks")}
+
+
+@pytest.fixture
+def handed_over(monkeypatch):
+    """Stand-ins for the modules that the commands import; returns the list of their calls."""
+    calls = []
+    for module, _ in HANDS_OVER.values():
+        stand_in = types.ModuleType(module)
+        monkeypatch.setitem(sys.modules, module, stand_in)
+    for module, function in [*HANDS_OVER.values(), ("meddistill.stages.evaluate", "run_eval_folders")]:
+        setattr(
+            sys.modules[module], function, lambda *args, _name=function, **named: calls.append((_name, args, named))
+        )
+    return calls
+
+
+def _meddistill(*arguments):
+    """Run a command in this process as the console script would; returns the exit status."""
+    argv, sys.argv = sys.argv, ["meddistill", *map(str, arguments)]
+    try:
+        cli.main()
+    except SystemExit as stop:
+        return stop.code or 0
+    finally:
+        sys.argv = argv
+    return 0
+
+
+def _config_of(args):
+    return next(argument for argument in args if type(argument).__name__.endswith("Config"))
+
+
+def _setting(config, dotted):
+    for name in dotted.split("."):
+        config = getattr(config, name)
+    return config
+
+
+@pytest.mark.parametrize(("command", "typed", "where", "value"), CASES, ids=lambda value: str(value)[:40])
+def test_option_arrives(handed_over, command, typed, where, value):
+    assert _meddistill(command, "RUN", *typed.split()) == 0
+    (function, args, named), *more = handed_over
+    assert more == []
+    assert function == HANDS_OVER[command][1]
+    assert args[0] == RunDir(Path("RUN"))
+    got = named[where.rstrip("=")] if where.endswith("=") else _setting(_config_of(args), where)
+    assert got == value
+    # Without the option something else arrives, or the test would see nothing.
+    handed_over.clear()
+    if typed not in ("--train",):
+        _meddistill(command, "RUN")
+        (_, args, named) = handed_over[0]
+        assert value != (named[where.rstrip("=")] if where.endswith("=") else _setting(_config_of(args), where))
+
+
+def test_every_option_is_in_the_table():
+    told = {(command, typed.split()[0]) for command, typed, _, _ in CASES}
+    commands = typer.main.get_command(cli.app).commands
+    assert HANDS_OVER.keys() <= commands.keys()
+    for command in HANDS_OVER:
+        for parameter in commands[command].params:
+            for option in [*parameter.opts, *parameter.secondary_opts]:
+                if option.startswith("-") and option not in ELSEWHERE and (command, option) not in ELSEWHERE:
+                    assert (command, option) in told, f"{command} {option} reaches no setting in this test"
+
+
+def test_every_option_says_what_it_does():
+    for name, command in typer.main.get_command(cli.app).commands.items():
+        assert command.help, name
+        for parameter in command.params:
+            assert getattr(parameter, "help", None), f"{name} {parameter.name} has no help"
+
+
+@pytest.mark.parametrize("command", ["prepare", "detect", "distill", "eval", "run"])
+def test_config_file_arrives_and_flags_go_over_it(handed_over, tmp_path, command):
+    yaml = tmp_path / "my.yaml"
+    yaml.write_text(
+        "seed: 3\nprepare: {min_area_px: 4}\ndetect: {epochs: 4}\ndistill: {epochs: 4}\neval: {batch_size: 4}\n"
+    )
+    assert _meddistill(command, "RUN", "--config", yaml) == 0
+    assert _meddistill(command, "RUN", "--config", yaml, "--seed", 9) == 0
+    (_, args, first), (_, args_over, second) = handed_over
+    if command == "run":
+        assert (args[1].seed, args_over[1].seed) == (3, 9)
+        assert args[1].detect.epochs == args[1].distill.epochs == args[1].prepare.min_area_px == 4
+    else:
+        assert (first["seed"], second["seed"]) == (3, 9)
+        key = {"prepare": "min_area_px", "eval": "batch_size"}.get(command, "epochs")
+        assert getattr(_config_of(args), key) == 4
+
+
+def test_eval_of_folders(handed_over):
+    typed = "--images I --masks M --student S --out O --device cpu --threshold 0.3"
+    assert _meddistill("eval", *typed.split()) == 0
+    ((function, args, named),) = handed_over
+    assert function == "run_eval_folders"
+    assert args[:4] == (Path("I"), Path("M"), Path("S"), Path("O"))
+    assert (args[4].threshold, named["device"]) == (0.3, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("eval --images I --masks M", "needs all of --images, --masks, --student and --out"),
+        ("eval RUN --images I", "either RUN or --images and --masks"),
+        ("distill RUN --set distill.epoch=2", "unknown key 'distill.epoch'; did you mean 'epochs'?"),
+        ("distill RUN --set distill.epochs", "--set expects section.key=value"),
+        ("distill RUN --set distill.epochs=many", "epochs"),
+        ("distill RUN --epochs 0", "epochs must be at least 1, got 0"),
+        ("run RUN --config nowhere.yaml", "config file nowhere.yaml does not exist"),
+        ("prepare RUN --box-fraction 2", "box_fraction must lie in"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_line_and_status_1(handed_over, capsys, typed, message):
+    assert _meddistill(*typed.split()) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("error: ")
+    assert shown.err.count("\n") == 1
+    assert message in shown.err
+    assert handed_over == []
+
+
+def test_an_error_inside_a_stage_is_one_line_too(handed_over, capsys, monkeypatch):
+    def fail(*_, **__):
+        raise InputError("the [bold]image[/bold] x.png is\u00a0broken")
+
+    sys.modules["meddistill.stages.prepare"].run_prepare = fail
+    assert _meddistill("prepare", "RUN") == 1
+    assert capsys.readouterr().err == "error: the [bold]image[/bold] x.png is\u00a0broken\n"
+
+
+def test_a_bug_keeps_its_traceback(handed_over):
+    def fail(*_, **__):
+        raise ZeroDivisionError("a bug")
+
+    sys.modules["meddistill.stages.prepare"].run_prepare = fail
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        _meddistill("prepare", "RUN")
+
+
+@pytest.mark.parametrize("typed", ["nonsense", "prepare", "distill RUN --epochs many", "detect RUN --bogus"])
+def test_usage_errors_are_status_2(handed_over, capsys, typed):
+    assert _meddistill(*typed.split()) == 2
+    assert "Usage" in capsys.readouterr().err
+    assert handed_over == []
+
+
+def test_help_is_quick_and_version_is_told():
+    def run(*arguments):
+        return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True).stdout
+
+    loaded = run("-c", "import sys; from meddistill import cli; print(*sorted(sys.modules))").split()
+    assert "typer" in loaded
+    heavy = {"torch", "ultralytics", "sam2", "cv2", "pandas", "scipy", "omegaconf", "matplotlib", "lightning", "timm"}
+    assert heavy.isdisjoint(loaded)
+    began = time.monotonic()
+    shown = run("-m", "meddistill", "--help")
+    assert time.monotonic() - began < 5  # half a second on an idle machine; torch alone takes longer than this
+    assert all(command in shown for command in HANDS_OVER)
+    assert run("-m", "meddistill", "--version").startswith("meddistill 0.")

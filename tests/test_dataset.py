@@ -1,0 +1,65 @@
+"""Packed cases: what goes in comes out, in any order, in memory or mapped from files."""
+
+import numpy as np
+import pytest
+import torch
+
+from meddistill.data.dataset import PackedCases
+
+SHAPES = {"embedding": (4, 2, 2)}
+
+
+@pytest.fixture(params=["memory", "mapped"])
+def cases(request, tmp_path):
+    limit = 0 if request.param == "mapped" else 2**30
+    packed = PackedCases(["a", "b", "c"], 16, SHAPES, directory=tmp_path / "packed", memory_limit_bytes=limit)
+    generator = np.random.default_rng(0)
+    for index in range(3):
+        packed.put(
+            index,
+            generator.integers(0, 256, (16, 16, 3), dtype=np.uint8),
+            generator.random((16, 16), dtype=np.float32),
+            generator.random((16, 16), dtype=np.float32) / 4,
+            published_v=0.1 * index,
+            doubt=float(index),
+            weight=1.0 + index,
+            features={"embedding": generator.random((4, 2, 2)).astype(np.float16)},
+        )
+    return packed
+
+
+def test_what_goes_in_comes_out_by_index(cases):
+    generator = np.random.default_rng(0)
+    image = generator.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    probs = generator.random((16, 16), dtype=np.float32)
+    batch = cases.batch(torch.tensor([2, 0]))
+    assert batch.images.shape == (2, 3, 16, 16)
+    assert torch.equal(batch.images[1], torch.from_numpy(image).permute(2, 0, 1).float())
+    assert torch.allclose(batch.probs[1, 0], torch.from_numpy(probs), atol=0.5 / 255 + 1e-6)
+    assert batch.uncertainty.max() <= 0.25
+    assert batch.doubt.tolist() == [2, 0]
+    assert batch.features["embedding"].shape == (2, 4, 2, 2)
+
+
+def test_other_sizes_are_brought_to_the_frame():
+    packed = PackedCases(["wide"], 16)
+    image = np.full((4, 8, 3), 100, dtype=np.uint8)
+    packed.put(0, image, np.zeros((16, 16)), np.zeros((16, 16)))
+    frame = packed.batch(torch.tensor([0])).images[0]
+    assert (frame[:, :8] == 100).all()
+    assert (frame[:, 8:] == 0).all()
+
+
+def test_case_weights_average_to_one(cases):
+    cases.normalise_case_weights()
+    assert cases.case_weight.tolist() == pytest.approx([0.5, 1.0, 1.5])
+
+
+def test_a_target_of_another_size_is_refused(cases):
+    with pytest.raises(ValueError, match=r"b: target is \(8, 8\)"):
+        cases.put(1, np.zeros((16, 16, 3), np.uint8), np.zeros((8, 8)), np.zeros((8, 8)))
+
+
+def test_missing_features_are_refused(cases):
+    with pytest.raises(ValueError, match="no features 'embedding'"):
+        cases.put(1, np.zeros((16, 16, 3), np.uint8), np.zeros((16, 16)), np.zeros((16, 16)))

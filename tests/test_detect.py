@@ -1,0 +1,238 @@
+"""`meddistill detect`: what Ultralytics gets, what it leaves, and what is refused. One real training of one epoch."""
+
+import dataclasses
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from detector_data import SIZE, write_data
+
+from meddistill.artifacts import (
+    BOXES_CSV,
+    CASES_CSV,
+    METRICS_JSON,
+    RUN_JSON,
+    RunDir,
+    annotated_boxes,
+    best_weights,
+    image_path,
+    read_boxes,
+    read_json,
+)
+from meddistill.config import DetectConfig
+from meddistill.errors import InputError, MedDistillError, StageError, WeightsError
+from meddistill.models import detector_weights, weights
+from meddistill.models.detector import Detections, predict_boxes, write_training_view
+from meddistill.stages.detect import box_rows, measure, run_detect
+
+ANNOTATIONS = {
+    **{f"train-{i}": "boxes" for i in range(9)},
+    "train-healthy": "none",
+    "train-bare1": "unknown",
+    "train-bare2": "unknown",
+    **{f"val-{i}": "boxes" for i in range(2)},
+    "test-0": "boxes",
+    "test-bare": "unknown",
+}
+QUICK = DetectConfig(weights="yolo11n.yaml", epochs=1, image_size=SIZE, batch_size=8)
+NOTHING = Detections(np.zeros((0, 4), dtype=np.float32), np.zeros(0), ())
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A RUN after one epoch, and the home directory that it had."""
+    run, home = RunDir(tmp_path_factory.mktemp("run")), tmp_path_factory.mktemp("home")
+    cases = write_data(run.data, ANNOTATIONS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(home))
+        for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "MPLCONFIGDIR", "YOLO_CONFIG_DIR"):
+            patch.delenv(name, raising=False)
+        before = sorted(run.data.rglob("*"))
+        run_detect(run, QUICK, seed=0, device="cpu")
+    return run, cases, home, before
+
+
+def test_training_leaves_what_the_contract_names(trained):
+    run, cases, home, before = trained
+    files = {path.relative_to(run.detector).as_posix() for path in run.detector.rglob("*") if path.is_file()}
+    assert files == {"weights/best.pt", "boxes.csv", "metrics.json", "results.csv", "train.log", "run.json"}
+    assert list(home.rglob("*")) == []
+    assert sorted(run.data.rglob("*")) == before
+    assert set(read_json(run.detector / RUN_JSON)["outputs"]) == {"weights/best.pt", "boxes.csv", "metrics.json"}
+    metrics = read_json(run.detector / METRICS_JSON)
+    assert metrics["training"]["epochs"] == 1
+    assert metrics["training"]["start"] == "yolo11n.yaml, random weights"
+    assert metrics["splits"]["train"]["n_cases"] == 12
+    assert metrics["splits"]["train"]["n_annotated_boxes"] == 9
+    read_boxes(run.detector / BOXES_CSV, cases)
+
+
+def test_a_finished_detector_is_left_alone_and_other_settings_are_refused(trained):
+    run = trained[0]
+    stamp = (run.detector / RUN_JSON).stat().st_mtime_ns
+    run_detect(run, QUICK, seed=0, device="cpu")
+    assert (run.detector / RUN_JSON).stat().st_mtime_ns == stamp
+    with pytest.raises(StageError, match=r"finished with other settings .*epochs was 1, now 2"):
+        run_detect(run, DetectConfig(weights="yolo11n.yaml", epochs=2, image_size=SIZE, batch_size=8), seed=0)
+
+
+def test_a_trained_detector_is_taken_as_it_is(trained, tmp_path):
+    run, cases, *_ = trained
+    given = best_weights(run.detector)
+    config = DetectConfig(weights=str(given), train=False, image_size=SIZE, confidence=0.0)
+    out = run_detect(run, config, seed=0, device="cpu", out=tmp_path / "detector")
+    assert best_weights(out).read_bytes() == given.read_bytes()
+    found = read_boxes(out / BOXES_CSV, cases)
+    for case in cases:
+        for row in found.get(case.case_id, []):
+            assert (row.split, row.class_name) == (case.split, "lesion")
+            assert 0 <= row.x1 < row.x2 <= SIZE
+            assert 0 <= row.y1 < row.y2 <= SIZE
+    assert read_json(out / METRICS_JSON)["confidence_source"] == "given"
+
+
+def test_weights_hold_no_path_of_this_machine(trained):
+    run = trained[0]
+    assert str(run.root).encode() not in best_weights(run.detector).read_bytes()
+
+
+class _Poison:
+    def __reduce__(self):
+        return os.system, ("touch " + os.environ["POISON"],)
+
+
+def test_weights_with_code_inside_are_refused_and_the_code_is_not_run(tmp_path, monkeypatch):
+    import torch
+
+    monkeypatch.setenv("POISON", str(tmp_path / "ran"))
+    torch.save({"model": _Poison(), "train_args": {}}, tmp_path / "poison.pt")
+    with pytest.raises(WeightsError, match=r"poison\.pt was not loaded as a detector: .*--trust-weights"):
+        predict_boxes(tmp_path / "poison.pt", [tmp_path / "x.png"], SIZE, "cpu")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_an_image_that_cannot_be_read_is_named(trained, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"not a picture")
+    with pytest.raises(InputError, match=r"broken\.png cannot be read as an image"):
+        predict_boxes(best_weights(trained[0].detector), [tmp_path / "broken.png"], SIZE, "cpu")
+
+
+def test_ultralytics_never_gets_an_unknown_case(tmp_path):
+    cases = write_data(tmp_path / "data", ANNOTATIONS | {"val-bare": "unknown", "val-healthy": "none"})
+    view = write_training_view(tmp_path / "view", cases, tmp_path / "data")
+    names = {
+        split: {Path(line).stem for line in (view / f"{split}.txt").read_text().split()} for split in ("train", "val")
+    }
+    assert names["train"] == {f"train-{i}" for i in range(9)} | {"train-healthy"}
+    assert names["val"] == {"val-0", "val-1", "val-healthy"}
+    assert not [path for path in view.rglob("*") if "bare" in path.name]
+    assert (view / "labels/train/train-healthy.txt").read_text() == ""
+    assert (view / "labels/train/train-0.txt").read_text().startswith("0 ")
+
+
+def test_jpeg_images_are_copied_so_that_a_repair_in_place_stays_outside_the_data(tmp_path):
+    cases = write_data(tmp_path / "data", {"train-0": "boxes", "val-0": "boxes"})
+    view = write_training_view(tmp_path / "view", cases, tmp_path / "data")
+    png = image_path(tmp_path / "data", cases[0])
+    assert os.path.samefile(view / "images/train/train-0.png", png)
+    shutil.copy(png, png.with_suffix(".jpg"))
+    jpeg = dataclasses.replace(cases[0], image=str(Path(cases[0].image).with_suffix(".jpg")))
+    view = write_training_view(tmp_path / "view", [jpeg, cases[1]], tmp_path / "data")
+    assert not os.path.samefile(view / "images/train/train-0.jpg", png.with_suffix(".jpg"))
+
+
+def test_nothing_to_learn_from_is_one_clear_line(tmp_path):
+    write_data(tmp_path / "a/data", {"train-0": "unknown", "val-0": "boxes"})
+    with pytest.raises(StageError, match=r"no training case in .* has a box.*--no-train"):
+        run_detect(RunDir(tmp_path / "a"), QUICK, seed=0)
+    write_data(tmp_path / "b/data", {"train-0": "boxes", "test-0": "boxes"})
+    with pytest.raises(StageError, match=r"has no validation split.*--val"):
+        run_detect(RunDir(tmp_path / "b"), QUICK, seed=0)
+    with pytest.raises(StageError, match=r"run `meddistill prepare` first"):
+        run_detect(RunDir(tmp_path / "c"), QUICK, seed=0)
+    assert not list(tmp_path.rglob("detector"))
+
+
+def test_the_threshold_falls_back_where_no_validation_case_has_a_box(tmp_path):
+    cases = write_data(tmp_path, {"train-0": "boxes", "val-0": "unknown"})
+    boxes = annotated_boxes(tmp_path, cases[0])
+    found = [Detections(boxes, np.array([0.9]), ("lesion",)), NOTHING]
+    metrics, confidence = measure(cases, found, [boxes, np.zeros((0, 4))], DetectConfig())
+    assert confidence == 0.25
+    assert metrics["recall50_val"] is None
+    assert metrics["splits"]["train"]["recall50"] == 1.0
+
+
+def test_a_box_in_an_unknown_case_is_neither_right_nor_wrong_but_is_written(tmp_path):
+    cases = write_data(tmp_path, {"val-0": "boxes", "val-bare": "unknown", "val-healthy": "none"})
+    boxes = annotated_boxes(tmp_path, cases[0])
+    hit = Detections(boxes, np.array([0.9]), ("lesion",))
+    found = [hit, Detections(boxes, np.array([0.8]), ("lesion",)), NOTHING]
+    targets = [annotated_boxes(tmp_path, case) for case in cases]
+    metrics, confidence = measure(cases, found, targets, DetectConfig())
+    assert confidence == 0.9
+    assert (metrics["precision50_val"], metrics["recall50_val"], metrics["map50_val"]) == (1.0, 1.0, 1.0)
+    assert metrics["splits"]["val"]["n_cases_without_box"] == 2
+    assert metrics["splits"]["val"]["n_lesion_cases_without_box"] == 0
+    assert [row.case_id for row in box_rows(cases, found, 0.5, 5)] == ["val-0", "val-bare"]
+
+
+def test_at_most_the_surest_boxes_of_a_case_are_kept(tmp_path):
+    cases = write_data(tmp_path, {"test-0": "boxes"})
+    many = Detections(
+        np.tile(np.float32([[1, 2, 30, 40]]), (4, 1)), np.array([0.9, 0.8, 0.7, 0.1]), ("a", "b", "c", "d")
+    )
+    rows = box_rows(cases, [many], 0.5, 2)
+    assert [(row.confidence, row.class_name) for row in rows] == [(0.9, "a"), (0.8, "b")]
+
+
+def no_network(wanted):
+    raise WeightsError(f"{wanted}: no network")
+
+
+def test_an_official_name_without_file_and_network_trains_from_its_yaml(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("MEDDISTILL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(weights, "download", no_network)
+    start = detector_weights.find_start("yolo11n.pt", train=True)
+    assert (start.argument, start.path) == ("yolo11n.yaml", None)
+    assert "the detector starts from random weights" in capsys.readouterr().err
+    with pytest.raises(WeightsError, match="no network"):
+        detector_weights.find_start("yolo11n.pt", train=False)
+
+
+def test_weights_that_do_not_exist_are_named_with_the_nearest_official_ones(tmp_path):
+    with pytest.raises(WeightsError, match=r"yolo11m\.pt do not exist; did you mean 'yolo11n\.pt'"):
+        detector_weights.find_start("yolo11m.pt", train=True)
+    with pytest.raises(WeightsError, match=r"needs a \.pt file"):
+        detector_weights.find_start("yolo11n.yaml", train=False)
+
+
+@pytest.mark.slow
+def test_a_killed_training_goes_on_to_the_same_epoch(tmp_path, monkeypatch):
+    from meddistill.models import detector
+
+    run = RunDir(tmp_path)
+    write_data(run.data, ANNOTATIONS)
+    config = DetectConfig(weights="yolo11n.yaml", epochs=4, image_size=SIZE, batch_size=8)
+    real = detector._run_worker
+
+    def killed_after_two_epochs(*arguments):
+        for event in real(*arguments):
+            yield event
+            if event["event"] == "epoch" and event["epoch"] == 2:
+                raise MedDistillError("killed")  # closing the generator kills the worker
+
+    monkeypatch.setattr(detector, "_run_worker", killed_after_two_epochs)
+    with pytest.raises(MedDistillError, match="killed"):
+        run_detect(run, config, seed=0, device="cpu")
+    assert (run.detector / "weights/last.pt").exists()
+    assert not (run.detector / RUN_JSON).exists()
+    monkeypatch.setattr(detector, "_run_worker", real)
+    run_detect(run, config, seed=0, device="cpu")
+    assert "Resuming training" in (run.detector / "train.log").read_text()
+    assert read_json(run.detector / METRICS_JSON)["training"]["epochs"] == 4
+    assert not (run.detector / "weights/last.pt").exists()
+    assert (run.data / CASES_CSV).exists()

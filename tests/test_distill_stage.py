@@ -1,0 +1,190 @@
+"""`meddistill distill` with a teacher that paints its boxes: targets, student, and no look at a mask."""
+
+import ast
+import csv
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_student import TinyStudent
+
+import meddistill
+from meddistill.artifacts import BOXES_CSV, BoxRow, RunDir, read_cases, write_json, write_table
+from meddistill.config import DistillConfig, PrepareConfig, TargetsConfig
+from meddistill.data.phantom import write_phantom
+from meddistill.errors import ConfigError, StageError
+from meddistill.models.teachers.base import BoxMasks, Encoded
+from meddistill.stages import distill
+from meddistill.stages.distill import run_distill
+from meddistill.stages.prepare import run_prepare
+
+SIZE = 64
+CONFIG = DistillConfig(
+    encoder_weights="none", image_size=SIZE, epochs=2, batch_size=4,
+    targets=TargetsConfig(jitter_copies=2), precision="32-true",
+)  # fmt: skip
+
+
+class PaintingTeacher:
+    """Fills the box in; its features are the image's colours, eight times smaller."""
+
+    name = "painting"
+    fingerprint = "painting-1"
+    feature_channels = {"embedding": 3}  # noqa: RUF012
+    calls = 0
+
+    def encode(self, images):
+        self.calls += 1
+        features = torch.stack([torch.from_numpy(image[::8, ::8]).permute(2, 0, 1).float() for image in images])
+        return Encoded({"embedding": features}, [(1, 1)] * len(images), [image.shape[:2] for image in images], None)
+
+    def decode(self, encoded, boxes_xyxy_px):
+        answers = []
+        for boxes, (height, width) in zip(boxes_xyxy_px, encoded.sizes_hw, strict=True):
+            logits = torch.full((len(boxes), height, width), -8.0)
+            for logit, (x1, y1, x2, y2) in zip(logits, np.rint(boxes).astype(int).tolist(), strict=True):
+                logit[y1:y2, x1:x2] = 8.0
+            answers.append(BoxMasks(logits, torch.full((len(boxes),), 0.9)))
+        return answers
+
+    def to_image(self, logits, size_hw):
+        return torch.nn.functional.interpolate(logits[None], size_hw, mode="bilinear")[0]
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    root = tmp_path_factory.mktemp("prepared")
+    write_phantom(root / "source", cases=24, seed=0, size=SIZE)
+    run = RunDir(root / "run")
+    run_prepare(run, PrepareConfig(source=str(root / "source"), dataset="folder"), seed=0)
+    return run
+
+
+@pytest.fixture
+def tiny_student(monkeypatch):
+    monkeypatch.setattr(distill, "build_student", lambda *_, **__: TinyStudent())
+
+
+@pytest.fixture
+def run(prepared, tmp_path, tiny_student):
+    shutil.copytree(prepared.root, tmp_path / "run")
+    return RunDir(tmp_path / "run")
+
+
+def add_detector(run):
+    """A detector that finds every test case's middle."""
+    rows = [BoxRow(case.case_id, case.split, 20, 20, 40, 40, 0.9, "lesion") for case in read_cases(run.data)]
+    write_table(run.detector / BOXES_CSV, BoxRow, rows)
+    write_json(run.detector / "run.json", {"stage": "detect"})
+
+
+def table(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_it_leaves_targets_and_a_student(run):
+    teacher = PaintingTeacher()
+    student = run_distill(run, CONFIG, device="cpu", teacher=teacher)
+    assert student == run.student
+    names = {path.name for path in student.iterdir() if not path.name.startswith("events")}
+    assert names == {"config.json", "model.safetensors", "preprocessing.json", "metrics.csv", "last.ckpt", "run.json"}
+    assert len(table(student / "metrics.csv")) == 2
+    quality = table(run.teacher / "quality.csv")
+    assert {row["split"] for row in quality} == {"train", "val"}  # no detector: no targets of test cases
+    record = json.loads((student / "run.json").read_text())
+    assert record["results"]["train_cases"] + record["results"]["val_cases"] == len(quality)
+    assert set(record["outputs"]) == {"config.json", "model.safetensors", "preprocessing.json", "metrics.csv"}
+
+
+def test_masks_are_never_read_and_the_same_seed_gives_the_same_bytes(run, tmp_path):
+    whole = RunDir(tmp_path / "whole")
+    shutil.copytree(run.root, whole.root)
+    shutil.rmtree(run.data / "masks")
+    for each in (run, whole):
+        run_distill(each, CONFIG, device="cpu", teacher=PaintingTeacher())
+    for name in ("model.safetensors", "metrics.csv", "preprocessing.json"):
+        assert (run.student / name).read_bytes() == (whole.student / name).read_bytes()
+
+
+def imported(source):
+    """Every name that a module imports, inside functions too."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_no_module_that_reads_masks_can_be_reached():
+    root = Path(meddistill.__file__).parent.parent
+    reached, waiting = {}, ["meddistill.stages.distill"]
+    while waiting:
+        name = waiting.pop()
+        path = root / f"{name.replace('.', '/')}.py"
+        if name not in reached and path.is_file():
+            reached[name] = path.read_text(encoding="utf-8")
+            waiting.extend(imported(reached[name]))
+    assert {"meddistill.data.images", "meddistill.distillation.training"} <= set(reached)
+    assert "meddistill.data.masks" not in reached
+    assert [name for name, source in reached.items() if "mask_path" in source] == ["meddistill.artifacts"]
+
+
+def test_a_second_student_reuses_the_targets(run):
+    teacher = PaintingTeacher()
+    run_distill(run, CONFIG, device="cpu", teacher=teacher)
+    calls = teacher.calls
+    again = run_distill(run, CONFIG, device="cpu", teacher=teacher)
+    other = dataclasses.replace(CONFIG, weighting="paper")
+    second = run_distill(run, other, device="cpu", teacher=teacher, out=run.root / "student-paper")
+    assert teacher.calls == calls
+    assert again == run.student
+    assert (second / "model.safetensors").read_bytes() != (run.student / "model.safetensors").read_bytes()
+    with pytest.raises(StageError, match="pass --overwrite"):
+        run_distill(run, other, device="cpu", teacher=teacher)
+
+
+def test_test_cases_get_targets_from_the_detectors_boxes(run):
+    add_detector(run)
+    run_distill(run, CONFIG, device="cpu", teacher=PaintingTeacher())
+    found = [row for row in table(run.teacher / "quality.csv") if row["split"] == "test"]
+    assert found
+    assert {row["prompt_source"] for row in found} == {"detected"}
+
+
+def test_unknown_cases_need_a_detector(run):
+    cases = table(run.data / "cases.csv")
+    victim = next(row for row in cases if row["split"] == "train" and row["annotation"] == "boxes")
+    victim.update(annotation="unknown", n_boxes="0")
+    with (run.data / "cases.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(cases[0]))
+        writer.writeheader()
+        writer.writerows(cases)
+    with pytest.raises(StageError, match=rf"first: {victim['case_id']}.*run `meddistill detect"):
+        run_distill(run, CONFIG, device="cpu", teacher=PaintingTeacher())
+    add_detector(run)
+    run_distill(run, CONFIG, device="cpu", teacher=PaintingTeacher())
+    assert {
+        row["prompt_source"] for row in table(run.teacher / "quality.csv") if row["case_id"] == victim["case_id"]
+    } == {"detected"}
+
+
+def test_detected_boxes_need_a_detector(run):
+    with pytest.raises(StageError, match=r"boxes is 'detected'.*meddistill detect"):
+        run_distill(run, dataclasses.replace(CONFIG, boxes="detected"), device="cpu", teacher=PaintingTeacher())
+
+
+def test_an_unprepared_run_names_the_command(tmp_path):
+    with pytest.raises(StageError, match="run `meddistill prepare` first"):
+        run_distill(RunDir(tmp_path), CONFIG, device="cpu", teacher=PaintingTeacher())
+
+
+def test_an_unknown_feature_level_is_refused(run):
+    config = dataclasses.replace(CONFIG, feature_levels=["embeding"])
+    with pytest.raises(ConfigError, match="did you mean 'embedding'"):
+        run_distill(run, config, device="cpu", teacher=PaintingTeacher())

@@ -1,0 +1,285 @@
+"""Targets: what is fused, what is cached, and what is made anew when something changes."""
+
+import csv
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from meddistill.artifacts import QUALITY_CSV, Case
+from meddistill.config import TargetsConfig
+from meddistill.distillation.targets import TargetRequest, jittered_boxes, load_target, make_targets
+from meddistill.errors import ConfigError, InputError
+from meddistill.models.teachers.base import BoxMasks, Encoded
+
+_SIDE = 64
+
+
+class BoxTeacher:
+    """Answers a box with the filled box on a grid of 64, and counts its work."""
+
+    name = "boxes"
+    fingerprint = "boxes-1"
+
+    def __init__(self):
+        self.feature_channels = {"embedding": 6}
+        self.encoded = 0
+        self.decoded = 0
+
+    def encode(self, images):
+        self.encoded += len(images)
+        sizes = [image.shape[:2] for image in images]
+        rng = np.random.default_rng(int(images[0].sum()))
+        maps = torch.from_numpy(rng.normal(size=(len(images), 6, 16, 16)).astype(np.float32))
+        shares = [(h / max(h, w), w / max(h, w)) for h, w in sizes]
+        return Encoded({"embedding": maps}, shares, sizes, None)
+
+    def decode(self, encoded, boxes_xyxy_px):
+        answers = []
+        for size, boxes in zip(encoded.sizes_hw, boxes_xyxy_px, strict=True):
+            self.decoded += len(boxes)
+            logits = torch.full((len(boxes), _SIDE, _SIDE), -9.0)
+            for index, (x1, y1, x2, y2) in enumerate(np.round(boxes * _SIDE / max(size)).astype(int)):
+                logits[index, y1:y2, x1:x2] = 9.0
+            answers.append(BoxMasks(logits, torch.full((len(boxes),), 0.9)))
+        return answers
+
+    def to_image(self, logits, size_hw):
+        height, width = (max(1, round(side * _SIDE / max(size_hw))) for side in size_hw)
+        cut = logits[None, :, :height, :width]
+        return torch.nn.functional.interpolate(cut, size_hw, mode="bilinear", align_corners=False)[0]
+
+
+def _case(data, case_id, size_hw=(64, 64), split="train", shade=80):
+    image = np.full((*size_hw, 3), shade, np.uint8)
+    image[:8, :8] = len(case_id)
+    path = data / "images" / split / f"{case_id}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(path)
+    sha = hashlib.sha256(path.read_bytes()).hexdigest()
+    relative = f"images/{split}/{case_id}.png"
+    return Case(case_id, split, "g", "c", "boxes", False, relative, size_hw[1], size_hw[0], 1, "", "s", sha)
+
+
+def _request(case, boxes, size=64):
+    return TargetRequest(case, np.array(boxes, np.float32).reshape(-1, 4), "annotated", size)
+
+
+def _make(tmp_path, requests, teacher=None, config=None, **options):
+    teacher = teacher or BoxTeacher()
+    config = config or TargetsConfig(jitter_copies=2)
+    options = {"seed": 0, "batch_size": 2, **options}
+    rows = make_targets(teacher, requests, tmp_path / "data", tmp_path / "teacher", config, **options)
+    return rows, teacher
+
+
+def test_without_jitter_the_target_is_the_plain_mask_and_sure(tmp_path):
+    case = _case(tmp_path / "data", "a")
+    rows, _ = _make(tmp_path, [_request(case, [[10, 20, 30, 50]])], config=TargetsConfig(jitter_copies=0))
+    target = load_target(tmp_path / "teacher", "a", rows[0].key)
+    expected = np.zeros((64, 64), bool)
+    expected[20:50, 10:30] = True
+    assert ((target.probs > 0.5) == expected).all()
+    assert target.uncertainty.max() == 0
+    share = expected.mean()
+    assert rows[0].v == pytest.approx(share * (1 - share), rel=0.01)
+    assert rows[0].area_share == pytest.approx(share, abs=1e-6)
+    assert rows[0].box_iou == 1
+    assert rows[0].agreement == 1
+
+
+def test_uncertainty_is_the_variance_over_the_copies_and_lies_at_the_edge(tmp_path):
+    case = _case(tmp_path / "data", "a")
+    rows, _ = _make(tmp_path, [_request(case, [[10, 10, 50, 50]])], config=TargetsConfig(jitter_copies=8))
+    target = load_target(tmp_path / "teacher", "a", rows[0].key)
+    assert 0 < target.uncertainty.max() <= 0.25
+    assert target.uncertainty[20:40, 20:40].max() == 0
+    # Copies are nearly binary, so the variance is p(1 - p) of the share p of copies that cover a pixel.
+    assert np.abs(target.uncertainty - target.probs * (1 - target.probs)).max() < 0.01
+    assert rows[0].agreement < 1
+
+
+def test_several_boxes_are_fused_by_maximum(tmp_path):
+    case = _case(tmp_path / "data", "a")
+    boxes = [[4, 4, 20, 20], [40, 40, 60, 60]]
+    rows, _ = _make(tmp_path, [_request(case, boxes)], config=TargetsConfig(jitter_copies=0))
+    mask = load_target(tmp_path / "teacher", "a", rows[0].key).probs > 0.5
+    assert mask.sum() == 16 * 16 + 20 * 20
+    assert rows[0].n_boxes == 2
+
+
+def test_an_oblong_image_lies_at_the_top_left_of_the_frame(tmp_path):
+    case = _case(tmp_path / "data", "a", size_hw=(32, 128))
+    request = _request(case, [[0, 0, 128, 32]], size=64)
+    rows, _ = _make(tmp_path, [request], config=TargetsConfig(jitter_copies=0))
+    mask = load_target(tmp_path / "teacher", "a", rows[0].key).probs > 0.5
+    assert mask.shape == (64, 64)
+    assert mask[:16].all()
+    assert not mask[16:].any()
+
+
+def test_a_changed_box_recomputes_that_case_alone(tmp_path):
+    cases = [_case(tmp_path / "data", name) for name in ("a", "b", "c")]
+    requests = [_request(case, [[10, 10, 30, 30]]) for case in cases]
+    first, _ = _make(tmp_path, requests)
+    requests[1] = _request(cases[1], [[10, 10, 30, 34]])
+    again, teacher = _make(tmp_path, requests)
+    assert teacher.encoded == 1
+    assert [row.key for row in again if row not in first] == [again[1].key]
+
+
+def test_everything_that_changes_the_target_changes_its_key(tmp_path):
+    case, other = (_case(tmp_path / "data", name) for name in ("a", "b"))
+    box = [[10, 10, 30, 30]]
+    changed = BoxTeacher()
+    changed.fingerprint = "boxes-2"
+    keys = [
+        _make(tmp_path, [_request(case, box)])[0][0].key,
+        _make(tmp_path, [_request(case, box)], changed)[0][0].key,
+        _make(tmp_path, [_request(case, box)], config=TargetsConfig(jitter_copies=3))[0][0].key,
+        _make(tmp_path, [_request(case, box)], config=TargetsConfig(jitter_copies=2, jitter_share=0.2))[0][0].key,
+        _make(tmp_path, [_request(case, box)], seed=1)[0][0].key,
+        _make(tmp_path, [_request(case, box, size=32)])[0][0].key,
+        _make(tmp_path, [_request(other, box)])[0][0].key,
+    ]
+    assert len(set(keys)) == len(keys)
+
+
+def test_thresholds_judge_the_kept_target_without_making_it_anew(tmp_path):
+    case = _case(tmp_path / "data", "a")
+    request = _request(case, [[10, 10, 30, 30]])
+    assert _make(tmp_path, [request])[0][0].accepted
+    rows, teacher = _make(tmp_path, [request], config=TargetsConfig(jitter_copies=2, min_predicted_iou=0.95))
+    assert teacher.encoded == 0
+    assert not rows[0].accepted
+    assert "predicted IoU 0.90 below 0.95" in rows[0].reason
+
+
+def test_a_killed_pass_goes_on_and_ends_the_same(tmp_path):
+    cases = [_case(tmp_path / "data", f"case{number}") for number in range(6)]
+    requests = [_request(case, [[5, 5, 25 + index, 30]]) for index, case in enumerate(cases)]
+
+    class Dying(BoxTeacher):
+        def encode(self, images):
+            if self.encoded >= 4:
+                raise KeyboardInterrupt
+            return super().encode(images)
+
+    with pytest.raises(KeyboardInterrupt):
+        _make(tmp_path, requests, Dying())
+    assert not (tmp_path / "teacher" / QUALITY_CSV).exists()
+    rows, teacher = _make(tmp_path, requests)
+    assert teacher.encoded == 2
+    fresh = make_targets(
+        BoxTeacher(),
+        requests,
+        tmp_path / "data",
+        tmp_path / "fresh",
+        TargetsConfig(jitter_copies=2),
+        seed=0,
+        batch_size=5,
+    )
+    assert rows == fresh
+    for row in rows:
+        one, two = (load_target(tmp_path / name, row.case_id, row.key) for name in ("teacher", "fresh"))
+        assert (one.probs == two.probs).all()
+        assert (one.uncertainty == two.uncertainty).all()
+
+
+def test_a_damaged_file_is_made_again(tmp_path):
+    request = _request(_case(tmp_path / "data", "a"), [[10, 10, 30, 30]])
+    rows, _ = _make(tmp_path, [request])
+    path = tmp_path / "teacher" / "masks" / f"a.{rows[0].key}.npz"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(InputError, match="cannot be read"):
+        load_target(tmp_path / "teacher", "a", rows[0].key)
+    _, teacher = _make(tmp_path, [request])
+    assert teacher.encoded == 1
+    assert load_target(tmp_path / "teacher", "a", rows[0].key).probs.max() > 0.9
+
+
+def test_boxes_are_clipped_dropped_and_counted(tmp_path, capsys):
+    data = tmp_path / "data"
+    requests = [
+        _request(_case(data, "beyond"), [[50, 50, 90, 90]]),
+        _request(_case(data, "flat"), [[10, 10, 10, 40], [5, 5, 20, 20]]),
+        _request(_case(data, "outside"), [[70, 70, 90, 90]]),
+        _request(_case(data, "bare"), []),
+    ]
+    rows, _ = _make(tmp_path, requests)
+    assert [(row.case_id, row.n_boxes) for row in rows] == [("beyond", 1), ("flat", 1)]
+    said = capsys.readouterr().err
+    assert "1 box(es) reached outside" in said
+    assert "2 case(s): flat, outside" in said
+    assert "2 case(s) without a box" in said
+
+
+def test_no_box_means_no_lesion_only_where_the_caller_says_so(tmp_path):
+    request = _request(_case(tmp_path / "data", "bare"), [])
+    assert _make(tmp_path, [request])[0] == []
+    rows, _ = _make(tmp_path, [request], no_box="empty")
+    target = load_target(tmp_path / "teacher", "bare", rows[0].key)
+    assert rows[0].accepted
+    assert target.probs.max() == 0
+    assert target.uncertainty.max() == 0
+
+
+def test_jitter_is_bounded_seeded_by_case_and_starts_with_the_plain_box():
+    boxes = np.array([[10, 20, 50, 40], [0, 0, 60, 60]], np.float32)
+    copies = jittered_boxes(boxes, (64, 64), 50, 0.1, "a", 0)
+    assert copies.shape == (51, 2, 4)
+    assert (copies[0] == boxes).all()
+    moved = np.abs(copies - boxes)
+    assert moved[:, 0, 0::2].max() <= 4.001
+    assert moved[:, 0, 1::2].max() <= 2.001
+    assert moved[:, 0].max() > 3
+    assert copies.min() >= 0
+    assert copies.max() <= 64
+    assert (copies == jittered_boxes(boxes, (64, 64), 50, 0.1, "a", 0)).all()
+    assert (copies != jittered_boxes(boxes, (64, 64), 50, 0.1, "b", 0)).any()
+    assert (copies != jittered_boxes(boxes, (64, 64), 50, 0.1, "a", 1)).any()
+
+
+def test_features_are_kept_for_training_cases_within_the_budget(tmp_path):
+    data = tmp_path / "data"
+    cases = [_case(data, f"t{n}", shade=40 + n) for n in range(4)] + [_case(data, "held", split="test")]
+    requests = [_request(case, [[10, 10, 30, 30]]) for case in cases]
+    config = TargetsConfig(jitter_copies=1, feature_grid=8, feature_bytes=8 * 8 * 2 * 4)
+    rows, _ = _make(tmp_path, requests, config=config, feature_levels=["embedding"])
+    maps = load_target(tmp_path / "teacher", "t0", rows[0].key).features["embedding"]
+    assert maps.shape == (4, 8, 8)
+    assert maps.dtype == np.float16
+    assert load_target(tmp_path / "teacher", "held", rows[-1].key).features == {}
+    # A first pass without features does not make the second believe that they are there.
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "data").symlink_to(data)
+    _make(other, requests, config=config)
+    _, teacher = _make(other, requests, config=config, feature_levels=["embedding"])
+    assert teacher.encoded == 4 + 4  # the sample of the basis, then the training cases
+
+
+def test_an_unknown_feature_level_is_named(tmp_path):
+    request = _request(_case(tmp_path / "data", "a"), [[10, 10, 30, 30]])
+    with pytest.raises(ConfigError, match="no feature level 'embeding'; did you mean 'embedding'"):
+        _make(tmp_path, [request], feature_levels=["embeding"])
+
+
+def test_an_image_of_another_size_is_refused(tmp_path):
+    case = _case(tmp_path / "data", "a")
+    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "data" / case.image)
+    with pytest.raises(InputError, match=r"a\.png is 32x32 px, cases\.csv says 64x64"):
+        _make(tmp_path, [_request(case, [[10, 10, 30, 30]])])
+
+
+def test_ranks_share_the_work_and_a_last_pass_writes_the_table(tmp_path):
+    requests = [_request(_case(tmp_path / "data", f"c{n}"), [[5, 5, 30 + n, 30]]) for n in range(5)]
+    parts = [_make(tmp_path, requests, part=(rank, 2)) for rank in (0, 1)]
+    assert [teacher.encoded for _, teacher in parts] == [3, 2]
+    assert not (tmp_path / "teacher" / QUALITY_CSV).exists()
+    rows, teacher = _make(tmp_path, requests)
+    assert teacher.encoded == 0
+    with (tmp_path / "teacher" / QUALITY_CSV).open() as file:
+        assert [row["case_id"] for row in csv.DictReader(file)] == [row.case_id for row in rows]

@@ -1,0 +1,243 @@
+"""Teachers: equal to the official predictors, batched equal to one by one, and no weights that are not theirs."""
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from meddistill.errors import ConfigError, InputError, WeightsError
+from meddistill.models.teachers import sam2
+from meddistill.models.teachers.litemedsam import LiteMedSam, _to_input, packaged_weights
+from meddistill.models.teachers.registry import TEACHERS, describe_teachers, load_teacher
+from meddistill.models.teachers.resample import area_weights, resize_area
+
+CPU = torch.device("cpu")
+
+
+def small_yaml(tmp_path, image_size=1024):
+    """A SAM 2.1 description with the official structure and a fraction of the width."""
+    config = OmegaConf.load(sam2.packaged_yaml("sam2.1/sam2.1_hiera_t.yaml"))
+    model, width = config.model, 32
+    model.image_size = image_size
+    trunk, neck = model.image_encoder.trunk, model.image_encoder.neck
+    trunk.embed_dim, trunk.stages, trunk.global_att_blocks = 8, [1, 1, 2, 1], [3]
+    neck.backbone_channel_list, neck.d_model = [64, 32, 16, 8], width
+    neck.position_encoding.num_pos_feats = width
+    attention = model.memory_attention
+    attention.num_layers, attention.d_model, attention.layer.d_model = 1, width, width
+    attention.layer.dim_feedforward = 32
+    attention.layer.self_attention.embedding_dim = attention.layer.cross_attention.embedding_dim = width
+    attention.layer.cross_attention.kv_in_dim = 8
+    memory = model.memory_encoder
+    memory.out_dim, memory.position_encoding.num_pos_feats = 8, 8
+    memory.fuser.layer.dim, memory.fuser.num_layers = width, 1
+    memory.in_dim = width
+    path = tmp_path / "small.yaml"
+    OmegaConf.save(config, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def small_sam2(tmp_path_factory):
+    torch.manual_seed(0)
+    network = sam2.build_network(small_yaml(tmp_path_factory.mktemp("sam2")))
+    return sam2.Sam2("small", network, "random", CPU)
+
+
+@pytest.fixture(scope="module")
+def lite():
+    return load_teacher("litemedsam")
+
+
+def _image(size_hw, seed=0):
+    return np.random.default_rng(seed).integers(0, 255, (*size_hw, 3)).astype(np.uint8)
+
+
+_BOXES = [
+    np.array([[10, 12, 40, 50]], np.float32),
+    np.zeros((0, 4), np.float32),
+    np.array([[5, 5, 60, 30], [30, 2, 50, 40], [0, 0, 70, 60]], np.float32),
+]
+_SIZES = [(96, 96), (60, 80), (100, 70)]
+
+
+def _check_against_predictor(teacher):
+    from sam2.sam2_image_predictor import SAM2ImagePredictor
+
+    images = [_image(size, seed) for seed, size in enumerate(_SIZES)]
+    encoded = teacher.encode(images)
+    answers = teacher.decode(encoded, _BOXES)
+    predictor = SAM2ImagePredictor(teacher.net)
+    for image, boxes, answer in zip(images, _BOXES, answers, strict=True):
+        assert answer.logits.shape == (len(boxes), 256, 256)
+        assert answer.predicted_iou.shape == (len(boxes),)
+        if len(boxes) == 0:
+            assert teacher.to_image(answer.logits, image.shape[:2]).shape == (0, *image.shape[:2])
+            continue
+        predictor.set_image(image)
+        masks, ious, low = predictor.predict(box=boxes, multimask_output=False, return_logits=True)
+        size = image.shape[:2]
+        np.testing.assert_allclose(answer.logits.clamp(-32, 32).numpy(), low.reshape(-1, 256, 256), atol=1e-4)
+        np.testing.assert_allclose(answer.predicted_iou.numpy(), ious.reshape(-1), atol=1e-4)
+        on_image = teacher.to_image(answer.logits, size).numpy()
+        np.testing.assert_allclose(on_image, masks.reshape(-1, *size), atol=1e-4)
+
+
+def _check_batched_equals_one_by_one(teacher):
+    images = [_image(size, seed) for seed, size in enumerate(_SIZES)]
+    together = teacher.encode(images)
+    answers = teacher.decode(together, _BOXES)
+    assert set(together.features) == set(teacher.feature_channels)
+    for index, (image, boxes) in enumerate(zip(images, _BOXES, strict=True)):
+        alone = teacher.encode([image])
+        for level, channels in teacher.feature_channels.items():
+            assert together.features[level].shape[1] == channels
+            torch.testing.assert_close(together.features[level][index], alone.features[level][0], atol=1e-4, rtol=1e-4)
+        for box, logits, iou in zip(boxes, answers[index].logits, answers[index].predicted_iou, strict=True):
+            answer = teacher.decode(alone, [box[None]])[0]
+            torch.testing.assert_close(logits, answer.logits[0], atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(iou, answer.predicted_iou[0], atol=1e-4, rtol=1e-4)
+
+
+def test_a_small_sam2_equals_the_official_predictor(small_sam2):
+    _check_against_predictor(small_sam2)
+
+
+@pytest.mark.slow
+def test_full_size_sam2_tiny_equals_the_official_predictor():
+    torch.manual_seed(0)
+    network = sam2.build_network(sam2.packaged_yaml("sam2.1/sam2.1_hiera_t.yaml"))
+    _check_against_predictor(sam2.Sam2("sam2.1-tiny", network, "random", CPU))
+
+
+def test_sam2_batched_equals_one_by_one_below_1024_px(tmp_path):
+    torch.manual_seed(0)
+    network = sam2.build_network(small_yaml(tmp_path), image_size=256)
+    teacher = sam2.Sam2("small", network, "random", CPU)
+    _check_batched_equals_one_by_one(teacher)
+    assert teacher.decode(teacher.encode([_image((50, 50))]), [_BOXES[0]])[0].logits.shape == (1, 64, 64)
+
+
+def test_litemedsam_batched_equals_one_by_one(lite):
+    _check_batched_equals_one_by_one(lite)
+
+
+def test_litemedsam_finds_a_bright_disc_in_its_box(lite):
+    rows, columns = np.mgrid[:200, :160]
+    disc = (rows - 90) ** 2 + (columns - 70) ** 2 < 30**2
+    image = np.where(disc, 220, 60)[..., None].repeat(3, 2).astype(np.uint8)
+    encoded = lite.encode([image])
+    answer = lite.decode(encoded, [np.array([[40, 60, 101, 121]], np.float32)])[0]
+    mask = (lite.to_image(answer.logits, (200, 160))[0] > 0).numpy()
+    assert 2 * (mask & disc).sum() / (mask.sum() + disc.sum()) > 0.9
+    assert encoded.valid_share == [(1.0, 205 / 256)]
+
+
+@pytest.mark.parametrize("size_hw", [(512, 512), (300, 500), (301, 477), (100, 77), (256, 256), (40, 200)])
+def test_litemedsam_preprocessing_is_the_official_one(size_hw):
+    import cv2
+
+    image = _image(size_hw)
+    scale = 256 / max(size_hw)
+    height, width = int(size_hw[0] * scale + 0.5), int(size_hw[1] * scale + 0.5)
+    resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    expected = np.zeros((256, 256, 3))
+    expected[:height, :width] = (resized - resized.min()) / max(resized.max() - resized.min(), 1e-8)
+    # OpenCV rounds to whole grey values in fixed point: one grey value may differ.
+    difference = np.abs(_to_input(image).permute(1, 2, 0).numpy() - expected)
+    assert difference.max() <= 2.1 / 255
+    assert difference.mean() < 1e-3
+
+
+def test_an_image_of_one_value_gives_zeros_not_nan():
+    assert _to_input(np.full((40, 40, 3), 7, np.uint8)).abs().max() == 0
+
+
+def test_area_weights_average_what_a_cell_covers():
+    weights = area_weights(4, 2, 4, 2)
+    assert weights.tolist() == [[0.5, 0.5, 0, 0], [0, 0, 0.5, 0.5]]
+    # Three of four input cells are image and fill 1.5 of 2 output cells: the second sees the third cell alone.
+    padded = area_weights(3, 1.5, 4, 2)
+    assert padded.tolist() == [[0.5, 0.5, 0, 0], [0, 0, 1, 0]]
+    assert area_weights(2, 1, 4, 2)[1].sum() == 0
+
+
+def test_resize_area_keeps_the_mean():
+    image = torch.rand(3, 33, 57)
+    assert float(resize_area(image, (11, 19)).mean()) == pytest.approx(float(image.mean()), abs=1e-5)
+
+
+def test_fingerprints_follow_weights_and_settings(small_sam2, lite):
+    network = small_sam2.net
+    prints = [
+        small_sam2.fingerprint,
+        sam2.Sam2("small", network, "other weights", CPU).fingerprint,
+        sam2.Sam2("small", network, "random", CPU, "bf16-mixed").fingerprint,
+        lite.fingerprint,
+    ]
+    assert len(set(prints)) == 4
+    assert load_teacher("litemedsam").fingerprint == lite.fingerprint
+
+
+def test_all_official_networks_can_be_built_by_name():
+    names = [f"sam{version}-{size}" for version in ("2", "2.1") for size in ("tiny", "small", "base-plus", "large")]
+    for name in names:
+        yaml = sam2.packaged_yaml(TEACHERS[name].model_yaml)
+        assert yaml.is_file()
+        assert TEACHERS[name].weights.address.endswith("/" + TEACHERS[name].weights.file)
+
+
+def test_a_checkpoint_in_the_official_form_loads_and_others_do_not(tmp_path):
+    yaml = small_yaml(tmp_path, image_size=256)
+    network = sam2.build_network(yaml)
+    good, partial, bare = (tmp_path / name for name in ("good.pt", "partial.pt", "bare.pt"))
+    state = network.state_dict()
+    torch.save({"model": state}, good)
+    torch.save({"model": dict(list(state.items())[:-1])}, partial)
+    torch.save(state, bare)
+    loaded = sam2.load_network(yaml, good)
+    assert all((a == b).all() for a, b in zip(loaded.parameters(), network.parameters(), strict=True))
+    with pytest.raises(WeightsError, match=r"does not fit the network of small\.yaml"):
+        sam2.load_network(yaml, partial)
+    with pytest.raises(WeightsError, match="is not in SAM 2's form"):
+        sam2.load_network(yaml, bare)
+    (tmp_path / "junk.pt").write_bytes(b"junk")
+    with pytest.raises(WeightsError, match="is not a checkpoint of tensors"):
+        sam2.load_network(yaml, tmp_path / "junk.pt")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "_target_: os.system",
+        "_target_: sam2.build_sam.os.system",
+        "_target_: sam2.modeling.sam2_utils.get_activation_fn",
+    ],
+)
+def test_a_yaml_cannot_run_anything_but_networks_of_sam2(tmp_path, line):
+    path = tmp_path / "evil.yaml"
+    path.write_text(f"model:\n  image_encoder:\n    {line}\n    command: touch {tmp_path}/ran\n")
+    with pytest.raises(InputError, match=r"only networks of `sam2` are allowed|does not have"):
+        sam2.build_network(path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_litemedsam_refuses_other_weights(tmp_path):
+    torch.save({"a": torch.zeros(1)}, tmp_path / "other.pth")
+    with pytest.raises(WeightsError, match="does not hold LiteMedSAM's weights"):
+        load_teacher("litemedsam", checkpoint=str(tmp_path / "other.pth"))
+    assert LiteMedSam(packaged_weights() / "lite_medsam.pth", CPU).name == "litemedsam"
+
+
+def test_an_unknown_teacher_is_answered_with_the_nearest_name():
+    with pytest.raises(ConfigError, match=r"'sam2\.1-larg' is not known; did you mean 'sam2\.1-large'"):
+        load_teacher("sam2.1-larg")
+
+
+def test_the_table_says_what_is_here(tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDDISTILL_CACHE", str(tmp_path))
+    table = describe_teachers()
+    assert all(name in table for name in TEACHERS)
+    lines = {line.split()[0]: line for line in table.splitlines()}
+    assert "yes: " in lines["litemedsam"]
+    assert lines["sam2.1-large"].endswith("no")

@@ -1,0 +1,244 @@
+"""The training loop: it learns, repeats itself byte for byte, resumes, and logs every term."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_student import TinyStudent
+from torch import nn
+
+from meddistill.artifacts import LAST_CKPT, METRICS_CSV
+from meddistill.config import DistillConfig
+from meddistill.data.dataset import PackedCases
+from meddistill.data.frames import Preprocessing
+from meddistill.distillation import training
+from meddistill.distillation.engine import choose_precision, make_fabric, resolve_device
+from meddistill.distillation.features import FeatureAdapters
+from meddistill.distillation.selection import choose_threshold
+from meddistill.distillation.training import cosine_lr, train_student
+from meddistill.errors import ConfigError, InputError, TrainingError
+
+SIZE = 32
+LEVEL = {"embedding": (6, 8, 8)}
+
+
+def bright_squares(count, seed, features=True):
+    """Cases whose lesion is the bright square: two convolutions can learn it."""
+    generator = np.random.default_rng(seed)
+    packed = PackedCases([f"{seed}-{i}" for i in range(count)], SIZE, LEVEL if features else {}, max_boxes=1)
+    for index in range(count):
+        image = generator.integers(20, 90, (SIZE, SIZE, 3), dtype=np.uint8)
+        probs = np.zeros((SIZE, SIZE), np.float32)
+        y, x = generator.integers(4, 18, 2)
+        probs[y : y + 9, x : x + 9] = 1
+        image[probs > 0] = 230
+        found = {"embedding": generator.standard_normal((6, 8, 8)).astype(np.float16)}
+        packed.put(
+            index,
+            image,
+            probs,
+            0 * probs,
+            published_v=0.07,
+            doubt=0.1 * (index % 3),
+            boxes_xyxy_px=np.array([[x, y, x + 9, y + 9]], np.float32),
+            features=found if features else None,
+        )
+    return packed
+
+
+def settings(**changes):
+    defaults = {"epochs": 3, "batch_size": 4, "lr": 0.02, "precision": "32-true", "image_size": SIZE, "ema_decay": 0.9}
+    return DistillConfig(**(defaults | changes))
+
+
+def train(out, *, seed=0, features=True, val=4, cases=10, per_case=False, doubt=None, broken_cases=0, **changes):
+    torch.manual_seed(seed)
+    packed = bright_squares(cases, 1, features)
+    if doubt is not None:
+        packed.doubt[:] = doubt
+    packed.case_weight[:broken_cases] = torch.nan
+    return train_student(
+        TinyStudent(per_case=per_case), packed, bright_squares(val, 2, features),
+        Preprocessing(SIZE), settings(**changes), fabric=make_fabric("cpu", "32-true"), out=out, seed=seed,
+    )  # fmt: skip
+
+
+def rows(out):
+    with (out / METRICS_CSV).open() as file:
+        return list(csv.DictReader(file))
+
+
+def same_weights(first, second):
+    ours, theirs = first.student.state_dict(), second.student.state_dict()
+    return all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_it_learns_and_logs_every_term(tmp_path):
+    trained = train(tmp_path, epochs=12)
+    log = rows(tmp_path)
+    assert len(log) == 12
+    assert float(log[-1]["loss"]) < 0.7 * float(log[0]["loss"])
+    assert trained.agreement > 0.8
+    assert trained.agreement == pytest.approx(max(float(row["agreement"]) for row in log))
+    assert float(log[trained.best_epoch - 1]["agreement"]) == pytest.approx(trained.agreement)
+    for column in ("cross_entropy", "dice", "probability", "feature", "weight_mask", "weight_feature", "gradient_norm"):
+        assert float(log[0][column]) > 0
+    assert list(tmp_path.glob("events.out.tfevents.*"))
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(tmp_path):
+    first = train(tmp_path / "a")
+    assert same_weights(first, train(tmp_path / "b"))
+    assert (tmp_path / "a" / METRICS_CSV).read_bytes() == (tmp_path / "b" / METRICS_CSV).read_bytes()
+    assert not same_weights(first, train(tmp_path / "c", seed=1))
+
+
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path, monkeypatch):
+    whole = train(tmp_path / "whole", epochs=4)
+    keep = training._Run.keep
+
+    def stop_after_two(run, row):
+        keep(run, row)
+        if row.epoch == 2:
+            raise KeyboardInterrupt("stop")
+
+    monkeypatch.setattr(training._Run, "keep", stop_after_two)
+    with pytest.raises(KeyboardInterrupt, match="stop"):
+        train(tmp_path / "cut", epochs=4)
+    monkeypatch.undo()
+    assert len(rows(tmp_path / "cut")) == 2
+    torch.manual_seed(99)
+    resumed = train(tmp_path / "cut", epochs=4)
+    assert same_weights(whole, resumed)
+    assert (tmp_path / "cut" / METRICS_CSV).read_bytes() == (tmp_path / "whole" / METRICS_CSV).read_bytes()
+
+
+def test_a_damaged_checkpoint_is_one_clear_line(tmp_path):
+    (tmp_path / LAST_CKPT).write_bytes(b"not a checkpoint")
+    with pytest.raises(InputError, match=r"last\.ckpt.*delete it to start again"):
+        train(tmp_path)
+
+
+def test_accumulated_parts_give_the_step_of_the_whole_batch(tmp_path):
+    train(tmp_path / "one", per_case=True, batch_size=8)
+    train(tmp_path / "four", per_case=True, batch_size=8, accumulate=4)
+    losses = [[float(row["loss"]) for row in rows(tmp_path / name)] for name in ("one", "four")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+def test_without_features_no_feature_loss_is_logged(tmp_path):
+    train(tmp_path, feature_weight=0.0)
+    assert {row["feature"] for row in rows(tmp_path)} == {"0.0"}
+
+
+def test_paper_weights_reach_the_log(tmp_path):
+    train(tmp_path, weighting="paper", epochs=1, optimizer="adam", feature_loss="mse")
+    assert float(rows(tmp_path)[0]["weight_mask"]) == pytest.approx(0.9266, abs=1e-3)
+
+
+def test_without_validation_the_last_epoch_is_kept(tmp_path):
+    trained = train(tmp_path, val=0)
+    assert trained.agreement is None
+    assert trained.best_epoch == 3
+    assert rows(tmp_path)[0]["agreement"] == ""
+
+
+def test_no_training_case_is_one_clear_line(tmp_path):
+    with pytest.raises(InputError, match="no training case has a target"):
+        train(tmp_path, cases=0)
+
+
+def test_learning_rate_rises_then_falls():
+    lrs = [cosine_lr(step, 100, 1.0, 0.1) for step in range(100)]
+    assert lrs[0] == pytest.approx(0.1)
+    assert lrs[9] == lrs[10] == 1.0
+    assert lrs[10:] == sorted(lrs[10:], reverse=True)
+    assert lrs[-1] == pytest.approx(0.01, abs=0.001)
+
+
+def test_adapters_take_the_nearest_grid():
+    adapters = FeatureAdapters([(4, 32, 32), (5, 16, 16), (6, 8, 8)], {"a.b": (3, 16, 16), "c": (2, 6, 6)})
+    assert adapters.sources == {"a.b": 1, "c": 2}
+    maps = [torch.randn(2, channels, side, side) for channels, side in ((4, 32), (5, 16), (6, 8))]
+    assert {level: tuple(found.shape) for level, found in adapters(maps).items()} == {
+        "a.b": (2, 3, 16, 16),
+        "c": (2, 2, 6, 6),
+    }
+
+
+@pytest.mark.parametrize("weighting", ["learned", "ulwr"])
+def test_other_weightings_learn_and_are_logged(tmp_path, weighting):
+    train(tmp_path, weighting=weighting, epochs=2)
+    log = rows(tmp_path)
+    assert float(log[1]["loss"]) < float(log[0]["loss"])
+    mask = [float(row["weight_mask"]) for row in log]
+    assert mask[0] != mask[1] if weighting == "learned" else mask == pytest.approx([1, 1], abs=1e-4)
+
+
+def test_ulwr_of_equally_sure_cases_is_fixed(tmp_path):
+    fixed = train(tmp_path / "fixed", doubt=0.0)
+    assert same_weights(fixed, train(tmp_path / "ulwr", doubt=0.0, weighting="ulwr"))
+    assert not same_weights(fixed, train(tmp_path / "doubts", weighting="ulwr"))
+
+
+def test_priors_and_noise_robust_loss_reach_the_log(tmp_path):
+    train(tmp_path / "gce", mask_loss="gce", prior_weight=0.5, feature_weight=0.0, epochs=1)
+    train(tmp_path / "bce", epochs=1)
+    gce, bce = rows(tmp_path / "gce")[0], rows(tmp_path / "bce")[0]
+    assert float(gce["prior"]) > 0
+    assert float(bce["prior"]) == 0
+    assert float(gce["cross_entropy"]) < float(bce["cross_entropy"])
+
+
+def test_training_stops_early_and_keeps_the_best(tmp_path):
+    trained = train(tmp_path, epochs=12, lr=1e-12, patience=2, per_case=True)
+    assert (trained.best_epoch, trained.epochs) == (1, 3)
+
+
+def test_a_step_without_a_finite_gradient_is_skipped_and_counted(tmp_path):
+    trained = train(tmp_path, broken_cases=1)
+    assert {row["skipped_steps"] for row in rows(tmp_path)} == {"1"}
+    assert all(torch.isfinite(tensor).all() for tensor in trained.student.state_dict().values())
+    assert trained.agreement > 0.3
+
+
+def test_a_loss_that_stays_not_finite_stops_with_advice(tmp_path):
+    with pytest.raises(TrainingError, match=r"not finite in \d+ steps in a row; lower distill\.lr"):
+        train(tmp_path, broken_cases=10)
+
+
+def test_the_threshold_that_agrees_best_is_chosen():
+    val = bright_squares(4, 2)
+    timid = nn.Module()
+    # Probability 0.3 in the lesion, 0.1 elsewhere.
+    timid.forward = lambda frames: torch.where(frames.mean(1, keepdim=True) > 0.5, -0.847, -2.197)
+    fabric = make_fabric("cpu", "32-true")
+    assert choose_threshold(timid, val, Preprocessing(SIZE), fabric) == 0.3
+    assert choose_threshold(timid, bright_squares(0, 2), Preprocessing(SIZE), fabric) == 0.5
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_loss_curve_of_one(tmp_path):
+    train(tmp_path / "one", per_case=True, batch_size=5)
+    code = "from pathlib import Path; from test_training import train; train(Path('two'), per_case=True, batch_size=5)"
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "run_two"]
+    (tmp_path / "run_two.py").write_text(code)
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    subprocess.run(launch, cwd=tmp_path, env=environment, check=True, timeout=300)
+    ours, theirs = rows(tmp_path / "one"), rows(tmp_path / "two")
+    for column in ("loss", "agreement", "gradient_norm"):
+        assert [float(row[column]) for row in theirs] == pytest.approx([float(row[column]) for row in ours], rel=1e-3)
+
+
+def test_devices_that_are_not_there_are_refused():
+    with pytest.raises(ConfigError, match="choose from auto, cpu"):
+        resolve_device("gpu7x")
+    with pytest.raises(ConfigError, match="is not there"):
+        resolve_device("cuda:99")
+    assert choose_precision(torch.device("cpu")) in ("32-true", "bf16-mixed")
