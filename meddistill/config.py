@@ -288,11 +288,31 @@ class EvalConfig:
     """Probability from which a pixel is lesion; empty = what the student stored."""
     baselines: bool = True
     """Also evaluate the filled detector boxes and the teacher prompted by them."""
+    flip_average: bool = False
+    """Average the student's probabilities over the image and its mirror image: twice the time."""
+    min_component_px: int = 0
+    """Components of the student's mask below this many pixels are removed; 0 keeps all."""
+    keep_largest: bool = False
+    """Keep the largest component of the student's mask alone."""
+    tolerance_px: float = 2.0
+    """Distance at which two outlines still count as one in NSD, px."""
+    tolerance_mm: float = 1.0
+    """The same in mm, where the spacing is known."""
+    lesion_iou: float = 0.1
+    """Overlap (IoU) from which a predicted component is the true lesion it is matched with."""
+    gallery_cases: int = 120
+    """Most cases shown in the report's gallery; it keeps the page small enough to send."""
     batch_size: int = 16
     """Images a forward pass; does not change the result."""
 
     def __post_init__(self) -> None:
         _check_choice(self, "split", ("train", "val", "test"))
+        _check_at_least(self, "batch_size", 1)
+        _check_at_least(self, "min_component_px", 0)
+        _check_at_least(self, "gallery_cases", 0)
+        _check_at_least(self, "tolerance_px", 0)
+        _check_at_least(self, "tolerance_mm", 0)
+        _check_range(self, "lesion_iou", 0.0, 1.0)
         if self.threshold is not None:
             _check_range(self, "threshold", 0.0, 1.0)
 

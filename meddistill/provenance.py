@@ -98,8 +98,12 @@ class Stage:
             path.unlink()
         if out.exists() and any(out.iterdir()) and not refresh:
             raise StageError(f"{out} is not empty and holds no {name} stage; choose another directory with --out")
-        out.mkdir(parents=True, exist_ok=True)
-        write_json(half, identity)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            write_json(half, identity)
+        except OSError as error:
+            reason = error.strerror or error
+            raise StageError(f"{out} cannot be written ({reason}); choose another directory with --out") from error
         return cls(out, name, identity, finished=False, resumed=False)
 
     def finish(self, results: Mapping[str, Any], outputs: Iterable[Path], device: str = "cpu") -> None:

@@ -182,7 +182,7 @@ def write_png(path: Path, image: np.ndarray) -> None:
         temporary.write_bytes(content)
 
 
-def shrink(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+def resize_area(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     """uint8 image (H, W[, 3]) resized by area averaging to `size_hw`; for thumbnails and hashes."""
     return np.asarray(cv2.resize(image, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_AREA))
 
@@ -194,3 +194,22 @@ def draw_boxes(image: np.ndarray, boxes_xyxy_px: np.ndarray) -> np.ndarray:
         # Half-open: the last row and column that belong to the box are x2 - 1 and y2 - 1.
         cv2.rectangle(drawn, (int(x1), int(y1)), (int(x2) - 1, int(y2) - 1), (255, 221, 0), 1)
     return drawn
+def encode_jpeg(image: np.ndarray, *, max_side: int, quality: int = 85) -> bytes:
+    """JPEG file of uint8 (H, W) or (H, W, 3) RGB, shrunk so that its longest side is at most `max_side` px."""
+    image = shrink(image, max_side)
+    if image.ndim == 3:
+        grey = (image[..., :1] == image).all()
+        image = image[..., 0] if grey else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    done, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        raise ValueError(f"pixels of shape {image.shape} cannot be written as JPEG")
+    return encoded.tobytes()
+
+
+def shrink(image: np.ndarray, max_side: int) -> np.ndarray:
+    """The image with its longest side at most `max_side` px, by area averaging; never enlarged. Any dtype of OpenCV."""
+    scale = max_side / max(image.shape[:2])
+    if scale >= 1:
+        return image
+    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA))
