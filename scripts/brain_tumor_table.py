@@ -1,12 +1,11 @@
 """Print the README's brain tumour table from the RUNs that `scripts/brain_tumor.sh` made.
 
-    .venv/bin/python scripts/brain_tumor_table.py OUT
+.venv/bin/python scripts/brain_tumor_table.py OUT
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 

@@ -194,6 +194,8 @@ def draw_boxes(image: np.ndarray, boxes_xyxy_px: np.ndarray) -> np.ndarray:
         # Half-open: the last row and column that belong to the box are x2 - 1 and y2 - 1.
         cv2.rectangle(drawn, (int(x1), int(y1)), (int(x2) - 1, int(y2) - 1), (255, 221, 0), 1)
     return drawn
+
+
 def encode_jpeg(image: np.ndarray, *, max_side: int, quality: int = 85) -> bytes:
     """JPEG file of uint8 (H, W) or (H, W, 3) RGB, shrunk so that its longest side is at most `max_side` px."""
     image = shrink(image, max_side)

@@ -14,7 +14,8 @@ from typing import Protocol
 
 import numpy as np
 
-from meddistill.data.images import load_picture, to_8bit
+from meddistill.data.images import load_picture
+from meddistill.data.intensity import to_8bit
 from meddistill.data.sources.base import IMAGE_SUFFIXES
 from meddistill.errors import InputError
 
