@@ -14,12 +14,22 @@ LAYERS = [
     ["pipeline"],
     ["stages"],
     ["data", "models", "distillation", "evaluation"],
-    ["console", "config", "provenance"],
+    ["console", "config", "provenance", "lock"],
     ["artifacts"],
     ["errors"],
 ]
 # Arrays, file formats and the engine's handle are common language; what has an API that moves under us is not.
-EVERYWHERE = {"numpy", "torch", "scipy", "skimage", "rich", "omegaconf", "safetensors", "lightning_fabric"}
+EVERYWHERE = {
+    "numpy",
+    "torch",
+    "scipy",
+    "skimage",
+    "rich",
+    "omegaconf",
+    "safetensors",
+    "lightning_fabric",
+    "markupsafe",
+}
 
 
 def _name(path):
