@@ -184,6 +184,8 @@ class DistillConfig:
     """A training case without any box: `skip` it, or train it as `empty` (no box means no lesion)."""
     targets: TargetsConfig = dataclasses.field(default_factory=TargetsConfig)
     """How the teacher's soft masks are made."""
+    test_targets: bool = True
+    """Also ask the teacher for masks of the test cases, `eval`'s baseline; false saves that time."""
     student: str = "unetplusplus"
     """Network: `nested_unet` (the paper's) or an architecture of segmentation-models-pytorch."""
     encoder: str = "tu-tf_efficientnet_lite0"

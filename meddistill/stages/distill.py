@@ -159,6 +159,8 @@ def _choose_prompts(
     detected = None
     if boxes_file is not None:
         detected = {case_id: boxes_xyxy(rows) for case_id, rows in read_boxes(boxes_file, cases).items()}
+    if not config.test_targets:
+        cases = [case for case in cases if case.split != "test"]
     return choose_prompts(cases, annotated, detected, boxes=config.boxes, no_box=config.no_box)
 
 
@@ -171,6 +173,7 @@ def _make_targets(
         "teacher": config.teacher if teacher is None else teacher.fingerprint,
         "teacher_checkpoint": config.teacher_checkpoint, "boxes": config.boxes, "no_box": config.no_box,
         "image_size": config.image_size, "feature_levels": levels, "targets": as_settings(config.targets),
+        "test_targets": config.test_targets,
     }  # fmt: skip
     boxes = fingerprint_file(boxes_file) if boxes_file else "annotated only"
     inputs = {"data": fingerprint_stage(data_dir), "boxes": boxes}
