@@ -46,9 +46,9 @@ DATA_YAML = "data.yaml"
 SOURCE_INDEX_CSV = "source_index.csv"
 CONVERTED_JSONL = "converted.jsonl"
 STAGING = ".staging"
+DUPLICATES_CSV = "duplicates.csv"
 TRAIN_LOG = "train.log"
 RESULTS_CSV = "results.csv"
-DUPLICATES_CSV = "duplicates.csv"
 
 _CASE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 
