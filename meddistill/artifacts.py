@@ -31,6 +31,8 @@ CASES_CSV = "cases.csv"
 REJECTED_CSV = "rejected.csv"
 BOXES_CSV = "boxes.csv"
 QUALITY_CSV = "quality.csv"
+LEAST_TRUSTED_PNG = "least_trusted.png"
+FEATURE_BASIS_NPZ = "feature_basis.npz"
 METRICS_JSON = "metrics.json"
 METRICS_CSV = "metrics.csv"
 PREPROCESSING_JSON = "preprocessing.json"
@@ -48,6 +50,7 @@ CONVERTED_JSONL = "converted.jsonl"
 STAGING = ".staging"
 TRAIN_LOG = "train.log"
 RESULTS_CSV = "results.csv"
+DUPLICATES_CSV = "duplicates.csv"
 
 _CASE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 
@@ -126,6 +129,17 @@ class Rejected:
 
     source: str
     reason: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Duplicate:
+    """Two cases of different splits that look the same: a row of duplicates.csv; `bits` of their hashes differ."""
+
+    case_id: str
+    split: str
+    other_id: str
+    other_split: str
+    bits: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

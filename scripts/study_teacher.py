@@ -107,7 +107,7 @@ def collect(args: argparse.Namespace) -> None:
 def ask(
     teacher: Teacher, view: str, case: Case, image: np.ndarray, boxes: np.ndarray, seed: int
 ) -> dict[str, np.ndarray]:
-    """One view's answer: probabilities (copies, H, W) in 1/255, fused over boxes; predicted IoU and stability a copy."""
+    """One view's answer: probabilities (copies, H, W) in 1/255, fused over boxes; scores a copy."""
     size = image.shape[:2]
     prompts = jittered_boxes(boxes, size, COPIES[view], 0.1, case.case_id, seed)
     maps, ious, stabilities = [], [], []

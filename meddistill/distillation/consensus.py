@@ -1,4 +1,4 @@
-"""What the teacher says to a case: every box and jittered copies of it, seen whole or zoomed, fused into one soft mask."""
+"""What the teacher says to a case: each box and jittered copies of it, whole or zoomed, fused into one soft mask."""
 
 from __future__ import annotations
 

@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from meddistill import console
-from meddistill.artifacts import QUALITY_CSV, Case, QualityRow, atomic_path, image_path, write_table
+from meddistill.artifacts import LEAST_TRUSTED_PNG, QUALITY_CSV, Case, QualityRow, atomic_path, image_path, write_table
 from meddistill.config import TargetsConfig
 from meddistill.data.images import read_rgb
-from meddistill.distillation import quality
+from meddistill.distillation import contact_sheet, quality
 from meddistill.distillation.consensus import Answer, Question, ask_teacher, jittered_boxes
 from meddistill.distillation.feature_basis import FeatureBasis, fit_basis
 from meddistill.distillation.quality import Scores
@@ -83,6 +83,8 @@ def make_targets(
 ) -> list[QualityRow]:
     """Make the targets that `out_dir` does not hold yet, and write quality.csv with a row for every target.
 
+    A picture of the least trusted ones is put beside it.
+
     Boxes are clipped to their image (counted); what is left below 1 px is dropped (named). A case without a box is
     left out (counted), or gets an empty target with `no_box='empty'`. Test cases get no features.
     `part`: (rank, ranks); with several ranks each makes its share and no table: a last pass with one rank writes that.
@@ -113,6 +115,7 @@ def make_targets(
     rows = [_to_row(job, found, config) for job in mine if (found := scores[job.key]) is not None]
     if ranks == 1:
         write_table(out_dir / QUALITY_CSV, QualityRow, rows)
+        _picture_least_trusted(rows, mine, data_dir, out_dir)
     return rows
 
 
@@ -227,6 +230,18 @@ def read_ahead(
             if number + 1 < len(batches):
                 upcoming = reader.submit(read, batches[number + 1])
             yield batch, images
+
+
+def _picture_least_trusted(rows: Sequence[QualityRow], jobs: Sequence[_Job], data_dir: Path, out_dir: Path) -> None:
+    wanted = contact_sheet.least_trusted(rows)
+    keys = {row.key for row in wanted}
+    by_key = {job.key: job for job in jobs if job.key in keys}
+
+    def load(row: QualityRow) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        job = by_key[row.key]
+        return read_case(job.request.case, data_dir), load_target(out_dir, row.case_id, row.key).probs, job.boxes
+
+    contact_sheet.write_contact_sheet(out_dir / LEAST_TRUSTED_PNG, wanted, load)
 
 
 def read_case(case: Case, data_dir: Path) -> np.ndarray:
