@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any, Optional
 
 import typer
@@ -11,7 +14,7 @@ import typer
 import meddistill
 from meddistill import console
 from meddistill.artifacts import RunDir
-from meddistill.errors import ConfigError, MedDistillError
+from meddistill.errors import ConfigError, Interrupted, MedDistillError, disk_problem
 
 # Typer reads annotations at run time.
 # ruff: noqa: UP045
@@ -214,6 +217,30 @@ def evaluate(
     run_eval_folders(images, masks, student, out, settings.eval, seed=settings.seed, device=device, overwrite=overwrite)
 
 
+@app.command()
+def predict(
+    student: Annotated[Path, typer.Argument(help="Directory of the student, e.g. RUN/student.", metavar="STUDENT")],
+    paths: Annotated[list[str], typer.Argument(help="Images, folders of images, or patterns.", metavar="PATHS...")],
+    out: Annotated[Path, typer.Option(help="Directory for masks and predictions.csv.")],
+    threshold: Annotated[
+        Optional[float], typer.Option(help="Probability of a lesion pixel [default: the student's].")
+    ] = None,
+    probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write probability maps.")] = False,
+    overlays: Annotated[bool, typer.Option("--overlays", help="Also draw each mask on its image.")] = False,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images a forward pass; changes no result.")] = 16,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+) -> None:
+    """Segment new images with a student: masks, and a table with areas and confidence."""
+    from meddistill.stages.predict import run_predict
+
+    run_predict(
+        student, paths, out,
+        threshold=threshold, probabilities=probabilities, overlays=overlays, batch_size=batch_size, device=device,
+        overwrite=overwrite,
+    )  # fmt: skip
+
+
 @app.command("run")
 def run_all(
     run: Run,
@@ -246,10 +273,23 @@ def demo(
 
 
 @app.command()
-def teachers() -> None:
-    """List the teachers: licence, size, and which are on this machine."""
-    from meddistill.models.teachers.registry import describe_teachers
+def verify(run: Run) -> None:
+    """Check by hash that every file of RUN's finished stages is what the stage wrote."""
+    from meddistill.stages.verify import run_verify
 
+    run_verify(RunDir(run))
+
+
+@app.command()
+def teachers(
+    fetch: Annotated[Optional[str], typer.Option(help="Download and verify this teacher's weights now.")] = None,
+) -> None:
+    """List the teachers: licence, size, and which are on this machine."""
+    from meddistill.models.teachers.registry import describe_teachers, fetch_teacher
+
+    if fetch is not None:
+        console.say(f"{fetch} is ready: {fetch_teacher(fetch)}")
+        return
     typer.echo(describe_teachers())
 
 
@@ -264,9 +304,33 @@ def _text(path: Path | None) -> str | None:
 
 
 def main() -> None:
-    """Entry point: a problem the user can mend is one line and status 1; a bug keeps its traceback."""
+    """Entry point: a problem the user can mend is one line and status 1; a bug keeps its traceback.
+
+    SIGINT and SIGTERM end with 130 and 143: files appear whole or not at all, so the same command goes on from there.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
         app()
     except MedDistillError as error:
-        console.console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
-        sys.exit(1)
+        _fail(str(error))
+    except Interrupted as interrupted:
+        name = signal.Signals(interrupted.signal_number).name
+        again = shlex.join(["meddistill", *sys.argv[1:]])
+        console.console.print(f"stopped by {name}; to continue: {again}", markup=False, soft_wrap=True)
+        sys.exit(128 + interrupted.signal_number)
+    except Exception as error:
+        problem = disk_problem(error)
+        if problem is None:
+            raise
+        _fail(problem)
+
+
+def _fail(message: str) -> None:
+    console.console.print(f"error: {message}", style="red", markup=False, soft_wrap=True)
+    sys.exit(1)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_DFL)  # a second one ends at once
+    raise Interrupted(number)

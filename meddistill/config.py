@@ -149,6 +149,10 @@ class TargetsConfig:
     """Jittered copies of each box; uncertainty is the variance over them. 0: the plain box, no uncertainty."""
     jitter_share: float = 0.1
     """Largest shift of each side of a jittered box, as a share of the box's width or height."""
+    zoom: float = 0.0
+    """Side of the window around a box that the teacher sees enlarged, in box sides; 0 shows it the whole image."""
+    seed: int = 0
+    """Seed of the jitter: not the run's, so that students of several seeds share their targets."""
     min_predicted_iou: float = 0.5
     """A case whose teacher expects less IoU of its own mask is not accepted."""
     min_box_iou: float = 0.3
@@ -161,6 +165,8 @@ class TargetsConfig:
     def __post_init__(self) -> None:
         _check_at_least(self, "jitter_copies", 0)
         _check_range(self, "jitter_share", 0.0, 0.5)
+        if self.zoom:
+            _check_at_least(self, "zoom", 1.2)
         _check_at_least(self, "feature_grid", 1)
 
 
@@ -180,6 +186,8 @@ class DistillConfig:
     """A training case without any box: `skip` it, or train it as `empty` (no box means no lesion)."""
     targets: TargetsConfig = dataclasses.field(default_factory=TargetsConfig)
     """How the teacher's soft masks are made."""
+    test_targets: bool = True
+    """Also ask the teacher for masks of the test cases, `eval`'s baseline; false saves that time."""
     student: str = "unetplusplus"
     """Network: `nested_unet` (the paper's) or an architecture of segmentation-models-pytorch."""
     encoder: str = "tu-tf_efficientnet_lite0"
@@ -207,6 +215,8 @@ class DistillConfig:
     """Share of all steps in which the step size rises linearly."""
     augment: bool = True
     """Flips, affine warps and intensity changes."""
+    hard_targets: bool = False
+    """Learn the teacher's masks (probability of at least 0.5) instead of its probabilities."""
     mask_loss: str = "bce"
     """`bce`, or `gce`: generalised cross-entropy, which gives up on targets that it cannot fit."""
     gce_q: float = 0.7
@@ -282,11 +292,31 @@ class EvalConfig:
     """Probability from which a pixel is lesion; empty = what the student stored."""
     baselines: bool = True
     """Also evaluate the filled detector boxes and the teacher prompted by them."""
+    flip_average: bool = False
+    """Average the student's probabilities over the image and its mirror image: twice the time."""
+    min_component_px: int = 0
+    """Components of the student's mask below this many pixels are removed; 0 keeps all."""
+    keep_largest: bool = False
+    """Keep the largest component of the student's mask alone."""
+    tolerance_px: float = 2.0
+    """Distance at which two outlines still count as one in NSD, px."""
+    tolerance_mm: float = 1.0
+    """The same in mm, where the spacing is known."""
+    lesion_iou: float = 0.1
+    """Overlap (IoU) from which a predicted component is the true lesion it is matched with."""
+    gallery_cases: int = 120
+    """Most cases shown in the report's gallery; it keeps the page small enough to send."""
     batch_size: int = 16
     """Images a forward pass; does not change the result."""
 
     def __post_init__(self) -> None:
         _check_choice(self, "split", ("train", "val", "test"))
+        _check_at_least(self, "batch_size", 1)
+        _check_at_least(self, "min_component_px", 0)
+        _check_at_least(self, "gallery_cases", 0)
+        _check_at_least(self, "tolerance_px", 0)
+        _check_at_least(self, "tolerance_mm", 0)
+        _check_range(self, "lesion_iou", 0.0, 1.0)
         if self.threshold is not None:
             _check_range(self, "threshold", 0.0, 1.0)
 

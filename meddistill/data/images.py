@@ -165,10 +165,24 @@ def read_rgb(path: Path) -> np.ndarray:
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
 
 
+def caption(image: np.ndarray, text: str) -> np.ndarray:
+    """A copy of uint8 RGB (H, W, 3) with small white letters on a dark strip at the top."""
+    captioned = image.copy()
+    captioned[:14] //= 3
+    cv2.putText(captioned, text, (3, 11), cv2.FONT_HERSHEY_SIMPLEX, 0.36, (255, 255, 255), 1, cv2.LINE_AA)
+    return captioned
+
+
+def resize(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """uint8 (h, w[, 3]) to (H, W[, 3]): averaged when shrinking, bilinear when growing. For pictures, not for input."""
+    shrinks = size_hw[0] < image.shape[0]
+    return np.asarray(cv2.resize(image, size_hw[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR))
+
+
 def encode_png(image: np.ndarray) -> bytes:
-    """PNG file of uint8 (H, W) or (H, W, 3) RGB; equal pixels give equal bytes."""
-    if image.dtype != np.uint8:
-        raise ValueError(f"expected uint8 pixels, got {image.dtype}")
+    """PNG file of uint8 (H, W) or (H, W, 3) RGB, or of uint16 (H, W); equal pixels give equal bytes."""
+    if image.dtype != np.uint8 and not (image.dtype == np.uint16 and image.ndim == 2):
+        raise ValueError(f"expected uint8 or flat uint16 pixels, got {image.dtype} {image.shape}")
     if image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     done, encoded = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 3])
@@ -178,13 +192,13 @@ def encode_png(image: np.ndarray) -> bytes:
 
 
 def write_png(path: Path, image: np.ndarray) -> None:
-    """Write uint8 (H, W) or (H, W, 3) RGB as PNG, whole or not at all."""
+    """Write uint8 (H, W) or (H, W, 3) RGB, or uint16 (H, W), as PNG, whole or not at all."""
     content = encode_png(image)
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
 
 
-def shrink(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+def resize_area(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     """uint8 image (H, W[, 3]) resized by area averaging to `size_hw`; for thumbnails and hashes."""
     return np.asarray(cv2.resize(image, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_AREA))
 
@@ -196,3 +210,24 @@ def draw_boxes(image: np.ndarray, boxes_xyxy_px: np.ndarray) -> np.ndarray:
         # Half-open: the last row and column that belong to the box are x2 - 1 and y2 - 1.
         cv2.rectangle(drawn, (int(x1), int(y1)), (int(x2) - 1, int(y2) - 1), (255, 221, 0), 1)
     return drawn
+
+
+def encode_jpeg(image: np.ndarray, *, max_side: int, quality: int = 85) -> bytes:
+    """JPEG file of uint8 (H, W) or (H, W, 3) RGB, shrunk so that its longest side is at most `max_side` px."""
+    image = shrink(image, max_side)
+    if image.ndim == 3:
+        grey = (image[..., :1] == image).all()
+        image = image[..., 0] if grey else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    done, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        raise ValueError(f"pixels of shape {image.shape} cannot be written as JPEG")
+    return encoded.tobytes()
+
+
+def shrink(image: np.ndarray, max_side: int) -> np.ndarray:
+    """The image with its longest side at most `max_side` px, by area averaging; never enlarged. Any dtype of OpenCV."""
+    scale = max_side / max(image.shape[:2])
+    if scale >= 1:
+        return image
+    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA))

@@ -23,7 +23,7 @@ from meddistill.evaluation.subjects import Subject
 from meddistill.provenance import fingerprint_file, fingerprint_stage
 
 STUDENT, BOXES, TEACHER = "student", "boxes", "teacher"
-LABELS = {STUDENT: "student", BOXES: "detector's boxes, filled", TEACHER: "teacher, prompted by detector"}
+LABELS = {STUDENT: "student", TEACHER: "teacher, prompted by detector", BOXES: "detector's boxes, filled"}
 TEACHER_THRESHOLD = 0.5
 
 
@@ -38,15 +38,23 @@ class _Target:
     key: str
 
 
-MaskOf = Callable[[Subject, tuple[int, int]], np.ndarray]
-"""The mask, bool (H, W), that a baseline gives for a case of that size; all False where it has none."""
+@dataclasses.dataclass(frozen=True)
+class Guess:
+    """What a method says of a case: mask bool (H, W), and the probabilities float (H, W) it came from, if any."""
+
+    mask: np.ndarray
+    probs: np.ndarray | None = None
+
+
+GuessOf = Callable[[Subject, tuple[int, int]], Guess]
+"""What a baseline says of a case of that size (H, W); an empty mask where it has nothing to say."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Baselines:
-    """`masks`: by method. `skipped`: why a method cannot be had. `inputs`: fingerprints of what they read."""
+    """`guesses`: by method. `skipped`: why a method cannot be had. `inputs`: fingerprints of what they read."""
 
-    masks: dict[str, MaskOf] = dataclasses.field(default_factory=dict)
+    guesses: dict[str, GuessOf] = dataclasses.field(default_factory=dict)
     skipped: dict[str, str] = dataclasses.field(default_factory=dict)
     inputs: dict[str, str] = dataclasses.field(default_factory=dict)
 
@@ -57,42 +65,46 @@ def find_baselines(run: RunDir, cases: Sequence[Case], split: str, boxes: Path |
     Raises: InputError for a damaged table.
     """
     found = Baselines()
+    _find_teacher(found, run, split)
     if boxes is not None or (run.detector / RUN_JSON).exists():
         path = boxes or run.detector / BOXES_CSV
-        found.masks[BOXES] = _filled_boxes(path, cases)
+        found.guesses[BOXES] = _filled_boxes(path, cases)
         found.inputs[BOXES] = fingerprint_file(path)
     else:
         found.skipped[BOXES] = f"{run.detector} holds no finished detector"
-    if not (run.teacher / RUN_JSON).exists():
-        found.skipped[TEACHER] = f"{run.teacher} holds no finished targets"
-        return found
-    rows = read_table(run.teacher / QUALITY_CSV, _Target)
-    prompted = {row.case_id: row for row in rows if row.split == split and row.prompt_source != "annotated"}
-    if prompted:
-        found.masks[TEACHER] = _teacher_masks(run.teacher, prompted)
-        found.inputs[TEACHER] = fingerprint_stage(run.teacher)
-    else:
-        found.skipped[TEACHER] = f"{run.teacher} has no target of '{split}' that detected boxes prompted"
     return found
 
 
-def _filled_boxes(path: Path, cases: Sequence[Case]) -> MaskOf:
+def _find_teacher(found: Baselines, run: RunDir, split: str) -> None:
+    if not (run.teacher / RUN_JSON).exists():
+        found.skipped[TEACHER] = f"{run.teacher} holds no finished targets"
+        return
+    rows = read_table(run.teacher / QUALITY_CSV, _Target)
+    prompted = {row.case_id: row for row in rows if row.split == split and row.prompt_source != "annotated"}
+    if not prompted:
+        found.skipped[TEACHER] = f"{run.teacher} has no target of '{split}' that detected boxes prompted"
+        return
+    found.guesses[TEACHER] = _teacher_targets(run.teacher, prompted)
+    found.inputs[TEACHER] = fingerprint_stage(run.teacher)
+
+
+def _filled_boxes(path: Path, cases: Sequence[Case]) -> GuessOf:
     rows = read_boxes(path, cases)
-    return lambda subject, size_hw: fill_boxes(boxes_xyxy(rows.get(subject.case_id, [])), size_hw)
+    return lambda subject, size_hw: Guess(fill_boxes(boxes_xyxy(rows.get(subject.case_id, [])), size_hw))
 
 
-def _teacher_masks(teacher_dir: Path, rows: dict[str, _Target]) -> MaskOf:
+def _teacher_targets(teacher_dir: Path, rows: dict[str, _Target]) -> GuessOf:
     import torch
 
     from meddistill.data.frames import from_frame
     from meddistill.distillation.targets import load_target
 
-    def mask_of(subject: Subject, size_hw: tuple[int, int]) -> np.ndarray:
+    def guess(subject: Subject, size_hw: tuple[int, int]) -> Guess:
         row = rows.get(subject.case_id)
         if row is None or row.n_boxes == 0:
-            return np.zeros(size_hw, dtype=bool)
-        probs = torch.from_numpy(load_target(teacher_dir, row.case_id, row.key).probs)
-        mask: np.ndarray = (from_frame(probs[None, None], size_hw)[0, 0] >= TEACHER_THRESHOLD).numpy()
-        return mask
+            return Guess(np.zeros(size_hw, dtype=bool), np.zeros(size_hw, dtype=np.float32))
+        frame = torch.from_numpy(load_target(teacher_dir, row.case_id, row.key).probs)
+        probs: np.ndarray = from_frame(frame[None, None], size_hw)[0, 0].numpy()
+        return Guess(probs >= TEACHER_THRESHOLD, probs)
 
-    return mask_of
+    return guess

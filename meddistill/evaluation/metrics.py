@@ -31,14 +31,14 @@ DEFINITIONS = {
     "hd_px": ("HD", "px", "Hausdorff distance: the largest distance from one outline to the other"),
     "hd95_px": ("HD95", "px", "95th percentile of the distances of both outlines, pooled (as medpy's hd95)"),
     "assd_px": ("ASSD", "px", "mean of the distances of both outlines, pooled (as medpy's assd)"),
-    "nsd_px": ("NSD", "", "share of both outlines, pooled, that lies within the tolerance (px) of the other"),
+    "nsd_px": ("NSD", "", "share of both outlines, pooled, within {tolerance_px:g} px of the other"),
     "hd_mm": ("HD", "mm", "Hausdorff distance: the largest distance from one outline to the other"),
     "hd95_mm": ("HD95", "mm", "95th percentile of the distances of both outlines, pooled (as medpy's hd95)"),
     "assd_mm": ("ASSD", "mm", "mean of the distances of both outlines, pooled (as medpy's assd)"),
-    "nsd_mm": ("NSD", "", "share of both outlines, pooled, that lies within the tolerance (mm) of the other"),
+    "nsd_mm": ("NSD", "", "share of both outlines, pooled, within {tolerance_mm:g} mm of the other"),
     "area_error": ("Area error", "", "2 (predicted - true) / (predicted + true): +0.1 is about 10 % too large"),
 }
-"""Name, unit and definition of every per-case metric, in the order of the tables."""
+"""Name, unit and definition of every metric of two masks, in the order of the tables; tolerances to be filled in."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -193,8 +193,8 @@ def surface_distances(pred: np.ndarray, target: np.ndarray, spacing_hw: tuple[fl
 def box_around(mask: np.ndarray, margin_px: int = 1) -> tuple[slice, slice]:
     """Rows and columns of the smallest box around a boolean mask (H, W) that is not empty, grown by a margin."""
     # Columns are looked for in the mask's rows alone: a column-wise pass over the whole image is what costs.
-    top, bottom = _extent(mask.any(axis=1))
-    left, right = _extent(mask[top:bottom].any(axis=0))
+    top, bottom = _extent(np.asarray(mask.any(axis=1)))
+    left, right = _extent(np.asarray(mask[top:bottom].any(axis=0)))
     height, width = mask.shape
     return (
         slice(max(0, top - margin_px), min(height, bottom + margin_px)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,7 +22,10 @@ MASK_ENDINGS = ("", "_mask", "_m", "_segmentation", "_seg", "_gt", "_label", "-m
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """One image to predict and, where `mask` is given, to score. `name` is what a person reads; any characters."""
+    """One image to predict and, where `mask` is given, to score. `name` is what a person reads; any characters.
+
+    `volume` names the volume that the image is a slice of; empty for one that stands alone.
+    """
 
     case_id: str
     name: str
@@ -31,9 +35,13 @@ class Subject:
     image: Path
     mask: Path | None
     spacing_hw_mm: tuple[float, float] | None
+    volume: str = ""
 
 
 def subjects_of_run(cases: Sequence[Case], data_dir: Path) -> list[Subject]:
+    """Cases of a prepared RUN; those cut from one file (`source`, up to a `#`) are slices of a volume."""
+    files = [case.source.split("#")[0] for case in cases]
+    n_slices = Counter(files)
     return [
         Subject(
             case_id=case.case_id,
@@ -44,8 +52,9 @@ def subjects_of_run(cases: Sequence[Case], data_dir: Path) -> list[Subject]:
             image=image_path(data_dir, case),
             mask=mask_path(data_dir, case) if case.has_mask else None,
             spacing_hw_mm=case.spacing_hw_mm,
+            volume=file if n_slices[file] > 1 else "",
         )
-        for case in cases
+        for case, file in zip(cases, files, strict=True)
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,12 +29,16 @@ from meddistill.data.fingerprint import fingerprint_source, hash_files
 from meddistill.data.frames import Preprocessing
 from meddistill.data.images import write_png
 from meddistill.errors import ConfigError, InputError
-from meddistill.evaluation.baselines import LABELS, STUDENT, Baselines, find_baselines
-from meddistill.evaluation.metrics import DEFINITIONS, score_case
+from meddistill.evaluation.baselines import BOXES, LABELS, STUDENT, TEACHER, Baselines, Guess, find_baselines
+from meddistill.evaluation.calibration import Calibration
+from meddistill.evaluation.components import clean_up
+from meddistill.evaluation.gallery import GalleryItem, choose_cases, make_item
+from meddistill.evaluation.history import History, read_history
 from meddistill.evaluation.overlays import side_by_side
-from meddistill.evaluation.report import GALLERY_CASES, GalleryItem, write_report
+from meddistill.evaluation.report import write_report
+from meddistill.evaluation.scores import Judging, ScoreRow, score
 from meddistill.evaluation.subjects import Subject, read_image, read_truth, subjects_of_folders, subjects_of_run
-from meddistill.evaluation.summary import ScoreRow, format_table, score_row, size_bounds, summarise
+from meddistill.evaluation.summary import define, error_budget, format_table, size_bounds, summarise
 from meddistill.provenance import Stage, fingerprint_stage
 
 
@@ -43,6 +48,16 @@ class Predictor(Protocol):
     preprocessing: Preprocessing
 
     def predict_probs(self, images: Sequence[np.ndarray]) -> list[np.ndarray]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """A case as it was read: image uint8 (H, W, 3), truth bool (H, W) or None, the student's probabilities (H, W)."""
+
+    subject: Subject
+    image: np.ndarray
+    truth: np.ndarray | None
+    probs: np.ndarray
 
 
 def run_eval(
@@ -76,6 +91,7 @@ def run_eval(
     return _evaluate(
         subjects_of_run(cases, data_dir), baselines, config, out or run.eval, student_dir, inputs,
         seed=seed, device=device, overwrite=overwrite, predictor=predictor,
+        history=read_history(student_dir, run.detector),
     )  # fmt: skip
 
 
@@ -103,7 +119,7 @@ def run_eval_folders(
     }
     return _evaluate(
         subjects, Baselines(), config, out, student, inputs,
-        seed=seed, device=device, overwrite=overwrite, predictor=predictor,
+        seed=seed, device=device, overwrite=overwrite, predictor=predictor, history=read_history(student),
     )  # fmt: skip
 
 
@@ -119,6 +135,7 @@ def _evaluate(
     device: str,
     overwrite: bool,
     predictor: Predictor | None,
+    history: History,
 ) -> Path:
     settings = {**as_settings(config), "seed": seed}
     del settings["batch_size"]
@@ -132,25 +149,51 @@ def _evaluate(
         console.say(f"{LABELS[method]}: not evaluated, {reason}")
     if not any(subject.mask for subject in subjects):
         console.say(f"no case of '{config.split}' has a true mask: nothing to evaluate against, only pictures")
+    judging = Judging(config.tolerance_px, config.tolerance_mm, config.lesion_iou)
 
     rows: list[ScoreRow] = []
+    done: list[Subject] = []
     failures: list[str] = []
+    calibration = {"all": Calibration(), "near": Calibration(near=True)}
+    n_cleaned = 0
     with console.progress("eval", len(subjects)) as bar:
-        for subject, image, truth, probs in _predictions(subjects, predictor, config.batch_size, failures):
+        for view in _views(subjects, predictor, config, failures):
+            guesses, cleaned = _guesses(view, baselines, config, threshold)
+            done.append(view.subject)
+            n_cleaned += cleaned
+            pred = guesses[STUDENT].mask
+            write_png(out / "masks" / f"{view.subject.case_id}.png", pred.astype(np.uint8) * 255)
+            write_png(out / "overlays" / f"{view.subject.case_id}.png", side_by_side(view.image, pred, view.truth))
+            if view.truth is not None:
+                for method, guess in guesses.items():
+                    rows.append(score(view.subject, method, guess.mask, guess.probs, view.truth, judging))
+                for counted in calibration.values():
+                    counted.add(view.probs, view.truth)
             bar.advance()
-            pred = probs >= np.float32(threshold)
-            write_png(out / "masks" / f"{subject.case_id}.png", pred.astype(np.uint8) * 255)
-            write_png(out / "overlays" / f"{subject.case_id}.png", side_by_side(image, pred, truth))
-            if truth is None:
-                continue
-            masks = {STUDENT: pred} | {name: mask_of(subject, truth.shape) for name, mask_of in baselines.masks.items()}
-            for method, mask in masks.items():
-                scores = score_case(mask, truth, subject.spacing_hw_mm)
-                rows.append(score_row(subject, method, scores))
-    summary = _summary(subjects, rows, baselines.skipped, failures, threshold, config.split, seed)
+    summary: dict[str, Any] = {
+        "split": config.split,
+        "threshold": threshold,
+        "n_cases": len(subjects),
+        "n_scored": len({row.case_id for row in rows}),
+        "failures": failures,
+        "skipped": baselines.skipped,
+        "postprocessing": {
+            "flip_average": config.flip_average,
+            "min_component_px": config.min_component_px,
+            "keep_largest": config.keep_largest,
+            "n_changed": n_cleaned,
+        },
+        "labels": LABELS,
+        "definitions": define(judging),
+        "size_bounds_px": size_bounds(rows),
+        "methods": summarise(rows, seed=seed) if rows else {},
+        "calibration": {name: counted.as_dict() for name, counted in calibration.items()} if rows else None,
+        "error_budget": error_budget(rows, STUDENT, TEACHER, BOXES),
+    }
     write_table(out / PER_CASE_CSV, ScoreRow, rows)
     write_json(out / SUMMARY_JSON, summary)
-    write_report(out / REPORT_HTML, summary, list(_gallery(subjects, rows, out)))
+    items = list(_gallery(done, rows, predictor, baselines, config, threshold))
+    write_report(out / REPORT_HTML, summary, rows, items, history)
     if rows:
         print(format_table(summary["methods"], LABELS))
     console.say(f"report: {out / REPORT_HTML}")
@@ -164,58 +207,56 @@ def _evaluate(
     return out
 
 
-def _predictions(
-    subjects: Sequence[Subject], predictor: Predictor, batch_size: int, failures: list[str]
-) -> Iterator[tuple[Subject, np.ndarray, np.ndarray | None, np.ndarray]]:
-    """Each readable case with image, truth (None without a mask) and the student's probabilities; others are named."""
-    for start in range(0, len(subjects), batch_size):
+def _views(
+    subjects: Sequence[Subject], predictor: Predictor, config: EvalConfig, failures: list[str]
+) -> Iterator[View]:
+    """Each readable case with its truth and the student's probabilities; the others are named in `failures`."""
+    for start in range(0, len(subjects), config.batch_size):
         batch = []
-        for subject in subjects[start : start + batch_size]:
+        for subject in subjects[start : start + config.batch_size]:
             try:
                 image = read_image(subject.image)
-                truth = None if subject.mask is None else read_truth(subject.mask, image.shape[:2])
+                truth = None if subject.mask is None else read_truth(subject.mask, (image.shape[0], image.shape[1]))
                 batch.append((subject, image, truth))
             except InputError as error:
                 failures.append(str(error))
                 console.warn(str(error))
-        probs = predictor.predict_probs([image for _, image, _ in batch])
+        images = [image for _, image, _ in batch]
+        probs = predictor.predict_probs(images)
+        if config.flip_average:
+            mirrored = predictor.predict_probs([np.ascontiguousarray(image[:, ::-1]) for image in images])
+            probs = [(one + other[:, ::-1]) / 2 for one, other in zip(probs, mirrored, strict=True)]
         for (subject, image, truth), prob in zip(batch, probs, strict=True):
-            yield subject, image, truth, prob
+            yield View(subject, image, truth, prob)
 
 
-def _summary(
+def _guesses(view: View, baselines: Baselines, config: EvalConfig, threshold: float) -> tuple[dict[str, Guess], bool]:
+    """What every method says of a case, the student first, and whether cleaning up changed the student's mask."""
+    raw = view.probs >= np.float32(threshold)
+    mask = clean_up(raw, min_component_px=config.min_component_px, keep_largest=config.keep_largest)
+    size_hw = (view.image.shape[0], view.image.shape[1])
+    others = {method: guess_of(view.subject, size_hw) for method, guess_of in baselines.guesses.items()}
+    return {STUDENT: Guess(mask, view.probs), **others}, bool((mask != raw).any())
+
+
+def _gallery(
     subjects: Sequence[Subject],
     rows: Sequence[ScoreRow],
-    skipped: dict[str, str],
-    failures: Sequence[str],
+    predictor: Predictor,
+    baselines: Baselines,
+    config: EvalConfig,
     threshold: float,
-    split: str,
-    seed: int,
-) -> dict[str, Any]:
-    return {
-        "split": split,
-        "threshold": threshold,
-        "n_cases": len(subjects),
-        "n_scored": len({row.case_id for row in rows}),
-        "failures": list(failures),
-        "skipped": skipped,
-        "labels": LABELS,
-        "definitions": {
-            name: {"name": title, "unit": unit, "definition": text} for name, (title, unit, text) in DEFINITIONS.items()
-        },
-        "size_bounds_px": size_bounds(rows),
-        "methods": summarise(rows, seed=seed) if rows else {},
-    }
-
-
-def _gallery(subjects: Sequence[Subject], rows: Sequence[ScoreRow], out: Path) -> Iterator[GalleryItem]:
-    """The student's worst cases first; cases without a truth as they come."""
+) -> Iterator[GalleryItem]:
+    """The chosen cases, worst first, predicted once more: keeping all probabilities would not scale."""
+    by_case: dict[str, list[ScoreRow]] = {}
+    for row in rows:
+        by_case.setdefault(row.case_id, []).append(row)
     dice = {row.case_id: row.dice for row in rows if row.method == STUDENT}
-    shown = [subject for subject in subjects if (out / "overlays" / f"{subject.case_id}.png").exists()]
-    shown.sort(key=lambda subject: dice.get(subject.case_id, 2.0))
-    for subject in shown[:GALLERY_CASES]:
-        picture = read_image(out / "overlays" / f"{subject.case_id}.png")
-        yield GalleryItem(subject.name, subject.class_name, dice.get(subject.case_id), picture)
+    chosen = choose_cases(dice or {subject.case_id: 0.0 for subject in subjects}, config.gallery_cases)
+    by_id = {subject.case_id: subject for subject in subjects}
+    for view in _views([by_id[case_id] for case_id in chosen], predictor, config, []):
+        guesses, _ = _guesses(view, baselines, config, threshold)
+        yield make_item(view.subject, view.image, view.truth, guesses, by_case.get(view.subject.case_id, []))
 
 
 def _load(student_dir: Path, device: str) -> Predictor:

@@ -1,0 +1,129 @@
+"""One method's scores on one case: the row of per_case.csv that everything else is computed from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from meddistill.artifacts import read_table
+from meddistill.errors import InputError
+from meddistill.evaluation.calibration import Calibration
+from meddistill.evaluation.components import LesionCounts, match_lesions
+from meddistill.evaluation.metrics import score_case
+from meddistill.evaluation.subjects import Subject
+
+
+@dataclasses.dataclass(frozen=True)
+class Judging:
+    """What a score depends on besides the masks."""
+
+    tolerance_px: float = 2.0
+    tolerance_mm: float = 1.0
+    lesion_iou: float = 0.1
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ScoreRow:
+    """Units and empties: `evaluation/metrics.py`. `volume` names the volume that the slice is of, or is empty.
+
+    Millimetres are None where the spacing is not known; `brier` and `ece` where the method gives no probabilities.
+    """
+
+    case_id: str
+    split: str
+    group: str
+    class_name: str
+    volume: str
+    method: str
+    dice: float
+    iou: float
+    sensitivity: float
+    precision: float
+    specificity: float
+    hd_px: float
+    hd95_px: float
+    assd_px: float
+    nsd_px: float
+    hd_mm: float | None
+    hd95_mm: float | None
+    assd_mm: float | None
+    nsd_mm: float | None
+    area_error: float
+    brier: float | None
+    ece: float | None
+    missed: bool
+    false_alarm: bool
+    lesions_found: int
+    lesions_missed: int
+    lesions_false: int
+    tp_px: int
+    pred_px: int
+    true_px: int
+
+    @property
+    def lesions(self) -> LesionCounts:
+        return LesionCounts(self.lesions_found, self.lesions_missed, self.lesions_false)
+
+
+def score(
+    subject: Subject,
+    method: str,
+    pred: np.ndarray,
+    probs: np.ndarray | None,
+    target: np.ndarray,
+    judging: Judging,
+) -> ScoreRow:
+    """Judge a mask, bool (H, W), and the probabilities it came from, if any, against the truth, bool (H, W)."""
+    scores = score_case(
+        pred,
+        target,
+        subject.spacing_hw_mm,
+        tolerance_px=judging.tolerance_px,
+        tolerance_mm=judging.tolerance_mm,
+    )
+    lesions = match_lesions(pred, target, min_iou=judging.lesion_iou)
+    calibration = None
+    if probs is not None:
+        calibration = Calibration()
+        calibration.add(probs, target)
+    overlap = scores.overlap
+    return ScoreRow(
+        case_id=subject.case_id,
+        split=subject.split,
+        group=subject.group,
+        class_name=subject.class_name,
+        volume=subject.volume,
+        method=method,
+        **scores.values(),  # type: ignore[arg-type]
+        brier=None if calibration is None else calibration.brier,
+        ece=None if calibration is None else calibration.ece,
+        missed=scores.missed,
+        false_alarm=scores.false_alarm,
+        lesions_found=lesions.found,
+        lesions_missed=lesions.missed,
+        lesions_false=lesions.false,
+        tp_px=overlap.tp,
+        pred_px=overlap.tp + overlap.fp,
+        true_px=overlap.tp + overlap.fn,
+    )
+
+
+def read_scores(path: Path) -> list[ScoreRow]:
+    """Rows of a per_case.csv. Raises: InputError where it is missing, damaged or empty, or has a case twice."""
+    rows: list[ScoreRow] = read_table(path, ScoreRow)
+    if not rows:
+        raise InputError(f"{path} has no row: that evaluation had no true mask to compare with")
+    if len({(row.case_id, row.method) for row in rows}) != len(rows):
+        raise InputError(f"{path} has a case twice for one method")
+    return rows
+
+
+def by_method(rows: Sequence[ScoreRow]) -> dict[str, list[ScoreRow]]:
+    """Rows by method, in the order of the methods' first rows."""
+    parts: dict[str, list[ScoreRow]] = {}
+    for row in rows:
+        parts.setdefault(row.method, []).append(row)
+    return parts
