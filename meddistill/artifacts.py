@@ -134,27 +134,6 @@ class Rejected:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Duplicate:
-    """Two cases of different splits that look the same: a row of duplicates.csv; `bits` of their hashes differ."""
-
-    case_id: str
-    split: str
-    other_id: str
-    other_split: str
-    bits: int
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class SourceFile:
-    """A file of the source as it was last hashed: a row of source_index.csv."""
-
-    path: str
-    bytes: int
-    mtime_ns: int
-    sha256: str
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
 class BoxRow:
     """One detected box, in px of the image, half-open: it covers x1 <= x < x2 and y1 <= y < y2."""
 

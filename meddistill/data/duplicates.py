@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +11,17 @@ from meddistill.data.images import resize_area
 
 _SIDE = 16
 HASH_BITS = 2 * _SIDE * _SIDE
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Duplicate:
+    """Two cases of different splits that look the same: a row of duplicates.csv; `bits` of their hashes differ."""
+
+    case_id: str
+    split: str
+    other_id: str
+    other_split: str
+    bits: int
 
 
 def perceptual_hash(image: np.ndarray) -> str:

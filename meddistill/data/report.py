@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from meddistill.artifacts import Case, Duplicate, Rejected, image_path
+from meddistill.artifacts import Case, Rejected, image_path
 from meddistill.data.convert import Converted
+from meddistill.data.duplicates import Duplicate
 from meddistill.data.images import draw_boxes, encode_png, read_rgb, resize_area
 from meddistill.data.splits import seeded_order
 
