@@ -151,6 +151,8 @@ class TargetsConfig:
     """Jittered copies of each box; uncertainty is the variance over them. 0: the plain box, no uncertainty."""
     jitter_share: float = 0.1
     """Largest shift of each side of a jittered box, as a share of the box's width or height."""
+    zoom: float = 0.0
+    """Side of the window around a box that the teacher sees enlarged, in box sides; 0 shows it the whole image."""
     seed: int = 0
     """Seed of the jitter: not the run's, so that students of several seeds share their targets."""
     min_predicted_iou: float = 0.5
@@ -165,6 +167,8 @@ class TargetsConfig:
     def __post_init__(self) -> None:
         _check_at_least(self, "jitter_copies", 0)
         _check_range(self, "jitter_share", 0.0, 0.5)
+        if self.zoom:
+            _check_at_least(self, "zoom", 1.2)
         _check_at_least(self, "feature_grid", 1)
 
 
@@ -184,6 +188,8 @@ class DistillConfig:
     """A training case without any box: `skip` it, or train it as `empty` (no box means no lesion)."""
     targets: TargetsConfig = dataclasses.field(default_factory=TargetsConfig)
     """How the teacher's soft masks are made."""
+    test_targets: bool = True
+    """Also ask the teacher for masks of the test cases, `eval`'s baseline; false saves that time."""
     student: str = "unetplusplus"
     """Network: `nested_unet` (the paper's) or an architecture of segmentation-models-pytorch."""
     encoder: str = "tu-tf_efficientnet_lite0"

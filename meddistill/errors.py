@@ -49,9 +49,10 @@ _DISK = {
     errno.EACCES: f"permission denied; {_FORBIDDEN}",
     errno.EPERM: f"not permitted; {_FORBIDDEN}",
 }
-# What is left of the system's error by libraries that write files themselves: safetensors, then numpy, then torch.
+# What libraries that write files themselves leave of the system's error: safetensors, then numpy, then torch twice.
 _DISK_TEXT = re.compile(
-    r"os error (?P<number>\d+)|\d+ requested and \d+ written|PytorchStreamWriter failed|inline_container.*unexpected pos"
+    r"os error (?P<number>\d+)|\d+ requested and \d+ written"
+    r"|PytorchStreamWriter failed|inline_container.*unexpected pos"
 )
 
 

@@ -37,8 +37,8 @@ from meddistill.data.boxes import box_iou
 from meddistill.data.images import read_rgb
 from meddistill.data.masks import read_mask
 from meddistill.distillation import quality
-from meddistill.distillation.targets import jittered_boxes
-from meddistill.distillation.zoom import boxes_in_window, cut_and_enlarge, paste, zoom_window
+from meddistill.distillation.consensus import jittered_boxes, place_on_image
+from meddistill.distillation.zoom import boxes_in_window, cut_and_enlarge, zoom_window
 from meddistill.models.teachers.base import Teacher
 from meddistill.models.teachers.registry import load_teacher
 
@@ -107,7 +107,7 @@ def collect(args: argparse.Namespace) -> None:
 def ask(
     teacher: Teacher, view: str, case: Case, image: np.ndarray, boxes: np.ndarray, seed: int
 ) -> dict[str, np.ndarray]:
-    """One view's answer: probabilities (copies, H, W) in 1/255, fused over boxes; predicted IoU and stability a copy."""
+    """One view's answer: probabilities (copies, H, W) in 1/255, fused over boxes; scores a copy."""
     size = image.shape[:2]
     prompts = jittered_boxes(boxes, size, COPIES[view], 0.1, case.case_id, seed)
     maps, ious, stabilities = [], [], []
@@ -128,8 +128,7 @@ def ask(
         logits = answer.logits.view(*mine.shape[:2], *answer.logits.shape[-2:])
         stabilities.append(((logits > 1).sum((-2, -1)) / (logits > -1).sum((-2, -1)).clamp(min=1)).mean(1))
         ious.append(answer.predicted_iou.view(mine.shape[:2]).mean(1))
-        inside = teacher.to_image(logits.amax(1), (window[3] - window[1], window[2] - window[0]))
-        probs = paste(torch.sigmoid(inside), window, size, 0.0)
+        probs = torch.sigmoid(place_on_image(teacher, logits.amax(1), window, size, size))
         maps.append(probs.flip(-1) if view == "flip" else probs)
     probs = torch.stack(maps).amax(0)
     return {
@@ -230,7 +229,7 @@ def report_scores(view: str, answers: list[dict], truths: list[np.ndarray], area
             "predicted IoU, least of copies": float(found[view]["predicted_iou"].min()),
             "stability, box": float(found[view]["stability"][0]),
             "stability, mean of copies": float(found[view]["stability"].mean()),
-            "agreement (IoU with mean)": quality.agreement(probs),
+            "agreement (IoU with mean)": float(quality.mask_iou(probs > 0.5, mask).mean()),
             "- variance in mask": -float(variance[mask].mean()) if mask.any() else -0.25,
             "- variance / edge pixels": -float(variance.sum()) / edge,
             "- variance / sqrt(area)": -float(variance.sum()) / max(1.0, float(mask.sum())) ** 0.5,

@@ -129,6 +129,12 @@ def test_test_cases_get_targets_from_the_detectors_boxes(run):
     assert {row["prompt_source"] for row in found} == {"detected"}
 
 
+def test_the_targets_of_test_cases_can_be_left_out(run):
+    add_detector(run)
+    run_distill(run, dataclasses.replace(CONFIG, test_targets=False), device="cpu", teacher=PaintingTeacher())
+    assert {row["split"] for row in table(run.teacher / "quality.csv")} == {"train", "val"}
+
+
 def test_unknown_cases_need_a_detector(run):
     cases = table(run.data / "cases.csv")
     victim = next(row for row in cases if row["split"] == "train" and row["annotation"] == "boxes")

@@ -163,6 +163,20 @@ def read_rgb(path: Path) -> np.ndarray:
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
 
 
+def caption(image: np.ndarray, text: str) -> np.ndarray:
+    """A copy of uint8 RGB (H, W, 3) with small white letters on a dark strip at the top."""
+    captioned = image.copy()
+    captioned[:14] //= 3
+    cv2.putText(captioned, text, (3, 11), cv2.FONT_HERSHEY_SIMPLEX, 0.36, (255, 255, 255), 1, cv2.LINE_AA)
+    return captioned
+
+
+def resize(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """uint8 (h, w[, 3]) to (H, W[, 3]): averaged when shrinking, bilinear when growing. For pictures, not for input."""
+    shrinks = size_hw[0] < image.shape[0]
+    return np.asarray(cv2.resize(image, size_hw[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR))
+
+
 def encode_png(image: np.ndarray) -> bytes:
     """PNG file of uint8 (H, W) or (H, W, 3) RGB, or of uint16 (H, W); equal pixels give equal bytes."""
     if image.dtype != np.uint8 and not (image.dtype == np.uint16 and image.ndim == 2):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+
+Window = tuple[int, int, int, int]
+"""Left, top, right, bottom in whole px of the image, half-open."""
 
 
-def zoom_window(box_xyxy_px: np.ndarray, size_hw: tuple[int, int], context: float) -> tuple[int, int, int, int]:
+def zoom_window(box_xyxy_px: np.ndarray, size_hw: tuple[int, int], context: float) -> Window:
     """The square (x1, y1, x2, y2) in whole px around a box, `context` times its longer side, inside the image.
 
     At the border it is moved inwards, not cut; an image narrower than the square limits that side.
@@ -24,7 +26,7 @@ def zoom_window(box_xyxy_px: np.ndarray, size_hw: tuple[int, int], context: floa
     return left, top, right, bottom
 
 
-def cut_and_enlarge(image: np.ndarray, window: tuple[int, int, int, int]) -> np.ndarray:
+def cut_and_enlarge(image: np.ndarray, window: Window) -> np.ndarray:
     """The window of uint8 RGB (H, W, 3), enlarged (bicubic) until its longest side is the image's."""
     left, top, right, bottom = window
     cut = image[top:bottom, left:right]
@@ -37,9 +39,7 @@ def cut_and_enlarge(image: np.ndarray, window: tuple[int, int, int, int]) -> np.
     return pixels[0].permute(1, 2, 0).round().clamp(0, 255).byte().numpy()
 
 
-def boxes_in_window(
-    boxes_xyxy_px: np.ndarray, window: tuple[int, int, int, int], size_hw: tuple[int, int]
-) -> np.ndarray:
+def boxes_in_window(boxes_xyxy_px: np.ndarray, window: Window, size_hw: tuple[int, int]) -> np.ndarray:
     """Boxes (..., 4) of the image in px of the enlarged window, whose size is `size_hw`; clipped to it."""
     left, top, right, bottom = window
     offset = np.array([left, top, left, top], np.float32)
@@ -47,10 +47,3 @@ def boxes_in_window(
     moved = (np.asarray(boxes_xyxy_px, np.float32) - offset) * scale
     limit = np.array([size_hw[1], size_hw[0]] * 2, np.float32)
     return np.clip(moved, 0, limit).astype(np.float32)
-
-
-def paste(maps: Tensor, window: tuple[int, int, int, int], size_hw: tuple[int, int], fill: float) -> Tensor:
-    """Maps (N, h, w) of the window, at its own size in px, on the whole image (N, H, W); `fill` elsewhere."""
-    left, top, right, bottom = window
-    height, width = size_hw
-    return F.pad(maps, (left, width - right, top, height - bottom), value=fill)

@@ -79,6 +79,7 @@ def run_distill(
     student_dir = out or run.student
     inputs = {"data": fingerprint_stage(data_dir), "targets": _fingerprint_targets(quality)}
     settings = {"seed": seed, **as_settings(config)}
+    del settings["test_targets"]  # eval's baseline is not the student's business
     with fabric.rank_zero_first():
         stage = Stage.open(student_dir, "distill", settings, inputs, overwrite and fabric.is_global_zero)
     if stage.finished:
@@ -159,6 +160,8 @@ def _choose_prompts(
     detected = None
     if boxes_file is not None:
         detected = {case_id: boxes_xyxy(rows) for case_id, rows in read_boxes(boxes_file, cases).items()}
+    if not config.test_targets:
+        cases = [case for case in cases if case.split != "test"]
     return choose_prompts(cases, annotated, detected, boxes=config.boxes, no_box=config.no_box)
 
 
@@ -171,6 +174,7 @@ def _make_targets(
         "teacher": config.teacher if teacher is None else teacher.fingerprint,
         "teacher_checkpoint": config.teacher_checkpoint, "boxes": config.boxes, "no_box": config.no_box,
         "image_size": config.image_size, "feature_levels": levels, "targets": as_settings(config.targets),
+        "test_targets": config.test_targets,
     }  # fmt: skip
     boxes = fingerprint_file(boxes_file) if boxes_file else "annotated only"
     inputs = {"data": fingerprint_stage(data_dir), "boxes": boxes}
