@@ -241,6 +241,23 @@ def predict(
     )  # fmt: skip
 
 
+@app.command()
+def export(
+    student: Annotated[Path, typer.Argument(help="Directory of the student, e.g. RUN/student.", metavar="STUDENT")],
+    file_format: Annotated[str, typer.Option("--format", help="onnx or torchscript.")] = "onnx",
+    int8: Annotated[bool, typer.Option("--int8", help="8-bit weights and activations (onnx).")] = False,
+    images: Annotated[
+        Optional[list[str]], typer.Option(help="Images to check it on [default: those of the student's RUN].")
+    ] = None,
+    out: Annotated[Optional[Path], typer.Option(help="File to write [default: STUDENT/student.onnx].")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+) -> None:
+    """Turn a student into one file, pixels in and probabilities out, and check it against PyTorch."""
+    from meddistill.stages.export import run_export
+
+    run_export(student, file_format=file_format, int8=int8, images=images or (), out=out, overwrite=overwrite)
+
+
 @app.command("run")
 def run_all(
     run: Run,
