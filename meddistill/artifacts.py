@@ -31,6 +31,8 @@ CASES_CSV = "cases.csv"
 REJECTED_CSV = "rejected.csv"
 BOXES_CSV = "boxes.csv"
 QUALITY_CSV = "quality.csv"
+LEAST_TRUSTED_PNG = "least_trusted.png"
+FEATURE_BASIS_NPZ = "feature_basis.npz"
 METRICS_JSON = "metrics.json"
 METRICS_CSV = "metrics.csv"
 PREPROCESSING_JSON = "preprocessing.json"
@@ -48,8 +50,11 @@ DATA_YAML = "data.yaml"
 SOURCE_INDEX_CSV = "source_index.csv"
 CONVERTED_JSONL = "converted.jsonl"
 STAGING = ".staging"
+DUPLICATES_CSV = "duplicates.csv"
 TRAIN_LOG = "train.log"
 RESULTS_CSV = "results.csv"
+BEST_PT = "weights/best.pt"
+LAST_PT = "weights/last.pt"
 
 _CASE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 
@@ -128,6 +133,17 @@ class Rejected:
 
     source: str
     reason: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Duplicate:
+    """Two cases of different splits that look the same: a row of duplicates.csv; `bits` of their hashes differ."""
+
+    case_id: str
+    split: str
+    other_id: str
+    other_split: str
+    bits: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -293,16 +309,6 @@ def mask_path(data_dir: Path, case: Case) -> Path:
 
 def label_path(data_dir: Path, case: Case) -> Path:
     return data_dir / "labels" / case.split / f"{case.case_id}.txt"
-
-
-def best_weights(detector_dir: Path) -> Path:
-    """The detector's weights: trained, or given."""
-    return detector_dir / "weights" / "best.pt"
-
-
-def last_weights(detector_dir: Path) -> Path:
-    """Checkpoint of an unfinished training, to resume from."""
-    return detector_dir / "weights" / "last.pt"
 
 
 def write_yolo_label(path: Path, boxes_xyxy_px: np.ndarray, size_hw: tuple[int, int]) -> None:

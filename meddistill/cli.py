@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any, Optional
 
 import typer
@@ -11,7 +14,7 @@ import typer
 import meddistill
 from meddistill import console
 from meddistill.artifacts import RunDir
-from meddistill.errors import ConfigError, MedDistillError
+from meddistill.errors import ConfigError, Interrupted, MedDistillError, disk_problem
 
 # Typer reads annotations at run time.
 # ruff: noqa: UP045
@@ -64,7 +67,21 @@ def prepare(
     box_fraction: Annotated[
         Optional[float], typer.Option(help="Share of the training groups that keep boxes [default: 1].")
     ] = None,
-    strict: Annotated[Optional[bool], typer.Option("--strict", help="Stop at the first rejected image.")] = None,
+    label: Annotated[
+        Optional[str], typer.Option(help="Mask values (1,4) or colours (#ff0000) that are lesion.")
+    ] = None,
+    boxes_per: Annotated[Optional[str], typer.Option(help="A box per component or per case.")] = None,
+    group_from: Annotated[
+        Optional[str], typer.Option(help="Regex on the path that finds the group, or 'folder'.")
+    ] = None,
+    folds: Annotated[Optional[int], typer.Option(help="Folds of a cross-validation; --fold is the test split.")] = None,
+    fold: Annotated[Optional[int], typer.Option(help="Which fold is the test split, from 0.")] = None,
+    strict: Annotated[
+        Optional[bool], typer.Option("--strict", help="Stop at a rejected image or a near-duplicate across splits.")
+    ] = None,
+    update: Annotated[
+        bool, typer.Option("--update", help="Add what is new in the source; earlier cases keep their split.")
+    ] = False,
     config: ConfigFile = None,
     overrides: Overrides = None,
     seed: Seed = None,
@@ -82,12 +99,17 @@ def prepare(
         "prepare.test": test,
         "prepare.val": val,
         "prepare.box_fraction": box_fraction,
+        "prepare.label": label,
+        "prepare.boxes_per": boxes_per,
+        "prepare.group_from": group_from,
+        "prepare.folds": folds,
+        "prepare.fold": fold,
         "prepare.strict": strict,
     }
     settings = _load(config, flags, overrides)
     from meddistill.stages.prepare import run_prepare
 
-    run_prepare(RunDir(run), settings.prepare, seed=settings.seed, overwrite=overwrite, out=out)
+    run_prepare(RunDir(run), settings.prepare, seed=settings.seed, overwrite=overwrite, out=out, update=update)
 
 
 @app.command()
@@ -243,6 +265,30 @@ def _compare_or_aggregate(
     run_compare(*compare, seed=seed, run=RunDir(runs[0]) if runs else None, out=out)
 
 
+@app.command()
+def predict(
+    student: Annotated[Path, typer.Argument(help="Directory of the student, e.g. RUN/student.", metavar="STUDENT")],
+    paths: Annotated[list[str], typer.Argument(help="Images, folders of images, or patterns.", metavar="PATHS...")],
+    out: Annotated[Path, typer.Option(help="Directory for masks and predictions.csv.")],
+    threshold: Annotated[
+        Optional[float], typer.Option(help="Probability of a lesion pixel [default: the student's].")
+    ] = None,
+    probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write probability maps.")] = False,
+    overlays: Annotated[bool, typer.Option("--overlays", help="Also draw each mask on its image.")] = False,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images a forward pass; changes no result.")] = 16,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+) -> None:
+    """Segment new images with a student: masks, and a table with areas and confidence."""
+    from meddistill.stages.predict import run_predict
+
+    run_predict(
+        student, paths, out,
+        threshold=threshold, probabilities=probabilities, overlays=overlays, batch_size=batch_size, device=device,
+        overwrite=overwrite,
+    )  # fmt: skip
+
+
 @app.command("run")
 def run_all(
     run: Run,
@@ -275,10 +321,23 @@ def demo(
 
 
 @app.command()
-def teachers() -> None:
-    """List the teachers: licence, size, and which are on this machine."""
-    from meddistill.models.teachers.registry import describe_teachers
+def verify(run: Run) -> None:
+    """Check by hash that every file of RUN's finished stages is what the stage wrote."""
+    from meddistill.stages.verify import run_verify
 
+    run_verify(RunDir(run))
+
+
+@app.command()
+def teachers(
+    fetch: Annotated[Optional[str], typer.Option(help="Download and verify this teacher's weights now.")] = None,
+) -> None:
+    """List the teachers: licence, size, and which are on this machine."""
+    from meddistill.models.teachers.registry import describe_teachers, fetch_teacher
+
+    if fetch is not None:
+        console.say(f"{fetch} is ready: {fetch_teacher(fetch)}")
+        return
     typer.echo(describe_teachers())
 
 
@@ -293,9 +352,33 @@ def _text(path: Path | None) -> str | None:
 
 
 def main() -> None:
-    """Entry point: a problem the user can mend is one line and status 1; a bug keeps its traceback."""
+    """Entry point: a problem the user can mend is one line and status 1; a bug keeps its traceback.
+
+    SIGINT and SIGTERM end with 130 and 143: files appear whole or not at all, so the same command goes on from there.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
         app()
     except MedDistillError as error:
-        console.console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
-        sys.exit(1)
+        _fail(str(error))
+    except Interrupted as interrupted:
+        name = signal.Signals(interrupted.signal_number).name
+        again = shlex.join(["meddistill", *sys.argv[1:]])
+        console.console.print(f"stopped by {name}; to continue: {again}", markup=False, soft_wrap=True)
+        sys.exit(128 + interrupted.signal_number)
+    except Exception as error:
+        problem = disk_problem(error)
+        if problem is None:
+            raise
+        _fail(problem)
+
+
+def _fail(message: str) -> None:
+    console.console.print(f"error: {message}", style="red", markup=False, soft_wrap=True)
+    sys.exit(1)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_DFL)  # a second one ends at once
+    raise Interrupted(number)

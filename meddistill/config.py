@@ -50,8 +50,34 @@ class PrepareConfig:
     """Most test cases, likewise."""
     box_fraction: float = 1.0
     """Share of the training groups that keep their boxes; the rest is marked `unknown`."""
+    folds: int = 0
+    """Number of folds of a cross-validation, drawn by group; 0 = none. Fold `fold` is the test split then."""
+    fold: int = 0
+    """Which of `folds` is the test split, counted from 0."""
+    group_from: str = ""
+    """Regular expression on a case's path; what it finds is the group. `folder`: the folder's name is."""
     min_area_px: int = 10
     """Smallest connected component of a mask that becomes a box, in pixels."""
+    merge_distance_px: float = 0.0
+    """Boxes at most this far apart become one, in pixels; 0 merges none."""
+    boxes_per: str = "component"
+    """One box per `component` of a mask (or as drawn), or one per `case` around all of them."""
+    label: str = ""
+    """Which mask values (1,4) or colours (#ff0000) are lesion; `any` = all but 0; empty = a black and white mask."""
+    intensity: str = "auto"
+    """To 8 bits: `auto` (8-bit as is, the file's window, else percentiles 0.5-99.5), `percentile` or `full` range."""
+    window: str = ""
+    """CENTER,WIDTH of the values to show, for images of any depth; empty = as `intensity` says."""
+    intensity_per: str = "volume"
+    """A slice is stretched by the percentiles of its `volume`, or by its own (`image`)."""
+    axis: int = 2
+    """Volumes are cut across this axis: 0 sagittal, 1 coronal, 2 axial slices."""
+    channel: str = ""
+    """Modality (t1ce) or channel number of volumes that have several."""
+    empty_slices: float = 0.1
+    """Seeded share of the slices without lesion that is kept, of volumes with masks."""
+    duplicate_bits: int = 24
+    """Images of different splits whose perceptual hashes differ in at most this many of 512 bits are reported."""
     strict: bool = False
     """Stop at the first image that is rejected, instead of listing it in rejected.csv."""
     workers: int = 0
@@ -64,6 +90,18 @@ class PrepareConfig:
         _check_at_least(self, "min_area_px", 1)
         for name in ("max_train_cases", "max_val_cases", "max_test_cases", "workers"):
             _check_at_least(self, name, 0)
+        _check_choice(self, "boxes_per", ("component", "case"))
+        _check_choice(self, "intensity", ("auto", "percentile", "full"))
+        _check_choice(self, "intensity_per", ("volume", "image"))
+        _check_range(self, "axis", 0, 2)
+        _check_range(self, "empty_slices", 0.0, 1.0)
+        _check_range(self, "duplicate_bits", 0, 512)
+        _check_at_least(self, "merge_distance_px", 0.0)
+        if self.folds:
+            _check_at_least(self, "folds", 2)
+            _check_range(self, "fold", 0, self.folds - 1)
+            if self.test:
+                raise ConfigError("folds and test both name the test split; give one of them")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +151,10 @@ class TargetsConfig:
     """Jittered copies of each box; uncertainty is the variance over them. 0: the plain box, no uncertainty."""
     jitter_share: float = 0.1
     """Largest shift of each side of a jittered box, as a share of the box's width or height."""
+    zoom: float = 0.0
+    """Side of the window around a box that the teacher sees enlarged, in box sides; 0 shows it the whole image."""
+    seed: int = 0
+    """Seed of the jitter: not the run's, so that students of several seeds share their targets."""
     min_predicted_iou: float = 0.5
     """A case whose teacher expects less IoU of its own mask is not accepted."""
     min_box_iou: float = 0.3
@@ -125,6 +167,8 @@ class TargetsConfig:
     def __post_init__(self) -> None:
         _check_at_least(self, "jitter_copies", 0)
         _check_range(self, "jitter_share", 0.0, 0.5)
+        if self.zoom:
+            _check_at_least(self, "zoom", 1.2)
         _check_at_least(self, "feature_grid", 1)
 
 
@@ -144,6 +188,8 @@ class DistillConfig:
     """A training case without any box: `skip` it, or train it as `empty` (no box means no lesion)."""
     targets: TargetsConfig = dataclasses.field(default_factory=TargetsConfig)
     """How the teacher's soft masks are made."""
+    test_targets: bool = True
+    """Also ask the teacher for masks of the test cases, `eval`'s baseline; false saves that time."""
     student: str = "unetplusplus"
     """Network: `nested_unet` (the paper's) or an architecture of segmentation-models-pytorch."""
     encoder: str = "tu-tf_efficientnet_lite0"
@@ -171,6 +217,8 @@ class DistillConfig:
     """Share of all steps in which the step size rises linearly."""
     augment: bool = True
     """Flips, affine warps and intensity changes."""
+    hard_targets: bool = False
+    """Learn the teacher's masks (probability of at least 0.5) instead of its probabilities."""
     mask_loss: str = "bce"
     """`bce`, or `gce`: generalised cross-entropy, which gives up on targets that it cannot fit."""
     gce_q: float = 0.7

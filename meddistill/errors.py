@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import re
 from collections.abc import Iterable
 
 
@@ -35,3 +37,40 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     allowed = list(allowed)
     close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.6)
     return f"; did you mean '{close[0]}'?" if close else f"; choose from {', '.join(allowed)}"
+
+
+_FULL = "make room and run the same command again: nothing finished is lost"
+_FORBIDDEN = "choose a directory that you may write to"
+_DISK = {
+    errno.ENOSPC: f"the disk is full; {_FULL}",
+    errno.EDQUOT: f"the disk quota is used up; {_FULL}",
+    errno.EFBIG: f"a file grew beyond the size that this process may write; {_FULL}",
+    errno.EROFS: f"the file system is read-only; {_FORBIDDEN}",
+    errno.EACCES: f"permission denied; {_FORBIDDEN}",
+    errno.EPERM: f"not permitted; {_FORBIDDEN}",
+}
+# What libraries that write files themselves leave of the system's error: safetensors, then numpy, then torch twice.
+_DISK_TEXT = re.compile(
+    r"os error (?P<number>\d+)|\d+ requested and \d+ written"
+    r"|PytorchStreamWriter failed|inline_container.*unexpected pos"
+)
+
+
+def disk_problem(error: BaseException) -> str | None:
+    """One line for a disk that is full, read-only or forbidden, with what to do; None for any other error."""
+    number, where = None, ""
+    if isinstance(error, OSError) and error.errno is not None:
+        number, where = error.errno, f"{error.filename}: " if error.filename else ""
+    elif found := _DISK_TEXT.search(str(error)):
+        number = int(found["number"] or errno.ENOSPC)
+    if number in _DISK:
+        return where + _DISK[number]
+    return disk_problem(error.__cause__) if error.__cause__ else None
+
+
+class Interrupted(BaseException):
+    """SIGINT or SIGTERM arrived. Not an Exception, so that nothing on its way takes it for a failure."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal_number)
+        self.signal_number = signal_number

@@ -11,13 +11,15 @@ import json
 import platform
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+import weakref
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import meddistill
+from meddistill import lock
 from meddistill.artifacts import RUN_JSON, UNFINISHED_JSON, read_json, write_json
 from meddistill.errors import InputError, StageError
 
@@ -41,6 +43,7 @@ class Stage:
         self.resumed = resumed
         self._identity = identity
         self._started = time.time()
+        self._release: Callable[[], Any] = lambda: None
 
     @classmethod
     def open(
@@ -56,9 +59,26 @@ class Stage:
 
         `inputs` maps a name to a fingerprint (`fingerprint_file`, `fingerprint_stage`). `overwrite` deletes what is
         there first. `refresh` is for a stage whose files are keyed by content: other settings replace run.json alone.
-        Raises: StageError where `out` holds this stage with other settings or inputs, or something else entirely.
+        Until `finish`, or the end of the process, no other process can open it.
+        Raises: StageError where `out` holds this stage with other settings or inputs, or something else entirely, or
+        where another process is writing it.
         """
         identity = {"stage": name, "settings": _plain(settings), "inputs": dict(inputs)}
+        if not overwrite and _holds(out / RUN_JSON, identity):  # also where nothing may be written
+            return cls(out, name, identity, finished=True, resumed=False)
+        lock.acquire(out)
+        try:
+            stage = cls._begin(out, name, identity, overwrite, refresh)
+        except BaseException:
+            lock.release(out)
+            raise
+        stage._release = weakref.finalize(stage, lock.release, out)
+        if stage.finished:
+            stage._release()
+        return stage
+
+    @classmethod
+    def _begin(cls, out: Path, name: str, identity: dict[str, Any], overwrite: bool, refresh: bool) -> Stage:
         if overwrite and out.exists():
             _refuse_foreign(out)
             shutil.rmtree(out)
@@ -66,8 +86,7 @@ class Stage:
         for path, finished in ((done, True), (half, False)):
             if not path.exists():
                 continue
-            known = read_json(path)
-            differences = _differences({key: known.get(key) for key in identity}, identity)
+            differences = _identity_differences(path, identity)
             if not differences:
                 return cls(out, name, identity, finished=finished, resumed=not finished)
             if not refresh:
@@ -112,6 +131,7 @@ class Stage:
         write_json(self.out / RUN_JSON, record)
         (self.out / UNFINISHED_JSON).unlink(missing_ok=True)
         self.finished = True
+        self._release()
 
 
 def fingerprint_stage(directory: Path) -> str:
@@ -138,6 +158,17 @@ def _refuse_foreign(out: Path) -> None:
     # --overwrite deletes a tree: only ever one that a stage of ours made.
     if any(out.iterdir()) and not ((out / RUN_JSON).exists() or (out / UNFINISHED_JSON).exists()):
         raise StageError(f"{out} was not made by meddistill (no {RUN_JSON}); --overwrite will not delete it")
+
+
+def _holds(path: Path, identity: dict[str, Any]) -> bool:
+    return path.exists() and not _identity_differences(path, identity)
+
+
+def _identity_differences(path: Path, identity: dict[str, Any]) -> list[str]:
+    known = read_json(path)
+    if not isinstance(known, dict):
+        raise InputError(f"{path} is not what a stage writes; pass --overwrite to make the stage again")
+    return _differences({key: known.get(key) for key in identity}, identity)
 
 
 def _plain(value: Any) -> Any:

@@ -12,7 +12,7 @@ usage: bash scripts/brain_tumor.sh SOURCE DETECTOR_START OUT [DEVICE]
   DEVICE          cpu (default), cuda, auto
 
 Trains on a seeded subset of folds 1-3 with some series held out for validation, tests on fold 4.
-MEDDISTILL_SET holds more settings for every stage, e.g. MEDDISTILL_SET="--set distill.epochs=2".
+MEDDISTILL_SET holds more settings for every stage; MEDDISTILL_CONFIG names another file of configs/ (brain_tumor).
 HELP
 }
 
@@ -21,7 +21,7 @@ if [ $# -lt 3 ]; then usage >&2 && exit 2; fi
 source_dir=$1 start=$2 out=$3 device=${4:-cpu}
 here=$(cd "$(dirname "$0")/.." && pwd)
 read -ra more <<<"${MEDDISTILL_SET:-}"
-settings=(--config "$here/configs/brain_tumor.yaml" --seed 0 ${more[@]+"${more[@]}"})
+settings=(--config "$here/configs/${MEDDISTILL_CONFIG:-brain_tumor_cpu}.yaml" --seed 0 ${more[@]+"${more[@]}"})
 split=(--source "$source_dir" --dataset brain-tumor --groups "$source_dir/groups.csv" --test fold=4)
 python=${PYTHON:-python3}
 
@@ -34,7 +34,10 @@ for name in full quarter; do
     fraction=1.0
     [ "$name" = quarter ] && fraction=0.25
     run prepare "$out/$name" "${split[@]}" --box-fraction "$fraction" "${settings[@]}"
-    run detect "$out/$name" --weights "$start" --trust-weights --device "$device" "${settings[@]}"
+    # A quarter of the boxes makes a quarter of the steps an epoch: more epochs, or the detector is cut short.
+    epochs=()
+    [ "$name" = quarter ] && epochs=(--epochs 60)
+    run detect "$out/$name" --weights "$start" --trust-weights --device "$device" "${settings[@]}" ${epochs[@]+"${epochs[@]}"}
     run distill "$out/$name" --device "$device" "${settings[@]}"
     run eval "$out/$name" --device "$device" "${settings[@]}"
 done

@@ -42,6 +42,7 @@ CASES = [
     ("detect", "--train", "train", True),
     ("detect", "--epochs 3", "epochs", 3),
     ("detect", "--confidence 0.4", "confidence", 0.4),
+    ("detect", "--trust-weights", "trust_weights", True),
     ("detect", "--data D", "data=", Path("D")),
     ("detect", "--set detect.image_size=320", "image_size", 320),
     ("detect", "--seed 5", "seed=", 5),

@@ -10,13 +10,14 @@ import pytest
 from detector_data import SIZE, write_data
 
 from meddistill.artifacts import (
+    BEST_PT,
     BOXES_CSV,
     CASES_CSV,
+    LAST_PT,
     METRICS_JSON,
     RUN_JSON,
     RunDir,
     annotated_boxes,
-    best_weights,
     image_path,
     read_boxes,
     read_json,
@@ -80,10 +81,10 @@ def test_a_finished_detector_is_left_alone_and_other_settings_are_refused(traine
 
 def test_a_trained_detector_is_taken_as_it_is(trained, tmp_path):
     run, cases, *_ = trained
-    given = best_weights(run.detector)
+    given = run.detector / BEST_PT
     config = DetectConfig(weights=str(given), train=False, image_size=SIZE, confidence=0.0)
     out = run_detect(run, config, seed=0, device="cpu", out=tmp_path / "detector")
-    assert best_weights(out).read_bytes() == given.read_bytes()
+    assert (out / BEST_PT).read_bytes() == given.read_bytes()
     found = read_boxes(out / BOXES_CSV, cases)
     for case in cases:
         for row in found.get(case.case_id, []):
@@ -95,7 +96,7 @@ def test_a_trained_detector_is_taken_as_it_is(trained, tmp_path):
 
 def test_weights_hold_no_path_of_this_machine(trained):
     run = trained[0]
-    assert str(run.root).encode() not in best_weights(run.detector).read_bytes()
+    assert str(run.root).encode() not in (run.detector / BEST_PT).read_bytes()
 
 
 class _Poison:
@@ -116,7 +117,7 @@ def test_weights_with_code_inside_are_refused_and_the_code_is_not_run(tmp_path, 
 def test_an_image_that_cannot_be_read_is_named(trained, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"not a picture")
     with pytest.raises(InputError, match=r"broken\.png cannot be read as an image"):
-        predict_boxes(best_weights(trained[0].detector), [tmp_path / "broken.png"], SIZE, "cpu")
+        predict_boxes(trained[0].detector / BEST_PT, [tmp_path / "broken.png"], SIZE, "cpu")
 
 
 def test_ultralytics_never_gets_an_unknown_case(tmp_path):
@@ -228,11 +229,11 @@ def test_a_killed_training_goes_on_to_the_same_epoch(tmp_path, monkeypatch):
     monkeypatch.setattr(detector, "_run_worker", killed_after_two_epochs)
     with pytest.raises(MedDistillError, match="killed"):
         run_detect(run, config, seed=0, device="cpu")
-    assert (run.detector / "weights/last.pt").exists()
+    assert (run.detector / LAST_PT).exists()
     assert not (run.detector / RUN_JSON).exists()
     monkeypatch.setattr(detector, "_run_worker", real)
     run_detect(run, config, seed=0, device="cpu")
     assert "Resuming training" in (run.detector / "train.log").read_text()
     assert read_json(run.detector / METRICS_JSON)["training"]["epochs"] == 4
-    assert not (run.detector / "weights/last.pt").exists()
+    assert not (run.detector / LAST_PT).exists()
     assert (run.data / CASES_CSV).exists()

@@ -7,9 +7,8 @@ import json
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
+from painting_teacher import PaintingTeacher
 from tiny_student import TinyStudent
 
 import meddistill
@@ -17,7 +16,6 @@ from meddistill.artifacts import BOXES_CSV, BoxRow, RunDir, read_cases, write_js
 from meddistill.config import DistillConfig, PrepareConfig, TargetsConfig
 from meddistill.data.phantom import write_phantom
 from meddistill.errors import ConfigError, StageError
-from meddistill.models.teachers.base import BoxMasks, Encoded
 from meddistill.stages import distill
 from meddistill.stages.distill import run_distill
 from meddistill.stages.prepare import run_prepare
@@ -27,32 +25,6 @@ CONFIG = DistillConfig(
     encoder_weights="none", image_size=SIZE, epochs=2, batch_size=4,
     targets=TargetsConfig(jitter_copies=2), precision="32-true",
 )  # fmt: skip
-
-
-class PaintingTeacher:
-    """Fills the box in; its features are the image's colours, eight times smaller."""
-
-    name = "painting"
-    fingerprint = "painting-1"
-    feature_channels = {"embedding": 3}  # noqa: RUF012
-    calls = 0
-
-    def encode(self, images):
-        self.calls += 1
-        features = torch.stack([torch.from_numpy(image[::8, ::8]).permute(2, 0, 1).float() for image in images])
-        return Encoded({"embedding": features}, [(1, 1)] * len(images), [image.shape[:2] for image in images], None)
-
-    def decode(self, encoded, boxes_xyxy_px):
-        answers = []
-        for boxes, (height, width) in zip(boxes_xyxy_px, encoded.sizes_hw, strict=True):
-            logits = torch.full((len(boxes), height, width), -8.0)
-            for logit, (x1, y1, x2, y2) in zip(logits, np.rint(boxes).astype(int).tolist(), strict=True):
-                logit[y1:y2, x1:x2] = 8.0
-            answers.append(BoxMasks(logits, torch.full((len(boxes),), 0.9)))
-        return answers
-
-    def to_image(self, logits, size_hw):
-        return torch.nn.functional.interpolate(logits[None], size_hw, mode="bilinear")[0]
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +129,12 @@ def test_test_cases_get_targets_from_the_detectors_boxes(run):
     assert {row["prompt_source"] for row in found} == {"detected"}
 
 
+def test_the_targets_of_test_cases_can_be_left_out(run):
+    add_detector(run)
+    run_distill(run, dataclasses.replace(CONFIG, test_targets=False), device="cpu", teacher=PaintingTeacher())
+    assert {row["split"] for row in table(run.teacher / "quality.csv")} == {"train", "val"}
+
+
 def test_unknown_cases_need_a_detector(run):
     cases = table(run.data / "cases.csv")
     victim = next(row for row in cases if row["split"] == "train" and row["annotation"] == "boxes")
@@ -188,3 +166,30 @@ def test_an_unknown_feature_level_is_refused(run):
     config = dataclasses.replace(CONFIG, feature_levels=["embeding"])
     with pytest.raises(ConfigError, match="did you mean 'embedding'"):
         run_distill(run, config, device="cpu", teacher=PaintingTeacher())
+
+
+def test_students_of_two_seeds_share_their_targets(run):
+    teacher = PaintingTeacher()
+    run_distill(run, CONFIG, device="cpu", teacher=teacher)
+    calls = teacher.calls
+    other = run_distill(run, CONFIG, seed=1, device="cpu", teacher=teacher, out=run.root / "student-1")
+    assert teacher.calls == calls
+    assert (other / "model.safetensors").read_bytes() != (run.student / "model.safetensors").read_bytes()
+
+
+def test_a_student_stays_finished_when_the_teacher_was_asked_for_more(run):
+    run_distill(run, CONFIG, device="cpu", teacher=PaintingTeacher())
+    without = dataclasses.replace(CONFIG, feature_weight=0.0)
+    run_distill(run, without, device="cpu", teacher=PaintingTeacher(), out=run.root / "student-plain")
+    add_detector(run)
+    made = (run.student / "model.safetensors").stat().st_mtime_ns
+    run_distill(run, CONFIG, device="cpu", teacher=PaintingTeacher())
+    assert (run.student / "model.safetensors").stat().st_mtime_ns == made
+
+
+def test_a_better_threshold_is_stored(run):
+    student = run_distill(run, dataclasses.replace(CONFIG, threshold=None), device="cpu", teacher=PaintingTeacher())
+    assert 0.1 <= json.loads((student / "preprocessing.json").read_text())["threshold"] <= 0.9
+    fixed = dataclasses.replace(CONFIG, threshold=0.35)
+    student = run_distill(run, fixed, device="cpu", teacher=PaintingTeacher(), out=run.root / "student-fixed")
+    assert json.loads((student / "preprocessing.json").read_text())["threshold"] == 0.35

@@ -70,7 +70,7 @@ def test_every_case_has_its_files(tmp_path, folder):
     assert sum(case.annotation == "none" for case in cases) == 4
     assert {path.name for path in out.iterdir()} == {
         "cases.csv", "rejected.csv", "data.yaml", "train.txt", "val.txt", "test.txt", "images", "labels", "masks",
-        "run.json", "source_index.csv", "converted.jsonl",
+        "run.json", "source_index.csv", "converted.jsonl", "duplicates.csv", "report.html",
     }  # fmt: skip
 
 
@@ -237,7 +237,7 @@ def test_strict_stops_at_a_bad_file_and_leaves_nothing(tmp_path, folder):
 def test_no_case_left_says_why_and_leaves_nothing(tmp_path, folder):
     for path in (folder / "images").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(InputError, match=r"no case is left of 20 in .*c00.png cannot be read as an image"):
+    with pytest.raises(InputError, match=r"no case is left of 20 in .*c00.png is empty"):
         prepare(tmp_path, folder)
     assert not (tmp_path / "run").exists()
 

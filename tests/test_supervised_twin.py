@@ -1,10 +1,8 @@
 """The twin learns the true masks with the distilled student's trainer."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
+from script_module import load_script
 from tiny_student import TinyStudent
 
 from meddistill.artifacts import RunDir
@@ -14,31 +12,28 @@ from meddistill.errors import InputError
 from meddistill.stages import distill
 from meddistill.stages.prepare import run_prepare
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "supervised_twin.py"
 CONFIG = DistillConfig(image_size=64, epochs=2, batch_size=4, precision="32-true")
 
 
 @pytest.fixture
 def twin(monkeypatch):
-    spec = importlib.util.spec_from_file_location("supervised_twin", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     monkeypatch.setattr(distill, "build_student", lambda *_, **__: TinyStudent())
-    return module
+    return load_script("supervised_twin")
 
 
-def test_it_writes_a_student(twin, tmp_path):
+@pytest.fixture
+def run(tmp_path):
     write_phantom(tmp_path / "source", cases=20, seed=0, size=64)
-    run = RunDir(tmp_path / "run")
-    run_prepare(run, PrepareConfig(source=str(tmp_path / "source"), dataset="folder"), seed=0)
+    run_prepare(RunDir(tmp_path / "run"), PrepareConfig(source=str(tmp_path / "source"), dataset="folder"), seed=0)
+    return RunDir(tmp_path / "run")
+
+
+def test_it_writes_a_student(twin, run):
     out = twin.train_twin(run, CONFIG, run.root / "student-twin", seed=0, device="cpu")
     assert {"model.safetensors", "preprocessing.json", "metrics.csv", "run.json"} <= {p.name for p in out.iterdir()}
 
 
-def test_true_masks_arrive_in_the_frame(twin, tmp_path):
-    write_phantom(tmp_path / "source", cases=20, seed=0, size=64)
-    run = RunDir(tmp_path / "run")
-    run_prepare(run, PrepareConfig(source=str(tmp_path / "source"), dataset="folder"), seed=0)
+def test_true_masks_arrive_in_the_frame(twin, run):
     cases = [case for case in twin.read_cases(run.data) if case.n_boxes][:3]
     packed = twin._pack(cases, run, CONFIG)
     found = packed.batch(torch.arange(3))
@@ -47,10 +42,7 @@ def test_true_masks_arrive_in_the_frame(twin, tmp_path):
     assert found.uncertainty.max() == 0
 
 
-def test_data_without_masks_is_one_clear_line(twin, tmp_path):
-    write_phantom(tmp_path / "source", cases=20, seed=0, size=64)
-    run = RunDir(tmp_path / "run")
-    run_prepare(run, PrepareConfig(source=str(tmp_path / "source"), dataset="folder"), seed=0)
+def test_data_without_masks_is_one_clear_line(twin, run):
     cases = (run.data / "cases.csv").read_text().replace(",boxes,1,", ",boxes,0,").replace(",none,1,", ",none,0,")
     (run.data / "cases.csv").write_text(cases)
     with pytest.raises(InputError, match="no training case with a mask"):

@@ -10,7 +10,8 @@ from PIL import Image
 
 from meddistill.artifacts import QUALITY_CSV, Case
 from meddistill.config import TargetsConfig
-from meddistill.distillation.targets import TargetRequest, jittered_boxes, load_target, make_targets
+from meddistill.distillation.consensus import jittered_boxes
+from meddistill.distillation.targets import TargetRequest, load_target, make_targets
 from meddistill.errors import ConfigError, InputError
 from meddistill.models.teachers.base import BoxMasks, Encoded
 
@@ -99,6 +100,24 @@ def test_uncertainty_is_the_variance_over_the_copies_and_lies_at_the_edge(tmp_pa
     # Copies are nearly binary, so the variance is p(1 - p) of the share p of copies that cover a pixel.
     assert np.abs(target.uncertainty - target.probs * (1 - target.probs)).max() < 0.01
     assert rows[0].agreement < 1
+
+
+@pytest.mark.parametrize(("size_hw", "frame"), [((64, 64), 64), ((64, 64), 32), ((48, 96), 64)])
+def test_a_zoomed_answer_lies_where_the_whole_one_does(tmp_path, size_hw, frame):
+    case = _case(tmp_path / "data", "a", size_hw=size_hw)
+    request = _request(case, [[10, 12, 26, 28], [30, 30, 40, 44]], size=frame)
+    pair = []
+    for zoom in (0.0, 2.0):
+        rows, _ = _make(tmp_path, [request], config=TargetsConfig(jitter_copies=0, zoom=zoom))
+        pair.append(load_target(tmp_path / "teacher", "a", rows[0].key).probs > 0.5)
+    whole, zoomed = pair
+    assert 2 * (whole & zoomed).sum() / (whole.sum() + zoomed.sum()) > 0.93
+    # Every edge of the zoomed answer is within a pixel of the box's own.
+    scale = frame / max(size_hw)
+    expected = np.zeros((frame, frame), bool)
+    for x1, y1, x2, y2 in request.boxes_xyxy_px * scale:
+        expected[round(float(y1)) : round(float(y2)), round(float(x1)) : round(float(x2))] = True
+    assert 2 * (expected & zoomed).sum() / (expected.sum() + zoomed.sum()) > 0.93
 
 
 def test_several_boxes_are_fused_by_maximum(tmp_path):
@@ -191,7 +210,7 @@ def test_a_killed_pass_goes_on_and_ends_the_same(tmp_path):
 def test_a_damaged_file_is_made_again(tmp_path):
     request = _request(_case(tmp_path / "data", "a"), [[10, 10, 30, 30]])
     rows, _ = _make(tmp_path, [request])
-    path = tmp_path / "teacher" / "masks" / f"a.{rows[0].key}.npz"
+    path = tmp_path / "teacher" / "targets" / f"a.{rows[0].key}.npz"
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(InputError, match="cannot be read"):
         load_target(tmp_path / "teacher", "a", rows[0].key)

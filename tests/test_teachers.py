@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from meddistill.errors import ConfigError, InputError, WeightsError
 from meddistill.models.teachers import sam2
 from meddistill.models.teachers.litemedsam import LiteMedSam, _to_input, packaged_weights
-from meddistill.models.teachers.registry import TEACHERS, describe_teachers, load_teacher
+from meddistill.models.teachers.registry import TEACHERS, describe_teachers, fetch_teacher, load_teacher
 from meddistill.models.teachers.resample import area_weights, resize_area
 
 CPU = torch.device("cpu")
@@ -241,3 +241,36 @@ def test_the_table_says_what_is_here(tmp_path, monkeypatch):
     lines = {line.split()[0]: line for line in table.splitlines()}
     assert "yes: " in lines["litemedsam"]
     assert lines["sam2.1-large"].endswith("no")
+
+
+def test_a_custom_sam2_is_named_by_its_yaml(tmp_path):
+    yaml = small_yaml(tmp_path, image_size=256)
+    torch.save({"model": sam2.build_network(yaml).state_dict()}, tmp_path / "mine.pt")
+    teacher = load_teacher(str(yaml), checkpoint=str(tmp_path / "mine.pt"))
+    assert (teacher.name, teacher.input_size) == ("small", 256)
+    with pytest.raises(ConfigError, match=r"small\.yaml needs its weights: give them as distill\.teacher_checkpoint"):
+        load_teacher(str(yaml))
+    with pytest.raises(WeightsError, match=r"nowhere\.pt does not exist"):
+        load_teacher(str(yaml), checkpoint="nowhere.pt")
+    with pytest.raises(InputError, match=r"gone\.yaml cannot be read"):
+        load_teacher("gone.yaml", checkpoint=str(tmp_path / "mine.pt"))
+
+
+def test_medsam2_is_sam2_tiny_at_512_px(tmp_path):
+    entry = TEACHERS["medsam2"]
+    network = sam2.build_network(sam2.packaged_yaml(entry.model_yaml), entry.input_size)
+    assert network.image_size == 512
+    torch.save({"model": network.state_dict()}, tmp_path / "medsam2.pt")
+    assert load_teacher("medsam2", checkpoint=str(tmp_path / "medsam2.pt")).input_size == 512
+
+
+def test_fetch_puts_weights_on_this_machine():
+    from typer.testing import CliRunner
+
+    from meddistill.cli import app
+
+    result = CliRunner().invoke(app, ["teachers", "--fetch", "litemedsam"])
+    assert result.exit_code == 0
+    assert fetch_teacher("litemedsam").name == "lite_medsam.pth"
+    with pytest.raises(ConfigError, match="teacher 'litemedsm' is not known; did you mean 'litemedsam'"):
+        fetch_teacher("litemedsm")

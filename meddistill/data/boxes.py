@@ -15,8 +15,44 @@ def mask_to_boxes(mask: np.ndarray, min_area_px: int = 1) -> np.ndarray:
         return np.zeros((0, 4), dtype=np.float32)
     regions = [region for region in regionprops(label(mask, connectivity=2)) if region.area >= min_area_px]
     regions.sort(key=lambda region: (-region.area, region.bbox))
-    boxes = [(x1, y1, x2, y2) for y1, x1, y2, x2 in (region.bbox for region in regions)]
+    corners = [(x1, y1, x2, y2) for y1, x1, y2, x2 in (region.bbox for region in regions)]
+    return np.array(corners, dtype=np.float32).reshape(-1, 4)
+
+
+def unite_boxes(boxes_xyxy_px: np.ndarray, merge_distance_px: float, per_case: bool) -> np.ndarray:
+    """Boxes (N, 4) to (M, 4): those near each other merged (distance 0: none), or with `per_case` all into one."""
+    boxes = np.asarray(boxes_xyxy_px, dtype=np.float32).reshape(-1, 4)
+    if per_case and len(boxes):
+        return _hull(boxes)
+    return merge_boxes(boxes, merge_distance_px) if merge_distance_px > 0 else boxes
+
+
+def merge_boxes(boxes_xyxy_px: np.ndarray, distance_px: float) -> np.ndarray:
+    """Boxes (N, 4) to (M, 4), M <= N: any two that are at most `distance_px` apart become the box around both.
+
+    A merged box takes the place of its first member. 0 merges boxes that touch or overlap.
+    """
+    boxes = list(np.asarray(boxes_xyxy_px, dtype=np.float32).reshape(-1, 4))
+    index = 0
+    while index < len(boxes):
+        near = [other for other in range(index + 1, len(boxes)) if _gap(boxes[index], boxes[other]) <= distance_px]
+        if not near:
+            index += 1
+            continue
+        boxes[index] = _hull(np.stack([boxes[index], *(boxes[other] for other in near)]))[0]
+        boxes = [box for other, box in enumerate(boxes) if other not in near]
+        index = 0  # the larger box may now reach earlier ones
     return np.array(boxes, dtype=np.float32).reshape(-1, 4)
+
+
+def _hull(boxes: np.ndarray) -> np.ndarray:
+    return np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])[None].astype(np.float32)
+
+
+def _gap(a: np.ndarray, b: np.ndarray) -> float:
+    """Euclidean distance between two boxes in px; 0 where they touch or overlap."""
+    apart = np.maximum(np.maximum(a[:2] - b[2:], b[:2] - a[2:]), 0)
+    return float(np.hypot(*apart))
 
 
 def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:

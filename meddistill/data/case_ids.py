@@ -11,16 +11,21 @@ from meddistill.data.sources.base import RawCase
 
 
 def assign_case_ids(cases: Sequence[RawCase]) -> list[str]:
-    """A case id for each case: its name where that is plain and alone, else with what is not plain replaced by `_`.
+    """A case id for each case, by `unique_names` of its name and source path."""
+    return unique_names([case.name for case in cases], [case.source for case in cases])
 
-    Names that then are equal, upper and lower case alike, all get a hash of their source path appended: which of them
+
+def unique_names(names: Sequence[str], sources: Sequence[str]) -> list[str]:
+    """A safe name for each: itself where it is plain and alone, else with what is not plain replaced by `_`.
+
+    Names that then are equal, upper and lower case alike, all get a hash of their source appended: which of them
     came first does not matter.
     """
-    plain = [_plain(case.name) for case in cases]
+    plain = [_plain(name) for name in names]
     counts = Counter(name.lower() for name in plain)
     return [
-        name if counts[name.lower()] == 1 else f"{name}-{hashlib.sha256(case.source.encode()).hexdigest()[:8]}"
-        for name, case in zip(plain, cases, strict=True)
+        name if counts[name.lower()] == 1 else f"{name}-{hashlib.sha256(source.encode()).hexdigest()[:8]}"
+        for name, source in zip(plain, sources, strict=True)
     ]
 
 

@@ -15,14 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from meddistill.data.boxes import clip_boxes, mask_to_boxes
-from meddistill.data.images import encode_png, to_8bit
+from meddistill.data.boxes import clip_boxes, mask_to_boxes, unite_boxes
+from meddistill.data.duplicates import perceptual_hash
+from meddistill.data.images import encode_png
+from meddistill.data.intensity import IntensitySettings, to_8bit
 from meddistill.data.sources.base import RawCase
 from meddistill.errors import InputError
 
 # Below this many cases starting processes takes longer than the work.
 _POOL_FROM = 64
 _MOST_WORKERS = 8
+_BATCH = 8
 _VERSION = 1  # raise it when the same source gives other pixels or boxes
 
 
@@ -31,18 +34,24 @@ class ConvertSettings:
     """What of the settings changes the pixels or boxes of a case."""
 
     min_area_px: int
+    merge_distance_px: float = 0.0
+    boxes_per: str = "component"
+    intensity: IntensitySettings = dataclasses.field(default_factory=IntensitySettings)
 
 
 @dataclasses.dataclass(frozen=True)
 class Converted:
     """What became of a raw case: `reason` is empty where it became an image, else why it did not.
 
+    `skipped`: no case and nobody's fault, such as a slice of a volume without lesion.
     `annotation` and `boxes` (x1, y1, x2, y2 px, half-open) are as in cases.csv; `lesion_share` is the mask's share of
-    the image (of the boxes' where there is no mask). `key` names its files while the split is not known.
+    the image (of the boxes' where there is no mask). `key` names its files while the split is not known; `looks` is the
+    perceptual hash.
     """
 
     key: str
     reason: str = ""
+    skipped: bool = False
     height: int = 0
     width: int = 0
     annotation: str = "unknown"
@@ -51,6 +60,7 @@ class Converted:
     lesion_share: float = 0.0
     spacing_mm: str = ""
     sha256: str = ""
+    looks: str = ""
 
 
 def case_key(case: RawCase, file_hashes: Mapping[Path, str], settings: ConvertSettings) -> str:
@@ -61,6 +71,7 @@ def case_key(case: RawCase, file_hashes: Mapping[Path, str], settings: ConvertSe
         "image": [case.image.token, [file_hashes.get(path, "") for path in case.image.files]],
         "mask": [case.mask.token, [file_hashes.get(path, "") for path in case.mask.files]] if case.mask else None,
         "boxes": case.boxes_xyxy_px,
+        "slice": [case.is_slice, case.keep_if_empty, case.unannotated],
         "settings": dataclasses.asdict(settings),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
@@ -69,10 +80,25 @@ def case_key(case: RawCase, file_hashes: Mapping[Path, str], settings: ConvertSe
 def convert(case: RawCase, key: str, staging: Path, settings: ConvertSettings) -> Converted:
     """Read one case and write `staging/KEY.png` and, with a mask, `staging/KEY.mask.png`."""
     try:
+        # The mask first: a slice that is not wanted need not be read.
+        mask = case.mask.load() if case.mask else None
+        is_empty = mask is None or not mask.any()
+        if case.mask and is_empty and not case.keep_if_empty:
+            return Converted(key, skipped=True)
         picture = case.image.load()
-        image = to_8bit(picture.pixels)
+        if case.is_slice and is_empty and picture.pixels.size and (picture.pixels == picture.pixels.flat[0]).all():
+            return Converted(key, skipped=True)
+        image = to_8bit(
+            picture.pixels,
+            settings.intensity,
+            file_window=picture.window,
+            volume_limits=picture.volume_limits,
+        )
+        if picture.inverted:
+            image = 255 - image
         size_hw = image.shape[:2]
-        mask = _load_mask(case, size_hw)
+        if case.mask:
+            mask = _fitting_mask(mask, size_hw)
         boxes, annotation = _annotate(case, mask, size_hw, settings)
     except InputError as error:
         return Converted(key, reason=" ".join(str(error).split()))
@@ -95,13 +121,11 @@ def convert(case: RawCase, key: str, staging: Path, settings: ConvertSettings) -
         lesion_share=float(mask.mean()) if mask is not None else _boxes_share(boxes, size_hw),
         spacing_mm=f"{spacing[0]:g},{spacing[1]:g}" if spacing else "",
         sha256=hashlib.sha256(content).hexdigest(),
+        looks=perceptual_hash(image),
     )
 
 
-def _load_mask(case: RawCase, size_hw: tuple[int, int]) -> np.ndarray | None:
-    if case.mask is None:
-        return None
-    mask = case.mask.load()
+def _fitting_mask(mask: np.ndarray | None, size_hw: tuple[int, int]) -> np.ndarray:
     if mask is None:
         return np.zeros(size_hw, dtype=bool)
     if mask.shape != size_hw:
@@ -113,15 +137,17 @@ def _annotate(
     case: RawCase, mask: np.ndarray | None, size_hw: tuple[int, int], settings: ConvertSettings
 ) -> tuple[np.ndarray, str]:
     """Boxes (N, 4) and annotation of a case. Boxes that people drew go before those of a mask."""
+    per_case = settings.boxes_per == "case"
     if case.boxes_xyxy_px is not None:
         boxes = clip_boxes(np.array(case.boxes_xyxy_px, dtype=np.float32), size_hw)
         outside = (boxes[:, 2:] - boxes[:, :2] <= 0).any(axis=1)
         if outside.any():
             raise InputError(f"{int(outside.sum())} of its boxes lie outside the image or have no area")
+        boxes = unite_boxes(boxes, settings.merge_distance_px, per_case)
         return boxes, "boxes" if len(boxes) else "none"
-    if mask is None:
+    if mask is None or case.unannotated:
         return np.zeros((0, 4), dtype=np.float32), "unknown"
-    boxes = mask_to_boxes(mask, settings.min_area_px)
+    boxes = unite_boxes(mask_to_boxes(mask, settings.min_area_px), settings.merge_distance_px, per_case)
     if len(boxes):
         return boxes, "boxes"
     # Specks alone: neither a lesion worth a box nor a healthy image to learn from.
@@ -146,21 +172,36 @@ def convert_all(
     """Convert `(key, case)` pairs and yield results in their order; several processes where it pays."""
     staging.mkdir(parents=True, exist_ok=True)
     workers = min(workers or _cores(), _MOST_WORKERS)
-    jobs = [(case, key, staging, settings) for key, case in cases]
-    if workers < 2 or len(jobs) < _POOL_FROM:
-        yield from map(_convert_job, jobs)
+    if workers < 2 or len(cases) < _POOL_FROM:
+        for key, case in cases:
+            yield convert(case, key, staging, settings)
         return
+    jobs = [(batch, staging, settings) for batch in _batches(cases)]
     # Not fork: a caller may hold threads (torch) whose locks a forked child would wait for.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         try:
-            yield from pool.map(_convert_job, jobs, chunksize=8)
+            for results in pool.map(_convert_batch, jobs):
+                yield from results
         except BrokenProcessPool as error:
             raise InputError("a process that reads images was killed (out of memory?); try workers=1") from error
 
 
-def _convert_job(job: tuple[RawCase, str, Path, ConvertSettings]) -> Converted:
-    return convert(*job)
+def _batches(cases: Sequence[tuple[str, RawCase]]) -> list[list[tuple[str, RawCase]]]:
+    """Few cases together, but slices of one volume all together: each process then reads a volume once."""
+    batches: list[list[tuple[str, RawCase]]] = []
+    for item in cases:
+        same_file = bool(batches) and batches[-1][-1][1].image.files == item[1].image.files
+        if same_file or (batches and len(batches[-1]) < _BATCH):
+            batches[-1].append(item)
+        else:
+            batches.append([item])
+    return batches
+
+
+def _convert_batch(job: tuple[list[tuple[str, RawCase]], Path, ConvertSettings]) -> list[Converted]:
+    batch, staging, settings = job
+    return [convert(case, key, staging, settings) for key, case in batch]
 
 
 def _cores() -> int:

@@ -67,7 +67,8 @@ def apply_groups(
             rejected.append(Rejected(case.source, f"groups file has an empty group for '{case.name}'"))
         else:
             class_name = case.class_name or row.get("class", "")
-            kept.append(dataclasses.replace(case, group=row["group"], columns=row, class_name=class_name))
+            columns = {**case.columns, **row}
+            kept.append(dataclasses.replace(case, group=row["group"], columns=columns, class_name=class_name))
     return kept, rejected
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
+from tifffile import TiffFile
 
 from meddistill.artifacts import atomic_path
 from meddistill.errors import InputError
@@ -15,50 +17,128 @@ from meddistill.errors import InputError
 MAX_PIXELS = 100_000_000
 """Largest picture that is decoded; a header that promises more is refused before decoding."""
 _LOSSY = ("JPEG", "MPO", "WEBP")
+_EXIF_ORIENTATION = 0x0112
+_COLOUR_MODES = ("CMYK", "YCbCr", "LAB", "HSV", "RGBX")
 
 
 def load_picture(path: Path) -> np.ndarray:
     """Pixels of a picture file: (H, W), or (H, W, 3) RGB, in the file's own depth; upright by its EXIF tag.
 
-    Raises: InputError for a file that is missing, damaged, truncated, or larger than `MAX_PIXELS`.
+    Palettes and CMYK become RGB; what is transparent becomes black.
+    Raises: InputError for a file that is missing, damaged, truncated, of several pages, or above `MAX_PIXELS`.
     """
     return _load(path)[0]
 
 
-def load_labels(path: Path) -> tuple[np.ndarray, bool]:
-    """As `load_picture`, but palette pictures give their indices; and whether the file format is lossy."""
-    return _load(path, keep_palette=True)
+def load_labels(path: Path, colours: bool = False) -> tuple[np.ndarray, bool]:
+    """As `load_picture`, but palette pictures give their indices; and whether the file format is lossy.
+
+    A palette of greys gives the greys (black and white may be stored either way round); with `colours` any palette
+    gives its colours.
+    """
+    return _load(path, indices=not colours)
 
 
-def _load(path: Path, keep_palette: bool = False) -> tuple[np.ndarray, bool]:
+def picture_size(path: Path) -> tuple[int, int]:
+    """Height and width of a picture file, upright by its EXIF tag, from its header alone. Raises: InputError."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path) as image:
                 width, height = image.size
-                if width * height > MAX_PIXELS:
-                    raise InputError(f"{path.name} is {width}x{height}, above {MAX_PIXELS:,} pixels")
-                lossy = image.format in _LOSSY
-                image.load()
-                return _to_array(image, keep_palette), lossy
-    except InputError:
-        raise
+                turned = image.getexif().get(_EXIF_ORIENTATION, 1) >= 5
+    except Exception as error:  # PIL raises a dozen types on damaged files
+        raise InputError(f"{path.name} cannot be read as an image") from error
+    return (width, height) if turned else (height, width)
+
+
+def _load(path: Path, indices: bool = False) -> tuple[np.ndarray, bool]:
+    try:
+        # Read at once: PIL then cannot keep a damaged file open, and OpenCV need not understand the file's name.
+        content = path.read_bytes()
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
+    except OSError as error:
+        raise InputError(f"{path.name} cannot be read: {error.strerror or error}") from error
+    if not content:
+        raise InputError(f"{path.name} is empty")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _decode(content, path.name, indices)
+    except InputError:
+        raise
     except Exception as error:  # PIL raises a dozen types on damaged files
-        detail = " ".join(str(error).replace(str(path), path.name).split())[:160]
+        detail = " ".join(str(error).split())[:160]
+        if "cannot identify" in detail:
+            detail = "no image format that is known"
         raise InputError(f"{path.name} cannot be read as an image: {detail or type(error).__name__}") from error
 
 
-def _to_array(image: Image.Image, keep_palette: bool) -> np.ndarray:
-    image = ImageOps.exif_transpose(image)
-    if image.mode == "1" or (image.mode == "P" and not keep_palette) or image.mode == "PA":
-        image = image.convert("L" if image.mode == "1" else "RGBA")
-    if image.mode in ("CMYK", "YCbCr", "LAB", "HSV", "RGBX"):
+def _decode(content: bytes, name: str, indices: bool) -> tuple[np.ndarray, bool]:
+    try:
+        image = Image.open(io.BytesIO(content))
+    except UnidentifiedImageError:
+        if content[:4] in (b"II*\0", b"MM\0*"):
+            return _decode_tiff(content, name), False
+        raise
+    with image:
+        _check_size(*image.size, name)
+        lossy = image.format in _LOSSY
+        pages = getattr(image, "n_frames", 1)
+        if pages > 1 and image.format != "MPO":  # a phone's second picture is a preview
+            raise InputError(f"{name} holds {pages} pages, expected one image")
+        if image.mode in ("RGB", "RGBA") and image.tile and "16" in str(image.tile[0].args):
+            return _decode_16bit_colour(content), lossy  # PIL would drop the lower byte
+        image.load()
+        return _to_array(ImageOps.exif_transpose(image), indices), lossy
+
+
+def _check_size(width: int, height: int, name: str) -> None:
+    if width * height > MAX_PIXELS:
+        raise InputError(f"{name} is {width}x{height}, above {MAX_PIXELS:,} pixels")
+
+
+def _decode_tiff(content: bytes, name: str) -> np.ndarray:
+    """Kinds of TIFF that PIL does not know: 64-bit floats, colour floats."""
+    with TiffFile(io.BytesIO(content)) as file:
+        if len(file.pages) != 1:
+            raise InputError(f"{name} holds {len(file.pages)} pages, expected one image")
+        shape = file.pages[0].shape
+        _check_size(shape[1], shape[0], name)
+        pixels = np.asarray(file.pages[0].asarray())
+    return _checked_shape(pixels[..., :3] if pixels.ndim == 3 and pixels.shape[2] == 4 else pixels)
+
+
+def _decode_16bit_colour(content: bytes) -> np.ndarray:
+    pixels = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise InputError("16-bit colour image is damaged")
+    return _checked_shape(pixels[..., 2::-1])  # BGR[A] to RGB
+
+
+def _to_array(image: Image.Image, indices: bool) -> np.ndarray:
+    if image.mode == "1":
+        image = image.convert("L")
+    elif image.mode in ("P", "PA"):
+        colours = image.convert("RGB") if image.mode == "P" and "transparency" not in image.info else None
+        grey = colours is not None and _is_grey(np.array(colours))
+        if grey:
+            image = image.convert("L")
+        elif not indices:
+            image = image.convert("RGBA")
+    if image.mode in _COLOUR_MODES:
         image = image.convert("RGB")
     if image.mode in ("RGBA", "LA", "RGBa", "La"):
         image = _without_alpha(image)
-    pixels = np.array(image)
+    return _checked_shape(np.array(image))
+
+
+def _is_grey(pixels: np.ndarray) -> bool:
+    return bool((pixels[..., :1] == pixels).all())
+
+
+def _checked_shape(pixels: np.ndarray) -> np.ndarray:
     if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] != 3):
         raise InputError(f"pixels of shape {pixels.shape} are no image")
     return pixels
@@ -69,30 +149,6 @@ def _without_alpha(image: Image.Image) -> Image.Image:
     opaque = image.convert("RGBA")
     black = Image.new("RGBA", opaque.size, (0, 0, 0, 255))
     return Image.alpha_composite(black, opaque).convert("RGB")
-
-
-def to_8bit(pixels: np.ndarray) -> np.ndarray:
-    """uint8 of the same shape (H, W) or (H, W, 3); three equal channels become one.
-
-    8-bit pixels stay as they are; others map their 0.5 and 99.5 percentiles to 0 and 255.
-    Raises: InputError where there is nothing to see: a side of 0, NaN or infinity, or one value everywhere.
-    """
-    if pixels.size == 0:
-        raise InputError("image has no pixels")
-    if pixels.ndim == 3 and (pixels[..., :1] == pixels).all():
-        pixels = pixels[..., 0]
-    if not np.isfinite(pixels).all():
-        raise InputError("image holds NaN or infinity")
-    low, high = float(pixels.min()), float(pixels.max())
-    if low == high:
-        raise InputError(f"image is constant: every pixel is {low:g}")
-    if pixels.dtype == np.uint8:
-        return pixels
-    percentiles = np.percentile(pixels, (0.5, 99.5))
-    if percentiles[0] < percentiles[1]:
-        low, high = float(percentiles[0]), float(percentiles[1])
-    scaled = (pixels.astype(np.float64) - low) * (255 / (high - low))
-    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
 
 
 def read_rgb(path: Path) -> np.ndarray:
@@ -107,10 +163,24 @@ def read_rgb(path: Path) -> np.ndarray:
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
 
 
+def caption(image: np.ndarray, text: str) -> np.ndarray:
+    """A copy of uint8 RGB (H, W, 3) with small white letters on a dark strip at the top."""
+    captioned = image.copy()
+    captioned[:14] //= 3
+    cv2.putText(captioned, text, (3, 11), cv2.FONT_HERSHEY_SIMPLEX, 0.36, (255, 255, 255), 1, cv2.LINE_AA)
+    return captioned
+
+
+def resize(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """uint8 (h, w[, 3]) to (H, W[, 3]): averaged when shrinking, bilinear when growing. For pictures, not for input."""
+    shrinks = size_hw[0] < image.shape[0]
+    return np.asarray(cv2.resize(image, size_hw[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR))
+
+
 def encode_png(image: np.ndarray) -> bytes:
-    """PNG file of uint8 (H, W) or (H, W, 3) RGB; equal pixels give equal bytes."""
-    if image.dtype != np.uint8:
-        raise ValueError(f"expected uint8 pixels, got {image.dtype}")
+    """PNG file of uint8 (H, W) or (H, W, 3) RGB, or of uint16 (H, W); equal pixels give equal bytes."""
+    if image.dtype != np.uint8 and not (image.dtype == np.uint16 and image.ndim == 2):
+        raise ValueError(f"expected uint8 or flat uint16 pixels, got {image.dtype} {image.shape}")
     if image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     done, encoded = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 3])
@@ -120,10 +190,24 @@ def encode_png(image: np.ndarray) -> bytes:
 
 
 def write_png(path: Path, image: np.ndarray) -> None:
-    """Write uint8 (H, W) or (H, W, 3) RGB as PNG, whole or not at all."""
+    """Write uint8 (H, W) or (H, W, 3) RGB, or uint16 (H, W), as PNG, whole or not at all."""
     content = encode_png(image)
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
+
+
+def resize_area(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """uint8 image (H, W[, 3]) resized by area averaging to `size_hw`; for thumbnails and hashes."""
+    return np.asarray(cv2.resize(image, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_AREA))
+
+
+def draw_boxes(image: np.ndarray, boxes_xyxy_px: np.ndarray) -> np.ndarray:
+    """A copy of uint8 RGB (H, W, 3) with yellow outlines of the boxes (N, 4)."""
+    drawn = image.copy()
+    for x1, y1, x2, y2 in np.rint(boxes_xyxy_px).astype(int):
+        # Half-open: the last row and column that belong to the box are x2 - 1 and y2 - 1.
+        cv2.rectangle(drawn, (int(x1), int(y1)), (int(x2) - 1, int(y2) - 1), (255, 221, 0), 1)
+    return drawn
 
 
 def encode_jpeg(image: np.ndarray, *, max_side: int, quality: int = 85) -> bytes:

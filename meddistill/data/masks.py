@@ -2,29 +2,64 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from meddistill.data.images import load_labels
-from meddistill.errors import InputError
+from meddistill.errors import ConfigError, InputError
 
+Label = float | tuple[int, int, int]
+"""A value of a label mask, or a colour (R, G, B)."""
+
+ANY_LABEL = "any"
 _NOISE = 16
 """JPEG leaves values up to about this in an empty mask."""
+_COLOUR_TOLERANCE = 48
+"""Largest difference a channel of a lossy colour mask may have from the colour asked for."""
 
 
-def read_mask(path: Path) -> np.ndarray:
-    """bool (H, W): True where the mask is at least half of its range; all False for an empty one.
+def parse_labels(text: str) -> tuple[Label, ...] | str | None:
+    """`1,4` as values, `#ff0000,#00ff00` as colours, `any` for every value but 0; None for an empty text.
+
+    Raises: ConfigError for anything else, and for values and colours mixed.
+    """
+    if not text:
+        return None
+    if text == ANY_LABEL:
+        return ANY_LABEL
+    labels: list[Label] = []
+    for part in (part.strip() for part in text.split(",")):
+        if re.fullmatch(r"#[0-9a-fA-F]{6}", part):
+            labels.append((int(part[1:3], 16), int(part[3:5], 16), int(part[5:7], 16)))
+        elif re.fullmatch(r"-?\d+(\.\d+)?", part):
+            labels.append(float(part))
+        else:
+            raise ConfigError(f"label is '{text}'; expected values (1,4), colours (#ff0000) or 'any'")
+    if len({isinstance(label, tuple) for label in labels}) > 1:
+        raise ConfigError(f"label is '{text}': values and colours do not mix")
+    return tuple(labels)
+
+
+def read_mask(path: Path, labels: Sequence[Label] | str | None = None) -> np.ndarray:
+    """bool (H, W): True where the mask is at least half of its range, or has one of `labels`; all False if empty.
 
     A lossless mask of 0 and 1 counts as full range. Raises: InputError where the file cannot be read, or its
-    values are neither (label numbers, or a faint mask).
+    values are neither (label numbers, or a faint mask) and no labels are given.
     """
-    pixels, lossy = load_labels(path)
-    return binarise(pixels, lossy, path.name)
+    colours = _are_colours(labels)
+    pixels, lossy = load_labels(path, colours)
+    if labels is None:
+        return binarise(pixels, lossy, path.name)
+    if lossy and not colours:
+        raise InputError(f"{path.name} is compressed with loss: label values cannot be told apart")
+    return select_labels(pixels, labels, _COLOUR_TOLERANCE if lossy else 0)
 
 
 def binarise(pixels: np.ndarray, lossy: bool = False, name: str = "mask") -> np.ndarray:
-    """bool (H, W) of mask pixels (H, W[, 3]); the rule of `read_mask`."""
+    """bool (H, W) of mask pixels (H, W[, 3]); the rule of `read_mask` without labels."""
     if pixels.ndim == 3:
         pixels = pixels.max(axis=2)
     if pixels.dtype == bool:
@@ -38,11 +73,39 @@ def binarise(pixels: np.ndarray, lossy: bool = False, name: str = "mask") -> np.
         return np.zeros(pixels.shape, dtype=bool)
     if not lossy and highest <= 1:
         return np.asarray(pixels >= 0.5)
-    full = float(np.iinfo(pixels.dtype).max) if np.issubdtype(pixels.dtype, np.integer) else 255.0
-    if full > 255 and highest <= 255:
-        full = 255.0
+    full = 255.0
+    if np.issubdtype(pixels.dtype, np.integer) and highest > 255:
+        full = float(np.iinfo(pixels.dtype).max)
     if highest < full / 2:
         values = np.unique(pixels)
         listed = ", ".join(f"{value:g}" for value in values[:6]) + (", ..." if len(values) > 6 else "")
-        raise InputError(f"{name} holds the values {listed}, none at half of {full:g}: not a black and white mask")
+        raise InputError(
+            f"{name} holds the values {listed}, none at half of {full:g}: not a black and white mask; "
+            "name the lesion's values with --label"
+        )
     return np.asarray(pixels >= full / 2)
+
+
+def select_labels(pixels: np.ndarray, labels: Sequence[Label] | str, tolerance: int = 0) -> np.ndarray:
+    """bool (H, W): True where pixels (H, W[, 3]) have one of the labels; `any` is every value but 0 (and black).
+
+    Raises: InputError for values asked of a colour mask.
+    """
+    if pixels.ndim == 3 and (pixels[..., :1] == pixels).all() and not _are_colours(labels):
+        pixels = pixels[..., 0]
+    if isinstance(labels, str):
+        return np.asarray(pixels.any(axis=2) if pixels.ndim == 3 else pixels != 0)
+    if not _are_colours(labels):
+        if pixels.ndim == 3:
+            raise InputError("mask is a colour image; name colours such as --label '#ff0000'")
+        return np.isin(pixels, np.array(labels))
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[..., None], 3, axis=2)
+    selected = np.zeros(pixels.shape[:2], dtype=bool)
+    for colour in labels:
+        selected |= (np.abs(pixels.astype(np.int32) - np.array(colour)) <= tolerance).all(axis=2)
+    return selected
+
+
+def _are_colours(labels: Sequence[Label] | str | None) -> bool:
+    return bool(labels) and not isinstance(labels, str) and isinstance(labels[0], tuple)  # type: ignore[index]

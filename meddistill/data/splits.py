@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from meddistill.errors import InputError
 
@@ -23,13 +23,10 @@ def choose_groups(groups: Sequence[str], strata: Sequence[str], share: float, se
     sizes = Counter(groups)
     if share <= 0 or len(sizes) < 2:
         return set()
-    votes: dict[str, Counter[str]] = {}
-    for group, stratum in zip(groups, strata, strict=True):
-        votes.setdefault(group, Counter())[stratum] += 1
+    stratum_of = _stratum_of_groups(groups, strata)
     members: dict[str, list[str]] = {}
     for group in seeded_order(sizes, seed, purpose):
-        stratum = min(votes[group], key=lambda name: (-votes[group][name], name))
-        members.setdefault(stratum, []).append(group)
+        members.setdefault(stratum_of[group], []).append(group)
     chosen: set[str] = set()
     owed = 0.0  # what earlier strata could not take, or took too much of
     for stratum in sorted(members):
@@ -51,20 +48,25 @@ def split_by_groups(
     test_fraction: float,
     val_fraction: float,
     seed: int,
+    fixed: Mapping[str, str] | None = None,
 ) -> list[str]:
     """`train`, `val` or `test` of every case; a group never straddles two.
 
     `test[i]` and `val[i]` say that the user put case i there; None draws whole groups by share (validation's is of
-    what test leaves). Raises: InputError where a group's cases are chosen for different splits.
+    what test leaves). `fixed`: groups whose split is known from before and stays, unless the user put them elsewhere.
+    Raises: InputError where a group's cases are chosen for different splits.
     """
     in_test = _explicit(groups, test, "test") if test is not None else None
     in_val = _explicit(groups, val, "val") if val is not None else None
     if in_test is not None and in_val is not None and (both := in_test & in_val):
         raise InputError(f"group '{min(both)}' is chosen for both test and val")
+    fixed = {group: split for group, split in (fixed or {}).items() if group in set(groups)}
     if in_test is None:
-        in_test = _drawn(groups, strata, in_val or set(), test_fraction, seed, "test")
+        in_test = {group for group, split in fixed.items() if split == "test"} - (in_val or set())
+        in_test |= _drawn(groups, strata, fixed.keys() | (in_val or set()), test_fraction, seed, "test")
     if in_val is None:
-        in_val = _drawn(groups, strata, in_test, val_fraction, seed, "val")
+        in_val = {group for group, split in fixed.items() if split == "val"} - in_test
+        in_val |= _drawn(groups, strata, fixed.keys() | in_test, val_fraction, seed, "val")
     return ["test" if group in in_test else "val" if group in in_val else "train" for group in groups]
 
 
@@ -83,6 +85,48 @@ def _drawn(
 ) -> set[str]:
     rest = [(group, stratum) for group, stratum in zip(groups, strata, strict=True) if group not in taken]
     return choose_groups([group for group, _ in rest], [stratum for _, stratum in rest], share, seed, purpose)
+
+
+def assign_folds(groups: Sequence[str], strata: Sequence[str], folds: int, seed: int) -> list[int]:
+    """Fold 0 .. folds-1 of every case: whole groups, largest first, each to the fold with the fewest cases of its
+    stratum, then the fewest cases. Raises: InputError where there are fewer groups than folds."""
+    sizes = Counter(groups)
+    if len(sizes) < folds:
+        raise InputError(f"{len(sizes)} groups cannot make {folds} folds")
+    stratum_of = _stratum_of_groups(groups, strata)
+    totals = [0] * folds
+    by_stratum: dict[str, list[int]] = {}
+    fold_of: dict[str, int] = {}
+    order = seeded_order(sizes, seed, "folds")
+    for group in sorted(order, key=lambda name: -sizes[name]):
+        counts = by_stratum.setdefault(stratum_of[group], [0] * folds)
+        fold = min(range(folds), key=lambda index: (counts[index], totals[index]))
+        fold_of[group] = fold
+        counts[fold] += sizes[group]
+        totals[fold] += sizes[group]
+    if 0 in totals:  # strata of one group each all went to the same few folds
+        fold_of = {group: index % folds for index, group in enumerate(order)}
+    return [fold_of[group] for group in groups]
+
+
+def _stratum_of_groups(groups: Sequence[str], strata: Sequence[str]) -> dict[str, str]:
+    """The stratum that most cases of a group have."""
+    votes: dict[str, Counter[str]] = {}
+    for group, stratum in zip(groups, strata, strict=True):
+        votes.setdefault(group, Counter())[stratum] += 1
+    return {group: min(found, key=lambda name: (-found[name], name)) for group, found in votes.items()}
+
+
+def size_terciles(lesion_shares: Sequence[float]) -> list[str]:
+    """`none`, `small`, `medium` or `large` for every case, by the terciles of the shares above 0."""
+    present = sorted(share for share in lesion_shares if share > 0)
+    if not present:
+        return ["none"] * len(lesion_shares)
+    first, second = present[len(present) // 3], present[2 * len(present) // 3]
+    return [
+        "none" if share <= 0 else "small" if share < first else "medium" if share < second else "large"
+        for share in lesion_shares
+    ]
 
 
 def take_cases(groups: Sequence[str], most: int, seed: int, purpose: str) -> list[bool]:

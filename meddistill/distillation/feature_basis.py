@@ -18,14 +18,13 @@ import torch
 from torch import Tensor
 
 from meddistill import console
-from meddistill.artifacts import Case, atomic_path, image_path
+from meddistill.artifacts import FEATURE_BASIS_NPZ, Case, atomic_path, image_path
 from meddistill.data.frames import scaled_hw
 from meddistill.data.images import read_rgb
 from meddistill.errors import ConfigError, nearest
 from meddistill.models.teachers.base import Encoded, Teacher
 from meddistill.models.teachers.resample import area_weights
 
-BASIS_FILE = "feature_basis.npz"
 _SAMPLE_CASES = 48
 
 
@@ -95,7 +94,7 @@ def fit_basis(
     sample = _sample(cases, seed)
     content = [teacher.fingerprint, sorted(levels), axes, grid, [case.sha256 for case in sample]]
     identity = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:24]
-    path = out_dir / BASIS_FILE
+    path = out_dir / FEATURE_BASIS_NPZ
     known = _read_basis(path, identity, grid, levels)
     if known is not None:
         return known

@@ -62,12 +62,6 @@ def mask_iou(first: Tensor, second: Tensor) -> Tensor:
     return torch.where(union > 0, intersection / union.clamp(min=1), torch.ones_like(union))
 
 
-def agreement(copies: Tensor) -> float:
-    """Mean IoU of each copy's mask with the mask of their mean. `copies`: probabilities (K, h, w)."""
-    mean = copies.mean(0) > 0.5
-    return float(mask_iou(copies > 0.5, mean[None]).mean())
-
-
 def stability(logits: Tensor) -> float:
     """IoU of the masks at logits above +1 and above -1, mean over the maps (N, h, w); SAM's stability score."""
     inner = (logits > _STABILITY_OFFSET).sum((-2, -1)).float()
@@ -93,8 +87,3 @@ def box_iou_of_masks(masks: Tensor, boxes_xyxy: Tensor) -> float:
         union = (x2 - x1) * (y2 - y1) + (box[2] - box[0]) * (box[3] - box[1]) - overlap
         values.append(overlap / union)
     return sum(values) / len(values)
-
-
-def published_variance(logits: Tensor) -> float:
-    """The paper's v: variance over the pixels of each map's probabilities, mean over the maps (N, h, w)."""
-    return float(torch.sigmoid(logits).flatten(1).var(1).mean())

@@ -78,7 +78,7 @@ def distill_step(
     frames = normalise(batch.images, preprocessing).contiguous(memory_format=torch.channels_last)
     logits, maps = model(frames)
     sure = confidence_from_uncertainty(batch.uncertainty, settings.confidence_gamma)
-    target = (logits, batch.probs, sure)
+    target = (logits, (batch.probs >= 0.5).float() if settings.hard_targets else batch.probs, sure)
     cross_entropy = (
         generalised_cross_entropy_loss(*target, settings.gce_q)
         if settings.mask_loss == "gce"

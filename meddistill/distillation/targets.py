@@ -15,23 +15,20 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from meddistill import console
-from meddistill.artifacts import QUALITY_CSV, Case, QualityRow, atomic_path, image_path, write_table
+from meddistill.artifacts import LEAST_TRUSTED_PNG, QUALITY_CSV, Case, QualityRow, atomic_path, image_path, write_table
 from meddistill.config import TargetsConfig
-from meddistill.data.frames import scaled_hw
 from meddistill.data.images import read_rgb
-from meddistill.distillation import quality
+from meddistill.distillation import contact_sheet, quality
+from meddistill.distillation.consensus import Answer, Question, ask_teacher, jittered_boxes
 from meddistill.distillation.feature_basis import FeatureBasis, fit_basis
 from meddistill.distillation.quality import Scores
 from meddistill.errors import InputError
-from meddistill.models.teachers.base import BoxMasks, Encoded, Teacher
+from meddistill.models.teachers.base import Encoded, Teacher
 
 _FORMAT = 1
-_MASKS = "masks"
+_TARGETS = "targets"
 _FEATURES = "features"
 
 
@@ -86,6 +83,8 @@ def make_targets(
 ) -> list[QualityRow]:
     """Make the targets that `out_dir` does not hold yet, and write quality.csv with a row for every target.
 
+    A picture of the least trusted ones is put beside it.
+
     Boxes are clipped to their image (counted); what is left below 1 px is dropped (named). A case without a box is
     left out (counted), or gets an empty target with `no_box='empty'`. Test cases get no features.
     `part`: (rank, ranks); with several ranks each makes its share and no table: a last pass with one rank writes that.
@@ -116,12 +115,13 @@ def make_targets(
     rows = [_to_row(job, found, config) for job in mine if (found := scores[job.key]) is not None]
     if ranks == 1:
         write_table(out_dir / QUALITY_CSV, QualityRow, rows)
+        _picture_least_trusted(rows, mine, data_dir, out_dir)
     return rows
 
 
 def load_target(out_dir: Path, case_id: str, key: str) -> Target:
     """Read a target. Raises: InputError where it is missing or damaged."""
-    path = _file(out_dir, _MASKS, case_id, key)
+    path = _file(out_dir, _TARGETS, case_id, key)
     features: dict[str, np.ndarray] = {}
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
@@ -135,25 +135,6 @@ def load_target(out_dir: Path, case_id: str, key: str) -> Target:
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} cannot be read ({error}); run `meddistill distill` again to make it") from error
     return Target(probs, uncertainty, v, features)
-
-
-def jittered_boxes(
-    boxes_xyxy_px: np.ndarray, size_hw: tuple[int, int], copies: int, share: float, case_id: str, seed: int
-) -> np.ndarray:
-    """The boxes and `copies` jittered versions: (1 + copies, N, 4) float32, the plain boxes first.
-
-    Each side moves by up to `share` of the box's width or height, uniformly, and stays inside the image. The same for
-    a case whatever its place in the data set.
-    """
-    boxes = np.asarray(boxes_xyxy_px, np.float64).reshape(-1, 4)
-    digest = hashlib.sha256(f"{seed} {case_id}".encode()).digest()
-    rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
-    sides = np.stack([boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]] * 2, axis=1)
-    moved = boxes + rng.uniform(-share, share, (copies, *boxes.shape)) * sides
-    height, width = size_hw
-    moved[..., 0::2] = moved[..., 0::2].clip(0, width)
-    moved[..., 1::2] = moved[..., 1::2].clip(0, height)
-    return np.concatenate([boxes[None], moved]).astype(np.float32)
 
 
 def _prepare_jobs(
@@ -195,6 +176,7 @@ def _key(teacher: Teacher, request: TargetRequest, boxes: np.ndarray, config: Ta
         "frame_size": request.frame_size,
         "copies": config.jitter_copies,
         "share": config.jitter_share,
+        "zoom": config.zoom,
         "jitter_seed": f"{seed} {request.case.case_id}",
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
@@ -211,21 +193,24 @@ def _compute(
     batch_size: int,
 ) -> Iterator[tuple[_Job, Scores]]:
     for batch, images in read_ahead(jobs, data_dir, batch_size):
-        encoded = teacher.encode(images)
-        prompts = [
-            jittered_boxes(
-                job.boxes, image.shape[:2], config.jitter_copies, config.jitter_share, job.request.case.case_id, seed
-            )
-            for job, image in zip(batch, images, strict=True)
-        ]
-        answers = teacher.decode(encoded, [boxes.reshape(-1, 4) for boxes in prompts])
-        for index, (job, boxes, answer) in enumerate(zip(batch, prompts, answers, strict=True)):
-            size_hw = encoded.sizes_hw[index]
-            probs, uncertainty, scores = fuse_copies(teacher, answer, boxes, size_hw, job.request.frame_size)
-            if basis is not None and job.request.case.split != "test":
+        questions = [_question(job, image, config, seed) for job, image in zip(batch, images, strict=True)]
+        keep_features = [basis is not None and job.request.case.split != "test" for job in batch]
+        answers, encoded = ask_teacher(teacher, questions, config, whole=any(keep_features))
+        for index, (job, answer) in enumerate(zip(batch, answers, strict=True)):
+            if keep_features[index]:
+                assert basis is not None
+                assert encoded is not None
                 _write_features(out_dir, job, basis, encoded, index)
-            _write_masks(out_dir, job, probs, uncertainty, scores)
-            yield job, scores
+            _write_target(out_dir, job, answer)
+            yield job, answer.scores
+
+
+def _question(job: _Job, image: np.ndarray, config: TargetsConfig, seed: int) -> Question:
+    size_hw = (image.shape[0], image.shape[1])
+    boxes = jittered_boxes(
+        job.boxes, size_hw, config.jitter_copies, config.jitter_share, job.request.case.case_id, seed
+    )
+    return Question(image, boxes, job.request.frame_size)
 
 
 def read_ahead(
@@ -247,42 +232,16 @@ def read_ahead(
             yield batch, images
 
 
-def fuse_copies(
-    teacher: Teacher, answer: BoxMasks, boxes: np.ndarray, size_hw: tuple[int, int], frame_size: int
-) -> tuple[Tensor, Tensor, Scores]:
-    """Mean and variance over the copies of the fused boxes, in the frame (S, S), and the case's scores.
+def _picture_least_trusted(rows: Sequence[QualityRow], jobs: Sequence[_Job], data_dir: Path, out_dir: Path) -> None:
+    wanted = contact_sheet.least_trusted(rows)
+    keys = {row.key for row in wanted}
+    by_key = {job.key: job for job in jobs if job.key in keys}
 
-    `answer`: the masks of `boxes` (1 + copies, N, 4) px flattened, the plain boxes first. Copy k gives one map, the
-    largest probability over its boxes. No box gives zeros.
-    """
-    copies, count = boxes.shape[:2]
-    height, width = scaled_hw(size_hw, frame_size)
-    padding = (0, frame_size - width, 0, frame_size - height)
-    if count == 0:
-        empty = torch.zeros(frame_size, frame_size)
-        return empty, empty, Scores()
-    logits = answer.logits.view(copies, count, *answer.logits.shape[-2:])
-    fused = logits.amax(1)
-    # One copy at a time: the frame of a test case is as large as its image.
-    total = torch.zeros(height, width, device=fused.device)
-    squares = torch.zeros_like(total)
-    for copy in fused:
-        probs = torch.sigmoid(teacher.to_image(copy[None], (height, width))[0])
-        total += probs
-        squares += probs.square()
-    mean = total / copies
-    variance = (squares / copies - mean.square()).clamp(0, 0.25)
-    plain = teacher.to_image(logits[0], (height, width)) > 0
-    scale = torch.tensor([width, height, width, height]) / torch.tensor([size_hw[1], size_hw[0]] * 2)
-    scores = Scores(
-        v=quality.published_variance(logits[0]),
-        agreement=quality.agreement(torch.sigmoid(fused)),
-        stability=quality.stability(logits[0]),
-        predicted_iou=float(answer.predicted_iou.mean()),
-        box_iou=quality.box_iou_of_masks(plain.cpu(), torch.from_numpy(boxes[0]) * scale),
-        area_share=float((mean > 0.5).float().mean()),
-    )
-    return F.pad(mean, padding), F.pad(variance, padding), scores
+    def load(row: QualityRow) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        job = by_key[row.key]
+        return read_case(job.request.case, data_dir), load_target(out_dir, row.case_id, row.key).probs, job.boxes
+
+    contact_sheet.write_contact_sheet(out_dir / LEAST_TRUSTED_PNG, wanted, load)
 
 
 def read_case(case: Case, data_dir: Path) -> np.ndarray:
@@ -300,13 +259,13 @@ def _file(out_dir: Path, kind: str, case_id: str, key: str) -> Path:
     return out_dir / kind / f"{case_id}.{key}.npz"
 
 
-def _write_masks(out_dir: Path, job: _Job, probs: Tensor, uncertainty: Tensor, scores: Scores) -> None:
-    with atomic_path(_file(out_dir, _MASKS, job.request.case.case_id, job.key)) as temporary:
+def _write_target(out_dir: Path, job: _Job, answer: Answer) -> None:
+    with atomic_path(_file(out_dir, _TARGETS, job.request.case.case_id, job.key)) as temporary:
         np.savez_compressed(
             temporary,
-            probs=(probs * 255).round().byte().cpu().numpy(),
-            uncertainty=(uncertainty * 1020).round().byte().cpu().numpy(),
-            scores=np.array(json.dumps(dataclasses.asdict(scores))),
+            probs=(answer.probs * 255).round().byte().cpu().numpy(),
+            uncertainty=(answer.uncertainty * 1020).round().byte().cpu().numpy(),
+            scores=np.array(json.dumps(dataclasses.asdict(answer.scores))),
         )
 
 
@@ -325,7 +284,7 @@ def _read_scores(out_dir: Path, job: _Job, basis: FeatureBasis | None) -> Scores
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 if str(arrays["basis"]) != basis.identity:
                     return None
-        path = _file(out_dir, _MASKS, case.case_id, job.key)
+        path = _file(out_dir, _TARGETS, case.case_id, job.key)
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return Scores(**json.loads(str(arrays["scores"])))
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):

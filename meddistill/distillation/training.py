@@ -95,6 +95,8 @@ class _Run:
         self, student: StudentNetwork, train: PackedCases, val: PackedCases, preprocessing: Preprocessing,
         settings: DistillConfig, fabric: Fabric, out: Path, seed: int,
     ) -> None:  # fmt: skip
+        if not settings.augment:
+            settings = dataclasses.replace(settings, feature_share=1.0)  # then every view is the cached one
         self.settings, self.fabric, self.out, self.seed = settings, fabric, out, seed
         self.preprocessing = preprocessing
         self.train, self.val = train.to(fabric.device), val.to(fabric.device)

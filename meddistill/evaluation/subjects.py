@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from meddistill.artifacts import Case, image_path, mask_path
-from meddistill.data.images import load_picture, to_8bit
+from meddistill.data.images import load_picture
+from meddistill.data.intensity import to_8bit
 from meddistill.data.masks import read_mask
 from meddistill.errors import InputError
 

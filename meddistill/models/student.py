@@ -76,11 +76,11 @@ class Student:
         Images may differ in size: each is brought to the frame alone, frames go through the network `batch_size` at
         a time. The result does not depend on the batch. Raises: ValueError for another shape or dtype.
         """
-        frames = [preprocess(self._as_tensor(image), self.preprocessing) for image in images]
         results: list[np.ndarray] = []
-        for start in range(0, len(frames), batch_size):
-            probs = torch.sigmoid(self.module(torch.cat(frames[start : start + batch_size])))
-            for image, frame in zip(images[start : start + batch_size], probs, strict=True):
+        for start in range(0, len(images), batch_size):
+            batch = images[start : start + batch_size]
+            frames = torch.cat([preprocess(self._as_tensor(image), self.preprocessing) for image in batch])
+            for image, frame in zip(batch, torch.sigmoid(self.module(frames)), strict=True):
                 height, width = image.shape[:2]
                 results.append(from_frame(frame[None], (height, width))[0, 0].cpu().numpy())
         return results

@@ -12,7 +12,9 @@ import numpy as np
 
 from meddistill import console
 from meddistill.artifacts import (
+    BEST_PT,
     BOXES_CSV,
+    LAST_PT,
     METRICS_JSON,
     RESULTS_CSV,
     SPLITS,
@@ -22,9 +24,7 @@ from meddistill.artifacts import (
     RunDir,
     annotated_boxes,
     atomic_path,
-    best_weights,
     image_path,
-    last_weights,
     read_cases,
     write_json,
     write_table,
@@ -71,18 +71,18 @@ def run_detect(
 
     images = [image_path(data_dir, case) for case in cases]
     found = predict_boxes(
-        best_weights(out), images, config.image_size, device,
+        out / BEST_PT, images, config.image_size, device,
         trust_weights=config.trust_weights, log=out / TRAIN_LOG,
     )  # fmt: skip
     metrics, confidence = measure(cases, found, [annotated_boxes(data_dir, case) for case in cases], config)
     write_table(out / BOXES_CSV, BoxRow, box_rows(cases, found, confidence, config.max_boxes))
     write_json(out / METRICS_JSON, {**metrics, "training": training})
     shutil.rmtree(out / "scratch", ignore_errors=True)
-    last_weights(out).unlink(missing_ok=True)
+    (out / LAST_PT).unlink(missing_ok=True)
     results = {key: metrics[key] for key in ("confidence", "recall50_val", "precision50_val", "map50_val")}
     stage.finish(
         {**results, "start": training["start"]},
-        [best_weights(out), out / BOXES_CSV, out / METRICS_JSON],
+        [out / BEST_PT, out / BOXES_CSV, out / METRICS_JSON],
         device=str(training.get("device", device)),
     )
     _summarise(metrics, out)
@@ -117,7 +117,7 @@ def _obtain_weights(
     """Put best.pt in place, by training or by copying; returns what metrics.json says of it."""
     if not config.train:
         assert start.path is not None
-        with atomic_path(best_weights(out)) as temporary:
+        with atomic_path(out / BEST_PT) as temporary:
             shutil.copyfile(start.path, temporary)
         return {"start": start.name, "epochs": 0}
     view = write_training_view(out / "scratch", cases, data_dir)
@@ -126,7 +126,7 @@ def _obtain_weights(
         mosaic=config.mosaic, lr=config.lr, seed=seed,
     )  # fmt: skip
     outcome = train_detector(
-        view, best_weights(out).parent, start.argument, settings,
+        view, (out / BEST_PT).parent, start.argument, settings,
         device=device, trust_weights=config.trust_weights, log=out / TRAIN_LOG,
     )  # fmt: skip
     epochs_table = view / "training" / "results.csv"

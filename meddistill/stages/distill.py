@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -73,11 +74,12 @@ def run_distill(
     prompts, skipped = _choose_prompts(data_dir, cases, boxes_file, config)
     if skipped:
         say(f"{len(skipped)} training or validation case(s) without any box are left out")
-    quality = _make_targets(run, config, data_dir, boxes_file, prompts, seed, fabric, teacher)
+    quality = _make_targets(run, config, data_dir, boxes_file, prompts, fabric, teacher)
 
     student_dir = out or run.student
-    inputs = {"data": fingerprint_stage(data_dir), "teacher": fingerprint_stage(run.teacher)}
+    inputs = {"data": fingerprint_stage(data_dir), "targets": _fingerprint_targets(quality)}
     settings = {"seed": seed, **as_settings(config)}
+    del settings["test_targets"]  # eval's baseline is not the student's business
     with fabric.rank_zero_first():
         stage = Stage.open(student_dir, "distill", settings, inputs, overwrite and fabric.is_global_zero)
     if stage.finished:
@@ -158,18 +160,21 @@ def _choose_prompts(
     detected = None
     if boxes_file is not None:
         detected = {case_id: boxes_xyxy(rows) for case_id, rows in read_boxes(boxes_file, cases).items()}
+    if not config.test_targets:
+        cases = [case for case in cases if case.split != "test"]
     return choose_prompts(cases, annotated, detected, boxes=config.boxes, no_box=config.no_box)
 
 
 def _make_targets(
-    run: RunDir, config: DistillConfig, data_dir: Path, boxes_file: Path | None, prompts: Sequence[Prompt], seed: int,
+    run: RunDir, config: DistillConfig, data_dir: Path, boxes_file: Path | None, prompts: Sequence[Prompt],
     fabric: Fabric, teacher: Teacher | None,
 ) -> list[QualityRow]:  # fmt: skip
     levels = _levels(config)
     settings = {
-        "seed": seed, "teacher": config.teacher if teacher is None else teacher.fingerprint,
+        "teacher": config.teacher if teacher is None else teacher.fingerprint,
         "teacher_checkpoint": config.teacher_checkpoint, "boxes": config.boxes, "no_box": config.no_box,
         "image_size": config.image_size, "feature_levels": levels, "targets": as_settings(config.targets),
+        "test_targets": config.test_targets,
     }  # fmt: skip
     boxes = fingerprint_file(boxes_file) if boxes_file else "annotated only"
     inputs = {"data": fingerprint_stage(data_dir), "boxes": boxes}
@@ -189,8 +194,8 @@ def _make_targets(
         for prompt in prompts
     ]
     make = functools.partial(
-        make_targets, teacher, requests, data_dir, run.teacher, config.targets, feature_levels=levels, seed=seed,
-        batch_size=_TEACHER_BATCH, no_box="empty",
+        make_targets, teacher, requests, data_dir, run.teacher, config.targets, feature_levels=levels,
+        seed=config.targets.seed, batch_size=_TEACHER_BATCH, no_box="empty",
     )  # fmt: skip
     if fabric.world_size > 1:
         make(part=(fabric.global_rank, fabric.world_size))
@@ -201,6 +206,12 @@ def _make_targets(
         stage.finish(results, [run.teacher / QUALITY_CSV], device=str(fabric.device))
     fabric.barrier()
     return read_table(run.teacher / QUALITY_CSV, QualityRow)
+
+
+def _fingerprint_targets(quality: Sequence[QualityRow]) -> str:
+    """What the student learns from: unlike run.json of the teacher, not what else was asked of it meanwhile."""
+    rows = [repr(row) for row in quality if row.split != "test"]
+    return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
 
 def _frame_size(case: Case, config: DistillConfig) -> int:

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from meddistill.artifacts import Rejected
+from meddistill.data.masks import Label
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp")
 # What operating systems and people leave lying about; nobody means them as images.
@@ -20,10 +21,17 @@ _CLUTTER_SUFFIXES = (".csv", ".txt", ".md", ".json", ".xml", ".yaml", ".yml", ".
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """Pixels as a file holds them: (H, W) or (H, W, 3) RGB, any real dtype; spacing (row, column) in mm if known."""
+    """Pixels as a file holds them: (H, W) or (H, W, 3) RGB, any real dtype; spacing (row, column) in mm if known.
+
+    `window`: (low, high) values that the file asks to be shown. `volume_limits`: (low, high) of the whole volume.
+    `inverted`: the lowest value is to be shown white.
+    """
 
     pixels: np.ndarray
     spacing_hw_mm: tuple[float, float] | None = None
+    window: tuple[float, float] | None = None
+    volume_limits: tuple[float, float] | None = None
+    inverted: bool = False
 
 
 class ImageRef(Protocol):
@@ -55,6 +63,9 @@ class RawCase:
     `name` is what ties it to tables and becomes its case id; `source` is its path within the source folder.
     `boxes_xyxy_px`: boxes that people drew, half-open; () = looked at, none there; None = no boxes given.
     With neither mask nor boxes nobody has annotated the case. `group` is empty where the layout knows none.
+    `columns` are other facts that may choose a split, such as `fold`. A slice of a volume that shows nothing is left
+    out in silence, an image that shows nothing is rejected; one with `keep_if_empty` False is left out where its
+    mask is empty. `unannotated`: nobody has annotated it, whatever a mask says; that is for evaluation alone.
     """
 
     name: str
@@ -65,6 +76,9 @@ class RawCase:
     class_name: str = ""
     group: str = ""
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    is_slice: bool = False
+    keep_if_empty: bool = True
+    unannotated: bool = False
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -73,23 +87,47 @@ class RawCase:
 
 @dataclasses.dataclass(frozen=True)
 class SourceOptions:
-    """What a user may say about how to read a source."""
+    """What a user may say about how to read a source.
+
+    `labels`: which values or colours of a mask are lesion (`masks.parse_labels`). `classes`: which classes of boxes to
+    keep, for layouts that name a class a box. `axis`, `channel`, `empty_slices` are for volumes: along which axis to
+    slice (0 sagittal, 1 coronal, 2 axial), which modality or channel, which share of the slices without lesion to keep.
+    `boxes_given`: boxes come from a table of the user's.
+    """
+
+    labels: tuple[Label, ...] | str | None = None
+    classes: tuple[str, ...] = ()
+    axis: int = 2
+    channel: str = ""
+    empty_slices: float = 0.1
+    boxes_given: bool = False
+    seed: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    """All cases of a source, what was passed over, and `notes` on what was recognised, for the terminal."""
+    """All cases of a source, what was passed over, and `notes` on what was recognised, for the terminal.
+
+    `box_classes`: the classes found where a class belongs to a box, not to an image; `classes` were obeyed then.
+    `tables`: files that were read for the list and are no case's own.
+    """
 
     cases: Sequence[RawCase]
     rejected: Sequence[Rejected] = ()
     notes: Sequence[str] = ()
+    box_classes: Sequence[str] | None = None
+    tables: Sequence[Path] = ()
 
 
 class Source(Protocol):
-    """One layout. `recognise` says why a folder has it, or None; it looks at names only, so that it is quick."""
+    """One layout. `recognise` says why a folder has it, or None; it looks at names only, so that it is quick.
+
+    `general`: a layout that gives way where a more special one fits too.
+    """
 
     name: str
     summary: str
+    general: bool
 
     def recognise(self, directory: Path) -> str | None: ...
     def list_cases(self, directory: Path, options: SourceOptions) -> Listing:
@@ -115,6 +153,16 @@ def walk_files(directory: Path) -> list[Path]:
         folders.sort()
         found += [Path(folder, file) for file in files if file.lower() not in _CLUTTER]
     return sorted(found)
+
+
+def any_file(directory: Path, *patterns: str, depth: int = 3) -> Path | None:
+    """A file or folder below `directory`, at most `depth` levels down, whose name fits one of the patterns; or None."""
+    for level in range(1, depth + 1):
+        for pattern in patterns:
+            found = next(directory.glob("*/" * (level - 1) + pattern), None)
+            if found is not None:
+                return found
+    return None
 
 
 def image_files(directory: Path, root: Path) -> tuple[list[Path], list[Rejected]]:

@@ -1,0 +1,90 @@
+"""From any range of values to 8 bits: by window, by percentiles, or by the full range."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from meddistill.errors import ConfigError, InputError
+
+_PERCENTILES = (0.5, 99.5)
+
+
+@dataclasses.dataclass(frozen=True)
+class IntensitySettings:
+    """How pixels become 8-bit ones.
+
+    `mode`: `auto` leaves 8-bit pixels as they are, takes a window that the file brings, else percentiles;
+    `percentile` and `full` stretch everything. `window`: (low, high) that goes over all of them. `per_volume`: limits
+    of a volume's slice are those of the volume, so that slices stay comparable.
+    """
+
+    mode: str = "auto"
+    window: tuple[float, float] | None = None
+    per_volume: bool = True
+
+
+def parse_window(text: str) -> tuple[float, float] | None:
+    """`CENTER,WIDTH` as (low, high); None for an empty text. Raises: ConfigError."""
+    if not text:
+        return None
+    try:
+        center, width = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"window is '{text}'; expected CENTER,WIDTH such as 40,400") from None
+    if not (np.isfinite(center) and np.isfinite(width) and width > 0):
+        raise ConfigError(f"window is '{text}'; the width must be above 0")
+    return center - width / 2, center + width / 2
+
+
+def percentile_limits(pixels: np.ndarray) -> tuple[float, float]:
+    """The 0.5 and 99.5 percentiles of the finite values; lowest and highest where those two are equal."""
+    values = pixels[np.isfinite(pixels)]
+    if values.size == 0:
+        return 0.0, 0.0
+    low, high = (float(value) for value in np.percentile(values, _PERCENTILES))
+    return (low, high) if low < high else (float(values.min()), float(values.max()))
+
+
+def to_8bit(
+    pixels: np.ndarray,
+    settings: IntensitySettings | None = None,
+    *,
+    file_window: tuple[float, float] | None = None,
+    volume_limits: tuple[float, float] | None = None,
+) -> np.ndarray:
+    """uint8 of the same shape (H, W) or (H, W, 3); three equal channels become one.
+
+    `file_window`: (low, high) that the file asks for. `volume_limits`: (low, high) of the volume it is a slice of.
+    Raises: InputError where there is nothing to see: no pixel, NaN or infinity, or one value everywhere.
+    """
+    settings = settings or IntensitySettings()
+    if pixels.size == 0:
+        raise InputError("image has no pixels")
+    if pixels.ndim == 3 and (pixels[..., :1] == pixels).all():
+        pixels = pixels[..., 0]
+    if not np.isfinite(pixels).all():
+        raise InputError("image holds NaN or infinity")
+    lowest, highest = float(pixels.min()), float(pixels.max())
+    if lowest == highest:
+        raise InputError(f"image is constant: every pixel is {lowest:g}")
+    window = settings.window or (file_window if settings.mode == "auto" else None)
+    if window is None:
+        if settings.mode == "auto" and pixels.dtype == np.uint8:
+            return pixels
+        if settings.mode == "full":
+            window = lowest, highest
+        else:
+            window = volume_limits if volume_limits and settings.per_volume else percentile_limits(pixels)
+    return _stretch(pixels, *window)
+
+
+def _stretch(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
+    if not low < high:
+        raise InputError(f"image has no range of values: {low:g} to {high:g}")
+    scaled = (pixels.astype(np.float32) - np.float32(low)) * np.float32(255 / (high - low))
+    stretched = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+    if (stretched == stretched.flat[0]).all():
+        raise InputError(f"image is constant between {low:g} and {high:g}")
+    return stretched

@@ -1,0 +1,34 @@
+"""Images and a table of boxes, no masks at all: boxes.csv with `image,x1,y1,x2,y2[,class][,group]`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from meddistill.artifacts import BOXES_CSV, Rejected
+from meddistill.data.box_table import apply_boxes, read_box_table
+from meddistill.data.sources.base import Listing, RawCase, SourceOptions, any_file, image_files, shown
+from meddistill.data.sources.files import ImageFile
+from meddistill.errors import InputError
+
+
+class BoxesCsv:
+    name = "boxes-csv"
+    summary = "images and boxes.csv with image,x1,y1,x2,y2[,class][,group]; no masks"
+    general = False
+
+    def recognise(self, directory: Path) -> str | None:
+        table = any_file(directory, BOXES_CSV, depth=1)
+        return f"it has {BOXES_CSV}" if table else None
+
+    def list_cases(self, directory: Path, options: SourceOptions) -> Listing:
+        images, rejected = image_files(directory, directory)
+        cases = [RawCase(path.stem, shown(path, directory), ImageFile(path)) for path in images]
+        if options.boxes_given:  # by --boxes, for any layout
+            return Listing(cases, rejected)
+        path = directory / BOXES_CSV
+        if not path.is_file():
+            raise InputError(f"{directory} has no {BOXES_CSV}, the layout of {self.name}; or name a table with --boxes")
+        table = read_box_table(path)
+        cases, strangers = apply_boxes(cases, table, options)
+        rejected += [Rejected(f"{BOXES_CSV}: {name}", "boxes of an image that is not there") for name in strangers]
+        return Listing(cases, rejected, (), table.classes, [path])

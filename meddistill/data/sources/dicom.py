@@ -1,0 +1,211 @@
+"""DICOM: folders of files with one or more frames each, and masks/ with equal names. Uses pydicom."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from meddistill.artifacts import Rejected
+from meddistill.data.images import MAX_PIXELS
+from meddistill.data.masks import Label, binarise, select_labels
+from meddistill.data.sources.base import (
+    IMAGE_SUFFIXES,
+    Listing,
+    MaskRef,
+    Picture,
+    RawCase,
+    SourceOptions,
+    any_file,
+    shown,
+    walk_files,
+)  # fmt: skip
+from meddistill.data.sources.files import MaskFiles
+from meddistill.data.sources.folder import MASK_FOLDERS
+from meddistill.errors import InputError
+
+_MAGIC_AT = 128
+
+
+def _read(path: Path, header_only: bool = False) -> Any:
+    try:
+        import pydicom
+    except ImportError:
+        raise InputError("reading DICOM needs pydicom: pip install 'meddistill[dicom]'") from None
+    try:
+        return pydicom.dcmread(path, stop_before_pixels=header_only, force=False)
+    except Exception as error:  # pydicom raises a dozen types on damaged files
+        raise InputError(f"{path.name} is not a DICOM file: {' '.join(str(error).split())[:120]}") from error
+
+
+def _pixels(path: Path, frame: int) -> tuple[Any, np.ndarray]:
+    """The data set, and pixels of one frame: stored values (H, W), or 8-bit RGB (H, W, 3)."""
+    from pydicom.pixels import apply_color_lut, pixel_array
+
+    data = _read(path)
+    rows, columns = int(data.get("Rows", 0)), int(data.get("Columns", 0))
+    if not 0 < rows * columns <= MAX_PIXELS:
+        raise InputError(f"{path.name} is {columns}x{rows} pixels")
+    try:
+        pixels = pixel_array(data, index=frame)
+        if data.PhotometricInterpretation == "PALETTE COLOR":
+            pixels = apply_color_lut(pixels, data)
+            pixels = (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
+    except Exception as error:  # also a compression whose decoder is not installed
+        raise InputError(f"{path.name}: its pixels cannot be read: {' '.join(str(error).split())[:160]}") from error
+    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] != 3):
+        raise InputError(f"{path.name}: pixels of shape {pixels.shape} are no image")
+    return data, pixels
+
+
+@dataclasses.dataclass(frozen=True)
+class DicomImage:
+    """One frame: modality values (Hounsfield units for CT), with the window that the file asks for."""
+
+    path: Path
+    frame: int = 0
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.path,)
+
+    @property
+    def token(self) -> str:
+        return f"frame {self.frame}"
+
+    def load(self) -> Picture:
+        data, pixels = _pixels(self.path, self.frame)
+        spacing = _spacing(data)
+        if pixels.ndim == 3:
+            return Picture(pixels, spacing)
+        from pydicom.pixels import apply_modality_lut
+
+        values = np.asarray(apply_modality_lut(pixels, data), dtype=np.float32)
+        return Picture(values, spacing, _window(data), inverted=data.PhotometricInterpretation == "MONOCHROME1")
+
+
+@dataclasses.dataclass(frozen=True)
+class DicomMask:
+    """A mask stored as DICOM; `labels` as in `masks.read_mask`."""
+
+    path: Path
+    frame: int = 0
+    labels: tuple[Label, ...] | str | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.path,)
+
+    @property
+    def token(self) -> str:
+        return f"frame {self.frame} labels {self.labels}"
+
+    def load(self) -> np.ndarray | None:
+        pixels = _pixels(self.path, self.frame)[1]
+        return binarise(pixels, name=self.path.name) if self.labels is None else select_labels(pixels, self.labels)
+
+
+def _spacing(data: Any) -> tuple[float, float] | None:
+    """Row and column spacing in mm, or None."""
+    for name in ("PixelSpacing", "ImagerPixelSpacing"):
+        value = data.get(name)
+        if value is not None and len(value) == 2 and all(float(side) > 0 for side in value):
+            return float(value[0]), float(value[1])
+    return None
+
+
+def _window(data: Any) -> tuple[float, float] | None:
+    """(low, high) of the file's first window by DICOM PS3.3 C.11.2.1.2; None where it has none."""
+    center, width = data.get("WindowCenter"), data.get("WindowWidth")
+    if center is None or width is None:
+        return None
+    try:
+        center, width = (float(np.ravel(value)[0]) for value in (center, width))
+    except (TypeError, ValueError, IndexError):
+        return None
+    if data.get("VOILUTFunction", "LINEAR") == "LINEAR":
+        center, width = center - 0.5, width - 1
+    return (center - width / 2, center + width / 2) if width > 0 else None
+
+
+class Dicom:
+    name = "dicom"
+    summary = "DICOM files in series folders, masks with equal names below masks/ (PNG or DICOM)"
+    general = False
+
+    def recognise(self, directory: Path) -> str | None:
+        found = any_file(directory, "*.dcm", "*.DCM", "DICOMDIR")
+        return f"it has {shown(found, directory)}" if found else None
+
+    def list_cases(self, directory: Path, options: SourceOptions) -> Listing:
+        cases: list[RawCase] = []
+        rejected: list[Rejected] = []
+        images: list[Path] = []
+        masks: dict[str, Path] = {}
+        for path in walk_files(directory):
+            if path.name == "DICOMDIR" or not (path.suffix.lower() in IMAGE_SUFFIXES or _is_dicom(path)):
+                if path.suffix.lower() == ".dcm":
+                    rejected.append(Rejected(shown(path, directory), "not a DICOM file"))
+            elif key := _mask_key(path, directory):
+                masks[key] = path
+            elif _is_dicom(path):
+                images.append(path)
+            else:
+                rejected.append(Rejected(shown(path, directory), "not a DICOM file"))
+        for path in images:
+            mask = masks.pop(_image_key(path, directory), None)
+            try:
+                cases += _frames(path, mask, directory, options)
+            except InputError as error:
+                if "pip install" in str(error):
+                    raise
+                rejected.append(Rejected(shown(path, directory), str(error)))
+        rejected += [Rejected(shown(path, directory), "mask without an image") for path in masks.values()]
+        if not images:
+            raise InputError(f"{directory} holds no DICOM file, the layout of {self.name}")
+        return Listing(cases, rejected, ["groups are the patients (PatientID), else the folders"])
+
+
+def _is_dicom(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            file.seek(_MAGIC_AT)
+            return file.read(4) == b"DICM"
+    except OSError:
+        return False
+
+
+def _mask_key(path: Path, directory: Path) -> str:
+    """Path below the folder of masks without ending; '' for a file that is no mask."""
+    parts = path.relative_to(directory).with_suffix("").parts
+    folders = [index for index, part in enumerate(parts[:-1]) if part.lower() in MASK_FOLDERS]
+    return "/".join(parts[: folders[0]] + parts[folders[0] + 1 :]) if folders else ""
+
+
+def _image_key(path: Path, directory: Path) -> str:
+    parts = path.relative_to(directory).with_suffix("").parts
+    return "/".join(part for index, part in enumerate(parts) if index == len(parts) - 1 or part.lower() != "images")
+
+
+def _frames(path: Path, mask: Path | None, directory: Path, options: SourceOptions) -> list[RawCase]:
+    data = _read(path, header_only=True)
+    if "Rows" not in data:
+        raise InputError(f"{path.name} holds no image")
+    count = int(data.get("NumberOfFrames") or 1)
+    group = str(data.get("PatientID") or "") or path.parent.relative_to(directory).as_posix()
+    cases = []
+    for frame in range(count):
+        reference: MaskRef | None = None
+        if mask is not None:
+            # A PNG cannot say which of several frames it belongs to.
+            if mask.suffix.lower() in IMAGE_SUFFIXES and count > 1:
+                raise InputError(f"{path.name} has {count} frames, its mask {mask.name} one")
+            is_file = mask.suffix.lower() in IMAGE_SUFFIXES
+            reference = MaskFiles((mask,), options.labels) if is_file else DicomMask(mask, frame, options.labels)
+        series = path.parent.relative_to(directory).as_posix().replace("/", "_")
+        name = f"{series}_{path.stem}" + (f"_{frame:04}" if count > 1 else "")
+        source = shown(path, directory) + (f"#{frame}" if count > 1 else "")
+        cases.append(RawCase(name, source, DicomImage(path, frame), reference, group=group))
+    return cases

@@ -1,0 +1,223 @@
+"""NIfTI volumes cut into slices: MSD, BraTS (a folder a patient), nnU-Net, images/ and masks/. Uses nibabel."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from meddistill.artifacts import Rejected
+from meddistill.data.intensity import percentile_limits
+from meddistill.data.masks import Label, binarise, select_labels
+from meddistill.data.sources.base import Listing, Picture, RawCase, SourceOptions, any_file, shown, walk_files
+from meddistill.data.sources.folder import MASK_FOLDERS
+from meddistill.errors import InputError
+
+MAX_VOXELS = 1_000_000_000
+_PATTERNS = ("*.nii.gz", "*.nii")
+_MASK_FOLDERS = (*MASK_FOLDERS, "labelstr", "labelsts")
+_MASK_END = re.compile(r"[_-](seg|segmentation|mask|label|gt)$", re.IGNORECASE)
+_CHANNEL_END = re.compile(r"[_-](\d{4}|t1|t1c|t1ce|t1n|t1w|t2|t2w|t2f|flair|adc|dwi|ct|pet)$", re.IGNORECASE)
+_AXES = ("sagittal", "coronal", "axial")
+
+
+@dataclasses.dataclass(frozen=True)
+class VolumeSlice:
+    """One slice of a volume in the canonical frame (RAS+): axis 0 sagittal, 1 coronal, 2 axial; `channel` of a 4D one.
+
+    The image lies as radiologists look at it: patient's front (or head) at the top, right side at the left.
+    """
+
+    path: Path
+    axis: int
+    index: int
+    channel: int = 0
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.path,)
+
+    @property
+    def token(self) -> str:
+        return f"axis {self.axis} slice {self.index} channel {self.channel}"
+
+    def load(self) -> Picture:
+        voxels, sides_mm, limits = _load_volume(self.path, self.channel)
+        across, down = (axis for axis in range(3) if axis != self.axis)
+        return Picture(_cut(voxels, self.axis, self.index), (sides_mm[down], sides_mm[across]), volume_limits=limits)
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskSlice:
+    """The same slice of a mask volume; `labels` as in `masks.read_mask`."""
+
+    path: Path
+    axis: int
+    index: int
+    labels: tuple[Label, ...] | str | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.path,)
+
+    @property
+    def token(self) -> str:
+        return f"axis {self.axis} slice {self.index} labels {self.labels}"
+
+    def load(self) -> np.ndarray | None:
+        voxels = _load_mask(self.path, self.labels)
+        if self.index >= voxels.shape[self.axis]:
+            raise InputError(
+                f"mask volume has {voxels.shape[self.axis]} slices along axis {self.axis}, fewer than the image"
+            )
+        return _cut(voxels, self.axis, self.index)
+
+
+def _cut(voxels: np.ndarray, axis: int, index: int) -> np.ndarray:
+    # RAS+ counts to the right, front and top; pictures count down, and show the patient's right side at the left.
+    return np.ascontiguousarray(np.take(voxels, index, axis=axis)[::-1, ::-1].T)
+
+
+# A process reads the slices of one volume one after the other; more than one volume in memory serves nothing.
+@lru_cache(maxsize=1)
+def _load_volume(path: Path, channel: int) -> tuple[np.ndarray, tuple[float, ...], tuple[float, float]]:
+    voxels, sides_mm = _read_volume(path, channel)
+    return voxels, sides_mm, percentile_limits(voxels)
+
+
+@lru_cache(maxsize=1)
+def _load_mask(path: Path, labels: tuple[Label, ...] | str | None) -> np.ndarray:
+    # The whole volume decides what its values mean: a slice that has label 1 alone must not pass for black and white.
+    voxels, _ = _read_volume(path, 0)
+    flat = voxels.reshape(1, -1)
+    chosen = binarise(flat, name=path.name) if labels is None else select_labels(flat, labels)
+    return chosen.reshape(voxels.shape)
+
+
+def _read_volume(path: Path, channel: int) -> tuple[np.ndarray, tuple[float, ...]]:
+    """Voxels (X, Y, Z) in the canonical frame (RAS+) and their sides in mm."""
+    nibabel, image = _open(path)
+    try:
+        if len(image.shape) == 4:
+            image = image.slicer[..., channel]
+        canonical = nibabel.as_closest_canonical(image)
+        voxels = np.asanyarray(canonical.dataobj)
+        sides_mm = tuple(float(side) for side in canonical.header.get_zooms()[:3])
+    except Exception as error:  # nibabel and zlib raise a dozen types on damaged files
+        raise InputError(f"{path.name} is damaged: {' '.join(str(error).split())[:120]}") from error
+    if np.iscomplexobj(voxels) or voxels.dtype.names:
+        raise InputError(f"{path.name} holds {voxels.dtype}, expected real numbers")
+    if voxels.dtype == np.float64:
+        voxels = voxels.astype(np.float32)
+    return voxels, sides_mm
+
+
+def _open(path: Path) -> tuple[Any, Any]:
+    try:
+        import nibabel
+    except ImportError:
+        raise InputError("reading NIfTI needs nibabel: pip install 'meddistill[nifti]'") from None
+    try:
+        image = nibabel.load(path)
+    except Exception as error:  # see above
+        raise InputError(f"{path.name} is not a NIfTI volume: {' '.join(str(error).split())[:120]}") from error
+    if len(image.shape) not in (3, 4) or 0 in image.shape or np.prod(image.shape, dtype=float) > MAX_VOXELS:
+        raise InputError(f"{path.name} has the shape {'x'.join(map(str, image.shape))}, expected a volume")
+    return nibabel, image
+
+
+class Nifti:
+    name = "nifti"
+    summary = "*.nii[.gz] with masks in labelsTr/ or masks/, or beside as *_seg (MSD, BraTS, nnU-Net); cut into slices"
+    general = False
+
+    def recognise(self, directory: Path) -> str | None:
+        found = any_file(directory, *_PATTERNS)
+        return f"it has {shown(found, directory)}" if found else None
+
+    def list_cases(self, directory: Path, options: SourceOptions) -> Listing:
+        files = [path for path in walk_files(directory) if path.name.lower().endswith((".nii", ".nii.gz"))]
+        if not files:
+            raise InputError(f"{directory} holds no *.nii or *.nii.gz, the layout of {self.name}")
+        masks = {_volume_name(path): path for path in files if _is_mask(path)}
+        volumes: dict[str, dict[str, Path]] = {}
+        for path in files:
+            if not _is_mask(path):
+                name = _volume_name(path, set(masks))
+                volumes.setdefault(name, {})[_stem(path)[len(name) :].strip("_-")] = path
+        cases: list[RawCase] = []
+        rejected = [
+            Rejected(shown(path, directory), "mask without an image volume")
+            for name, path in masks.items()
+            if name not in volumes
+        ]
+        for name, channels in volumes.items():
+            path, channel = _choose_channel(name, channels, options.channel)
+            try:
+                cases += _slices(name, path, channel, masks.get(name), directory, options)
+            except InputError as error:
+                if "pip install" in str(error) or "channel" in str(error):
+                    raise
+                rejected.append(Rejected(shown(path, directory), str(error)))
+        note = f"{len(volumes)} volumes are cut into {_AXES[options.axis]} slices; groups are the volumes"
+        return Listing(cases, rejected, [note])
+
+
+def _stem(path: Path) -> str:
+    return re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
+
+
+def _is_mask(path: Path) -> bool:
+    return path.parent.name.lower() in _MASK_FOLDERS or bool(_MASK_END.search(_stem(path)))
+
+
+def _volume_name(path: Path, known: set[str] | frozenset[str] = frozenset()) -> str:
+    """A file's name without what tells masks and channels apart; a name that a mask has is taken as it is."""
+    stem = _stem(path)
+    return stem if stem in known else _CHANNEL_END.sub("", _MASK_END.sub("", stem))
+
+
+def _choose_channel(name: str, channels: dict[str, Path], wanted: str) -> tuple[Path, str]:
+    if len(channels) == 1:
+        return next(iter(channels.values())), wanted
+    if wanted in channels:
+        return channels[wanted], ""
+    raise InputError(
+        f"volume {name} has the channels {', '.join(sorted(channels))}; choose one with --set prepare.channel=NAME"
+    )
+
+
+def _slices(
+    name: str, path: Path, channel: str, mask: Path | None, directory: Path, options: SourceOptions
+) -> list[RawCase]:
+    nibabel, image = _open(path)
+    number = 0
+    if len(image.shape) == 4 and image.shape[3] > 1:
+        if not channel.isdecimal() or int(channel) >= image.shape[3]:
+            raise InputError(f"{path.name} has {image.shape[3]} channels; choose one with --set prepare.channel=0")
+        number = int(channel)
+    orientation = nibabel.io_orientation(image.affine)[:, 0]
+    if np.isnan(orientation).any():
+        raise InputError(f"{path.name} has an affine without an orientation")
+    count = image.shape[int(np.flatnonzero(orientation == options.axis)[0])]
+    width = len(str(count - 1))
+    cases = []
+    for index in range(count):
+        chance = int.from_bytes(hashlib.sha256(f"{options.seed}|{name}|{index}".encode()).digest()[:8]) / 2**64
+        cases.append(
+            RawCase(
+                f"{name}_{'xyz'[options.axis]}{index:0{width}}",
+                f"{shown(path, directory)}#{_AXES[options.axis]}{index}",
+                VolumeSlice(path, options.axis, index, number),
+                MaskSlice(mask, options.axis, index, options.labels) if mask else None,
+                group=name,
+                is_slice=True,
+                keep_if_empty=chance < options.empty_slices,
+            )
+        )
+    return cases

@@ -1,0 +1,186 @@
+"""What the teacher says to a case: each box and jittered copies of it, whole or zoomed, fused into one soft mask."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from meddistill.config import TargetsConfig
+from meddistill.data.frames import scaled_hw
+from meddistill.distillation import quality
+from meddistill.distillation.quality import Scores
+from meddistill.distillation.zoom import Window, boxes_in_window, cut_and_enlarge, zoom_window
+from meddistill.models.teachers.base import BoxMasks, Encoded, Teacher
+
+_NOTHING = -30.0
+"""Logit where a view sees nothing: probability 0."""
+_AGREEMENT_SIDE = 512
+"""Masks of copies are compared at about this size, px."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """A case as the teacher is asked about it.
+
+    `boxes_xyxy_px`: (1 + copies, N, 4) px of the image, the plain boxes first (`jittered_boxes`). `frame_size`: side of
+    the frame that the answer comes in, px.
+    """
+
+    image: np.ndarray
+    boxes_xyxy_px: np.ndarray
+    frame_size: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """Mean and variance over the copies, (S, S) float32, 0 in the frame's padding; and the case's scores."""
+
+    probs: Tensor
+    uncertainty: Tensor
+    scores: Scores
+
+
+@dataclasses.dataclass(frozen=True)
+class _View:
+    """One picture for the encoder: a window of the image, and the boxes (copies, n, 4) in its px."""
+
+    picture: np.ndarray
+    window: Window
+    boxes: np.ndarray
+
+
+def jittered_boxes(
+    boxes_xyxy_px: np.ndarray, size_hw: tuple[int, int], copies: int, share: float, case_id: str, seed: int
+) -> np.ndarray:
+    """The boxes and `copies` jittered versions: (1 + copies, N, 4) float32, the plain boxes first.
+
+    Each side moves by up to `share` of the box's width or height, uniformly, and stays inside the image. The same for
+    a case whatever its place in the data set.
+    """
+    boxes = np.asarray(boxes_xyxy_px, np.float64).reshape(-1, 4)
+    digest = hashlib.sha256(f"{seed} {case_id}".encode()).digest()
+    rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
+    sides = np.stack([boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]] * 2, axis=1)
+    moved = boxes + rng.uniform(-share, share, (copies, *boxes.shape)) * sides
+    height, width = size_hw
+    moved[..., 0::2] = moved[..., 0::2].clip(0, width)
+    moved[..., 1::2] = moved[..., 1::2].clip(0, height)
+    return np.concatenate([boxes[None], moved]).astype(np.float32)
+
+
+def ask_teacher(
+    teacher: Teacher, questions: Sequence[Question], config: TargetsConfig, *, whole: bool = False
+) -> tuple[list[Answer], Encoded | None]:
+    """Answer a batch of questions; every picture is encoded once and all its boxes decoded together.
+
+    With `config.zoom` each box is shown enlarged; else the image is shown whole. `whole` encodes the whole images in
+    any case, for their features. Returns the answers and the encoding of the whole images, None where there is none.
+    A question without a box gives zeros.
+    """
+    encoded = None
+    if whole or not config.zoom:
+        encoded = teacher.encode([question.image for question in questions])
+    if not config.zoom:
+        assert encoded is not None
+        views = [[_whole_view(question)] for question in questions]
+        answers = iter(teacher.decode(encoded, [question.boxes_xyxy_px.reshape(-1, 4) for question in questions]))
+    else:
+        views = [list(_zoomed_views(question, config.zoom)) for question in questions]
+        answers = _decode_views(teacher, [view for case in views for view in case], len(questions))
+    fused = []
+    for question, case_views in zip(questions, views, strict=True):
+        replies = [next(answers) for _ in case_views]
+        fused.append(_fuse(teacher, question, case_views, replies))
+    return fused, encoded
+
+
+def _whole_view(question: Question) -> _View:
+    height, width = question.image.shape[:2]
+    return _View(question.image, (0, 0, width, height), question.boxes_xyxy_px)
+
+
+def _zoomed_views(question: Question, context: float) -> Iterator[_View]:
+    size_hw = question.image.shape[:2]
+    for number in range(question.boxes_xyxy_px.shape[1]):
+        boxes = question.boxes_xyxy_px[:, number : number + 1]
+        window = zoom_window(boxes[0, 0], size_hw, context)
+        picture = cut_and_enlarge(question.image, window)
+        yield _View(picture, window, boxes_in_window(boxes, window, picture.shape[:2]))
+
+
+def _decode_views(teacher: Teacher, views: Sequence[_View], batch_size: int) -> Iterator[BoxMasks]:
+    for start in range(0, len(views), batch_size):
+        batch = views[start : start + batch_size]
+        encoded = teacher.encode([view.picture for view in batch])
+        yield from teacher.decode(encoded, [view.boxes.reshape(-1, 4) for view in batch])
+
+
+def _fuse(teacher: Teacher, question: Question, views: Sequence[_View], replies: Sequence[BoxMasks]) -> Answer:
+    """Copy k of all boxes gives one map, the largest logit over boxes; then mean and variance over the copies."""
+    copies, count = question.boxes_xyxy_px.shape[:2]
+    size_hw = question.image.shape[:2]
+    content = scaled_hw(size_hw, question.frame_size)
+    padding = (0, question.frame_size - content[1], 0, question.frame_size - content[0])
+    if count == 0:
+        empty = torch.zeros(question.frame_size, question.frame_size)
+        return Answer(empty, empty, Scores())
+    logits = [reply.logits.view(copies, -1, *reply.logits.shape[-2:]) for reply in replies]
+    ious = torch.cat([reply.predicted_iou.view(copies, -1) for reply in replies], dim=1)
+    total = torch.zeros(content, device=ious.device)
+    squares = torch.zeros_like(total)
+    step = max(1, question.frame_size // _AGREEMENT_SIDE)
+    masks = []
+    # One copy at a time: the frame of a test case is as large as its image.
+    for copy in range(copies):
+        fused = torch.stack(
+            [
+                place_on_image(teacher, view_logits[copy].amax(0, keepdim=True), view.window, size_hw, content)[0]
+                for view, view_logits in zip(views, logits, strict=True)
+            ]
+        ).amax(0)
+        probs = torch.sigmoid(fused)
+        total += probs
+        squares += probs.square()
+        masks.append((probs > 0.5)[::step, ::step])
+    mean = total / copies
+    variance = (squares / copies - mean.square()).clamp(0, 0.25)
+    plain = torch.cat(
+        [
+            place_on_image(teacher, view_logits[0], view.window, size_hw, content)
+            for view, view_logits in zip(views, logits, strict=True)
+        ]
+    )
+    scale = np.array([content[1] / size_hw[1], content[0] / size_hw[0]] * 2, np.float32)
+    scores = Scores(
+        v=float(torch.sigmoid(plain).flatten(1).var(1).mean()),
+        agreement=float(quality.mask_iou(torch.stack(masks), (mean > 0.5)[::step, ::step]).mean()),
+        stability=float(np.mean([quality.stability(view_logits[0]) for view_logits in logits])),
+        predicted_iou=float(ious.mean()),
+        box_iou=quality.box_iou_of_masks((plain > 0).cpu(), torch.from_numpy(question.boxes_xyxy_px[0] * scale)),
+        area_share=float((mean > 0.5).float().mean()),
+    )
+    return Answer(F.pad(mean, padding), F.pad(variance, padding), scores)
+
+
+def place_on_image(
+    teacher: Teacher, logits: Tensor, window: Window, size_hw: tuple[int, int], content_hw: tuple[int, int]
+) -> Tensor:
+    """Logits (N, h, w) of a window of the image, on the image resized to `content_hw`: (N, H, W); -30 outside of it."""
+    left, top, right, bottom = window
+    if (left, top, right, bottom) == (0, 0, size_hw[1], size_hw[0]):
+        return teacher.to_image(logits, content_hw)
+    scale_y, scale_x = content_hw[0] / size_hw[0], content_hw[1] / size_hw[1]
+    height, width = (bottom - top) * scale_y, (right - left) * scale_x
+    local = teacher.to_image(logits, (max(1, round(height)), max(1, round(width))))
+    # Pixel centres of the frame in the window's coordinates, -1 to 1 from edge to edge.
+    y = (torch.arange(content_hw[0], device=logits.device) + 0.5 - top * scale_y) / height * 2 - 1
+    x = (torch.arange(content_hw[1], device=logits.device) + 0.5 - left * scale_x) / width * 2 - 1
+    grid = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1)[None]
+    placed = F.grid_sample(local[None] - _NOTHING, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return placed[0] + _NOTHING

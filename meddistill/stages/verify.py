@@ -1,0 +1,79 @@
+"""`meddistill verify`: is every file of RUN still what its stage wrote? Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from meddistill import console
+from meddistill.artifacts import CASES_CSV, RUN_JSON, Case, RunDir, image_path, read_json, read_table
+from meddistill.errors import InputError, MedDistillError, StageError
+from meddistill.provenance import fingerprint_stage, sha256_file
+
+
+def run_verify(run: RunDir) -> int:
+    """Compare the files that each run.json names, and the images that cases.csv names, with their SHA-256.
+
+    Says what was checked, and warns where a stage was made from other data or another teacher than RUN holds now.
+    Returns the number of files. Raises: StageError naming what is missing or changed, or where no stage is finished.
+    """
+    stages = sorted(path.parent for path in run.root.glob(f"*/{RUN_JSON}"))
+    if not stages:
+        raise StageError(f"{run.root} holds no finished stage; `meddistill prepare` makes the first")
+    problems: list[str] = []
+    total = 0
+    for stage in stages:
+        expected = dict(_expected(stage))
+        with console.progress(f"verify {stage.name}", len(expected)) as bar:
+            for path, sha256 in expected.items():
+                problems += _problem(path, sha256)
+                bar.advance()
+        total += len(expected)
+        _warn_of_other_inputs(stage)
+    if problems:
+        more = f" and {len(problems) - 10} more" if len(problems) > 10 else ""
+        raise StageError(
+            f"{len(problems)} of {total} files are not what was written: {'; '.join(problems[:10])}{more}; "
+            "restore them, or make the stage again with --overwrite"
+        )
+    console.answer(f"{total} files of {len(stages)} stages are what was written")
+    return total
+
+
+def _expected(stage: Path) -> Iterator[tuple[Path, str]]:
+    record = _record(stage)
+    for name, about in record["outputs"].items():
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise InputError(f"{stage / RUN_JSON} names a file outside its directory: {name}")
+        yield stage / name, about["sha256"]
+    if CASES_CSV in record["outputs"] and (stage / CASES_CSV).exists():
+        for case in read_table(stage / CASES_CSV, Case):
+            yield image_path(stage, case), case.sha256
+
+
+def _record(stage: Path) -> dict[str, Any]:
+    record = read_json(stage / RUN_JSON)
+    outputs = record.get("outputs") if isinstance(record, dict) else None
+    if not isinstance(outputs, dict) or not all(
+        isinstance(about, dict) and "sha256" in about for about in outputs.values()
+    ):
+        raise InputError(f"{stage / RUN_JSON} does not say what the stage wrote")
+    return {"inputs": {}, **record}
+
+
+def _problem(path: Path, sha256: str) -> list[str]:
+    if not path.is_file():
+        return [f"{path} is missing"]
+    try:
+        return [] if sha256_file(path) == sha256 else [f"{path} has changed"]
+    except MedDistillError as error:
+        return [str(error)]
+
+
+def _warn_of_other_inputs(stage: Path) -> None:
+    inputs = _record(stage)["inputs"]
+    for name in ("data", "teacher"):
+        upstream = stage.parent / name
+        if name in inputs and (upstream / RUN_JSON).exists() and fingerprint_stage(upstream) != inputs[name]:
+            console.warn(f"{stage} was made from another {name} than {upstream} holds now")
