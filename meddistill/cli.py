@@ -182,13 +182,32 @@ def distill(
 
 @app.command("eval")
 def evaluate(
-    run: Annotated[Optional[Path], typer.Argument(help="Directory of the experiment.", metavar="[RUN]")] = None,
+    runs: Annotated[
+        Optional[list[Path]],
+        typer.Argument(help="Directory of the experiment; several with --aggregate.", metavar="[RUN]"),
+    ] = None,
     split: Annotated[Optional[str], typer.Option(help="train, val or test [default: test].")] = None,
     threshold: Annotated[
         Optional[float], typer.Option(help="Probability of a lesion pixel [default: the student's].")
     ] = None,
     student: Annotated[Optional[Path], typer.Option(help="Student to evaluate instead of RUN/student.")] = None,
     boxes: Annotated[Optional[Path], typer.Option(help="boxes.csv of the baselines.")] = None,
+    flip_average: Annotated[
+        Optional[bool], typer.Option("--flip-average", help="Average over the image and its mirror image.")
+    ] = None,
+    keep_largest: Annotated[
+        Optional[bool], typer.Option("--keep-largest", help="Keep the student's largest component alone.")
+    ] = None,
+    min_component_px: Annotated[
+        Optional[int], typer.Option(help="Remove smaller components of the student's mask [default: 0].")
+    ] = None,
+    compare: Annotated[
+        Optional[tuple[str, str]],
+        typer.Option(help="Paired difference of two finished evaluations: RUN, DIR:METHOD or METHOD, twice."),
+    ] = None,
+    aggregate: Annotated[
+        bool, typer.Option("--aggregate", help="Take the evaluations of several RUNs together.")
+    ] = False,
     data: Data = None,
     images: Annotated[Optional[Path], typer.Option(help="Without RUN: folder of images.")] = None,
     masks: Annotated[Optional[Path], typer.Option(help="Without RUN: folder of true masks, equal stems.")] = None,
@@ -200,11 +219,24 @@ def evaluate(
     out: Out = None,
 ) -> None:
     """Compare the student (and the baselines) with the true masks: numbers, pictures and a report in RUN/eval."""
-    flags = {"seed": seed, "eval.split": split, "eval.threshold": threshold}
+    flags = {
+        "seed": seed,
+        "eval.split": split,
+        "eval.threshold": threshold,
+        "eval.flip_average": flip_average,
+        "eval.keep_largest": keep_largest,
+        "eval.min_component_px": min_component_px,
+    }
     settings = _load(config, flags, overrides)
+    if compare or aggregate:
+        _compare_or_aggregate(runs or [], compare, aggregate, settings.seed, out)
+        return
     from meddistill.stages.evaluate import run_eval, run_eval_folders
 
-    if run is not None:
+    if runs:
+        run, *more = runs
+        if more:
+            raise ConfigError(f"eval takes one RUN, got {len(runs)}; --aggregate takes several")
         if images or masks:
             raise ConfigError("give either RUN or --images and --masks, not both")
         run_eval(
@@ -215,6 +247,22 @@ def evaluate(
     if not (images and masks and student and out):
         raise ConfigError("without RUN, eval needs all of --images, --masks, --student and --out")
     run_eval_folders(images, masks, student, out, settings.eval, seed=settings.seed, device=device, overwrite=overwrite)
+
+
+def _compare_or_aggregate(
+    runs: list[Path], compare: tuple[str, str] | None, aggregate: bool, seed: int, out: Path | None
+) -> None:
+    from meddistill.stages.compare import run_aggregate, run_compare
+
+    if aggregate:
+        if compare:
+            raise ConfigError("give either --compare or --aggregate, not both")
+        run_aggregate(runs, seed=seed, out=out)
+        return
+    assert compare is not None
+    if len(runs) > 1:
+        raise ConfigError(f"--compare takes at most one RUN besides its two sides, got {len(runs)}")
+    run_compare(*compare, seed=seed, run=RunDir(runs[0]) if runs else None, out=out)
 
 
 @app.command()

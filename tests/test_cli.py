@@ -67,6 +67,9 @@ CASES = [
     ("distill", "--out O", "out=", Path("O")),
     ("eval", "--split val", "split", "val"),
     ("eval", "--threshold 0.3", "threshold", 0.3),
+    ("eval", "--flip-average", "flip_average", True),
+    ("eval", "--keep-largest", "keep_largest", True),
+    ("eval", "--min-component-px 9", "min_component_px", 9),
     ("eval", "--student S", "student=", Path("S")),
     ("eval", "--boxes b.csv", "boxes=", Path("b.csv")),
     ("eval", "--data D", "data=", Path("D")),
@@ -84,7 +87,12 @@ CASES = [
     ("demo", "--overwrite", "overwrite=", True),
 ]
 # Tested apart below, or not a setting.
-ELSEWHERE = {"--help", "-h", "--config", ("eval", "--images"), ("eval", "--masks")}
+ELSEWHERE = {
+    "--help",
+    "-h",
+    "--config",
+    *(("eval", f"--{name}") for name in ("images", "masks", "compare", "aggregate")),
+}
 
 
 @pytest.fixture
