@@ -141,10 +141,10 @@ class Dicom:
 
     def list_cases(self, directory: Path, options: SourceOptions) -> Listing:
         cases: list[RawCase] = []
-        rejected: list[Rejected] = []
         images: list[Path] = []
         masks: dict[str, Path] = {}
-        for path in walk_files(directory):
+        files, rejected = walk_files(directory, directory)
+        for path in files:
             if path.name == "DICOMDIR" or not (path.suffix.lower() in IMAGE_SUFFIXES or _is_dicom(path)):
                 if path.suffix.lower() == ".dcm":
                     rejected.append(Rejected(shown(path, directory), "not a DICOM file"))

@@ -141,7 +141,8 @@ class Nifti:
         return f"it has {shown(found, directory)}" if found else None
 
     def list_cases(self, directory: Path, options: SourceOptions) -> Listing:
-        files = [path for path in walk_files(directory) if path.name.lower().endswith((".nii", ".nii.gz"))]
+        found, rejected = walk_files(directory, directory)
+        files = [path for path in found if path.name.lower().endswith((".nii", ".nii.gz"))]
         if not files:
             raise InputError(f"{directory} holds no *.nii or *.nii.gz, the layout of {self.name}")
         masks = {_volume_name(path): path for path in files if _is_mask(path)}
@@ -151,7 +152,7 @@ class Nifti:
                 name = _volume_name(path, set(masks))
                 volumes.setdefault(name, {})[_stem(path)[len(name) :].strip("_-")] = path
         cases: list[RawCase] = []
-        rejected = [
+        rejected += [
             Rejected(shown(path, directory), "mask without an image volume")
             for name, path in masks.items()
             if name not in volumes
