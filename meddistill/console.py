@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.table import Column
 from rich.text import Text
 
 console = Console(stderr=True, highlight=False)
 _PLAIN_INTERVAL_S = 10.0
+_TITLE_WIDTH = 18
 _quiet = False
 
 Item = TypeVar("Item")
@@ -27,7 +29,8 @@ def set_quiet(quiet: bool) -> None:
 
 def say(message: str) -> None:
     if not _quiet:
-        console.print(message, markup=False, soft_wrap=True)
+        # A log keeps one message on one line; a terminal gets it broken between words.
+        console.print(message, markup=False, soft_wrap=not console.is_terminal)
 
 
 def heading(title: str) -> None:
@@ -49,6 +52,28 @@ def warn(message: str) -> None:
     console.print(f"warning: {message}", style="yellow", markup=False, soft_wrap=True)
 
 
+class _Clock(ProgressColumn):
+    """`0:16, 0:42 left`; the time it took once it is done."""
+
+    def render(self, task: Task) -> Text:
+        elapsed = _minutes(task.finished_time if task.finished else task.elapsed)
+        if task.finished:
+            return Text(elapsed)
+        return Text(f"{elapsed}, {_minutes(task.time_remaining)} left")
+
+
+def _minutes(seconds: float | None) -> str:
+    if seconds is None:
+        return "-:--"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
+
+
+def _bar_width() -> int:
+    # What the other columns leave of a narrow terminal; beyond 40 cells a bar says no more.
+    return min(40, max(8, console.width - _TITLE_WIDTH - 52))
+
+
 class Bar:
     """One progress bar; `advance` it, and put a short text (a loss, a count) behind it with `note`."""
 
@@ -56,17 +81,24 @@ class Bar:
         self.title = title
         self.total = total
         self.done = 0
+        self._before = 0
         self._note = ""
         self._started = self._printed = time.monotonic()
         self._rich: Progress | None = None
         if console.is_terminal and not _quiet:
             self._rich = Progress(
-                TextColumn("{task.description}"), BarColumn(bar_width=None), MofNCompleteColumn(),
-                TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
-                console=console, expand=True,
+                TextColumn(f"{{task.description:<{_TITLE_WIDTH}}}"), BarColumn(bar_width=_bar_width()),
+                MofNCompleteColumn(), _Clock(Column(no_wrap=True)), TextColumn("{task.fields[note]}", style="dim"),
+                console=console,
             )  # fmt: skip
             self._task = self._rich.add_task(title, total=total, note="")
             self._rich.start()
+
+    def resume(self, done: int) -> None:
+        """Say that `done` steps were made by an earlier run: they count as done, but not for the time left."""
+        self.done = self._before = done
+        if self._rich is not None:
+            self._rich.reset(self._task, completed=done)
 
     def advance(self, count: int = 1) -> None:
         self.done += count
@@ -90,9 +122,10 @@ class Bar:
         # A log file gets a line every few seconds, not a bar redrawn a thousand times.
         self._printed = time.monotonic()
         elapsed = self._printed - self._started
-        left = elapsed / self.done * (self.total - self.done) if self.done else 0.0
+        made = self.done - self._before
+        left = elapsed / made * (self.total - self.done) if made else None
         print(
-            f"{self.title}: {self.done}/{self.total}, {elapsed:.0f} s, {left:.0f} s left {self._note}".rstrip(),
+            f"{self.title}: {self.done}/{self.total}, {_minutes(elapsed)}, {_minutes(left)} left {self._note}".rstrip(),
             file=sys.stderr,
             flush=True,
         )

@@ -14,7 +14,7 @@ import numpy as np
 from meddistill.artifacts import Case, Rejected, image_path
 from meddistill.data.convert import Converted
 from meddistill.data.duplicates import Duplicate
-from meddistill.data.images import draw_boxes, encode_png, read_rgb, resize_area
+from meddistill.data.images import draw_boxes, encode_png, read_rgb, resize
 from meddistill.data.splits import seeded_order
 
 _SAMPLES = 16
@@ -86,14 +86,9 @@ def _charts(data_dir: Path, rows: Sequence[Case], results: Mapping[str, Converte
             centres.append(((x1 + x2) / 2 / row.width, (y1 + y2) / 2 / row.height))
     charts = []
     if shares:
-        # The few largest would squeeze all others into the first bars: they go into the last one.
-        edges = np.linspace(0, float(np.percentile(shares, 99)) or 1.0, 25)
+        edges = np.linspace(0, max(shares), 25)
         caption = f"Box area, % of the image (median {np.median(shares):.2g} %, {len(shares)} boxes)"
-        charts.append(
-            _figure(
-                _bars(np.histogram(np.minimum(shares, edges[-1]), edges)[0], f"{edges[-1]:.3g} % and more"), caption
-            )
-        )
+        charts.append(_figure(_bars(np.histogram(shares, edges)[0], f"{edges[-1]:.3g} %"), caption))
         charts.append(_figure(_positions(centres), "Where box centres lie in the image"))
     histogram = np.zeros(64, dtype=np.int64)
     by_id = {row.case_id: row for row in rows}
@@ -154,7 +149,7 @@ def _samples(data_dir: Path, rows: Sequence[Case], results: Mapping[str, Convert
         scale = _SAMPLE_SIDE_PX / max(row.height, row.width)
         size_hw = max(1, round(row.height * scale)), max(1, round(row.width * scale))
         boxes = np.array(_visible_boxes(row, results), dtype=np.float32).reshape(-1, 4) * scale
-        content = encode_png(draw_boxes(resize_area(image, size_hw), boxes))
+        content = encode_png(draw_boxes(resize(image, size_hw), boxes))
         facts = ", ".join(part for part in (row.split, row.class_name, _annotation(row)) if part)
         picture = f'<img alt="" src="data:image/png;base64,{base64.b64encode(content).decode()}">'
         figures.append(_figure(picture, f"{case_id}: {facts}"))

@@ -75,7 +75,7 @@ def train_student(
     run = _Run(student, train, val, preprocessing, settings, fabric, out, seed)
     first_epoch = run.resume()
     with progress("train", settings.epochs * run.steps_per_epoch) as bar:
-        bar.advance(first_epoch * run.steps_per_epoch)
+        bar.resume(first_epoch * run.steps_per_epoch)
         for epoch in range(first_epoch, settings.epochs):
             if run.out_of_patience():
                 say(f"no better agreement in {settings.patience} epochs: training stops after epoch {epoch}")
@@ -270,6 +270,18 @@ class _Run:
         student = copy.deepcopy(self.average.module).cpu()
         student.load_state_dict(self.best["state"])
         return Trained(student, self.best["epoch"], self.best["agreement"], len(self.rows))
+
+
+def start_from_share(student: nn.Module, foreground_share: float) -> None:
+    """Let an untrained student expect lesions as rare as they are, by the bias of its last one-channel convolution.
+
+    From probabilities of one half the first epochs would go into learning that most pixels are background. Source:
+    the prior initialisation of Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017.
+    """
+    heads = [m for m in student.modules() if isinstance(m, nn.Conv2d) and m.out_channels == 1 and m.bias is not None]
+    if heads and heads[-1].bias is not None:
+        share = min(max(foreground_share, 0.001), 0.5)
+        nn.init.constant_(heads[-1].bias, math.log(share / (1 - share)))
 
 
 def cosine_lr(step: int, total_steps: int, peak: float, warmup_share: float) -> float:

@@ -214,7 +214,7 @@ def _convert_cases(
             known = journal.results.get(key)
             if known is None or not (known.reason or known.skipped or (staging / f"{key}.png").exists()):
                 todo.append((key, case))
-        bar.advance(len(cases) - len(todo))
+        bar.resume(len(cases) - len(todo))
         by_key = dict(todo)
         for result in convert_all(todo, staging, settings, config.workers):
             journal.add(result)
