@@ -125,7 +125,7 @@ class DetectConfig:
     trust_weights: bool = False
     """Load `weights` even where that runs code inside the file; only for files whose origin you know."""
     confidence: Optional[float] = None
-    """Boxes below this score are dropped; empty = chosen on the validation boxes by F1 at IoU 0.5."""
+    """Boxes below this score are dropped; empty = the lowest within 0.03 of the best F1 at IoU 0.5 on validation."""
     max_boxes: int = 5
     """Most boxes kept an image."""
 
