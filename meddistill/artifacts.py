@@ -42,6 +42,8 @@ MODEL_CARD = "README.md"
 PREDICTIONS_CSV = "predictions.csv"
 PER_CASE_CSV = "per_case.csv"
 SUMMARY_JSON = "summary.json"
+COMPARISON_JSON = "comparison.json"
+AGGREGATE_JSON = "aggregate.json"
 REPORT_HTML = "report.html"
 LAST_CKPT = "last.ckpt"
 DATA_YAML = "data.yaml"
@@ -131,27 +133,6 @@ class Rejected:
 
     source: str
     reason: str
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Duplicate:
-    """Two cases of different splits that look the same: a row of duplicates.csv; `bits` of their hashes differ."""
-
-    case_id: str
-    split: str
-    other_id: str
-    other_split: str
-    bits: int
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class SourceFile:
-    """A file of the source as it was last hashed: a row of source_index.csv."""
-
-    path: str
-    bytes: int
-    mtime_ns: int
-    sha256: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ ConfigFile = Annotated[Optional[Path], typer.Option("--config", help="YAML file 
 Overrides = Annotated[
     Optional[list[str]], typer.Option("--set", help="One setting, as section.key=value; may be repeated.")
 ]
-Seed = Annotated[Optional[int], typer.Option(help="Seed of every random choice [default: 0].")]
+Seed = Annotated[Optional[int], typer.Option(help="Seed of every random choice (default: 0).")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a finished stage that has other settings.")]
 Out = Annotated[Optional[Path], typer.Option(help="Write here instead of the stage's directory in RUN.")]
@@ -56,8 +56,8 @@ def _common(
 def prepare(
     run: Run,
     source: Annotated[Optional[Path], typer.Option(help="Folder of the images, with masks or boxes.")] = None,
-    dataset: Annotated[Optional[str], typer.Option(help="Layout of the source [default: auto].")] = None,
-    classes: Annotated[Optional[str], typer.Option(help="Classes to keep, comma-separated [default: all].")] = None,
+    dataset: Annotated[Optional[str], typer.Option(help="Layout of the source (default: auto).")] = None,
+    classes: Annotated[Optional[str], typer.Option(help="Classes to keep, comma-separated (default: all).")] = None,
     groups: Annotated[
         Optional[Path], typer.Option(help="CSV id,group[,fold]: a group never straddles a split.")
     ] = None,
@@ -65,7 +65,7 @@ def prepare(
     test: Annotated[Optional[str], typer.Option(help="Test split by a groups column, e.g. fold=4.")] = None,
     val: Annotated[Optional[str], typer.Option(help="Validation split, likewise.")] = None,
     box_fraction: Annotated[
-        Optional[float], typer.Option(help="Share of the training groups that keep boxes [default: 1].")
+        Optional[float], typer.Option(help="Share of the training groups that keep boxes (default: 1).")
     ] = None,
     label: Annotated[
         Optional[str], typer.Option(help="Mask values (1,4) or colours (#ff0000) that are lesion.")
@@ -115,13 +115,13 @@ def prepare(
 @app.command()
 def detect(
     run: Run,
-    weights: Annotated[Optional[str], typer.Option(help="Detector to start from [default: yolo11n.pt].")] = None,
+    weights: Annotated[Optional[str], typer.Option(help="Detector to start from (default: yolo11n.pt).")] = None,
     train: Annotated[
         Optional[bool], typer.Option("--train/--no-train", help="--no-train takes the detector as it is.")
     ] = None,
-    epochs: Annotated[Optional[int], typer.Option(help="Passes over the annotated cases [default: 60].")] = None,
+    epochs: Annotated[Optional[int], typer.Option(help="Passes over the annotated cases (default: 60).")] = None,
     confidence: Annotated[
-        Optional[float], typer.Option(help="Lowest score of a box [default: chosen on validation].")
+        Optional[float], typer.Option(help="Lowest score of a box (default: chosen on validation).")
     ] = None,
     trust_weights: Annotated[
         Optional[bool], typer.Option("--trust-weights", help="Load weights even where that runs code inside the file.")
@@ -152,10 +152,10 @@ def detect(
 @app.command()
 def distill(
     run: Run,
-    teacher: Annotated[Optional[str], typer.Option(help="Foundation model [default: sam2.1-large].")] = None,
+    teacher: Annotated[Optional[str], typer.Option(help="Foundation model (default: sam2.1-large).")] = None,
     boxes: Annotated[Optional[Path], typer.Option(help="boxes.csv to use instead of the detector's.")] = None,
-    epochs: Annotated[Optional[int], typer.Option(help="Passes over the training cases [default: 30].")] = None,
-    batch_size: Annotated[Optional[int], typer.Option(help="Images an optimiser step [default: 8].")] = None,
+    epochs: Annotated[Optional[int], typer.Option(help="Passes over the training cases (default: 30).")] = None,
+    batch_size: Annotated[Optional[int], typer.Option(help="Images an optimiser step (default: 8).")] = None,
     data: Data = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
@@ -182,13 +182,32 @@ def distill(
 
 @app.command("eval")
 def evaluate(
-    run: Annotated[Optional[Path], typer.Argument(help="Directory of the experiment.", metavar="[RUN]")] = None,
-    split: Annotated[Optional[str], typer.Option(help="train, val or test [default: test].")] = None,
+    runs: Annotated[
+        Optional[list[Path]],
+        typer.Argument(help="Directory of the experiment; several with --aggregate.", metavar="[RUN]"),
+    ] = None,
+    split: Annotated[Optional[str], typer.Option(help="train, val or test (default: test).")] = None,
     threshold: Annotated[
-        Optional[float], typer.Option(help="Probability of a lesion pixel [default: the student's].")
+        Optional[float], typer.Option(help="Probability of a lesion pixel (default: the student's).")
     ] = None,
     student: Annotated[Optional[Path], typer.Option(help="Student to evaluate instead of RUN/student.")] = None,
     boxes: Annotated[Optional[Path], typer.Option(help="boxes.csv of the baselines.")] = None,
+    flip_average: Annotated[
+        Optional[bool], typer.Option("--flip-average", help="Average over the image and its mirror image.")
+    ] = None,
+    keep_largest: Annotated[
+        Optional[bool], typer.Option("--keep-largest", help="Keep the student's largest component alone.")
+    ] = None,
+    min_component_px: Annotated[
+        Optional[int], typer.Option(help="Remove smaller components of the student's mask (default: 0).")
+    ] = None,
+    compare: Annotated[
+        Optional[tuple[str, str]],
+        typer.Option(help="Paired difference of two finished evaluations: RUN, DIR:METHOD or METHOD, twice."),
+    ] = None,
+    aggregate: Annotated[
+        bool, typer.Option("--aggregate", help="Take the evaluations of several RUNs together.")
+    ] = False,
     data: Data = None,
     images: Annotated[Optional[Path], typer.Option(help="Without RUN: folder of images.")] = None,
     masks: Annotated[Optional[Path], typer.Option(help="Without RUN: folder of true masks, equal stems.")] = None,
@@ -200,11 +219,24 @@ def evaluate(
     out: Out = None,
 ) -> None:
     """Compare the student (and the baselines) with the true masks: numbers, pictures and a report in RUN/eval."""
-    flags = {"seed": seed, "eval.split": split, "eval.threshold": threshold}
+    flags = {
+        "seed": seed,
+        "eval.split": split,
+        "eval.threshold": threshold,
+        "eval.flip_average": flip_average,
+        "eval.keep_largest": keep_largest,
+        "eval.min_component_px": min_component_px,
+    }
     settings = _load(config, flags, overrides)
+    if compare or aggregate:
+        _compare_or_aggregate(runs or [], compare, aggregate, settings.seed, out)
+        return
     from meddistill.stages.evaluate import run_eval, run_eval_folders
 
-    if run is not None:
+    if runs:
+        run, *more = runs
+        if more:
+            raise ConfigError(f"eval takes one RUN, got {len(runs)}; --aggregate takes several")
         if images or masks:
             raise ConfigError("give either RUN or --images and --masks, not both")
         run_eval(
@@ -217,13 +249,29 @@ def evaluate(
     run_eval_folders(images, masks, student, out, settings.eval, seed=settings.seed, device=device, overwrite=overwrite)
 
 
+def _compare_or_aggregate(
+    runs: list[Path], compare: tuple[str, str] | None, aggregate: bool, seed: int, out: Path | None
+) -> None:
+    from meddistill.stages.compare import run_aggregate, run_compare
+
+    if aggregate:
+        if compare:
+            raise ConfigError("give either --compare or --aggregate, not both")
+        run_aggregate(runs, seed=seed, out=out)
+        return
+    assert compare is not None
+    if len(runs) > 1:
+        raise ConfigError(f"--compare takes at most one RUN besides its two sides, got {len(runs)}")
+    run_compare(*compare, seed=seed, run=RunDir(runs[0]) if runs else None, out=out)
+
+
 @app.command()
 def predict(
     student: Annotated[Path, typer.Argument(help="Directory of the student, e.g. RUN/student.", metavar="STUDENT")],
     paths: Annotated[list[str], typer.Argument(help="Images, folders of images, or patterns.", metavar="PATHS...")],
     out: Annotated[Path, typer.Option(help="Directory for masks and predictions.csv.")],
     threshold: Annotated[
-        Optional[float], typer.Option(help="Probability of a lesion pixel [default: the student's].")
+        Optional[float], typer.Option(help="Probability of a lesion pixel (default: the student's).")
     ] = None,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write probability maps.")] = False,
     overlays: Annotated[bool, typer.Option("--overlays", help="Also draw each mask on its image.")] = False,
@@ -239,6 +287,23 @@ def predict(
         threshold=threshold, probabilities=probabilities, overlays=overlays, batch_size=batch_size, device=device,
         overwrite=overwrite,
     )  # fmt: skip
+
+
+@app.command()
+def export(
+    student: Annotated[Path, typer.Argument(help="Directory of the student, e.g. RUN/student.", metavar="STUDENT")],
+    file_format: Annotated[str, typer.Option("--format", help="onnx or torchscript.")] = "onnx",
+    int8: Annotated[bool, typer.Option("--int8", help="8-bit weights and activations (onnx).")] = False,
+    images: Annotated[
+        Optional[list[str]], typer.Option(help="Images to check it on (default: those of the student's RUN).")
+    ] = None,
+    out: Annotated[Optional[Path], typer.Option(help="File to write (default: STUDENT/student.onnx).")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+) -> None:
+    """Turn a student into one file, pixels in and probabilities out, and check it against PyTorch."""
+    from meddistill.stages.export import run_export
+
+    run_export(student, file_format=file_format, int8=int8, images=images or (), out=out, overwrite=overwrite)
 
 
 @app.command("run")

@@ -84,20 +84,18 @@ class PrepareConfig:
     """Processes that read images; 0 = one a core, at most 8. Does not change the result."""
 
     def __post_init__(self) -> None:
-        _check_range(self, "box_fraction", 0.0, 1.0)
-        _check_range(self, "test_fraction", 0.0, 0.95)
-        _check_range(self, "val_fraction", 0.0, 0.95)
-        _check_at_least(self, "min_area_px", 1)
-        for name in ("max_train_cases", "max_val_cases", "max_test_cases", "workers"):
+        for name, low, high in (
+            ("box_fraction", 0.0, 1.0), ("test_fraction", 0.0, 0.95), ("val_fraction", 0.0, 0.95), ("axis", 0, 2),
+            ("empty_slices", 0.0, 1.0), ("duplicate_bits", 0, 512),
+        ):  # fmt: skip
+            _check_range(self, name, low, high)
+        for name in ("max_train_cases", "max_val_cases", "max_test_cases", "workers", "merge_distance_px"):
             _check_at_least(self, name, 0)
+        _check_at_least(self, "min_area_px", 1)
         _check_choice(self, "boxes_per", ("component", "case"))
         _check_choice(self, "intensity", ("auto", "percentile", "full"))
         _check_choice(self, "intensity_per", ("volume", "image"))
-        _check_range(self, "axis", 0, 2)
-        _check_range(self, "empty_slices", 0.0, 1.0)
-        _check_range(self, "duplicate_bits", 0, 512)
-        _check_at_least(self, "merge_distance_px", 0.0)
-        if self.folds:
+        if self.folds or self.fold:
             _check_at_least(self, "folds", 2)
             _check_range(self, "fold", 0, self.folds - 1)
             if self.test:

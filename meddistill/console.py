@@ -81,6 +81,7 @@ class Bar:
         self.title = title
         self.total = total
         self.done = 0
+        self._before = 0
         self._note = ""
         self._started = self._printed = time.monotonic()
         self._rich: Progress | None = None
@@ -92,6 +93,12 @@ class Bar:
             )  # fmt: skip
             self._task = self._rich.add_task(title, total=total, note="")
             self._rich.start()
+
+    def resume(self, done: int) -> None:
+        """Say that `done` steps were made by an earlier run: they count as done, but not for the time left."""
+        self.done = self._before = done
+        if self._rich is not None:
+            self._rich.reset(self._task, completed=done)
 
     def advance(self, count: int = 1) -> None:
         self.done += count
@@ -115,7 +122,8 @@ class Bar:
         # A log file gets a line every few seconds, not a bar redrawn a thousand times.
         self._printed = time.monotonic()
         elapsed = self._printed - self._started
-        left = elapsed / self.done * (self.total - self.done) if self.done else 0.0
+        made = self.done - self._before
+        left = elapsed / made * (self.total - self.done) if made else None
         print(
             f"{self.title}: {self.done}/{self.total}, {_minutes(elapsed)}, {_minutes(left)} left {self._note}".rstrip(),
             file=sys.stderr,

@@ -45,6 +45,11 @@ class Stage:
         self._started = time.time()
         self._release: Callable[[], Any] = lambda: None
 
+    @staticmethod
+    def is_finished(out: Path, name: str, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> bool:
+        """Whether `out` holds this very stage whole; changes nothing there."""
+        return _holds(out / RUN_JSON, {"stage": name, "settings": _plain(settings), "inputs": dict(inputs)})
+
     @classmethod
     def open(
         cls,

@@ -20,7 +20,6 @@ ROWS = (
     ("teacher, prompted by the detector", "full/eval", "teacher"),
     ("**student, boxes on all training cases**", "full/eval", "student"),
     ("detector boxes filled in, detector of the quarter", "quarter/eval", "boxes"),
-    ("teacher, prompted by the detector of the quarter", "quarter/eval", "teacher"),
     ("**student, boxes on a quarter** (`--box-fraction 0.25`)", "quarter/eval", "student"),
     ("student's twin, trained on the true masks", "full/eval-twin", "student"),
 )

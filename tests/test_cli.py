@@ -32,7 +32,13 @@ CASES = [
     ("prepare", "--test fold=4", "test", "fold=4"),
     ("prepare", "--val fold=3", "val", "fold=3"),
     ("prepare", "--box-fraction 0.25", "box_fraction", 0.25),
+    ("prepare", "--label 1,4", "label", "1,4"),
+    ("prepare", "--boxes-per case", "boxes_per", "case"),
+    ("prepare", "--group-from TCGA_.+", "group_from", "TCGA_.+"),
+    ("prepare", "--folds 5", "folds", 5),
+    ("prepare", "--fold 2 --folds 5", "fold", 2),
     ("prepare", "--strict", "strict", True),
+    ("prepare", "--update", "update=", True),
     ("prepare", "--set prepare.min_area_px=7", "min_area_px", 7),
     ("prepare", "--seed 5", "seed=", 5),
     ("prepare", "--overwrite", "overwrite=", True),
@@ -61,6 +67,9 @@ CASES = [
     ("distill", "--out O", "out=", Path("O")),
     ("eval", "--split val", "split", "val"),
     ("eval", "--threshold 0.3", "threshold", 0.3),
+    ("eval", "--flip-average", "flip_average", True),
+    ("eval", "--keep-largest", "keep_largest", True),
+    ("eval", "--min-component-px 9", "min_component_px", 9),
     ("eval", "--student S", "student=", Path("S")),
     ("eval", "--boxes b.csv", "boxes=", Path("b.csv")),
     ("eval", "--data D", "data=", Path("D")),
@@ -78,7 +87,12 @@ CASES = [
     ("demo", "--overwrite", "overwrite=", True),
 ]
 # Tested apart below, or not a setting.
-ELSEWHERE = {"--help", "-h", "--config", ("eval", "--images"), ("eval", "--masks")}
+ELSEWHERE = {
+    "--help",
+    "-h",
+    "--config",
+    *(("eval", f"--{name}") for name in ("images", "masks", "compare", "aggregate")),
+}
 
 
 @pytest.fixture

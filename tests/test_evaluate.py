@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from evaluation_data import LESIONS, SIZE_HW, BrightnessStudent, add_detector, finish, make_run, picture_of, truth_of
 
-from meddistill.artifacts import read_json, read_table
+from meddistill.artifacts import QualityRow, read_json, read_table, write_table
 from meddistill.config import EvalConfig
 from meddistill.data.images import read_rgb, write_png
 from meddistill.data.masks import read_mask
 from meddistill.errors import ConfigError, InputError, StageError
-from meddistill.evaluation.summary import ScoreRow, format_table
+from meddistill.evaluation.scores import ScoreRow
+from meddistill.evaluation.summary import format_table
 from meddistill.stages.evaluate import run_eval, run_eval_folders
 
 
@@ -110,10 +111,15 @@ def fake_targets(monkeypatch):
 
 
 def add_teacher(run, split="test", prompt_source="detected"):
-    run.teacher.mkdir()
-    lines = ["case_id,split,prompt_source,n_boxes,key,extra"]
-    lines += [f"{name},{split},{prompt_source},{int(name[0] == 'a')},key-{name},x" for name in LESIONS if name != "b2"]
-    (run.teacher / "quality.csv").write_text("\n".join(lines) + "\n")
+    rows = [
+        QualityRow(
+            case_id=name, split=split, prompt_source=prompt_source, n_boxes=int(name[0] == "a"), key=f"key-{name}",
+            v=0.0, doubt=0.0, agreement=1.0, stability=1.0, predicted_iou=1.0, box_iou=1.0, area_share=0.1,
+            accepted=True, reason="", weight=1.0,
+        )
+        for name in LESIONS if name != "b2"
+    ]  # fmt: skip
+    write_table(run.teacher / "quality.csv", QualityRow, rows)
     finish(run.teacher, "distill")
 
 
@@ -155,10 +161,10 @@ def test_batches_and_devices_do_not_change_the_result_and_a_second_run_is_a_no_o
     run = make_run(tmp_path / "run")
     student = BrightnessStudent()
     first = evaluate(run, EvalConfig(batch_size=3), predictor=student)
-    assert student.batches == [3, 1]
+    assert student.batches == [3, 1, 3, 1]  # once for the masks, once for the gallery
     content = (first / "per_case.csv").read_bytes()
     evaluate(run, EvalConfig(batch_size=1), predictor=student)
-    assert student.batches == [3, 1]
+    assert student.batches == [3, 1, 3, 1]
     again = evaluate(run, EvalConfig(batch_size=1), out=tmp_path / "again")
     assert (again / "per_case.csv").read_bytes() == content
     with pytest.raises(StageError, match=r"settings\.threshold was null, now 0\.3"):
@@ -227,7 +233,7 @@ def test_plain_folders_are_paired_by_stem_and_the_unpaired_named(folders, tmp_pa
     assert set(rows) == {("student", "one"), ("student", "_b_two_-b_")}
     assert all(row.dice == 1 and row.class_name == "glioma" for row in rows.values())
     page = (out / "report.html").read_text()
-    assert "&lt;b&gt;two&lt;-b&gt;.png" in page
+    assert r"\u003cb\u003etwo\u003c-b\u003e.png" in page
     assert "<b>two" not in page
 
 
@@ -267,4 +273,4 @@ def test_the_terminal_table_is_aligned(tmp_path):
     lines = format_table(summary["methods"], summary["labels"]).splitlines()
     assert len(lines) == 3
     assert len({len(line) for line in lines}) == 1
-    assert "1/4" in lines[2]
+    assert "1/3" in lines[2]

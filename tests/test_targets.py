@@ -302,3 +302,13 @@ def test_ranks_share_the_work_and_a_last_pass_writes_the_table(tmp_path):
     assert teacher.encoded == 0
     with (tmp_path / "teacher" / QUALITY_CSV).open() as file:
         assert [row["case_id"] for row in csv.DictReader(file)] == [row.case_id for row in rows]
+
+
+def test_the_scale_script_makes_every_target_once(tmp_path, capsys, monkeypatch):
+    from script_module import load_script
+
+    script = load_script("scale_targets")
+    monkeypatch.setattr("sys.argv", ["scale_targets.py", str(tmp_path), "--cases", "40"])
+    script.main()
+    assert "40 targets in" in capsys.readouterr().out
+    assert len(list((tmp_path / "teacher" / "targets").iterdir())) == 40

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 
-from meddistill.data.images import resize_area
+from meddistill.data.images import resize
 
 _SIDE = 16
 HASH_BITS = 2 * _SIDE * _SIDE
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Duplicate:
+    """Two cases of different splits that look the same: a row of duplicates.csv; `bits` of their hashes differ."""
+
+    case_id: str
+    split: str
+    other_id: str
+    other_split: str
+    bits: int
 
 
 def perceptual_hash(image: np.ndarray) -> str:
@@ -19,8 +31,8 @@ def perceptual_hash(image: np.ndarray) -> str:
     difference hash of N. Krawetz, "Kind of like that", 2013, in both directions.)
     """
     grey = image if image.ndim == 2 else image.mean(axis=2).astype(np.uint8)
-    across = resize_area(grey, (_SIDE, _SIDE + 1)).astype(np.int16)
-    down = resize_area(grey, (_SIDE + 1, _SIDE)).astype(np.int16)
+    across = resize(grey, (_SIDE, _SIDE + 1)).astype(np.int16)
+    down = resize(grey, (_SIDE + 1, _SIDE)).astype(np.int16)
     # A step of 1 is noise: flat background must not differ between a picture and its recompressed copy.
     bits = np.concatenate([(np.diff(across, axis=1) > 1).ravel(), (np.diff(down, axis=0) > 1).ravel()])
     return np.packbits(bits).tobytes().hex()

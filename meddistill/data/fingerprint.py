@@ -5,15 +5,26 @@ Like git's index: a file whose size and modification time are as before is taken
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from meddistill.artifacts import SourceFile, read_table, write_table
+from meddistill.artifacts import read_table, write_table
 from meddistill.data.sources.base import shown
 from meddistill.errors import InputError
 from meddistill.provenance import sha256_file
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A file of the source as it was last hashed: a row of source_index.csv."""
+
+    path: str
+    bytes: int
+    mtime_ns: int
+    sha256: str
 
 
 def hash_files(files: Iterable[Path], directory: Path, index: Path | None = None) -> dict[Path, str]:

@@ -172,7 +172,10 @@ def caption(image: np.ndarray, text: str) -> np.ndarray:
 
 
 def resize(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-    """uint8 (h, w[, 3]) to (H, W[, 3]): averaged when shrinking, bilinear when growing. For pictures, not for input."""
+    """(h, w[, 3]) of any dtype of OpenCV to (H, W[, 3]): averaged when shrinking, bilinear when growing.
+
+    For thumbnails and hashes; what a network sees goes through `data/frames.py`.
+    """
     shrinks = size_hw[0] < image.shape[0]
     return np.asarray(cv2.resize(image, size_hw[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR))
 
@@ -194,11 +197,6 @@ def write_png(path: Path, image: np.ndarray) -> None:
     content = encode_png(image)
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
-
-
-def resize_area(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-    """uint8 image (H, W[, 3]) resized by area averaging to `size_hw`; for thumbnails and hashes."""
-    return np.asarray(cv2.resize(image, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_AREA))
 
 
 def draw_boxes(image: np.ndarray, boxes_xyxy_px: np.ndarray) -> np.ndarray:
@@ -228,4 +226,4 @@ def shrink(image: np.ndarray, max_side: int) -> np.ndarray:
     if scale >= 1:
         return image
     height, width = (max(1, round(side * scale)) for side in image.shape[:2])
-    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA))
+    return resize(image, (height, width))

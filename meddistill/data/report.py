@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from meddistill.artifacts import Case, Duplicate, Rejected, image_path
+from meddistill.artifacts import Case, Rejected, image_path
 from meddistill.data.convert import Converted
-from meddistill.data.images import draw_boxes, encode_png, read_rgb, resize_area
+from meddistill.data.duplicates import Duplicate
+from meddistill.data.images import draw_boxes, encode_png, read_rgb, resize
 from meddistill.data.splits import seeded_order
 
 _SAMPLES = 16
@@ -148,7 +149,7 @@ def _samples(data_dir: Path, rows: Sequence[Case], results: Mapping[str, Convert
         scale = _SAMPLE_SIDE_PX / max(row.height, row.width)
         size_hw = max(1, round(row.height * scale)), max(1, round(row.width * scale))
         boxes = np.array(_visible_boxes(row, results), dtype=np.float32).reshape(-1, 4) * scale
-        content = encode_png(draw_boxes(resize_area(image, size_hw), boxes))
+        content = encode_png(draw_boxes(resize(image, size_hw), boxes))
         facts = ", ".join(part for part in (row.split, row.class_name, _annotation(row)) if part)
         picture = f'<img alt="" src="data:image/png;base64,{base64.b64encode(content).decode()}">'
         figures.append(_figure(picture, f"{case_id}: {facts}"))

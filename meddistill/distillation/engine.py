@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 import torch
@@ -18,6 +19,8 @@ def make_fabric(device: str, precision: str) -> Fabric:
     Under torchrun it joins the processes that the launcher started; else it is one process on one device.
     Raises: ConfigError for a device that is not there.
     """
+    # The precision that is used stands in run.json.
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     resolved = resolve_device(device)
     world, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     devices: int | list[int] = [resolved.index] if resolved.index is not None else 1

@@ -106,7 +106,7 @@ def make_targets(
     todo = [job for job in mine if scores[job.key] is None]
     if todo:
         with console.progress(f"teacher {teacher.name}", len(mine)) as bar:
-            bar.advance(len(mine) - len(todo))
+            bar.resume(len(mine) - len(todo))
             for job, made in _compute(teacher, todo, data_dir, out_dir, config, basis, seed, batch_size):
                 scores[job.key] = made
                 bar.advance()

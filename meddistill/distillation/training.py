@@ -75,7 +75,7 @@ def train_student(
     run = _Run(student, train, val, preprocessing, settings, fabric, out, seed)
     first_epoch = run.resume()
     with progress("train", settings.epochs * run.steps_per_epoch) as bar:
-        bar.advance(first_epoch * run.steps_per_epoch)
+        bar.resume(first_epoch * run.steps_per_epoch)
         for epoch in range(first_epoch, settings.epochs):
             if run.out_of_patience():
                 say(f"no better agreement in {settings.patience} epochs: training stops after epoch {epoch}")

@@ -13,6 +13,7 @@ from meddistill.artifacts import (
     QUALITY_CSV,
     RUN_JSON,
     Case,
+    QualityRow,
     RunDir,
     boxes_xyxy,
     read_boxes,
@@ -25,17 +26,6 @@ from meddistill.provenance import fingerprint_file, fingerprint_stage
 STUDENT, BOXES, TEACHER = "student", "boxes", "teacher"
 LABELS = {STUDENT: "student", TEACHER: "teacher, prompted by detector", BOXES: "detector's boxes, filled"}
 TEACHER_THRESHOLD = 0.5
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Target:
-    """The columns of quality.csv that lead to a case's target."""
-
-    case_id: str
-    split: str
-    prompt_source: str
-    n_boxes: int
-    key: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +69,7 @@ def _find_teacher(found: Baselines, run: RunDir, split: str) -> None:
     if not (run.teacher / RUN_JSON).exists():
         found.skipped[TEACHER] = f"{run.teacher} holds no finished targets"
         return
-    rows = read_table(run.teacher / QUALITY_CSV, _Target)
+    rows = read_table(run.teacher / QUALITY_CSV, QualityRow)
     prompted = {row.case_id: row for row in rows if row.split == split and row.prompt_source != "annotated"}
     if not prompted:
         found.skipped[TEACHER] = f"{run.teacher} has no target of '{split}' that detected boxes prompted"
@@ -93,7 +83,7 @@ def _filled_boxes(path: Path, cases: Sequence[Case]) -> GuessOf:
     return lambda subject, size_hw: Guess(fill_boxes(boxes_xyxy(rows.get(subject.case_id, [])), size_hw))
 
 
-def _teacher_targets(teacher_dir: Path, rows: dict[str, _Target]) -> GuessOf:
+def _teacher_targets(teacher_dir: Path, rows: dict[str, QualityRow]) -> GuessOf:
     import torch
 
     from meddistill.data.frames import from_frame

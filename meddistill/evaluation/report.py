@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from meddistill.artifacts import write_text
 from meddistill.evaluation import charts
@@ -69,8 +68,8 @@ def write_report(
     write_text(path, page)
 
 
-def _asset(name: str) -> Markup:
-    return Markup((_TEMPLATES / name).read_text(encoding="utf-8"))  # ours, not data
+def _asset(name: str) -> str:
+    return (_TEMPLATES / name).read_text(encoding="utf-8")
 
 
 def _metric_rows(summary: dict[str, Any]) -> list[dict[str, Any]]:

@@ -118,7 +118,7 @@ def train_detector(
             if event["event"] == "device":
                 outcome["device"] = event["name"]
             elif event["event"] == "resumed":
-                bar.advance(event["epoch"])
+                bar.resume(event["epoch"])
                 outcome["epochs"] = event["epoch"]
             elif event["event"] == "epoch":
                 bar.note(f"loss {event['loss']:.2f}, mAP50 {event['map50']:.2f}")

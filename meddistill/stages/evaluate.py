@@ -195,7 +195,7 @@ def _evaluate(
     items = list(_gallery(done, rows, predictor, baselines, config, threshold))
     write_report(out / REPORT_HTML, summary, rows, items, history)
     if rows:
-        print(format_table(summary["methods"], LABELS))
+        console.answer(format_table(summary["methods"], LABELS))
     console.say(f"report: {out / REPORT_HTML}")
     if failures:
         raise InputError(f"{len(failures)} of {len(subjects)} cases could not be evaluated; first: {failures[0]}")

@@ -23,7 +23,6 @@ from meddistill.artifacts import (
     SPLITS,
     STAGING,
     Case,
-    Duplicate,
     Rejected,
     RunDir,
     image_path,
@@ -37,7 +36,7 @@ from meddistill.artifacts import (
 )  # fmt: skip
 from meddistill.config import PrepareConfig, as_settings
 from meddistill.data.convert import Converted, ConvertSettings, Journal, case_key, convert_all
-from meddistill.data.duplicates import near_duplicates
+from meddistill.data.duplicates import Duplicate, near_duplicates
 from meddistill.data.fingerprint import fingerprint_source, hash_files, write_index
 from meddistill.data.intensity import IntensitySettings, parse_window
 from meddistill.data.listing import Listed, first_reasons, list_source
@@ -212,7 +211,7 @@ def _convert_cases(
             known = journal.results.get(key)
             if known is None or not (known.reason or known.skipped or (staging / f"{key}.png").exists()):
                 todo.append((key, case))
-        bar.advance(len(cases) - len(todo))
+        bar.resume(len(cases) - len(todo))
         by_key = dict(todo)
         for result in convert_all(todo, staging, settings, config.workers):
             journal.add(result)

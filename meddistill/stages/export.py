@@ -1,0 +1,159 @@
+"""`meddistill export`: a student as one file for other programs, checked against PyTorch on real images."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+import meddistill
+from meddistill import console
+from meddistill.artifacts import CASES_CSV, MODEL_SAFETENSORS, atomic_path, image_path, read_cases, write_json
+from meddistill.data.frames import preprocess
+from meddistill.data.images import read_rgb
+from meddistill.data.scans import find_scans, read_scan
+from meddistill.errors import ConfigError, InputError, MedDistillError, nearest
+from meddistill.models.student import Student, load_student, rgb_tensor
+from meddistill.provenance import sha256_file
+
+FORMATS = {"onnx": ".onnx", "torchscript": ".pt"}
+MAX_DIFFERENCE = 1e-3
+"""Largest difference of any pixel's probability from PyTorch's that is put down to rounding."""
+_CHECKED, _CALIBRATED = 32, 64
+
+
+class Exported(Protocol):
+    """An exported student at work."""
+
+    def predict_probs(self, images: np.ndarray) -> np.ndarray: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Agreement:
+    """How an exported student compares with PyTorch over `images` pictures.
+
+    `max_difference`: of any pixel's probability, in [0, 1]. `dice`: mean Dice of its masks with PyTorch's at the
+    student's threshold, 1 where both are empty; `lowest_dice`: of the worst picture.
+    """
+
+    images: int
+    max_difference: float
+    dice: float
+    lowest_dice: float
+
+
+def run_export(
+    student_dir: Path,
+    *,
+    file_format: str = "onnx",
+    int8: bool = False,
+    images: Sequence[str] = (),
+    out: Path | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Export a student and return the file; beside it lies FILE.json with what it was made of and how it compares.
+
+    `images`: files, folders or patterns to check it on (and to calibrate int8 with); none takes the data set that lies
+    beside the student in its RUN. Raises: MedDistillError where the exported student says something else than PyTorch:
+    then there is no file.
+    """
+    if file_format not in FORMATS:
+        raise ConfigError(f"format is '{file_format}'{nearest(file_format, FORMATS)}")
+    if int8 and file_format != "onnx":
+        raise ConfigError("--int8 goes with --format onnx only")
+    path = out or student_dir / f"student{'.int8' if int8 else ''}{FORMATS[file_format]}"
+    if path.exists() and not overwrite:
+        raise InputError(f"{path} is there already; pass --overwrite to replace it or --out for another file")
+    student = load_student(student_dir)
+    pictures = _pictures(student_dir, images)
+    checked, calibration = _share(pictures) if int8 else (pictures[:_CHECKED], [])
+    facts = _facts(student_dir, student, int8)
+    try:
+        with atomic_path(path) as temporary:
+            exported = _export(student, temporary, file_format, facts, calibration)
+            agreement = compare(student, exported, checked)
+            if not int8 and agreement.max_difference > MAX_DIFFERENCE:
+                raise MedDistillError(
+                    f"the exported student differs from PyTorch by {agreement.max_difference:.2g} in probability (at "
+                    f"most {MAX_DIFFERENCE:g} is rounding; Dice {agreement.dice:.4f}); nothing was written"
+                )
+            sha256 = sha256_file(temporary)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
+    record = {"file": path.name, "sha256": sha256, **facts, "agreement": dataclasses.asdict(agreement)}
+    write_json(path.with_name(f"{path.name}.json"), record)
+    console.say(
+        f"{path} ({path.stat().st_size / 2**20:.1f} MiB) on {agreement.images} image(s) against PyTorch: Dice "
+        f"{agreement.dice:.4f} (lowest {agreement.lowest_dice:.4f}), largest difference {agreement.max_difference:.2g}"
+    )
+    return path
+
+
+def compare(student: Student, exported: Exported, images: Sequence[np.ndarray]) -> Agreement:
+    """Run both on uint8 images (H, W) or (H, W, 3), at least one, each at its own size."""
+    differences, scores = [], []
+    for image in console.track(images, "check", len(images)):
+        expected = student.predict_probs([image])[0]
+        found = exported.predict_probs(rgb_tensor(image).numpy())[0, 0]
+        differences.append(float(np.abs(found - expected).max()))
+        masks = [student.as_prediction(probs).mask > 0 for probs in (found, expected)]
+        total = int(masks[0].sum() + masks[1].sum())
+        scores.append(2 * int((masks[0] & masks[1]).sum()) / total if total else 1.0)
+    return Agreement(len(images), max(differences), float(np.mean(scores)), min(scores))
+
+
+def _export(
+    student: Student, path: Path, file_format: str, facts: Mapping[str, str], calibration: Sequence[np.ndarray]
+) -> Exported:
+    if file_format == "torchscript":
+        from meddistill.models.torchscript import TorchScriptStudent, export_torchscript
+
+        export_torchscript(student.module, student.preprocessing, path, facts=facts)
+        return TorchScriptStudent(path)
+    from meddistill.models.onnx_graph import OnnxStudent, export_onnx
+
+    frames = [preprocess(rgb_tensor(image), student.preprocessing) for image in calibration]
+    export_onnx(student.module, student.preprocessing, path, facts=facts, calibration=frames)
+    return OnnxStudent(path)
+
+
+def _pictures(student_dir: Path, patterns: Sequence[str]) -> list[np.ndarray]:
+    """Images to check and calibrate with: those given, else of the RUN that the student lies in."""
+    if patterns:
+        files, problems = find_scans(patterns)
+        if problems:
+            raise InputError(problems[0])
+        return [image for path in files[: _CHECKED + _CALIBRATED] for image in read_scan(path).images]
+    data_dir = student_dir.resolve().parent / "data"
+    if not (data_dir / CASES_CSV).is_file():
+        raise InputError(f"{student_dir} lies in no RUN with data; give images to check the export on with --images")
+    cases = [case for case in read_cases(data_dir) if case.split != "test"]
+    step = max(1, len(cases) // (_CHECKED + _CALIBRATED))  # spread over the set: neighbours look alike
+    if not cases:
+        raise InputError(f"{data_dir} has no training or validation case; give --images")
+    return [read_rgb(image_path(data_dir, case)) for case in cases[::step][: _CHECKED + _CALIBRATED]]
+
+
+def _share(pictures: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Pictures to check int8 on and others to calibrate it with: every third, and the rest; a single one does both."""
+    checked = [picture for index, picture in enumerate(pictures) if index % 3 == 0]
+    rest = [picture for index, picture in enumerate(pictures) if index % 3]
+    return checked[:_CHECKED], (rest or checked)[:_CALIBRATED]
+
+
+def _facts(student_dir: Path, student: Student, int8: bool) -> dict[str, Any]:
+    return {
+        "meddistill": meddistill.__version__,
+        "torch": str(torch.__version__),
+        "student_sha256": sha256_file(student_dir / MODEL_SAFETENSORS),
+        "input": "image: uint8 (batch, 3, height, width), RGB",
+        "output": "probability: float32 (batch, 1, height, width), lesion from the threshold on",
+        "threshold": repr(student.preprocessing.threshold),
+        "image_size": str(student.preprocessing.image_size),
+        "weights": "int8" if int8 else "float32",
+        "use": "research use; not a medical device",
+    }
