@@ -23,7 +23,7 @@ def test_every_command_of_the_readme_is_right():
     [
         ("meddistill distil RUN", "no command 'distil'"),
         ("meddistill distill RUN --epoch 3", "No such option"),
-        ("meddistill distill RUN --epochs many", "many"),
+        ("meddistill distill RUN --epochs many", "valid integer"),
         ("meddistill run RUN --config configs/nowhere.yaml", "configs/nowhere.yaml does not exist"),
         ("bash scripts/nowhere.sh", "scripts/nowhere.sh does not exist"),
     ],
