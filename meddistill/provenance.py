@@ -14,6 +14,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -195,6 +196,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= 40 else text[:18] + "..." + text[-18:]
 
 
+@cache  # twelve look-ups on disk, and the answer cannot change
 def _versions() -> dict[str, str]:
     found = {}
     for package in _PACKAGES:

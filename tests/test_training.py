@@ -20,7 +20,7 @@ from meddistill.distillation import training
 from meddistill.distillation.engine import choose_precision, make_fabric, resolve_device
 from meddistill.distillation.features import FeatureAdapters
 from meddistill.distillation.selection import choose_threshold
-from meddistill.distillation.training import cosine_lr, train_student
+from meddistill.distillation.training import cosine_lr, start_from_share, train_student
 from meddistill.errors import ConfigError, InputError, TrainingError
 
 SIZE = 32
@@ -159,6 +159,13 @@ def test_learning_rate_rises_then_falls():
     assert lrs[9] == lrs[10] == 1.0
     assert lrs[10:] == sorted(lrs[10:], reverse=True)
     assert lrs[-1] == pytest.approx(0.01, abs=0.001)
+
+
+def test_an_untrained_student_expects_lesions_as_rare_as_they_are():
+    student, cases = TinyStudent(), bright_squares(6, 1)
+    start_from_share(student, cases.foreground_share())
+    assert cases.foreground_share() == pytest.approx(81 / SIZE**2)
+    assert torch.sigmoid(student.head.bias).item() == pytest.approx(81 / SIZE**2, rel=1e-4)
 
 
 def test_adapters_take_the_nearest_grid():
