@@ -149,8 +149,12 @@ class TargetsConfig:
     """Jittered copies of each box; uncertainty is the variance over them. 0: the plain box, no uncertainty."""
     jitter_share: float = 0.1
     """Largest shift of each side of a jittered box, as a share of the box's width or height."""
-    zoom: float = 0.0
-    """Side of the window around a box that the teacher sees enlarged, in box sides; 0 shows it the whole image."""
+    views: str = "both"
+    """What the teacher sees: the `whole` image, a window around each box enlarged (`zoom`), or `both`, averaged."""
+    zoom: float = 2.0
+    """Side of that window, in longer sides of the box."""
+    logit_shift: Optional[float] = None
+    """Added to the teacher's logits: above 0 widens its masks. Empty = what the teacher is known to need."""
     seed: int = 0
     """Seed of the jitter: not the run's, so that students of several seeds share their targets."""
     min_predicted_iou: float = 0.5
@@ -165,8 +169,8 @@ class TargetsConfig:
     def __post_init__(self) -> None:
         _check_at_least(self, "jitter_copies", 0)
         _check_range(self, "jitter_share", 0.0, 0.5)
-        if self.zoom:
-            _check_at_least(self, "zoom", 1.2)
+        _check_choice(self, "views", ("whole", "zoom", "both"))
+        _check_at_least(self, "zoom", 1.2)
         _check_at_least(self, "feature_grid", 1)
 
 

@@ -92,7 +92,7 @@ def main() -> None:
     started = time.monotonic()
     rows = make_targets(
         FakeTeacher(args.cases), requests, args.directory / "data", args.directory / "teacher",
-        TargetsConfig(jitter_copies=1), seed=0, batch_size=16,
+        TargetsConfig(jitter_copies=1, views="whole"), seed=0, batch_size=16,
     )  # fmt: skip
     seconds = time.monotonic() - started
     print(

@@ -42,6 +42,8 @@ from meddistill.distillation.zoom import boxes_in_window, cut_and_enlarge, zoom_
 from meddistill.models.teachers.base import Teacher
 from meddistill.models.teachers.registry import load_teacher
 
+MARGINS = [(0, 0), (0, 1), (0, 2), (0, 3), (0, 4), (0, 6), (0.05, 0), (0.1, 0)]
+"""The box widened on each side by a share of it, and by px of the teacher's 256: what the view `margins` asks."""
 COPIES = {"plain": 8, "flip": 4, "window": 0, "zoom1.5": 4, "zoom2": 4, "zoom2.5": 4, "zoom3": 4, "zoom4": 4}
 """Views of a case, and how many jittered boxes each is asked besides the plain one."""
 
@@ -109,13 +111,16 @@ def ask(
 ) -> dict[str, np.ndarray]:
     """One view's answer: probabilities (copies, H, W) in 1/255, fused over boxes; scores a copy."""
     size = image.shape[:2]
-    prompts = jittered_boxes(boxes, size, COPIES[view], 0.1, case.case_id, seed)
+    prompts = jittered_boxes(boxes, size, COPIES.get(view, 4), 0.1, case.case_id, seed)
+    if view.endswith("margins"):
+        jittered = [widen(copy, 0, 3, size) for copy in prompts[1:]]
+        prompts = np.stack([widen(boxes, share, px, size) for share, px in MARGINS] + jittered)
     maps, ious, stabilities = [], [], []
     for number in range(len(boxes) if view.startswith("zoom") else 1):
         mine = prompts[:, number : number + 1] if view.startswith("zoom") else prompts
         seen, window = image, (0, 0, size[1], size[0])
         if view.startswith("zoom"):
-            window = zoom_window(boxes[number], size, float(view[4:]))
+            window = zoom_window(boxes[number], size, float(view[4:].removesuffix("margins")))
             seen = cut_and_enlarge(image, window)
             mine = boxes_in_window(mine, window, seen.shape[:2])
         elif view == "flip":
@@ -136,6 +141,13 @@ def ask(
         "predicted_iou": torch.stack(ious).mean(0).numpy(),
         "stability": torch.stack(stabilities).mean(0).numpy(),
     }
+
+
+def widen(boxes: np.ndarray, share: float, px: float, size_hw: tuple[int, int]) -> np.ndarray:
+    """Boxes (N, 4) with each side moved outwards, inside the image. `px` are of a frame of 256."""
+    sides = np.concatenate([boxes[:, 2:] - boxes[:, :2]] * 2, axis=1)
+    shift = (share * sides + px * max(size_hw) / 256) * [-1, -1, 1, 1]
+    return (boxes + shift).clip(0, [size_hw[1], size_hw[0]] * 2).astype(np.float32)
 
 
 def report(study: Path) -> None:
@@ -177,6 +189,14 @@ def variants(views: list[str]) -> dict[str, Callable[[dict], np.ndarray]]:
             made[f"{view}, mean of 5"] = lambda found, view=view: found[view]["probs"][:5].mean(0)
             made[f"{view}, mean of 4 without the box"] = lambda found, view=view: found[view]["probs"][1:5].mean(0)
     made["plain, mean of 9"] = lambda found: found["plain"]["probs"].mean(0)
+    for bias in (0.25, 0.5, 1.0):
+        made[f"plain, one box, logit + {bias}"] = lambda found, bias=bias: biased(found["plain"]["probs"][0], bias)
+        made[f"plain, best third, logit + {bias}"] = lambda found, bias=bias: biased(best_copies(found, 3), bias)
+    for count in (1, 3, 5):
+        made[f"plain, {count} of greatest predicted IoU"] = lambda found, count=count: best_copies(found, count)
+    for sharpness in (10, 30, 100):
+        made[f"plain, weighted exp({sharpness} IoU)"] = lambda found, sharpness=sharpness: weighted(found, sharpness)
+    made["plain, most stable 3"] = lambda found: best_copies(found, 3, "stability")
     best = [view for view in views if view.startswith("zoom")]
     for view in best:
         made[f"plain + {view}, mean of 5"] = lambda found, view=view: (
@@ -201,6 +221,25 @@ def variants(views: list[str]) -> dict[str, Callable[[dict], np.ndarray]]:
                 found[view]["probs"][:5].mean(0) + 0.5 - threshold
             )
     return made
+
+
+def best_copies(found: dict, count: int, score: str = "predicted_iou") -> np.ndarray:
+    """Mean of the copies that score highest."""
+    order = np.argsort(-found["plain"][score])[:count]
+    return found["plain"]["probs"][order].mean(0)
+
+
+def weighted(found: dict, sharpness: float) -> np.ndarray:
+    """Mean of the copies, weighted by exp(sharpness * predicted IoU)."""
+    scores = found["plain"]["predicted_iou"]
+    weights = np.exp(sharpness * (scores - scores.max()))
+    return np.tensordot(weights / weights.sum(), found["plain"]["probs"], 1)
+
+
+def biased(probs: np.ndarray, bias: float) -> np.ndarray:
+    """Probabilities after `bias` is added to their logits."""
+    probs = probs.clip(1e-4, 1 - 1e-4)
+    return 1 / (1 + (1 / probs - 1) * np.exp(-bias))
 
 
 def near_boxes(found: dict, margin: float) -> np.ndarray:

@@ -70,7 +70,7 @@ def _request(case, boxes, size=64):
 
 def _make(tmp_path, requests, teacher=None, config=None, **options):
     teacher = teacher or BoxTeacher()
-    config = config or TargetsConfig(jitter_copies=2)
+    config = config or TargetsConfig(jitter_copies=2, views="whole")
     options = {"seed": 0, "batch_size": 2, **options}
     rows = make_targets(teacher, requests, tmp_path / "data", tmp_path / "teacher", config, **options)
     return rows, teacher
@@ -78,7 +78,9 @@ def _make(tmp_path, requests, teacher=None, config=None, **options):
 
 def test_without_jitter_the_target_is_the_plain_mask_and_sure(tmp_path):
     case = _case(tmp_path / "data", "a")
-    rows, _ = _make(tmp_path, [_request(case, [[10, 20, 30, 50]])], config=TargetsConfig(jitter_copies=0))
+    rows, _ = _make(
+        tmp_path, [_request(case, [[10, 20, 30, 50]])], config=TargetsConfig(jitter_copies=0, views="whole")
+    )
     target = load_target(tmp_path / "teacher", "a", rows[0].key)
     expected = np.zeros((64, 64), bool)
     expected[20:50, 10:30] = True
@@ -93,7 +95,9 @@ def test_without_jitter_the_target_is_the_plain_mask_and_sure(tmp_path):
 
 def test_uncertainty_is_the_variance_over_the_copies_and_lies_at_the_edge(tmp_path):
     case = _case(tmp_path / "data", "a")
-    rows, _ = _make(tmp_path, [_request(case, [[10, 10, 50, 50]])], config=TargetsConfig(jitter_copies=8))
+    rows, _ = _make(
+        tmp_path, [_request(case, [[10, 10, 50, 50]])], config=TargetsConfig(jitter_copies=8, views="whole")
+    )
     target = load_target(tmp_path / "teacher", "a", rows[0].key)
     assert 0 < target.uncertainty.max() <= 0.25
     assert target.uncertainty[20:40, 20:40].max() == 0
@@ -107,8 +111,8 @@ def test_a_zoomed_answer_lies_where_the_whole_one_does(tmp_path, size_hw, frame)
     case = _case(tmp_path / "data", "a", size_hw=size_hw)
     request = _request(case, [[10, 12, 26, 28], [30, 30, 40, 44]], size=frame)
     pair = []
-    for zoom in (0.0, 2.0):
-        rows, _ = _make(tmp_path, [request], config=TargetsConfig(jitter_copies=0, zoom=zoom))
+    for views in ("whole", "zoom"):
+        rows, _ = _make(tmp_path, [request], config=TargetsConfig(jitter_copies=0, views=views))
         pair.append(load_target(tmp_path / "teacher", "a", rows[0].key).probs > 0.5)
     whole, zoomed = pair
     assert 2 * (whole & zoomed).sum() / (whole.sum() + zoomed.sum()) > 0.93
@@ -120,10 +124,42 @@ def test_a_zoomed_answer_lies_where_the_whole_one_does(tmp_path, size_hw, frame)
     assert 2 * (expected & zoomed).sum() / (expected.sum() + zoomed.sum()) > 0.93
 
 
+def test_both_views_are_averaged_and_their_disagreement_is_uncertainty(tmp_path):
+    class TwoMinded(BoxTeacher):
+        """Sees nothing in a window; told apart by its size, as windows are enlarged to the image's longest side."""
+
+        def decode(self, encoded, boxes_xyxy_px):
+            answers = super().decode(encoded, boxes_xyxy_px)
+            if encoded.sizes_hw[0] != (48, 64):
+                answers = [BoxMasks(torch.full_like(a.logits, -9.0), a.predicted_iou) for a in answers]
+            return answers
+
+    case = _case(tmp_path / "data", "a", size_hw=(48, 64))
+    config = TargetsConfig(jitter_copies=0, views="both")
+    rows, _ = _make(tmp_path, [_request(case, [[10, 10, 30, 30]])], TwoMinded(), config)
+    target = load_target(tmp_path / "teacher", "a", rows[0].key)
+    assert target.probs[15, 15] == pytest.approx(0.5, abs=0.01)
+    assert target.uncertainty[15, 15] == pytest.approx(0.25, abs=0.01)
+    assert target.uncertainty[40, 50] == 0
+
+
+def test_a_logit_shift_is_the_teachers_own_unless_the_config_has_one(tmp_path):
+    class Shy(BoxTeacher):
+        logit_shift = 9.0
+
+    request = _request(_case(tmp_path / "data", "a"), [[10, 10, 30, 30]])
+    inside = []
+    for shift in (None, 0.0):
+        config = TargetsConfig(jitter_copies=0, views="whole", logit_shift=shift)
+        rows, _ = _make(tmp_path, [request], Shy(), config)
+        inside.append(load_target(tmp_path / "teacher", "a", rows[0].key).probs[60, 60])
+    assert inside == pytest.approx([0.5, 0.0], abs=0.01)
+
+
 def test_several_boxes_are_fused_by_maximum(tmp_path):
     case = _case(tmp_path / "data", "a")
     boxes = [[4, 4, 20, 20], [40, 40, 60, 60]]
-    rows, _ = _make(tmp_path, [_request(case, boxes)], config=TargetsConfig(jitter_copies=0))
+    rows, _ = _make(tmp_path, [_request(case, boxes)], config=TargetsConfig(jitter_copies=0, views="whole"))
     mask = load_target(tmp_path / "teacher", "a", rows[0].key).probs > 0.5
     assert mask.sum() == 16 * 16 + 20 * 20
     assert rows[0].n_boxes == 2
@@ -132,7 +168,7 @@ def test_several_boxes_are_fused_by_maximum(tmp_path):
 def test_an_oblong_image_lies_at_the_top_left_of_the_frame(tmp_path):
     case = _case(tmp_path / "data", "a", size_hw=(32, 128))
     request = _request(case, [[0, 0, 128, 32]], size=64)
-    rows, _ = _make(tmp_path, [request], config=TargetsConfig(jitter_copies=0))
+    rows, _ = _make(tmp_path, [request], config=TargetsConfig(jitter_copies=0, views="whole"))
     mask = load_target(tmp_path / "teacher", "a", rows[0].key).probs > 0.5
     assert mask.shape == (64, 64)
     assert mask[:16].all()
@@ -157,8 +193,10 @@ def test_everything_that_changes_the_target_changes_its_key(tmp_path):
     keys = [
         _make(tmp_path, [_request(case, box)])[0][0].key,
         _make(tmp_path, [_request(case, box)], changed)[0][0].key,
-        _make(tmp_path, [_request(case, box)], config=TargetsConfig(jitter_copies=3))[0][0].key,
-        _make(tmp_path, [_request(case, box)], config=TargetsConfig(jitter_copies=2, jitter_share=0.2))[0][0].key,
+        _make(tmp_path, [_request(case, box)], config=TargetsConfig(jitter_copies=3, views="whole"))[0][0].key,
+        _make(tmp_path, [_request(case, box)], config=TargetsConfig(jitter_copies=2, jitter_share=0.2, views="whole"))[
+            0
+        ][0].key,
         _make(tmp_path, [_request(case, box)], seed=1)[0][0].key,
         _make(tmp_path, [_request(case, box, size=32)])[0][0].key,
         _make(tmp_path, [_request(other, box)])[0][0].key,
@@ -170,7 +208,9 @@ def test_thresholds_judge_the_kept_target_without_making_it_anew(tmp_path):
     case = _case(tmp_path / "data", "a")
     request = _request(case, [[10, 10, 30, 30]])
     assert _make(tmp_path, [request])[0][0].accepted
-    rows, teacher = _make(tmp_path, [request], config=TargetsConfig(jitter_copies=2, min_predicted_iou=0.95))
+    rows, teacher = _make(
+        tmp_path, [request], config=TargetsConfig(jitter_copies=2, views="whole", min_predicted_iou=0.95)
+    )
     assert teacher.encoded == 0
     assert not rows[0].accepted
     assert "predicted IoU 0.90 below 0.95" in rows[0].reason
@@ -196,7 +236,7 @@ def test_a_killed_pass_goes_on_and_ends_the_same(tmp_path):
         requests,
         tmp_path / "data",
         tmp_path / "fresh",
-        TargetsConfig(jitter_copies=2),
+        TargetsConfig(jitter_copies=2, views="whole"),
         seed=0,
         batch_size=5,
     )
@@ -265,7 +305,7 @@ def test_features_are_kept_for_training_cases_within_the_budget(tmp_path):
     data = tmp_path / "data"
     cases = [_case(data, f"t{n}", shade=40 + n) for n in range(4)] + [_case(data, "held", split="test")]
     requests = [_request(case, [[10, 10, 30, 30]]) for case in cases]
-    config = TargetsConfig(jitter_copies=1, feature_grid=8, feature_bytes=8 * 8 * 2 * 4)
+    config = TargetsConfig(jitter_copies=1, views="whole", feature_grid=8, feature_bytes=8 * 8 * 2 * 4)
     rows, _ = _make(tmp_path, requests, config=config, feature_levels=["embedding"])
     maps = load_target(tmp_path / "teacher", "t0", rows[0].key).features["embedding"]
     assert maps.shape == (4, 8, 8)

@@ -39,7 +39,7 @@ class Question:
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """Mean and variance over the copies, (S, S) float32, 0 in the frame's padding; and the case's scores."""
+    """Mean and variance over copies and views, (S, S) float32, 0 in the frame's padding; and the case's scores."""
 
     probs: Tensor
     uncertainty: Tensor
@@ -53,6 +53,32 @@ class _View:
     picture: np.ndarray
     window: Window
     boxes: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class _Look:
+    """One way of seeing all boxes of a case: the whole image, or a window for each box; and the teacher's replies."""
+
+    views: Sequence[_View]
+    replies: Sequence[BoxMasks]
+
+    def place(
+        self,
+        teacher: Teacher,
+        copy: int,
+        copies: int,
+        size_hw: tuple[int, int],
+        content_hw: tuple[int, int],
+        fused: bool,
+    ) -> Tensor:
+        """Logits of one copy on the image at `content_hw`: a map a box, (N, H, W), or with `fused` their largest (1, ...)."""
+        maps = []
+        for view, reply in zip(self.views, self.replies, strict=True):
+            logits = reply.logits.view(copies, -1, *reply.logits.shape[-2:])[copy]
+            logits = logits.amax(0, keepdim=True) if fused else logits
+            maps.append(place_on_image(teacher, logits, view.window, size_hw, content_hw))
+        placed = torch.cat(maps)
+        return placed.amax(0, keepdim=True) if fused else placed
 
 
 def jittered_boxes(
@@ -79,25 +105,31 @@ def ask_teacher(
 ) -> tuple[list[Answer], Encoded | None]:
     """Answer a batch of questions; every picture is encoded once and all its boxes decoded together.
 
-    With `config.zoom` each box is shown enlarged; else the image is shown whole. `whole` encodes the whole images in
-    any case, for their features. Returns the answers and the encoding of the whole images, None where there is none.
-    A question without a box gives zeros.
+    `config.views` says whether the teacher sees the image whole, a window around each box enlarged, or both. `whole`
+    encodes the whole images in any case, for their features. Returns the answers and the encoding of the whole images,
+    None where there is none. A question without a box gives zeros.
     """
     encoded = None
-    if whole or not config.zoom:
+    looks: list[list[_Look]] = [[] for _ in questions]
+    if whole or config.views != "zoom":
         encoded = teacher.encode([question.image for question in questions])
-    if not config.zoom:
+    if config.views != "zoom":
         assert encoded is not None
-        views = [[_whole_view(question)] for question in questions]
-        answers = iter(teacher.decode(encoded, [question.boxes_xyxy_px.reshape(-1, 4) for question in questions]))
-    else:
+        replies = teacher.decode(encoded, [question.boxes_xyxy_px.reshape(-1, 4) for question in questions])
+        for look, question, reply in zip(looks, questions, replies, strict=True):
+            look.append(_Look([_whole_view(question)], [reply]))
+    if config.views != "whole":
         views = [list(_zoomed_views(question, config.zoom)) for question in questions]
         answers = _decode_views(teacher, [view for case in views for view in case], len(questions))
-    fused = []
-    for question, case_views in zip(questions, views, strict=True):
-        replies = [next(answers) for _ in case_views]
-        fused.append(_fuse(teacher, question, case_views, replies))
-    return fused, encoded
+        for look, case_views in zip(looks, views, strict=True):
+            look.append(_Look(case_views, [next(answers) for _ in case_views]))
+    shift = logit_shift(teacher, config)
+    return [_fuse(teacher, *pair, shift) for pair in zip(questions, looks, strict=True)], encoded
+
+
+def logit_shift(teacher: Teacher, config: TargetsConfig) -> float:
+    """What is added to the teacher's logits: the config's value, else the teacher's own, else 0."""
+    return float(getattr(teacher, "logit_shift", 0.0)) if config.logit_shift is None else config.logit_shift
 
 
 def _whole_view(question: Question) -> _View:
@@ -106,12 +138,12 @@ def _whole_view(question: Question) -> _View:
 
 
 def _zoomed_views(question: Question, context: float) -> Iterator[_View]:
-    size_hw = question.image.shape[:2]
+    size_hw = (question.image.shape[0], question.image.shape[1])
     for number in range(question.boxes_xyxy_px.shape[1]):
         boxes = question.boxes_xyxy_px[:, number : number + 1]
         window = zoom_window(boxes[0, 0], size_hw, context)
         picture = cut_and_enlarge(question.image, window)
-        yield _View(picture, window, boxes_in_window(boxes, window, picture.shape[:2]))
+        yield _View(picture, window, boxes_in_window(boxes, window, (picture.shape[0], picture.shape[1])))
 
 
 def _decode_views(teacher: Teacher, views: Sequence[_View], batch_size: int) -> Iterator[BoxMasks]:
@@ -121,48 +153,36 @@ def _decode_views(teacher: Teacher, views: Sequence[_View], batch_size: int) -> 
         yield from teacher.decode(encoded, [view.boxes.reshape(-1, 4) for view in batch])
 
 
-def _fuse(teacher: Teacher, question: Question, views: Sequence[_View], replies: Sequence[BoxMasks]) -> Answer:
-    """Copy k of all boxes gives one map, the largest logit over boxes; then mean and variance over the copies."""
+def _fuse(teacher: Teacher, question: Question, looks: Sequence[_Look], shift: float) -> Answer:
+    """Copy k of all boxes gives one map a look, the largest logit over boxes; mean and variance are over all of them."""
     copies, count = question.boxes_xyxy_px.shape[:2]
-    size_hw = question.image.shape[:2]
+    size_hw = (question.image.shape[0], question.image.shape[1])
     content = scaled_hw(size_hw, question.frame_size)
     padding = (0, question.frame_size - content[1], 0, question.frame_size - content[0])
     if count == 0:
         empty = torch.zeros(question.frame_size, question.frame_size)
         return Answer(empty, empty, Scores())
-    logits = [reply.logits.view(copies, -1, *reply.logits.shape[-2:]) for reply in replies]
-    ious = torch.cat([reply.predicted_iou.view(copies, -1) for reply in replies], dim=1)
-    total = torch.zeros(content, device=ious.device)
-    squares = torch.zeros_like(total)
+    total = squares = torch.zeros(content)
     step = max(1, question.frame_size // _AGREEMENT_SIDE)
     masks = []
-    # One copy at a time: the frame of a test case is as large as its image.
-    for copy in range(copies):
-        fused = torch.stack(
-            [
-                place_on_image(teacher, view_logits[copy].amax(0, keepdim=True), view.window, size_hw, content)[0]
-                for view, view_logits in zip(views, logits, strict=True)
-            ]
-        ).amax(0)
-        probs = torch.sigmoid(fused)
-        total += probs
-        squares += probs.square()
-        masks.append((probs > 0.5)[::step, ::step])
-    mean = total / copies
-    variance = (squares / copies - mean.square()).clamp(0, 0.25)
-    plain = torch.cat(
-        [
-            place_on_image(teacher, view_logits[0], view.window, size_hw, content)
-            for view, view_logits in zip(views, logits, strict=True)
-        ]
-    )
+    # One map at a time: the frame of a test case is as large as its image.
+    for look in looks:
+        for copy in range(copies):
+            probs = torch.sigmoid(look.place(teacher, copy, copies, size_hw, content, fused=True)[0] + shift)
+            total, squares = total.to(probs) + probs, squares.to(probs) + probs.square()
+            masks.append((probs > 0.5)[::step, ::step])
+    mean = total / len(masks)
+    variance = (squares / len(masks) - mean.square()).clamp(0, 0.25)
+    plain = [look.place(teacher, 0, copies, size_hw, content, fused=False) for look in looks]
+    plain_mask = torch.stack([torch.sigmoid(logits + shift) for logits in plain]).mean(0) > 0.5
     scale = np.array([content[1] / size_hw[1], content[0] / size_hw[0]] * 2, np.float32)
+    replies = [reply for look in looks for reply in look.replies]
     scores = Scores(
-        v=float(torch.sigmoid(plain).flatten(1).var(1).mean()),
+        v=float(torch.sigmoid(plain[0]).flatten(1).var(1).mean()),
         agreement=float(quality.mask_iou(torch.stack(masks), (mean > 0.5)[::step, ::step]).mean()),
-        stability=float(np.mean([quality.stability(view_logits[0]) for view_logits in logits])),
-        predicted_iou=float(ious.mean()),
-        box_iou=quality.box_iou_of_masks((plain > 0).cpu(), torch.from_numpy(question.boxes_xyxy_px[0] * scale)),
+        stability=float(np.mean([quality.stability(reply.logits) for reply in replies])),
+        predicted_iou=float(torch.cat([reply.predicted_iou for reply in replies]).mean()),
+        box_iou=quality.box_iou_of_masks(plain_mask.cpu(), torch.from_numpy(question.boxes_xyxy_px[0] * scale)),
         area_share=float((mean > 0.5).float().mean()),
     )
     return Answer(F.pad(mean, padding), F.pad(variance, padding), scores)

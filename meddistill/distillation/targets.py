@@ -21,7 +21,7 @@ from meddistill.artifacts import LEAST_TRUSTED_PNG, QUALITY_CSV, Case, QualityRo
 from meddistill.config import TargetsConfig
 from meddistill.data.images import read_rgb
 from meddistill.distillation import contact_sheet, quality
-from meddistill.distillation.consensus import Answer, Question, ask_teacher, jittered_boxes
+from meddistill.distillation.consensus import Answer, Question, ask_teacher, jittered_boxes, logit_shift
 from meddistill.distillation.feature_basis import FeatureBasis, fit_basis
 from meddistill.distillation.quality import Scores
 from meddistill.errors import InputError
@@ -176,9 +176,16 @@ def _key(teacher: Teacher, request: TargetRequest, boxes: np.ndarray, config: Ta
         "frame_size": request.frame_size,
         "copies": config.jitter_copies,
         "share": config.jitter_share,
-        "zoom": config.zoom,
+        "views": config.views,
+        "zoom": 0.0 if config.views == "whole" else config.zoom,
+        "logit_shift": logit_shift(teacher, config),
         "jitter_seed": f"{seed} {request.case.case_id}",
     }
+    # What was added to the method after targets had been kept enters the key only where it is used.
+    if content["views"] == "whole":
+        del content["views"]
+    if not content["logit_shift"]:
+        del content["logit_shift"]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
 
 
