@@ -14,6 +14,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,11 @@ class Stage:
         self._identity = identity
         self._started = time.time()
         self._release: Callable[[], Any] = lambda: None
+
+    @staticmethod
+    def is_finished(out: Path, name: str, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> bool:
+        """Whether `out` holds this very stage whole; changes nothing there."""
+        return _holds(out / RUN_JSON, {"stage": name, "settings": _plain(settings), "inputs": dict(inputs)})
 
     @classmethod
     def open(
@@ -190,6 +196,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= 40 else text[:18] + "..." + text[-18:]
 
 
+@cache  # twelve look-ups on disk, and the answer cannot change
 def _versions() -> dict[str, str]:
     found = {}
     for package in _PACKAGES:

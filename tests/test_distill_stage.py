@@ -135,6 +135,15 @@ def test_the_targets_of_test_cases_can_be_left_out(run):
     assert {row["split"] for row in table(run.teacher / "quality.csv")} == {"train", "val"}
 
 
+def test_a_teacher_that_cannot_be_had_does_not_cost_the_last_ones_targets(run):
+    run_distill(run, CONFIG, device="cpu", teacher=PaintingTeacher())
+    before = (run.teacher / "run.json").read_bytes()
+    with pytest.raises(ConfigError, match="did you mean 'litemedsam'"):
+        run_distill(run, dataclasses.replace(CONFIG, teacher="litemedsa"), device="cpu", overwrite=True)
+    assert (run.teacher / "run.json").read_bytes() == before
+    assert (run.student / "run.json").exists()
+
+
 def test_unknown_cases_need_a_detector(run):
     cases = table(run.data / "cases.csv")
     victim = next(row for row in cases if row["split"] == "train" and row["annotation"] == "boxes")

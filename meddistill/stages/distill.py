@@ -160,17 +160,18 @@ def _make_targets(
     }  # fmt: skip
     boxes = fingerprint_file(boxes_file) if boxes_file else "annotated only"
     inputs = {"data": fingerprint_stage(data_dir), "boxes": boxes}
-    with fabric.rank_zero_first():
-        stage = Stage.open(run.teacher, "teacher", settings, inputs, refresh=True)
-    if stage.finished:
+    if Stage.is_finished(run.teacher, "teacher", settings, inputs):
         say(f"{run.teacher} already holds these targets")
         return read_table(run.teacher / QUALITY_CSV, QualityRow)
+    # Before anything is touched: a teacher that cannot be had must not cost the targets of the last one.
     if teacher is None:
         teacher = _load_teacher(config, fabric)
     for level in levels:
         if level not in teacher.feature_channels:
             known = nearest(level, teacher.feature_channels)
             raise ConfigError(f"teacher '{teacher.name}' has no features '{level}'{known}")
+    with fabric.rank_zero_first():
+        stage = Stage.open(run.teacher, "teacher", settings, inputs, refresh=True)
     requests = [
         TargetRequest(prompt.case, prompt.boxes_xyxy_px, prompt.source, _frame_size(prompt.case, config))
         for prompt in prompts
