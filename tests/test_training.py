@@ -58,13 +58,14 @@ def settings(**changes):
 
 def train(out, *, seed=0, features=True, val=4, cases=10, per_case=False, doubt=None, broken_cases=0, **changes):
     torch.manual_seed(seed)
+    config = settings(**changes)
     packed = bright_squares(cases, 1, features)
     if doubt is not None:
         packed.doubt[:] = doubt
     packed.case_weight[:broken_cases] = torch.nan
     return train_student(
         TinyStudent(per_case=per_case), packed, bright_squares(val, 2, features),
-        Preprocessing(SIZE), settings(**changes), fabric=make_fabric("cpu", "32-true"), out=out, seed=seed,
+        Preprocessing(SIZE), config, fabric=make_fabric("cpu", config.precision), out=out, seed=seed,
     )  # fmt: skip
 
 
@@ -91,11 +92,12 @@ def test_it_learns_and_logs_every_term(tmp_path):
     assert list(tmp_path.glob("events.out.tfevents.*"))
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_does_not(tmp_path):
-    first = train(tmp_path / "a")
-    assert same_weights(first, train(tmp_path / "b"))
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(tmp_path, precision):
+    first = train(tmp_path / "a", precision=precision)
+    assert same_weights(first, train(tmp_path / "b", precision=precision))
     assert (tmp_path / "a" / METRICS_CSV).read_bytes() == (tmp_path / "b" / METRICS_CSV).read_bytes()
-    assert not same_weights(first, train(tmp_path / "c", seed=1))
+    assert not same_weights(first, train(tmp_path / "c", seed=1, precision=precision))
 
 
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path, monkeypatch):
