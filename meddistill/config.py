@@ -42,6 +42,8 @@ class PrepareConfig:
     """Share of the cases whose groups go to test where `test` is empty."""
     val_fraction: float = 0.15
     """Share of the remaining cases whose groups go to validation where `val` is empty."""
+    stratify: str = "class+size"
+    """What drawn splits are balanced by: `class+size` (thirds of lesion size), `class`, or `none`."""
     max_train_cases: int = 0
     """Most training cases: whole groups in a seeded order, the last one cut short; 0 keeps all."""
     max_val_cases: int = 0
@@ -92,6 +94,7 @@ class PrepareConfig:
         for name in ("max_train_cases", "max_val_cases", "max_test_cases", "workers", "merge_distance_px"):
             _check_at_least(self, name, 0)
         _check_at_least(self, "min_area_px", 1)
+        _check_choice(self, "stratify", ("class+size", "class", "none"))
         _check_choice(self, "boxes_per", ("component", "case"))
         _check_choice(self, "intensity", ("auto", "percentile", "full"))
         _check_choice(self, "intensity_per", ("volume", "image"))

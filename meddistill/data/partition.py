@@ -57,8 +57,7 @@ def _splits(
     previous: Mapping[str, str],
 ) -> list[str]:
     cases = [case for case, _ in good]
-    sizes = size_terciles([result.lesion_share for _, result in good])
-    strata = [f"{case.class_name}|{size}" for case, size in zip(cases, sizes, strict=True)]
+    strata = _strata(good, config.stratify)
     test = _chosen(cases, config.test)
     if config.folds:
         test = [fold == config.fold for fold in assign_folds(groups, strata, config.folds, seed)]
@@ -72,6 +71,16 @@ def _splits(
         seed=seed,
         fixed=previous,
     )
+
+
+def _strata(good: Sequence[tuple[RawCase, Converted]], stratify: str) -> list[str]:
+    if stratify == "none":
+        return [""] * len(good)
+    classes = [case.class_name for case, _ in good]
+    if stratify == "class":
+        return classes
+    sizes = size_terciles([result.lesion_share for _, result in good])
+    return [f"{name}|{size}" for name, size in zip(classes, sizes, strict=True)]
 
 
 def _chosen(cases: Sequence[RawCase], selection: str) -> list[bool] | None:
