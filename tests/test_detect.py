@@ -207,6 +207,23 @@ def test_an_official_name_without_file_and_network_trains_from_its_yaml(monkeypa
         detector_weights.find_start("yolo11n.pt", train=False)
 
 
+def test_what_was_asked_for_is_known_without_a_network(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(weights, "download", no_network)
+    official = detector_weights.fingerprint_start("yolo11n.pt")
+    assert official == detector_weights.OFFICIAL["yolo11n.pt"].sha256
+    Path("yolo11n.pt").write_bytes(b"something else")
+    assert detector_weights.fingerprint_start("yolo11n.pt") != official
+    assert detector_weights.fingerprint_start("yolo11n.yaml") == "yolo11n.yaml"
+
+
+def test_weights_that_are_missing_leave_no_trace(tmp_path):
+    write_data(tmp_path / "data", {"train-0": "boxes", "val-0": "boxes"})
+    with pytest.raises(WeightsError, match=r"nowhere\.pt do not exist"):
+        run_detect(RunDir(tmp_path), DetectConfig(weights="nowhere.pt"), seed=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
 def test_weights_that_do_not_exist_are_named_with_the_nearest_official_ones(tmp_path):
     with pytest.raises(WeightsError, match=r"yolo11m\.pt do not exist; did you mean 'yolo11n\.pt'"):
         detector_weights.find_start("yolo11m.pt", train=True)
@@ -241,12 +258,12 @@ def test_a_killed_training_takes_its_worker_along_and_goes_on_to_the_same_epoch(
     settings = {"weights": "yolo11n.yaml", "epochs": 30, "patience": 100, "image_size": SIZE, "batch_size": 8}
     typed = [f"--set=detect.{key}={value}" for key, value in settings.items()]
     first = subprocess.Popen([sys.executable, "-m", "meddistill", "detect", str(tmp_path), "--device", "cpu", *typed])
-    _wait_until((run.detector / LAST_PT).exists, 300)
+    _wait_until((run.detector / LAST_PT).exists, 600)
     workers = Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split()
     assert workers
     first.kill()
     first.wait()
-    _wait_until(lambda: not any(_runs(pid) for pid in workers), 30)
+    _wait_until(lambda: not any(_runs(pid) for pid in workers), 60)
     assert not (run.detector / RUN_JSON).exists()
 
     run_detect(run, DetectConfig(**settings), seed=0, device="cpu")

@@ -11,6 +11,7 @@ from meddistill.models.weights import Weights, obtain_weights
 from meddistill.provenance import sha256_file
 
 _ADDRESS = "https://github.com/ultralytics/assets/releases/download/v8.3.0/"
+_YAML = (".yaml", ".yml")
 OFFICIAL = {
     file: Weights(file, size, sha256, _ADDRESS + file, "AGPL-3.0")
     for file, size, sha256 in (
@@ -24,14 +25,23 @@ OFFICIAL = {
 class Start:
     """What training begins from, or prediction uses.
 
-    `argument` is what Ultralytics gets; `path` the file, None for random weights. `fingerprint` says what was asked
-    for: an official name counts as its file, found or not, so that a finished RUN stays finished without a network.
+    `argument` is what Ultralytics gets; `path` the file, None for random weights.
     """
 
     name: str
     argument: str
     path: Path | None
-    fingerprint: str
+
+
+def fingerprint_start(weights: str) -> str:
+    """What identifies `detect.weights`, without a network: a file by its content, random weights by their yaml.
+
+    An official name counts as its file, found or not, so that a finished RUN stays finished where it cannot be had.
+    """
+    path = Path(weights)
+    if path.is_file():
+        return sha256_file(path)
+    return OFFICIAL[weights].sha256 if weights in OFFICIAL else path.name
 
 
 def find_start(weights: str, train: bool) -> Start:
@@ -41,14 +51,13 @@ def find_start(weights: str, train: bool) -> Start:
     Raises: WeightsError where nothing is found; only training from an official name falls back to random weights.
     """
     path = Path(weights)
-    if path.suffix in (".yaml", ".yml"):
+    if path.suffix in _YAML:
         if not train:
             raise WeightsError(f"{weights} has no weights to take as they are; --no-train needs a .pt file")
-        return Start(f"{weights}, random weights", weights, None, f"random: {path.name}")
+        return Start(f"{weights}, random weights", weights, None)
     official = OFFICIAL.get(weights)
     if path.is_file():
-        digest = sha256_file(path)
-        return Start(path.name, str(path.resolve()), path, digest)
+        return Start(path.name, str(path.resolve()), path)
     if official is None:
         hint = nearest(path.name, OFFICIAL)
         raise WeightsError(f"detector weights {weights} do not exist{hint} (official names are fetched)")
@@ -59,5 +68,5 @@ def find_start(weights: str, train: bool) -> Start:
             raise
         console.say(f"{error}. Without it the detector starts from random weights")
         yaml = path.with_suffix(".yaml").name
-        return Start(f"{yaml}, random weights", yaml, None, official.sha256)
-    return Start(weights, str(found), found, official.sha256)
+        return Start(f"{yaml}, random weights", yaml, None)
+    return Start(weights, str(found), found)

@@ -33,7 +33,7 @@ from meddistill.config import DetectConfig
 from meddistill.errors import StageError
 from meddistill.evaluation import detection
 from meddistill.models.detector import Detections, TrainingSettings, predict_boxes, train_detector, write_training_view
-from meddistill.models.detector_weights import Start, find_start
+from meddistill.models.detector_weights import Start, find_start, fingerprint_start
 from meddistill.provenance import Stage, fingerprint_stage
 
 DEFAULT_CONFIDENCE = 0.25
@@ -59,14 +59,13 @@ def run_detect(
     cases = read_cases(data_dir)
     if config.train:
         _check_trainable(cases, data_dir)
-    start = find_start(config.weights, config.train)
-    stage = Stage.open(
-        out, "detect", _settings(config, seed), {"data": fingerprint_stage(data_dir), "weights": start.fingerprint},
-        overwrite=overwrite,
-    )  # fmt: skip
-    if stage.finished:
+    settings = _settings(config, seed)
+    inputs = {"data": fingerprint_stage(data_dir), "weights": fingerprint_start(config.weights)}
+    if not overwrite and Stage.is_finished(out, "detect", settings, inputs):
         console.say(f"{out} is finished; nothing to do")
         return out
+    start = find_start(config.weights, config.train)  # before the stage begins: without weights it leaves no trace
+    stage = Stage.open(out, "detect", settings, inputs, overwrite=overwrite)
     training = _obtain_weights(out, config, start, cases, data_dir, seed, device)
 
     images = [image_path(data_dir, case) for case in cases]
