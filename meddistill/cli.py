@@ -56,7 +56,9 @@ def _common(
 def prepare(
     run: Run,
     source: Annotated[Optional[Path], typer.Option(help="Folder of the images, with masks or boxes.")] = None,
-    dataset: Annotated[Optional[str], typer.Option(help="Layout of the source (default: auto).")] = None,
+    dataset: Annotated[
+        Optional[str], typer.Option(help="Layout of the source; `meddistill sources` lists them (default: auto).")
+    ] = None,
     classes: Annotated[Optional[str], typer.Option(help="Classes to keep, comma-separated (default: all).")] = None,
     groups: Annotated[
         Optional[Path], typer.Option(help="CSV id,group[,fold]: a group never straddles a split.")
@@ -343,6 +345,14 @@ def verify(run: Run) -> None:
     from meddistill.stages.verify import run_verify
 
     run_verify(RunDir(run))
+
+
+@app.command()
+def sources() -> None:
+    """List the layouts that `prepare --dataset` reads."""
+    from meddistill.data.sources.registry import describe_sources
+
+    typer.echo(describe_sources())
 
 
 @app.command()

@@ -125,7 +125,7 @@ class DetectConfig:
     trust_weights: bool = False
     """Load `weights` even where that runs code inside the file; only for files whose origin you know."""
     confidence: Optional[float] = None
-    """Boxes below this score are dropped; empty = chosen on the validation boxes by F1 at IoU 0.5."""
+    """Boxes below this score are dropped; empty = the lowest within 0.03 of the best F1 at IoU 0.5 on validation."""
     max_boxes: int = 5
     """Most boxes kept an image."""
 
@@ -246,6 +246,8 @@ class DistillConfig:
     """Balance of the losses: `fixed`, `paper` (the published ULWR), `learned` (log-variances) or `ulwr` (by doubt)."""
     ema_decay: float = 0.99
     """Decay of the moving average of the weights; 0 keeps the raw weights."""
+    rounds: int = 1
+    """Rounds of `epochs` each; after a round the student's masks prompt the teacher where no annotated box does."""
     patience: int = 0
     """Epochs without a better agreement on validation before training stops; 0 never stops early."""
     threshold: Optional[float] = 0.5
@@ -270,6 +272,7 @@ class DistillConfig:
         for name in ("confidence_gamma", "patience", "weight_decay"):
             _check_at_least(self, name, 0.0)
         _check_at_least(self, "accumulate", 1)
+        _check_at_least(self, "rounds", 1)
         _check_at_least(self, "image_size", 32)
         if self.image_size % 32:
             raise ConfigError(

@@ -14,6 +14,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,10 @@ class Stage:
         identity = {"stage": name, "settings": _plain(settings), "inputs": dict(inputs)}
         if not overwrite and _holds(out / RUN_JSON, identity):  # also where nothing may be written
             return cls(out, name, identity, finished=True, resumed=False)
-        lock.acquire(out)
+        try:
+            lock.acquire(out)
+        except OSError as error:
+            raise _unwritable(out, error) from error
         try:
             stage = cls._begin(out, name, identity, overwrite, refresh)
         except BaseException:
@@ -107,8 +111,7 @@ class Stage:
             out.mkdir(parents=True, exist_ok=True)
             write_json(half, identity)
         except OSError as error:
-            reason = error.strerror or error
-            raise StageError(f"{out} cannot be written ({reason}); choose another directory with --out") from error
+            raise _unwritable(out, error) from error
         return cls(out, name, identity, finished=False, resumed=False)
 
     def finish(self, results: Mapping[str, Any], outputs: Iterable[Path], device: str = "cpu") -> None:
@@ -159,6 +162,10 @@ def sha256_file(path: Path) -> str:
         raise InputError(f"{path} cannot be read: {error}") from error
 
 
+def _unwritable(out: Path, error: OSError) -> StageError:
+    return StageError(f"{out} cannot be written ({error.strerror or error}); choose another directory with --out")
+
+
 def _refuse_foreign(out: Path) -> None:
     # --overwrite deletes a tree: only ever one that a stage of ours made.
     if any(out.iterdir()) and not ((out / RUN_JSON).exists() or (out / UNFINISHED_JSON).exists()):
@@ -195,6 +202,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= 40 else text[:18] + "..." + text[-18:]
 
 
+@cache  # twelve look-ups on disk, and the answer cannot change
 def _versions() -> dict[str, str]:
     found = {}
     for package in _PACKAGES:

@@ -66,6 +66,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "weighting ulwr": {"weighting": "ulwr"},
     "no augmentation": {"augment": False},
     "no averaging": {"ema_decay": 0.0},
+    "two rounds": {"rounds": 2},
     "features, two levels": {"feature_levels": ["embedding", "stage2"]},
 }
 

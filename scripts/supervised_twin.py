@@ -26,9 +26,9 @@ from meddistill.data.frames import to_frame
 from meddistill.data.images import read_rgb
 from meddistill.data.masks import read_mask
 from meddistill.distillation.engine import make_fabric
+from meddistill.distillation.learning import build_and_train, stage_outputs
 from meddistill.errors import InputError, MedDistillError
 from meddistill.provenance import Stage, fingerprint_stage
-from meddistill.stages.distill import build_and_train, stage_outputs
 
 # Typer reads annotations at run time.
 # ruff: noqa: UP045
@@ -49,10 +49,10 @@ def train_twin(
     if not len(train):
         raise InputError(f"{run.data} has no training case with a mask")
     fabric = make_fabric(device, config.precision)
-    trained, parameters = build_and_train(config, train, val, fabric=fabric, out=out, seed=seed)
+    twin = build_and_train(config, train, val, fabric=fabric, out=out, seed=seed)
     results = {
-        "best_epoch": trained.best_epoch, "epochs": trained.epochs, "agreement": trained.agreement,
-        "parameters": parameters, "train_cases": len(train), "val_cases": len(val),
+        "best_epoch": twin.best_epoch, "epochs": twin.epochs, "agreement": twin.agreement,
+        "parameters": twin.parameters, "train_cases": len(train), "val_cases": len(val),
     }  # fmt: skip
     stage.finish(results, stage_outputs(out), device=str(fabric.device))
     return out

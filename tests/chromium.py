@@ -19,8 +19,8 @@ from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars",
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage", "--hide-scrollbars",
     "--remote-debugging-pipe",
 )  # fmt: skip
 # Moves the two pipe ends to descriptors 3 and 4, then becomes the browser.
@@ -113,8 +113,9 @@ class Page:
 
     def press(self, key: str) -> None:
         text = {"text": key} if len(key) == 1 else {"text": "\r"} if key == "Enter" else {}
-        self.call("Input.dispatchKeyEvent", type="keyDown", key=key, code=key, **text)
-        self.call("Input.dispatchKeyEvent", type="keyUp", key=key, code=key)
+        code = {"windowsVirtualKeyCode": 27} if key == "Escape" else {}  # a dialog closes by number, not by name
+        self.call("Input.dispatchKeyEvent", type="keyDown", key=key, code=key, **text, **code)
+        self.call("Input.dispatchKeyEvent", type="keyUp", key=key, code=key, **code)
 
     def screenshot(self, path: Path, whole: bool = False) -> None:
         shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)

@@ -11,9 +11,9 @@ from meddistill.artifacts import RunDir
 from meddistill.config import DistillConfig, PrepareConfig, TargetsConfig
 from meddistill.data.frames import Preprocessing
 from meddistill.data.phantom import write_phantom
+from meddistill.distillation import learning
 from meddistill.errors import InputError
 from meddistill.models.student import Student
-from meddistill.stages import distill
 from meddistill.stages.prepare import run_prepare
 
 CONFIG = DistillConfig(
@@ -24,7 +24,7 @@ CONFIG = DistillConfig(
 @pytest.fixture
 def ablate(monkeypatch):
     module = load_script("ablate")
-    monkeypatch.setattr(distill, "build_student", lambda *_, **__: TinyStudent())
+    monkeypatch.setattr(learning, "build_student", lambda *_, **__: TinyStudent())
     monkeypatch.setattr(module, "load_student", lambda *_: Student(TinyStudent(), Preprocessing(64, threshold=0.4)))
     return module
 

@@ -3,6 +3,9 @@
 import dataclasses
 import os
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +15,10 @@ from detector_data import SIZE, write_data
 from meddistill.artifacts import (
     BEST_PT,
     BOXES_CSV,
-    CASES_CSV,
     LAST_PT,
     METRICS_JSON,
     RUN_JSON,
+    TRAIN_LOG,
     RunDir,
     annotated_boxes,
     image_path,
@@ -23,9 +26,9 @@ from meddistill.artifacts import (
     read_json,
 )
 from meddistill.config import DetectConfig
-from meddistill.errors import InputError, MedDistillError, StageError, WeightsError
+from meddistill.errors import InputError, StageError, WeightsError
 from meddistill.models import detector_weights, weights
-from meddistill.models.detector import Detections, predict_boxes, write_training_view
+from meddistill.models.detector import Detections, predict_boxes, tidy_console, write_training_view
 from meddistill.stages.detect import box_rows, measure, run_detect
 
 ANNOTATIONS = {
@@ -211,29 +214,42 @@ def test_weights_that_do_not_exist_are_named_with_the_nearest_official_ones(tmp_
         detector_weights.find_start("yolo11n.yaml", train=False)
 
 
-@pytest.mark.slow
-def test_a_killed_training_goes_on_to_the_same_epoch(tmp_path, monkeypatch):
-    from meddistill.models import detector
+def test_the_log_is_what_a_terminal_shows_in_the_end():
+    printed = "\x1b[34mtrain: \x1b[0mgo\n\r\x1b[K 1/2: 0%\r\x1b[K 1/2: 100%  \r\nall  4\n"
+    assert tidy_console(printed) == "train: go\n 1/2: 100%\nall  4\n"
 
+
+def _wait_until(condition, seconds):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.05)
+
+
+def _runs(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children are looked up in /proc")
+def test_a_killed_training_takes_its_worker_along_and_goes_on_to_the_same_epoch(tmp_path):
     run = RunDir(tmp_path)
     write_data(run.data, ANNOTATIONS)
-    config = DetectConfig(weights="yolo11n.yaml", epochs=4, image_size=SIZE, batch_size=8)
-    real = detector._run_worker
-
-    def killed_after_two_epochs(*arguments):
-        for event in real(*arguments):
-            yield event
-            if event["event"] == "epoch" and event["epoch"] == 2:
-                raise MedDistillError("killed")  # closing the generator kills the worker
-
-    monkeypatch.setattr(detector, "_run_worker", killed_after_two_epochs)
-    with pytest.raises(MedDistillError, match="killed"):
-        run_detect(run, config, seed=0, device="cpu")
-    assert (run.detector / LAST_PT).exists()
+    settings = {"weights": "yolo11n.yaml", "epochs": 30, "patience": 100, "image_size": SIZE, "batch_size": 8}
+    typed = [f"--set=detect.{key}={value}" for key, value in settings.items()]
+    first = subprocess.Popen([sys.executable, "-m", "meddistill", "detect", str(tmp_path), "--device", "cpu", *typed])
+    _wait_until((run.detector / LAST_PT).exists, 300)
+    workers = Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split()
+    assert workers
+    first.kill()
+    first.wait()
+    _wait_until(lambda: not any(_runs(pid) for pid in workers), 30)
     assert not (run.detector / RUN_JSON).exists()
-    monkeypatch.setattr(detector, "_run_worker", real)
-    run_detect(run, config, seed=0, device="cpu")
-    assert "Resuming training" in (run.detector / "train.log").read_text()
-    assert read_json(run.detector / METRICS_JSON)["training"]["epochs"] == 4
+
+    run_detect(run, DetectConfig(**settings), seed=0, device="cpu")
+    assert "Resuming training" in (run.detector / TRAIN_LOG).read_text()
+    assert read_json(run.detector / METRICS_JSON)["training"]["epochs"] == 30
     assert not (run.detector / LAST_PT).exists()
-    assert (run.data / CASES_CSV).exists()

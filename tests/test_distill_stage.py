@@ -15,8 +15,8 @@ import meddistill
 from meddistill.artifacts import BOXES_CSV, BoxRow, RunDir, read_cases, write_json, write_table
 from meddistill.config import DistillConfig, PrepareConfig, TargetsConfig
 from meddistill.data.phantom import write_phantom
+from meddistill.distillation import learning
 from meddistill.errors import ConfigError, StageError
-from meddistill.stages import distill
 from meddistill.stages.distill import run_distill
 from meddistill.stages.prepare import run_prepare
 
@@ -38,7 +38,7 @@ def prepared(tmp_path_factory):
 
 @pytest.fixture
 def tiny_student(monkeypatch):
-    monkeypatch.setattr(distill, "build_student", lambda *_, **__: TinyStudent())
+    monkeypatch.setattr(learning, "build_student", lambda *_, **__: TinyStudent())
 
 
 @pytest.fixture
@@ -202,3 +202,15 @@ def test_a_better_threshold_is_stored(run):
     fixed = dataclasses.replace(CONFIG, threshold=0.35)
     student = run_distill(run, fixed, device="cpu", teacher=PaintingTeacher(), out=run.root / "student-fixed")
     assert json.loads((student / "preprocessing.json").read_text())["threshold"] == 0.35
+
+
+def test_a_second_round_trains_on_settled_targets(run):
+    config = dataclasses.replace(CONFIG, rounds=2, threshold=0.02)
+    student = run_distill(run, config, device="cpu", teacher=PaintingTeacher())
+    assert (student / "rounds" / "student-1" / "metrics.csv").is_file()
+    first, second = table(run.teacher / "quality.csv"), table(student / "rounds" / "quality-2.csv")
+    assert sorted(row["case_id"] for row in second) == sorted(row["case_id"] for row in first)
+    weights = {row["case_id"]: row["weight"] for row in first}
+    changed = [row for row in second if row["weight"] != weights[row["case_id"]]]
+    assert changed
+    assert {row["split"] for row in changed} == {"train"}

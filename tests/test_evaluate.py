@@ -15,6 +15,7 @@ from meddistill.data.images import read_rgb, write_png
 from meddistill.data.masks import read_mask
 from meddistill.errors import ConfigError, InputError, StageError
 from meddistill.evaluation.scores import ScoreRow
+from meddistill.evaluation.subjects import volume_of
 from meddistill.evaluation.summary import format_table
 from meddistill.stages.evaluate import run_eval, run_eval_folders
 
@@ -140,6 +141,72 @@ def test_targets_of_another_split_or_annotated_boxes_are_no_baseline(tmp_path, c
     out = evaluate(run)
     assert {method for method, _ in scores_of(out)} == {"student"}
     assert "no target of 'test' that detected boxes prompted" in " ".join(capsys.readouterr().err.split())
+
+
+def test_flip_averaging_takes_the_mean_of_image_and_mirror_image(tmp_path):
+    class Leftist(BrightnessStudent):
+        """Sees a lesion in the left half of whatever it is shown."""
+
+        def predict_probs(self, images):
+            half = np.zeros(SIZE_HW, dtype=np.float32)
+            half[:, : SIZE_HW[1] // 2] = 0.8
+            return [half for _ in images]
+
+    run = make_run(tmp_path / "run")
+    plain = evaluate(run, predictor=Leftist(0.4), out=tmp_path / "plain")
+    assert read_mask(plain / "masks" / "a1.png").mean() == 0.5
+    mean = evaluate(run, EvalConfig(flip_average=True), predictor=Leftist(0.4), out=tmp_path / "mean")
+    assert read_mask(mean / "masks" / "a1.png").all()
+    assert read_json(mean / "summary.json")["postprocessing"]["flip_average"] is True
+
+
+@pytest.mark.parametrize("wish", [{"min_component_px": 40}, {"keep_largest": True}])
+def test_cleaning_up_is_done_to_the_student_alone_and_reported(tmp_path, wish):
+    run = make_run(tmp_path / "run")
+    dirty = picture_of(truth_of("a1"))
+    dirty[35:37, 40:42] = 220
+    write_png(run.data / "images/test/a1.png", dirty)
+    plain = evaluate(run, out=tmp_path / "plain")
+    assert scores_of(plain)["student", "a1"].lesions_false == 1
+    clean = evaluate(run, EvalConfig(**wish), out=tmp_path / "clean")
+    assert scores_of(clean)["student", "a1"].dice == 1
+    changed = 1 if "keep_largest" in wish else 2  # b1's only lesion has 36 px
+    assert read_json(clean / "summary.json")["postprocessing"]["n_changed"] == changed
+    assert f"Cleaning up changed {changed} mask" in (clean / "report.html").read_text()
+
+
+def test_probabilities_are_judged_and_boxes_have_none(tmp_path):
+    run = make_run(tmp_path / "run")
+    add_detector(run)
+    out = evaluate(run)
+    rows = scores_of(out)
+    assert rows["student", "b2"].brier == pytest.approx((30 / 255) ** 2)
+    assert rows["student", "b2"].ece == pytest.approx(30 / 255)
+    assert rows["boxes", "b2"].brier is None
+    calibration = read_json(out / "summary.json")["calibration"]
+    assert calibration["all"]["n_pixels"] == 4 * SIZE_HW[0] * SIZE_HW[1]
+
+
+@pytest.mark.parametrize(
+    ("source", "volume"),
+    [
+        ("labels/brain.nii.gz#axial12", "labels/brain.nii.gz"),
+        ("scan.nii#coronal3", "scan.nii"),
+        ("patient1/ct/IM0001.dcm", "patient1/ct"),
+        ("loop.dcm#4", "loop.dcm"),
+        ("image/1/0809.jpg", ""),
+        ("strange#1.png", ""),
+    ],
+)
+def test_slices_know_their_volume(source, volume):
+    assert volume_of(source) == volume
+
+
+def test_an_output_that_cannot_be_written_is_one_line(tmp_path):
+    run = make_run(tmp_path / "run")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StageError, match="cannot be written"):
+        evaluate(run, out=tmp_path / "file" / "eval")
 
 
 def test_baselines_can_be_left_out(tmp_path):

@@ -75,11 +75,12 @@ def test_background_is_rician_not_black(slices):
 
 
 def test_written_source_is_a_folder_layout_with_groups(tmp_path):
-    write_phantom(tmp_path, cases=8, seed=3, size=96)
+    cases = 2 * SLICES_PER_GROUP + 1
+    write_phantom(tmp_path, cases=cases, seed=3, size=96)
     with (tmp_path / "groups.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["id", "group", "class"]
-    assert len({row["id"] for row in rows}) == 8
+    assert len({row["id"] for row in rows}) == cases
     by_group = defaultdict(list)
     for row in rows:
         by_group[row["group"]].append(row["id"])
@@ -87,7 +88,7 @@ def test_written_source_is_a_folder_layout_with_groups(tmp_path):
         assert image.shape == (96, 96, 3)
         assert mask.shape == (96, 96)
         assert mask.any() == (row["class"] != "none")
-    assert [len(ids) for ids in by_group.values()] == [SLICES_PER_GROUP, SLICES_PER_GROUP, 8 - 2 * SLICES_PER_GROUP]
+    assert [len(ids) for ids in by_group.values()] == [SLICES_PER_GROUP, SLICES_PER_GROUP, 1]
 
 
 def test_slices_of_a_group_show_the_same_head(tmp_path):

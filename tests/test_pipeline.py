@@ -54,7 +54,7 @@ def root(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(root):
     """A RUN that the four commands made."""
-    write_phantom(root / "source", cases=9, seed=0, size=128)
+    write_phantom(root / "source", cases=6, seed=0, size=128)
     (root / "tiny.yaml").write_text(SETTINGS, encoding="utf-8")
     run = root / "run"
     common = ["--config", root / "tiny.yaml"]
@@ -69,7 +69,7 @@ def test_each_stage_leaves_exactly_its_files(run):
     for case in read_cases(run.data):
         cases[case.split].append(case.case_id)
     assert all(cases.values())
-    assert sum(map(len, cases.values())) == 9
+    assert sum(map(len, cases.values())) == 6
     per_case = {
         f"{kind}/{split}/{case_id}.{suffix}"
         for kind, suffix in (("images", "png"), ("masks", "png"), ("labels", "txt"))

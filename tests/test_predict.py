@@ -12,7 +12,7 @@ from meddistill.artifacts import read_table
 from meddistill.cli import app
 from meddistill.data.frames import Preprocessing
 from meddistill.data.scans import find_scans, scan_name
-from meddistill.errors import ConfigError, InputError, StageError
+from meddistill.errors import ConfigError, InputError, MedDistillError, StageError
 from meddistill.models.nested_unet import NestedUNet
 from meddistill.models.student import Student, load_student, save_student
 from meddistill.stages.predict import PredictionRow, run_predict
@@ -151,6 +151,7 @@ def test_what_means_no_file_is_said(tmp_path):
 
 def test_names_lose_their_format(tmp_path):
     assert scan_name(tmp_path / "scan.01.PNG") == "scan.01"
+    assert scan_name(tmp_path / "head.nii.gz") == "head"
 
 
 def test_results_do_not_depend_on_the_batch(tmp_path):
@@ -189,7 +190,7 @@ def test_somebody_elses_folder_is_left_alone(tmp_path):
 def test_an_output_that_cannot_be_written_is_one_line(tmp_path):
     write_squares(tmp_path / "a.png")
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="file/out cannot be written: Not a directory"):
+    with pytest.raises(MedDistillError, match=r"file/out cannot be written"):
         run([tmp_path / "a.png"], tmp_path / "file" / "out")
 
 
@@ -219,3 +220,70 @@ def test_a_directory_that_is_no_student_is_refused(tmp_path):
     write_squares(tmp_path / "a.png")
     with pytest.raises(InputError, match=r"is not a student: it has no config\.json"):
         run_predict(tmp_path, [str(tmp_path / "a.png")], tmp_path / "out")
+
+
+def nifti_of(path, bright, orientation="RAS", spacing=(0.5, 2.0, 3.0)):
+    """A volume of 12 x 10 x 4 mm-scaled voxels stored in `orientation`, with `bright` (x, y, z in RAS) at 200."""
+    nibabel = pytest.importorskip("nibabel")
+    voxels = np.random.default_rng(0).integers(0, 30, (12, 10, 4)).astype(np.int16)
+    voxels[0, 0, :], voxels[0, 1, :] = 0, 255  # percentiles of the volume
+    voxels[bright] = 255
+    affine = np.diag([*spacing, 1.0])
+    affine[:3, 3] = (-40, 5, 7)
+    image = nibabel.Nifti1Image(voxels, affine)
+    turn = nibabel.orientations.ornt_transform(
+        nibabel.io_orientation(affine), nibabel.orientations.axcodes2ornt(orientation)
+    )
+    nibabel.save(image.as_reoriented(turn), path)
+    return nibabel.load(path)
+
+
+@pytest.mark.parametrize("orientation", ["RAS", "LPS", "PIR", "SAL"])
+def test_a_volume_gives_a_mask_that_lies_where_it_does(tmp_path, orientation):
+    nibabel = pytest.importorskip("nibabel")
+    bright = np.s_[3:6, 2:4, 1]
+    source = nifti_of(tmp_path / "head.nii.gz", bright, orientation)
+    out = run([tmp_path / "head.nii.gz"], tmp_path / "out", probabilities=True, overlays=True)
+    mask = nibabel.load(out / "masks" / "head.nii.gz")
+    assert mask.shape == source.shape
+    np.testing.assert_allclose(mask.affine, source.affine)
+    assert mask.header["sform_code"] == source.header["sform_code"]
+    np.testing.assert_array_equal(np.asarray(mask.dataobj), np.where(np.asarray(source.dataobj) > 100, 255, 0))
+    probs = nibabel.load(out / "probabilities" / "head.nii.gz")
+    assert probs.get_data_dtype() == np.float32
+    rows = read_table(out / "predictions.csv", PredictionRow)
+    assert [row.slice for row in rows] == [0, 1, 2, 3]
+    assert rows[1].area_px - rows[0].area_px == 6
+    assert rows[1].area_mm2 == pytest.approx(rows[1].area_px * 0.5 * 2.0)
+    assert rows[1].mask == "masks/head.nii.gz"
+    assert (out / "overlays" / "head@0001.png").is_file()
+
+
+def test_a_dicom_file_without_a_suffix_is_found_and_its_millimetres_known(tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    path = tmp_path / "in" / "IM0001"
+    pixels = write_squares(tmp_path / "in" / "a.png")
+    data = pydicom.Dataset()
+    data.file_meta = pydicom.dataset.FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = pydicom.uid.MRImageStorage
+    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = pydicom.uid.generate_uid()
+    data.Rows, data.Columns, data.PixelSpacing = 20, 30, [0.5, 0.25]
+    data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
+    data.BitsAllocated = data.BitsStored = 16
+    data.HighBit, data.PixelRepresentation = 15, 0
+    data.PixelData = (pixels.astype(np.uint16) * 10).tobytes()
+    data.save_as(path, enforce_file_format=True)
+    row = rows_of(run([tmp_path / "in"], tmp_path / "out"))["IM0001"]
+    assert (row.slice, row.area_px, row.area_mm2) == (None, 16, 2.0)
+
+
+def test_a_damaged_volume_is_named(tmp_path, capfd):
+    write_squares(tmp_path / "in" / "good.png")
+    (tmp_path / "in" / "bad.nii.gz").write_bytes(b"no gzip")
+    (tmp_path / "in" / "bad.dcm").write_bytes(b"\0" * 128 + b"DICMrest")
+    with pytest.raises(InputError, match=r"2 input\(s\) could not be predicted, 1 file\(s\) were"):
+        run([tmp_path / "in"], tmp_path / "out")
+    said = capfd.readouterr().err
+    assert "bad.nii.gz" in said
+    assert "bad.dcm" in said

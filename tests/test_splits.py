@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meddistill.data.splits import choose_groups, keep_boxes, seeded_order, split_by_groups, take_cases
+from meddistill.data.splits import (
+    assign_folds,
+    choose_groups,
+    keep_boxes,
+    seeded_order,
+    size_terciles,
+    split_by_groups,
+    take_cases,
+)  # fmt: skip
 from meddistill.errors import InputError
 
 FRACTIONS = {"test_fraction": 0.2, "val_fraction": 0.15, "seed": 0}
@@ -97,3 +105,45 @@ def test_order_of_groups_does_not_change_where_others_come():
     few = seeded_order(["a", "b", "c"], 0, "x")
     more = seeded_order(["a", "b", "c", "d", "e"], 0, "x")
     assert [name for name in more if name in few] == few
+
+
+def test_folds_share_out_groups_and_classes():
+    groups = [str(index // 2) for index in range(200)]
+    strata = ["rare" if int(group) % 5 == 0 else "common" for group in groups]
+    folds = assign_folds(groups, strata, 5, 0)
+    assert Counter(folds) == dict.fromkeys(range(5), 40)
+    assert Counter(fold for fold, stratum in zip(folds, strata, strict=True) if stratum == "rare") == dict.fromkeys(
+        range(5), 8
+    )
+    by_group = {}
+    for group, fold in zip(groups, folds, strict=True):
+        assert by_group.setdefault(group, fold) == fold
+
+
+def test_no_fold_is_empty_even_if_every_group_is_its_own_kind():
+    assert sorted(assign_folds(["a", "b", "c"], ["x", "y", "z"], 3, 0)) == [0, 1, 2]
+
+
+def test_more_folds_than_groups_are_refused():
+    with pytest.raises(InputError, match="2 groups cannot make 3 folds"):
+        assign_folds(["a", "b"], ["", ""], 3, 0)
+
+
+def test_terciles_of_lesion_size():
+    assert size_terciles([0.0, 0.1, 0.2, 0.3]) == ["none", "small", "medium", "large"]
+    assert size_terciles([0.0, 0.0]) == ["none", "none"]
+
+
+def test_lesion_sizes_are_shared_out():
+    strata = ["large"] * 30 + ["small"] * 270
+    found = split([str(index) for index in range(300)], strata)
+    assert Counter(zip(strata, found, strict=True))[("large", "test")] == 6
+
+
+def test_a_group_keeps_the_split_it_had():
+    old = split([str(index) for index in range(40)])
+    groups = [str(index) for index in range(60)]
+    fixed = dict(zip(groups, old, strict=False))
+    new = split(groups, fixed=fixed)
+    assert new[:40] == old
+    assert set(new[40:]) == {"train", "val", "test"}

@@ -8,8 +8,8 @@ from tiny_student import TinyStudent
 from meddistill.artifacts import RunDir
 from meddistill.config import DistillConfig, PrepareConfig
 from meddistill.data.phantom import write_phantom
+from meddistill.distillation import learning
 from meddistill.errors import InputError
-from meddistill.stages import distill
 from meddistill.stages.prepare import run_prepare
 
 CONFIG = DistillConfig(image_size=64, epochs=2, batch_size=4, precision="32-true")
@@ -17,7 +17,7 @@ CONFIG = DistillConfig(image_size=64, epochs=2, batch_size=4, precision="32-true
 
 @pytest.fixture
 def twin(monkeypatch):
-    monkeypatch.setattr(distill, "build_student", lambda *_, **__: TinyStudent())
+    monkeypatch.setattr(learning, "build_student", lambda *_, **__: TinyStudent())
     return load_script("supervised_twin")
 
 

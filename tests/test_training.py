@@ -20,7 +20,7 @@ from meddistill.distillation import training
 from meddistill.distillation.engine import choose_precision, make_fabric, resolve_device
 from meddistill.distillation.features import FeatureAdapters
 from meddistill.distillation.selection import choose_threshold
-from meddistill.distillation.training import cosine_lr, train_student
+from meddistill.distillation.training import cosine_lr, start_from_share, train_student
 from meddistill.errors import ConfigError, InputError, TrainingError
 
 SIZE = 32
@@ -58,13 +58,14 @@ def settings(**changes):
 
 def train(out, *, seed=0, features=True, val=4, cases=10, per_case=False, doubt=None, broken_cases=0, **changes):
     torch.manual_seed(seed)
+    config = settings(**changes)
     packed = bright_squares(cases, 1, features)
     if doubt is not None:
         packed.doubt[:] = doubt
     packed.case_weight[:broken_cases] = torch.nan
     return train_student(
         TinyStudent(per_case=per_case), packed, bright_squares(val, 2, features),
-        Preprocessing(SIZE), settings(**changes), fabric=make_fabric("cpu", "32-true"), out=out, seed=seed,
+        Preprocessing(SIZE), config, fabric=make_fabric("cpu", config.precision), out=out, seed=seed,
     )  # fmt: skip
 
 
@@ -91,11 +92,12 @@ def test_it_learns_and_logs_every_term(tmp_path):
     assert list(tmp_path.glob("events.out.tfevents.*"))
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_does_not(tmp_path):
-    first = train(tmp_path / "a")
-    assert same_weights(first, train(tmp_path / "b"))
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(tmp_path, precision):
+    first = train(tmp_path / "a", precision=precision)
+    assert same_weights(first, train(tmp_path / "b", precision=precision))
     assert (tmp_path / "a" / METRICS_CSV).read_bytes() == (tmp_path / "b" / METRICS_CSV).read_bytes()
-    assert not same_weights(first, train(tmp_path / "c", seed=1))
+    assert not same_weights(first, train(tmp_path / "c", seed=1, precision=precision))
 
 
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path, monkeypatch):
@@ -159,6 +161,13 @@ def test_learning_rate_rises_then_falls():
     assert lrs[9] == lrs[10] == 1.0
     assert lrs[10:] == sorted(lrs[10:], reverse=True)
     assert lrs[-1] == pytest.approx(0.01, abs=0.001)
+
+
+def test_an_untrained_student_expects_lesions_as_rare_as_they_are():
+    student, cases = TinyStudent(), bright_squares(6, 1)
+    start_from_share(student, cases.foreground_share())
+    assert cases.foreground_share() == pytest.approx(81 / SIZE**2)
+    assert torch.sigmoid(student.head.bias).item() == pytest.approx(81 / SIZE**2, rel=1e-4)
 
 
 def test_adapters_take_the_nearest_grid():

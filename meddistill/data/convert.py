@@ -19,7 +19,7 @@ from meddistill.data.boxes import clip_boxes, mask_to_boxes, unite_boxes
 from meddistill.data.duplicates import perceptual_hash
 from meddistill.data.images import encode_png
 from meddistill.data.intensity import IntensitySettings, to_8bit
-from meddistill.data.sources.base import RawCase
+from meddistill.data.sources.base import RawCase, printable
 from meddistill.errors import InputError
 
 # Below this many cases starting processes takes longer than the work.
@@ -101,7 +101,7 @@ def convert(case: RawCase, key: str, staging: Path, settings: ConvertSettings) -
             mask = _fitting_mask(mask, size_hw)
         boxes, annotation = _annotate(case, mask, size_hw, settings)
     except InputError as error:
-        return Converted(key, reason=" ".join(str(error).split()))
+        return Converted(key, reason=printable(" ".join(str(error).split())))
     except OSError as error:
         return Converted(key, reason=f"cannot be read: {error.strerror or error}")
     except MemoryError:

@@ -128,6 +128,11 @@ class PackedCases:
         if mean > 0:
             self.case_weight = (self.case_weight / mean).float()
 
+    def foreground_share(self) -> float:
+        """Mean probability over all target pixels, in [0, 1]; 0 for no case."""
+        probs = self._packed["probs"]
+        return float(probs.sum(dtype=torch.int64)) / 255 / max(1, probs.numel())
+
     def to(self, device: torch.device) -> PackedCases:
         """Move everything to `device`, once, so that a batch costs no copy from the host."""
         self._packed = {name: tensor.to(device) for name, tensor in self._packed.items()}

@@ -141,6 +141,8 @@ def _is_grey(pixels: np.ndarray) -> bool:
 def _checked_shape(pixels: np.ndarray) -> np.ndarray:
     if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] != 3):
         raise InputError(f"pixels of shape {pixels.shape} are no image")
+    if pixels.dtype.kind not in "buif":
+        raise InputError(f"pixels are {pixels.dtype}, expected real numbers")
     return pixels
 
 

@@ -13,7 +13,7 @@ from meddistill.config import PrepareConfig
 from meddistill.data.box_table import apply_boxes, read_box_table
 from meddistill.data.groups import GROUPS_CSV, apply_groups, read_groups
 from meddistill.data.masks import parse_labels
-from meddistill.data.sources.base import RawCase, SourceOptions
+from meddistill.data.sources.base import RawCase, SourceOptions, printable
 from meddistill.data.sources.registry import choose_source
 from meddistill.errors import ConfigError, InputError, nearest
 
@@ -73,6 +73,7 @@ def list_source(directory: Path, config: PrepareConfig, seed: int) -> Listed:
         rejected += strange
         if not cases and strange:
             raise InputError(f"group_from '{config.group_from}' fits no case: {first_reasons(strange)}")
+    rejected = [Rejected(row.source, printable(row.reason)) for row in rejected]
     if config.strict and rejected:
         raise InputError(f"--strict: {rejected[0].source}: {rejected[0].reason} ({len(rejected)} rejected)")
     cases = _of_classes(cases, config.classes, box_classes)

@@ -21,7 +21,7 @@ from meddistill.data.images import write_png
 from meddistill.errors import ConfigError
 
 CLASSES = ("ring", "solid", "dark", "none")
-SLICES_PER_GROUP = 3
+SLICES_PER_GROUP = 2
 _HEALTHY_SHARE = 0.1
 _TWO_LESIONS_SHARE = 0.2
 _SCALE_PX = 256
@@ -128,7 +128,7 @@ def draw_head(rng: Generator) -> Head:
         lesions=(),
     )
     count = 0 if rng.random() < _HEALTHY_SHARE else 2 if rng.random() < _TWO_LESIONS_SHARE else 1
-    kind = CLASSES[rng.choice(3, p=[0.35, 0.45, 0.2])]
+    kind = CLASSES[rng.choice(3, p=[0.37, 0.5, 0.13])]
     lesions: list[Lesion] = []
     while len(lesions) < count:
         lesion = _draw_lesion(head, kind, rng)

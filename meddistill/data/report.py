@@ -31,7 +31,7 @@ th:first-child, td:first-child, td.text { text-align: left; }
 .charts { display: flex; flex-wrap: wrap; gap: 1.5em; }
 figure { margin: 0; }
 figcaption { font-size: .85em; color: #51606d; }
-.samples { display: grid; grid-template-columns: repeat(auto-fill, minmax(11em, 1fr)); gap: .8em; }
+.samples { display: grid; grid-template-columns: repeat(4, 1fr); gap: .8em; }
 .samples img { width: 100%; background: #000; } .samples figcaption { overflow-wrap: anywhere; }
 """
 

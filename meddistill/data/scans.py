@@ -10,37 +10,37 @@ import glob
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from meddistill.data.images import load_picture
-from meddistill.data.intensity import to_8bit
-from meddistill.data.sources.base import IMAGE_SUFFIXES
+from meddistill.data.intensity import IntensitySettings, to_8bit
+from meddistill.data.sources.base import IMAGE_SUFFIXES, Picture
+from meddistill.data.sources.dicom import frames_of, is_dicom
+from meddistill.data.sources.nifti import slices_of, write_slices
 from meddistill.errors import InputError
 
-_VOLUME_SUFFIXES: tuple[str, ...] = ()
-_SUFFIXES = (*IMAGE_SUFFIXES, *_VOLUME_SUFFIXES)
-
-
-class Volume(Protocol):
-    """A file of many slices."""
-
-    def write(self, path: Path, slices: Sequence[np.ndarray]) -> Path:
-        """Write one map a slice as a volume that lies where the source does; returns the file, suffix added."""
-        ...
+_NIFTI = (".nii.gz", ".nii")
+_DICOM = (".dcm", ".dicom", ".ima")
+_SUFFIXES = (*IMAGE_SUFFIXES, *_NIFTI, *_DICOM)
 
 
 @dataclasses.dataclass(frozen=True)
 class Scan:
     """One file: `images` are uint8 (H, W) or (H, W, 3) slices, `spacing_hw_mm` their pixels' size where known.
 
-    `volume` is None for a picture. A slice of a volume that shows nothing is all zeros.
+    `kind` is `picture` (one slice), `frames` (several, each a picture of its own) or `volume`, of which
+    `write_volume` makes one again. A slice that shows nothing among others is all zeros.
     """
 
+    path: Path
+    kind: str
     images: Sequence[np.ndarray]
     spacing_hw_mm: tuple[float, float] | None = None
-    volume: Volume | None = None
+
+    def write_volume(self, path: Path, maps: Sequence[np.ndarray]) -> None:
+        """Write one map (H, W) a slice as a NIfTI volume, `path`.nii.gz, that lies where this one does."""
+        write_slices(path, self.path, maps)
 
 
 def find_scans(patterns: Sequence[str]) -> tuple[list[Path], list[str]]:
@@ -70,13 +70,36 @@ def find_scans(patterns: Sequence[str]) -> tuple[list[Path], list[str]]:
     return list(found.values()), problems
 
 
-def read_scan(path: Path) -> Scan:
-    """The slices of one file. Raises: InputError naming the file, for one that cannot be read or shows nothing."""
+def read_scan(path: Path, intensity: IntensitySettings | None = None) -> Scan:
+    """The slices of one file; a volume's are axial ones, as `prepare` cuts them.
+
+    `intensity`: how values become 8-bit ones; None as `prepare` does by default.
+    Raises: InputError naming the file, for one that cannot be read or shows nothing.
+    """
     try:
-        return Scan([to_8bit(load_picture(path))])
+        if path.name.lower().endswith(_NIFTI):
+            return _of_many(path, "volume", [each.load() for each in slices_of(path)], intensity)
+        if is_dicom(path):
+            pictures = [each.load() for each in frames_of(path)]
+            return _of_many(path, "frames" if len(pictures) > 1 else "picture", pictures, intensity)
+        return Scan(path, "picture", [to_8bit(load_picture(path), intensity)])
     except InputError as error:
         reason = str(error)
         raise InputError(reason if path.name in reason else f"{path.name}: {reason}") from error
+
+
+def _of_many(path: Path, kind: str, pictures: Sequence[Picture], intensity: IntensitySettings | None) -> Scan:
+    images = [_shown(picture, intensity, alone=len(pictures) == 1) for picture in pictures]
+    if not any(image.any() for image in images):
+        raise InputError("no slice shows anything")
+    return Scan(path, kind, images, pictures[0].spacing_hw_mm)
+
+
+def _shown(picture: Picture, intensity: IntensitySettings | None, alone: bool) -> np.ndarray:
+    if not alone and (picture.pixels == picture.pixels.flat[0]).all():
+        return np.zeros(picture.pixels.shape, np.uint8)
+    image = to_8bit(picture.pixels, intensity, file_window=picture.window, volume_limits=picture.volume_limits)
+    return 255 - image if picture.inverted else image
 
 
 def scan_name(path: Path) -> str:
@@ -95,4 +118,8 @@ def _files_below(directory: Path) -> list[Path]:
 
 
 def _is_scan(path: Path) -> bool:
-    return not path.name.startswith(".") and path.name.lower().endswith(_SUFFIXES)
+    if path.name.startswith("."):
+        return False
+    # Scanners write DICOM files without a suffix, or with a number for one.
+    known = path.name.lower().endswith(_SUFFIXES)
+    return known or ((not path.suffix or path.suffix[1:].isdecimal()) and path.name != "DICOMDIR" and is_dicom(path))

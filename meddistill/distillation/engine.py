@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from meddistill import console
 from meddistill.errors import ConfigError
+from meddistill.models.teachers.base import keep_freed_memory
 
 
 def make_fabric(device: str, precision: str) -> Fabric:
@@ -18,7 +20,12 @@ def make_fabric(device: str, precision: str) -> Fabric:
     Under torchrun it joins the processes that the launcher started; else it is one process on one device.
     Raises: ConfigError for a device that is not there.
     """
+    # The precision that is used stands in run.json.
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     resolved = resolve_device(device)
+    # Lightning announces what run.json holds anyway.
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     world, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     devices: int | list[int] = [resolved.index] if resolved.index is not None else 1
     fabric = Fabric(
@@ -29,6 +36,8 @@ def make_fabric(device: str, precision: str) -> Fabric:
         precision=choose_precision(resolved) if precision == "auto" else precision,  # type: ignore[arg-type]
     )
     fabric.launch()
+    if resolved.type == "cpu":
+        keep_freed_memory()
     if not fabric.is_global_zero:
         console.set_quiet(True)
     return fabric

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
@@ -57,7 +58,11 @@ class History:
         self._events.close()
 
     def _add(self, row: EpochRow) -> None:
-        self.rows.append(row)
-        for name, value in dataclasses.asdict(row).items():
+        values = dataclasses.asdict(row)
+        rounded: dict[str, Any] = {
+            name: float(f"{value:.6g}") for name, value in values.items() if isinstance(value, float)
+        }
+        self.rows.append(dataclasses.replace(row, **rounded))
+        for name, value in values.items():
             if name != "epoch" and value is not None:
                 self._events.add_scalar(name, value, row.epoch)

@@ -10,6 +10,9 @@ import numpy as np
 from meddistill.artifacts import Case
 
 ANNOTATED, DETECTED, NO_BOX = "annotated", "detected", "none"
+# A case that nobody boxed and that waits for a later round; and one whose box is the student's.
+UNSEEN, STUDENT = "unseen", "student"
+NOTHING = np.zeros((0, 4), dtype=np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +47,8 @@ def choose_prompts(
     """
     prompts, skipped = [], []
     for case in cases:
-        theirs = annotated.get(case.case_id, _NONE)
-        found = (detected or {}).get(case.case_id, _NONE)
+        theirs = annotated.get(case.case_id, NOTHING)
+        found = (detected or {}).get(case.case_id, NOTHING)
         if case.split == "test":
             if detected is not None:
                 prompts.append(Prompt(case, found, DETECTED if len(found) else NO_BOX))
@@ -59,15 +62,12 @@ def choose_prompts(
     return prompts, skipped
 
 
-_NONE = np.zeros((0, 4), dtype=np.float32)
-
-
 def _choose(case: Case, theirs: np.ndarray, found: np.ndarray, boxes: str) -> tuple[np.ndarray, str]:
     if boxes == "detected":
         return found, DETECTED if len(found) else NO_BOX
     if boxes == "annotated" and case.annotation != "unknown":
         return theirs, ANNOTATED if len(theirs) else NO_BOX
     if case.annotation == "none":
-        return _NONE, NO_BOX
+        return NOTHING, NO_BOX
     together = np.concatenate([theirs, found]) if len(theirs) else found
     return together, ANNOTATED if len(theirs) else DETECTED if len(found) else NO_BOX

@@ -272,6 +272,18 @@ class _Run:
         return Trained(student, self.best["epoch"], self.best["agreement"], len(self.rows))
 
 
+def start_from_share(student: nn.Module, foreground_share: float) -> None:
+    """Let an untrained student expect lesions as rare as they are, by the bias of its last one-channel convolution.
+
+    From probabilities of one half the first epochs would go into learning that most pixels are background. Source:
+    the prior initialisation of Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017.
+    """
+    heads = [m for m in student.modules() if isinstance(m, nn.Conv2d) and m.out_channels == 1 and m.bias is not None]
+    if heads and heads[-1].bias is not None:
+        share = min(max(foreground_share, 0.001), 0.5)
+        nn.init.constant_(heads[-1].bias, math.log(share / (1 - share)))
+
+
 def cosine_lr(step: int, total_steps: int, peak: float, warmup_share: float) -> float:
     """Step size at `step` of `total_steps`: a linear rise over the warm-up's share, then half a cosine down to 1 %."""
     warmup = max(1, round(total_steps * warmup_share))

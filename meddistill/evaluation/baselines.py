@@ -61,18 +61,18 @@ def find_baselines(run: RunDir, cases: Sequence[Case], split: str, boxes: Path |
         found.guesses[BOXES] = _filled_boxes(path, cases)
         found.inputs[BOXES] = fingerprint_file(path)
     else:
-        found.skipped[BOXES] = f"{run.detector} holds no finished detector"
+        found.skipped[BOXES] = f"no finished {run.detector.name}/"
     return found
 
 
 def _find_teacher(found: Baselines, run: RunDir, split: str) -> None:
     if not (run.teacher / RUN_JSON).exists():
-        found.skipped[TEACHER] = f"{run.teacher} holds no finished targets"
+        found.skipped[TEACHER] = f"no finished {run.teacher.name}/"
         return
     rows = read_table(run.teacher / QUALITY_CSV, QualityRow)
     prompted = {row.case_id: row for row in rows if row.split == split and row.prompt_source != "annotated"}
     if not prompted:
-        found.skipped[TEACHER] = f"{run.teacher} has no target of '{split}' that detected boxes prompted"
+        found.skipped[TEACHER] = f"{run.teacher.name}/ has no target of '{split}' that detected boxes prompted"
         return
     found.guesses[TEACHER] = _teacher_targets(run.teacher, prompted)
     found.inputs[TEACHER] = fingerprint_stage(run.teacher)

@@ -15,8 +15,10 @@ import numpy as np
 from meddistill.data.boxes import box_iou
 
 COCO_IOUS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
-# F1 is flat around its top. Of thresholds that are as good within this much, the lowest finds the most lesions.
-_F1_TIE = 0.005
+# F1 is flat around its top, and its top falls by chance where validation is small: of thresholds as good within this
+# much, the lowest finds the most lesions. On brain MRI (80 validation cases of 17 series, halved 300 times by series:
+# threshold from one half, measured on the other) 0.03 against 0 gave F1 .752 against .750, recall .786 against .727.
+F1_TIE = 0.03
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +102,7 @@ def mean_average_precision(
 
 
 def choose_confidence(curve: Curve) -> float | None:
-    """The lowest threshold whose F1 is within 0.005 of the best; None where no detection is right.
+    """The lowest threshold whose F1 is within `F1_TIE` of the best; None where no detection is right.
 
     Rounded down to four digits, so that the box that set it stays in.
     """
@@ -109,7 +111,7 @@ def choose_confidence(curve: Curve) -> float | None:
         return None
     # Detections of equal confidence stand or fall together: only the last of them is a possible threshold.
     last_of_equal = np.append(curve.confidence[1:] != curve.confidence[:-1], True)
-    allowed = np.flatnonzero(last_of_equal & (f1 >= f1[last_of_equal].max() - _F1_TIE))
+    allowed = np.flatnonzero(last_of_equal & (f1 >= f1[last_of_equal].max() - F1_TIE))
     return float(np.floor(curve.confidence[allowed[-1]] * 1e4) / 1e4)
 
 

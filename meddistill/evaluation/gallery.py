@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from skimage.measure import approximate_polygon, find_contours
+from skimage.measure import find_contours
 
 from meddistill.data.images import encode_jpeg, encode_png, shrink
 from meddistill.evaluation.baselines import STUDENT, Guess
@@ -17,8 +17,7 @@ from meddistill.evaluation.subjects import Subject
 
 PICTURE_SIDE = 384
 UNCERTAINTY_SIDE = 160
-_PATH_CHARS = 8000
-_TOLERANCES_PX = (0.3, 0.7, 1.5, 3.0, 6.0)
+_MOST_EDGES = 6000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,19 +87,30 @@ def outline_path(mask: np.ndarray) -> str:
     """
     if not mask.any():
         return ""
+    soft = mask.astype(np.float32)
+    while _n_edges(soft >= 0.5) > _MOST_EDGES:
+        soft = shrink(soft, max(soft.shape) // 2)
+    scale = max(mask.shape) / max(soft.shape)
     # A rim of background closes outlines at the image's edge; pixel (0, 0) of the mask covers 0 to 1.
-    contours = find_contours(np.pad(mask, 1).astype(np.float32), 0.5)
-    for tolerance in _TOLERANCES_PX:
-        path = "".join(_to_path(approximate_polygon(contour, tolerance) - 0.5) for contour in contours)
-        if len(path) <= _PATH_CHARS:
-            break
-    return path
+    contours = find_contours(np.pad(soft, 1), 0.5)
+    return "".join(_to_path((_corners(contour) - 0.5) * scale) for contour in contours)
+
+
+def _n_edges(mask: np.ndarray) -> int:
+    """Pixel sides between mask and background."""
+    return int(np.count_nonzero(mask[1:] != mask[:-1]) + np.count_nonzero(mask[:, 1:] != mask[:, :-1]))
+
+
+def _corners(contour: np.ndarray) -> np.ndarray:
+    """A closed contour (N, 2), its last point as its first, without the points on straight lines: (M, 2), open."""
+    points = contour[:-1]
+    before, after = points - np.roll(points, 1, axis=0), np.roll(points, -1, axis=0) - points
+    turns = np.abs(before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0]) > 1e-9
+    return points[turns]
 
 
 def _to_path(points: np.ndarray) -> str:
-    if len(points) < 4:
-        return ""
-    return "M" + "L".join(f"{x:.1f} {y:.1f}" for y, x in points[:-1]) + "Z"
+    return "M" + "L".join(f"{x:.4g} {y:.4g}" for y, x in points.tolist()) + "Z" if len(points) > 2 else ""
 
 
 def uncertainty_picture(probs: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ import dataclasses
 import re
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from meddistill.data.masks import read_mask
 from meddistill.errors import InputError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+VOLUME_SUFFIXES = (".nii", ".nii.gz", ".dcm")
 MASK_ENDINGS = ("", "_mask", "_m", "_segmentation", "_seg", "_gt", "_label", "-mask", "-seg")
 
 
@@ -39,9 +40,9 @@ class Subject:
 
 
 def subjects_of_run(cases: Sequence[Case], data_dir: Path) -> list[Subject]:
-    """Cases of a prepared RUN; those cut from one file (`source`, up to a `#`) are slices of a volume."""
-    files = [case.source.split("#")[0] for case in cases]
-    n_slices = Counter(files)
+    """Cases of a prepared RUN, in the same order."""
+    volumes = [volume_of(case.source) for case in cases]
+    n_slices = Counter(volumes)
     return [
         Subject(
             case_id=case.case_id,
@@ -52,10 +53,21 @@ def subjects_of_run(cases: Sequence[Case], data_dir: Path) -> list[Subject]:
             image=image_path(data_dir, case),
             mask=mask_path(data_dir, case) if case.has_mask else None,
             spacing_hw_mm=case.spacing_hw_mm,
-            volume=file if n_slices[file] > 1 else "",
+            volume=volume if n_slices[volume] > 1 else "",
         )
-        for case, file in zip(cases, files, strict=True)
+        for case, volume in zip(cases, volumes, strict=True)
     ]
+
+
+def volume_of(source: str) -> str:
+    """The volume that a case's `source` is a slice of: the file before `#` (`brain.nii.gz#axial12`), a DICOM's folder.
+
+    Empty for anything else.
+    """
+    file, mark, _ = source.partition("#")
+    if mark and file.lower().endswith(VOLUME_SUFFIXES):
+        return file
+    return PurePosixPath(source).parent.as_posix() if source.lower().endswith(".dcm") else ""
 
 
 def subjects_of_folders(images: Path, masks: Path) -> tuple[list[Subject], list[Path]]:

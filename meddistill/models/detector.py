@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,7 @@ CANDIDATES = 50
 NMS_IOU = 0.5
 """Of two boxes that overlap more, the surer one is kept, whatever their classes."""
 
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 # Small grey lesions: no colour to shift, no up or down to rely on, and no crop that would cut most of them off.
 AUGMENTATION = {
     "hsv_h": 0.0, "hsv_s": 0.0, "hsv_v": 0.3, "degrees": 10.0, "translate": 0.1, "scale": 0.3,
@@ -262,5 +264,14 @@ def _log_file(log: Path | None) -> Iterator[Any]:
         yield subprocess.DEVNULL
         return
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a", encoding="utf-8") as file:
-        yield file
+    try:
+        with log.open("a", encoding="utf-8") as file:
+            yield file
+    finally:
+        write_text(log, tidy_console(log.read_text(encoding="utf-8", errors="replace")))
+
+
+def tidy_console(text: str) -> str:
+    """What a terminal would show in the end: without colours, and of a bar redrawn in place its last state."""
+    lines = (_ESCAPES.sub("", line).rstrip("\r").rsplit("\r", 1)[-1].rstrip() for line in text.split("\n"))
+    return "\n".join(lines)

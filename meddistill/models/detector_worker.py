@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from meddistill.artifacts import atomic_path
+from meddistill.errors import disk_problem
 
 
 def main() -> None:
@@ -43,7 +44,8 @@ def main() -> None:
     except Exception as error:
         traceback.print_exc()
         kind = "weights" if _is_refused(error) else "failure"
-        send("error", kind=kind, message=" ".join(str(error).split()) or type(error).__name__)
+        message = disk_problem(error) or " ".join(str(error).split()) or type(error).__name__
+        send("error", kind=kind, message=message)
         sys.exit(1)
 
 

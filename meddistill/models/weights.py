@@ -81,6 +81,7 @@ def download(weights: Weights) -> Path:
         raise WeightsError(f"{weights} is not on this machine and has no address to download it from; {advice}")
     console.say(f"downloading {weights.address} ({weights.bytes / 1e6:.0f} MB) to {folder}")
     bar = _DownloadBar(weights.file)
+    pooch.get_logger().setLevel("WARNING")  # the progress bar says it
     downloader = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 20, timeout=(_CONNECT_S, _READ_S))
     try:
         folder.mkdir(parents=True, exist_ok=True)

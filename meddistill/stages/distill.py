@@ -5,7 +5,6 @@ No mask is read here, and nothing that is imported here can read one.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import hashlib
 import shutil
@@ -13,15 +12,12 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from lightning_fabric import Fabric
 
 from meddistill.artifacts import (
     BOXES_CSV,
-    METRICS_CSV,
     QUALITY_CSV,
     RUN_JSON,
-    UNFINISHED_JSON,
     Case,
     QualityRow,
     RunDir,
@@ -30,19 +26,18 @@ from meddistill.artifacts import (
     read_boxes,
     read_cases,
     read_table,
+    write_table,
 )
 from meddistill.config import DistillConfig, as_settings
-from meddistill.console import say, warn
+from meddistill.console import say
 from meddistill.data.dataset import PackedCases
-from meddistill.data.frames import Preprocessing
 from meddistill.distillation.engine import make_fabric, precision_of
+from meddistill.distillation.learning import build_and_train, stage_outputs
 from meddistill.distillation.packing import pack_targets
-from meddistill.distillation.prompts import ANNOTATED, Prompt, cases_needing_detector, choose_prompts
-from meddistill.distillation.selection import choose_threshold
+from meddistill.distillation.prompts import ANNOTATED, NOTHING, UNSEEN, Prompt, cases_needing_detector, choose_prompts
+from meddistill.distillation.rounds import refresh_targets
 from meddistill.distillation.targets import TargetRequest, make_targets
-from meddistill.distillation.training import Trained, train_student
 from meddistill.errors import ConfigError, StageError, nearest
-from meddistill.models.student import build_student, save_student
 from meddistill.models.teachers.base import Teacher
 from meddistill.models.teachers.registry import load_teacher
 from meddistill.provenance import Stage, fingerprint_file, fingerprint_stage
@@ -74,6 +69,9 @@ def run_distill(
     prompts, skipped = _choose_prompts(data_dir, cases, boxes_file, config)
     if skipped:
         say(f"{len(skipped)} training or validation case(s) without any box are left out")
+    if config.rounds > 1:
+        # The teacher looks at them now, for their features; a later round may find them a box.
+        prompts += [Prompt(case, NOTHING, UNSEEN) for case in skipped if case.split == "train"]
     quality = _make_targets(run, config, data_dir, boxes_file, prompts, fabric, teacher)
 
     student_dir = out or run.student
@@ -85,55 +83,39 @@ def run_distill(
     if stage.finished:
         say(f"{student_dir} is already made with these settings")
         return student_dir
-    scratch = student_dir / f"packed-{fabric.global_rank}"
-    train, val = (_pack(run, config, data_dir, cases, prompts, quality, split, scratch) for split in ("train", "val"))
-    trained, parameters = build_and_train(config, train, val, fabric=fabric, out=student_dir, seed=seed)
+    make = functools.partial(build_and_train, config, fabric=fabric, seed=seed)
+    pack = functools.partial(_pack, run, config, data_dir, cases, prompts, quality)
+    scratch, rounds_dir = student_dir / f"packed-{fabric.global_rank}", student_dir / "rounds"
+    train, val = (pack(quality, split, scratch / split) for split in ("train", "val"))
+    student = None
+    for number in range(1, config.rounds):
+        student = make(train, val, out=rounds_dir / f"student-{number}", start=student)
+        table = rounds_dir / f"quality-{number + 1}.csv"
+        if fabric.is_global_zero and not table.exists():
+            teacher = teacher or _load_teacher(config, fabric)
+            rows = refresh_targets(
+                teacher, student.student, cases, prompts, quality, data_dir, run.teacher, rounds_dir, config,
+                batch_size=_TEACHER_BATCH,
+            )  # fmt: skip
+            write_table(table, QualityRow, rows)
+        fabric.barrier()
+        quality = read_table(table, QualityRow)
+        train = pack(quality, "train", scratch / "train", rounds_dir)
+    student = make(train, val, out=student_dir, start=student)
     shutil.rmtree(scratch, ignore_errors=True)
     learned = set(train.case_ids)
     results = {
-        "best_epoch": trained.best_epoch, "epochs": trained.epochs, "agreement": trained.agreement,
-        "parameters": parameters, "precision": precision_of(fabric), "train_cases": len(train), "val_cases": len(val),
-        "cases_without_box": len(skipped),
+        "best_epoch": student.best_epoch, "epochs": student.epochs, "agreement": student.agreement,
+        "parameters": student.parameters, "precision": precision_of(fabric), "train_cases": len(train),
+        "val_cases": len(val), "cases_without_box": len(skipped),
         "targets_rejected": sum(row.split != "test" for row in quality) - len(train) - len(val),
         "prompt_sources": dict(Counter(row.prompt_source for row in quality if row.case_id in learned)),
     }  # fmt: skip
     if fabric.is_global_zero:
         stage.finish(results, stage_outputs(student_dir), device=str(fabric.device))
     fabric.barrier()
-    say(f"student of epoch {trained.best_epoch} in {student_dir}; next: meddistill eval {run.root}")
+    say(f"student of epoch {student.best_epoch} in {student_dir}; next: meddistill eval {run.root}")
     return student_dir
-
-
-def build_and_train(
-    config: DistillConfig, train: PackedCases, val: PackedCases, *, fabric: Fabric, out: Path, seed: int
-) -> tuple[Trained, int]:
-    """Build the student, train it and save it in `out`. Returns what training gave and the number of parameters."""
-    torch.manual_seed(seed)
-    student = build_student(
-        config.student,
-        encoder=config.encoder,
-        encoder_weights=config.encoder_weights,
-        decoder_channels=config.decoder_channels,
-    )
-    mean, std = student.preprocessing_mean_std
-    preprocessing = Preprocessing(config.image_size, mean, std)
-    trained = train_student(student, train, val, preprocessing, config, fabric=fabric, out=out, seed=seed)
-    threshold = config.threshold
-    if threshold is None:
-        threshold = choose_threshold(trained.student.to(fabric.device), val, preprocessing, fabric)
-        say(f"threshold {threshold} agrees best with the teacher on the validation cases")
-    preprocessing = dataclasses.replace(preprocessing, threshold=threshold)
-    if trained.agreement is None:
-        warn("no validation case has a target: the last epoch's student is kept, unchosen")
-    if fabric.is_global_zero:
-        save_student(out, trained.student, preprocessing)
-    return trained, sum(parameter.numel() for parameter in student.parameters())
-
-
-def stage_outputs(out: Path) -> list[Path]:
-    """The files of a student that run.json hashes: weights, settings, log; not checkpoint and events."""
-    kept = [path for path in out.iterdir() if path.suffix in (".json", ".safetensors") or path.name == METRICS_CSV]
-    return sorted(path for path in kept if path.name not in (RUN_JSON, UNFINISHED_JSON))
 
 
 def _find_boxes(run: RunDir, config: DistillConfig, cases: Sequence[Case]) -> Path | None:
@@ -174,7 +156,7 @@ def _make_targets(
         "teacher": config.teacher if teacher is None else teacher.fingerprint,
         "teacher_checkpoint": config.teacher_checkpoint, "boxes": config.boxes, "no_box": config.no_box,
         "image_size": config.image_size, "feature_levels": levels, "targets": as_settings(config.targets),
-        "test_targets": config.test_targets,
+        "test_targets": config.test_targets, "unseen": config.rounds > 1,
     }  # fmt: skip
     boxes = fingerprint_file(boxes_file) if boxes_file else "annotated only"
     inputs = {"data": fingerprint_stage(data_dir), "boxes": boxes}
@@ -183,7 +165,7 @@ def _make_targets(
         return read_table(run.teacher / QUALITY_CSV, QualityRow)
     # Before anything is touched: a teacher that cannot be had must not cost the targets of the last one.
     if teacher is None:
-        teacher = load_teacher(config.teacher, checkpoint=config.teacher_checkpoint, device=fabric.device)
+        teacher = _load_teacher(config, fabric)
     for level in levels:
         if level not in teacher.feature_channels:
             known = nearest(level, teacher.feature_channels)
@@ -224,9 +206,14 @@ def _levels(config: DistillConfig) -> list[str]:
     return list(config.feature_levels) if config.feature_weight and config.feature_share else []
 
 
+def _load_teacher(config: DistillConfig, fabric: Fabric) -> Teacher:
+    return load_teacher(config.teacher, checkpoint=config.teacher_checkpoint, device=fabric.device)
+
+
 def _pack(
     run: RunDir, config: DistillConfig, data_dir: Path, cases: Sequence[Case], prompts: Sequence[Prompt],
-    quality: Sequence[QualityRow], split: str, scratch: Path,
+    first_quality: Sequence[QualityRow], quality: Sequence[QualityRow], split: str, scratch: Path,
+    rounds_dir: Path | None = None,
 ) -> PackedCases:  # fmt: skip
     levels, boxes = [], {}
     if split == "train":
@@ -235,5 +222,6 @@ def _pack(
             boxes = {prompt.case.case_id: prompt.boxes_xyxy_px for prompt in prompts if prompt.source == ANNOTATED}
     return pack_targets(
         [row for row in quality if row.split == split], {case.case_id: case for case in cases}, data_dir, run.teacher,
-        config.image_size, feature_levels=levels, prior_boxes=boxes, scratch=scratch / split,
+        config.image_size, feature_levels=levels, prior_boxes=boxes, scratch=scratch, rounds_dir=rounds_dir,
+        feature_keys={row.case_id: row.key for row in first_quality},
     )  # fmt: skip

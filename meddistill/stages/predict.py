@@ -42,9 +42,10 @@ class Predictor(Protocol):
 class PredictionRow:
     """What was found on one slice: a row of predictions.csv.
 
-    `slice` counts from 0 and is empty for a picture. `area_mm2` is empty where the pixels' size is not known.
-    `components`: 8-connected parts of the mask. `confidence` in [0, 1]: mean probability of the mask's pixels; of an
-    empty mask, 1 minus the highest probability anywhere. `mask`: the file that holds it, relative to the table.
+    `slice` counts from 0 (a volume's axial slices, from the feet up) and is empty for a picture. `area_mm2` is empty
+    where the pixels' size is not known. `components`: 8-connected parts of the mask. `confidence` in [0, 1]: mean
+    probability of the mask's pixels; of an empty mask, 1 minus the highest probability anywhere. `mask`: the file
+    that holds it, relative to the table.
     """
 
     name: str
@@ -75,7 +76,8 @@ def run_predict(
     """Segment files, folders and globs; returns `out` with masks/NAME.png and predictions.csv.
 
     `threshold`: probability from which a pixel is lesion; None takes the student's. `probabilities` adds 16-bit PNGs
-    (0 to 65535 for 0 to 1), `overlays` the mask on its image. A volume gives a volume.
+    (0 to 65535 for 0 to 1), `overlays` the mask on its image. Masks and probabilities (float32) of a NIfTI volume are
+    volumes that lie where it does; its overlays are those of slices with a lesion.
     Raises: InputError at the end, when all others are done, where a file could not be read.
     """
     files, failures = find_scans(patterns)
@@ -98,15 +100,15 @@ def run_predict(
 
     rows: list[PredictionRow] = []
     with console.progress("predict", len(files)) as bar:
-        for path, name, scan, probs in _predictions(files, names, predictor, batch_size, failures):
+        for name, scan, probs in _predictions(files, names, predictor, batch_size, failures):
             masks = [prob >= cut for prob in probs]
             written = _write_maps(out / MASKS, name, scan, [mask.astype(np.uint8) * 255 for mask in masks])
             if probabilities:
-                maps = [np.rint(prob * 65535).astype(np.uint16) for prob in probs] if scan.volume is None else probs
+                maps = probs if scan.kind == "volume" else [np.rint(prob * 65535).astype(np.uint16) for prob in probs]
                 _write_maps(out / PROBABILITIES, name, scan, maps)
             if overlays:
                 _write_overlays(out / OVERLAYS, name, scan, masks)
-            rows += _rows(name, path, scan, masks, probs, written.relative_to(out).as_posix())
+            rows += _rows(name, scan, masks, probs, [path.relative_to(out).as_posix() for path in written])
             bar.advance()
             bar.note(f"{len(failures)} failed" if failures else "")
     write_table(out / PREDICTIONS_CSV, PredictionRow, rows)
@@ -132,10 +134,7 @@ def _open(
     inputs = {str(path): _stamp(path) for path in files}
     for name in (CONFIG_JSON, MODEL_SAFETENSORS, PREPROCESSING_JSON):
         inputs[f"student/{name}"] = fingerprint_file(student_dir / name) if (student_dir / name).is_file() else ""
-    try:
-        return Stage.open(out, "predict", settings, inputs, overwrite)
-    except OSError as error:
-        raise InputError(f"{out} cannot be written: {error.strerror or error}") from error
+    return Stage.open(out, "predict", settings, inputs, overwrite)
 
 
 def _stamp(path: Path) -> str:
@@ -146,60 +145,68 @@ def _stamp(path: Path) -> str:
 
 def _predictions(
     files: Sequence[Path], names: Sequence[str], predictor: Predictor, batch_size: int, failures: list[str]
-) -> Iterator[tuple[Path, str, Scan, list[np.ndarray]]]:
+) -> Iterator[tuple[str, Scan, list[np.ndarray]]]:
     """Each readable file with its slices and their probabilities, several small files a batch; others are named."""
-    waiting: list[tuple[Path, str, Scan]] = []
+    waiting: list[tuple[str, Scan]] = []
     for index, (path, name) in enumerate(zip(files, names, strict=True)):
         try:
-            waiting.append((path, name, read_scan(path)))
+            waiting.append((name, read_scan(path)))
         except InputError as error:
             failures.append(str(error))
             console.warn(str(error))
-        slices = [image for _, _, scan in waiting for image in scan.images]
+        slices = [image for _, scan in waiting for image in scan.images]
         if len(slices) < batch_size and index + 1 < len(files):
             continue
         probs = predictor.predict_probs(slices, batch_size)
-        for done_path, done_name, scan in waiting:
-            yield done_path, done_name, scan, probs[: len(scan.images)]
+        for done_name, scan in waiting:
+            yield done_name, scan, probs[: len(scan.images)]
             del probs[: len(scan.images)]
         waiting = []
 
 
-def _write_maps(directory: Path, name: str, scan: Scan, maps: Sequence[np.ndarray]) -> Path:
+def _write_maps(directory: Path, name: str, scan: Scan, maps: Sequence[np.ndarray]) -> list[Path]:
+    """Write the maps of a scan; returns the file of each slice."""
     try:
-        if scan.volume is not None:
-            return scan.volume.write(directory / name, maps)
-        path = directory / f"{name}.png"
-        write_png(path, maps[0])
-        return path
+        if scan.kind == "volume":
+            path = directory / f"{name}.nii.gz"
+            scan.write_volume(path, maps)
+            return [path] * len(maps)
+        paths = [directory / f"{name}{_suffix(scan, index)}.png" for index in range(len(maps))]
+        for path, each in zip(paths, maps, strict=True):
+            write_png(path, each)
+        return paths
     except OSError as error:
         raise InputError(f"{directory} cannot be written: {error.strerror or error}") from error
+
+
+def _suffix(scan: Scan, index: int) -> str:
+    # No two names become equal by it: `unique_names` leaves no `@`.
+    return "" if scan.kind == "picture" else f"@{index:04d}"
 
 
 def _write_overlays(directory: Path, name: str, scan: Scan, masks: Sequence[np.ndarray]) -> None:
     for index, (image, mask) in enumerate(zip(scan.images, masks, strict=True)):
         rgb = np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
-        suffix = "" if scan.volume is None else f"_{index:04d}"
-        # Of a volume only the slices with a lesion: hundreds of others would hide them.
-        if scan.volume is None or mask.any():
-            write_png(directory / f"{name}{suffix}.png", overlay(rgb, mask))
+        # Of many slices only those with a lesion: hundreds of others would hide them.
+        if scan.kind == "picture" or mask.any():
+            write_png(directory / f"{name}{_suffix(scan, index)}.png", overlay(rgb, mask))
 
 
 def _rows(
-    name: str, path: Path, scan: Scan, masks: Sequence[np.ndarray], probs: Sequence[np.ndarray], mask_file: str
+    name: str, scan: Scan, masks: Sequence[np.ndarray], probs: Sequence[np.ndarray], mask_files: Sequence[str]
 ) -> Iterator[PredictionRow]:
     for index, (mask, prob) in enumerate(zip(masks, probs, strict=True)):
         area = int(mask.sum())
         pixel_mm2 = None if scan.spacing_hw_mm is None else scan.spacing_hw_mm[0] * scan.spacing_hw_mm[1]
         yield PredictionRow(
             name=name,
-            source=str(path),
-            slice=None if scan.volume is None else index,
+            source=str(scan.path),
+            slice=None if scan.kind == "picture" else index,
             width=mask.shape[1],
             height=mask.shape[0],
             area_px=area,
             area_mm2=None if pixel_mm2 is None else round(area * pixel_mm2, 3),
             components=len(mask_to_boxes(mask)),
             confidence=round(float(prob[mask].mean() if area else 1 - prob.max()), 4),
-            mask=mask_file,
+            mask=mask_files[index],
         )

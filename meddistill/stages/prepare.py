@@ -43,7 +43,7 @@ from meddistill.data.listing import Listed, first_reasons, list_source
 from meddistill.data.partition import partition
 from meddistill.data.report import data_report
 from meddistill.data.sources.base import RawCase
-from meddistill.data.summary import describe, summarise
+from meddistill.data.summary import describe, summarise, summarise_boxes
 from meddistill.errors import InputError, MedDistillError, StageError
 from meddistill.provenance import Stage, fingerprint_file
 
@@ -131,6 +131,9 @@ def _make(
         "groups_known": listed.groups_known,
         "warnings": warnings,
         "duplicates": len(duplicates),
+        "boxes": summarise_boxes(
+            [(results[row.case_id].boxes, row.height, row.width) for row in rows if row.annotation == "boxes"]
+        ),
         **summarise(rows, rejected, len(converted) - len(rows) - sum(bool(result.reason) for result in converted)),
     }
     write_text(out / REPORT_HTML, data_report(out, rows, results, rejected, duplicates, summary))

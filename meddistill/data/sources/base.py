@@ -136,23 +136,45 @@ class Source(Protocol):
 
 
 def shown(path: Path, directory: Path) -> str:
-    """`path` relative to the source folder, as text that any table can hold (undecodable bytes are escaped)."""
-    return path.relative_to(directory).as_posix().encode("utf-8", "backslashreplace").decode("utf-8")
+    """`path` relative to the source folder, as text that any table can hold."""
+    return printable(path.relative_to(directory).as_posix())
 
 
-def walk_files(directory: Path) -> list[Path]:
-    """All files below `directory`, sorted. Links to folders are followed once, so that a loop of links ends."""
+def printable(text: str) -> str:
+    """`text` in one line, with the bytes of a file name that are no UTF-8 escaped: fit for a table or a terminal."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\n", "\\n").replace("\r", "\\r")
+
+
+def walk_files(directory: Path, root: Path) -> tuple[list[Path], list[Rejected]]:
+    """All files below `directory`, sorted; and what is none although it looks like one: pipes, broken links, folders
+    that are called like pictures or cannot be opened. Links to folders are followed once, so that a loop ends."""
     found: list[Path] = []
+    odd: list[Rejected] = []
+
+    def refuse(path: Path, reason: str) -> None:
+        odd.append(Rejected(shown(path, root), reason))
+
+    def on_error(error: OSError) -> None:
+        refuse(Path(str(error.filename)), f"folder cannot be opened: {error.strerror}")
+
     seen: set[tuple[int, int]] = set()
-    for folder, folders, files in os.walk(directory, followlinks=True):
+    for folder, folders, files in os.walk(directory, onerror=on_error, followlinks=True):
         status = os.stat(folder)
         if (status.st_dev, status.st_ino) in seen:
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
         folders.sort()
-        found += [Path(folder, file) for file in files if file.lower() not in _CLUTTER]
-    return sorted(found)
+        for name in folders:
+            if name.lower().endswith(IMAGE_SUFFIXES):
+                refuse(Path(folder, name), "a folder, not an image")
+        for name in files:
+            path = Path(folder, name)
+            if os.path.isfile(path):
+                found += [] if name.lower() in _CLUTTER else [path]
+            else:  # reading a pipe or a device would never end
+                refuse(path, "a link that leads nowhere" if path.is_symlink() else "not a regular file")
+    return sorted(found), odd
 
 
 def any_file(directory: Path, *patterns: str, depth: int = 3) -> Path | None:
@@ -167,8 +189,9 @@ def any_file(directory: Path, *patterns: str, depth: int = 3) -> Path | None:
 
 def image_files(directory: Path, root: Path) -> tuple[list[Path], list[Rejected]]:
     """Image files below `directory`, and the files that are none (tables and notes are passed over in silence)."""
-    images, rejected = [], []
-    for path in walk_files(directory):
+    images = []
+    files, rejected = walk_files(directory, root)
+    for path in files:
         if path.suffix.lower() in IMAGE_SUFFIXES:
             images.append(path)
         elif path.suffix.lower() not in _CLUTTER_SUFFIXES:

@@ -38,10 +38,10 @@ class Coco:
         return None
 
     def list_cases(self, directory: Path, options: SourceOptions) -> Listing:
-        images = [path for path in walk_files(directory) if path.suffix.lower() in IMAGE_SUFFIXES]
+        found, rejected = walk_files(directory, directory)
+        images = [path for path in found if path.suffix.lower() in IMAGE_SUFFIXES]
         files = by_name(images, lambda path: path.name)
         cases: list[RawCase] = []
-        rejected: list[Rejected] = []
         classes: set[str] = set()
         tables = []
         for path in _json_files(directory):

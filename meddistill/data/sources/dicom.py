@@ -141,16 +141,16 @@ class Dicom:
 
     def list_cases(self, directory: Path, options: SourceOptions) -> Listing:
         cases: list[RawCase] = []
-        rejected: list[Rejected] = []
         images: list[Path] = []
         masks: dict[str, Path] = {}
-        for path in walk_files(directory):
-            if path.name == "DICOMDIR" or not (path.suffix.lower() in IMAGE_SUFFIXES or _is_dicom(path)):
+        files, rejected = walk_files(directory, directory)
+        for path in files:
+            if path.name == "DICOMDIR" or not (path.suffix.lower() in IMAGE_SUFFIXES or is_dicom(path)):
                 if path.suffix.lower() == ".dcm":
                     rejected.append(Rejected(shown(path, directory), "not a DICOM file"))
             elif key := _mask_key(path, directory):
                 masks[key] = path
-            elif _is_dicom(path):
+            elif is_dicom(path):
                 images.append(path)
             else:
                 rejected.append(Rejected(shown(path, directory), "not a DICOM file"))
@@ -168,7 +168,8 @@ class Dicom:
         return Listing(cases, rejected, ["groups are the patients (PatientID), else the folders"])
 
 
-def _is_dicom(path: Path) -> bool:
+def is_dicom(path: Path) -> bool:
+    """Whether the file has the mark that DICOM files have after 128 bytes."""
     try:
         with path.open("rb") as file:
             file.seek(_MAGIC_AT)
@@ -209,3 +210,11 @@ def _frames(path: Path, mask: Path | None, directory: Path, options: SourceOptio
         source = shown(path, directory) + (f"#{frame}" if count > 1 else "")
         cases.append(RawCase(name, source, DicomImage(path, frame), reference, group=group))
     return cases
+
+
+def frames_of(path: Path) -> list[DicomImage]:
+    """The images in one DICOM file, in their order. Raises: InputError."""
+    data = _read(path, header_only=True)
+    if "Rows" not in data:
+        raise InputError(f"{path.name} holds no image")
+    return [DicomImage(path, frame) for frame in range(int(data.get("NumberOfFrames") or 1))]

@@ -83,11 +83,11 @@ class Figshare:
         return f"it has {shown(numbered, directory)}" if numbered else None
 
     def list_cases(self, directory: Path, options: SourceOptions) -> Listing:
-        files = [path for path in walk_files(directory) if path.suffix == ".mat"]
+        found, rejected = walk_files(directory, directory)
+        files = [path for path in found if path.suffix == ".mat"]
         tables = [path for path in files if path.name == _FOLDS]
         folds = _read_folds(tables[0]) if tables else []
         cases: list[RawCase] = []
-        rejected: list[Rejected] = []
         for path in sorted(files, key=lambda path: (len(path.stem), path.stem)):
             if path in tables:
                 continue

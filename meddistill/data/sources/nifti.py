@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import hashlib
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from meddistill.artifacts import Rejected
+from meddistill.artifacts import Rejected, atomic_path
 from meddistill.data.intensity import percentile_limits
 from meddistill.data.masks import Label, binarise, select_labels
 from meddistill.data.sources.base import Listing, Picture, RawCase, SourceOptions, any_file, shown, walk_files
@@ -141,7 +143,8 @@ class Nifti:
         return f"it has {shown(found, directory)}" if found else None
 
     def list_cases(self, directory: Path, options: SourceOptions) -> Listing:
-        files = [path for path in walk_files(directory) if path.name.lower().endswith((".nii", ".nii.gz"))]
+        found, rejected = walk_files(directory, directory)
+        files = [path for path in found if path.name.lower().endswith((".nii", ".nii.gz"))]
         if not files:
             raise InputError(f"{directory} holds no *.nii or *.nii.gz, the layout of {self.name}")
         masks = {_volume_name(path): path for path in files if _is_mask(path)}
@@ -151,7 +154,7 @@ class Nifti:
                 name = _volume_name(path, set(masks))
                 volumes.setdefault(name, {})[_stem(path)[len(name) :].strip("_-")] = path
         cases: list[RawCase] = []
-        rejected = [
+        rejected += [
             Rejected(shown(path, directory), "mask without an image volume")
             for name, path in masks.items()
             if name not in volumes
@@ -201,10 +204,7 @@ def _slices(
         if not channel.isdecimal() or int(channel) >= image.shape[3]:
             raise InputError(f"{path.name} has {image.shape[3]} channels; choose one with --set prepare.channel=0")
         number = int(channel)
-    orientation = nibabel.io_orientation(image.affine)[:, 0]
-    if np.isnan(orientation).any():
-        raise InputError(f"{path.name} has an affine without an orientation")
-    count = image.shape[int(np.flatnonzero(orientation == options.axis)[0])]
+    count = image.shape[_stored_axis(nibabel, image, options.axis)]
     width = len(str(count - 1))
     cases = []
     for index in range(count):
@@ -221,3 +221,39 @@ def _slices(
             )
         )
     return cases
+
+
+def slices_of(path: Path, axis: int = 2) -> list[VolumeSlice]:
+    """All slices of a three-dimensional volume across a canonical axis (2 axial). Raises: InputError."""
+    nibabel, image = _open(path)
+    if len(image.shape) == 4 and image.shape[3] > 1:
+        raise InputError(f"{path.name} has {image.shape[3]} channels, expected one volume")
+    count = image.shape[_stored_axis(nibabel, image, axis)]
+    return [VolumeSlice(path, axis, index) for index in range(count)]
+
+
+def write_slices(path: Path, source: Path, maps: Sequence[np.ndarray], axis: int = 2) -> None:
+    """Write one map (H, W) for each of `slices_of(source)` as a volume with the source's shape and affine.
+
+    Masks uint8 or probabilities float32; whole or not at all. `path` ends in .nii.gz.
+    """
+    nibabel, image = _open(source)
+    # The other way round from `_cut`, then from the canonical frame to the one that the source is stored in.
+    canonical = np.stack([np.asarray(each).T[::-1, ::-1] for each in maps], axis=axis)
+    stored = nibabel.io_orientation(image.affine)
+    back = nibabel.orientations.ornt_transform(nibabel.orientations.axcodes2ornt("RAS"), stored)
+    voxels = nibabel.orientations.apply_orientation(canonical, back)
+    written = nibabel.Nifti1Image(voxels, image.affine)
+    written.header.set_xyzt_units(*image.header.get_xyzt_units())
+    for form in ("sform", "qform"):
+        getattr(written, f"set_{form}")(image.affine, int(image.header[f"{form}_code"]))
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(gzip.compress(written.to_bytes(), compresslevel=5, mtime=0))
+
+
+def _stored_axis(nibabel: Any, image: Any, axis: int) -> int:
+    """Which stored axis a canonical one is. Raises: InputError for an affine that does not say."""
+    orientation = nibabel.io_orientation(image.affine)[:, 0]
+    if np.isnan(orientation).any():
+        raise InputError(f"{Path(image.get_filename()).name} has an affine without an orientation")
+    return int(np.flatnonzero(orientation == axis)[0])

@@ -24,10 +24,11 @@ class Voc:
         return f"it has {shown(table, directory)}" if table else None
 
     def list_cases(self, directory: Path, options: SourceOptions) -> Listing:
-        tables = [path for path in walk_files(directory) if path.suffix.lower() == ".xml"]
+        found, rejected = walk_files(directory, directory)
+        tables = [path for path in found if path.suffix.lower() == ".xml"]
         if not tables:
             raise InputError(f"{directory} holds no Annotations/*.xml, the layout of {self.name}")
-        images, rejected = image_files(directory, directory)
+        images, _ = image_files(directory, directory)
         # Other folders of the set hold segmentations with the same stems.
         images = [path for path in images if not path.parent.name.startswith("Segmentation")]
         images_of = by_name(images, lambda path: path.stem)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-import re
 from pathlib import Path
+
+from omegaconf import OmegaConf
 
 from meddistill.artifacts import Rejected
 from meddistill.data.images import picture_size
@@ -70,22 +71,13 @@ def _label_of(image: Path, directory: Path) -> Path:
 
 
 def _read_names(path: Path) -> dict[int, str]:
-    """Class names by number. Only the forms `names: [a, b]` and `0: a` lines below `names:` are understood."""
+    """Class names by number, of `names:` as a list or as numbers with names; {} where the file has none."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
-    if listed := re.search(r"^names:\s*\[(.*?)\]", text, re.MULTILINE | re.DOTALL):
-        parts = [part.strip().strip("'\"") for part in listed[1].split(",")]
-        return {number: name for number, name in enumerate(parts) if name}
-    block = re.search(r"^names:\s*\n((?:[ \t-].*\n?)+)", text, re.MULTILINE)
-    if not block:
-        return {}
-    lines = [line.strip() for line in block[1].splitlines() if line.strip()]
-    numbered = [re.fullmatch(r"(\d+)\s*:\s*(.+)", line) for line in lines]
-    if all(numbered):
-        return {int(match[1]): match[2].strip("'\" ") for match in numbered if match}
-    return {number: line.removeprefix("-").strip("'\" ") for number, line in enumerate(lines)}
+        names = OmegaConf.to_container(OmegaConf.load(path)).get("names", {})  # type: ignore[union-attr]
+        numbered = names.items() if isinstance(names, dict) else enumerate(names)
+        return {int(number): str(name) for number, name in numbered}
+    except Exception as error:  # unreadable, not YAML, or something else entirely under `names`
+        raise InputError(f"{path} cannot be read: {' '.join(str(error).split())[:120]}") from error
 
 
 def _case(

