@@ -160,10 +160,8 @@ class TargetsConfig:
     """Added to the teacher's logits: above 0 widens its masks. Empty = what the teacher is known to need."""
     seed: int = 0
     """Seed of the jitter: not the run's, so that students of several seeds share their targets."""
-    min_predicted_iou: float = 0.5
-    """A case whose teacher expects less IoU of its own mask is not accepted."""
-    min_box_iou: float = 0.3
-    """A case whose mask's bounding box overlaps the prompt less (IoU) is not accepted."""
+    min_trust: float = 0.4
+    """A case with less trust (predicted IoU times IoU of mask and box, in [0, 1]) is not accepted; 0 accepts all."""
     feature_bytes: int = 300_000
     """Most bytes of cached feature maps a case; the levels share them, and the PCA keeps as many channels as fit."""
     feature_grid: int = 32
@@ -172,6 +170,7 @@ class TargetsConfig:
     def __post_init__(self) -> None:
         _check_at_least(self, "jitter_copies", 0)
         _check_range(self, "jitter_share", 0.0, 0.5)
+        _check_range(self, "min_trust", 0.0, 1.0)
         _check_choice(self, "views", ("whole", "zoom", "both"))
         _check_at_least(self, "zoom", 1.2)
         _check_at_least(self, "feature_grid", 1)

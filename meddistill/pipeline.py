@@ -25,7 +25,7 @@ QUICKSTART = Config(
         encoder_weights="none",
         image_size=128,
         epochs=20,
-        targets=TargetsConfig(jitter_copies=4, views="whole"),
+        targets=TargetsConfig(jitter_copies=4, views="whole", logit_shift=0.0),
     ),
 )
 """Small and quick, without any download. `configs/quickstart.yaml` says the same: a wheel has no `configs/`."""

@@ -103,3 +103,13 @@ def test_the_picture_shows_rejected_cases_first_then_the_doubtful(tmp_path):
     yellow = (sheet[..., 0].astype(int) - sheet[..., 2]) > 40
     assert yellow[:192, :192].mean() > 0.05
     assert not yellow[192:, 192:].any()
+
+
+def test_doubt_follows_predicted_iou_and_the_overlap_with_the_box():
+    sure = grade(Scores(area_share=0.1, predicted_iou=1.1, box_iou=1.0), TargetsConfig())
+    poor = grade(Scores(area_share=0.1, predicted_iou=0.9, box_iou=0.4), TargetsConfig())
+    assert (sure.doubt, sure.accepted, sure.weight) == (0.0, True, 1.0)
+    assert poor.doubt == pytest.approx(1 - 0.36)
+    assert not poor.accepted
+    assert poor.reason == "trust 0.36 below 0.4: predicted IoU 0.90, mask and box overlap 0.40"
+    assert grade(Scores(area_share=0.1, predicted_iou=0.9, box_iou=0.4), TargetsConfig(min_trust=0)).accepted

@@ -209,11 +209,11 @@ def test_thresholds_judge_the_kept_target_without_making_it_anew(tmp_path):
     request = _request(case, [[10, 10, 30, 30]])
     assert _make(tmp_path, [request])[0][0].accepted
     rows, teacher = _make(
-        tmp_path, [request], config=TargetsConfig(jitter_copies=2, views="whole", min_predicted_iou=0.95)
+        tmp_path, [request], config=TargetsConfig(jitter_copies=2, views="whole", min_trust=0.95)
     )
     assert teacher.encoded == 0
     assert not rows[0].accepted
-    assert "predicted IoU 0.90 below 0.95" in rows[0].reason
+    assert "below 0.95: predicted IoU 0.90" in rows[0].reason
 
 
 def test_a_killed_pass_goes_on_and_ends_the_same(tmp_path):

@@ -71,7 +71,7 @@ class _Look:
         content_hw: tuple[int, int],
         fused: bool,
     ) -> Tensor:
-        """Logits of one copy on the image at `content_hw`: (N, H, W), or with `fused` their largest (1, H, W)."""
+        """Logits of one copy at `content_hw`: a map a box (N, H, W), or with `fused` their largest (1, H, W)."""
         maps = []
         for view, reply in zip(self.views, self.replies, strict=True):
             logits = reply.logits.view(copies, -1, *reply.logits.shape[-2:])[copy]
@@ -154,7 +154,7 @@ def _decode_views(teacher: Teacher, views: Sequence[_View], batch_size: int) -> 
 
 
 def _fuse(teacher: Teacher, question: Question, looks: Sequence[_Look], shift: float) -> Answer:
-    """Copy k of all boxes gives one map a look, the largest logit over boxes; mean and variance are over all maps."""
+    """A copy of all boxes gives a map a look, the largest logit over boxes; mean and variance are over all maps."""
     copies, count = question.boxes_xyxy_px.shape[:2]
     size_hw = (question.image.shape[0], question.image.shape[1])
     content = scaled_hw(size_hw, question.frame_size)

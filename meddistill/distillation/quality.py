@@ -41,18 +41,29 @@ class Grade:
     weight: float
 
 
+def trust(scores: Scores) -> float:
+    """The teacher's predicted IoU (at most 1) times the IoU of mask and prompt, in [0, 1].
+
+    Chosen by measurement (680 cases of the brain tumour set's folds 1-3, LiteMedSAM, tight boxes): rank correlation
+    with true Dice .90 and with lesion area .10. Predicted IoU alone .71 and .10, box IoU alone .86 and .11, agreement
+    of the copies .18 and -.28, stability .72 and .16; 1 - v: -.29 and -.94, so v only tells how large the lesion is.
+    """
+    return min(max(scores.predicted_iou, 0.0), 1.0) * scores.box_iou
+
+
 def grade(scores: Scores, config: TargetsConfig) -> Grade:
-    """Doubt, weight and acceptance of a case from its scores and the gate's thresholds."""
-    doubt = min(max(1.0 - scores.predicted_iou, 0.0), 1.0)
+    """Doubt (1 - `trust`), weight and acceptance of a case; below `config.min_trust` or empty it is not accepted."""
+    trusted = trust(scores)
     reason = ""
     if scores.area_share == 0:
         reason = "the teacher's mask is empty"
-    elif scores.predicted_iou < config.min_predicted_iou:
-        reason = f"predicted IoU {scores.predicted_iou:.2f} below {config.min_predicted_iou}"
-    elif scores.box_iou < config.min_box_iou:
-        reason = f"mask and box overlap {scores.box_iou:.2f}, below {config.min_box_iou}"
+    elif trusted < config.min_trust:
+        reason = (
+            f"trust {trusted:.2f} below {config.min_trust}: predicted IoU {scores.predicted_iou:.2f}, "
+            f"mask and box overlap {scores.box_iou:.2f}"
+        )
     accepted = not reason
-    return Grade(doubt, accepted, reason, float(accepted))
+    return Grade(1.0 - trusted, accepted, reason, float(accepted))
 
 
 def mask_iou(first: Tensor, second: Tensor) -> Tensor:
