@@ -208,9 +208,7 @@ def test_thresholds_judge_the_kept_target_without_making_it_anew(tmp_path):
     case = _case(tmp_path / "data", "a")
     request = _request(case, [[10, 10, 30, 30]])
     assert _make(tmp_path, [request])[0][0].accepted
-    rows, teacher = _make(
-        tmp_path, [request], config=TargetsConfig(jitter_copies=2, views="whole", min_trust=0.95)
-    )
+    rows, teacher = _make(tmp_path, [request], config=TargetsConfig(jitter_copies=2, views="whole", min_trust=0.95))
     assert teacher.encoded == 0
     assert not rows[0].accepted
     assert "below 0.95: predicted IoU 0.90" in rows[0].reason
