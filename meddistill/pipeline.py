@@ -14,18 +14,22 @@ from meddistill.data.groups import GROUPS_CSV
 from meddistill.data.phantom import write_phantom
 from meddistill.provenance import Stage
 
-DEMO_CASES = 240
+DEMO_CASES = 150
 DEMO_SEED = 0
 
 QUICKSTART = Config(
     prepare=PrepareConfig(dataset="folder"),
-    detect=DetectConfig(weights="yolo11n.yaml", epochs=30, image_size=160),
+    detect=DetectConfig(weights="yolo11n.yaml", epochs=20, image_size=128, batch_size=8),
     distill=DistillConfig(
         teacher="litemedsam",
         encoder_weights="none",
+        decoder_channels=[64, 48, 32, 24, 16],
         image_size=128,
-        epochs=20,
-        targets=TargetsConfig(jitter_copies=4, views="whole", logit_shift=0.0),
+        epochs=28,
+        lr=2e-3,
+        feature_weight=0.0,
+        ema_decay=0.97,
+        targets=TargetsConfig(jitter_copies=2, views="whole", logit_shift=0.0),
     ),
 )
 """Small and quick, without any download. `configs/quickstart.yaml` says the same: a wheel has no `configs/`."""

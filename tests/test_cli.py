@@ -1,6 +1,7 @@
 """Options become a config: each reaches its setting. Exit statuses, one-line errors, and a quick `--help`."""
 
 import resource
+import signal
 import subprocess
 import sys
 import types
@@ -112,12 +113,15 @@ def handed_over(monkeypatch):
 def _meddistill(*arguments):
     """Run a command in this process as the console script would; returns the exit status."""
     argv, sys.argv = sys.argv, ["meddistill", *map(str, arguments)]
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         cli.main()
     except SystemExit as stop:
         return stop.code or 0
     finally:
         sys.argv = argv
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
     return 0
 
 

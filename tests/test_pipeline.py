@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+import signal
 import sys
 
 import pytest
@@ -28,6 +29,7 @@ distill:
 def meddistill(*arguments):
     """Run a command in this process as the console script would."""
     argv, sys.argv = sys.argv, ["meddistill", *map(str, arguments)]
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     status = 0
     try:
         cli.main()
@@ -35,6 +37,8 @@ def meddistill(*arguments):
         status = stop.code or 0
     finally:
         sys.argv = argv
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
     assert status == 0, arguments
 
 
@@ -86,7 +90,7 @@ def test_each_stage_leaves_exactly_its_files(run):
     key_of = {row.case_id: row.key for row in read_table(run.teacher / QUALITY_CSV, QualityRow)}
     assert key_of.keys() == {*cases["train"], *cases["val"], *cases["test"]}
     taught = cases["train"] + cases["val"]
-    assert files_of(run.teacher) == {"feature_basis.npz", "quality.csv", "run.json"} | {
+    assert files_of(run.teacher) == {"feature_basis.npz", "least_trusted.png", "quality.csv", "run.json"} | {
         f"{kind}/{case_id}.{key_of[case_id]}.npz"
         for kind, ids in (("targets", key_of), ("features", taught))
         for case_id in ids
