@@ -42,6 +42,7 @@ from meddistill.distillation.selection import choose_threshold
 from meddistill.distillation.targets import TargetRequest, make_targets
 from meddistill.distillation.training import Trained, train_student
 from meddistill.errors import ConfigError, StageError, nearest
+from meddistill.models.card import write_model_card
 from meddistill.models.student import build_student, save_student
 from meddistill.models.teachers.base import Teacher
 from meddistill.models.teachers.registry import load_teacher
@@ -99,6 +100,7 @@ def run_distill(
     }  # fmt: skip
     if fabric.is_global_zero:
         stage.finish(results, stage_outputs(student_dir), device=str(fabric.device))
+        write_model_card(student_dir, data_dir)
     fabric.barrier()
     say(f"student of epoch {trained.best_epoch} in {student_dir}; next: meddistill eval {run.root}")
     return student_dir
