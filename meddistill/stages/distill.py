@@ -38,6 +38,7 @@ from meddistill.distillation.prompts import ANNOTATED, NOTHING, UNSEEN, Prompt, 
 from meddistill.distillation.rounds import refresh_targets
 from meddistill.distillation.targets import TargetRequest, make_targets
 from meddistill.errors import ConfigError, StageError, nearest
+from meddistill.models.card import write_model_card
 from meddistill.models.teachers.base import Teacher
 from meddistill.models.teachers.registry import load_teacher
 from meddistill.provenance import Stage, fingerprint_file, fingerprint_stage
@@ -113,6 +114,7 @@ def run_distill(
     }  # fmt: skip
     if fabric.is_global_zero:
         stage.finish(results, stage_outputs(student_dir), device=str(fabric.device))
+        write_model_card(student_dir, data_dir)
     fabric.barrier()
     say(f"student of epoch {student.best_epoch} in {student_dir}; next: meddistill eval {run.root}")
     return student_dir

@@ -12,13 +12,24 @@ import torch
 
 import meddistill
 from meddistill import console
-from meddistill.artifacts import CASES_CSV, MODEL_SAFETENSORS, atomic_path, image_path, read_cases, write_json
+from meddistill.artifacts import (
+    CASES_CSV,
+    MODEL_SAFETENSORS,
+    RUN_JSON,
+    RunDir,
+    atomic_path,
+    image_path,
+    read_cases,
+    read_json,
+    write_json,
+)
 from meddistill.data.frames import preprocess
 from meddistill.data.images import read_rgb
 from meddistill.data.scans import find_scans, read_scan
 from meddistill.errors import ConfigError, InputError, MedDistillError, nearest
+from meddistill.models.card import write_model_card
 from meddistill.models.student import Student, load_student, rgb_tensor
-from meddistill.provenance import sha256_file
+from meddistill.provenance import fingerprint_stage, sha256_file
 
 FORMATS = {"onnx": ".onnx", "torchscript": ".pt"}
 MAX_DIFFERENCE = 1e-3
@@ -86,6 +97,8 @@ def run_export(
         raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
     record = {"file": path.name, "sha256": sha256, **facts, "agreement": dataclasses.asdict(agreement)}
     write_json(path.with_name(f"{path.name}.json"), record)
+    if out is None:
+        _renew_card(student_dir)
     console.say(
         f"{path} ({path.stat().st_size / 2**20:.1f} MiB) on {agreement.images} image(s) against PyTorch: Dice "
         f"{agreement.dice:.4f} (lowest {agreement.lowest_dice:.4f}), largest difference {agreement.max_difference:.2g}"
@@ -143,6 +156,16 @@ def _share(pictures: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[np.nd
     checked = [picture for index, picture in enumerate(pictures) if index % 3 == 0]
     rest = [picture for index, picture in enumerate(pictures) if index % 3]
     return checked[:_CHECKED], (rest or checked)[:_CALIBRATED]
+
+
+def _renew_card(student_dir: Path) -> None:
+    """Write the model card anew, with the numbers of RUN/eval where those are of this student."""
+    run = RunDir(student_dir.resolve().parent)
+    numbers = None
+    if (student_dir / RUN_JSON).is_file() and (run.eval / RUN_JSON).is_file():
+        evaluated = (read_json(run.eval / RUN_JSON).get("inputs") or {}).get("student")
+        numbers = run.eval if evaluated == fingerprint_stage(student_dir) else None
+    write_model_card(student_dir, run.data, numbers)
 
 
 def _facts(student_dir: Path, student: Student, int8: bool) -> dict[str, Any]:

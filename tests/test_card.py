@@ -1,0 +1,84 @@
+"""The model card says what is known of a student, and no more."""
+
+import json
+
+import pytest
+from omegaconf import OmegaConf
+
+from meddistill.data.frames import Preprocessing
+from meddistill.errors import InputError
+from meddistill.models.card import write_model_card
+from meddistill.models.nested_unet import NestedUNet
+from meddistill.models.student import build_student, save_student
+
+
+def write(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+@pytest.fixture
+def run(tmp_path):
+    save_student(tmp_path / "student", NestedUNet([4, 6]), Preprocessing(image_size=64))
+    return tmp_path
+
+
+def card_of(run, **directories):
+    write_model_card(run / "student", **directories)
+    return (run / "student" / "README.md").read_text()
+
+
+def test_a_bare_student_says_that_nobody_measured_it(run):
+    card = card_of(run)
+    _, front, body = card.split("---\n", 2)
+    matter = OmegaConf.create(front)
+    assert matter.pipeline_tag == "image-segmentation"
+    assert matter.license == "agpl-3.0"
+    assert "not a medical device" in body
+    assert "has not been measured against true masks" in body
+    assert "load_student" in body
+    assert "from_pretrained" not in body
+
+
+def test_an_smp_student_says_how_smp_loads_it(tmp_path):
+    module = build_student("unet", encoder="resnet18", encoder_weights="none", decoder_channels=[8, 8, 8, 8, 8])
+    save_student(tmp_path / "student", module, Preprocessing(image_size=96))
+    card = card_of(tmp_path)
+    assert "library_name: segmentation-models-pytorch" in card
+    assert "resized to 96 px" in card
+    assert "encoder `resnet18`" in card
+
+
+def test_numbers_data_and_supervision_come_from_the_stages(run):
+    write(
+        run / "student" / "run.json",
+        {
+            "settings": {"student": "nested_unet", "teacher": "sam2.1-large", "weighting": "fixed", "seed": 3},
+            "results": {
+                "parameters": 9163329,
+                "train_cases": 20,
+                "epochs": 7,
+                "prompt_sources": {"annotated": 15, "detected": 5},
+            },
+        },
+    )
+    counts = {"cases": 20, "groups": 4, "boxes": 18, "none": 2, "unknown": 0, "classes": {"<b>glioma|`": 20}}
+    write(run / "data" / "run.json", {"results": {"dataset": "folder", "splits": {"train": counts}}})
+    dice = {"mean": 0.7312, "median": 0.8, "ci95": [0.7, 0.76]}
+    scores = {"n": 9, "n_missed": 2, "metrics": {"dice": dice, "hd95_px": {"mean": 12.34}}}
+    write(run / "eval" / "summary.json", {"split": "test", "threshold": 0.5, "methods": {"student": scores}})
+    card = card_of(run, data_dir=run / "data", eval_dir=run / "eval")
+    assert "| this student | 0.731 [0.700, 0.760] | 0.800 | 12.3 | 2 |" in card
+    assert "the 9 cases of the split `test`" in card
+    assert "9,163,329 parameters" in card
+    assert "teacher `sam2.1-large`" in card
+    assert "15 annotated, 5 detected" in card
+    assert "20 images of 4 groups, 18 with boxes, 2 without lesion, 0 not annotated" in card
+    assert "_b_glioma__" in card
+    assert "<b>" not in card
+
+
+def test_a_directory_that_is_no_student_gets_no_card(tmp_path):
+    with pytest.raises(InputError, match=r"config\.json does not exist"):
+        write_model_card(tmp_path)
+    assert list(tmp_path.iterdir()) == []
