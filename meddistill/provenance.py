@@ -141,6 +141,11 @@ class Stage:
         self.finished = True
         self._release()
 
+    def abandon(self) -> None:
+        """Remove what the stage wrote, as if it had not been begun; its lock, too."""
+        shutil.rmtree(self.out)
+        self._release()
+
 
 def fingerprint_stage(directory: Path) -> str:
     """What identifies a finished stage's output to the stages after it: identity and output hashes, not dates."""

@@ -90,7 +90,7 @@ def run_prepare(
         _make(stage, listed, hashes, directory, config, seed, previous)
     except MedDistillError:
         if not previous:
-            shutil.rmtree(out)
+            stage.abandon()
             if run.root.is_dir() and not any(run.root.iterdir()):
                 run.root.rmdir()
         raise
