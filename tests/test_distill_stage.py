@@ -64,7 +64,15 @@ def test_it_leaves_targets_and_a_student(run):
     student = run_distill(run, CONFIG, device="cpu", teacher=teacher)
     assert student == run.student
     names = {path.name for path in student.iterdir() if not path.name.startswith("events")}
-    assert names == {"config.json", "model.safetensors", "preprocessing.json", "metrics.csv", "last.ckpt", "run.json"}
+    assert names == {
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "preprocessing.json",
+        "metrics.csv",
+        "last.ckpt",
+        "run.json",
+    }
     assert len(table(student / "metrics.csv")) == 2
     quality = table(run.teacher / "quality.csv")
     assert {row["split"] for row in quality} == {"train", "val"}  # no detector: no targets of test cases

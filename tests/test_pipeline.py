@@ -98,7 +98,7 @@ def test_each_stage_leaves_exactly_its_files(run):
     events = {name for name in files_of(run.student) if name.startswith("events.out.tfevents")}
     assert len(events) == 1
     assert files_of(run.student) - events == {
-        "config.json", "last.ckpt", "metrics.csv", "model.safetensors", "preprocessing.json", "run.json",
+        "README.md", "config.json", "last.ckpt", "metrics.csv", "model.safetensors", "preprocessing.json", "run.json",
     }  # fmt: skip
     pictures = {f"{kind}/{case_id}.png" for kind in ("masks", "overlays") for case_id in cases["test"]}
     assert files_of(run.eval) == pictures | {"per_case.csv", "report.html", "run.json", "summary.json"}
