@@ -83,8 +83,8 @@ def to_8bit(
 def _stretch(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
     if not low < high:
         raise InputError(f"image has no range of values: {low:g} to {high:g}")
-    scaled = (pixels.astype(np.float32) - np.float32(low)) * np.float32(255 / (high - low))
-    stretched = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+    inside = np.clip(pixels, low, high).astype(np.float32)  # first: the largest floats would overflow
+    stretched = np.rint((inside - np.float32(low)) * np.float32(255 / (high - low))).astype(np.uint8)
     if (stretched == stretched.flat[0]).all():
         raise InputError(f"image is constant between {low:g} and {high:g}")
     return stretched
