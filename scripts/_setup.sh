@@ -16,7 +16,10 @@ find_uv() {
     UV=(.venv-uv/bin/uv)
 }
 
-find_uv
-export UV_PROJECT_ENVIRONMENT=.venv
-echo "installing into .venv (torch is large: a few minutes on a slow line)" >&2
-"${UV[@]}" sync --quiet "$@"
+# Arguments go to `uv sync`. A function, as a sourced file would see the arguments of the script that sources it.
+install() {
+    find_uv
+    export UV_PROJECT_ENVIRONMENT=.venv
+    echo "installing into .venv (torch is large: a few minutes on a slow line)" >&2
+    "${UV[@]}" sync --quiet "$@"
+}
