@@ -14,7 +14,7 @@ from meddistill.data.groups import GROUPS_CSV
 from meddistill.data.phantom import write_phantom
 from meddistill.provenance import Stage
 
-DEMO_CASES = 150
+DEMO_CASES = 140
 DEMO_SEED = 0
 
 QUICKSTART = Config(
@@ -25,7 +25,7 @@ QUICKSTART = Config(
         encoder_weights="none",
         decoder_channels=[64, 48, 32, 24, 16],
         image_size=128,
-        epochs=28,
+        epochs=24,
         lr=2e-3,
         feature_weight=0.0,
         ema_decay=0.97,
