@@ -82,3 +82,18 @@ def test_a_directory_that_is_no_student_gets_no_card(tmp_path):
     with pytest.raises(InputError, match=r"config\.json does not exist"):
         write_model_card(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_mask_trained_twin_does_not_claim_to_have_seen_no_mask(run):
+    settings = {"student": "nested_unet", "teacher": "litemedsam"}  # the twin's settings name a teacher it never asked
+    write(run / "student" / "run.json", {"stage": "supervised twin", "settings": settings, "results": {}})
+    card = card_of(run)
+    assert "Trained on true masks" in card
+    assert "No mask drawn by a person" not in card
+
+
+@pytest.mark.parametrize(("known", "claim"), [(True, "a group never lies"), (False, "one patient may lie")])
+def test_groups_are_vouched_for_only_where_they_are_known(run, known, claim):
+    counts = {"cases": 1, "groups": 1, "boxes": 1, "none": 0, "unknown": 0}
+    write(run / "data" / "run.json", {"results": {"groups_known": known, "splits": {"train": counts}}})
+    assert claim in card_of(run, data_dir=run / "data")

@@ -56,7 +56,7 @@ _LIMITS = """
 
 - For research on images like those it was trained on: the same organ, modality, sequence and kind of lesion. On others
   its output means nothing, and it does not say so.
-- It was taught by a foundation model's masks, and repeats that model's errors.
+- Where a foundation model's masks taught it, it repeats that model's errors.
 - It sees one slice at a time. Probabilities were not calibrated against true masks.
 - It always answers. Whether an image holds a lesion at all it knows only as far as images without any were shown to it.
 
@@ -124,7 +124,10 @@ def _data(record: Mapping[str, Any]) -> str:
     splits = (record.get("results") or {}).get("splits") or {}
     if not splits:
         return ""
-    lines = [f"\n## Data\n\nLayout `{_plain(record['results'].get('dataset'))}`; a group never lies in two splits.\n"]
+    results = record["results"]
+    known = results.get("groups_known", False)
+    groups = "a group never lies in two splits" if known else "groups unknown: one patient may lie in two splits"
+    lines = [f"\n## Data\n\nLayout `{_plain(results.get('dataset'))}`; {groups}.\n"]
     for split, counts in splits.items():
         classes = ", ".join(f"{_plain(name)} {count}" for name, count in (counts.get("classes") or {}).items())
         with_boxes = f"{counts['boxes']} with boxes, {counts['none']} without lesion, {counts['unknown']} not annotated"
@@ -140,7 +143,9 @@ def _supervision(record: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     encoder = f" with encoder `{_plain(config['encoder_name'])}`" if "encoder_name" in config else ""
     size = f", {results['parameters']:,} parameters" if "parameters" in results else ""
     lines = [f"\n## Supervision\n\nNetwork: `{network}`{encoder}{size}.\n"]
-    if settings.get("teacher"):
+    if record.get("stage") == "supervised twin":
+        lines.append("Trained on true masks, to compare distilled students with: no teacher had a part in it.")
+    elif settings.get("teacher"):
         lines.append(
             f"Images and boxes: the teacher `{_plain(settings['teacher'])}` turned boxes into soft masks, which the "
             "student learned. No mask drawn by a person was used to train it (boxes may have been derived from masks)."
