@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import sys
@@ -14,7 +15,7 @@ import typer
 import meddistill
 from meddistill import console
 from meddistill.artifacts import RunDir
-from meddistill.errors import ConfigError, Interrupted, MedDistillError, disk_problem
+from meddistill.errors import ConfigError, Interrupted, MedDistillError, disk_problem, lost_process
 
 # Typer reads annotations at run time.
 # ruff: noqa: UP045
@@ -391,18 +392,26 @@ def main() -> None:
         _fail(str(error))
     except Interrupted as interrupted:
         name = signal.Signals(interrupted.signal_number).name
-        again = shlex.join(["meddistill", *sys.argv[1:]])
+        again = "the same command" if _processes() > 1 else shlex.join(["meddistill", *sys.argv[1:]])
         console.console.print(f"stopped by {name}; to continue: {again}", markup=False, soft_wrap=True)
         sys.exit(128 + interrupted.signal_number)
     except Exception as error:
-        problem = disk_problem(error)
+        problem = disk_problem(error) or (lost_process(error) if _processes() > 1 else None)
         if problem is None:
             raise
         _fail(problem)
 
 
+def _processes() -> int:
+    """How many processes a launcher such as torchrun started for this command."""
+    count = os.environ.get("WORLD_SIZE", "1")
+    return int(count) if count.isdigit() else 1
+
+
 def _fail(message: str) -> None:
-    console.console.print(f"error: {message}", style="red", markup=False, soft_wrap=True)
+    rank = os.environ.get("RANK", "0") if _processes() > 1 else "0"
+    of_rank = "" if rank == "0" else f" (process {rank})"
+    console.console.print(f"error{of_rank}: {message}", style="red", markup=False, soft_wrap=True)
     sys.exit(1)
 
 

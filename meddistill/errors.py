@@ -68,6 +68,22 @@ def disk_problem(error: BaseException) -> str | None:
     return disk_problem(error.__cause__) if error.__cause__ else None
 
 
+# What torch says where a process of the same job is gone: gloo on CPUs, NCCL on GPUs, the store that both meet at.
+_LOST = re.compile(r"gloo.*(closed|reset) by peer|gloo.*timed out|NCCL", re.IGNORECASE | re.DOTALL)
+_LOST_KINDS = ("DistBackendError", "DistNetworkError", "DistStoreError")
+
+
+def lost_process(error: BaseException) -> str | None:
+    """One line for another process of a distributed job that is gone; None for any other error."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if kinds & set(_LOST_KINDS) or (isinstance(error, RuntimeError) and _LOST.search(str(error))):
+        return (
+            "another process of this job ended before its time (its own message says why); nothing finished is lost: "
+            "the same command goes on from the last epoch"
+        )
+    return None
+
+
 class Interrupted(BaseException):
     """SIGINT or SIGTERM arrived. Not an Exception, so that nothing on its way takes it for a failure."""
 

@@ -11,7 +11,7 @@ import pytest
 
 from meddistill import lock
 from meddistill.artifacts import RUN_JSON, UNFINISHED_JSON, write_text
-from meddistill.errors import StageError, disk_problem
+from meddistill.errors import StageError, disk_problem, lost_process
 from meddistill.provenance import Stage
 
 OPEN_AND_WAIT = """
@@ -157,3 +157,16 @@ def test_run_json_is_written_last_and_whole(tmp_path):
     write_text(tmp_path / "out" / "result.txt", "1")
     stage.finish({}, [tmp_path / "out" / "result.txt"])
     assert sorted(path.name for path in Path(tmp_path / "out").iterdir()) == ["result.txt", RUN_JSON]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("[/x/gloo/transport/tcp/pair.cc:545] Read error [127.0.0.1]:36527: Connection reset by peer."),
+        RuntimeError("[1] gloo timed out waiting through 1800000ms for recv operation to complete"),
+        type("DistBackendError", (RuntimeError,), {})("NCCL error"),
+    ],
+)
+def test_a_lost_process_of_a_distributed_job_is_one_line(error):
+    assert "the same command goes on from the last epoch" in lost_process(error)
+    assert lost_process(RuntimeError("shape mismatch")) is None

@@ -32,6 +32,7 @@ from meddistill.config import DistillConfig, as_settings
 from meddistill.console import say
 from meddistill.data.dataset import PackedCases
 from meddistill.distillation.engine import make_fabric, precision_of
+from meddistill.distillation.feature_basis import fit_basis
 from meddistill.distillation.learning import build_and_train, stage_outputs
 from meddistill.distillation.packing import pack_targets
 from meddistill.distillation.prompts import ANNOTATED, NOTHING, UNSEEN, Prompt, cases_needing_detector, choose_prompts
@@ -183,6 +184,13 @@ def _make_targets(
         seed=config.targets.seed, batch_size=_TEACHER_BATCH, no_box="empty",
     )  # fmt: skip
     if fabric.world_size > 1:
+        if levels:
+            with fabric.rank_zero_first():  # the first fits the basis, the others read it
+                fit_basis(
+                    teacher, [prompt.case for prompt in prompts], data_dir, run.teacher, levels=levels,
+                    budget_bytes=config.targets.feature_bytes, grid=config.targets.feature_grid,
+                    seed=config.targets.seed, batch_size=_TEACHER_BATCH,
+                )  # fmt: skip
         make(part=(fabric.global_rank, fabric.world_size))
         fabric.barrier()
     if fabric.is_global_zero:
