@@ -216,7 +216,9 @@ class DistillConfig:
     optimizer: str = "adamw"
     """`adamw` or `adam`."""
     lr: float = 5e-4
-    """Step size at the start of the cosine decay."""
+    """Step size at the start of the decay."""
+    lr_schedule: str = "cosine"
+    """`cosine`: after the warm-up half a cosine down to 1 %; `constant`: no decay, as published."""
     weight_decay: float = 1e-4
     """AdamW's weight decay."""
     warmup_share: float = 0.05
@@ -264,6 +266,7 @@ class DistillConfig:
         _check_choice(self, "boxes", ("annotated", "detected", "both"))
         _check_choice(self, "no_box", ("skip", "empty"))
         _check_choice(self, "optimizer", ("adamw", "adam"))
+        _check_choice(self, "lr_schedule", ("cosine", "constant"))
         _check_choice(self, "weighting", ("fixed", "paper", "learned", "ulwr"))
         _check_choice(self, "mask_loss", ("bce", "gce"))
         _check_range(self, "gce_q", 0.01, 1.0)

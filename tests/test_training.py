@@ -20,7 +20,7 @@ from meddistill.distillation import training
 from meddistill.distillation.engine import choose_precision, make_fabric, resolve_device
 from meddistill.distillation.features import FeatureAdapters
 from meddistill.distillation.selection import choose_threshold
-from meddistill.distillation.training import cosine_lr, start_from_share, train_student
+from meddistill.distillation.training import cosine_lr, scheduled_lr, start_from_share, train_student
 from meddistill.errors import ConfigError, InputError, TrainingError
 
 SIZE = 32
@@ -229,6 +229,12 @@ def test_the_threshold_that_agrees_best_is_chosen():
     fabric = make_fabric("cpu", "32-true")
     assert choose_threshold(timid, val, Preprocessing(SIZE), fabric) == 0.3
     assert choose_threshold(timid, bright_squares(0, 2), Preprocessing(SIZE), fabric) == 0.5
+
+
+def test_a_constant_schedule_only_warms_up():
+    constant = settings(lr_schedule="constant", warmup_share=0.1, lr=1.0)
+    assert [scheduled_lr(step, 40, constant) for step in (0, 3, 4, 39)] == [0.25, 1.0, 1.0, 1.0]
+    assert scheduled_lr(39, 40, settings(warmup_share=0.1, lr=1.0)) < 0.02
 
 
 @pytest.mark.slow

@@ -197,7 +197,7 @@ class _Run:
 
     def _set_lr(self, step: int) -> float:
         total = self.settings.epochs * self.steps_per_epoch
-        lr = cosine_lr(step, total, self.settings.lr, self.settings.warmup_share)
+        lr = scheduled_lr(step, total, self.settings)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         return lr
@@ -282,6 +282,13 @@ def start_from_share(student: nn.Module, foreground_share: float) -> None:
     if heads and heads[-1].bias is not None:
         share = min(max(foreground_share, 0.001), 0.5)
         nn.init.constant_(heads[-1].bias, math.log(share / (1 - share)))
+
+
+def scheduled_lr(step: int, total_steps: int, settings: DistillConfig) -> float:
+    """Step size at `step` of `total_steps`: the warm-up, then what `lr_schedule` says."""
+    cosine = cosine_lr(step, total_steps, settings.lr, settings.warmup_share)
+    warmup = max(1, round(total_steps * settings.warmup_share))
+    return cosine if settings.lr_schedule == "cosine" or step < warmup else settings.lr
 
 
 def cosine_lr(step: int, total_steps: int, peak: float, warmup_share: float) -> float:
