@@ -26,7 +26,7 @@ from meddistill.data.frames import to_frame
 from meddistill.data.images import read_rgb
 from meddistill.data.masks import read_mask
 from meddistill.distillation.engine import make_fabric
-from meddistill.distillation.learning import build_and_train, stage_outputs
+from meddistill.distillation.learning import build_and_train, intensity_of, stage_outputs
 from meddistill.errors import InputError, MedDistillError
 from meddistill.provenance import Stage, fingerprint_stage
 
@@ -49,7 +49,7 @@ def train_twin(
     if not len(train):
         raise InputError(f"{run.data} has no training case with a mask")
     fabric = make_fabric(device, config.precision)
-    twin = build_and_train(config, train, val, fabric=fabric, out=out, seed=seed)
+    twin = build_and_train(config, train, val, fabric=fabric, out=out, seed=seed, intensity=intensity_of(run.data))
     results = {
         "best_epoch": twin.best_epoch, "epochs": twin.epochs, "agreement": twin.agreement,
         "parameters": twin.parameters, "train_cases": len(train), "val_cases": len(val),

@@ -11,7 +11,7 @@ from meddistill.errors import ConfigError, InputError, StageError
 from meddistill.evaluation.comparison import aggregate, compare
 from meddistill.evaluation.scores import Judging, ScoreRow, score
 from meddistill.evaluation.subjects import Subject
-from meddistill.evaluation.summary import define, error_budget, size_bounds, summarise, volume_dice
+from meddistill.evaluation.summary import by_volume, define, error_budget, size_bounds, summarise, volume_dice
 from meddistill.stages.compare import run_aggregate, run_compare
 
 
@@ -75,6 +75,9 @@ def test_a_volume_is_scored_on_all_its_slices_at_once():
     assert volume_dice(rows) == {"v.nii": (pytest.approx(200 / 204), "a")}
     assert summarise(rows)["student"]["by_volume"]["n"] == 1
     assert summarise(rows[2:])["student"]["by_volume"] is None
+    expected = {"volume": "v.nii", "group": "a", "n_slices": 2, "dice": {"student": pytest.approx(200 / 204)}}
+    assert by_volume(rows) == [expected]
+    assert by_volume(rows[2:]) == []
 
 
 def test_definitions_name_the_tolerance_that_was_used():

@@ -1,23 +1,27 @@
 """`meddistill eval` on a RUN and on plain folders: files, numbers, baselines, bad input."""
 
+import dataclasses
 import json
 import shutil
 import sys
 import types
 
+import cv2
 import numpy as np
 import pytest
 from evaluation_data import LESIONS, SIZE_HW, BrightnessStudent, add_detector, finish, make_run, picture_of, truth_of
 
-from meddistill.artifacts import QualityRow, read_json, read_table, write_table
+from meddistill.artifacts import CASES_CSV, Case, QualityRow, read_cases, read_json, read_table, write_table
 from meddistill.config import EvalConfig
+from meddistill.data.frames import Preprocessing
 from meddistill.data.images import read_rgb, write_png
+from meddistill.data.intensity import IntensitySettings
 from meddistill.data.masks import read_mask
 from meddistill.errors import ConfigError, InputError, StageError
 from meddistill.evaluation.scores import ScoreRow
 from meddistill.evaluation.subjects import volume_of
 from meddistill.evaluation.summary import format_table
-from meddistill.stages.evaluate import run_eval, run_eval_folders
+from meddistill.stages.evaluate import UNKNOWN_GROUPS, run_eval, run_eval_folders
 
 
 def evaluate(run, config=None, **options):
@@ -341,3 +345,53 @@ def test_the_terminal_table_is_aligned(tmp_path):
     assert len(lines) == 3
     assert len({len(line) for line in lines}) == 1
     assert "1/3" in lines[2]
+
+
+def test_unknown_groups_are_told_everywhere(tmp_path, capsys):
+    out = evaluate(make_run(tmp_path))
+    assert json.loads((out / "summary.json").read_text())["warnings"] == [UNKNOWN_GROUPS]
+    assert "groups are unknown" in capsys.readouterr().err
+    assert "groups are unknown" in (out / "report.html").read_text()
+
+
+def test_known_groups_need_no_warning(tmp_path, capsys):
+    run = make_run(tmp_path)
+    record = json.loads((run.data / "run.json").read_text())
+    (run.data / "run.json").write_text(json.dumps(record | {"results": {"groups_known": True}}))
+    out = evaluate(run)
+    assert json.loads((out / "summary.json").read_text())["warnings"] == []
+    assert "groups are unknown" not in (out / "report.html").read_text() + capsys.readouterr().err
+
+
+def test_slices_of_volumes_get_a_row_a_volume(tmp_path):
+    run = make_run(tmp_path)
+    cases = [
+        dataclasses.replace(case, source=f"{case.group}.nii.gz#axial{case.case_id[1]}") for case in read_cases(run.data)
+    ]
+    write_table(run.data / CASES_CSV, Case, cases)
+    out = evaluate(run)
+    volumes = json.loads((out / "summary.json").read_text())["volumes"]
+    assert [(row["volume"], row["n_slices"]) for row in volumes] == [("a.nii.gz", 2), ("b.nii.gz", 2)]
+    page = (out / "report.html").read_text()
+    assert "By volume" in page
+    assert "a.nii.gz" in page.split("By volume")[1]
+
+
+def test_foreign_pictures_are_windowed_as_the_students_were(tmp_path):
+    pixels = np.full((20, 30), 300, np.uint16)
+    pixels[4:12, 4:12] = 700
+    pixels[0, 0] = 60_000  # a hot pixel: percentiles would leave the square dark
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    cv2.imwrite(str(tmp_path / "images" / "a.png"), pixels)
+    cv2.imwrite(str(tmp_path / "masks" / "a.png"), ((pixels == 700) * 255).astype(np.uint8))
+    student = BrightnessStudent()
+    student.preprocessing = Preprocessing(intensity=IntensitySettings(window=(200, 800)))
+    out = tmp_path / "out"
+    (tmp_path / "student").mkdir()
+    for name in ("config.json", "model.safetensors", "preprocessing.json"):
+        (tmp_path / "student" / name).write_text("{}")
+    run_eval_folders(
+        tmp_path / "images", tmp_path / "masks", tmp_path / "student", out, EvalConfig(), seed=0, predictor=student
+    )
+    assert scores_of(out)["student", "a"].sensitivity == 1

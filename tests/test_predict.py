@@ -1,6 +1,7 @@
 """`meddistill predict`: which files it takes, what it writes, and that one bad file does not stop the others."""
 
 import csv
+import json
 import os
 
 import cv2
@@ -8,14 +9,18 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from meddistill.artifacts import read_table
+from meddistill.artifacts import RunDir, read_table
 from meddistill.cli import app
+from meddistill.config import PrepareConfig
 from meddistill.data.frames import Preprocessing
+from meddistill.data.intensity import IntensitySettings
 from meddistill.data.scans import find_scans, scan_name
+from meddistill.distillation.learning import intensity_of
 from meddistill.errors import ConfigError, InputError, MedDistillError, StageError
 from meddistill.models.nested_unet import NestedUNet
 from meddistill.models.student import Student, load_student, save_student
 from meddistill.stages.predict import PredictionRow, run_predict
+from meddistill.stages.prepare import run_prepare
 
 
 class BrightIsLesion:
@@ -287,3 +292,38 @@ def test_a_damaged_volume_is_named(tmp_path, capfd):
     said = capfd.readouterr().err
     assert "bad.nii.gz" in said
     assert "bad.dcm" in said
+
+
+def test_values_become_8_bit_as_they_did_for_training(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 4000, (40, 48)).astype(np.uint16)
+    for folder in ("images", "masks"):
+        (tmp_path / "source" / folder).mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "source" / "images" / "a.png"), pixels)
+    cv2.imwrite(str(tmp_path / "source" / "masks" / "a.png"), ((pixels > 3000) * 255).astype(np.uint8))
+    data = run_prepare(
+        RunDir(tmp_path / "run"),
+        PrepareConfig(source=str(tmp_path / "source"), dataset="folder", window="1000,600", test="", val=""),
+        seed=0,
+    )
+    prepared = cv2.imread(str(next((data / "images").rglob("*.png"))), cv2.IMREAD_UNCHANGED)
+    preprocessing = Preprocessing(image_size=32, intensity=intensity_of(data))
+    save_student(tmp_path / "student", NestedUNet([4, 6, 8]), preprocessing)
+    student = load_student(tmp_path / "student")
+    assert student.preprocessing.intensity.window == (700, 1300)
+    seen = []
+    student.predict_probs = lambda images, batch_size=16: [
+        seen.append(image) or np.zeros(image.shape[:2], np.float32) for image in images
+    ]
+    run_predict(tmp_path / "student", [str(tmp_path / "source" / "images")], tmp_path / "out", predictor=student)
+    np.testing.assert_array_equal(seen[0], prepared)
+
+
+def test_students_of_earlier_versions_have_the_default_intensity(tmp_path):
+    save_student(tmp_path, NestedUNet([4, 6, 8]), Preprocessing(image_size=32))
+    stored = json.loads((tmp_path / "preprocessing.json").read_text())
+    del stored["intensity"]
+    (tmp_path / "preprocessing.json").write_text(json.dumps(stored))
+    assert load_student(tmp_path).preprocessing.intensity == IntensitySettings()
+    (tmp_path / "preprocessing.json").write_text(json.dumps(stored | {"intensity": {"window": [5, 1]}}))
+    with pytest.raises(InputError, match="window of intensity"):
+        load_student(tmp_path)

@@ -12,18 +12,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from meddistill.data.intensity import IntensitySettings
+
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
     """What a student needs to know of its input; stored beside its weights as preprocessing.json.
 
     `mean` and `std` are those of RGB values in [0, 1]. `threshold`: probability from which a pixel is lesion.
+    `intensity`: how values of more than 8 bits became the 8-bit ones that it was trained on.
     """
 
     image_size: int = 256
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     threshold: float = 0.5
+    intensity: IntensitySettings = dataclasses.field(default_factory=IntensitySettings)
 
 
 def scaled_hw(size_hw: tuple[int, int], image_size: int) -> tuple[int, int]:

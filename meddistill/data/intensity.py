@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +25,12 @@ class IntensitySettings:
     mode: str = "auto"
     window: tuple[float, float] | None = None
     per_volume: bool = True
+
+
+def settings_of_prepare(settings: Mapping[str, Any]) -> IntensitySettings:
+    """How `prepare` made 8-bit images, from its settings in RUN/data/run.json; what they lack has its default."""
+    mode, window = str(settings.get("intensity", "auto")), str(settings.get("window", ""))
+    return IntensitySettings(mode, parse_window(window), settings.get("intensity_per", "volume") == "volume")
 
 
 def parse_window(text: str) -> tuple[float, float] | None:

@@ -9,11 +9,12 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 
-from meddistill.artifacts import METRICS_CSV, RUN_JSON, UNFINISHED_JSON
+from meddistill.artifacts import METRICS_CSV, RUN_JSON, UNFINISHED_JSON, read_json
 from meddistill.config import DistillConfig
 from meddistill.console import say, warn
 from meddistill.data.dataset import PackedCases
 from meddistill.data.frames import Preprocessing
+from meddistill.data.intensity import IntensitySettings, settings_of_prepare
 from meddistill.distillation.selection import choose_threshold
 from meddistill.distillation.training import Trained, start_from_share, train_student
 from meddistill.models.student import Student, build_student, save_student
@@ -39,8 +40,11 @@ def build_and_train(
     out: Path,
     seed: int,
     start: Learned | None = None,
+    intensity: IntensitySettings | None = None,
 ) -> Learned:
     """Build the student (or go on with that of an earlier round, `start`), train it and save it in `out`.
+
+    `intensity`: how the images that it learns from became 8-bit ones; stored for those that it will be given.
 
     Raises: as `train_student` and `build_student`.
     """
@@ -57,7 +61,7 @@ def build_and_train(
     else:
         module = copy.deepcopy(start.student.module).requires_grad_(True)
     mean, std = module.preprocessing_mean_std
-    preprocessing = Preprocessing(config.image_size, mean, std)
+    preprocessing = Preprocessing(config.image_size, mean, std, intensity=intensity or IntensitySettings())
     trained = train_student(module, train, val, preprocessing, config, fabric=fabric, out=out, seed=seed)
     if trained.agreement is None:
         warn("no validation case has a target: the last epoch's student is kept, unchosen")
@@ -69,6 +73,11 @@ def build_and_train(
     parameters = sum(parameter.numel() for parameter in trained.student.parameters())
     student = Student(trained.student, preprocessing, fabric.device)
     return Learned(student, trained.best_epoch, trained.epochs, trained.agreement, parameters)
+
+
+def intensity_of(data_dir: Path) -> IntensitySettings:
+    """How the images of prepared data became 8-bit ones."""
+    return settings_of_prepare(read_json(data_dir / RUN_JSON).get("settings", {}))
 
 
 def stage_outputs(out: Path) -> list[Path]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from meddistill.artifacts import Case, image_path, mask_path
 from meddistill.data.images import load_picture
-from meddistill.data.intensity import to_8bit
+from meddistill.data.intensity import IntensitySettings, to_8bit
 from meddistill.data.masks import read_mask
 from meddistill.errors import InputError
 
@@ -97,12 +97,17 @@ def subjects_of_folders(images: Path, masks: Path) -> tuple[list[Subject], list[
     return subjects, [image for stem, image in by_stem.items() if stem not in mask_of] + strangers
 
 
-def read_image(path: Path) -> np.ndarray:
-    """uint8 RGB (H, W, 3) of any picture file, 16 bits scaled down as `prepare` does. Raises: InputError naming it."""
+def read_image(path: Path, intensity: IntensitySettings | None = None) -> np.ndarray:
+    """uint8 RGB (H, W, 3) of any picture file.
+
+    `intensity`: how values become 8-bit ones, for a picture that `prepare` has not seen; None leaves 8-bit pixels as
+    they are and treats others as `prepare` does by default. Raises: InputError naming the file.
+    """
     try:
         pixels = load_picture(path)
-        if pixels.dtype != np.uint8:
-            pixels = to_8bit(pixels)
+        wished = intensity is not None and (intensity.window is not None or intensity.mode != "auto")
+        if wished or pixels.dtype != np.uint8:
+            pixels = to_8bit(pixels, intensity)
     except InputError as error:
         raise _naming(path, error) from error
     return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels

@@ -74,6 +74,18 @@ def volume_dice(rows: Iterable[ScoreRow]) -> dict[str, tuple[float, str]]:
     return {name: (_pooled_dice(slices), slices[0].group) for name, slices in _split_by_volume(rows).items()}
 
 
+def by_volume(rows: Sequence[ScoreRow]) -> list[dict[str, Any]]:
+    """A row a volume: its name, number of slices and 3-D Dice a method, worst by the first method first."""
+    table: dict[str, dict[str, Any]] = {}
+    for method, of_method in by_method(rows).items():
+        for name, slices in _split_by_volume(of_method).items():
+            row = table.setdefault(
+                name, {"volume": name, "group": slices[0].group, "n_slices": len(slices), "dice": {}}
+            )
+            row["dice"][method] = _pooled_dice(slices)
+    return sorted(table.values(), key=lambda row: (next(iter(row["dice"].values())), row["volume"]))
+
+
 def _pooled_dice(slices: Sequence[ScoreRow]) -> float:
     tp = sum(row.tp_px for row in slices)
     fp = sum(row.pred_px for row in slices) - tp

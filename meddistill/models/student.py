@@ -31,6 +31,7 @@ from meddistill.artifacts import (
     write_json,
 )
 from meddistill.data.frames import Preprocessing, from_frame, preprocess
+from meddistill.data.intensity import IntensitySettings
 from meddistill.errors import ConfigError, InputError
 from meddistill.models.nested_unet import FILTERS, NestedUNet
 from meddistill.models.network import StudentNetwork
@@ -168,6 +169,7 @@ def read_preprocessing(path: Path) -> Preprocessing:
             mean=_three(found["mean"]),
             std=_three(found["std"]),
             threshold=float(found["threshold"]),
+            intensity=_intensity(found.get("intensity", {})),
         )
         if values.image_size < 1 or min(values.std) <= 0 or not 0 <= values.threshold <= 1:
             raise ValueError(f"image_size, std must be positive and threshold in [0, 1], got {values}")
@@ -202,6 +204,19 @@ def _network_of(config: Any) -> StudentNetwork:
 def _where_it_may_be(directory: Path) -> str:
     nested = directory / "student"
     return f"; did you mean {nested}?" if (nested / CONFIG_JSON).is_file() else "; `meddistill distill` makes one"
+
+
+def _intensity(found: Any) -> IntensitySettings:
+    """What a student that was made before intensities were stored lacks has its default."""
+    if not isinstance(found, dict) or found.get("mode", "auto") not in ("auto", "percentile", "full"):
+        raise ValueError(f"intensity is {found}")
+    window = found.get("window")
+    if window is not None:
+        low, high = (float(value) for value in window)
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise ValueError(f"the window of intensity is {window}")
+        window = (low, high)
+    return IntensitySettings(str(found.get("mode", "auto")), window, bool(found.get("per_volume", True)))
 
 
 def _three(values: Any) -> tuple[float, float, float]:

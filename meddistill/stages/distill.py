@@ -33,7 +33,7 @@ from meddistill.console import say
 from meddistill.data.dataset import PackedCases
 from meddistill.distillation.engine import make_fabric, precision_of
 from meddistill.distillation.feature_basis import fit_basis
-from meddistill.distillation.learning import build_and_train, stage_outputs
+from meddistill.distillation.learning import build_and_train, intensity_of, stage_outputs
 from meddistill.distillation.packing import pack_targets
 from meddistill.distillation.prompts import ANNOTATED, NOTHING, UNSEEN, Prompt, cases_needing_detector, choose_prompts
 from meddistill.distillation.rounds import refresh_targets
@@ -85,7 +85,7 @@ def run_distill(
     if stage.finished:
         say(f"{student_dir} is already made with these settings")
         return student_dir
-    make = functools.partial(build_and_train, config, fabric=fabric, seed=seed)
+    make = functools.partial(build_and_train, config, fabric=fabric, seed=seed, intensity=intensity_of(data_dir))
     pack = functools.partial(_pack, run, config, data_dir, cases, prompts, quality)
     scratch, rounds_dir = student_dir / f"packed-{fabric.global_rank}", student_dir / "rounds"
     train, val = (pack(quality, split, scratch / split) for split in ("train", "val"))

@@ -20,6 +20,7 @@ from meddistill.artifacts import (
     SUMMARY_JSON,
     RunDir,
     read_cases,
+    read_json,
     require,
     write_json,
     write_table,
@@ -28,6 +29,7 @@ from meddistill.config import EvalConfig, as_settings
 from meddistill.data.fingerprint import fingerprint_source, hash_files
 from meddistill.data.frames import Preprocessing
 from meddistill.data.images import write_png
+from meddistill.data.intensity import IntensitySettings
 from meddistill.errors import ConfigError, InputError
 from meddistill.evaluation.baselines import BOXES, LABELS, STUDENT, TEACHER, Baselines, Guess, find_baselines
 from meddistill.evaluation.calibration import Calibration
@@ -38,8 +40,13 @@ from meddistill.evaluation.overlays import side_by_side
 from meddistill.evaluation.report import write_report
 from meddistill.evaluation.scores import Judging, ScoreRow, score
 from meddistill.evaluation.subjects import Subject, read_image, read_truth, subjects_of_folders, subjects_of_run
-from meddistill.evaluation.summary import define, error_budget, format_table, size_bounds, summarise
+from meddistill.evaluation.summary import by_volume, define, error_budget, format_table, size_bounds, summarise
 from meddistill.provenance import Stage, fingerprint_stage
+
+UNKNOWN_GROUPS = (
+    "groups are unknown: slices of one patient may lie on both sides of the split and count as independent, so the "
+    "numbers may be optimistic and their intervals too narrow"
+)
 
 
 class Predictor(Protocol):
@@ -91,7 +98,7 @@ def run_eval(
     return _evaluate(
         subjects_of_run(cases, data_dir), baselines, config, out or run.eval, student_dir, inputs,
         seed=seed, device=device, overwrite=overwrite, predictor=predictor,
-        history=read_history(student_dir, run.detector),
+        history=read_history(student_dir, run.detector), groups_known=_groups_known(data_dir),
     )  # fmt: skip
 
 
@@ -120,6 +127,7 @@ def run_eval_folders(
     return _evaluate(
         subjects, Baselines(), config, out, student, inputs,
         seed=seed, device=device, overwrite=overwrite, predictor=predictor, history=read_history(student),
+        groups_known=False, as_prepared=False,
     )  # fmt: skip
 
 
@@ -136,6 +144,8 @@ def _evaluate(
     overwrite: bool,
     predictor: Predictor | None,
     history: History,
+    groups_known: bool,
+    as_prepared: bool = True,
 ) -> Path:
     settings = {**as_settings(config), "seed": seed}
     del settings["batch_size"]
@@ -149,6 +159,10 @@ def _evaluate(
         console.say(f"{LABELS[method]}: not evaluated, {reason}")
     if not any(subject.mask for subject in subjects):
         console.say(f"no case of '{config.split}' has a true mask: nothing to evaluate against, only pictures")
+    if not groups_known:
+        console.warn(UNKNOWN_GROUPS)
+    # What `prepare` made is read as it is; foreign pictures become what the student knows.
+    intensity = None if as_prepared else predictor.preprocessing.intensity
     judging = Judging(config.tolerance_px, config.tolerance_mm, config.lesion_iou)
 
     rows: list[ScoreRow] = []
@@ -157,7 +171,7 @@ def _evaluate(
     calibration = {"all": Calibration(), "near": Calibration(near=True)}
     n_cleaned = 0
     with console.progress("eval", len(subjects)) as bar:
-        for view in _views(subjects, predictor, config, failures):
+        for view in _views(subjects, predictor, config, intensity, failures):
             guesses, cleaned = _guesses(view, baselines, config, threshold)
             done.append(view.subject)
             n_cleaned += cleaned
@@ -176,6 +190,7 @@ def _evaluate(
         "n_cases": len(subjects),
         "n_scored": len({row.case_id for row in rows}),
         "failures": failures,
+        "warnings": [] if groups_known else [UNKNOWN_GROUPS],
         "skipped": baselines.skipped,
         "postprocessing": {
             "flip_average": config.flip_average,
@@ -187,12 +202,13 @@ def _evaluate(
         "definitions": define(judging),
         "size_bounds_px": size_bounds(rows),
         "methods": summarise(rows, seed=seed) if rows else {},
+        "volumes": by_volume(rows),
         "calibration": {name: counted.as_dict() for name, counted in calibration.items()} if rows else None,
         "error_budget": error_budget(rows, STUDENT, TEACHER, BOXES),
     }
     write_table(out / PER_CASE_CSV, ScoreRow, rows)
     write_json(out / SUMMARY_JSON, summary)
-    items = list(_gallery(done, rows, predictor, baselines, config, threshold))
+    items = list(_gallery(done, rows, predictor, baselines, config, threshold, intensity))
     write_report(out / REPORT_HTML, summary, rows, items, history)
     if rows:
         console.answer(format_table(summary["methods"], LABELS))
@@ -208,14 +224,18 @@ def _evaluate(
 
 
 def _views(
-    subjects: Sequence[Subject], predictor: Predictor, config: EvalConfig, failures: list[str]
+    subjects: Sequence[Subject],
+    predictor: Predictor,
+    config: EvalConfig,
+    intensity: IntensitySettings | None,
+    failures: list[str],
 ) -> Iterator[View]:
     """Each readable case with its truth and the student's probabilities; the others are named in `failures`."""
     for start in range(0, len(subjects), config.batch_size):
         batch = []
         for subject in subjects[start : start + config.batch_size]:
             try:
-                image = read_image(subject.image)
+                image = read_image(subject.image, intensity)
                 truth = None if subject.mask is None else read_truth(subject.mask, (image.shape[0], image.shape[1]))
                 batch.append((subject, image, truth))
             except InputError as error:
@@ -246,6 +266,7 @@ def _gallery(
     baselines: Baselines,
     config: EvalConfig,
     threshold: float,
+    intensity: IntensitySettings | None,
 ) -> Iterator[GalleryItem]:
     """The chosen cases, worst first, predicted once more: keeping all probabilities would not scale."""
     by_case: dict[str, list[ScoreRow]] = {}
@@ -254,9 +275,14 @@ def _gallery(
     dice = {row.case_id: row.dice for row in rows if row.method == STUDENT}
     chosen = choose_cases(dice or {subject.case_id: 0.0 for subject in subjects}, config.gallery_cases)
     by_id = {subject.case_id: subject for subject in subjects}
-    for view in _views([by_id[case_id] for case_id in chosen], predictor, config, []):
+    for view in _views([by_id[case_id] for case_id in chosen], predictor, config, intensity, []):
         guesses, _ = _guesses(view, baselines, config, threshold)
         yield make_item(view.subject, view.image, view.truth, guesses, by_case.get(view.subject.case_id, []))
+
+
+def _groups_known(data_dir: Path) -> bool:
+    """Whether `prepare` knew which cases belong together."""
+    return bool(read_json(data_dir / RUN_JSON).get("results", {}).get("groups_known", False))
 
 
 def _load(student_dir: Path, device: str) -> Predictor:

@@ -150,7 +150,7 @@ def _predictions(
     waiting: list[tuple[str, Scan]] = []
     for index, (path, name) in enumerate(zip(files, names, strict=True)):
         try:
-            waiting.append((name, read_scan(path)))
+            waiting.append((name, read_scan(path, predictor.preprocessing.intensity)))
         except InputError as error:
             failures.append(str(error))
             console.warn(str(error))

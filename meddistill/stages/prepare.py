@@ -38,7 +38,7 @@ from meddistill.config import PrepareConfig, as_settings
 from meddistill.data.convert import Converted, ConvertSettings, Journal, case_key, convert_all
 from meddistill.data.duplicates import Duplicate, near_duplicates
 from meddistill.data.fingerprint import fingerprint_source, hash_files, write_index
-from meddistill.data.intensity import IntensitySettings, parse_window
+from meddistill.data.intensity import settings_of_prepare
 from meddistill.data.listing import Listed, first_reasons, list_source
 from meddistill.data.partition import partition
 from meddistill.data.report import data_report
@@ -202,7 +202,7 @@ def _convert_cases(
     previous: Sequence[Case],
 ) -> list[Converted]:
     """Results in the order of the cases; what an interrupted or earlier run has done already is not done again."""
-    intensity = IntensitySettings(config.intensity, parse_window(config.window), config.intensity_per == "volume")
+    intensity = settings_of_prepare(as_settings(config))
     settings = ConvertSettings(config.min_area_px, config.merge_distance_px, config.boxes_per, intensity)
     keys = [case_key(case, hashes, settings) for case in cases]
     staging = out / STAGING
