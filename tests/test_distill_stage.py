@@ -129,6 +129,39 @@ def test_a_second_student_reuses_the_targets(run):
         run_distill(run, other, device="cpu", teacher=teacher)
 
 
+def test_after_an_update_only_new_cases_ask_the_teacher(tmp_path, tiny_student):
+    write_phantom(tmp_path / "all", cases=24, seed=0, size=SIZE)
+    names = sorted(path.name for path in (tmp_path / "all" / "images").iterdir())
+    for folder in ("images", "masks"):
+        (tmp_path / "source" / folder).mkdir(parents=True)
+
+    def add(chosen):
+        for folder in ("images", "masks"):
+            for name in chosen:
+                shutil.copy(tmp_path / "all" / folder / name, tmp_path / "source" / folder / name)
+
+    add(names[:14])
+    run = RunDir(tmp_path / "run")
+    settings = PrepareConfig(source=str(tmp_path / "source"), dataset="folder", group_from=r"(\w+?\d+)")
+    run_prepare(run, settings, seed=0)
+    targets = TargetsConfig(jitter_copies=2, views="whole")
+    config = dataclasses.replace(CONFIG, feature_weight=0.0, test_targets=False, targets=targets)
+    run_distill(run, config, device="cpu", teacher=PaintingTeacher())
+    before = {path.name: path.stat().st_mtime_ns for path in (run.teacher / "targets").iterdir()}
+
+    add(names[14:])
+    run_prepare(run, settings, seed=0, update=True)
+    teacher = PaintingTeacher()
+    with pytest.raises(StageError, match="pass --overwrite"):
+        run_distill(run, config, device="cpu", teacher=teacher)
+    run_distill(run, config, device="cpu", teacher=teacher, overwrite=True)
+    after = {path.name: path.stat().st_mtime_ns for path in (run.teacher / "targets").iterdir()}
+    wanted = [case for case in read_cases(run.data) if case.split != "test"]
+    assert len(before) < len(after) == len(wanted)
+    assert {name: after[name] for name in before} == before
+    assert teacher.images == len(after) - len(before)
+
+
 def test_test_cases_get_targets_from_the_detectors_boxes(run):
     add_detector(run)
     run_distill(run, CONFIG, device="cpu", teacher=PaintingTeacher())
