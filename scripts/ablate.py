@@ -23,6 +23,7 @@ import typer
 
 from meddistill.artifacts import (
     LAST_CKPT,
+    PREVIOUS_CKPT,
     RUN_JSON,
     Case,
     RunDir,
@@ -130,7 +131,8 @@ def run_ablation(
             runs.append(_summary(name, seed, scores, judged, read_json(student_dir / RUN_JSON), config, seconds))
             write_table(out / "cases.csv", CaseRow, cases)
             write_table(out / "runs.csv", RunRow, runs)
-            (student_dir / LAST_CKPT).unlink(missing_ok=True)
+            for name_of_checkpoint in (LAST_CKPT, PREVIOUS_CKPT):
+                (student_dir / name_of_checkpoint).unlink(missing_ok=True)
             say(f"{name}, seed {seed}: Dice {runs[-1].dice_mean:.3f} in {seconds:.0f} s")
     table = make_table(runs, cases)
     write_text(out / "table.md", table)

@@ -14,7 +14,7 @@ LAYERS = [
     ["pipeline"],
     ["stages"],
     ["data", "models", "distillation", "evaluation"],
-    ["console", "config", "provenance", "lock"],
+    ["console", "config", "provenance", "lock", "interrupts"],
     ["artifacts"],
     ["errors"],
 ]

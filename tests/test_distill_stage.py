@@ -71,6 +71,7 @@ def test_it_leaves_targets_and_a_student(run):
         "preprocessing.json",
         "metrics.csv",
         "last.ckpt",
+        "previous.ckpt",
         "run.json",
     }
     assert len(table(student / "metrics.csv")) == 2

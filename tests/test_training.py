@@ -2,6 +2,8 @@
 
 import csv
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +14,7 @@ import torch
 from tiny_student import TinyStudent
 from torch import nn
 
-from meddistill.artifacts import LAST_CKPT, METRICS_CSV
+from meddistill.artifacts import LAST_CKPT, METRICS_CSV, PREVIOUS_CKPT
 from meddistill.config import DistillConfig
 from meddistill.data.dataset import PackedCases
 from meddistill.data.frames import Preprocessing
@@ -21,7 +23,7 @@ from meddistill.distillation.engine import choose_precision, make_fabric, resolv
 from meddistill.distillation.features import FeatureAdapters
 from meddistill.distillation.selection import choose_threshold
 from meddistill.distillation.training import cosine_lr, scheduled_lr, start_from_share, train_student
-from meddistill.errors import ConfigError, InputError, TrainingError
+from meddistill.errors import ConfigError, InputError, Interrupted, TrainingError
 
 SIZE = 32
 LEVEL = {"embedding": (6, 8, 8)}
@@ -120,10 +122,74 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path, monkeypatch
     assert (tmp_path / "cut" / METRICS_CSV).read_bytes() == (tmp_path / "whole" / METRICS_CSV).read_bytes()
 
 
-def test_a_damaged_checkpoint_is_one_clear_line(tmp_path):
-    (tmp_path / LAST_CKPT).write_bytes(b"not a checkpoint")
+@pytest.mark.parametrize("damaged", [(LAST_CKPT,), (LAST_CKPT, PREVIOUS_CKPT)])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, capsys, damaged):
+    whole = train(tmp_path / "whole", epochs=4)
+    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+    for name in damaged:
+        content = (tmp_path / "cut" / name).read_bytes()
+        (tmp_path / "cut" / name).write_bytes(content[: len(content) // 2])
+    capsys.readouterr()
+    assert same_weights(whole, train(tmp_path / "cut", epochs=4))
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.count("is damaged") == len(damaged)
+    assert ("training starts again" if len(damaged) == 2 else "goes on from the checkpoint before") in said
+    assert (tmp_path / "cut" / METRICS_CSV).read_bytes() == (tmp_path / "whole" / METRICS_CSV).read_bytes()
+
+
+def test_a_checkpoint_of_another_network_is_one_clear_line(tmp_path):
+    train(tmp_path, epochs=1)
     with pytest.raises(InputError, match=r"last\.ckpt.*delete it to start again"):
-        train(tmp_path)
+        train(tmp_path, epochs=1, features=False)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_for_the_step_and_the_epoch_goes_on_there(tmp_path, monkeypatch, number):
+    whole = train(tmp_path / "whole", epochs=3)
+    steps, done = training._Run._step, []
+
+    def step(run, index, cached):
+        done.append(len(done))
+        if len(done) == 5:  # the second of the second epoch
+            os.kill(os.getpid(), number)
+        return steps(run, index, cached)
+
+    monkeypatch.setattr(training._Run, "_step", step)
+    with pytest.raises(Interrupted) as stopped:
+        train(tmp_path / "cut", epochs=3)
+    assert stopped.value.signal_number == number
+    assert len(done) == 5
+    torch.manual_seed(99)
+    assert same_weights(whole, train(tmp_path / "cut", epochs=3))
+    assert len(done) == 9  # no step was made twice
+    assert (tmp_path / "cut" / METRICS_CSV).read_bytes() == (tmp_path / "whole" / METRICS_CSV).read_bytes()
+
+
+def test_a_signal_while_judging_keeps_the_steps_of_the_epoch(tmp_path, monkeypatch):
+    whole = train(tmp_path / "whole", epochs=2)
+
+    def stop(*_):
+        raise Interrupted(signal.SIGTERM)
+
+    monkeypatch.setattr(training, "validation_agreement", stop)
+    with pytest.raises(Interrupted):
+        train(tmp_path / "cut", epochs=2)
+    monkeypatch.undo()
+    monkeypatch.setattr(training._Run, "_step", counted := Counted(training._Run._step))
+    assert same_weights(whole, train(tmp_path / "cut", epochs=2))
+    assert counted.calls == 3
+
+
+class Counted:
+    def __init__(self, function):
+        self.function, self.calls = function, 0
+
+    def __get__(self, instance, owner):
+        def call(*arguments):
+            self.calls += 1
+            return self.function(instance, *arguments)
+
+        return call
 
 
 def test_accumulated_parts_give_the_step_of_the_whole_batch(tmp_path):

@@ -9,8 +9,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-import pickle
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +18,22 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from meddistill.artifacts import LAST_CKPT, atomic_path
+from meddistill.artifacts import LAST_CKPT
 from meddistill.config import DistillConfig
 from meddistill.console import progress, say
 from meddistill.data.augment import Augmentation
 from meddistill.data.dataset import PackedCases
 from meddistill.data.frames import Preprocessing
 from meddistill.distillation.averaging import MovingAverage
+from meddistill.distillation.checkpoints import load_checkpoint, save_checkpoint
 from meddistill.distillation.engine import sum_over_ranks
 from meddistill.distillation.features import FeatureAdapters
 from meddistill.distillation.history import EpochRow, History
 from meddistill.distillation.selection import validation_agreement
 from meddistill.distillation.step import DistillLosses, DistillModel, distill_step
 from meddistill.distillation.weighting import build_weighting
-from meddistill.errors import InputError, TrainingError
+from meddistill.errors import InputError, Interrupted, TrainingError
+from meddistill.interrupts import held_back
 from meddistill.models.network import StudentNetwork
 
 NOTE_EVERY_STEPS = 10
@@ -66,22 +68,28 @@ def train_student(
 ) -> Trained:
     """Train `student` on `train`, choose the epoch by `val`; log, checkpoint and resume in `out`.
 
-    Same arguments and processor: same weights, byte for byte, interrupted or not. Under several ranks each takes its
-    share of every batch and rank 0 writes. Raises: InputError where `train` is empty or an earlier checkpoint in `out`
-    does not fit; TrainingError where the loss stays not finite.
+    Same arguments and processor: same weights, byte for byte, interrupted or not. SIGINT and SIGTERM wait for the end
+    of the step and a checkpoint. Under several ranks each takes its share of every batch, rank 0 writes, and a signal
+    costs the epoch, as the ranks would hear it at different steps.
+    Raises: InputError where `train` is empty or an earlier checkpoint in `out` does not fit; TrainingError where the
+    loss stays not finite; Interrupted.
     """
     if not len(train):
         raise InputError("no training case has a target; see quality.csv for what was rejected")
     run = _Run(student, train, val, preprocessing, settings, fabric, out, seed)
-    first_epoch = run.resume()
+    run.resume()
     with progress("train", settings.epochs * run.steps_per_epoch) as bar:
-        bar.resume(first_epoch * run.steps_per_epoch)
-        for epoch in range(first_epoch, settings.epochs):
+        bar.resume(run.epoch * run.steps_per_epoch + run.step)
+        while run.epoch < settings.epochs:
             if run.out_of_patience():
-                say(f"no better agreement in {settings.patience} epochs: training stops after epoch {epoch}")
+                say(f"no better agreement in {settings.patience} epochs: training stops after epoch {run.epoch}")
                 break
-            row = run.train_epoch(epoch, bar.advance, bar.note)
-            agreement = validation_agreement(run.average.module, run.val, preprocessing, fabric)
+            row = run.train_epoch(bar.advance, bar.note)
+            try:
+                agreement = validation_agreement(run.average.module, run.val, preprocessing, fabric)
+            except Interrupted:
+                run.save_checkpoint()  # the epoch's steps are done
+                raise
             run.keep(dataclasses.replace(row, agreement=agreement))
     if run.history:
         run.history.close()
@@ -89,7 +97,10 @@ def train_student(
 
 
 class _Run:
-    """State of one training run: `train_epoch`, then `keep`, once an epoch. `history` is rank 0's alone."""
+    """State of one training run: `train_epoch`, then `keep`, once an epoch. `history` is rank 0's alone.
+
+    `epoch` counts finished epochs, `step` the steps done in the one after; `sums` adds up what they gave.
+    """
 
     def __init__(
         self, student: StudentNetwork, train: PackedCases, val: PackedCases, preprocessing: Preprocessing,
@@ -109,6 +120,12 @@ class _Run:
         self.history: History | None = None
         self.best: dict[str, Any] = {"epoch": -1, "agreement": None, "state": {}}
         self.skipped_in_a_row = torch.zeros((), device=fabric.device)
+        self.epoch, self.step = 0, 0
+        self.sums = self._no_sums()
+
+    def _no_sums(self) -> Tensor:
+        """Sums of the terms, then of the gradient norms, then of the steps skipped; they stay on the device."""
+        return torch.zeros(len(DistillLosses._fields) + 2, device=self.fabric.device)
 
     def _build(self, student: StudentNetwork) -> tuple[Any, torch.optim.Optimizer, DistillModel]:
         settings, fabric = self.settings, self.fabric
@@ -127,34 +144,37 @@ class _Run:
         model, _ = fabric.setup(raw, optimizer)
         return model, optimizer, raw
 
-    def train_epoch(self, epoch: int, advance: Callable[[], None], note: Callable[[str], None]) -> EpochRow:
+    def train_epoch(self, advance: Callable[[], None], note: Callable[[str], None]) -> EpochRow:
+        """The steps of the epoch that are not done yet. Raises: Interrupted after a step and its checkpoint."""
         self.model.train()
+        epoch = self.epoch
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
         order = torch.randperm(len(self.train), generator=generator)
         cached = self._cached_views(len(order))
         if self.augment is not None:
             self.augment.start_epoch(epoch)
-        # Sums of the terms, then of the gradient norms, then of the steps skipped; they stay on the device.
-        sums = torch.zeros(len(DistillLosses._fields) + 2, device=self.fabric.device)
-        lr = 0.0
         parts = torch.arange(len(order)).tensor_split(self.steps_per_epoch)
-        for step, part in enumerate(parts):
-            lr = self._set_lr(epoch * self.steps_per_epoch + step)
-            sums += self._step(order[part], cached[part])
-            if step % NOTE_EVERY_STEPS == 0 or step + 1 == len(parts):
+        for part in parts[self.step :]:
+            with held_back() if self.fabric.world_size == 1 else nullcontext() as request:
+                self._set_lr(epoch * self.steps_per_epoch + self.step)
+                self.sums += self._step(order[part], cached[part])
+                self.step += 1
+                if request is not None and request.signal_number:
+                    self.save_checkpoint()
+            if self.step % NOTE_EVERY_STEPS == 1 or self.step == len(parts):
                 # The one place that waits for the device.
                 self._check_finite(epoch)
-                note(self._note(float(sums[0]) * self.fabric.world_size / (int(part[-1]) + 1)))
+                note(self._note(float(self.sums[0]) * self.fabric.world_size / (int(part[-1]) + 1)))
             advance()
-        terms = sum_over_ranks(self.fabric, sums[:-2]) / len(order)
+        terms = sum_over_ranks(self.fabric, self.sums[:-2]) / len(order)
         mean = dict(zip(DistillLosses._fields, terms.tolist(), strict=True))
         views = mean["cached"] or 1.0
         return EpochRow(
             epoch=epoch + 1, loss=mean["total"], cross_entropy=mean["cross_entropy"], dice=mean["dice"],
             probability=mean["probability"], feature=mean["feature"] / views, prior=mean["prior"] / views,
             weight_mask=mean["weight_mask"], weight_probability=mean["weight_probability"],
-            weight_feature=mean["weight_feature"], agreement=None, lr=lr,
-            gradient_norm=float(sums[-2]) / len(parts), skipped_steps=int(sums[-1]),
+            weight_feature=mean["weight_feature"], agreement=None, lr=self.optimizer.param_groups[0]["lr"],
+            gradient_norm=float(self.sums[-2]) / len(parts), skipped_steps=int(self.sums[-1]),
         )  # fmt: skip
 
     def _step(self, index: Tensor, cached: Tensor) -> Tensor:
@@ -195,12 +215,11 @@ class _Run:
         steps = torch.arange(count + 1, dtype=torch.float64) * self.settings.feature_share
         return steps.floor().diff() > 0
 
-    def _set_lr(self, step: int) -> float:
+    def _set_lr(self, step: int) -> None:
         total = self.settings.epochs * self.steps_per_epoch
         lr = scheduled_lr(step, total, self.settings)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        return lr
 
     def _check_finite(self, epoch: int) -> None:
         if int(self.skipped_in_a_row) >= min(MOST_SKIPPED_IN_A_ROW, self.steps_per_epoch):
@@ -221,6 +240,7 @@ class _Run:
     def keep(self, row: EpochRow) -> None:
         """Log the epoch, remember the student if it is the best so far, and write the checkpoint."""
         self.rows.append(row)
+        self.epoch, self.step, self.sums = row.epoch, 0, self._no_sums()
         best = self.best["agreement"]
         if row.agreement is None or best is None or row.agreement > best:
             state = {name: tensor.cpu().clone() for name, tensor in self.average.module.state_dict().items()}
@@ -228,43 +248,52 @@ class _Run:
         if self.fabric.is_global_zero:
             self.history = self.history or History(self.out)
             self.history.append(row)
-            self._save_checkpoint(row.epoch)
+            self.save_checkpoint()
         self.fabric.barrier()
 
-    def _save_checkpoint(self, epoch: int) -> None:
-        checkpoint = {
-            "epoch": epoch,
-            "model": self.raw.state_dict(),
-            "average": self.average.module.state_dict(),
-            "average_steps": self.average.steps,
-            "optimizer": self.optimizer.state_dict(),
-            "best": self.best,
-            "rng": torch.get_rng_state(),
-            "history": [dataclasses.asdict(row) for row in self.rows],
-        }
-        with atomic_path(self.out / LAST_CKPT) as temporary:
-            torch.save(checkpoint, temporary)
+    def save_checkpoint(self) -> None:
+        save_checkpoint(
+            self.out,
+            {
+                "epoch": self.epoch,
+                "step": self.step,
+                "sums": self.sums,
+                "model": self.raw.state_dict(),
+                "average": self.average.module.state_dict(),
+                "average_steps": self.average.steps,
+                "optimizer": self.optimizer.state_dict(),
+                "best": self.best,
+                "rng": torch.get_rng_state(),
+                "history": [dataclasses.asdict(row) for row in self.rows],
+                "skipped": self.skipped_in_a_row,
+            },
+        )
 
-    def resume(self) -> int:
-        """Load the checkpoint in `out`, if there is one. Returns the number of epochs that are done."""
-        path = self.out / LAST_CKPT
-        if not path.exists():
-            return 0
+    def resume(self) -> None:
+        """Go on from the newest checkpoint in `out` that can be read, if there is one.
+
+        Raises: InputError for a checkpoint of another network or settings.
+        """
+        checkpoint = load_checkpoint(self.out)
+        if checkpoint is None:
+            return
         try:
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
             self.raw.load_state_dict(checkpoint["model"])
             self.average.module.load_state_dict(checkpoint["average"])
             self.optimizer.load_state_dict(checkpoint["optimizer"])
             self.rows = [EpochRow(**row) for row in checkpoint["history"]]
-        except (RuntimeError, KeyError, ValueError, TypeError, EOFError, pickle.UnpicklingError) as error:
+        except (RuntimeError, KeyError, ValueError, TypeError) as error:
             reason = " ".join(str(error).split())[:120]
-            raise InputError(f"{path} does not fit this training; delete it to start again ({reason})") from error
+            where = self.out / LAST_CKPT
+            raise InputError(f"{where} does not fit this training; delete it to start again ({reason})") from error
         self.average.steps = checkpoint["average_steps"]
         self.best = checkpoint["best"]
+        self.epoch, self.step = int(checkpoint["epoch"]), int(checkpoint["step"])
+        self.sums = checkpoint["sums"].to(self.fabric.device)
+        self.skipped_in_a_row = checkpoint["skipped"].to(self.fabric.device)
         torch.set_rng_state(checkpoint["rng"])
         if self.fabric.is_global_zero:
             self.history = History(self.out, self.rows)
-        return int(checkpoint["epoch"])
 
     def result(self) -> Trained:
         student = copy.deepcopy(self.average.module).cpu()
