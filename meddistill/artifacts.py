@@ -360,6 +360,9 @@ def require(path: Path, command: str) -> None:
         raise StageError(f"{path} is missing; run `meddistill {command}` first")
 
 
+_TEMPORARY = re.compile(r"\..+\.\d+\.tmp(\.[A-Za-z0-9]+)?")
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary name beside `path` to write to; renamed to `path` at the end, removed on an error."""
@@ -371,6 +374,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def leftovers(directory: Path, *, below: bool = True) -> list[Path]:
+    """Temporary files that a killed process left of `atomic_path` in `directory` (and `below`): nobody's any more."""
+    found = directory.rglob(".*.tmp*") if below else directory.glob(".*.tmp*")
+    return [path for path in found if _TEMPORARY.fullmatch(path.name)]
 
 
 def write_text(path: Path, text: str) -> None:

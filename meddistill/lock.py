@@ -32,7 +32,7 @@ def acquire(directory: Path) -> None:
     Raises: StageError naming process and host where another one holds it.
     """
     path = lock_path(directory.resolve())
-    if fcntl is None or _rank() > 0:
+    if fcntl is None or rank() > 0:
         return
     if path in _held:
         _held[path].append(_held[path][0])
@@ -89,7 +89,8 @@ def _is_still_at(descriptor: int, path: Path) -> bool:
         return False
 
 
-def _rank() -> int:
+def rank() -> int:
+    """This process's place among those that a launcher such as torchrun started; 0 where it is alone."""
     for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):
         if os.environ.get(name, "").isdigit():
             return int(os.environ[name])

@@ -6,6 +6,7 @@ A stage's directory holds `unfinished.json` while it is being made and `run.json
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import platform
@@ -21,7 +22,7 @@ from typing import Any
 
 import meddistill
 from meddistill import lock
-from meddistill.artifacts import RUN_JSON, UNFINISHED_JSON, read_json, write_json
+from meddistill.artifacts import RUN_JSON, UNFINISHED_JSON, leftovers, read_json, write_json
 from meddistill.errors import InputError, StageError
 
 _PACKAGES = (
@@ -71,6 +72,9 @@ class Stage:
         """
         identity = {"stage": name, "settings": _plain(settings), "inputs": dict(inputs)}
         if not overwrite and _holds(out / RUN_JSON, identity):  # also where nothing may be written
+            with contextlib.suppress(OSError):  # of a process killed at its last steps
+                (out / UNFINISHED_JSON).unlink(missing_ok=True)
+                _sweep(out)
             return cls(out, name, identity, finished=True, resumed=False)
         try:
             lock.acquire(out)
@@ -92,6 +96,7 @@ class Stage:
             _refuse_foreign(out)
             shutil.rmtree(out)
         done, half = out / RUN_JSON, out / UNFINISHED_JSON
+        _sweep(out)
         for path, finished in ((done, True), (half, False)):
             if not path.exists():
                 continue
@@ -169,6 +174,17 @@ def sha256_file(path: Path) -> str:
 
 def _unwritable(out: Path, error: OSError) -> StageError:
     return StageError(f"{out} cannot be written ({error.strerror or error}); choose another directory with --out")
+
+
+def _sweep(out: Path) -> None:
+    """Remove the temporary files of a process that was killed; in a directory of others only our very first one."""
+    if lock.rank() > 0 or not out.exists():
+        return
+    half = out / UNFINISHED_JSON
+    finished = (out / RUN_JSON).exists()
+    for path in leftovers(out, below=not finished):  # finished: the files below are whole
+        if finished or half.exists() or (path.parent == out and path.name.startswith(f".{half.stem}.")):
+            path.unlink(missing_ok=True)
 
 
 def _refuse_foreign(out: Path) -> None:

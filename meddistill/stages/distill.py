@@ -16,6 +16,7 @@ from lightning_fabric import Fabric
 
 from meddistill.artifacts import (
     BOXES_CSV,
+    MODEL_CARD,
     QUALITY_CSV,
     RUN_JSON,
     Case,
@@ -84,6 +85,8 @@ def run_distill(
         stage = Stage.open(student_dir, "distill", settings, inputs, overwrite and fabric.is_global_zero)
     if stage.finished:
         say(f"{student_dir} is already made with these settings")
+        if fabric.is_global_zero and not (student_dir / MODEL_CARD).exists():
+            write_model_card(student_dir, data_dir)  # killed after run.json, which the card tells of
         return student_dir
     make = functools.partial(build_and_train, config, fabric=fabric, seed=seed, intensity=intensity_of(data_dir))
     pack = functools.partial(_pack, run, config, data_dir, cases, prompts, quality)

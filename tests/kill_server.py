@@ -1,0 +1,97 @@
+"""Runs stages in processes that kill themselves: started by test_interruption, told what to do line by line.
+
+Each job is a fork of this process, which has imported everything and computed nothing: a kill costs a second, not the
+ten of a fresh start. A job {"stage", "run", "kill_at"} answers {"status", "events"}: the exit status (-9 where it was
+killed) and how often it wrote a file (before and after the rename), or made a step, until its end.
+"""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import torch
+from evaluation_data import BrightnessStudent
+from painting_teacher import PaintingTeacher
+from tiny_student import TinyStudent
+
+from meddistill import console
+from meddistill.artifacts import RunDir
+from meddistill.config import DistillConfig, EvalConfig, PrepareConfig, TargetsConfig
+from meddistill.distillation import learning, training
+from meddistill.stages.distill import run_distill
+from meddistill.stages.evaluate import run_eval
+from meddistill.stages.prepare import run_prepare
+
+DISTILL = DistillConfig(
+    encoder_weights="none", image_size=64, epochs=3, batch_size=4, precision="32-true", test_targets=False,
+    targets=TargetsConfig(jitter_copies=2),
+)  # fmt: skip
+
+
+class Events:
+    """Counts what happens and kills this process when the count is reached."""
+
+    def __init__(self, kill_at):
+        self.count, self.kill_at = 0, kill_at
+
+    def __call__(self):
+        self.count += 1
+        if self.count == self.kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def around(self, function):
+        def counted(*arguments, **options):
+            self()
+            result = function(*arguments, **options)
+            self()
+            return result
+
+        return counted
+
+
+def do(stage, root):
+    run = RunDir(root)
+    if stage == "prepare":
+        run_prepare(run, PrepareConfig(source=str(root / "source"), dataset="folder"), seed=0)
+    elif stage == "distill":
+        run_distill(run, DISTILL, device="cpu", teacher=PaintingTeacher())
+    else:
+        run_eval(run, EvalConfig(gallery_cases=3), seed=0, predictor=BrightnessStudent())
+
+
+def child(job, answer):
+    events = Events(job["kill_at"])
+    os.replace = events.around(os.replace)
+    training._Run._step = events.around(training._Run._step)
+    do(job["stage"], Path(job["run"]))
+    os.write(answer, str(events.count).encode())
+
+
+def main():
+    console.set_quiet(True)
+    torch.set_num_threads(1)
+    learning.build_student = lambda *_, **__: TinyStudent()
+    for line in sys.stdin:
+        job = json.loads(line)
+        readable, writable = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.dup2(2, 1)  # what a command prints is no answer
+            try:
+                child(job, writable)
+            except BaseException as error:
+                sys.stderr.write(f"{type(error).__name__}: {error}\n")
+                sys.stderr.flush()
+                os._exit(1)
+            os._exit(0)
+        os.close(writable)
+        _, status = os.waitpid(pid, 0)
+        events = os.read(readable, 32).decode()
+        os.close(readable)
+        print(json.dumps({"status": os.waitstatus_to_exitcode(status), "events": int(events or 0)}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
