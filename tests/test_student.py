@@ -242,3 +242,11 @@ def test_tensors_without_common_names_are_matched_by_order_and_shape():
     assert list(encoders.match_tensors(wanted, found, "file")) == ["a.weight", "b.weight"]
     with pytest.raises(WeightsError, match=r"file does not fit the encoder: b\.weight is \(4,\), found \(5,\)"):
         encoders.match_tensors(wanted, {"x": torch.ones(2, 3), "y": torch.ones(5)}, "file")
+
+
+def test_a_config_that_asks_for_a_giant_network_is_refused_before_it_is_built(tmp_path):
+    save_student(tmp_path, NestedUNet([2, 3]), SMALL)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"filters": [100_000, 200_000]}))
+    with pytest.raises(InputError, match=r"does not fit config\.json: it has [0-9,]+ bytes for [0-9,]+ numbers"):
+        load_student(tmp_path)

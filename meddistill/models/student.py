@@ -148,6 +148,14 @@ def load_student(directory: Path | str, device: torch.device | str = "cpu") -> S
     preprocessing = read_preprocessing(directory / PREPROCESSING_JSON)
     config = read_json(directory / CONFIG_JSON)
     try:
+        # Sizes first, without memory: a config may ask for a network of any size.
+        with torch.device("meta"):
+            wanted = sum(tensor.numel() for tensor in _network_of(config).saved_state().values())
+        held = (directory / MODEL_SAFETENSORS).stat().st_size
+        if wanted > held:
+            raise InputError(
+                f"{directory / MODEL_SAFETENSORS} does not fit {CONFIG_JSON}: it has {held:,} bytes for {wanted:,} numbers"
+            )
         module = _network_of(config)
     except (ConfigError, TypeError, ValueError) as error:
         raise InputError(f"{directory / CONFIG_JSON} describes no student network: {error}") from error

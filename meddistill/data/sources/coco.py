@@ -49,11 +49,8 @@ class Coco:
             if content is None:
                 continue
             tables.append(path)
-            names = {category["id"]: str(category["name"]) for category in content["categories"]}
+            names, by_image = _tables(content, path)
             classes |= set(names.values())
-            by_image: dict[Any, list[dict[str, Any]]] = {}
-            for record in content["annotations"]:
-                by_image.setdefault(record.get("image_id"), []).append(record)
             for image in content["images"]:
                 try:
                     cases.append(_case(image, by_image.get(image["id"], []), names, files, directory, options, path))
@@ -79,6 +76,19 @@ def _read(path: Path) -> dict[str, Any] | None:
     if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in _KEYS):
         return None
     return content
+
+
+def _tables(content: dict[str, Any], path: Path) -> tuple[dict[Any, str], dict[Any, list[dict[str, Any]]]]:
+    """Names of the categories by id, annotations by image. Raises: InputError."""
+    by_image: dict[Any, list[dict[str, Any]]] = {}
+    try:
+        names = {category["id"]: str(category["name"]) for category in content["categories"]}
+        for record in content["annotations"]:
+            by_image.setdefault(record.get("image_id"), []).append(record)
+    except (KeyError, TypeError, AttributeError) as error:
+        what = f"{type(error).__name__} {error}"
+        raise InputError(f"{path}: a category lacks id or name, or an annotation is none ({what})") from error
+    return names, by_image
 
 
 def _case(

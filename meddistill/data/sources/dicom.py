@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,18 @@ from meddistill.data.sources.folder import MASK_FOLDERS
 from meddistill.errors import InputError
 
 _MAGIC_AT = 128
+_MOST_FRAMES = 100_000
+
+
+@contextlib.contextmanager
+def _naming_damage(path: Path) -> Iterator[None]:
+    """pydicom reads an element when it is asked for, and raises a dozen types where that is damaged."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{path.name} is damaged: {' '.join(str(error).split())[:120]}") from error
 
 
 def _read(path: Path, header_only: bool = False) -> Any:
@@ -45,7 +59,8 @@ def _pixels(path: Path, frame: int) -> tuple[Any, np.ndarray]:
     from pydicom.pixels import apply_color_lut, pixel_array
 
     data = _read(path)
-    rows, columns = int(data.get("Rows", 0)), int(data.get("Columns", 0))
+    with _naming_damage(path):
+        rows, columns = int(data.get("Rows", 0)), int(data.get("Columns", 0))
     if not 0 < rows * columns <= MAX_PIXELS:
         raise InputError(f"{path.name} is {columns}x{rows} pixels")
     try:
@@ -77,13 +92,14 @@ class DicomImage:
 
     def load(self) -> Picture:
         data, pixels = _pixels(self.path, self.frame)
-        spacing = _spacing(data)
-        if pixels.ndim == 3:
-            return Picture(pixels, spacing)
-        from pydicom.pixels import apply_modality_lut
+        with _naming_damage(self.path):
+            spacing = _spacing(data)
+            if pixels.ndim == 3:
+                return Picture(pixels, spacing)
+            from pydicom.pixels import apply_modality_lut
 
-        values = np.asarray(apply_modality_lut(pixels, data), dtype=np.float32)
-        return Picture(values, spacing, _window(data), inverted=data.PhotometricInterpretation == "MONOCHROME1")
+            values = np.asarray(apply_modality_lut(pixels, data), dtype=np.float32)
+            return Picture(values, spacing, _window(data), inverted=data.PhotometricInterpretation == "MONOCHROME1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,10 +208,9 @@ def _image_key(path: Path, directory: Path) -> str:
 
 def _frames(path: Path, mask: Path | None, directory: Path, options: SourceOptions) -> list[RawCase]:
     data = _read(path, header_only=True)
-    if "Rows" not in data:
-        raise InputError(f"{path.name} holds no image")
-    count = int(data.get("NumberOfFrames") or 1)
-    group = str(data.get("PatientID") or "") or path.parent.relative_to(directory).as_posix()
+    count = _frame_count(path, data)
+    with _naming_damage(path):
+        group = str(data.get("PatientID") or "") or path.parent.relative_to(directory).as_posix()
     cases = []
     for frame in range(count):
         reference: MaskRef | None = None
@@ -214,7 +229,14 @@ def _frames(path: Path, mask: Path | None, directory: Path, options: SourceOptio
 
 def frames_of(path: Path) -> list[DicomImage]:
     """The images in one DICOM file, in their order. Raises: InputError."""
-    data = _read(path, header_only=True)
-    if "Rows" not in data:
-        raise InputError(f"{path.name} holds no image")
-    return [DicomImage(path, frame) for frame in range(int(data.get("NumberOfFrames") or 1))]
+    return [DicomImage(path, frame) for frame in range(_frame_count(path, _read(path, header_only=True)))]
+
+
+def _frame_count(path: Path, data: Any) -> int:
+    with _naming_damage(path):
+        if "Rows" not in data:
+            raise InputError(f"{path.name} holds no image")
+        count = int(data.get("NumberOfFrames") or 1)
+    if not 0 < count <= _MOST_FRAMES:
+        raise InputError(f"{path.name} says that it holds {count} frames")
+    return count

@@ -49,7 +49,7 @@ class VolumeSlice:
         return f"axis {self.axis} slice {self.index} channel {self.channel}"
 
     def load(self) -> Picture:
-        voxels, sides_mm, limits = _load_volume(self.path, self.channel)
+        voxels, sides_mm, limits = _load_volume(self.path, _stamp(self.path), self.channel)
         across, down = (axis for axis in range(3) if axis != self.axis)
         return Picture(_cut(voxels, self.axis, self.index), (sides_mm[down], sides_mm[across]), volume_limits=limits)
 
@@ -72,7 +72,7 @@ class MaskSlice:
         return f"axis {self.axis} slice {self.index} labels {self.labels}"
 
     def load(self) -> np.ndarray | None:
-        voxels = _load_mask(self.path, self.labels)
+        voxels = _load_mask(self.path, _stamp(self.path), self.labels)
         if self.index >= voxels.shape[self.axis]:
             raise InputError(
                 f"mask volume has {voxels.shape[self.axis]} slices along axis {self.axis}, fewer than the image"
@@ -85,15 +85,26 @@ def _cut(voxels: np.ndarray, axis: int, index: int) -> np.ndarray:
     return np.ascontiguousarray(np.take(voxels, index, axis=axis)[::-1, ::-1].T)
 
 
+def _stamp(path: Path) -> tuple[int, int]:
+    """Size and time of change: a file that is written again is read again."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise InputError(f"{path.name} cannot be read: {error.strerror or error}") from error
+    return status.st_size, status.st_mtime_ns
+
+
 # A process reads the slices of one volume one after the other; more than one volume in memory serves nothing.
 @lru_cache(maxsize=1)
-def _load_volume(path: Path, channel: int) -> tuple[np.ndarray, tuple[float, ...], tuple[float, float]]:
+def _load_volume(
+    path: Path, stamp: tuple[int, int], channel: int
+) -> tuple[np.ndarray, tuple[float, ...], tuple[float, float]]:
     voxels, sides_mm = _read_volume(path, channel)
     return voxels, sides_mm, percentile_limits(voxels)
 
 
 @lru_cache(maxsize=1)
-def _load_mask(path: Path, labels: tuple[Label, ...] | str | None) -> np.ndarray:
+def _load_mask(path: Path, stamp: tuple[int, int], labels: tuple[Label, ...] | str | None) -> np.ndarray:
     # The whole volume decides what its values mean: a slice that has label 1 alone must not pass for black and white.
     voxels, _ = _read_volume(path, 0)
     flat = voxels.reshape(1, -1)
@@ -125,7 +136,7 @@ def _open(path: Path) -> tuple[Any, Any]:
     except ImportError:
         raise InputError("reading NIfTI needs nibabel: pip install 'meddistill[nifti]'") from None
     try:
-        image = nibabel.load(path)
+        image = nibabel.load(path, mmap=False)  # a mapped file that shrinks would kill the process
     except Exception as error:  # see above
         raise InputError(f"{path.name} is not a NIfTI volume: {' '.join(str(error).split())[:120]}") from error
     if len(image.shape) not in (3, 4) or 0 in image.shape or np.prod(image.shape, dtype=float) > MAX_VOXELS:
