@@ -14,7 +14,6 @@ import typer
 
 import meddistill
 from meddistill import console
-from meddistill.artifacts import RunDir
 from meddistill.errors import ConfigError, Interrupted, MedDistillError, disk_problem, lost_process
 
 # Typer reads annotations at run time.
@@ -112,7 +111,7 @@ def prepare(
     settings = _load(config, flags, overrides)
     from meddistill.stages.prepare import run_prepare
 
-    run_prepare(RunDir(run), settings.prepare, seed=settings.seed, overwrite=overwrite, out=out, update=update)
+    run_prepare(_run_dir(run), settings.prepare, seed=settings.seed, overwrite=overwrite, out=out, update=update)
 
 
 @app.command()
@@ -149,7 +148,9 @@ def detect(
     settings = _load(config, flags, overrides)
     from meddistill.stages.detect import run_detect
 
-    run_detect(RunDir(run), settings.detect, seed=settings.seed, device=device, overwrite=overwrite, out=out, data=data)
+    run_detect(
+        _run_dir(run), settings.detect, seed=settings.seed, device=device, overwrite=overwrite, out=out, data=data
+    )
 
 
 @app.command()
@@ -179,7 +180,7 @@ def distill(
     from meddistill.stages.distill import run_distill
 
     run_distill(
-        RunDir(run), settings.distill, seed=settings.seed, device=device, overwrite=overwrite, out=out, data=data
+        _run_dir(run), settings.distill, seed=settings.seed, device=device, overwrite=overwrite, out=out, data=data
     )
 
 
@@ -243,7 +244,7 @@ def evaluate(
         if images or masks:
             raise ConfigError("give either RUN or --images and --masks, not both")
         run_eval(
-            RunDir(run), settings.eval, seed=settings.seed, device=device, overwrite=overwrite, out=out, data=data,
+            _run_dir(run), settings.eval, seed=settings.seed, device=device, overwrite=overwrite, out=out, data=data,
             student=student, boxes=boxes,
         )  # fmt: skip
         return
@@ -265,7 +266,7 @@ def _compare_or_aggregate(
     assert compare is not None
     if len(runs) > 1:
         raise ConfigError(f"--compare takes at most one RUN besides its two sides, got {len(runs)}")
-    run_compare(*compare, seed=seed, run=RunDir(runs[0]) if runs else None, out=out)
+    run_compare(*compare, seed=seed, run=_run_dir(runs[0]) if runs else None, out=out)
 
 
 @app.command()
@@ -323,7 +324,7 @@ def run_all(
     settings = _load(config, {"seed": seed, "prepare.source": _text(source)}, overrides)
     from meddistill.pipeline import run_pipeline
 
-    run_pipeline(RunDir(run), settings, device=device, overwrite=overwrite)
+    run_pipeline(_run_dir(run), settings, device=device, overwrite=overwrite)
 
 
 @app.command()
@@ -337,7 +338,7 @@ def demo(
     """Show the whole pipeline on embedded sample data, without any download, in a few minutes."""
     from meddistill.pipeline import run_demo
 
-    run_demo(RunDir(run), device=device, overwrite=overwrite)
+    run_demo(_run_dir(run), device=device, overwrite=overwrite)
 
 
 @app.command()
@@ -345,7 +346,7 @@ def verify(run: Run) -> None:
     """Check by hash that every file of RUN's finished stages is what the stage wrote."""
     from meddistill.stages.verify import run_verify
 
-    run_verify(RunDir(run))
+    run_verify(_run_dir(run))
 
 
 @app.command()
@@ -367,6 +368,12 @@ def teachers(
         console.say(f"{fetch} is ready: {fetch_teacher(fetch)}")
         return
     typer.echo(describe_teachers())
+
+
+def _run_dir(path: Path) -> Any:
+    from meddistill.artifacts import RunDir  # brings NumPy, a third of the start-up time of `--help`
+
+    return RunDir(path)
 
 
 def _load(config: Path | None, flags: dict[str, Any], overrides: list[str] | None) -> Any:

@@ -153,9 +153,8 @@ def load_student(directory: Path | str, device: torch.device | str = "cpu") -> S
             wanted = sum(tensor.numel() for tensor in _network_of(config).saved_state().values())
         held = (directory / MODEL_SAFETENSORS).stat().st_size
         if wanted > held:
-            raise InputError(
-                f"{directory / MODEL_SAFETENSORS} does not fit {CONFIG_JSON}: it has {held:,} bytes for {wanted:,} numbers"
-            )
+            what = f"it has {held:,} bytes for {wanted:,} numbers"
+            raise InputError(f"{directory / MODEL_SAFETENSORS} does not fit {CONFIG_JSON}: {what}")
         module = _network_of(config)
     except (ConfigError, TypeError, ValueError) as error:
         raise InputError(f"{directory / CONFIG_JSON} describes no student network: {error}") from error
