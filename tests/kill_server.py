@@ -1,12 +1,14 @@
 """Runs stages in processes that kill themselves: started by test_interruption, told what to do line by line.
 
 Each job is a fork of this process, which has imported everything and computed nothing: a kill costs a second, not the
-ten of a fresh start. A job {"stage", "run", "kill_at"} answers {"status", "events"}: the exit status (-9 where it was
-killed) and how often it wrote a file (before and after the rename), or made a step, until its end.
+ten of a fresh start. A job {"stage", "run", "kill_at", "limit"} answers {"status", "events", "error"}: the exit status
+(-9 where it was killed), how often it renamed a file (before and after) or made a step until its end, and what a
+command would have said. `limit`: no file may grow beyond this many bytes, as on a full disk; 0 for none.
 """
 
 import json
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -20,6 +22,7 @@ from meddistill import console
 from meddistill.artifacts import RunDir
 from meddistill.config import DistillConfig, EvalConfig, PrepareConfig, TargetsConfig
 from meddistill.distillation import learning, training
+from meddistill.errors import MedDistillError, disk_problem
 from meddistill.stages.distill import run_distill
 from meddistill.stages.evaluate import run_eval
 from meddistill.stages.prepare import run_prepare
@@ -65,8 +68,15 @@ def child(job, answer):
     events = Events(job["kill_at"])
     os.replace = events.around(os.replace)
     training._Run._step = events.around(training._Run._step)
-    do(job["stage"], Path(job["run"]))
-    os.write(answer, str(events.count).encode())
+    error = ""
+    if job["limit"]:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (job["limit"], job["limit"]))
+    try:
+        do(job["stage"], Path(job["run"]))
+    except Exception as raised:
+        error = (str(raised) if isinstance(raised, MedDistillError) else disk_problem(raised)) or repr(raised)
+    os.write(answer, json.dumps({"events": events.count, "error": error}).encode())
+    return int(bool(error))
 
 
 def main():
@@ -78,19 +88,19 @@ def main():
         readable, writable = os.pipe()
         pid = os.fork()
         if pid == 0:
-            os.dup2(2, 1)  # what a command prints is no answer
+            quiet = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(quiet, 1)  # what a command prints is no answer
+            os.dup2(quiet, 2)
+            status = 2
             try:
-                child(job, writable)
-            except BaseException as error:
-                sys.stderr.write(f"{type(error).__name__}: {error}\n")
-                sys.stderr.flush()
-                os._exit(1)
-            os._exit(0)
+                status = child(job, writable)
+            finally:
+                os._exit(status)
         os.close(writable)
         _, status = os.waitpid(pid, 0)
-        events = os.read(readable, 32).decode()
+        found = json.loads(os.read(readable, 4096) or b'{"events": 0, "error": ""}')
         os.close(readable)
-        print(json.dumps({"status": os.waitstatus_to_exitcode(status), "events": int(events or 0)}), flush=True)
+        print(json.dumps({"status": os.waitstatus_to_exitcode(status), **found}), flush=True)
 
 
 if __name__ == "__main__":

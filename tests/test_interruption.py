@@ -37,14 +37,15 @@ class Server:
             stderr=self.file, text=True, env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
 
-    def run(self, stage, root, kill_at=0):
-        """Exit status and number of events."""
-        self.process.stdin.write(json.dumps({"stage": stage, "run": str(root), "kill_at": kill_at}) + "\n")
+    def run(self, stage, root, kill_at=0, limit=0):
+        """Exit status, number of events and error; see kill_server."""
+        job = {"stage": stage, "run": str(root), "kill_at": kill_at, "limit": limit}
+        self.process.stdin.write(json.dumps(job) + "\n")
         self.process.stdin.flush()
         answer = self.process.stdout.readline()
         assert answer, self.log.read_text()
         found = json.loads(answer)
-        return found["status"], found["events"]
+        return found["status"], found["events"], found["error"]
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +56,8 @@ def whole(tmp_path_factory):
     server = Server(root / "log")
     events = {}
     for stage in STAGES:
-        status, events[stage] = server.run(stage, root / "run")
-        assert status == 0, server.log.read_text()
+        status, events[stage], error = server.run(stage, root / "run")
+        assert status == 0, error
     yield server, root / "run", events
     server.process.stdin.close()
     server.file.close()
@@ -107,8 +108,8 @@ def kill_and_go_on(whole, tmp_path, stage, numbers):
         assert not any((root / name).exists() for name in MADE[stage])
         assert server.run(stage, root, kill_at)[0] == -9
         assert not (root / MADE[stage][-1] / RUN_JSON).exists() or kill_at >= events[stage] - 2
-        status, _ = server.run(stage, root)
-        assert status == 0, server.log.read_text()
+        status, _, error = server.run(stage, root)
+        assert status == 0, error
         found = content(root, stage)
         assert found.keys() == expected.keys(), f"killed at event {kill_at} of {events[stage]}"
         assert [name for name in expected if found[name] != expected[name]] == [], f"killed at event {kill_at}"
@@ -124,6 +125,24 @@ def made(folder, names, intact, stage):
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_killed_stage_ends_like_one_that_was_not(whole, tmp_path, stage):
     kill_and_go_on(whole, tmp_path, stage, range(QUICK[stage]))
+
+
+@pytest.mark.parametrize("limit", [300, 3000])
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_full_disk_is_one_line_and_costs_nothing(whole, tmp_path, stage, limit):
+    server, intact, _ = whole
+    root = tmp_path / "run"
+    shutil.copytree(intact, root, ignore=lambda folder, names: made(folder, names, intact, stage))
+    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    status, _, error = server.run(stage, root, limit=limit)
+    assert status == 1
+    # The first when the stage is under way, the second where not even its mark can be written.
+    assert "beyond the size that this process may write" in error or "cannot be written (File too large)" in error
+    assert len(error.splitlines()) == 1
+    assert {path: path.read_bytes() for path in before} == before
+    assert not (root / MADE[stage][-1] / RUN_JSON).exists()
+    assert server.run(stage, root)[0] == 0
+    assert content(root, stage) == content(intact, stage)
 
 
 @pytest.mark.slow
