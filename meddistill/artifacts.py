@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import math
 import os
 import re
 import typing
@@ -118,6 +119,11 @@ class Case:
             raise ValueError(f"annotation '{self.annotation}' does not go with n_boxes {self.n_boxes}")
         if Path(self.image).is_absolute() or ".." in Path(self.image).parts:
             raise ValueError(f"image '{self.image}' points outside the data folder")
+        if "\0" in self.image:
+            raise ValueError("image holds a NUL character")
+        sides = self.spacing_mm.split(",") if self.spacing_mm else []
+        if sides and not (len(sides) == 2 and all(_is_positive(side) for side in sides)):
+            raise ValueError(f"spacing_mm is '{self.spacing_mm}', expected row,column in mm")
 
     @property
     def spacing_hw_mm(self) -> tuple[float, float] | None:
@@ -374,6 +380,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _is_positive(text: str) -> bool:
+    try:
+        return 0 < float(text) < math.inf
+    except ValueError:
+        return False
 
 
 def leftovers(directory: Path, *, below: bool = True) -> list[Path]:

@@ -395,3 +395,13 @@ def test_foreign_pictures_are_windowed_as_the_students_were(tmp_path):
         tmp_path / "images", tmp_path / "masks", tmp_path / "student", out, EvalConfig(), seed=0, predictor=student
     )
     assert scores_of(out)["student", "a"].sensitivity == 1
+
+
+NONSENSE = [("image", "images/a\0.png"), ("spacing_mm", "0.5"), ("spacing_mm", "0,1"), ("spacing_mm", "a,b")]
+
+
+@pytest.mark.parametrize(("column", "value"), NONSENSE)
+def test_rows_of_cases_that_make_no_sense_are_refused(tmp_path, column, value):
+    case = read_cases(make_run(tmp_path).data)[0]
+    with pytest.raises(ValueError, match=r"NUL|expected row,column in mm"):
+        dataclasses.replace(case, **{column: value})

@@ -23,7 +23,6 @@ from meddistill.artifacts import (
     QUALITY_CSV,
     QualityRow,
     annotated_boxes,
-    image_path,
     read_boxes,
     read_cases,
     read_table,
@@ -109,7 +108,7 @@ def reads_cases(run):
         assert (run.data / case.image).resolve().is_relative_to(run.data.resolve())
         with contextlib.suppress(MedDistillError):
             annotated_boxes(run.data, case)
-        image_path(run.data, case)
+        assert case.spacing_hw_mm is None or len(case.spacing_hw_mm) == 2
 
 
 def student(folder, name, reader):

@@ -156,7 +156,7 @@ def load_student(directory: Path | str, device: torch.device | str = "cpu") -> S
             what = f"it has {held:,} bytes for {wanted:,} numbers"
             raise InputError(f"{directory / MODEL_SAFETENSORS} does not fit {CONFIG_JSON}: {what}")
         module = _network_of(config)
-    except (ConfigError, TypeError, ValueError) as error:
+    except (ConfigError, TypeError, ValueError, OverflowError, IndexError, RuntimeError) as error:
         raise InputError(f"{directory / CONFIG_JSON} describes no student network: {error}") from error
     try:
         module.load_saved_state(safetensors.torch.load_file(directory / MODEL_SAFETENSORS))
