@@ -6,12 +6,13 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
-from rich.table import Column
 from rich.text import Text
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, Task
 
 console = Console(stderr=True, highlight=False)
 _PLAIN_INTERVAL_S = 10.0
@@ -52,14 +53,25 @@ def warn(message: str) -> None:
     console.print(f"warning: {message}", style="yellow", markup=False, soft_wrap=True)
 
 
-class _Clock(ProgressColumn):
-    """`0:16, 0:42 left`; the time it took once it is done."""
+def _live_bar() -> Progress:
+    # Imported where a bar is drawn: `--help` need not wait for it.
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
+    from rich.table import Column
 
-    def render(self, task: Task) -> Text:
-        elapsed = _minutes(task.finished_time if task.finished else task.elapsed)
-        if task.finished:
-            return Text(elapsed)
-        return Text(f"{elapsed}, {_minutes(task.time_remaining)} left")
+    class Clock(ProgressColumn):
+        """`0:16, 0:42 left`; the time it took once it is done."""
+
+        def render(self, task: Task) -> Text:
+            elapsed = _minutes(task.finished_time if task.finished else task.elapsed)
+            if task.finished:
+                return Text(elapsed)
+            return Text(f"{elapsed}, {_minutes(task.time_remaining)} left")
+
+    return Progress(
+        TextColumn(f"{{task.description:<{_TITLE_WIDTH}}}"), BarColumn(bar_width=_bar_width()),
+        MofNCompleteColumn(), Clock(Column(no_wrap=True)), TextColumn("{task.fields[note]}", style="dim"),
+        console=console,
+    )  # fmt: skip
 
 
 def _minutes(seconds: float | None) -> str:
@@ -86,11 +98,7 @@ class Bar:
         self._started = self._printed = time.monotonic()
         self._rich: Progress | None = None
         if console.is_terminal and not _quiet:
-            self._rich = Progress(
-                TextColumn(f"{{task.description:<{_TITLE_WIDTH}}}"), BarColumn(bar_width=_bar_width()),
-                MofNCompleteColumn(), _Clock(Column(no_wrap=True)), TextColumn("{task.fields[note]}", style="dim"),
-                console=console,
-            )  # fmt: skip
+            self._rich = _live_bar()
             self._task = self._rich.add_task(title, total=total, note="")
             self._rich.start()
 

@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    teacher = _random(args) if args.random_weights else load_teacher(
+    teacher = random_teacher(args.teacher, args.device, args.precision) if args.random_weights else load_teacher(
         args.teacher, device=args.device, precision=args.precision
     )  # fmt: skip
     rng = np.random.default_rng(0)
@@ -76,11 +76,12 @@ def official_predictor(teacher: sam2.Sam2, images: list[np.ndarray], boxes: np.n
                 predictor.predict(box=box, multimask_output=False)
 
 
-def _random(args: argparse.Namespace) -> Teacher:
+def random_teacher(name: str, device: torch.device | str, precision: str) -> Teacher:
+    """The SAM 2 teacher `name` with random weights: as fast as with its own."""
     keep_freed_memory()
-    entry = teacher_entry(args.teacher)
+    entry = teacher_entry(name)
     network = sam2.build_network(sam2.packaged_yaml(entry.model_yaml), entry.input_size)
-    return sam2.Sam2(args.teacher, network, "random", torch.device(args.device), args.precision)
+    return sam2.Sam2(name, network, "random", torch.device(device), precision)
 
 
 def _timed(work: Callable[[], None], device: str) -> float:

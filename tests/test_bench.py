@@ -1,0 +1,38 @@
+"""scripts/bench.py measures what it says, and writes it down."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def bench(tmp_path, *arguments):
+    command = [sys.executable, ROOT / "scripts/bench.py", "--json", tmp_path / "out.json", "--repeats", "2", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    shown = subprocess.run(
+        [str(word) for word in command], env=environment, capture_output=True, text=True, check=True, timeout=300
+    )
+    return shown.stdout, json.loads((tmp_path / "out.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("parts", "more"),
+    [
+        ("e", ["--images", "1"]),
+        pytest.param("b,c", ["--images", "2", "--image-size", "64", "--batch-size", "2"], marks=pytest.mark.slow),
+        pytest.param("f", ["--images", "1", "--prepared", "6"], marks=pytest.mark.slow),
+    ],
+)
+def test_pairs_take_turns_and_are_written_down(tmp_path, parts, more):
+    shown, found = bench(tmp_path, "--only", parts, *more)
+    assert sorted(found["rows"]) == parts.split(",")
+    for name, row in found["rows"].items():
+        assert 0 < row["low"] <= row["ratio"] <= row["high"]
+        assert row["ours_s"] > 0
+        assert f"| {name} {row['what']} |" in shown
+    assert found["about"]["date"] in shown
