@@ -181,8 +181,10 @@ class Bench:
 
     def a(self, out: Path) -> dict[str, Any]:
         os.environ |= {"YOLO_CONFIG_DIR": str(out), "YOLO_OFFLINE": "true", "YOLO_VERBOSE": "false"}
+        wanted = torch.get_num_threads()
         from ultralytics import YOLO
 
+        torch.set_num_threads(wanted)
         args, side = self.args, self.args.image_size
         run, bare = self.training(out)
         run.model.train()
@@ -193,10 +195,12 @@ class Bench:
             "nested_unet" if args.student == "nested_unet" else "unetplusplus",
             encoder="tu-tf_efficientnet_lite0", encoder_weights="none",
         ).to(self.fabric.device)  # fmt: skip
-        published = PublishedStep(
-            lambda image: detector.predict(image, imgsz=side, verbose=False, device=args.device),
-            self.teacher, network, side, "32-true",
-        )  # fmt: skip
+
+        def detect(image: np.ndarray) -> None:
+            detector.predict(image, imgsz=side, verbose=False, device=args.device)
+            torch.set_num_threads(wanted)  # Ultralytics takes it down to one, for the whole process
+
+        published = PublishedStep(detect, self.teacher, network, side, "32-true")
         # `v` from the box, 8 copies, whole view: what our pass costs an image.
         config = TargetsConfig(jitter_copies=8, views="whole")
         boxes = jittered_boxes(self.boxes[0], (side, side), 8, 0.1, "0", 0)
