@@ -25,7 +25,6 @@ from scipy.stats import spearmanr
 
 from meddistill.artifacts import (
     Case,
-    annotated_boxes,
     atomic_path,
     boxes_xyxy,
     image_path,
@@ -33,7 +32,7 @@ from meddistill.artifacts import (
     read_boxes,
     read_cases,
 )
-from meddistill.data.boxes import box_iou
+from meddistill.data.boxes import box_iou, mask_to_boxes
 from meddistill.data.images import read_rgb
 from meddistill.data.masks import read_mask
 from meddistill.distillation import quality
@@ -75,6 +74,8 @@ def collect(args: argparse.Namespace) -> None:
     started = time.monotonic()
     data = args.run / "data"
     cases = [case for case in read_cases(data) if case.split in args.splits.split(",") and case.has_mask]
+    if args.boxes:  # boxes of cases that the detector was trained on are better than it is
+        cases = [case for case in cases if case.split != "train" or case.annotation == "unknown"]
     cases = sorted(cases, key=lambda case: hashlib.sha256(f"{args.seed} {case.case_id}".encode()).digest())
     detected = read_boxes(args.boxes, read_cases(data)) if args.boxes else None
     teacher = load_teacher(args.teacher, precision=args.precision)
@@ -82,13 +83,13 @@ def collect(args: argparse.Namespace) -> None:
     for case in cases:
         if chosen == args.cases or time.monotonic() - started > args.seconds:
             break
-        true_boxes = annotated_boxes(data, case)
+        truth = read_mask(mask_path(data, case))
+        true_boxes = mask_to_boxes(truth, min_area_px=16)
         if detected is None:
             boxes = jittered_boxes(true_boxes, (case.height, case.width), 1, 0.1, case.case_id, 1000 + args.seed)[1]
         else:
             boxes = boxes_xyxy(detected.get(case.case_id, []))
-        # A box that misses the lesion says nothing of the teacher.
-        if len(boxes) == 0 or len(true_boxes) == 0 or box_iou(boxes, true_boxes).max(1).min() < 0.3:
+        if len(boxes) == 0 or len(true_boxes) == 0:
             continue
         chosen += 1
         image = read_rgb(image_path(data, case))
@@ -99,7 +100,6 @@ def collect(args: argparse.Namespace) -> None:
                 with atomic_path(path) as temporary:
                     np.savez_compressed(temporary, **answer)
         with atomic_path(args.study / case.case_id / "truth.npz") as temporary:
-            truth = read_mask(mask_path(data, case))
             np.savez_compressed(
                 temporary, truth=truth, boxes=boxes, true_boxes=true_boxes, about=np.array(case.class_name)
             )

@@ -1,5 +1,6 @@
 """The training loop: it learns, repeats itself byte for byte, resumes, and logs every term."""
 
+import copy
 import csv
 import os
 import shutil
@@ -19,7 +20,12 @@ from meddistill.config import DistillConfig
 from meddistill.data.dataset import PackedCases
 from meddistill.data.frames import Preprocessing
 from meddistill.distillation import training
-from meddistill.distillation.engine import choose_precision, make_fabric, resolve_device
+from meddistill.distillation.engine import (
+    choose_precision,
+    make_fabric,
+    resolve_device,
+    train_depthwise_in_float32,
+)
 from meddistill.distillation.features import FeatureAdapters
 from meddistill.distillation.selection import choose_threshold
 from meddistill.distillation.training import cosine_lr, scheduled_lr, start_from_share, train_student
@@ -323,3 +329,21 @@ def test_devices_that_are_not_there_are_refused():
     with pytest.raises(ConfigError, match="is not there"):
         resolve_device("cuda:99")
     assert choose_precision(torch.device("cpu")) in ("32-true", "bf16-mixed")
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("bf16-mixed", torch.float32), ("32-true", torch.bfloat16)])
+def test_depthwise_convolutions_leave_bf16_on_a_cpu(precision, expected):
+    network = nn.Sequential(nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 2, 1))
+    names = list(network.state_dict())
+    train_depthwise_in_float32(network, make_fabric("cpu", precision))
+    assert list(network.state_dict()) == names
+    frames = torch.randn(1, 4, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        depthwise = network[0](frames)
+        assert depthwise.dtype == expected
+        assert network[1](depthwise).dtype == torch.bfloat16
+    alone = copy.deepcopy(network)
+    with torch.no_grad():
+        alone[0].weight.zero_()
+        alone[0].bias.zero_()
+    assert alone[0](frames).abs().max() == 0, "a copy must use its own weights"

