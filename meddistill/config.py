@@ -260,7 +260,8 @@ class DistillConfig:
     threshold: Optional[float] = 0.5
     """Probability from which a pixel is lesion; empty = chosen by agreement with the teacher on validation cases."""
     precision: str = "auto"
-    """`32-true`, `bf16-mixed`, or `auto`: bf16 where the processor has it, else 32 bit."""
+    """Of teacher and student: `32-true`, `bf16-mixed`, or `auto`: bf16 where the processor has it, else 32 bit. Targets
+    that are there are kept, whatever precision made them."""
 
     def __post_init__(self) -> None:
         _check_choice(self, "boxes", ("annotated", "detected", "both"))

@@ -17,6 +17,7 @@ from meddistill.config import DistillConfig, PrepareConfig, TargetsConfig
 from meddistill.data.phantom import write_phantom
 from meddistill.distillation import learning
 from meddistill.errors import ConfigError, StageError
+from meddistill.stages import distill
 from meddistill.stages.distill import run_distill
 from meddistill.stages.prepare import run_prepare
 
@@ -45,6 +46,19 @@ def tiny_student(monkeypatch):
 def run(prepared, tmp_path, tiny_student):
     shutil.copytree(prepared.root, tmp_path / "run")
     return RunDir(tmp_path / "run")
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_the_teacher_runs_in_the_precision_of_the_student(run, monkeypatch, precision):
+    asked = {}
+
+    def load(name, **options):
+        asked.update(options, name=name)
+        return PaintingTeacher()
+
+    monkeypatch.setattr(distill, "load_teacher", load)
+    run_distill(run, dataclasses.replace(CONFIG, teacher="litemedsam", epochs=1, precision=precision), device="cpu")
+    assert (asked["name"], asked["precision"]) == ("litemedsam", precision)
 
 
 def add_detector(run):

@@ -167,15 +167,15 @@ def test_resize_area_keeps_the_mean():
     assert float(resize_area(image, (11, 19)).mean()) == pytest.approx(float(image.mean()), abs=1e-5)
 
 
-def test_fingerprints_follow_weights_and_settings(small_sam2, lite):
+def test_fingerprints_follow_weights_alone(small_sam2, lite):
     network = small_sam2.net
     prints = [
         small_sam2.fingerprint,
         sam2.Sam2("small", network, "other weights", CPU).fingerprint,
-        sam2.Sam2("small", network, "random", CPU, "bf16-mixed").fingerprint,
         lite.fingerprint,
     ]
-    assert len(set(prints)) == 4
+    assert len(set(prints)) == 3
+    assert sam2.Sam2("small", network, "random", CPU, "bf16-mixed").fingerprint == small_sam2.fingerprint
     assert load_teacher("litemedsam").fingerprint == lite.fingerprint
 
 

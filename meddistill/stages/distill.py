@@ -220,7 +220,9 @@ def _levels(config: DistillConfig) -> list[str]:
 
 
 def _load_teacher(config: DistillConfig, fabric: Fabric) -> Teacher:
-    return load_teacher(config.teacher, checkpoint=config.teacher_checkpoint, device=fabric.device)
+    return load_teacher(
+        config.teacher, checkpoint=config.teacher_checkpoint, device=fabric.device, precision=precision_of(fabric)
+    )
 
 
 def _pack(

@@ -49,6 +49,8 @@ class Teacher(Protocol):
     """A frozen, box-promptable segmenter. Images are uint8 RGB (H, W, 3); boxes are (N, 4) float32 px, half-open.
 
     `fingerprint` changes whenever weights or settings that change its output do: cached targets are keyed by it.
+    Neither device nor precision does, so that a RUN can go on on another machine: bf16 moves masks less than a pixel's
+    edge (see `load_teacher`).
     """
 
     name: str

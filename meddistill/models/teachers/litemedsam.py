@@ -69,7 +69,7 @@ class LiteMedSam:
         self.net: Any = net.to(device)
         self.device = device
         self.precision = precision
-        identity = f"litemedsam {sha256_file(weights)} {INPUT_SIZE} {precision}"
+        identity = f"litemedsam {sha256_file(weights)} {INPUT_SIZE}"
         self.fingerprint = hashlib.sha256(identity.encode()).hexdigest()
 
     @torch.inference_mode()

@@ -137,7 +137,7 @@ class Sam2:
             "embedding": net.hidden_dim,
             **{f"stage{number}": channels for number, channels in enumerate(stages, start=1)},
         }
-        described = f"sam2 {identity} {self.input_size} single mask {precision}"
+        described = f"sam2 {identity} {self.input_size} single mask"
         self.fingerprint = hashlib.sha256(described.encode()).hexdigest()
 
     @classmethod
