@@ -164,6 +164,9 @@ class TargetsConfig:
     """Seed of the jitter: not the run's, so that students of several seeds share their targets."""
     min_trust: float = 0.4
     """A case with less trust (predicted IoU times IoU of mask and box, in [0, 1]) is not accepted; 0 accepts all."""
+    min_trust_detected: float = 0.8
+    """The same for boxes of a detector or the student, where trust is the predicted IoU alone. LiteMedSAM, 320 cases of
+    folds 1-3, a detector that learnt from 148: 0.8 keeps 91 % of the cases and raises their Dice from .703 to .742."""
     feature_bytes: int = 300_000
     """Most bytes of cached feature maps a case; the levels share them, and the PCA keeps as many channels as fit."""
     feature_grid: int = 32
@@ -173,6 +176,7 @@ class TargetsConfig:
         _check_at_least(self, "jitter_copies", 0)
         _check_range(self, "jitter_share", 0.0, 0.5)
         _check_range(self, "min_trust", 0.0, 1.0)
+        _check_range(self, "min_trust_detected", 0.0, 1.0)
         _check_choice(self, "views", ("whole", "zoom", "both"))
         _check_at_least(self, "zoom", 1.2)
         _check_at_least(self, "feature_grid", 1)

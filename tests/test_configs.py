@@ -57,6 +57,7 @@ def test_paper_has_the_published_settings():
     assert (distill.optimizer, distill.lr, distill.epochs, distill.batch_size) == ("adam", 1e-4, 100, 1)
     assert (distill.weighting, distill.augment, distill.ema_decay) == ("paper", False, 0.0)
     assert (distill.lr_schedule, distill.confidence_gamma, distill.targets.min_trust) == ("constant", 0.0, 0.0)
+    assert distill.targets.min_trust_detected == 0
     assert distill.targets.jitter_copies == 0
 
 

@@ -113,3 +113,13 @@ def test_doubt_follows_predicted_iou_and_the_overlap_with_the_box():
     assert not poor.accepted
     assert poor.reason == "trust 0.36 below 0.4: predicted IoU 0.90, mask and box overlap 0.40"
     assert grade(Scores(area_share=0.1, predicted_iou=0.9, box_iou=0.4), TargetsConfig(min_trust=0)).accepted
+
+
+def test_a_detected_box_is_no_witness_of_its_mask():
+    filled = Scores(area_share=0.1, predicted_iou=0.75, box_iou=1.0)
+    verdict = grade(filled, TargetsConfig(), annotated=False)
+    assert (verdict.accepted, verdict.reason) == (False, "trust 0.75 below 0.8: predicted IoU 0.75")
+    assert grade(filled, TargetsConfig(), annotated=True).accepted
+    assert grade(filled, TargetsConfig(min_trust_detected=0.7), annotated=False).accepted
+    missed = Scores(area_share=0.1, predicted_iou=0.9, box_iou=0.1)
+    assert grade(missed, TargetsConfig(), annotated=False).doubt == pytest.approx(0.1)

@@ -23,6 +23,7 @@ from meddistill.data.images import read_rgb
 from meddistill.distillation import contact_sheet, quality
 from meddistill.distillation.consensus import Answer, Question, ask_teacher, jittered_boxes, logit_shift
 from meddistill.distillation.feature_basis import FeatureBasis, fit_basis
+from meddistill.distillation.prompts import ANNOTATED
 from meddistill.distillation.quality import Scores
 from meddistill.errors import InputError
 from meddistill.models.teachers.base import Encoded, Teacher
@@ -301,7 +302,7 @@ def _read_scores(out_dir: Path, job: _Job, basis: FeatureBasis | None) -> Scores
 def _to_row(job: _Job, scores: Scores, config: TargetsConfig) -> QualityRow:
     case = job.request.case
     source = job.request.prompt_source
-    verdict = quality.grade(scores, config) if len(job.boxes) else quality.Grade(0.0, True, "", 1.0)
+    verdict = quality.grade(scores, config, annotated=source == ANNOTATED) if len(job.boxes) else quality.Grade(0.0, True, "", 1.0)
     measured = {name: round(value, 6) for name, value in dataclasses.asdict(scores).items()}
     return QualityRow(
         case_id=case.case_id, split=case.split, prompt_source=source, n_boxes=len(job.boxes), key=job.key,
