@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import functools
 import json
 import os
 import platform
@@ -64,19 +65,18 @@ class Bench:
         self.images = [np.repeat(draw_slice(self.rng, args.image_size)[0][..., None], 3, 2) for _ in range(args.images)]
         side = args.image_size
         self.boxes = [np.array([[side * 0.4, side * 0.4, side * 0.6, side * 0.6]], np.float32) for _ in self.images]
-        self._teacher: Teacher | None = None
 
-    @property
+    @functools.cached_property
     def teacher(self) -> Teacher:
-        if self._teacher is None:
-            name = self.args.teacher
-            light = name == "litemedsam"
-            self._teacher = (
-                load_teacher(name, device=self.fabric.device)
-                if light
-                else random_teacher(name, self.fabric.device, "32-true" if self.args.device == "cpu" else "bf16-mixed")
-            )
-        return self._teacher
+        return self._load(precision_of(self.fabric))
+
+    @functools.cached_property
+    def published_teacher(self) -> Teacher:
+        return self._load("32-true")
+
+    def _load(self, precision: str) -> Teacher:
+        load = load_teacher if self.args.teacher == "litemedsam" else random_teacher
+        return load(self.args.teacher, device=self.fabric.device, precision=precision)
 
     def turns(self, ours: Callable[[], Any], baseline: Callable[[], Any], repeats: int = 0) -> dict[str, Any]:
         """Seconds of both in turns, and how many times faster ours is."""
@@ -200,7 +200,7 @@ class Bench:
             detector.predict(image, imgsz=side, verbose=False, device=args.device)
             torch.set_num_threads(wanted)  # Ultralytics takes it down to one, for the whole process
 
-        published = PublishedStep(detect, self.teacher, network, side, "32-true")
+        published = PublishedStep(detect, self.published_teacher, network, side, "32-true")
         # `v` from the box, 8 copies, whole view: what our pass costs an image.
         config = TargetsConfig(jitter_copies=8, views="whole")
         boxes = jittered_boxes(self.boxes[0], (side, side), 8, 0.1, "0", 0)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from skimage.measure import label, regionprops
+
+from meddistill.data.images import connected_components
 
 
 def mask_to_boxes(mask: np.ndarray, min_area_px: int = 1) -> np.ndarray:
@@ -11,12 +12,9 @@ def mask_to_boxes(mask: np.ndarray, min_area_px: int = 1) -> np.ndarray:
 
     Components smaller than `min_area_px` pixels give none; an empty mask gives (0, 4).
     """
-    if not mask.any():
-        return np.zeros((0, 4), dtype=np.float32)
-    regions = [region for region in regionprops(label(mask, connectivity=2)) if region.area >= min_area_px]
-    regions.sort(key=lambda region: (-region.area, region.bbox))
-    corners = [(x1, y1, x2, y2) for y1, x1, y2, x2 in (region.bbox for region in regions)]
-    return np.array(corners, dtype=np.float32).reshape(-1, 4)
+    boxes, areas = connected_components(mask)
+    order = np.lexsort((boxes[:, 2], boxes[:, 3], boxes[:, 0], boxes[:, 1], -areas))
+    return boxes[order[areas[order] >= min_area_px]].astype(np.float32)
 
 
 def unite_boxes(boxes_xyxy_px: np.ndarray, merge_distance_px: float, per_case: bool) -> np.ndarray:

@@ -9,7 +9,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
-from tifffile import TiffFile
 
 from meddistill.artifacts import atomic_path
 from meddistill.errors import InputError
@@ -101,6 +100,8 @@ def _check_size(width: int, height: int, name: str) -> None:
 
 def _decode_tiff(content: bytes, name: str) -> np.ndarray:
     """Kinds of TIFF that PIL does not know: 64-bit floats, colour floats."""
+    from tifffile import TiffFile  # slow to import, and rarely needed
+
     with TiffFile(io.BytesIO(content)) as file:
         if len(file.pages) != 1:
             raise InputError(f"{name} holds {len(file.pages)} pages, expected one image")
@@ -200,6 +201,13 @@ def write_png(path: Path, image: np.ndarray) -> None:
     content = encode_png(image)
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
+
+
+def connected_components(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes (N, 4) int, half-open px, and areas (N,) int, px, of the 8-connected components of a bool mask (H, W)."""
+    found = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8, ltype=cv2.CV_32S)[2][1:]
+    corner, size, areas = found[:, :2], found[:, 2:4], found[:, 4]  # row 0 is what is not mask
+    return np.concatenate([corner, corner + size], axis=1), areas
 
 
 def draw_boxes(image: np.ndarray, boxes_xyxy_px: np.ndarray) -> np.ndarray:

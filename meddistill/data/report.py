@@ -93,7 +93,7 @@ def _charts(data_dir: Path, rows: Sequence[Case], results: Mapping[str, Converte
     histogram = np.zeros(64, dtype=np.int64)
     by_id = {row.case_id: row for row in rows}
     for case_id in seeded_order(by_id, 0, "histogram")[:_HISTOGRAM_IMAGES]:
-        histogram += np.histogram(read_rgb(image_path(data_dir, by_id[case_id])), 64, (0, 256))[0]
+        histogram += np.bincount(read_rgb(image_path(data_dir, by_id[case_id])).ravel() >> 2, minlength=64)
     # Background is often black altogether: its bar would leave nothing of the others.
     charts.append(
         _figure(_bars(histogram[1:], "255"), f"Brightness of {min(len(rows), _HISTOGRAM_IMAGES)} images, without 0-3")
