@@ -205,8 +205,14 @@ def write_png(path: Path, image: np.ndarray) -> None:
 
 def connected_components(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Boxes (N, 4) int, half-open px, and areas (N,) int, px, of the 8-connected components of a bool mask (H, W)."""
-    found = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8, ltype=cv2.CV_32S)[2][1:]
-    corner, size, areas = found[:, :2], found[:, 2:4], found[:, 4]  # row 0 is what is not mask
+    pixels = mask.astype(np.uint8)
+    x, y, width, height = cv2.boundingRect(pixels)  # most of a mask is empty
+    part = np.ascontiguousarray(pixels[y : y + height, x : x + width])
+    if not part.size:
+        return np.zeros((0, 4), dtype=np.int32), np.zeros(0, dtype=np.int32)
+    found = cv2.connectedComponentsWithStats(part, connectivity=8, ltype=cv2.CV_32S)[2]
+    found = found[1:]  # the first is what is not mask
+    corner, size, areas = found[:, :2] + (x, y), found[:, 2:4], found[:, 4]
     return np.concatenate([corner, corner + size], axis=1), areas
 
 
