@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 
-from meddistill.artifacts import METRICS_CSV, RUN_JSON, UNFINISHED_JSON, read_json
+from meddistill.artifacts import CONFIG_JSON, METRICS_CSV, MODEL_SAFETENSORS, PREPROCESSING_JSON, RUN_JSON, read_json
 from meddistill.config import DistillConfig
 from meddistill.console import say, warn
 from meddistill.data.dataset import PackedCases
@@ -82,8 +82,7 @@ def intensity_of(data_dir: Path) -> IntensitySettings:
 
 def stage_outputs(out: Path) -> list[Path]:
     """The files of a student that run.json hashes: weights, settings, log; not checkpoint and events."""
-    kept = [path for path in out.iterdir() if path.suffix in (".json", ".safetensors") or path.name == METRICS_CSV]
-    return sorted(path for path in kept if path.name not in (RUN_JSON, UNFINISHED_JSON))
+    return [out / name for name in (CONFIG_JSON, METRICS_CSV, MODEL_SAFETENSORS, PREPROCESSING_JSON)]
 
 
 def _threshold(
