@@ -1,6 +1,7 @@
 """Targets: what is fused, what is cached, and what is made anew when something changes."""
 
 import csv
+import dataclasses
 import hashlib
 
 import numpy as np
@@ -154,6 +155,35 @@ def test_a_logit_shift_is_the_teachers_own_unless_the_config_has_one(tmp_path):
         rows, _ = _make(tmp_path, [request], Shy(), config)
         inside.append(load_target(tmp_path / "teacher", "a", rows[0].key).probs[60, 60])
     assert inside == pytest.approx([0.5, 0.0], abs=0.01)
+
+
+def test_the_shift_moves_the_mean_and_not_each_copy(tmp_path):
+    class Torn(BoxTeacher):
+        """Sees the lesion with the first of three boxes alone."""
+
+        def decode(self, encoded, boxes_xyxy_px):
+            answers = super().decode(encoded, boxes_xyxy_px)
+            for answer in answers:
+                answer.logits[1:] = -30.0
+            return answers
+
+    request = _request(_case(tmp_path / "data", "a"), [[10, 10, 50, 50]])
+    config = TargetsConfig(jitter_copies=2, views="whole", logit_shift=1.5)
+    rows, _ = _make(tmp_path, [request], Torn(), config)
+    # logit(1/3) + 1.5; a mean of shifted copies would stay at 1/3.
+    expected = 1 / (1 + 2 * np.exp(-1.5))
+    assert load_target(tmp_path / "teacher", "a", rows[0].key).probs[30, 30] == pytest.approx(expected, abs=0.01)
+
+
+@pytest.mark.parametrize(("source", "encoded"), [("annotated", 2), ("detected", 1), ("student", 1)])
+def test_auto_looks_twice_at_an_annotated_box_alone(tmp_path, source, encoded):
+    request = dataclasses.replace(_request(_case(tmp_path / "data", "a"), [[10, 10, 30, 30]]), prompt_source=source)
+    rows, teacher = _make(tmp_path, [request], BoxTeacher(), TargetsConfig(jitter_copies=1))
+    assert teacher.encoded == encoded
+    named = TargetsConfig(jitter_copies=1, views="both" if encoded == 2 else "whole")
+    again, _ = _make(tmp_path, [request], teacher, named)
+    assert teacher.encoded == encoded, "the same views are the same target"
+    assert again[0].key == rows[0].key
 
 
 def test_several_boxes_are_fused_by_maximum(tmp_path):

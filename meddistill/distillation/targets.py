@@ -169,6 +169,7 @@ def _prepare_jobs(
 
 def _key(teacher: Teacher, request: TargetRequest, boxes: np.ndarray, config: TargetsConfig, seed: int) -> str:
     """What the target depends on, hashed. Thresholds are left out: they judge a target, they do not change it."""
+    views = _views(request, config)
     content = {
         "format": _FORMAT,
         "image": request.case.sha256,
@@ -177,16 +178,16 @@ def _key(teacher: Teacher, request: TargetRequest, boxes: np.ndarray, config: Ta
         "frame_size": request.frame_size,
         "copies": config.jitter_copies,
         "share": config.jitter_share,
-        "views": config.views,
-        "zoom": 0.0 if config.views == "whole" else config.zoom,
-        "logit_shift": logit_shift(teacher, config),
+        "views": views,
+        "zoom": 0.0 if views == "whole" else config.zoom,
+        "shift_of_mean": logit_shift(teacher, config),
         "jitter_seed": f"{seed} {request.case.case_id}",
     }
     # What was added to the method after targets had been kept enters the key only where it is used.
-    if content["views"] == "whole":
+    if views == "whole":
         del content["views"]
-    if not content["logit_shift"]:
-        del content["logit_shift"]
+    if not content["shift_of_mean"]:
+        del content["shift_of_mean"]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
 
 
@@ -218,7 +219,13 @@ def _question(job: _Job, image: np.ndarray, config: TargetsConfig, seed: int) ->
     boxes = jittered_boxes(
         job.boxes, size_hw, config.jitter_copies, config.jitter_share, job.request.case.case_id, seed
     )
-    return Question(image, boxes, job.request.frame_size)
+    return Question(image, boxes, job.request.frame_size, _views(job.request, config))
+
+
+def _views(request: TargetRequest, config: TargetsConfig) -> str:
+    if config.views != "auto":
+        return config.views
+    return "both" if request.prompt_source == ANNOTATED else "whole"
 
 
 def read_ahead(
@@ -302,7 +309,9 @@ def _read_scores(out_dir: Path, job: _Job, basis: FeatureBasis | None) -> Scores
 def _to_row(job: _Job, scores: Scores, config: TargetsConfig) -> QualityRow:
     case = job.request.case
     source = job.request.prompt_source
-    verdict = quality.grade(scores, config, annotated=source == ANNOTATED) if len(job.boxes) else quality.Grade(0.0, True, "", 1.0)
+    verdict = quality.Grade(0.0, True, "", 1.0)  # nothing was asked, nothing is in doubt
+    if len(job.boxes):
+        verdict = quality.grade(scores, config, annotated=source == ANNOTATED)
     measured = {name: round(value, 6) for name, value in dataclasses.asdict(scores).items()}
     return QualityRow(
         case_id=case.case_id, split=case.split, prompt_source=source, n_boxes=len(job.boxes), key=job.key,
