@@ -19,7 +19,8 @@ import torch
 import typer
 
 from meddistill.artifacts import Case, RunDir, image_path, mask_path, read_cases
-from meddistill.config import DistillConfig, load_config
+from meddistill.config import DistillConfig
+from meddistill.config_layers import load_config
 from meddistill.console import console, say, track
 from meddistill.data.dataset import PackedCases
 from meddistill.data.frames import to_frame

@@ -12,11 +12,12 @@ from painting_teacher import PaintingTeacher
 from tiny_student import TinyStudent
 
 import meddistill
-from meddistill.artifacts import BOXES_CSV, BoxRow, RunDir, read_cases, write_json, write_table
+from meddistill.artifacts import BOXES_CSV, BoxRow, RunDir, read_cases
 from meddistill.config import DistillConfig, PrepareConfig, TargetsConfig
 from meddistill.data.phantom import write_phantom
 from meddistill.distillation import learning
 from meddistill.errors import ConfigError, StageError
+from meddistill.files import write_json, write_table
 from meddistill.stages import distill
 from meddistill.stages.distill import run_distill
 from meddistill.stages.prepare import run_prepare

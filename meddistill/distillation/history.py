@@ -9,7 +9,8 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from meddistill.artifacts import METRICS_CSV, write_table
+from meddistill.artifacts import METRICS_CSV
+from meddistill.files import write_table
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

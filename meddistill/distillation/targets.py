@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from meddistill import console
-from meddistill.artifacts import LEAST_TRUSTED_PNG, QUALITY_CSV, Case, QualityRow, atomic_path, image_path, write_table
+from meddistill.artifacts import LEAST_TRUSTED_PNG, QUALITY_CSV, Case, QualityRow, image_path
 from meddistill.config import TargetsConfig
 from meddistill.data.images import read_rgb
 from meddistill.distillation import contact_sheet, quality
@@ -26,6 +26,7 @@ from meddistill.distillation.feature_basis import FeatureBasis, fit_basis
 from meddistill.distillation.prompts import ANNOTATED
 from meddistill.distillation.quality import Scores
 from meddistill.errors import InputError
+from meddistill.files import atomic_path, write_table
 from meddistill.models.teachers.base import Encoded, Teacher
 
 _FORMAT = 1

@@ -26,8 +26,6 @@ from meddistill.artifacts import (
     boxes_xyxy,
     read_boxes,
     read_cases,
-    read_table,
-    write_table,
 )
 from meddistill.config import DistillConfig, as_settings
 from meddistill.console import say
@@ -40,6 +38,7 @@ from meddistill.distillation.prompts import ANNOTATED, NOTHING, UNSEEN, Prompt, 
 from meddistill.distillation.rounds import refresh_targets
 from meddistill.distillation.targets import TargetRequest, make_targets
 from meddistill.errors import ConfigError, StageError, nearest
+from meddistill.files import read_table, write_table
 from meddistill.models.card import write_model_card
 from meddistill.models.teachers.base import Teacher
 from meddistill.models.teachers.registry import load_teacher
