@@ -251,6 +251,9 @@ class DistillConfig:
     """Epochs without a better agreement on validation before training stops; 0 never stops early."""
     threshold: Optional[float] = 0.5
     """Probability from which a pixel is lesion; empty = chosen by agreement with the teacher on validation cases."""
+    picture_every: int = 5
+    """Epochs between two pictures of a few validation cases in the TensorBoard log, beside the last epoch's; 0 draws
+    none. Does not change the result."""
     precision: str = "auto"
     """Of teacher and student: `32-true`, `bf16-mixed`, or `auto`: bf16 where the processor has it, else 32 bit. Targets
     that are there are kept, whatever precision made them."""
@@ -268,7 +271,7 @@ class DistillConfig:
         check_range(self, 0.0, 0.99999, "ema_decay")
         check_range(self, 0.0, 1.0, "feature_share", "warmup_share", "threshold")
         check_at_least(self, 0.0, "mask_weight", "dice_weight", "probability_weight", "feature_weight", "prior_weight")
-        check_at_least(self, 0.0, "confidence_gamma", "patience", "weight_decay")
+        check_at_least(self, 0.0, "confidence_gamma", "patience", "weight_decay", "picture_every")
         check_at_least(self, 1, "epochs", "batch_size", "accumulate", "rounds")
         check_at_least(self, 32, "image_size")
         check_above_zero(self, "lr")

@@ -42,6 +42,7 @@ def train_twin(
     config = dataclasses.replace(config, feature_weight=0.0)
     cases = [case for case in read_cases(run.data) if case.has_mask]
     settings = {"seed": seed, **dataclasses.asdict(config)}
+    del settings["picture_every"]  # changes nothing in the twin
     stage = Stage.open(out, "supervised twin", settings, {"data": fingerprint_stage(run.data)}, overwrite)
     if stage.finished:
         say(f"{out} is already made with these settings")

@@ -192,6 +192,14 @@ def test_the_targets_of_test_cases_can_be_left_out(run):
     assert {row["split"] for row in table(run.teacher / "quality.csv")} == {"train", "val"}
 
 
+def test_pictures_and_test_targets_do_not_make_another_student(run, capsys):
+    run_distill(run, CONFIG, device="cpu", teacher=PaintingTeacher())
+    capsys.readouterr()
+    others = dataclasses.replace(CONFIG, picture_every=1, test_targets=False)
+    run_distill(run, others, device="cpu", teacher=PaintingTeacher())
+    assert "is already made with these settings" in " ".join(capsys.readouterr().err.split())
+
+
 def test_a_teacher_that_cannot_be_had_does_not_cost_the_last_ones_targets(run):
     run_distill(run, CONFIG, device="cpu", teacher=PaintingTeacher())
     before = (run.teacher / "run.json").read_bytes()

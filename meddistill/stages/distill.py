@@ -79,7 +79,8 @@ def run_distill(
     student_dir = out or run.student
     inputs = {"data": fingerprint_stage(data_dir), "targets": _fingerprint_targets(quality)}
     settings = {"seed": seed, **as_settings(config)}
-    del settings["test_targets"]  # eval's baseline is not the student's business
+    # Neither changes the student: eval's baseline is not its business, and it does not see its pictures.
+    del settings["test_targets"], settings["picture_every"]
     with fabric.rank_zero_first():
         stage = Stage.open(student_dir, "distill", settings, inputs, overwrite and fabric.is_global_zero)
     if stage.finished:
