@@ -377,7 +377,7 @@ def _run_dir(path: Path) -> Any:
 
 
 def _load(config: Path | None, flags: dict[str, Any], overrides: list[str] | None) -> Any:
-    from meddistill.config import load_config
+    from meddistill.config_layers import load_config
 
     return load_config(config, flags, overrides or [])
 

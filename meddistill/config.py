@@ -1,20 +1,15 @@
-"""Settings: one frozen dataclass a stage, each field with its unit, default and effect, and `load_config`.
+"""Settings: one frozen dataclass a stage, each field with its unit, default and effect.
 
-Defaults live here alone. A YAML file holds what differs; typed flags of a command go over it, `--set` over both.
+Defaults live here alone; `config_layers` lays a YAML file, typed flags and `--set` over them.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import re
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Optional
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from meddistill.errors import ConfigError, InputError, nearest
+from meddistill.checks import check_above_zero, check_at_least, check_choice, check_range
+from meddistill.errors import ConfigError
 
 # OmegaConf reads annotations at run time and knows Optional[float], not every spelling of `float | None`.
 # ruff: noqa: UP045
@@ -86,21 +81,19 @@ class PrepareConfig:
     """Processes that read images; 0 = one a core, at most 8. Does not change the result."""
 
     def __post_init__(self) -> None:
-        for name, low, high in (
-            ("box_fraction", 0.0, 1.0), ("test_fraction", 0.0, 0.95), ("val_fraction", 0.0, 0.95), ("axis", 0, 2),
-            ("empty_slices", 0.0, 1.0), ("duplicate_bits", 0, 512),
-        ):  # fmt: skip
-            _check_range(self, name, low, high)
-        for name in ("max_train_cases", "max_val_cases", "max_test_cases", "workers", "merge_distance_px"):
-            _check_at_least(self, name, 0)
-        _check_at_least(self, "min_area_px", 1)
-        _check_choice(self, "stratify", ("class+size", "class", "none"))
-        _check_choice(self, "boxes_per", ("component", "case"))
-        _check_choice(self, "intensity", ("auto", "percentile", "full"))
-        _check_choice(self, "intensity_per", ("volume", "image"))
+        check_range(self, 0.0, 1.0, "box_fraction", "empty_slices")
+        check_range(self, 0.0, 0.95, "test_fraction", "val_fraction")
+        check_range(self, 0, 2, "axis")
+        check_range(self, 0, 512, "duplicate_bits")
+        check_at_least(self, 0, "max_train_cases", "max_val_cases", "max_test_cases", "workers", "merge_distance_px")
+        check_at_least(self, 1, "min_area_px")
+        check_choice(self, "stratify", ("class+size", "class", "none"))
+        check_choice(self, "boxes_per", ("component", "case"))
+        check_choice(self, "intensity", ("auto", "percentile", "full"))
+        check_choice(self, "intensity_per", ("volume", "image"))
         if self.folds or self.fold:
-            _check_at_least(self, "folds", 2)
-            _check_range(self, "fold", 0, self.folds - 1)
+            check_at_least(self, 2, "folds")
+            check_range(self, 0, self.folds - 1, "fold")
             if self.test:
                 raise ConfigError("folds and test both name the test split; give one of them")
 
@@ -133,15 +126,10 @@ class DetectConfig:
     """Most boxes kept an image."""
 
     def __post_init__(self) -> None:
-        _check_at_least(self, "epochs", 1)
-        _check_at_least(self, "image_size", 32)
-        _check_at_least(self, "batch_size", 1)
-        _check_at_least(self, "max_boxes", 1)
-        _check_range(self, "mosaic", 0.0, 1.0)
-        if not self.lr > 0:
-            raise ConfigError(f"lr must be above 0, got {self.lr}")
-        if self.confidence is not None:
-            _check_range(self, "confidence", 0.0, 1.0)
+        check_at_least(self, 1, "epochs", "batch_size", "max_boxes")
+        check_at_least(self, 32, "image_size")
+        check_range(self, 0.0, 1.0, "mosaic", "confidence")
+        check_above_zero(self, "lr")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,13 +162,12 @@ class TargetsConfig:
     """Side of the raster on the student's frame onto which feature maps are averaged."""
 
     def __post_init__(self) -> None:
-        _check_at_least(self, "jitter_copies", 0)
-        _check_range(self, "jitter_share", 0.0, 0.5)
-        _check_range(self, "min_trust", 0.0, 1.0)
-        _check_range(self, "min_trust_detected", 0.0, 1.0)
-        _check_choice(self, "views", ("auto", "whole", "zoom", "both"))
-        _check_at_least(self, "zoom", 1.2)
-        _check_at_least(self, "feature_grid", 1)
+        check_choice(self, "views", ("auto", "whole", "zoom", "both"))
+        check_at_least(self, 0, "jitter_copies")
+        check_at_least(self, 1.2, "zoom")
+        check_at_least(self, 1, "feature_grid")
+        check_range(self, 0.0, 0.5, "jitter_share")
+        check_range(self, 0.0, 1.0, "min_trust", "min_trust_detected")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -264,42 +251,36 @@ class DistillConfig:
     """Epochs without a better agreement on validation before training stops; 0 never stops early."""
     threshold: Optional[float] = 0.5
     """Probability from which a pixel is lesion; empty = chosen by agreement with the teacher on validation cases."""
+    picture_every: int = 5
+    """Epochs between two pictures of a few validation cases in the TensorBoard log, beside the last epoch's; 0 draws
+    none. Does not change the result."""
     precision: str = "auto"
     """Of teacher and student: `32-true`, `bf16-mixed`, or `auto`: bf16 where the processor has it, else 32 bit. Targets
     that are there are kept, whatever precision made them."""
 
     def __post_init__(self) -> None:
-        _check_choice(self, "boxes", ("annotated", "detected", "both"))
-        _check_choice(self, "no_box", ("skip", "empty"))
-        _check_choice(self, "optimizer", ("adamw", "adam"))
-        _check_choice(self, "lr_schedule", ("cosine", "constant"))
-        _check_choice(self, "weighting", ("fixed", "paper", "learned", "ulwr"))
-        _check_choice(self, "mask_loss", ("bce", "gce"))
-        _check_range(self, "gce_q", 0.01, 1.0)
-        _check_choice(self, "feature_loss", ("cosine", "mse"))
-        _check_choice(self, "precision", ("auto", "32-true", "bf16-mixed"))
-        _check_range(self, "ema_decay", 0.0, 0.99999)
-        _check_range(self, "feature_share", 0.0, 1.0)
-        _check_range(self, "warmup_share", 0.0, 1.0)
-        for name in ("mask_weight", "dice_weight", "probability_weight", "feature_weight", "prior_weight"):
-            _check_at_least(self, name, 0.0)
-        for name in ("confidence_gamma", "patience", "weight_decay"):
-            _check_at_least(self, name, 0.0)
-        _check_at_least(self, "accumulate", 1)
-        _check_at_least(self, "rounds", 1)
-        _check_at_least(self, "image_size", 32)
+        check_choice(self, "boxes", ("annotated", "detected", "both"))
+        check_choice(self, "no_box", ("skip", "empty"))
+        check_choice(self, "optimizer", ("adamw", "adam"))
+        check_choice(self, "lr_schedule", ("cosine", "constant"))
+        check_choice(self, "weighting", ("fixed", "paper", "learned", "ulwr"))
+        check_choice(self, "mask_loss", ("bce", "gce"))
+        check_choice(self, "feature_loss", ("cosine", "mse"))
+        check_choice(self, "precision", ("auto", "32-true", "bf16-mixed"))
+        check_range(self, 0.01, 1.0, "gce_q")
+        check_range(self, 0.0, 0.99999, "ema_decay")
+        check_range(self, 0.0, 1.0, "feature_share", "warmup_share", "threshold")
+        check_at_least(self, 0.0, "mask_weight", "dice_weight", "probability_weight", "feature_weight", "prior_weight")
+        check_at_least(self, 0.0, "confidence_gamma", "patience", "weight_decay", "picture_every")
+        check_at_least(self, 1, "epochs", "batch_size", "accumulate", "rounds")
+        check_at_least(self, 32, "image_size")
+        check_above_zero(self, "lr")
         if self.image_size % 32:
             raise ConfigError(
                 f"image_size must be a multiple of 32 (the encoders halve five times), got {self.image_size}"
             )
         if any(width < 1 for width in self.decoder_channels):
             raise ConfigError(f"decoder_channels must be positive, got {list(self.decoder_channels)}")
-        _check_at_least(self, "epochs", 1)
-        _check_at_least(self, "batch_size", 1)
-        if self.threshold is not None:
-            _check_range(self, "threshold", 0.0, 1.0)
-        if not self.lr > 0:
-            raise ConfigError(f"lr must be above 0, got {self.lr}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -330,15 +311,10 @@ class EvalConfig:
     """Images a forward pass; does not change the result."""
 
     def __post_init__(self) -> None:
-        _check_choice(self, "split", ("train", "val", "test"))
-        _check_at_least(self, "batch_size", 1)
-        _check_at_least(self, "min_component_px", 0)
-        _check_at_least(self, "gallery_cases", 0)
-        _check_at_least(self, "tolerance_px", 0)
-        _check_at_least(self, "tolerance_mm", 0)
-        _check_range(self, "lesion_iou", 0.0, 1.0)
-        if self.threshold is not None:
-            _check_range(self, "threshold", 0.0, 1.0)
+        check_choice(self, "split", ("train", "val", "test"))
+        check_at_least(self, 1, "batch_size")
+        check_at_least(self, 0, "min_component_px", "gallery_cases", "tolerance_px", "tolerance_mm")
+        check_range(self, 0.0, 1.0, "lesion_iou", "threshold")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -353,97 +329,6 @@ class Config:
     eval: EvalConfig = dataclasses.field(default_factory=EvalConfig)
 
 
-def load_config(
-    yaml_file: Path | None = None, flags: Mapping[str, Any] | None = None, overrides: Sequence[str] = ()
-) -> Config:
-    """Merge defaults < YAML file < typed flags < `section.key=value` overrides. Flags that are None were not given.
-
-    Raises: ConfigError naming the key (with the nearest right name) or the value that does not fit; InputError where
-    the file cannot be read.
-    """
-    merged = _unlocked(OmegaConf.structured(Config))
-    layers: list[tuple[str, DictConfig]] = []
-    if yaml_file is not None:
-        layers.append((str(yaml_file), _read_yaml(yaml_file)))
-    for key, value in (flags or {}).items():
-        if value is not None:
-            layer = OmegaConf.create()
-            OmegaConf.update(layer, key, value)
-            layers.append((f"--{key.rsplit('.', 1)[-1].replace('_', '-')}", layer))
-    for override in overrides:
-        if "=" not in override:
-            raise ConfigError(f"--set expects section.key=value, got {override!r}")
-        try:
-            layers.append((f"--set {override}", OmegaConf.from_dotlist([override])))
-        except Exception as error:  # whatever OmegaConf's YAML parser raises on a malformed value
-            raise ConfigError(f"--set {override}: {_first_line(error)}") from error
-    for where, layer in layers:
-        _check_keys(layer, merged, where)
-        try:
-            merged = _unlocked(OmegaConf.merge(merged, layer))
-        except OmegaConfBaseException as error:
-            raise ConfigError(f"{where}: {error.full_key or ''} {_first_line(error)}".replace(":  ", ": ")) from error
-    try:
-        config = OmegaConf.to_object(merged)
-    except OmegaConfBaseException as error:
-        raise ConfigError(_first_line(error)) from error
-    assert isinstance(config, Config)
-    return config
-
-
 def as_settings(config: Any) -> dict[str, Any]:
     """A config as plain values, for run.json."""
     return dataclasses.asdict(config)
-
-
-def _read_yaml(path: Path) -> DictConfig:
-    try:
-        loaded = OmegaConf.load(path)
-    except FileNotFoundError:
-        raise InputError(f"config file {path} does not exist") from None
-    except Exception as error:  # unreadable, not UTF-8, not YAML
-        raise InputError(f"config file {path} cannot be read: {_first_line(error)}") from error
-    if not isinstance(loaded, DictConfig):
-        raise InputError(f"config file {path} must hold sections such as `distill:`, got a list or a bare value")
-    return loaded
-
-
-def _unlocked(config: Any) -> Any:
-    # Frozen dataclasses come back read-only at every level, and OmegaConf then refuses to merge.
-    OmegaConf.set_readonly(config, False)
-    for key in config:
-        if OmegaConf.is_dict(config[key]):
-            _unlocked(config[key])
-    return config
-
-
-def _check_keys(layer: Any, schema: Any, where: str, prefix: str = "") -> None:
-    for key in layer:
-        if key not in schema:
-            raise ConfigError(f"{where}: unknown key '{prefix}{key}'{nearest(str(key), [str(k) for k in schema])}")
-        if OmegaConf.is_dict(schema[key]):
-            if not OmegaConf.is_dict(layer[key]):
-                raise ConfigError(f"{where}: '{prefix}{key}' is a section with keys, got {layer[key]!r}")
-            _check_keys(layer[key], schema[key], where, f"{prefix}{key}.")
-
-
-def _first_line(error: BaseException) -> str:
-    return re.sub(r"\s+", " ", str(error).strip().split("\n")[0])
-
-
-def _check_choice(config: Any, name: str, allowed: Sequence[str]) -> None:
-    value = getattr(config, name)
-    if value not in allowed:
-        raise ConfigError(f"{name} is '{value}'{nearest(value, allowed)}")
-
-
-def _check_range(config: Any, name: str, low: float, high: float) -> None:
-    value = getattr(config, name)
-    if not low <= value <= high:
-        raise ConfigError(f"{name} must lie in [{low}, {high}], got {value}")
-
-
-def _check_at_least(config: Any, name: str, low: float) -> None:
-    value = getattr(config, name)
-    if not value >= low:
-        raise ConfigError(f"{name} must be at least {low}, got {value}")

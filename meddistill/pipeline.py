@@ -8,10 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from meddistill import console
-from meddistill.artifacts import REPORT_HTML, SUMMARY_JSON, RunDir, read_json
+from meddistill.artifacts import REPORT_HTML, SUMMARY_JSON, RunDir
 from meddistill.config import Config, DetectConfig, DistillConfig, PrepareConfig, TargetsConfig
 from meddistill.data.groups import GROUPS_CSV
 from meddistill.data.phantom import write_phantom
+from meddistill.files import read_json
 from meddistill.provenance import Stage
 
 DEMO_CASES = 140

@@ -22,8 +22,9 @@ from typing import Any
 
 import meddistill
 from meddistill import lock
-from meddistill.artifacts import RUN_JSON, UNFINISHED_JSON, leftovers, read_json, write_json
+from meddistill.artifacts import RUN_JSON, UNFINISHED_JSON
 from meddistill.errors import InputError, StageError
+from meddistill.files import leftovers, read_json, write_json
 
 _PACKAGES = (
     "torch", "torchvision", "ultralytics", "rf-sam-2", "segmentation-models-pytorch", "opencv-python",

@@ -21,27 +21,16 @@ from typing import Annotated, Any, Optional
 import numpy as np
 import typer
 
-from meddistill.artifacts import (
-    LAST_CKPT,
-    PREVIOUS_CKPT,
-    RUN_JSON,
-    Case,
-    RunDir,
-    image_path,
-    mask_path,
-    read_cases,
-    read_json,
-    read_table,
-    write_table,
-    write_text,
-)
-from meddistill.config import DistillConfig, load_config
+from meddistill.artifacts import LAST_CKPT, PREVIOUS_CKPT, RUN_JSON, Case, RunDir, image_path, mask_path, read_cases
+from meddistill.config import DistillConfig
+from meddistill.config_layers import load_config
 from meddistill.console import console, say
 from meddistill.data.images import read_rgb
 from meddistill.data.masks import read_mask
 from meddistill.errors import ConfigError, InputError, MedDistillError, nearest
 from meddistill.evaluation.metrics import dice
 from meddistill.evaluation.statistics import compare_paired
+from meddistill.files import read_json, read_table, write_table, write_text
 from meddistill.models.student import Student, load_student
 from meddistill.models.teachers.base import Teacher
 from meddistill.stages.distill import run_distill

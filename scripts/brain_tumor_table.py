@@ -11,8 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
-from meddistill.artifacts import METRICS_JSON, SUMMARY_JSON, RunDir, read_json
+from meddistill.artifacts import METRICS_JSON, SUMMARY_JSON, RunDir
 from meddistill.errors import InputError
+from meddistill.files import read_json
 
 ROWS = (
     # what, folder of summary.json, method in it

@@ -23,21 +23,14 @@ import torch
 from scipy import ndimage
 from scipy.stats import spearmanr
 
-from meddistill.artifacts import (
-    Case,
-    atomic_path,
-    boxes_xyxy,
-    image_path,
-    mask_path,
-    read_boxes,
-    read_cases,
-)
+from meddistill.artifacts import Case, boxes_xyxy, image_path, mask_path, read_boxes, read_cases
 from meddistill.data.boxes import box_iou, mask_to_boxes
 from meddistill.data.images import read_rgb
 from meddistill.data.masks import read_mask
 from meddistill.distillation import quality
 from meddistill.distillation.consensus import jittered_boxes, place_on_image
 from meddistill.distillation.zoom import boxes_in_window, cut_and_enlarge, zoom_window
+from meddistill.files import atomic_path
 from meddistill.models.teachers.base import Teacher
 from meddistill.models.teachers.registry import load_teacher
 

@@ -19,7 +19,8 @@ import torch
 import typer
 
 from meddistill.artifacts import Case, RunDir, image_path, mask_path, read_cases
-from meddistill.config import DistillConfig, load_config
+from meddistill.config import DistillConfig
+from meddistill.config_layers import load_config
 from meddistill.console import console, say, track
 from meddistill.data.dataset import PackedCases
 from meddistill.data.frames import to_frame
@@ -41,6 +42,7 @@ def train_twin(
     config = dataclasses.replace(config, feature_weight=0.0)
     cases = [case for case in read_cases(run.data) if case.has_mask]
     settings = {"seed": seed, **dataclasses.asdict(config)}
+    del settings["picture_every"]  # changes nothing in the twin
     stage = Stage.open(out, "supervised twin", settings, {"data": fingerprint_stage(run.data)}, overwrite)
     if stage.finished:
         say(f"{out} is already made with these settings")

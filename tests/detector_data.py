@@ -5,16 +5,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from meddistill.artifacts import (
-    CASES_CSV,
-    RUN_JSON,
-    Case,
-    image_path,
-    label_path,
-    write_json,
-    write_table,
-    write_yolo_label,
-)
+from meddistill.artifacts import CASES_CSV, RUN_JSON, Case, image_path, label_path, write_yolo_label
+from meddistill.files import write_json, write_table
 
 SIZE = 64
 

@@ -7,18 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from meddistill.artifacts import (
-    BOXES_CSV,
-    CASES_CSV,
-    BoxRow,
-    Case,
-    RunDir,
-    image_path,
-    mask_path,
-    write_table,
-)
+from meddistill.artifacts import BOXES_CSV, CASES_CSV, BoxRow, Case, RunDir, image_path, mask_path
 from meddistill.data.frames import Preprocessing
 from meddistill.data.images import write_png
+from meddistill.files import write_table
 from meddistill.provenance import Stage
 
 SIZE_HW = (40, 48)

@@ -14,8 +14,10 @@ LAYERS = [
     ["pipeline"],
     ["stages"],
     ["data", "models", "distillation", "evaluation"],
-    ["console", "config", "provenance", "lock", "interrupts"],
+    ["config_layers", "provenance"],
+    ["console", "config", "lock", "interrupts"],
     ["artifacts"],
+    ["checks", "files"],
     ["errors"],
 ]
 # Arrays, file formats and the engine's handle are common language; what has an API that moves under us is not.

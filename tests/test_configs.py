@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from meddistill.config import as_settings, load_config
+from meddistill.config import as_settings
+from meddistill.config_layers import load_config
 from meddistill.pipeline import QUICKSTART
 
 ROOT = Path(__file__).parents[1]

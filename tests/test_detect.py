@@ -23,10 +23,10 @@ from meddistill.artifacts import (
     annotated_boxes,
     image_path,
     read_boxes,
-    read_json,
 )
 from meddistill.config import DetectConfig
 from meddistill.errors import InputError, StageError, WeightsError
+from meddistill.files import read_json
 from meddistill.models import detector_weights, weights
 from meddistill.models.detector import Detections, predict_boxes, tidy_console, write_training_view
 from meddistill.stages.detect import box_rows, measure, run_detect

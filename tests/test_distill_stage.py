@@ -12,11 +12,12 @@ from painting_teacher import PaintingTeacher
 from tiny_student import TinyStudent
 
 import meddistill
-from meddistill.artifacts import BOXES_CSV, BoxRow, RunDir, read_cases, write_json, write_table
+from meddistill.artifacts import BOXES_CSV, BoxRow, RunDir, read_cases
 from meddistill.config import DistillConfig, PrepareConfig, TargetsConfig
 from meddistill.data.phantom import write_phantom
 from meddistill.distillation import learning
 from meddistill.errors import ConfigError, StageError
+from meddistill.files import write_json, write_table
 from meddistill.stages import distill
 from meddistill.stages.distill import run_distill
 from meddistill.stages.prepare import run_prepare
@@ -189,6 +190,14 @@ def test_the_targets_of_test_cases_can_be_left_out(run):
     add_detector(run)
     run_distill(run, dataclasses.replace(CONFIG, test_targets=False), device="cpu", teacher=PaintingTeacher())
     assert {row["split"] for row in table(run.teacher / "quality.csv")} == {"train", "val"}
+
+
+def test_pictures_and_test_targets_do_not_make_another_student(run, capsys):
+    run_distill(run, CONFIG, device="cpu", teacher=PaintingTeacher())
+    capsys.readouterr()
+    others = dataclasses.replace(CONFIG, picture_every=1, test_targets=False)
+    run_distill(run, others, device="cpu", teacher=PaintingTeacher())
+    assert "is already made with these settings" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_teacher_that_cannot_be_had_does_not_cost_the_last_ones_targets(run):

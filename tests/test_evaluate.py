@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from evaluation_data import LESIONS, SIZE_HW, BrightnessStudent, add_detector, finish, make_run, picture_of, truth_of
 
-from meddistill.artifacts import CASES_CSV, Case, QualityRow, read_cases, read_json, read_table, write_table
+from meddistill.artifacts import CASES_CSV, Case, QualityRow, read_cases
 from meddistill.config import EvalConfig
 from meddistill.data.frames import Preprocessing
 from meddistill.data.images import read_rgb, write_png
@@ -21,6 +21,7 @@ from meddistill.errors import ConfigError, InputError, StageError
 from meddistill.evaluation.scores import ScoreRow
 from meddistill.evaluation.subjects import volume_of
 from meddistill.evaluation.summary import format_table
+from meddistill.files import read_json, read_table, write_table
 from meddistill.stages.evaluate import UNKNOWN_GROUPS, run_eval, run_eval_folders
 
 

@@ -25,11 +25,10 @@ from meddistill.artifacts import (
     annotated_boxes,
     read_boxes,
     read_cases,
-    read_table,
     read_yolo_label,
-    write_table,
 )
-from meddistill.config import PrepareConfig, load_config
+from meddistill.config import PrepareConfig
+from meddistill.config_layers import load_config
 from meddistill.data.box_table import read_box_table
 from meddistill.data.frames import Preprocessing
 from meddistill.data.groups import read_groups
@@ -40,6 +39,7 @@ from meddistill.data.masks import read_mask
 from meddistill.data.scans import read_scan
 from meddistill.errors import InputError, MedDistillError
 from meddistill.evaluation.history import read_history
+from meddistill.files import read_table, write_table
 from meddistill.models.nested_unet import NestedUNet
 from meddistill.models.student import load_student, read_preprocessing, save_student
 from meddistill.provenance import Stage

@@ -8,8 +8,9 @@ import sys
 import pytest
 
 from meddistill import cli
-from meddistill.artifacts import QUALITY_CSV, QualityRow, RunDir, read_cases, read_table
+from meddistill.artifacts import QUALITY_CSV, QualityRow, RunDir, read_cases
 from meddistill.data.phantom import write_phantom
+from meddistill.files import read_table
 from meddistill.pipeline import DEMO_SEED, QUICKSTART, demo_answer
 
 SETTINGS = """

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from meddistill.artifacts import RunDir, read_table
+from meddistill.artifacts import RunDir
 from meddistill.cli import app
 from meddistill.config import PrepareConfig
 from meddistill.data.frames import Preprocessing
@@ -17,6 +17,7 @@ from meddistill.data.intensity import IntensitySettings
 from meddistill.data.scans import find_scans, scan_name
 from meddistill.distillation.learning import intensity_of
 from meddistill.errors import ConfigError, InputError, MedDistillError, StageError
+from meddistill.files import read_table
 from meddistill.models.nested_unet import NestedUNet
 from meddistill.models.student import Student, load_student, save_student
 from meddistill.stages.predict import PredictionRow, run_predict

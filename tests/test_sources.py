@@ -27,12 +27,13 @@ from layouts import (
 from PIL import Image
 
 from meddistill.artifacts import Rejected as RejectedRow
-from meddistill.artifacts import RunDir, annotated_boxes, mask_path, read_cases, read_table
+from meddistill.artifacts import RunDir, annotated_boxes, mask_path, read_cases
 from meddistill.config import PrepareConfig
 from meddistill.data.masks import read_mask
 from meddistill.data.sources.base import SourceOptions
 from meddistill.data.sources.registry import SOURCES, choose_source
 from meddistill.errors import ConfigError, InputError
+from meddistill.files import read_table
 from meddistill.stages.prepare import run_prepare
 
 

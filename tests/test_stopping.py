@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from meddistill import lock
-from meddistill.artifacts import RUN_JSON, UNFINISHED_JSON, write_text
+from meddistill.artifacts import RUN_JSON, UNFINISHED_JSON
 from meddistill.errors import StageError, disk_problem, lost_process
+from meddistill.files import write_text
 from meddistill.provenance import Stage
 
 OPEN_AND_WAIT = """
@@ -25,13 +26,13 @@ time.sleep(60)
 MAIN = """
 import resource, sys, time
 from pathlib import Path
-from meddistill import artifacts, cli
+from meddistill import cli, files
 def app():
     print("begun", flush=True)
     if sys.argv[1] == "wait":
         time.sleep(60)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-    artifacts.write_text(Path(sys.argv[1]), "x" * 5000)
+    files.write_text(Path(sys.argv[1]), "x" * 5000)
 cli.app = app
 cli.main()
 """

@@ -27,8 +27,9 @@ from meddistill.distillation.engine import (
     train_depthwise_in_float32,
 )
 from meddistill.distillation.features import FeatureAdapters
+from meddistill.distillation.optimizer import cosine_lr, scheduled_lr
 from meddistill.distillation.selection import choose_threshold
-from meddistill.distillation.training import cosine_lr, scheduled_lr, start_from_share, train_student
+from meddistill.distillation.training import start_from_share, train_student
 from meddistill.errors import ConfigError, InputError, Interrupted, TrainingError
 
 SIZE = 32
@@ -112,8 +113,8 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path, monkeypatch
     whole = train(tmp_path / "whole", epochs=4)
     keep = training._Run.keep
 
-    def stop_after_two(run, row):
-        keep(run, row)
+    def stop_after_two(run, row, picture):
+        keep(run, row, picture)
         if row.epoch == 2:
             raise KeyboardInterrupt("stop")
 

@@ -133,6 +133,10 @@ class PackedCases:
         probs = self._packed["probs"]
         return float(probs.sum(dtype=torch.int64)) / 255 / max(1, probs.numel())
 
+    def with_lesion(self) -> Tensor:
+        """Places (N,) int64 of the cases whose target reaches a probability of 1/2 somewhere."""
+        return (self._packed["probs"].flatten(1).amax(1) >= 128).nonzero()[:, 0]
+
     def to(self, device: torch.device) -> PackedCases:
         """Move everything to `device`, once, so that a batch costs no copy from the host."""
         self._packed = {name: tensor.to(device) for name, tensor in self._packed.items()}

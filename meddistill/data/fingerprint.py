@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from meddistill.artifacts import read_table, write_table
 from meddistill.data.sources.base import shown
 from meddistill.errors import InputError
+from meddistill.files import read_table, write_table
 from meddistill.provenance import sha256_file
 
 

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from meddistill.artifacts import atomic_path
 from meddistill.errors import InputError
+from meddistill.files import atomic_path
 
 MAX_PIXELS = 100_000_000
 """Largest picture that is decoded; a header that promises more is refused before decoding."""

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.random import Generator
 from scipy import ndimage
 
-from meddistill.artifacts import atomic_path
 from meddistill.console import track
 from meddistill.data.groups import GROUPS_CSV
 from meddistill.data.images import write_png
 from meddistill.errors import ConfigError
+from meddistill.files import atomic_path
 
 CLASSES = ("ring", "solid", "dark", "none")
 SLICES_PER_GROUP = 2

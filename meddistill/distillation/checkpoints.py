@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
-from meddistill.artifacts import LAST_CKPT, PREVIOUS_CKPT, atomic_path
+from meddistill.artifacts import LAST_CKPT, PREVIOUS_CKPT
 from meddistill.console import say, warn
+from meddistill.files import atomic_path
 
 KEYS = frozenset(
     {"epoch", "step", "sums", "model", "average", "average_steps", "optimizer", "best", "rng", "history", "skipped"}

@@ -18,10 +18,11 @@ import torch
 from torch import Tensor
 
 from meddistill import console
-from meddistill.artifacts import FEATURE_BASIS_NPZ, Case, atomic_path, image_path
+from meddistill.artifacts import FEATURE_BASIS_NPZ, Case, image_path
 from meddistill.data.frames import scaled_hw
 from meddistill.data.images import read_rgb
 from meddistill.errors import ConfigError, nearest
+from meddistill.files import atomic_path
 from meddistill.models.teachers.base import Encoded, Teacher
 from meddistill.models.teachers.resample import area_weights
 

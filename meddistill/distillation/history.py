@@ -1,4 +1,4 @@
-"""The training log: a row an epoch in metrics.csv, the same numbers as TensorBoard events."""
+"""The training log: a row an epoch in metrics.csv; the same numbers, grouped, and pictures as TensorBoard events."""
 
 from __future__ import annotations
 
@@ -7,9 +7,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
-from meddistill.artifacts import METRICS_CSV, write_table
+from meddistill.artifacts import METRICS_CSV
+from meddistill.files import write_table
+
+TAGS = {
+    "loss": "loss/total",
+    "cross_entropy": "loss/cross_entropy",
+    "dice": "loss/dice",
+    "probability": "loss/probability",
+    "feature": "loss/feature",
+    "prior": "loss/prior",
+    "weight_mask": "weight/mask",
+    "weight_probability": "weight/probability",
+    "weight_feature": "weight/feature",
+    "agreement": "validation/agreement",
+    "lr": "optimiser/lr",
+    "gradient_norm": "optimiser/gradient_norm",
+    "skipped_steps": "optimiser/skipped_steps",
+}
+"""Column of metrics.csv -> its name in TensorBoard, which shows what stands before the slash as a section."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,31 +57,40 @@ class EpochRow:
 
 
 class History:
-    """Rows so far, on disk after every epoch. Reopening after an interruption writes the same files again."""
+    """Rows so far, on disk after every epoch.
+
+    `rows`: those of the checkpoint that training goes on from. Events of later epochs, which an interrupted run may
+    have left, are withdrawn; with no rows all of them are.
+    """
 
     def __init__(self, out: Path, rows: Sequence[EpochRow] = ()) -> None:
-        self.rows: list[EpochRow] = []
+        self.rows = [_rounded(row) for row in rows]
         self._out = out
-        for stale in out.glob("events.out.tfevents.*"):
-            stale.unlink()
-        self._events = SummaryWriter(str(out))
-        for row in rows:
-            self._add(row)
+        if not rows:
+            for stale in out.glob("events.out.tfevents.*"):
+                stale.unlink()
+        self._events = SummaryWriter(str(out), purge_step=rows[-1].epoch + 1 if rows else None)
 
-    def append(self, row: EpochRow) -> None:
-        self._add(row)
+    def append(self, row: EpochRow, picture: np.ndarray | None = None) -> None:
+        """Log an epoch, and `picture` of its cases (training cases where it has no agreement), uint8 RGB (H, W, 3)."""
+        self.rows.append(_rounded(row))
         write_table(self._out / METRICS_CSV, EpochRow, self.rows)
+        for name, tag in TAGS.items():
+            if (value := getattr(row, name)) is not None:
+                self._events.add_scalar(tag, value, row.epoch)
+        if picture is not None:
+            split = "training" if row.agreement is None else "validation"
+            self._events.add_image(f"{split}/cases", picture, row.epoch, dataformats="HWC")
         self._events.flush()
 
     def close(self) -> None:
         self._events.close()
 
-    def _add(self, row: EpochRow) -> None:
-        values = dataclasses.asdict(row)
-        rounded: dict[str, Any] = {
-            name: float(f"{value:.6g}") for name, value in values.items() if isinstance(value, float)
-        }
-        self.rows.append(dataclasses.replace(row, **rounded))
-        for name, value in values.items():
-            if name != "epoch" and value is not None:
-                self._events.add_scalar(name, value, row.epoch)
+
+def _rounded(row: EpochRow) -> EpochRow:
+    """Floats to six digits, as metrics.csv shows them."""
+    values = dataclasses.asdict(row)
+    rounded: dict[str, Any] = {
+        name: float(f"{value:.6g}") for name, value in values.items() if isinstance(value, float)
+    }
+    return dataclasses.replace(row, **rounded)

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 
-from meddistill.artifacts import CONFIG_JSON, METRICS_CSV, MODEL_SAFETENSORS, PREPROCESSING_JSON, RUN_JSON, read_json
+from meddistill.artifacts import CONFIG_JSON, METRICS_CSV, MODEL_SAFETENSORS, PREPROCESSING_JSON, RUN_JSON
 from meddistill.config import DistillConfig
 from meddistill.console import say, warn
 from meddistill.data.dataset import PackedCases
@@ -17,6 +17,7 @@ from meddistill.data.frames import Preprocessing
 from meddistill.data.intensity import IntensitySettings, settings_of_prepare
 from meddistill.distillation.selection import choose_threshold
 from meddistill.distillation.training import Trained, start_from_share, train_student
+from meddistill.files import read_json
 from meddistill.models.student import Student, build_student, save_student
 
 

@@ -45,6 +45,14 @@ def choose_threshold(student: nn.Module, val: PackedCases, preprocessing: Prepro
 
 
 @torch.no_grad()
+def predict_probs(student: nn.Module, images: Tensor, preprocessing: Preprocessing, fabric: Fabric) -> Tensor:
+    """Probabilities (B, 1, S, S) float32 of RGB frames (B, 3, S, S) in [0, 255]; a student in eval mode is expected."""
+    frames = normalise(images, preprocessing).contiguous(memory_format=torch.channels_last)
+    with fabric.autocast():
+        logits: Tensor = student(frames)
+    return torch.sigmoid(logits.float())
+
+
 def _predictions(
     student: nn.Module, val: PackedCases, preprocessing: Preprocessing, fabric: Fabric
 ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -52,7 +60,4 @@ def _predictions(
     mine = torch.arange(len(val))[fabric.global_rank :: fabric.world_size]
     for start in range(0, len(mine), BATCH):
         batch = val.batch(mine[start : start + BATCH])
-        frames = normalise(batch.images, preprocessing).contiguous(memory_format=torch.channels_last)
-        with fabric.autocast():
-            logits = student(frames)
-        yield torch.sigmoid(logits.float()), batch.probs
+        yield predict_probs(student, batch.images, preprocessing, fabric), batch.probs

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from meddistill import console
-from meddistill.artifacts import LEAST_TRUSTED_PNG, QUALITY_CSV, Case, QualityRow, atomic_path, image_path, write_table
+from meddistill.artifacts import LEAST_TRUSTED_PNG, QUALITY_CSV, Case, QualityRow, image_path
 from meddistill.config import TargetsConfig
 from meddistill.data.frames import from_frame
 from meddistill.data.images import read_rgb
@@ -35,6 +35,7 @@ from meddistill.distillation.feature_basis import FeatureBasis, fit_basis
 from meddistill.distillation.prompts import ANNOTATED
 from meddistill.distillation.quality import Scores
 from meddistill.errors import InputError
+from meddistill.files import atomic_path, write_table
 from meddistill.models.teachers.base import Encoded, Teacher
 
 _FORMAT = 1

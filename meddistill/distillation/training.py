@@ -14,6 +14,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
@@ -29,6 +30,8 @@ from meddistill.distillation.checkpoints import load_checkpoint, save_checkpoint
 from meddistill.distillation.engine import sum_over_ranks, train_depthwise_in_float32
 from meddistill.distillation.features import FeatureAdapters
 from meddistill.distillation.history import EpochRow, History
+from meddistill.distillation.optimizer import build_optimizer, scheduled_lr
+from meddistill.distillation.pictures import choose_places, draw_cases
 from meddistill.distillation.selection import validation_agreement
 from meddistill.distillation.step import DistillLosses, DistillModel, distill_step
 from meddistill.distillation.weighting import build_weighting
@@ -87,10 +90,12 @@ def train_student(
             row = run.train_epoch(bar.advance, bar.note)
             try:
                 agreement = validation_agreement(run.average.module, run.val, preprocessing, fabric)
+                row = dataclasses.replace(row, agreement=agreement)
+                picture = run.draw(row)
             except Interrupted:
                 run.save_checkpoint()  # the epoch's steps are done
                 raise
-            run.keep(dataclasses.replace(row, agreement=agreement))
+            run.keep(row, picture)
     if run.history:
         run.history.close()
     return run.result()
@@ -141,7 +146,7 @@ class _Run:
         if fabric.world_size > 1 and fabric.device.type == "cuda":
             raw = nn.SyncBatchNorm.convert_sync_batchnorm(raw)  # type: ignore[no-untyped-call]
         raw = raw.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimizer = _build_optimizer(raw, settings)
+        optimizer = build_optimizer(raw, settings)
         model, _ = fabric.setup(raw, optimizer)
         return model, optimizer, raw
 
@@ -238,17 +243,31 @@ class _Run:
             return False
         return len(self.rows) - int(self.best["epoch"]) >= self.settings.patience
 
-    def keep(self, row: EpochRow) -> None:
-        """Log the epoch, remember the student if it is the best so far, and write the checkpoint."""
-        self.rows.append(row)
-        self.epoch, self.step, self.sums = row.epoch, 0, self._no_sums()
+    def _is_best(self, row: EpochRow) -> bool:
         best = self.best["agreement"]
-        if row.agreement is None or best is None or row.agreement > best:
+        return row.agreement is None or best is None or row.agreement > best
+
+    def draw(self, row: EpochRow) -> np.ndarray | None:
+        """The epoch's picture of a few cases where one is due: every `picture_every` epochs, and of the last."""
+        every, patience = self.settings.picture_every, self.settings.patience
+        if not every or not self.fabric.is_global_zero:
+            return None
+        stops = bool(patience) and not self._is_best(row) and row.epoch - int(self.best["epoch"]) >= patience
+        if row.epoch % every and row.epoch < self.settings.epochs and not stops:
+            return None
+        cases = self.val if len(self.val) else self.train
+        return draw_cases(self.average.module, cases, choose_places(cases), self.preprocessing, self.fabric)
+
+    def keep(self, row: EpochRow, picture: np.ndarray | None = None) -> None:
+        """Log the epoch, remember the student if it is the best so far, and write the checkpoint."""
+        if self._is_best(row):
             state = {name: tensor.cpu().clone() for name, tensor in self.average.module.state_dict().items()}
             self.best = {"epoch": row.epoch, "agreement": row.agreement, "state": state}
+        self.rows.append(row)
+        self.epoch, self.step, self.sums = row.epoch, 0, self._no_sums()
         if self.fabric.is_global_zero:
             self.history = self.history or History(self.out)
-            self.history.append(row)
+            self.history.append(row, picture)
             self.save_checkpoint()
         self.fabric.barrier()
 
@@ -312,32 +331,6 @@ def start_from_share(student: nn.Module, foreground_share: float) -> None:
     if heads and heads[-1].bias is not None:
         share = min(max(foreground_share, 0.001), 0.5)
         nn.init.constant_(heads[-1].bias, math.log(share / (1 - share)))
-
-
-def scheduled_lr(step: int, total_steps: int, settings: DistillConfig) -> float:
-    """Step size at `step` of `total_steps`: the warm-up, then what `lr_schedule` says."""
-    cosine = cosine_lr(step, total_steps, settings.lr, settings.warmup_share)
-    warmup = max(1, round(total_steps * settings.warmup_share))
-    return cosine if settings.lr_schedule == "cosine" or step < warmup else settings.lr
-
-
-def cosine_lr(step: int, total_steps: int, peak: float, warmup_share: float) -> float:
-    """Step size at `step` of `total_steps`: a linear rise over the warm-up's share, then half a cosine down to 1 %."""
-    warmup = max(1, round(total_steps * warmup_share))
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    share = (step - warmup) / max(1, total_steps - warmup)
-    return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
-
-
-def _build_optimizer(model: nn.Module, settings: DistillConfig) -> torch.optim.Optimizer:
-    if settings.optimizer == "adam":
-        return torch.optim.Adam(model.parameters(), lr=settings.lr, fused=True)
-    # Norms and biases are not decayed: they are scales and offsets, not directions.
-    matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-    others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=settings.lr, fused=True)
 
 
 @torch.no_grad()

@@ -8,19 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from meddistill.artifacts import (
-    BOXES_CSV,
-    QUALITY_CSV,
-    RUN_JSON,
-    Case,
-    QualityRow,
-    RunDir,
-    boxes_xyxy,
-    read_boxes,
-    read_table,
-)
+from meddistill.artifacts import BOXES_CSV, QUALITY_CSV, RUN_JSON, Case, QualityRow, RunDir, boxes_xyxy, read_boxes
 from meddistill.data.boxes import fill_boxes
 from meddistill.evaluation.subjects import Subject
+from meddistill.files import read_table
 from meddistill.provenance import fingerprint_file, fingerprint_stage
 
 STUDENT, BOXES, TEACHER = "student", "boxes", "teacher"

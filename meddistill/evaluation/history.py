@@ -8,8 +8,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-from meddistill.artifacts import METRICS_CSV, METRICS_JSON, read_json
+from meddistill.artifacts import METRICS_CSV, METRICS_JSON
 from meddistill.errors import InputError
+from meddistill.files import read_json
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,12 +9,12 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from meddistill.artifacts import write_text
 from meddistill.evaluation import charts
 from meddistill.evaluation.baselines import BOXES, LABELS, STUDENT, TEACHER
 from meddistill.evaluation.gallery import GalleryItem
 from meddistill.evaluation.history import History
 from meddistill.evaluation.scores import ScoreRow, by_method
+from meddistill.files import write_text
 
 _TEMPLATES = Path(__file__).parent / "templates"
 # Metrics of the big table, and whether a second row gives detected cases alone.

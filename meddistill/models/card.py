@@ -7,15 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from meddistill.artifacts import (
-    CONFIG_JSON,
-    MODEL_CARD,
-    PREPROCESSING_JSON,
-    RUN_JSON,
-    SUMMARY_JSON,
-    read_json,
-    write_text,
-)
+from meddistill.artifacts import CONFIG_JSON, MODEL_CARD, PREPROCESSING_JSON, RUN_JSON, SUMMARY_JSON
+from meddistill.files import read_json, write_text
 
 _HEAD = """---
 license: agpl-3.0

@@ -19,8 +19,9 @@ import numpy as np
 
 import meddistill
 from meddistill import console
-from meddistill.artifacts import Case, image_path, label_path, write_json, write_text
+from meddistill.artifacts import Case, image_path, label_path
 from meddistill.errors import InputError, MedDistillError, WeightsError
+from meddistill.files import write_json, write_text
 
 SCORE_FLOOR = 0.01
 """Lowest score of a box that the measures see; far below any useful threshold."""

@@ -18,8 +18,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from meddistill.artifacts import atomic_path
 from meddistill.errors import disk_problem
+from meddistill.files import atomic_path
 
 
 def main() -> None:

@@ -22,17 +22,11 @@ import torch
 from safetensors import SafetensorError
 
 from meddistill import console
-from meddistill.artifacts import (
-    CONFIG_JSON,
-    MODEL_SAFETENSORS,
-    PREPROCESSING_JSON,
-    atomic_path,
-    read_json,
-    write_json,
-)
+from meddistill.artifacts import CONFIG_JSON, MODEL_SAFETENSORS, PREPROCESSING_JSON
 from meddistill.data.frames import Preprocessing, from_frame, preprocess
 from meddistill.data.intensity import IntensitySettings
 from meddistill.errors import ConfigError, InputError
+from meddistill.files import atomic_path, read_json, write_json
 from meddistill.models.nested_unet import FILTERS, NestedUNet
 from meddistill.models.network import StudentNetwork
 

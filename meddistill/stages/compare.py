@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from meddistill import console
-from meddistill.artifacts import AGGREGATE_JSON, COMPARISON_JSON, PER_CASE_CSV, RunDir, require, write_json
+from meddistill.artifacts import AGGREGATE_JSON, COMPARISON_JSON, PER_CASE_CSV, RunDir, require
 from meddistill.errors import ConfigError, InputError
 from meddistill.evaluation.baselines import BOXES, LABELS, STUDENT, TEACHER
 from meddistill.evaluation.comparison import aggregate, compare, format_comparison
 from meddistill.evaluation.metrics import DEFINITIONS
 from meddistill.evaluation.scores import ScoreRow, by_method, read_scores
 from meddistill.evaluation.summary import align, format_table
+from meddistill.files import write_json
 
 METHODS = (STUDENT, TEACHER, BOXES)
 

@@ -23,15 +23,13 @@ from meddistill.artifacts import (
     Case,
     RunDir,
     annotated_boxes,
-    atomic_path,
     image_path,
     read_cases,
-    write_json,
-    write_table,
 )
 from meddistill.config import DetectConfig
 from meddistill.errors import StageError
 from meddistill.evaluation import detection
+from meddistill.files import atomic_path, write_json, write_table
 from meddistill.models.detector import Detections, TrainingSettings, predict_boxes, train_detector, write_training_view
 from meddistill.models.detector_weights import Start, find_start, fingerprint_start
 from meddistill.provenance import Stage, fingerprint_stage

@@ -26,8 +26,6 @@ from meddistill.artifacts import (
     boxes_xyxy,
     read_boxes,
     read_cases,
-    read_table,
-    write_table,
 )
 from meddistill.config import DistillConfig, as_settings
 from meddistill.console import say
@@ -40,6 +38,7 @@ from meddistill.distillation.prompts import ANNOTATED, NOTHING, UNSEEN, Prompt, 
 from meddistill.distillation.rounds import refresh_targets
 from meddistill.distillation.targets import TargetRequest, make_targets
 from meddistill.errors import ConfigError, StageError, nearest
+from meddistill.files import read_table, write_table
 from meddistill.models.card import write_model_card
 from meddistill.models.teachers.base import Teacher
 from meddistill.models.teachers.registry import load_teacher
@@ -80,7 +79,8 @@ def run_distill(
     student_dir = out or run.student
     inputs = {"data": fingerprint_stage(data_dir), "targets": _fingerprint_targets(quality)}
     settings = {"seed": seed, **as_settings(config)}
-    del settings["test_targets"]  # eval's baseline is not the student's business
+    # Neither changes the student: eval's baseline is not its business, and it does not see its pictures.
+    del settings["test_targets"], settings["picture_every"]
     with fabric.rank_zero_first():
         stage = Stage.open(student_dir, "distill", settings, inputs, overwrite and fabric.is_global_zero)
     if stage.finished:

@@ -20,10 +20,7 @@ from meddistill.artifacts import (
     SUMMARY_JSON,
     RunDir,
     read_cases,
-    read_json,
     require,
-    write_json,
-    write_table,
 )
 from meddistill.config import EvalConfig, as_settings
 from meddistill.data.fingerprint import fingerprint_source, hash_files
@@ -41,6 +38,7 @@ from meddistill.evaluation.report import write_report
 from meddistill.evaluation.scores import Judging, ScoreRow, score
 from meddistill.evaluation.subjects import Subject, read_image, read_truth, subjects_of_folders, subjects_of_run
 from meddistill.evaluation.summary import by_volume, define, error_budget, format_table, size_bounds, summarise
+from meddistill.files import read_json, write_json, write_table
 from meddistill.provenance import Stage, fingerprint_stage
 
 UNKNOWN_GROUPS = (

@@ -12,21 +12,12 @@ import torch
 
 import meddistill
 from meddistill import console
-from meddistill.artifacts import (
-    CASES_CSV,
-    MODEL_SAFETENSORS,
-    RUN_JSON,
-    RunDir,
-    atomic_path,
-    image_path,
-    read_cases,
-    read_json,
-    write_json,
-)
+from meddistill.artifacts import CASES_CSV, MODEL_SAFETENSORS, RUN_JSON, RunDir, image_path, read_cases
 from meddistill.data.frames import preprocess
 from meddistill.data.images import read_rgb
 from meddistill.data.scans import find_scans, read_scan
 from meddistill.errors import ConfigError, InputError, MedDistillError, nearest
+from meddistill.files import atomic_path, read_json, write_json
 from meddistill.models.card import write_model_card
 from meddistill.models.student import Student, load_student, rgb_tensor
 from meddistill.provenance import fingerprint_stage, sha256_file

@@ -11,13 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from meddistill import console
-from meddistill.artifacts import (
-    CONFIG_JSON,
-    MODEL_SAFETENSORS,
-    PREDICTIONS_CSV,
-    PREPROCESSING_JSON,
-    write_table,
-)
+from meddistill.artifacts import CONFIG_JSON, MODEL_SAFETENSORS, PREDICTIONS_CSV, PREPROCESSING_JSON
 from meddistill.data.boxes import mask_to_boxes
 from meddistill.data.case_ids import unique_names
 from meddistill.data.frames import Preprocessing
@@ -25,6 +19,7 @@ from meddistill.data.images import write_png
 from meddistill.data.scans import Scan, find_scans, read_scan, scan_name
 from meddistill.errors import ConfigError, InputError
 from meddistill.evaluation.overlays import overlay
+from meddistill.files import write_table
 from meddistill.provenance import Stage, fingerprint_file
 
 MASKS, PROBABILITIES, OVERLAYS = "masks", "probabilities", "overlays"

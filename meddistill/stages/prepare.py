@@ -28,10 +28,6 @@ from meddistill.artifacts import (
     image_path,
     label_path,
     mask_path,
-    read_json,
-    read_table,
-    write_table,
-    write_text,
     write_yolo_label,
 )  # fmt: skip
 from meddistill.config import PrepareConfig, as_settings
@@ -45,6 +41,7 @@ from meddistill.data.report import data_report
 from meddistill.data.sources.base import RawCase
 from meddistill.data.summary import describe, summarise, summarise_boxes
 from meddistill.errors import InputError, MedDistillError, StageError
+from meddistill.files import read_json, read_table, write_table, write_text
 from meddistill.provenance import Stage, fingerprint_file
 
 # Settings that do not change the result, and paths whose content counts instead of their name.

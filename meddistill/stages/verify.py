@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from meddistill import console
-from meddistill.artifacts import CASES_CSV, RUN_JSON, Case, RunDir, image_path, read_json, read_table
+from meddistill.artifacts import CASES_CSV, RUN_JSON, Case, RunDir, image_path
 from meddistill.errors import InputError, MedDistillError, StageError
+from meddistill.files import read_json, read_table
 from meddistill.provenance import fingerprint_stage, sha256_file
 
 

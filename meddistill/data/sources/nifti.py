@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from meddistill.artifacts import Rejected, atomic_path
+from meddistill.artifacts import Rejected
 from meddistill.data.intensity import percentile_limits
 from meddistill.data.masks import Label, binarise, select_labels
 from meddistill.data.sources.base import Listing, Picture, RawCase, SourceOptions, any_file, shown, walk_files
 from meddistill.data.sources.folder import MASK_FOLDERS
 from meddistill.errors import InputError
+from meddistill.files import atomic_path
 
 MAX_VOXELS = 1_000_000_000
 _PATTERNS = ("*.nii.gz", "*.nii")
