@@ -11,10 +11,11 @@ PACKAGE = Path(__file__).parents[1] / "meddistill"
 # A module imports from its own row or one further down; a stage not even from its own.
 LAYERS = [
     ["cli"],
+    ["commands"],
     ["pipeline"],
     ["stages"],
     ["data", "models", "distillation", "evaluation"],
-    ["console", "config", "provenance", "lock", "interrupts"],
+    ["console", "chatter", "config", "setting_docs", "outcome", "provenance", "lock", "interrupts"],
     ["artifacts"],
     ["errors"],
 ]
@@ -25,6 +26,7 @@ EVERYWHERE = {
     "scipy",
     "skimage",
     "rich",
+    "typer",
     "omegaconf",
     "safetensors",
     "lightning_fabric",
