@@ -81,19 +81,26 @@ def _look(directory: Path) -> Look:
     try:
         if (directory / RUN_JSON).exists():
             record = _read(directory / RUN_JSON)
-            stage = str(record["stage"])
+            stage = _stage_in(directory, record, stage)
             facts = headline(stage, record.get("results", {}))
             text = "; ".join(f"{label} {value}" for label, value in facts)
             when = datetime.fromisoformat(record["finished"])
             return Look(directory, stage, DONE, text, _moment(when), float(record["seconds"]), record)
         if half.exists():
-            stage = str(_read(half)["stage"])
+            stage = _stage_in(directory, _read(half), stage)
             return Look(directory, stage, UNFINISHED, _progress(directory), _moment_of(half))
     except MedDistillError as error:
         return Look(directory, stage, UNREADABLE, str(error))
     except (KeyError, TypeError, ValueError) as error:
         return Look(directory, stage, UNREADABLE, f"{directory / RUN_JSON} lacks what a stage writes: {error}")
     return Look(directory, stage, MISSING)
+
+
+def _stage_in(directory: Path, record: Mapping[str, Any], expected: str) -> str:
+    found = str(record["stage"])
+    if directory.name in _USUAL and found != expected:
+        raise InputError(f"it holds the stage '{found}', not {expected}")
+    return found
 
 
 def _read(path: Path) -> dict[str, Any]:
