@@ -19,8 +19,10 @@ def headline(stage: str, results: Mapping[str, Any]) -> Facts:
 
     Raises: InputError for results that such a stage does not write.
     """
+    if stage not in _HEADLINES:
+        return []
     try:
-        return _HEADLINES.get(stage, lambda _: [])(results)
+        return _HEADLINES[stage](results)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"its results are not those of {stage} ({type(error).__name__}: {error})") from error
 

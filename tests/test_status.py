@@ -188,6 +188,16 @@ def test_more_students_and_evaluations_have_their_rows(run, capsys):
     assert "predict" in following
 
 
+def test_a_student_that_a_script_made_is_one(run, capsys):
+    twin = run.root / "student-twin"
+    make(twin, "supervised twin", {"data": fingerprint_stage(run.data)}, {"parameters": 5}, content="twin")
+    make_eval(run, run.root / "eval-twin", twin)
+    states, rows, following = shown(run, capsys)
+    assert set(states.values()) == {"done"}
+    assert list(rows)[-1] == "student-twin"  # what `status` does not know stands last
+    assert "predict" in following
+
+
 def test_a_moved_run_is_the_same(run, capsys, tmp_path):
     before, _, _ = shown(run, capsys)
     moved = RunDir(run.root.rename(tmp_path / "a place with spaces"))

@@ -137,12 +137,12 @@ def _differences(look: Look, looks: Sequence[Look]) -> Iterator[str]:
     for name in ("data", "teacher"):
         if name in inputs and name in by_name and inputs[name] != fingerprint_stage(by_name[name].directory):
             yield f"made from another {name} than RUN holds now"
-    students = [other for other in looks if other.stage == "distill" and other.state == DONE]
-    if "student" in inputs and not any(inputs["student"] == fingerprint_stage(one.directory) for one in students):
+    # Any directory may hold a student: a script's, too, such as the twin that true masks trained.
+    if "student" in inputs and all(inputs["student"] != fingerprint_stage(one.directory) for one in by_name.values()):
         yield "of a student that RUN does not hold now"
     boxes = inputs.get("boxes")
     # Boxes from a file elsewhere were meant to be others.
-    given = any(student.record.get("settings", {}).get("boxes_file") for student in students)
+    given = any(other.record.get("settings", {}).get("boxes_file") for other in looks)
     if look.stage == "teacher" and boxes and boxes != "annotated only" and "detector" in by_name and not given:
         table = by_name["detector"].record.get("outputs", {}).get(BOXES_CSV, {})
         if isinstance(table, dict) and table.get("sha256") != boxes:
