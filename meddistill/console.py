@@ -37,16 +37,14 @@ def set_verbose(verbose: bool) -> None:
     _verbose = verbose
 
 
-def _may_move() -> bool:
+def _may_move(terminal: bool) -> bool:
     """Whether a line may be redrawn: not in a log, and a CI's terminal is one."""
-    return console.is_terminal and not os.environ.get("CI") and os.environ.get("TERM") != "dumb"
+    return terminal and not os.environ.get("CI") and os.environ.get("TERM") != "dumb"
 
 
 def _may_draw(terminal: bool) -> bool:
     """Whether boxes and rules are welcome."""
-    return (
-        terminal and not any(os.environ.get(name) for name in ("CI", "NO_COLOR")) and os.environ.get("TERM") != "dumb"
-    )
+    return _may_move(terminal) and not os.environ.get("NO_COLOR")
 
 
 def say(message: str) -> None:
@@ -187,7 +185,7 @@ class Bar:
         self._note = ""
         self._started = self._printed = time.monotonic()
         self._rich: Progress | None = None
-        if _may_move() and not _quiet:
+        if _may_move(console.is_terminal) and not _quiet:
             self._rich = _live_bar()
             self._task = self._rich.add_task(title, total=total, note="")
             self._rich.start()

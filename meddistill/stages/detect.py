@@ -67,6 +67,7 @@ def run_detect(
         return out
     start = find_start(config.weights, config.train)  # before the stage begins: without weights it leaves no trace
     stage = Stage.open(out, "detect", settings, inputs, overwrite=overwrite)
+    console.detail(f"what Ultralytics says goes to {out / TRAIN_LOG}")
     training = _obtain_weights(out, config, start, cases, data_dir, seed, device)
 
     images = [image_path(data_dir, case) for case in cases]
