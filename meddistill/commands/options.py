@@ -118,7 +118,8 @@ def load(config: Path | None, flags: dict[str, Any], overrides: list[str] | None
     for key, found in all_settings().items():
         if key.split(".")[0] in ("seed", *stages):
             value = operator.attrgetter(key)(settings)
-            console.detail(f"{key}: {value}" + ("" if value == found.default else f" (default: {found.default})"))
+            told = "" if value == found.default else f" (default: {default_text(found.default)})"
+            console.detail(f"{key}: {default_text(value)}{told}")
     return settings
 
 
