@@ -19,11 +19,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from meddistill.errors import WeightsError
+from meddistill.models.teacher_catalogue import TEACHERS
 from meddistill.models.teachers.base import BoxMasks, Encoded, autocast, decode_in_chunks, resize_maps
 from meddistill.models.teachers.resample import resize_area
 from meddistill.provenance import sha256_file
 
-INPUT_SIZE = 256
+INPUT_SIZE = TEACHERS["litemedsam"].input_size
 _STAGES = ("stage1", "stage2", "stage3")
 
 
