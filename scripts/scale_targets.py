@@ -69,8 +69,8 @@ def memory_mb() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("directory", type=Path)
-    parser.add_argument("--cases", type=int, default=100_000)
+    parser.add_argument("directory", type=Path, help="where the targets go; removed by you")
+    parser.add_argument("--cases", type=int, default=100_000, help="how many (default: 100000)")
     args = parser.parse_args()
     torch.set_num_threads(1)
     image = args.directory / "data" / "images" / "train" / "shared.png"
