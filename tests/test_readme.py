@@ -1,9 +1,16 @@
 """README.md tells the truth: its commands parse and the files that it names exist."""
 
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
+
+from meddistill.artifacts import BoxRow, Case, QualityRow, columns
+from meddistill.data.duplicates import Duplicate
+from meddistill.distillation.history import EpochRow
+from meddistill.evaluation.scores import ScoreRow
+from meddistill.stages.predict import PredictionRow
 
 ROOT = Path(__file__).parents[1]
 _spec = importlib.util.spec_from_file_location("check_readme", ROOT / "scripts/check_readme.py")
@@ -65,6 +72,19 @@ def test_capital_words_become_paths():
 def test_what_cannot_be_done_here_is_parsed_only(command):
     assert check_readme.problem(command) is None
     assert check_readme.executable(f"`{command}`") == []
+
+
+@pytest.mark.parametrize("row", [Case, Duplicate, BoxRow, QualityRow, EpochRow, ScoreRow, PredictionRow])
+def test_every_column_of_every_table_is_explained(row):
+    reference = README.split("Every column and key", 1)[1].split("</details>", 1)[0]
+    words = {word for code in re.findall(r"`([^`\n]+)`", reference) for word in code.split(",")}
+    assert set(columns(row)) <= words
+
+
+def test_files_that_the_readme_links_to_are_there():
+    links = re.findall(r"\]\(([^)#][^)]*)\)", README)
+    assert links
+    assert [link for link in links if not link.startswith("https://") and not (ROOT / link).exists()] == []
 
 
 @pytest.mark.slow
