@@ -1,6 +1,9 @@
 # Sourced by demo.sh and test.sh: makes .venv and installs the project into it. Needs python3 (3.11 to 3.13) with pip.
 # shellcheck shell=bash
 
+# The opening comment of the script that sources this is its help; nothing is installed for that.
+case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" && exit 0 ;; esac
+
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 find_uv() {

@@ -210,6 +210,11 @@ def _read(path: Path, kind: Any) -> list[Any]:
     return read_table(path, kind) if path.exists() else []
 
 
+# The opening comment is the help, its lines as they stand.
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command(help="\b\n" + (__doc__ or "").replace("\n\n", "\n\n\b\n"))
 def main(
     run: Annotated[Path, typer.Argument(help="A prepared RUN with masks on its validation cases.")],
     config: Annotated[Optional[Path], typer.Option(help="YAML file: the default that rows vary.")] = None,
@@ -235,4 +240,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()

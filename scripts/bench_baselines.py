@@ -1,7 +1,13 @@
-"""What `scripts/bench.py` compares with: the published loop, a bare training step, plain loops of libraries."""
+"""What `scripts/bench.py` compares with: the published loop, a bare training step, plain loops of libraries.
+
+It is imported there and does nothing by itself; to see it at work:
+
+    .venv/bin/python scripts/bench.py --only a
+"""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -81,3 +87,7 @@ class PublishedStep:
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
+
+
+if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()

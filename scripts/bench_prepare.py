@@ -1,9 +1,14 @@
-"""What part f of `scripts/bench.py` compares `meddistill prepare` with: `python bench_prepare.py SOURCE OUT`."""
+"""What part f of `scripts/bench.py` compares `meddistill prepare` with: a plain loop in one process.
+
+    .venv/bin/python scripts/bench_prepare.py SOURCE OUT
+
+Reads SOURCE/images and SOURCE/masks, writes PNGs and YOLO labels to OUT, and removes OUT again.
+"""
 
 from __future__ import annotations
 
+import argparse
 import shutil
-import sys
 from pathlib import Path
 
 import cv2
@@ -30,6 +35,8 @@ def prepare_in_a_loop(source: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3 or sys.argv[1].startswith("-"):
-        sys.exit(__doc__)
-    prepare_in_a_loop(Path(sys.argv[1]), Path(sys.argv[2]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, help="folder with images/ and masks/, equal file names")
+    parser.add_argument("out", type=Path, help="folder to write; must not hold images/, masks/ or labels/ yet")
+    arguments = parser.parse_args()
+    prepare_in_a_loop(arguments.source, arguments.out)

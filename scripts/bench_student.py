@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--student", type=Path, help="directory of a student [default: the default network, untrained]")
     parser.add_argument("--decoder-channels", default="", help="of the untrained network, e.g. 128,64,32,16,16")
     parser.add_argument("--image-size", type=int, default=256, help="frame of the untrained network, px")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: 2)")
     parser.add_argument("--repeats", type=int, default=30, help="images timed, after five that warm up")
     parser.add_argument("--only", choices=CONTENDERS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -23,16 +23,16 @@ from meddistill.models.teachers.registry import load_teacher, teacher_entry
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--teacher", default="litemedsam")
-    parser.add_argument("--random-weights", action="store_true")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--precision", default="32-true")
-    parser.add_argument("--images", type=int, default=8)
+    parser.add_argument("--teacher", default="litemedsam", help="a name of `meddistill teachers` (default: litemedsam)")
+    parser.add_argument("--random-weights", action="store_true", help="a SAM 2 without its checkpoint: same time")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 (default: cpu)")
+    parser.add_argument("--precision", default="32-true", help="32-true or bf16-mixed (default: 32-true)")
+    parser.add_argument("--images", type=int, default=8, help="how many (default: 8)")
     parser.add_argument("--size", type=int, default=256, help="side of the images, px")
     parser.add_argument("--boxes", type=int, default=1, help="boxes an image")
     parser.add_argument("--copies", type=int, default=8, help="jittered copies a box")
-    parser.add_argument("--batch-size", type=int, default=4)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--batch-size", type=int, default=4, help="images a forward pass (default: 4)")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     teacher = random_teacher(args.teacher, args.device, args.precision) if args.random_weights else load_teacher(

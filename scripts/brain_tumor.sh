@@ -13,6 +13,8 @@ usage: bash scripts/brain_tumor.sh SOURCE DETECTOR_START OUT [DEVICE]
 
 Trains on a seeded subset of folds 1-3 with some series held out for validation, tests on fold 4.
 MEDDISTILL_SET holds more settings for every stage; MEDDISTILL_CONFIG names another file of configs/ (brain_tumor).
+
+Example: MEDDISTILL_SET="--set distill.epochs=8" bash scripts/brain_tumor.sh data/brain-tumor yolov8n.pt runs
 HELP
 }
 

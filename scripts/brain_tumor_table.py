@@ -63,6 +63,11 @@ def _detectors(out: Path) -> list[str]:
     return lines
 
 
+# The opening comment is the help, its lines as they stand.
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command(help="\b\n" + (__doc__ or "").replace("\n\n", "\n\n\b\n"))
 def main(out: Annotated[Path, typer.Argument(help="The OUT of scripts/brain_tumor.sh.")]) -> None:
     try:
         print(table(out))
@@ -71,4 +76,4 @@ def main(out: Annotated[Path, typer.Argument(help="The OUT of scripts/brain_tumo
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()

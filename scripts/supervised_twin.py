@@ -69,6 +69,11 @@ def _pack(cases: list[Case], run: RunDir, config: DistillConfig) -> PackedCases:
     return packed
 
 
+# The opening comment is the help, its lines as they stand.
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command(help="\b\n" + (__doc__ or "").replace("\n\n", "\n\n\b\n"))
 def main(
     run: Annotated[Path, typer.Argument(help="A prepared RUN with masks.")],
     config: Annotated[Optional[Path], typer.Option(help="YAML file of the distilled student.")] = None,
@@ -89,4 +94,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()
