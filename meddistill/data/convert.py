@@ -97,8 +97,8 @@ def convert(case: RawCase, key: str, staging: Path, settings: ConvertSettings) -
         if picture.inverted:
             image = 255 - image
         size_hw = image.shape[:2]
-        if case.mask:
-            mask = _fitting_mask(mask, size_hw)
+        if mask is not None and mask.shape != size_hw:
+            raise InputError(f"mask is {mask.shape[1]}x{mask.shape[0]}, image {size_hw[1]}x{size_hw[0]}")
         boxes, annotation = _annotate(case, mask, size_hw, settings)
     except InputError as error:
         return Converted(key, reason=printable(" ".join(str(error).split())))
@@ -123,14 +123,6 @@ def convert(case: RawCase, key: str, staging: Path, settings: ConvertSettings) -
         sha256=hashlib.sha256(content).hexdigest(),
         looks=perceptual_hash(image),
     )
-
-
-def _fitting_mask(mask: np.ndarray | None, size_hw: tuple[int, int]) -> np.ndarray:
-    if mask is None:
-        return np.zeros(size_hw, dtype=bool)
-    if mask.shape != size_hw:
-        raise InputError(f"mask is {mask.shape[1]}x{mask.shape[0]}, image {size_hw[1]}x{size_hw[0]}")
-    return mask
 
 
 def _annotate(
