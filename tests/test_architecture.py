@@ -17,7 +17,7 @@ LAYERS = [
     ["config_layers", "provenance"],
     ["console", "config", "lock", "interrupts"],
     ["artifacts"],
-    ["checks", "files"],
+    ["checks", "cores", "files"],
     ["errors"],
 ]
 # Arrays, file formats and the engine's handle are common language; what has an API that moves under us is not.

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from meddistill.cores import usable_cores
 from meddistill.data.boxes import clip_boxes, mask_to_boxes, unite_boxes
 from meddistill.data.duplicates import perceptual_hash
 from meddistill.data.images import encode_png
@@ -163,7 +164,7 @@ def convert_all(
 ) -> Iterator[Converted]:
     """Convert `(key, case)` pairs and yield results in their order; several processes where it pays."""
     staging.mkdir(parents=True, exist_ok=True)
-    workers = min(workers or _cores(), _MOST_WORKERS)
+    workers = min(workers or usable_cores(), _MOST_WORKERS)
     if workers < 2 or len(cases) < _POOL_FROM:
         for key, case in cases:
             yield convert(case, key, staging, settings)
@@ -194,10 +195,6 @@ def _batches(cases: Sequence[tuple[str, RawCase]]) -> list[list[tuple[str, RawCa
 def _convert_batch(job: tuple[list[tuple[str, RawCase]], Path, ConvertSettings]) -> list[Converted]:
     batch, staging, settings = job
     return [convert(case, key, staging, settings) for key, case in batch]
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Journal:
