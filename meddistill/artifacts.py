@@ -10,7 +10,6 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -19,7 +18,6 @@ from meddistill.files import read_table, write_text
 
 SPLITS = ("train", "val", "test")
 ANNOTATIONS = ("boxes", "none", "unknown")
-Split = Literal["train", "val", "test"]
 
 RUN_JSON = "run.json"
 UNFINISHED_JSON = "unfinished.json"

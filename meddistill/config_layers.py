@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from meddistill.config import Config
-from meddistill.errors import ConfigError, InputError, nearest
+from meddistill.errors import ConfigError, InputError, first_line, nearest
 
 
 def load_config(
@@ -37,17 +36,17 @@ def load_config(
         try:
             layers.append((f"--set {override}", OmegaConf.from_dotlist([override])))
         except Exception as error:  # whatever OmegaConf's YAML parser raises on a malformed value
-            raise ConfigError(f"--set {override}: {_first_line(error)}") from error
+            raise ConfigError(f"--set {override}: {first_line(error)}") from error
     for where, layer in layers:
         _check_keys(layer, merged, where)
         try:
             merged = _unlocked(OmegaConf.merge(merged, layer))
         except OmegaConfBaseException as error:
-            raise ConfigError(f"{where}: {error.full_key or ''} {_first_line(error)}".replace(":  ", ": ")) from error
+            raise ConfigError(f"{where}: {error.full_key or ''} {first_line(error)}".replace(":  ", ": ")) from error
     try:
         config = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
-        raise ConfigError(_first_line(error)) from error
+        raise ConfigError(first_line(error)) from error
     assert isinstance(config, Config)
     return config
 
@@ -58,7 +57,7 @@ def _read_yaml(path: Path) -> DictConfig:
     except FileNotFoundError:
         raise InputError(f"config file {path} does not exist") from None
     except Exception as error:  # unreadable, not UTF-8, not YAML
-        raise InputError(f"config file {path} cannot be read: {_first_line(error)}") from error
+        raise InputError(f"config file {path} cannot be read: {first_line(error)}") from error
     if not isinstance(loaded, DictConfig):
         raise InputError(f"config file {path} must hold sections such as `distill:`, got a list or a bare value")
     return loaded
@@ -81,7 +80,3 @@ def _check_keys(layer: Any, schema: Any, where: str, prefix: str = "") -> None:
             if not OmegaConf.is_dict(layer[key]):
                 raise ConfigError(f"{where}: '{prefix}{key}' is a section with keys, got {layer[key]!r}")
             _check_keys(layer[key], schema[key], where, f"{prefix}{key}.")
-
-
-def _first_line(error: BaseException) -> str:
-    return re.sub(r"\s+", " ", str(error).strip().split("\n")[0])

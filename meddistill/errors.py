@@ -20,6 +20,10 @@ class InputError(MedDistillError):
     """An input file or folder that is missing, unreadable or not what it should be."""
 
 
+class MissingPackageError(InputError):
+    """A file that only an optional package can read, which is not installed."""
+
+
 class StageError(MedDistillError):
     """A RUN that lacks an earlier stage, or holds this one with other settings."""
 
@@ -30,6 +34,17 @@ class WeightsError(MedDistillError):
 
 class TrainingError(MedDistillError):
     """Training that cannot go on with these settings."""
+
+
+def in_one_line(error: BaseException, most: int = 200) -> str:
+    """What a foreign error says, in one line of at most `most` characters; its type where it says nothing."""
+    return " ".join(str(error).split())[:most] or type(error).__name__
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what a foreign error says, where the others are advice; its type where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return " ".join(lines[0].split())[:200] if lines else type(error).__name__
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:

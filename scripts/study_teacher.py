@@ -32,10 +32,12 @@ from meddistill.distillation.consensus import jittered_boxes, place_on_image
 from meddistill.distillation.zoom import boxes_in_window, cut_and_enlarge, zoom_window
 from meddistill.files import atomic_path
 from meddistill.models.teachers.base import Teacher
+from meddistill.models.teachers.litemedsam import LiteMedSam
 from meddistill.models.teachers.registry import load_teacher
 
 MARGINS = [(0, 0), (0, 1), (0, 2), (0, 3), (0, 4), (0, 6), (0.05, 0), (0.1, 0)]
 """The box widened on each side by a share of it, and by px of the teacher's 256: what the view `margins` asks."""
+SHIFT = LiteMedSam.logit_shift
 COPIES = {"plain": 8, "flip": 4, "window": 0, "zoom1.5": 4, "zoom2": 4, "zoom2.5": 4, "zoom3": 4, "zoom4": 4}
 """Views of a case, and how many jittered boxes each is asked besides the plain one."""
 
@@ -164,69 +166,49 @@ def report(study: Path) -> None:
     groups = {"all": np.ones(len(answers), bool)}
     groups |= {name: classes == name for name in sorted(set(classes))}
     groups |= {name: sizes == number for number, name in enumerate(("small", "middle", "large"))}
-    print(f"{'variant':34s}" + "".join(f"{name[:10]:>11s}" for name in groups))
+    print(f"{'variant':44s}" + "".join(f"{name[:10]:>11s}" for name in groups))
     for name, make in variants(views).items():
         dices = np.array([dice(make(found) > 0.5, truth) for found, truth in zip(answers, truths, strict=True)])
-        print(f"{name:34s}" + "".join(f"{dices[chosen].mean():11.4f}" for chosen in groups.values()), flush=True)
+        print(f"{name:44s}" + "".join(f"{dices[chosen].mean():11.4f}" for chosen in groups.values()), flush=True)
     for view in views:
         if COPIES.get(view, 0):
             report_scores(view, answers, truths, areas)
 
 
 def variants(views: list[str]) -> dict[str, Callable[[dict], np.ndarray]]:
-    """Ways to make one probability map out of the kept answers."""
-    made: dict[str, Callable[[dict], np.ndarray]] = {}
+    """Ways to make one probability map out of the kept answers, from the plain box to what the targets are made of."""
+    made: dict[str, Callable[[dict], np.ndarray]] = {"one box": lambda found: found["plain"]["probs"][0]}
+    for shift in (0.0, 1.0, SHIFT, 2.0):
+        name = f"mean of 5 boxes{f', logit + {shift:g}' if shift else ''}"
+        made[name] = lambda found, shift=shift: biased(mean_of(found, "plain"), shift)
+    made[f"one box, logit + {SHIFT:g}"] = lambda found: biased(found["plain"]["probs"][0], SHIFT)
+    made[f"mean of 5 boxes, each logit + {SHIFT:g}"] = lambda found: biased(found["plain"]["probs"][:5], SHIFT).mean(0)
+    if "window" in views:
+        made[f"one box, brain's 1-99 % window, logit + {SHIFT:g}"] = lambda found: biased(
+            found["window"]["probs"][0], SHIFT
+        )
     for view in views:
-        made[f"{view}, one box"] = lambda found, view=view: found[view]["probs"][0]
-        if COPIES.get(view, 0):
-            made[f"{view}, mean of 5"] = lambda found, view=view: found[view]["probs"][:5].mean(0)
-            made[f"{view}, mean of 4 without the box"] = lambda found, view=view: found[view]["probs"][1:5].mean(0)
-    made["plain, mean of 9"] = lambda found: found["plain"]["probs"].mean(0)
-    for bias in (0.25, 0.5, 1.0):
-        made[f"plain, one box, logit + {bias}"] = lambda found, bias=bias: biased(found["plain"]["probs"][0], bias)
-        made[f"plain, best third, logit + {bias}"] = lambda found, bias=bias: biased(best_copies(found, 3), bias)
-    for count in (1, 3, 5):
-        made[f"plain, {count} of greatest predicted IoU"] = lambda found, count=count: best_copies(found, count)
-    for sharpness in (10, 30, 100):
-        made[f"plain, weighted exp({sharpness} IoU)"] = lambda found, sharpness=sharpness: weighted(found, sharpness)
-    made["plain, most stable 3"] = lambda found: best_copies(found, 3, "stability")
-    best = [view for view in views if view.startswith("zoom")]
-    for view in best:
-        made[f"plain + {view}, mean of 5"] = lambda found, view=view: (
-            0.5 * found["plain"]["probs"][:5].mean(0) + 0.5 * found[view]["probs"].mean(0)
+        if view == "flip" or view.startswith("zoom"):
+            what = "mirrored" if view == "flip" else f"window of {view[4:]} boxes"
+            made[f"{what} alone, logit + {SHIFT:g}"] = lambda found, view=view: biased(mean_of(found, view), SHIFT)
+            made[f"whole and {what}, logit + {SHIFT:g}"] = lambda found, view=view: biased(both(found, view), SHIFT)
+    best = "zoom2" if "zoom2" in views else "plain"
+    made["the last with holes filled"] = lambda found: ndimage.binary_fill_holes(biased(both(found, best), SHIFT) > 0.5)
+    for margin in (0.0, 0.1):
+        made[f"the last cut at the box + {margin:.0%}"] = lambda found, margin=margin: (
+            biased(both(found, best), SHIFT) * near_boxes(found, margin)
         )
-    if len(best) > 1:
-        made["mean of all zooms"] = lambda found: np.mean([found[view]["probs"].mean(0) for view in best], 0)
-    if "flip" in views:
-        made["plain + flip, mean of 5"] = lambda found: (
-            0.5 * found["plain"]["probs"][:5].mean(0) + 0.5 * found["flip"]["probs"].mean(0)
-        )
-    for view in ("plain", *best):
-        made[f"{view}, holes filled"] = lambda found, view=view: ndimage.binary_fill_holes(
-            found[view]["probs"][:5].mean(0) > 0.5
-        )
-        for margin in (0.0, 0.1):
-            made[f"{view}, clipped at box + {margin:.0%}"] = lambda found, view=view, margin=margin: (
-                found[view]["probs"][:5].mean(0) * near_boxes(found, margin)
-            )
-        for threshold in (0.4, 0.6):
-            made[f"{view}, threshold {threshold}"] = lambda found, view=view, threshold=threshold: (
-                found[view]["probs"][:5].mean(0) + 0.5 - threshold
-            )
     return made
 
 
-def best_copies(found: dict, count: int, score: str = "predicted_iou") -> np.ndarray:
-    """Mean of the copies that score highest."""
-    order = np.argsort(-found["plain"][score])[:count]
-    return found["plain"]["probs"][order].mean(0)
+def mean_of(found: dict, view: str) -> np.ndarray:
+    """Mean over the plain box and four jittered ones."""
+    return found[view]["probs"][:5].mean(0)
 
 
-def weighted(found: dict, sharpness: float) -> np.ndarray:
-    """Mean of the copies, weighted by exp(sharpness * predicted IoU)."""
-    scores = found["plain"]["predicted_iou"]
-    weights = np.exp(sharpness * (scores - scores.max()))
-    return np.tensordot(weights / weights.sum(), found["plain"]["probs"], 1)
+def both(found: dict, view: str) -> np.ndarray:
+    """Mean of the whole image's answer and another view's."""
+    return 0.5 * (mean_of(found, "plain") + mean_of(found, view))
 
 
 def biased(probs: np.ndarray, bias: float) -> np.ndarray:

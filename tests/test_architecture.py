@@ -18,7 +18,7 @@ LAYERS = [
     ["config_layers", "provenance"],
     ["console", "chatter", "config", "setting_docs", "outcome", "lock", "interrupts"],
     ["artifacts"],
-    ["checks", "files"],
+    ["checks", "cores", "files"],
     ["errors"],
 ]
 # Arrays, file formats and the engine's handle are common language; what has an API that moves under us is not.

@@ -202,7 +202,7 @@ def test_brats_needs_a_channel_and_labels(tmp_path):
     labels[5:9, 5:9, 2] = 4
     for kind, voxels in (("t1ce", volume(1)), ("flair", volume(2)), ("seg", labels)):
         nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), folder / f"BraTS20_001_{kind}.nii.gz")
-    with pytest.raises(InputError, match=r"volume BraTS20_001 has the channels flair, t1ce; choose one with --set"):
+    with pytest.raises(ConfigError, match=r"volume BraTS20_001 has the channels flair, t1ce; choose one with --set"):
         prepare(tmp_path, tmp_path / "source")
     with pytest.raises(InputError, match=r"holds the values 0, 1, 4.*name the lesion's values with --label"):
         prepare(tmp_path, tmp_path / "source", channel="t1ce")
@@ -215,7 +215,7 @@ def test_nifti_4d_needs_a_channel_number(tmp_path):
     (tmp_path / "source").mkdir()
     voxels = np.stack([volume(1), volume(2)], axis=3)
     nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), tmp_path / "source" / "v.nii")
-    with pytest.raises(InputError, match=r"v\.nii has 2 channels; choose one with --set prepare.channel=0"):
+    with pytest.raises(ConfigError, match=r"v\.nii has 2 channels; choose one with --set prepare.channel=0"):
         prepare(tmp_path, tmp_path / "source")
     _, cases, _ = prepare(tmp_path, tmp_path / "source", channel="1")
     assert len(cases) == 5

@@ -250,3 +250,8 @@ def test_a_config_that_asks_for_a_giant_network_is_refused_before_it_is_built(tm
     (tmp_path / "config.json").write_text(json.dumps(config | {"filters": [100_000, 200_000]}))
     with pytest.raises(InputError, match=r"does not fit config\.json: it has [0-9,]+ bytes for [0-9,]+ numbers"):
         load_student(tmp_path)
+
+
+def test_a_probability_that_reaches_the_threshold_is_lesion(student):
+    probs = np.array([[0.3999, 0.4, 0.4001]], dtype=np.float32)
+    assert student.as_prediction(probs).mask.tolist() == [[0, 255, 255]]

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from meddistill.cores import usable_cores
 from meddistill.data.boxes import clip_boxes, mask_to_boxes, unite_boxes
 from meddistill.data.duplicates import perceptual_hash
 from meddistill.data.images import encode_png, is_plain_png
@@ -99,8 +100,8 @@ def convert(case: RawCase, key: str, staging: Path, settings: ConvertSettings) -
             image = 255 - image
         content = (_own_png(case.image) if image is picture.pixels else None) or encode_png(image)
         size_hw = image.shape[:2]
-        if case.mask:
-            mask = _fitting_mask(mask, size_hw)
+        if mask is not None and mask.shape != size_hw:
+            raise InputError(f"mask is {mask.shape[1]}x{mask.shape[0]}, image {size_hw[1]}x{size_hw[0]}")
         boxes, annotation = _annotate(case, mask, size_hw, settings)
     except InputError as error:
         return Converted(key, reason=printable(" ".join(str(error).split())))
@@ -132,14 +133,6 @@ def _own_png(image: ImageRef) -> bytes | None:
         return None
     content = image.path.read_bytes()
     return content if is_plain_png(content) else None
-
-
-def _fitting_mask(mask: np.ndarray | None, size_hw: tuple[int, int]) -> np.ndarray:
-    if mask is None:
-        return np.zeros(size_hw, dtype=bool)
-    if mask.shape != size_hw:
-        raise InputError(f"mask is {mask.shape[1]}x{mask.shape[0]}, image {size_hw[1]}x{size_hw[0]}")
-    return mask
 
 
 def _annotate(
@@ -180,7 +173,7 @@ def convert_all(
 ) -> Iterator[Converted]:
     """Convert `(key, case)` pairs and yield results in their order; several processes where it pays."""
     staging.mkdir(parents=True, exist_ok=True)
-    workers = min(workers or _cores(), _MOST_WORKERS)
+    workers = min(workers or usable_cores(), _MOST_WORKERS)
     if workers < 2 or len(cases) < _POOL_FROM:
         for key, case in cases:
             yield convert(case, key, staging, settings)
@@ -211,10 +204,6 @@ def _batches(cases: Sequence[tuple[str, RawCase]]) -> list[list[tuple[str, RawCa
 def _convert_batch(job: tuple[list[tuple[str, RawCase]], Path, ConvertSettings]) -> list[Converted]:
     batch, staging, settings = job
     return [convert(case, key, staging, settings) for key, case in batch]
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Journal:

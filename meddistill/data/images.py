@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from meddistill.errors import InputError
+from meddistill.errors import InputError, in_one_line
 from meddistill.files import atomic_path
 
 MAX_PIXELS = 100_000_000
@@ -68,10 +68,10 @@ def _load(path: Path, indices: bool = False) -> tuple[np.ndarray, bool]:
     except InputError:
         raise
     except Exception as error:  # PIL raises a dozen types on damaged files
-        detail = " ".join(str(error).split())[:160]
+        detail = in_one_line(error)
         if "cannot identify" in detail:
             detail = "no image format that is known"
-        raise InputError(f"{path.name} cannot be read as an image: {detail or type(error).__name__}") from error
+        raise InputError(f"{path.name} cannot be read as an image: {detail}") from error
 
 
 def _decode(content: bytes, name: str, indices: bool) -> tuple[np.ndarray, bool]:

@@ -21,8 +21,6 @@ def make_fabric(device: str, precision: str) -> Fabric:
     Under torchrun it joins the processes that the launcher started; else it is one process on one device.
     Raises: ConfigError for a device that is not there.
     """
-    # The precision that is used stands in run.json.
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     resolved = resolve_device(device)
     # Lightning announces what run.json holds anyway.
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)

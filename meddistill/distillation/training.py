@@ -35,7 +35,7 @@ from meddistill.distillation.pictures import choose_places, draw_cases
 from meddistill.distillation.selection import validation_agreement
 from meddistill.distillation.step import DistillLosses, DistillModel, distill_step
 from meddistill.distillation.weighting import build_weighting
-from meddistill.errors import InputError, Interrupted, TrainingError
+from meddistill.errors import InputError, Interrupted, TrainingError, in_one_line
 from meddistill.interrupts import held_back
 from meddistill.models.network import StudentNetwork
 
@@ -303,9 +303,9 @@ class _Run:
             self.optimizer.load_state_dict(checkpoint["optimizer"])
             self.rows = [EpochRow(**row) for row in checkpoint["history"]]
         except (RuntimeError, KeyError, ValueError, TypeError) as error:
-            reason = " ".join(str(error).split())[:120]
-            where = self.out / LAST_CKPT
-            raise InputError(f"{where} does not fit this training; delete it to start again ({reason})") from error
+            raise InputError(
+                f"{self.out / LAST_CKPT} does not fit this training; delete it to start again ({in_one_line(error)})"
+            ) from error
         self.average.steps = checkpoint["average_steps"]
         self.best = checkpoint["best"]
         self.epoch, self.step = int(checkpoint["epoch"]), int(checkpoint["step"])

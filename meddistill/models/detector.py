@@ -20,6 +20,7 @@ import numpy as np
 import meddistill
 from meddistill import console
 from meddistill.artifacts import Case, image_path, label_path
+from meddistill.cores import usable_cores
 from meddistill.errors import InputError, MedDistillError, WeightsError
 from meddistill.files import write_json, write_text
 
@@ -246,7 +247,7 @@ def _environment(scratch: Path, trust_weights: bool) -> dict[str, str]:
     environment = {
         name: value for name, value in os.environ.items() if name not in ("RANK", "LOCAL_RANK", "WORLD_SIZE")
     }
-    environment.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
+    environment.setdefault("OMP_NUM_THREADS", str(usable_cores()))
     return environment | {
         "YOLO_CONFIG_DIR": str(scratch),
         "YOLO_OFFLINE": "true",

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from meddistill import console
-from meddistill.errors import WeightsError
+from meddistill.errors import WeightsError, first_line
 
 _LOOK_S = 4.0
 _LITE0 = "tu-tf_efficientnet_lite0"
@@ -113,7 +113,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise WeightsError(f"{path} does not exist; give a .safetensors or .pth file of encoder weights") from None
     except Exception as error:  # OSError, SafetensorError, UnpicklingError and what torch makes of odd bytes
-        raise WeightsError(f"{path} cannot be read as weights: {str(error).splitlines()[0][:160]}") from error
+        raise WeightsError(f"{path} cannot be read as weights: {first_line(error)}") from error
     loaded = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
     if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
         raise WeightsError(f"{path} holds no table of named tensors")
@@ -135,7 +135,7 @@ def _from_hub(repository: HubRepository, local_only: bool) -> FoundWeights | Non
         config = huggingface_hub.hf_hub_download(repository.repo_id, "config.json", **settings)
     except (OSError, ValueError, RuntimeError) as error:
         if not local_only:
-            console.warn(f"{repository.repo_id} could not be downloaded: {str(error).splitlines()[0][:160]}")
+            console.warn(f"{repository.repo_id} could not be downloaded: {first_line(error)}")
         return None
     return FoundWeights(Path(path), f"ImageNet ({repository.repo_id})", _mean_std(Path(config)))
 

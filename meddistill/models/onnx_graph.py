@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from meddistill.data.frames import Preprocessing
-from meddistill.errors import ConfigError, InputError
+from meddistill.errors import ConfigError, InputError, in_one_line
 from meddistill.models.network import StudentNetwork
 
 OPSET = 18  # the first whose Resize knows antialiasing
@@ -135,8 +135,7 @@ def _export_network(module: StudentNetwork, image_size: int) -> Any:
                 verbose=False,
             )
     except Exception as error:  # the exporter raises its own types, one a kind of operator
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{type(module).__name__} cannot be exported to ONNX: {reason}") from error
+        raise InputError(f"{type(module).__name__} cannot be exported to ONNX: {in_one_line(error)}") from error
     assert program is not None
     return program.model_proto
 

@@ -25,7 +25,7 @@ from meddistill import console
 from meddistill.artifacts import CONFIG_JSON, MODEL_SAFETENSORS, PREPROCESSING_JSON
 from meddistill.data.frames import Preprocessing, from_frame, preprocess
 from meddistill.data.intensity import IntensitySettings
-from meddistill.errors import ConfigError, InputError
+from meddistill.errors import ConfigError, InputError, first_line, in_one_line
 from meddistill.files import atomic_path, read_json, write_json
 from meddistill.models.nested_unet import FILTERS, NestedUNet
 from meddistill.models.network import StudentNetwork
@@ -155,8 +155,7 @@ def load_student(directory: Path | str, device: torch.device | str = "cpu") -> S
     try:
         module.load_saved_state(safetensors.torch.load_file(directory / MODEL_SAFETENSORS))
     except (SafetensorError, RuntimeError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{directory / MODEL_SAFETENSORS} does not fit {CONFIG_JSON}: {reason}") from error
+        raise InputError(f"{directory / MODEL_SAFETENSORS} does not fit {CONFIG_JSON}: {in_one_line(error)}") from error
     module.weights_source = str(directory)
     return Student(module, preprocessing, torch_device(device))
 
@@ -188,7 +187,7 @@ def torch_device(name: torch.device | str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ConfigError(f"device '{name}' cannot be used: {str(error).splitlines()[0]}; use cpu or auto") from error
+        raise ConfigError(f"device '{name}' cannot be used: {first_line(error)}; use cpu or auto") from error
     return device
 
 

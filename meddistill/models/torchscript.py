@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from meddistill.data.frames import Preprocessing
-from meddistill.errors import InputError
+from meddistill.errors import InputError, in_one_line
 from meddistill.models.network import StudentNetwork
 
 _FACTS = "facts.json"
@@ -82,5 +82,4 @@ def export_torchscript(
             scripted = torch.jit.script(_Pixels(traced, preprocessing).eval())
             torch.jit.save(scripted, str(path), _extra_files={_FACTS: json.dumps(dict(facts)).encode()})
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{type(module).__name__} cannot be exported to TorchScript: {reason}") from error
+        raise InputError(f"{type(module).__name__} cannot be exported to TorchScript: {in_one_line(error)}") from error

@@ -47,13 +47,26 @@ class ImageRef(Protocol):
 
 
 class MaskRef(Protocol):
-    """Where a mask is. `load` gives bool (H, W), or None where the mask says `no lesion` without having a size."""
+    """Where a mask is; `files` is empty where it is drawn from a table. `load` gives bool (H, W)."""
 
     @property
     def files(self) -> tuple[Path, ...]: ...
     @property
     def token(self) -> str: ...
-    def load(self) -> np.ndarray | None: ...
+    def load(self) -> np.ndarray:
+        """Raises: InputError for anything that cannot be read."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class OneFile:
+    """An image or a mask, or one of several, in a file of its own: `files` of such an `ImageRef` or `MaskRef`."""
+
+    path: Path
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.path,)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,6 +17,7 @@ from meddistill.data.sources.base import (
     IMAGE_SUFFIXES,
     Listing,
     MaskRef,
+    OneFile,
     Picture,
     RawCase,
     SourceOptions,
@@ -26,7 +27,7 @@ from meddistill.data.sources.base import (
 )  # fmt: skip
 from meddistill.data.sources.files import MaskFiles
 from meddistill.data.sources.folder import MASK_FOLDERS
-from meddistill.errors import InputError
+from meddistill.errors import InputError, MissingPackageError, in_one_line
 
 _MAGIC_AT = 128
 _MOST_FRAMES = 100_000
@@ -40,18 +41,18 @@ def _naming_damage(path: Path) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"{path.name} is damaged: {' '.join(str(error).split())[:120]}") from error
+        raise InputError(f"{path.name} is damaged: {in_one_line(error)}") from error
 
 
 def _read(path: Path, header_only: bool = False) -> Any:
     try:
         import pydicom
     except ImportError:
-        raise InputError("reading DICOM needs pydicom: pip install 'meddistill[dicom]'") from None
+        raise MissingPackageError("reading DICOM needs pydicom: pip install 'meddistill[dicom]'") from None
     try:
         return pydicom.dcmread(path, stop_before_pixels=header_only, force=False)
     except Exception as error:  # pydicom raises a dozen types on damaged files
-        raise InputError(f"{path.name} is not a DICOM file: {' '.join(str(error).split())[:120]}") from error
+        raise InputError(f"{path.name} is not a DICOM file: {in_one_line(error)}") from error
 
 
 def _pixels(path: Path, frame: int) -> tuple[Any, np.ndarray]:
@@ -69,22 +70,17 @@ def _pixels(path: Path, frame: int) -> tuple[Any, np.ndarray]:
             pixels = apply_color_lut(pixels, data)
             pixels = (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
     except Exception as error:  # also a compression whose decoder is not installed
-        raise InputError(f"{path.name}: its pixels cannot be read: {' '.join(str(error).split())[:160]}") from error
+        raise InputError(f"{path.name}: its pixels cannot be read: {in_one_line(error)}") from error
     if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] != 3):
         raise InputError(f"{path.name}: pixels of shape {pixels.shape} are no image")
     return data, pixels
 
 
 @dataclasses.dataclass(frozen=True)
-class DicomImage:
+class DicomImage(OneFile):
     """One frame: modality values (Hounsfield units for CT), with the window that the file asks for."""
 
-    path: Path
     frame: int = 0
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        return (self.path,)
 
     @property
     def token(self) -> str:
@@ -103,22 +99,17 @@ class DicomImage:
 
 
 @dataclasses.dataclass(frozen=True)
-class DicomMask:
+class DicomMask(OneFile):
     """A mask stored as DICOM; `labels` as in `masks.read_mask`."""
 
-    path: Path
     frame: int = 0
     labels: tuple[Label, ...] | str | None = None
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        return (self.path,)
 
     @property
     def token(self) -> str:
         return f"frame {self.frame} labels {self.labels}"
 
-    def load(self) -> np.ndarray | None:
+    def load(self) -> np.ndarray:
         pixels = _pixels(self.path, self.frame)[1]
         return binarise(pixels, name=self.path.name) if self.labels is None else select_labels(pixels, self.labels)
 
@@ -174,9 +165,9 @@ class Dicom:
             mask = masks.pop(_image_key(path, directory), None)
             try:
                 cases += _frames(path, mask, directory, options)
+            except MissingPackageError:
+                raise
             except InputError as error:
-                if "pip install" in str(error):
-                    raise
                 rejected.append(Rejected(shown(path, directory), str(error)))
         rejected += [Rejected(shown(path, directory), "mask without an image") for path in masks.values()]
         if not images:

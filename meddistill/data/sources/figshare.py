@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from meddistill.artifacts import Rejected
-from meddistill.data.sources.base import Listing, Picture, RawCase, SourceOptions, any_file, shown, walk_files
-from meddistill.errors import InputError
+from meddistill.data.sources.base import Listing, OneFile, Picture, RawCase, SourceOptions, any_file, shown, walk_files
+from meddistill.errors import InputError, MissingPackageError, in_one_line
 
 CLASSES = {1: "meningioma", 2: "glioma", 3: "pituitary"}
 _FOLDS = "cvind.mat"
@@ -23,24 +23,17 @@ def _open(path: Path) -> Iterator[Any]:
     try:
         import h5py
     except ImportError:
-        raise InputError("reading .mat files needs h5py: pip install 'meddistill[figshare]'") from None
+        raise MissingPackageError("reading .mat files needs h5py: pip install 'meddistill[figshare]'") from None
     try:
         with h5py.File(path, "r") as file:
             yield file
     except (OSError, KeyError, ValueError, RuntimeError, AttributeError, IndexError, TypeError) as error:
-        detail = " ".join(str(error).split())[:160]
-        raise InputError(f"{path.name} cannot be read as a MATLAB 7.3 file: {detail}") from error
+        raise InputError(f"{path.name} cannot be read as a MATLAB 7.3 file: {in_one_line(error)}") from error
 
 
 @dataclasses.dataclass(frozen=True)
-class MatImage:
+class MatImage(OneFile):
     """`cjdata/image` of a file: int16 (H, W)."""
-
-    path: Path
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        return (self.path,)
 
     @property
     def token(self) -> str:
@@ -52,20 +45,14 @@ class MatImage:
 
 
 @dataclasses.dataclass(frozen=True)
-class MatMask:
+class MatMask(OneFile):
     """`cjdata/tumorMask` of a file: 0 and 1, (H, W)."""
-
-    path: Path
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        return (self.path,)
 
     @property
     def token(self) -> str:
         return "cjdata/tumorMask"
 
-    def load(self) -> np.ndarray | None:
+    def load(self) -> np.ndarray:
         with _open(self.path) as file:
             return np.asarray(file["cjdata/tumorMask"]).T > 0
 
@@ -93,9 +80,9 @@ class Figshare:
                 continue
             try:
                 patient, class_name = _read_facts(path)
+            except MissingPackageError:
+                raise
             except InputError as error:
-                if "pip install" in str(error):
-                    raise
                 rejected.append(Rejected(shown(path, directory), str(error)))
                 continue
             number = int(path.stem) if path.stem.isdecimal() else 0

@@ -9,19 +9,13 @@ import numpy as np
 
 from meddistill.data.images import load_picture
 from meddistill.data.masks import Label, read_mask
-from meddistill.data.sources.base import Picture
+from meddistill.data.sources.base import OneFile, Picture
 from meddistill.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageFile:
+class ImageFile(OneFile):
     """A picture file, one image."""
-
-    path: Path
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        return (self.path,)
 
     @property
     def token(self) -> str:
@@ -46,31 +40,15 @@ class MaskFiles:
     def token(self) -> str:
         return "" if self.labels is None else f"labels {self.labels}"
 
-    def load(self) -> np.ndarray | None:
-        union: np.ndarray | None = None
-        for path in self.paths:
+    def load(self) -> np.ndarray:
+        union = read_mask(self.paths[0], self.labels)
+        for path in self.paths[1:]:
             mask = read_mask(path, self.labels)
-            if union is not None and union.shape != mask.shape:
+            if union.shape != mask.shape:
                 raise InputError(f"its masks differ in size: {_size(union)} and {_size(mask)} ({path.name})")
-            union = mask if union is None else union | mask
+            union |= mask
         return union
 
 
 def _size(array: np.ndarray) -> str:
     return f"{array.shape[1]}x{array.shape[0]}"
-
-
-@dataclasses.dataclass(frozen=True)
-class EmptyMask:
-    """Somebody looked and found no lesion; there is no file that says so."""
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        return ()
-
-    @property
-    def token(self) -> str:
-        return "empty"
-
-    def load(self) -> np.ndarray | None:
-        return None

@@ -16,9 +16,9 @@ import numpy as np
 from meddistill.artifacts import Rejected
 from meddistill.data.intensity import percentile_limits
 from meddistill.data.masks import Label, binarise, select_labels
-from meddistill.data.sources.base import Listing, Picture, RawCase, SourceOptions, any_file, shown, walk_files
+from meddistill.data.sources.base import Listing, OneFile, Picture, RawCase, SourceOptions, any_file, shown, walk_files
 from meddistill.data.sources.folder import MASK_FOLDERS
-from meddistill.errors import InputError
+from meddistill.errors import ConfigError, InputError, MissingPackageError, in_one_line
 from meddistill.files import atomic_path
 
 MAX_VOXELS = 1_000_000_000
@@ -30,20 +30,15 @@ _AXES = ("sagittal", "coronal", "axial")
 
 
 @dataclasses.dataclass(frozen=True)
-class VolumeSlice:
+class VolumeSlice(OneFile):
     """One slice of a volume in the canonical frame (RAS+): axis 0 sagittal, 1 coronal, 2 axial; `channel` of a 4D one.
 
     The image lies as radiologists look at it: patient's front (or head) at the top, right side at the left.
     """
 
-    path: Path
     axis: int
     index: int
     channel: int = 0
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        return (self.path,)
 
     @property
     def token(self) -> str:
@@ -56,23 +51,18 @@ class VolumeSlice:
 
 
 @dataclasses.dataclass(frozen=True)
-class MaskSlice:
+class MaskSlice(OneFile):
     """The same slice of a mask volume; `labels` as in `masks.read_mask`."""
 
-    path: Path
     axis: int
     index: int
     labels: tuple[Label, ...] | str | None = None
 
     @property
-    def files(self) -> tuple[Path, ...]:
-        return (self.path,)
-
-    @property
     def token(self) -> str:
         return f"axis {self.axis} slice {self.index} labels {self.labels}"
 
-    def load(self) -> np.ndarray | None:
+    def load(self) -> np.ndarray:
         voxels = _load_mask(self.path, _stamp(self.path), self.labels)
         if self.index >= voxels.shape[self.axis]:
             raise InputError(
@@ -123,7 +113,7 @@ def _read_volume(path: Path, channel: int) -> tuple[np.ndarray, tuple[float, ...
         voxels = np.asanyarray(canonical.dataobj)
         sides_mm = tuple(float(side) for side in canonical.header.get_zooms()[:3])
     except Exception as error:  # nibabel and zlib raise a dozen types on damaged files
-        raise InputError(f"{path.name} is damaged: {' '.join(str(error).split())[:120]}") from error
+        raise InputError(f"{path.name} is damaged: {in_one_line(error)}") from error
     if np.iscomplexobj(voxels) or voxels.dtype.names:
         raise InputError(f"{path.name} holds {voxels.dtype}, expected real numbers")
     if voxels.dtype == np.float64:
@@ -135,11 +125,11 @@ def _open(path: Path) -> tuple[Any, Any]:
     try:
         import nibabel
     except ImportError:
-        raise InputError("reading NIfTI needs nibabel: pip install 'meddistill[nifti]'") from None
+        raise MissingPackageError("reading NIfTI needs nibabel: pip install 'meddistill[nifti]'") from None
     try:
         image = nibabel.load(path, mmap=False)  # a mapped file that shrinks would kill the process
     except Exception as error:  # see above
-        raise InputError(f"{path.name} is not a NIfTI volume: {' '.join(str(error).split())[:120]}") from error
+        raise InputError(f"{path.name} is not a NIfTI volume: {in_one_line(error)}") from error
     if len(image.shape) not in (3, 4) or 0 in image.shape or np.prod(image.shape, dtype=float) > MAX_VOXELS:
         raise InputError(f"{path.name} has the shape {'x'.join(map(str, image.shape))}, expected a volume")
     return nibabel, image
@@ -175,9 +165,9 @@ class Nifti:
             path, channel = _choose_channel(name, channels, options.channel)
             try:
                 cases += _slices(name, path, channel, masks.get(name), directory, options)
+            except MissingPackageError:
+                raise
             except InputError as error:
-                if "pip install" in str(error) or "channel" in str(error):
-                    raise
                 rejected.append(Rejected(shown(path, directory), str(error)))
         note = f"{len(volumes)} volumes are cut into {_AXES[options.axis]} slices; groups are the volumes"
         return Listing(cases, rejected, [note])
@@ -202,7 +192,7 @@ def _choose_channel(name: str, channels: dict[str, Path], wanted: str) -> tuple[
         return next(iter(channels.values())), wanted
     if wanted in channels:
         return channels[wanted], ""
-    raise InputError(
+    raise ConfigError(
         f"volume {name} has the channels {', '.join(sorted(channels))}; choose one with --set prepare.channel=NAME"
     )
 
@@ -214,7 +204,7 @@ def _slices(
     number = 0
     if len(image.shape) == 4 and image.shape[3] > 1:
         if not channel.isdecimal() or int(channel) >= image.shape[3]:
-            raise InputError(f"{path.name} has {image.shape[3]} channels; choose one with --set prepare.channel=0")
+            raise ConfigError(f"{path.name} has {image.shape[3]} channels; choose one with --set prepare.channel=0")
         number = int(channel)
     count = image.shape[_stored_axis(nibabel, image, options.axis)]
     width = len(str(count - 1))

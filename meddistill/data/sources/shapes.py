@@ -28,7 +28,7 @@ class Shapes:
     def token(self) -> str:
         return hashlib.sha256(repr((self.size_hw, self.polygons_xy_px, self.run_lengths)).encode()).hexdigest()
 
-    def load(self) -> np.ndarray | None:
+    def load(self) -> np.ndarray:
         mask = np.zeros(self.size_hw, dtype=bool)
         for points in self.polygons_xy_px:
             x, y = np.array(points[0::2]) - 0.5, np.array(points[1::2]) - 0.5

@@ -13,7 +13,7 @@ from meddistill.data.sources.base import Listing, RawCase, SourceOptions, any_fi
 from meddistill.data.sources.files import ImageFile
 from meddistill.data.sources.objects import Annotation, main_class, wanted
 from meddistill.data.sources.shapes import Shapes, polygon_box
-from meddistill.errors import InputError
+from meddistill.errors import InputError, in_one_line
 
 
 class Yolo:
@@ -77,7 +77,7 @@ def _read_names(path: Path) -> dict[int, str]:
         numbered = names.items() if isinstance(names, dict) else enumerate(names)
         return {int(number): str(name) for number, name in numbered}
     except Exception as error:  # unreadable, not YAML, or something else entirely under `names`
-        raise InputError(f"{path} cannot be read: {' '.join(str(error).split())[:120]}") from error
+        raise InputError(f"{path} cannot be read: {in_one_line(error)}") from error
 
 
 def _case(

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from meddistill.errors import WeightsError
+from meddistill.errors import WeightsError, first_line
 from meddistill.models.teacher_catalogue import TEACHERS
 from meddistill.models.teachers.base import BoxMasks, Encoded, autocast, decode_in_chunks, resize_maps
 from meddistill.models.teachers.resample import resize_area
@@ -63,7 +63,7 @@ class LiteMedSam:
         try:
             net.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True), strict=True)
         except Exception as error:  # whatever unpickling a foreign file raises
-            raise WeightsError(f"{weights} does not hold LiteMedSAM's weights: {str(error).splitlines()[0]}") from error
+            raise WeightsError(f"{weights} does not hold LiteMedSAM's weights: {first_line(error)}") from error
         net.eval().requires_grad_(False)
         _fold_norms(net.image_encoder)
         # Depthwise convolutions are quicker this way, a twentieth of the encoder's time in float32, an eighth in bf16.

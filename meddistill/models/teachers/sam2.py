@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from meddistill.errors import InputError, WeightsError
+from meddistill.errors import InputError, WeightsError, first_line, in_one_line
 from meddistill.models.teachers.base import BoxMasks, Encoded, autocast, decode_in_chunks, resize_maps
 from meddistill.provenance import sha256_file
 
@@ -110,14 +110,13 @@ def load_network(model_yaml: Path, weights: Path, image_size: int | None = None)
     try:
         content = torch.load(weights, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever unpickling a foreign file raises
-        raise WeightsError(f"{weights} is not a checkpoint of tensors: {str(error).splitlines()[0]}") from error
+        raise WeightsError(f"{weights} is not a checkpoint of tensors: {first_line(error)}") from error
     if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
         raise WeightsError(f'{weights} is not in SAM 2\'s form {{"model": weights}}')
     try:
         network.load_state_dict(content["model"], strict=True)
     except RuntimeError as error:
-        first = " ".join(str(error).split())[:200]
-        raise WeightsError(f"{weights} does not fit the network of {model_yaml.name}: {first}") from error
+        raise WeightsError(f"{weights} does not fit the network of {model_yaml.name}: {in_one_line(error)}") from error
     return network
 
 
