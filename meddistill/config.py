@@ -76,7 +76,7 @@ class PrepareConfig:
     duplicate_bits: int = 24
     """Images of different splits whose perceptual hashes differ in at most this many of 512 bits are reported."""
     strict: bool = False
-    """Stop at the first image that is rejected, instead of listing it in rejected.csv."""
+    """Stop at an image that is rejected or has a near-duplicate in another split, instead of listing it."""
     workers: int = 0
     """Processes that read images; 0 = one a core, at most 8. Does not change the result."""
 
@@ -105,7 +105,7 @@ class DetectConfig:
     weights: str = "yolo11n.pt"
     """Detector to start from: a .pt file, or an official name that is looked for locally, then downloaded once."""
     train: bool = True
-    """False takes a pretrained detector as it is."""
+    """Train it; false takes a pretrained detector as it is."""
     epochs: int = 60
     """Passes over the annotated training cases."""
     patience: int = 20

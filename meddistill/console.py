@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,6 +19,8 @@ console = Console(stderr=True, highlight=False)
 _PLAIN_INTERVAL_S = 10.0
 _TITLE_WIDTH = 18
 _quiet = False
+_verbose = False
+_next_shown = True
 
 Item = TypeVar("Item")
 
@@ -28,20 +31,99 @@ def set_quiet(quiet: bool) -> None:
     _quiet = quiet
 
 
+def set_verbose(verbose: bool) -> None:
+    """With `verbose` what `detail` is given is printed, too."""
+    global _verbose
+    _verbose = verbose
+
+
+def _may_move(terminal: bool) -> bool:
+    """Whether a line may be redrawn: not in a log, and a CI's terminal is one."""
+    return terminal and not os.environ.get("CI") and os.environ.get("TERM") != "dumb"
+
+
+def _may_draw(terminal: bool) -> bool:
+    """Whether boxes and rules are welcome."""
+    return _may_move(terminal) and not os.environ.get("NO_COLOR")
+
+
 def say(message: str) -> None:
     if not _quiet:
         # A log keeps one message on one line; a terminal gets it broken between words.
         console.print(message, markup=False, soft_wrap=not console.is_terminal)
 
 
+def detail(message: str) -> None:
+    """What only `--verbose` shows."""
+    if _verbose:
+        console.print(message, style="dim", markup=False, soft_wrap=True)
+
+
 def heading(title: str) -> None:
     """Begin a part of a longer command: a rule across the terminal, a plain line elsewhere."""
     if _quiet:
         return
-    if console.is_terminal:
+    if _may_draw(console.is_terminal):
         console.rule(Text(title, style="bold"), align="left", style="dim")
     else:
         console.print(f"--- {title}", markup=False, soft_wrap=True)
+
+
+def summary(title: str, facts: Sequence[tuple[str, str]], next_command: str = "") -> None:
+    """The end of a stage: label and value a line, in a box on a terminal, and the command that comes next.
+
+    That stands alone on its line, unbroken: it is there to be copied.
+    """
+    if _quiet:
+        return
+    if _may_draw(console.is_terminal):
+        from rich.panel import Panel
+        from rich.table import Table
+
+        table = Table.grid(padding=(0, 2))
+        table.add_column(style="dim", no_wrap=True)
+        table.add_column(overflow="fold")
+        for label, value in facts:
+            table.add_row(Text(label), Text(value))
+        console.print(Panel(table, title=Text(title, style="bold"), title_align="left", expand=False))
+    else:
+        for line in (title, *(f"  {label}: {value}" for label, value in facts)):
+            console.print(line, markup=False, soft_wrap=True)
+    if next_command and _next_shown:
+        console.print(f"next: {next_command}", style="bold", markup=False, soft_wrap=True)
+
+
+@contextmanager
+def next_hidden() -> Iterator[None]:
+    """For a stage whose next one follows by itself."""
+    global _next_shown
+    _next_shown = False
+    try:
+        yield
+    finally:
+        _next_shown = True
+
+
+def answer_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table that the user asked for, on standard output; its last column takes what is left of a terminal's width.
+
+    Elsewhere a line a row, unbroken, its columns aligned.
+    """
+    if _may_draw(sys.stdout.isatty()):
+        from rich.box import SIMPLE_HEAD
+        from rich.table import Table
+
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+        for name in header:
+            last = name == header[-1]
+            table.add_column(name, no_wrap=not last, overflow="fold" if last else "ellipsis")
+        for row in rows:
+            table.add_row(*(Text(cell) for cell in row))
+        Console(highlight=False).print(table)
+        return
+    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
+    for row in (header, *rows):
+        answer("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def answer(text: str) -> None:
@@ -50,7 +132,12 @@ def answer(text: str) -> None:
 
 
 def warn(message: str) -> None:
-    console.print(f"warning: {message}", style="yellow", markup=False, soft_wrap=True)
+    console.print(f"warning: {message}", style="yellow", markup=False, soft_wrap=not console.is_terminal)
+
+
+def fail(message: str) -> None:
+    """The one line that a command ends with where the user can mend it."""
+    console.print(message, style="red", markup=False, soft_wrap=not console.is_terminal)
 
 
 def _live_bar() -> Progress:
@@ -62,10 +149,10 @@ def _live_bar() -> Progress:
         """`0:16, 0:42 left`; the time it took once it is done."""
 
         def render(self, task: Task) -> Text:
-            elapsed = _minutes(task.finished_time if task.finished else task.elapsed)
+            elapsed = duration(task.finished_time if task.finished else task.elapsed)
             if task.finished:
                 return Text(elapsed)
-            return Text(f"{elapsed}, {_minutes(task.time_remaining)} left")
+            return Text(f"{elapsed}, {duration(task.time_remaining)} left")
 
     return Progress(
         TextColumn(f"{{task.description:<{_TITLE_WIDTH}}}"), BarColumn(bar_width=_bar_width()),
@@ -74,7 +161,8 @@ def _live_bar() -> Progress:
     )  # fmt: skip
 
 
-def _minutes(seconds: float | None) -> str:
+def duration(seconds: float | None) -> str:
+    """`0:16`, `1:02:03`; `-:--` where it is not known."""
     if seconds is None:
         return "-:--"
     minutes, rest = divmod(round(seconds), 60)
@@ -97,7 +185,7 @@ class Bar:
         self._note = ""
         self._started = self._printed = time.monotonic()
         self._rich: Progress | None = None
-        if console.is_terminal and not _quiet:
+        if _may_move(console.is_terminal) and not _quiet:
             self._rich = _live_bar()
             self._task = self._rich.add_task(title, total=total, note="")
             self._rich.start()
@@ -133,7 +221,7 @@ class Bar:
         made = self.done - self._before
         left = elapsed / made * (self.total - self.done) if made else None
         print(
-            f"{self.title}: {self.done}/{self.total}, {_minutes(elapsed)}, {_minutes(left)} left {self._note}".rstrip(),
+            f"{self.title}: {self.done}/{self.total}, {duration(elapsed)}, {duration(left)} left {self._note}".rstrip(),
             file=sys.stderr,
             flush=True,
         )

@@ -74,6 +74,28 @@ def release(directory: Path) -> None:
         os.close(descriptor)
 
 
+def is_held(directory: Path) -> bool:
+    """Whether a process, this one too, is writing to `directory`; changes nothing. False where there are no locks."""
+    path = lock_path(directory.resolve())
+    if path in _held:
+        return True
+    if fcntl is None:
+        return False
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system without locks
+        return False
+    finally:
+        os.close(descriptor)  # gives it back at once
+    return False
+
+
 def _holder(descriptor: int) -> dict[str, Any]:
     try:
         content = json.loads(os.pread(descriptor, 4096, 0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 from meddistill import console
@@ -46,7 +47,8 @@ def run_pipeline(run: RunDir, config: Config, *, device: str = "auto", overwrite
     for number, (title, start) in enumerate(stages, start=1):
         console.heading(f"stage {number} of {len(stages)}: {title}")
         begun = time.monotonic()
-        start()
+        with console.next_hidden() if number < len(stages) else nullcontext():
+            start()
         console.say(f"{title.split(',')[0]} took {time.monotonic() - begun:.0f} s")
     return run.eval
 

@@ -57,13 +57,20 @@ ROWS: dict[str, dict[str, Any]] = {
     "no augmentation": {"augment": False},
     "no averaging": {"ema_decay": 0.0},
     "two rounds": {"rounds": 2},
+    "decoder 256-128-64-32-16": {"decoder_channels": [256, 128, 64, 32, 16]},
+    "decoder 128-64-32-16-16": {"decoder_channels": [128, 64, 32, 16, 16]},
+    "plain U-Net": {"student": "unet"},
+    "the paper's network": {"student": "nested_unet", "feature_weight": 0.0},
     "features, two levels": {"feature_levels": ["embedding", "stage2"]},
 }
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RunRow:
-    """One training run. `dice_*` over the validation cases with a mask; `missed`: share of lesions with Dice 0."""
+    """One training run. `dice_*` over the validation cases with a mask; `missed`: share of lesions with Dice 0.
+
+    `seconds` of distill; `image_cpu_ms`: processor time of predicting one image, median over the cases.
+    """
 
     row: str
     seed: int
@@ -79,6 +86,8 @@ class RunRow:
     precision: str
     device: str
     seconds: float
+    parameters: int
+    image_cpu_ms: float
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -112,12 +121,13 @@ def run_ablation(
                 teacher=teacher,
             )  # fmt: skip
             seconds = round(time.perf_counter() - started, 1)
-            scores = judge(load_student(student_dir, device), judged, run.data)
+            scores, image_cpu_ms = judge(load_student(student_dir, device), judged, run.data)
             cases += [
                 CaseRow(name, seed, case.case_id, case.group, round(score, 6))
                 for case, score in zip(judged, scores, strict=True)
             ]
-            runs.append(_summary(name, seed, scores, judged, read_json(student_dir / RUN_JSON), config, seconds))
+            record = read_json(student_dir / RUN_JSON)
+            runs.append(_summary(name, seed, scores, judged, record, config, seconds, image_cpu_ms))
             write_table(out / "cases.csv", CaseRow, cases)
             write_table(out / "runs.csv", RunRow, runs)
             for name_of_checkpoint in (LAST_CKPT, PREVIOUS_CKPT):
@@ -128,13 +138,16 @@ def run_ablation(
     return table
 
 
-def judge(student: Student, cases: Sequence[Case], data_dir: Path) -> list[float]:
-    """Dice of the student on each case, at the image's own size."""
-    scores = []
+def judge(student: Student, cases: Sequence[Case], data_dir: Path) -> tuple[list[float], float]:
+    """Dice of the student on each case, at the image's own size; and the median processor time of a case, ms."""
+    scores, times = [], []
     for case in cases:
-        mask = student.predict(read_rgb(image_path(data_dir, case))).mask > 0
+        image = read_rgb(image_path(data_dir, case))
+        started = time.process_time()
+        mask = student.predict(image).mask > 0
+        times.append(1000 * (time.process_time() - started))
         scores.append(dice(mask, read_mask(mask_path(data_dir, case))))
-    return scores
+    return scores, statistics.median(times)
 
 
 def make_table(runs: Sequence[RunRow], cases: Sequence[CaseRow]) -> str:
@@ -142,8 +155,9 @@ def make_table(runs: Sequence[RunRow], cases: Sequence[CaseRow]) -> str:
     per_row = {name: _case_means(cases, name) for name in dict.fromkeys(run.row for run in runs)}
     groups = {case.case_id: case.group for case in cases}
     lines = [
-        "| row | seeds | Dice | spread over seeds | median | missed | against default (95 % interval) | p |",
-        "|---|---|---|---|---|---|---|---|",
+        "| row | seeds | Dice | spread over seeds | median | missed | against default (95 % interval) | p "
+        "| parameters, M | CPU ms an image |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, scores in per_row.items():
         mine = [run for run in runs if run.row == name]
@@ -161,7 +175,8 @@ def make_table(runs: Sequence[RunRow], cases: Sequence[CaseRow]) -> str:
         missed = statistics.mean(run.missed for run in mine)
         lines.append(
             f"| {name} | {len(mine)} | {statistics.mean(means):.3f} | {spread} | {median:.3f} | {missed:.1%} "
-            f"| {difference} | {p} |"
+            f"| {difference} | {p} | {mine[0].parameters / 1e6:.2f} "
+            f"| {statistics.median(run.image_cpu_ms for run in mine):.0f} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -177,7 +192,7 @@ def _case_means(cases: Sequence[CaseRow], name: str) -> dict[str, float]:
 
 def _summary(
     name: str, seed: int, scores: Sequence[float], cases: Sequence[Case], record: dict[str, Any],
-    config: DistillConfig, seconds: float,
+    config: DistillConfig, seconds: float, image_cpu_ms: float,
 ) -> RunRow:  # fmt: skip
     results = record["results"]
     lesions = [score for score, case in zip(scores, cases, strict=True) if case.annotation != "none"]
@@ -186,7 +201,8 @@ def _summary(
         missed=round(float(np.mean([score == 0 for score in lesions])), 6) if lesions else 0.0, cases=len(scores),
         train_cases=results["train_cases"], agreement=results["agreement"], best_epoch=results["best_epoch"],
         epochs=results["epochs"], image_size=config.image_size, precision=results["precision"],
-        device=record["device"], seconds=seconds,
+        device=record["device"], seconds=seconds, parameters=results["parameters"],
+        image_cpu_ms=round(image_cpu_ms, 1),
     )  # fmt: skip
 
 

@@ -42,7 +42,8 @@ from meddistill import console
 from meddistill.config import DistillConfig, TargetsConfig
 from meddistill.data.dataset import PackedCases
 from meddistill.data.frames import Preprocessing
-from meddistill.data.phantom import draw_slice, write_phantom
+from meddistill.data.images import write_png
+from meddistill.data.phantom import draw_slice
 from meddistill.distillation.consensus import Question, ask_teacher, jittered_boxes
 from meddistill.distillation.engine import make_fabric, precision_of
 from meddistill.distillation.training import _Run
@@ -245,7 +246,7 @@ class Bench:
 
     def f(self, scratch: Path) -> dict[str, Any]:
         source, number = scratch / "source", 0
-        write_phantom(source, cases=self.args.prepared, seed=0, size=512)
+        self._write_pictures(source)
 
         def ours() -> None:
             nonlocal number
@@ -257,6 +258,17 @@ class Bench:
         plain = Path(__file__).with_name("bench_prepare.py")
         found = self.turns(ours, lambda: _python(plain, source, scratch / "plain"), repeats=3)
         return found | {"what": f"prepare of {self.args.prepared} pictures of 512 px against a plain loop"}
+
+    def _write_pictures(self, source: Path) -> None:
+        """A folder of slices with masks: a few are drawn, a second each, the rest are shifted, mirrored and noisy."""
+        drawn = [draw_slice(self.rng, 512) for _ in range(12)]
+        for number in range(self.args.prepared):
+            image, mask, _ = drawn[number % len(drawn)]
+            shift, turn = self.rng.integers(0, 512, 2), (-1) ** self.rng.integers(0, 2, 2)
+            image, mask = (np.roll(pixels, shift, (0, 1))[:: turn[0], :: turn[1]] for pixels in (image, mask))
+            noisy = np.clip(image + self.rng.integers(-3, 4, image.shape), 0, 255)
+            write_png(source / "images" / f"{number:05d}.png", noisy.astype(np.uint8))
+            write_png(source / "masks" / f"{number:05d}.png", np.ascontiguousarray(mask) * np.uint8(255))
 
     def g(self) -> dict[str, Any]:
         command = [sys.executable, "-m", "meddistill", "--help"]
@@ -278,7 +290,7 @@ def main() -> None:
     parser.add_argument("--student", default="default", choices=("default", "nested_unet"))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--images", type=int, default=8, help="sample images (default: 8)")
-    parser.add_argument("--prepared", type=int, default=300, help="pictures of part f (default: 300)")
+    parser.add_argument("--prepared", type=int, default=1200, help="pictures of part f (default: 1200)")
     parser.add_argument("--image-size", type=int, default=256, help="side of the frame, px (default: 256)")
     parser.add_argument("--batch-size", type=int, default=8, help="images a training step (default: 8)")
     parser.add_argument("--repeats", type=int, default=5, help="turns of each pair (default: 5)")

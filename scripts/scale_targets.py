@@ -1,17 +1,21 @@
 """Make targets of very many cases with a fake teacher, and show that memory does not follow their number.
 
-    python scripts/scale_targets.py /tmp/scale --cases 100000
+    python scripts/scale_targets.py /tmp/scale --cases 1000 10000 100000
 
 All cases share one image file, so what is measured is the cache: keys, reading ahead, one file a case, the table. What
-a case does leave in memory is its request and its row, about 2 kB; images, masks and answers are let go. A second run
-finds all targets and shows what a finished cache costs.
+a case does leave in memory is its request and its row, about 2 kB; images, masks and answers are let go. Each size has
+a process of its own, which then looks for its targets once more: what a finished cache costs. One table is printed.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import resource
+import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,23 +34,17 @@ _SIDE = 64
 
 
 class FakeTeacher:
-    """Answers every box with the same mask, and notes the memory every tenth of the way."""
+    """Answers every box with the same mask."""
 
     name = "fake"
     fingerprint = "fake"
     feature_channels: dict[str, int] = {}  # noqa: RUF012
 
-    def __init__(self, cases: int) -> None:
-        self.cases = cases
-        self.seen = 0
+    def __init__(self) -> None:
         self.logits = torch.full((_SIDE, _SIDE), -8.0)
         self.logits[20:40, 20:40] = 8.0
 
     def encode(self, images: Sequence[np.ndarray]) -> Encoded:
-        before = self.seen * 10 // self.cases
-        self.seen += len(images)
-        if self.seen * 10 // self.cases != before:
-            print(f"{self.seen:8d} cases, {memory_mb():7.0f} MB now", flush=True)
         return Encoded({}, [(1.0, 1.0)] * len(images), [image.shape[:2] for image in images], None)
 
     def decode(self, encoded: Encoded, boxes_xyxy_px: Sequence[np.ndarray]) -> list[BoxMasks]:
@@ -58,22 +56,10 @@ class FakeTeacher:
         return resize_maps(logits, size_hw)
 
 
-def memory_mb() -> float:
-    """Resident memory of this process; its peak where the system does not tell the present."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return pages * resource.getpagesize() / 1e6
-    except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("directory", type=Path)
-    parser.add_argument("--cases", type=int, default=100_000)
-    args = parser.parse_args()
+def measure(directory: Path, cases: int) -> dict[str, float]:
+    """Make the targets of `cases` cases in `directory`, find them again, and say what it took."""
     torch.set_num_threads(1)
-    image = args.directory / "data" / "images" / "train" / "shared.png"
+    image = directory / "data" / "images" / "train" / "shared.png"
     image.parent.mkdir(parents=True, exist_ok=True)
     write_png(image, np.random.default_rng(0).integers(0, 255, (_SIDE, _SIDE, 3)).astype(np.uint8))
     sha256 = hashlib.sha256(image.read_bytes()).hexdigest()
@@ -86,18 +72,52 @@ def main() -> None:
             ),
             box, "annotated", _SIDE,
         )
-        for number in range(args.cases)
+        for number in range(cases)
     ]  # fmt: skip
-    print(f"{'0':>8s} cases, {memory_mb():7.0f} MB now", flush=True)
-    started = time.monotonic()
-    rows = make_targets(
-        FakeTeacher(args.cases), requests, args.directory / "data", args.directory / "teacher",
-        TargetsConfig(jitter_copies=1, views="whole"), seed=0, batch_size=16,
-    )  # fmt: skip
-    seconds = time.monotonic() - started
+    seconds, processor = [], []
+    for _ in range(2):
+        begun, used = time.monotonic(), time.process_time()
+        make_targets(
+            FakeTeacher(), requests, directory / "data", directory / "teacher",
+            TargetsConfig(jitter_copies=1, views="whole"), seed=0, batch_size=16,
+        )  # fmt: skip
+        seconds.append(time.monotonic() - begun)
+        processor.append(time.process_time() - used)
+    # Which targets are there is the start-up of a pass: the second one did nothing else.
+    return {
+        "cases": cases, "made_s": seconds[0], "made_cpu_ms": 1000 * processor[0] / cases, "found_s": seconds[1],
+        "found_cpu_ms": 1000 * processor[1] / cases,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
+        "kb": sum(path.stat().st_size for path in (directory / "teacher" / "targets").iterdir()) / cases / 1e3,
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("directory", type=Path, help="an empty folder for data and cache; each size is removed again")
+    parser.add_argument("--cases", type=int, nargs="+", default=[1_000, 10_000, 100_000], help="sizes to measure")
+    parser.add_argument("--json", type=Path, help="measure the one size here and write its figures to this file")
+    args = parser.parse_args()
+    if args.json:
+        args.json.write_text(json.dumps(measure(args.directory, args.cases[0])))
+        return
     print(
-        f"{len(rows)} targets in {seconds:.0f} s, {1000 * seconds / len(rows):.1f} ms a case, {memory_mb():.0f} MB now"
+        "| cases | CPU ms a case | seconds in all | found again, CPU ms a case | peak memory, MB | cache, kB a case |"
     )
+    print("|---|---|---|---|---|---|")
+    for cases in args.cases:
+        where = args.directory / str(cases)
+        where.mkdir(parents=True)
+        found = where / "figures.json"
+        command = [sys.executable, __file__, str(where), "--cases", str(cases), "--json", str(found)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        row = json.loads(found.read_text())
+        shutil.rmtree(where)
+        print(
+            f"| {cases:,} | {row['made_cpu_ms']:.2f} | {row['made_s']:.0f} | {row['found_cpu_ms']:.2f} "
+            f"| {row['peak_mb']:.0f} | {row['kb']:.2f} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -71,14 +71,14 @@ def test_the_table_compares_the_same_cases(ablate):
         return [ablate.CaseRow(row, seed, f"c{i}", f"g{i}", value) for i, value in enumerate(values)]
 
     def summary(row, seed, mean):
-        return ablate.RunRow(row, seed, mean, mean, 0.0, 3, 5, None, 1, 1, 64, "32-true", "cpu", 1.0)
+        return ablate.RunRow(row, seed, mean, mean, 0.0, 3, 5, None, 1, 1, 64, "32-true", "cpu", 1.0, 5_400_000, 30.0)
 
     runs = [summary("default", 0, 0.5), summary("default", 1, 0.7), summary("other", 0, 0.7)]
     cases = (
         scores("default", 0, 0.4, 0.5, 0.6) + scores("default", 1, 0.6, 0.7, 0.8) + scores("other", 0, 0.6, 0.7, 0.8)
     )
     default, other = ablate.make_table(runs, cases).splitlines()[2:]
-    assert default == "| default | 2 | 0.600 | 0.141 | 0.600 | 0.0% |  |  |"
+    assert default == "| default | 2 | 0.600 | 0.141 | 0.600 | 0.0% |  |  | 5.40 | 30 |"
     assert other.startswith("| other | 1 | 0.700 |  | 0.700 | 0.0% | +0.100 (+0.100 to +0.100) |")
 
 

@@ -11,11 +11,12 @@ PACKAGE = Path(__file__).parents[1] / "meddistill"
 # A module imports from its own row or one further down; a stage not even from its own.
 LAYERS = [
     ["cli"],
+    ["commands"],
     ["pipeline"],
     ["stages"],
     ["data", "models", "distillation", "evaluation"],
     ["config_layers", "provenance"],
-    ["console", "config", "lock", "interrupts"],
+    ["console", "chatter", "config", "setting_docs", "outcome", "lock", "interrupts"],
     ["artifacts"],
     ["checks", "cores", "files"],
     ["errors"],
@@ -27,6 +28,7 @@ EVERYWHERE = {
     "scipy",
     "skimage",
     "rich",
+    "typer",
     "omegaconf",
     "safetensors",
     "lightning_fabric",

@@ -1,10 +1,14 @@
 """Options become a config: each reaches its setting. Exit statuses, one-line errors, and a quick `--help`."""
 
+import logging
+import os
+import re
 import resource
 import signal
 import subprocess
 import sys
 import types
+import warnings
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,7 @@ import typer
 
 from meddistill import cli
 from meddistill.artifacts import RunDir
+from meddistill.config import Config
 from meddistill.errors import InputError
 
 # Where each command hands over: the module that it imports then, and the function in it.
@@ -163,11 +168,103 @@ def test_every_option_is_in_the_table():
                     assert (command, option) in told, f"{command} {option} reaches no setting in this test"
 
 
-def test_every_option_says_what_it_does():
-    for name, command in typer.main.get_command(cli.app).commands.items():
+def _parameters():
+    """Every option and argument, with the words that its command is called by."""
+    app = typer.main.get_command(cli.app)
+    assert len(app.commands) >= 13
+    for name, command in [("", app), *app.commands.items()]:
         assert command.help, name
         for parameter in command.params:
-            assert getattr(parameter, "help", None), f"{name} {parameter.name} has no help"
+            yield f"meddistill {name} {parameter.opts[0]}", parameter
+
+
+def test_every_option_says_what_it_does_and_its_default():
+    actions = ("--version", "--install-completion", "--show-completion")  # they do something at once
+    for name, parameter in _parameters():
+        assert getattr(parameter, "help", None), f"{name} has no help"
+        if parameter.opts[0].startswith("--") and parameter.opts[0] not in actions:
+            assert re.search(r"\(default: [^)]+\)\.$", parameter.help), f"{name} tells no default: {parameter.help}"
+
+
+def test_a_default_that_python_knows_is_the_one_that_is_told():
+    for name, parameter in _parameters():
+        told = re.search(r"\(default: ([^)]+)\)\.$", parameter.help or "")
+        if told and parameter.default not in (None, False, [], ...):
+            assert told[1] == str(parameter.default), name
+
+
+def test_the_help_of_a_setting_is_what_config_says(capsys):
+    assert _meddistill("distill", "--help") == 0
+    shown = " ".join(re.sub(r"[│╭╮╰╯─]", " ", capsys.readouterr().out).split())
+    assert "Passes over the training cases (default: 30)." in shown
+    assert f"Seed of every random choice (default: {Config().seed})." in shown
+    assert _meddistill("prepare", "--help") == 0
+    shown = " ".join(re.sub(r"[│╭╮╰╯─]", " ", capsys.readouterr().out).split())
+    assert "COLUMN=VALUE[,VALUE]" in shown  # brackets are not taken for markup
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("prepare RUN --dataset ", {"auto", "folder", "brain-tumor", "coco"}),
+        ("prepare RUN --dataset co", {"coco"}),
+        ("distill RUN --teacher sam2.1", {"sam2.1-tiny", "sam2.1-small", "sam2.1-base-plus", "sam2.1-large"}),
+        ("teachers --fetch lite", {"litemedsam"}),
+        ("eval RUN --split ", {"train", "val", "test"}),
+        ("config d", {"detect", "distill", "distill.targets"}),
+        ("distill RUN --set distill.ep", {"distill.epochs="}),
+        ("st", {"status"}),
+    ],
+)
+def test_the_shell_completes(typed, offered):
+    code = (
+        "import sys\nfrom meddistill import cli\nsys.argv = ['meddistill']\n"
+        "try:\n    cli.main()\n"
+        "finally:\n    assert not {'torch', 'ultralytics', 'sam2', 'timm'} & sys.modules.keys(), 'heavy'\n"
+    )
+    asked = {"COMP_WORDS": f"meddistill {typed}", "COMP_CWORD": str(len(f"{typed}.".split()))}
+    environment = os.environ | asked | {"_MEDDISTILL_COMPLETE": "complete_bash"}
+    found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert "heavy" not in found.stderr
+    names = {line.split(",")[-1] for line in found.stdout.split()}
+    assert offered <= names, found
+    if not typed.endswith(" "):
+        assert names == offered
+
+
+def test_completion_can_be_installed(tmp_path):
+    environment = os.environ | {"HOME": str(tmp_path), "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    command = [sys.executable, "-m", "meddistill", "--show-completion", "bash"]
+    shown = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert "COMPLETE" in shown
+
+
+def test_verbose_shows_the_resolved_settings(handed_over, capsys):
+    assert _meddistill("detect", "RUN", "--epochs", "3") == 0
+    assert capsys.readouterr().err == ""
+    assert _meddistill("-v", "detect", "RUN", "--epochs", "3") == 0
+    shown = capsys.readouterr().err.splitlines()
+    assert "detect.epochs: 3 (default: 60)" in shown
+    assert "detect.batch_size: 16" in shown
+    assert "seed: 0" in shown
+    assert not [line for line in shown if line.startswith("distill.")]
+
+
+def test_other_libraries_are_heard_with_verbose_alone(handed_over, capsys):
+    def chat(*_, **__):
+        warnings.warn("a torch warning", UserWarning, stacklevel=1)
+        logging.getLogger("timm").info("loading")
+        logging.getLogger("matplotlib.font_manager").warning("building the font cache")
+        logging.getLogger("anything").error("a problem")
+
+    sys.modules["meddistill.stages.detect"].run_detect = chat
+    assert _meddistill("detect", "RUN") == 0
+    assert capsys.readouterr().err == "anything: a problem\n"
+    assert _meddistill("--verbose", "detect", "RUN") == 0
+    shown = capsys.readouterr().err
+    for text in ("a torch warning", "timm: loading", "building the font cache", "anything: a problem"):
+        assert text in shown
+    assert _meddistill("-q", "-v", "detect", "RUN") == 2
 
 
 @pytest.mark.parametrize("command", ["prepare", "detect", "distill", "eval", "run"])

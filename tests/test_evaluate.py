@@ -342,8 +342,10 @@ def test_the_terminal_table_is_aligned(tmp_path):
     run = make_run(tmp_path / "run")
     add_detector(run)
     summary = json.loads((evaluate(run) / "summary.json").read_text())
-    lines = format_table(summary["methods"], summary["labels"]).splitlines()
+    *lines, told = format_table(summary["methods"], summary["labels"]).splitlines()
+    assert told == "boxes = detector's boxes, filled"
     assert len(lines) == 3
+    assert max(map(len, lines)) <= 80
     assert len({len(line) for line in lines}) == 1
     assert "1/3" in lines[2]
 

@@ -4,12 +4,15 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from tifffile import imwrite
 
-from meddistill.data.images import load_picture, picture_size, read_rgb, write_png
+from meddistill.data.convert import ConvertSettings, convert
+from meddistill.data.images import encode_png, is_plain_png, load_picture, picture_size, read_rgb, write_png
 from meddistill.data.intensity import IntensitySettings, parse_window, to_8bit
 from meddistill.data.masks import parse_labels, read_mask, select_labels
+from meddistill.data.sources.base import RawCase
+from meddistill.data.sources.files import ImageFile
 from meddistill.errors import ConfigError, InputError
 
 GREY = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
@@ -119,6 +122,34 @@ def test_png_round_trip(tmp_path):
 
 
 # --- to 8 bits --------------------------------------------------------------------------------------------------------
+
+
+def test_a_png_as_we_write_it_is_taken_as_it_is_and_notes_beside_the_pixels_are_not(tmp_path):
+    def converted(path):
+        convert(RawCase("a", path.name, ImageFile(path)), path.stem, tmp_path, ConvertSettings(min_area_px=1))
+        return (tmp_path / f"{path.stem}.png").read_bytes()
+
+    (tmp_path / "source").mkdir()
+    other_encoder = as_file(tmp_path / "source" / "plain.png", COLOUR, compress_level=9)
+    assert converted(other_encoder) == other_encoder.read_bytes()
+    assert (read_rgb(tmp_path / "plain.png") == COLOUR).all()
+    notes = PngImagePlugin.PngInfo()
+    notes.add_text("PatientName", "Somebody")
+    noted = as_file(tmp_path / "source" / "noted.png", COLOUR, pnginfo=notes)
+    assert b"Somebody" in noted.read_bytes()
+    assert converted(noted) == encode_png(COLOUR)
+
+
+def test_what_counts_as_a_plain_png(tmp_path):
+    assert is_plain_png(encode_png(GREY))
+    assert is_plain_png(encode_png(COLOUR))
+    assert not is_plain_png(encode_png(GREY) + b"more")
+    assert not is_plain_png(encode_png(GREY)[:-4])
+    assert not is_plain_png(encode_png(GREY.astype(np.uint16)))
+    palette = Image.fromarray(GREY).convert("P")
+    palette.save(tmp_path / "p.png")
+    assert not is_plain_png((tmp_path / "p.png").read_bytes())
+    assert not is_plain_png(as_file(tmp_path / "g.jpg", GREY).read_bytes())
 
 
 def test_8_bits_stay_unless_told_otherwise():

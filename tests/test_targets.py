@@ -186,6 +186,38 @@ def test_auto_looks_twice_at_an_annotated_box_alone(tmp_path, source, encoded):
     assert again[0].key == rows[0].key
 
 
+class Prompted(BoxTeacher):
+    """Takes masks, and keeps what it was given."""
+
+    takes_masks = True
+
+    def decode(self, encoded, boxes_xyxy_px, mask_logits=None):
+        self.given = mask_logits
+        return super().decode(encoded, boxes_xyxy_px)
+
+
+def test_a_guess_prompts_a_teacher_that_takes_masks_each_box_its_own_lesion(tmp_path):
+    request = _request(_case(tmp_path / "data", "a"), [[4, 4, 20, 20], [40, 40, 60, 60]])
+    guess = np.zeros((64, 64), np.uint8)
+    guess[6:18, 6:18] = guess[42:58, 42:58] = 255
+    asked = dataclasses.replace(request, guess=guess, prompt_source="student")
+    teacher = Prompted()
+    rows, _ = _make(tmp_path, [asked], teacher, TargetsConfig(jitter_copies=1))
+    (given,) = teacher.given
+    assert given.shape == (4, 64, 64)  # two boxes, plain and jittered
+    lesions = [(given[number] > 0).nonzero() for number in range(4)]
+    assert [(int(where.min()), int(where.max())) for where in lesions] == [(6, 17), (42, 57)] * 2
+    other = dataclasses.replace(asked, guess=np.roll(guess, 1))
+    assert _make(tmp_path, [other], teacher, TargetsConfig(jitter_copies=1))[0][0].key != rows[0].key
+
+
+def test_a_guess_changes_nothing_for_a_teacher_of_boxes(tmp_path):
+    request = _request(_case(tmp_path / "data", "a"), [[4, 4, 20, 20]])
+    asked = dataclasses.replace(request, guess=np.zeros((64, 64), np.uint8))
+    keys = {_make(tmp_path, [each], BoxTeacher())[0][0].key for each in (request, asked)}
+    assert len(keys) == 1
+
+
 def test_several_boxes_are_fused_by_maximum(tmp_path):
     case = _case(tmp_path / "data", "a")
     boxes = [[4, 4, 20, 20], [40, 40, 60, 60]]

@@ -103,6 +103,28 @@ def test_a_small_sam2_equals_the_official_predictor(small_sam2):
     _check_against_predictor(small_sam2)
 
 
+def test_a_mask_prompts_sam2_as_it_does_the_official_predictor(small_sam2):
+    from sam2.sam2_image_predictor import SAM2ImagePredictor
+
+    image, boxes = _image((96, 96)), _BOXES[2][:2]
+    guess = torch.full((2, 96, 96), -9.0)
+    guess[0, 6:30, 6:40] = guess[1, 3:38, 32:48] = 40.0
+    encoded = small_sam2.encode([image, image])
+    prompted, plain = small_sam2.decode(encoded, [boxes, boxes], [guess, None])
+    low = torch.nn.functional.interpolate(guess[:, None], (256, 256), mode="bilinear", antialias=True)
+    predictor = SAM2ImagePredictor(small_sam2.net)
+    predictor.set_image(image)
+    for index, box in enumerate(boxes):
+        _, iou, logits = predictor.predict(
+            box=box, mask_input=low[index].clamp(-32, 32).numpy(), multimask_output=False, return_logits=True
+        )
+        np.testing.assert_allclose(prompted.logits[index].clamp(-32, 32).numpy(), logits[0], atol=1e-4)
+        np.testing.assert_allclose(prompted.predicted_iou[index].numpy(), iou[0], atol=1e-4)
+    boxes_alone = small_sam2.decode(encoded, [boxes, boxes])[1]
+    torch.testing.assert_close(plain.logits, boxes_alone.logits, atol=1e-5, rtol=1e-5)
+    assert (prompted.logits - plain.logits).abs().max() > 1e-3
+
+
 @pytest.mark.slow
 def test_full_size_sam2_tiny_equals_the_official_predictor():
     torch.manual_seed(0)

@@ -18,9 +18,10 @@ import numpy as np
 from meddistill.cores import usable_cores
 from meddistill.data.boxes import clip_boxes, mask_to_boxes, unite_boxes
 from meddistill.data.duplicates import perceptual_hash
-from meddistill.data.images import encode_png
+from meddistill.data.images import encode_png, is_plain_png
 from meddistill.data.intensity import IntensitySettings, to_8bit
-from meddistill.data.sources.base import RawCase, printable
+from meddistill.data.sources.base import ImageRef, RawCase, printable
+from meddistill.data.sources.files import ImageFile
 from meddistill.errors import InputError
 
 # Below this many cases starting processes takes longer than the work.
@@ -97,6 +98,7 @@ def convert(case: RawCase, key: str, staging: Path, settings: ConvertSettings) -
         )
         if picture.inverted:
             image = 255 - image
+        content = (_own_png(case.image) if image is picture.pixels else None) or encode_png(image)
         size_hw = image.shape[:2]
         if mask is not None and mask.shape != size_hw:
             raise InputError(f"mask is {mask.shape[1]}x{mask.shape[0]}, image {size_hw[1]}x{size_hw[0]}")
@@ -107,7 +109,6 @@ def convert(case: RawCase, key: str, staging: Path, settings: ConvertSettings) -
         return Converted(key, reason=f"cannot be read: {error.strerror or error}")
     except MemoryError:
         return Converted(key, reason="does not fit into memory")
-    content = encode_png(image)
     _write(staging / f"{key}.png", content)
     if mask is not None:
         _write(staging / f"{key}.mask.png", encode_png(mask.astype(np.uint8) * 255))
@@ -124,6 +125,14 @@ def convert(case: RawCase, key: str, staging: Path, settings: ConvertSettings) -
         sha256=hashlib.sha256(content).hexdigest(),
         looks=perceptual_hash(image),
     )
+
+
+def _own_png(image: ImageRef) -> bytes | None:
+    """The file's bytes where it is such a PNG as we write: compressing the same pixels again is most of the work."""
+    if not isinstance(image, ImageFile) or image.path.suffix.lower() != ".png":
+        return None
+    content = image.path.read_bytes()
+    return content if is_plain_png(content) else None
 
 
 def _annotate(

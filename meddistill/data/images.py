@@ -196,6 +196,23 @@ def encode_png(image: np.ndarray) -> bytes:
     return encoded.tobytes()
 
 
+def is_plain_png(content: bytes) -> bool:
+    """Whether this is a PNG file as `encode_png` writes them: 8 bits, grey or RGB, not interlaced, pixels and no notes.
+
+    A text or a time stamp beside the pixels may tell whose image it is: such a file is not plain.
+    """
+    if content[:8] != b"\x89PNG\r\n\x1a\n":
+        return False
+    chunks, at = [], 8
+    while at + 12 <= len(content):
+        length = int.from_bytes(content[at : at + 4], "big")
+        chunks.append(content[at + 4 : at + 8])
+        at += 12 + length
+    header = content[24:29]  # depth, colour type, compression, filter, interlace
+    kinds = chunks[:1] == [b"IHDR"] and chunks[-1:] == [b"IEND"] and set(chunks[1:-1]) == {b"IDAT"}
+    return at == len(content) and kinds and header in (bytes([8, 0, 0, 0, 0]), bytes([8, 2, 0, 0, 0]))
+
+
 def write_png(path: Path, image: np.ndarray) -> None:
     """Write uint8 (H, W) or (H, W, 3) RGB, or uint16 (H, W), as PNG, whole or not at all."""
     content = encode_png(image)

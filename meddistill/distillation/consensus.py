@@ -23,6 +23,8 @@ _NOTHING = -30.0
 """Logit where a view sees nothing: probability 0."""
 _AGREEMENT_SIDE = 512
 """Masks of copies are compared at about this size, px."""
+_GUESS_EPSILON = 1e-4
+"""A guess of 0 or 1 is as sure as this: a logit of 9.2."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,13 +33,15 @@ class Question:
 
     `boxes_xyxy_px`: (1 + copies, N, 4) px of the image, the plain boxes first (`jittered_boxes`). `frame_size`: side of
     the frame that the answer comes in, px. `views`: the image `whole`, a window around each box enlarged (`zoom`), or
-    `both`.
+    `both`. `guess`: (H, W) float32 in [0, 1], the student's probabilities in the image, which prompt a teacher that
+    takes masks beside each box, where it sees the image whole.
     """
 
     image: np.ndarray
     boxes_xyxy_px: np.ndarray
     frame_size: int
     views: str = "whole"
+    guess: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +130,7 @@ def ask_teacher(
             question.boxes_xyxy_px.reshape(-1, 4) if wanted else nothing
             for question, wanted in zip(questions, seen_whole, strict=True)
         ]
-        replies = teacher.decode(encoded, prompts) if any(seen_whole) else []
+        replies = _decode_whole(teacher, encoded, questions, prompts) if any(seen_whole) else []
         for look, question, reply in zip(looks, questions, replies, strict=False):
             if question.views != "zoom":
                 look.append(_Look([_whole_view(question)], [reply]))
@@ -137,6 +141,33 @@ def ask_teacher(
             look.append(_Look(case_views, [next(answers) for _ in case_views]))
     shift = logit_shift(teacher, config)
     return [_fuse(teacher, *pair, shift) for pair in zip(questions, looks, strict=True)], encoded
+
+
+def _decode_whole(
+    teacher: Teacher, encoded: Encoded, questions: Sequence[Question], prompts: Sequence[np.ndarray]
+) -> list[BoxMasks]:
+    if not takes_masks(teacher) or all(question.guess is None for question in questions):
+        return teacher.decode(encoded, prompts)
+    return teacher.decode(encoded, prompts, [_guess_logits(question) for question in questions])
+
+
+def _guess_logits(question: Question) -> Tensor | None:
+    """The student's logits for each box and copy, (copies * N, H, W); outside its plain box a lesion is another's."""
+    if question.guess is None:
+        return None
+    guess = torch.from_numpy(np.ascontiguousarray(question.guess, np.float32))
+    logits = torch.logit(guess, eps=_GUESS_EPSILON)
+    copies, count = question.boxes_xyxy_px.shape[:2]
+    alone = torch.full((count, *logits.shape), float(torch.logit(torch.zeros(()), eps=_GUESS_EPSILON)))
+    for index, (x1, y1, x2, y2) in enumerate(question.boxes_xyxy_px[0].tolist()):
+        rows, columns = slice(math.floor(y1), math.ceil(y2)), slice(math.floor(x1), math.ceil(x2))
+        alone[index, rows, columns] = logits[rows, columns]
+    return alone.repeat(copies, 1, 1)
+
+
+def takes_masks(teacher: Teacher) -> bool:
+    """Whether a mask may prompt the teacher; one that does not say so takes boxes alone."""
+    return bool(getattr(teacher, "takes_masks", False))
 
 
 def logit_shift(teacher: Teacher, config: TargetsConfig) -> float:

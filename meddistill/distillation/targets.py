@@ -15,13 +15,22 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from meddistill import console
 from meddistill.artifacts import LEAST_TRUSTED_PNG, QUALITY_CSV, Case, QualityRow, image_path
 from meddistill.config import TargetsConfig
+from meddistill.data.frames import from_frame
 from meddistill.data.images import read_rgb
 from meddistill.distillation import contact_sheet, quality
-from meddistill.distillation.consensus import Answer, Question, ask_teacher, jittered_boxes, logit_shift
+from meddistill.distillation.consensus import (
+    Answer,
+    Question,
+    ask_teacher,
+    jittered_boxes,
+    logit_shift,
+    takes_masks,
+)
 from meddistill.distillation.feature_basis import FeatureBasis, fit_basis
 from meddistill.distillation.prompts import ANNOTATED
 from meddistill.distillation.quality import Scores
@@ -38,13 +47,15 @@ _FEATURES = "features"
 class TargetRequest:
     """A case and the boxes (N, 4) float32 px that prompt the teacher.
 
-    `prompt_source`: `annotated`, `detected` or `none`. `frame_size`: side of the square frame of the target, px.
+    `prompt_source`: `annotated`, `detected`, `student` or `none`. `frame_size`: side of the square frame of the target,
+    px. `guess`: (S, S) uint8 in 1/255, a student's probabilities in its frame, for a teacher that masks may prompt.
     """
 
     case: Case
     boxes_xyxy_px: np.ndarray
     prompt_source: str
     frame_size: int
+    guess: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,6 +200,8 @@ def _key(teacher: Teacher, request: TargetRequest, boxes: np.ndarray, config: Ta
         del content["views"]
     if not content["shift_of_mean"]:
         del content["shift_of_mean"]
+    if request.guess is not None and takes_masks(teacher):
+        content["guess"] = hashlib.sha256(request.guess.tobytes()).hexdigest()
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
 
 
@@ -220,7 +233,10 @@ def _question(job: _Job, image: np.ndarray, config: TargetsConfig, seed: int) ->
     boxes = jittered_boxes(
         job.boxes, size_hw, config.jitter_copies, config.jitter_share, job.request.case.case_id, seed
     )
-    return Question(image, boxes, job.request.frame_size, _views(job.request, config))
+    guess = job.request.guess
+    if guess is not None:
+        guess = from_frame(torch.from_numpy(guess.astype(np.float32) / 255)[None, None], size_hw)[0, 0].numpy()
+    return Question(image, boxes, job.request.frame_size, _views(job.request, config), guess)
 
 
 def _views(request: TargetRequest, config: TargetsConfig) -> str:

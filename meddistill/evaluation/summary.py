@@ -173,13 +173,13 @@ def error_budget(rows: Sequence[ScoreRow], student: str, teacher: str, boxes: st
 
 
 def format_table(methods: dict[str, Any], labels: dict[str, str]) -> str:
-    """The summary as a few aligned lines for the terminal."""
+    """The summary as a few aligned lines that fit a terminal of 80 columns; the last says what the methods are."""
     lines = [["", "Dice mean [95 % CI]", "median", "IoU", "HD95 px", "missed", "false alarms"]]
     for method, scores in methods.items():
         metrics = scores["metrics"]
         lines.append(
             [
-                labels.get(method, method),
+                method,
                 f"{metrics['dice']['mean']:.3f} {format_interval(metrics['dice']['ci95'])}",
                 f"{metrics['dice']['median']:.3f}",
                 f"{metrics['iou']['mean']:.3f}",
@@ -188,7 +188,8 @@ def format_table(methods: dict[str, Any], labels: dict[str, str]) -> str:
                 f"{scores['n_false']}/{scores['n'] - scores['n_with_lesion']}",
             ]
         )
-    return align(lines)
+    told = "; ".join(f"{method} = {labels[method]}" for method in methods if labels.get(method, method) != method)
+    return "\n".join(filter(None, [align(lines), told]))
 
 
 def align(lines: Sequence[Sequence[str]]) -> str:

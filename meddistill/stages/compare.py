@@ -52,7 +52,7 @@ def run_aggregate(runs: Sequence[Path], *, seed: int, out: Path | None = None) -
         raise ConfigError(f"--aggregate takes at least two different RUNs, got {', '.join(map(str, runs)) or 'none'}")
     scores = {str(directory): read_scores(directory / PER_CASE_CSV) for directory in directories}
     result = aggregate(scores, seed=seed)
-    lines = [["Dice mean by run", *(LABELS.get(method, method) for method in result["between_runs"])]]
+    lines = [["Dice mean by run", *result["between_runs"]]]
     for name, methods in result["per_run"].items():
         cells = [f"{methods[method]['dice']:.3f}" if method in methods else "-" for method in result["between_runs"]]
         lines.append([name, *cells])

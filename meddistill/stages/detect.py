@@ -32,6 +32,7 @@ from meddistill.evaluation import detection
 from meddistill.files import atomic_path, write_json, write_table
 from meddistill.models.detector import Detections, TrainingSettings, predict_boxes, train_detector, write_training_view
 from meddistill.models.detector_weights import Start, find_start, fingerprint_start
+from meddistill.outcome import after_detect, headline
 from meddistill.provenance import Stage, fingerprint_stage
 
 DEFAULT_CONFIDENCE = 0.25
@@ -64,6 +65,7 @@ def run_detect(
         return out
     start = find_start(config.weights, config.train)  # before the stage begins: without weights it leaves no trace
     stage = Stage.open(out, "detect", settings, inputs, overwrite=overwrite)
+    console.detail(f"what Ultralytics says goes to {out / TRAIN_LOG}")
     training = _obtain_weights(out, config, start, cases, data_dir, seed, device)
 
     images = [image_path(data_dir, case) for case in cases]
@@ -76,13 +78,19 @@ def run_detect(
     write_json(out / METRICS_JSON, {**metrics, "training": training})
     shutil.rmtree(out / "scratch", ignore_errors=True)
     (out / LAST_PT).unlink(missing_ok=True)
-    results = {key: metrics[key] for key in ("confidence", "recall50_val", "precision50_val", "map50_val")}
+    results = {
+        **{key: metrics[key] for key in ("confidence", "recall50_val", "precision50_val", "map50_val")},
+        "start": training["start"],
+        "cases": len(cases),
+        "cases_without_box": sum(split["n_cases_without_box"] for split in metrics["splits"].values()),
+    }
     stage.finish(
-        {**results, "start": training["start"]},
+        results,
         [out / BEST_PT, out / BOXES_CSV, out / METRICS_JSON],
         device=str(training.get("device", device)),
     )
-    _summarise(metrics, out)
+    facts = [*headline("detect", results), ("boxes", str(out / BOXES_CSV))]
+    console.summary("detect", facts, after_detect(run, out, data))
     return out
 
 
@@ -210,12 +218,3 @@ def box_rows(cases: Sequence[Case], found: Sequence[Detections], confidence: flo
             x1, y1, x2, y2 = (round(value, 2) for value in box)
             rows.append(BoxRow(case.case_id, case.split, x1, y1, x2, y2, round(float(score), 5), name))
     return rows
-
-
-def _summarise(metrics: dict[str, Any], out: Path) -> None:
-    parts = [f"threshold {metrics['confidence']:.3f} ({metrics['confidence_source']})"]
-    if metrics["recall50_val"] is not None:
-        parts.append(f"validation recall {metrics['recall50_val']:.3f}, mAP50 {metrics['map50_val']:.3f}")
-    without = sum(split["n_cases_without_box"] for split in metrics["splits"].values())
-    total = sum(split["n_cases"] for split in metrics["splits"].values())
-    console.say(f"detector: {', '.join(parts)}; {without} of {total} cases without a box; {out}")

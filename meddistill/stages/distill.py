@@ -28,7 +28,7 @@ from meddistill.artifacts import (
     read_cases,
 )
 from meddistill.config import DistillConfig, as_settings
-from meddistill.console import say
+from meddistill.console import say, summary
 from meddistill.data.dataset import PackedCases
 from meddistill.distillation.engine import make_fabric, precision_of
 from meddistill.distillation.feature_basis import fit_basis
@@ -42,6 +42,7 @@ from meddistill.files import read_table, write_table
 from meddistill.models.card import write_model_card
 from meddistill.models.teachers.base import Teacher
 from meddistill.models.teachers.registry import load_teacher
+from meddistill.outcome import after_distill, headline
 from meddistill.provenance import Stage, fingerprint_file, fingerprint_stage
 
 _TEACHER_BATCH = 4
@@ -120,7 +121,8 @@ def run_distill(
         stage.finish(results, stage_outputs(student_dir), device=str(fabric.device))
         write_model_card(student_dir, data_dir)
     fabric.barrier()
-    say(f"student of epoch {student.best_epoch} in {student_dir}; next: meddistill eval {run.root}")
+    facts = [*headline("distill", results), ("student", f"{student_dir}, {student.parameters / 1e6:.2f} M parameters")]
+    summary("distill", facts, after_distill(run, student_dir, data))
     return student_dir
 
 

@@ -39,6 +39,7 @@ from meddistill.evaluation.scores import Judging, ScoreRow, score
 from meddistill.evaluation.subjects import Subject, read_image, read_truth, subjects_of_folders, subjects_of_run
 from meddistill.evaluation.summary import by_volume, define, error_budget, format_table, size_bounds, summarise
 from meddistill.files import read_json, write_json, write_table
+from meddistill.outcome import after_eval, headline
 from meddistill.provenance import Stage, fingerprint_stage
 
 UNKNOWN_GROUPS = (
@@ -210,14 +211,18 @@ def _evaluate(
     write_report(out / REPORT_HTML, summary, rows, items, history)
     if rows:
         console.answer(format_table(summary["methods"], LABELS))
-    console.say(f"report: {out / REPORT_HTML}")
     if failures:
-        raise InputError(f"{len(failures)} of {len(subjects)} cases could not be evaluated; first: {failures[0]}")
+        raise InputError(
+            f"{len(failures)} of {len(subjects)} cases could not be evaluated, {out / REPORT_HTML} shows the others; "
+            f"first: {failures[0]}"
+        )
+    results = {"dice": {name: scores["metrics"]["dice"] for name, scores in summary["methods"].items()}}
     stage.finish(
-        {"dice": {name: scores["metrics"]["dice"] for name, scores in summary["methods"].items()}},
+        results,
         [out / name for name in (PER_CASE_CSV, SUMMARY_JSON, REPORT_HTML)],
         device,
     )
+    console.summary("eval", [*headline("eval", results), ("report", str(out / REPORT_HTML))], after_eval(student_dir))
     return out
 
 

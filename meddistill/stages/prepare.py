@@ -42,6 +42,7 @@ from meddistill.data.sources.base import RawCase
 from meddistill.data.summary import describe, summarise, summarise_boxes
 from meddistill.errors import InputError, MedDistillError, StageError
 from meddistill.files import read_json, read_table, write_table, write_text
+from meddistill.outcome import after_prepare, headline
 from meddistill.provenance import Stage, fingerprint_file
 
 # Settings that do not change the result, and paths whose content counts instead of their name.
@@ -84,13 +85,16 @@ def run_prepare(
     if stage.resumed and (out / CASES_CSV).exists():
         previous = read_table(out / CASES_CSV, Case)  # of an update that was interrupted
     try:
-        _make(stage, listed, hashes, directory, config, seed, previous)
+        summary = _make(stage, listed, hashes, directory, config, seed, previous)
     except MedDistillError:
         if not previous:
             stage.abandon()
             if run.root.is_dir() and not any(run.root.iterdir()):
                 run.root.rmdir()
         raise
+    console.summary(
+        "prepare", [*headline("prepare", summary), ("report", str(out / REPORT_HTML))], after_prepare(run, out)
+    )
     return out
 
 
@@ -102,7 +106,7 @@ def _make(
     config: PrepareConfig,
     seed: int,
     previous: Sequence[Case],
-) -> None:
+) -> dict[str, Any]:
     out = stage.out
     write_index(out / SOURCE_INDEX_CSV, hashes, directory)
     converted = _convert_cases(listed.cases, hashes, out, config, previous)
@@ -140,7 +144,7 @@ def _make(
     for warning in warnings:
         console.warn(warning)
     console.say(describe(summary))
-    console.say(f"prepared {len(rows)} cases in {out} (see {REPORT_HTML}); next: meddistill detect {out.parent}")
+    return summary
 
 
 def _kept_without_source(out: Path, config: PrepareConfig, seed: int, overwrite: bool) -> bool:

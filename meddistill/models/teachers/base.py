@@ -56,13 +56,24 @@ class Teacher(Protocol):
     name: str
     fingerprint: str
     feature_channels: Mapping[str, int]
+    takes_masks: bool
+    """Whether it was trained to be prompted by a mask beside a box."""
 
     def encode(self, images: Sequence[np.ndarray]) -> Encoded:
         """Run the image encoder once on a batch of images of any sizes."""
         ...
 
-    def decode(self, encoded: Encoded, boxes_xyxy_px: Sequence[np.ndarray]) -> list[BoxMasks]:
-        """Decode all boxes of all images in one decoder call; counts may differ from image to image."""
+    def decode(
+        self,
+        encoded: Encoded,
+        boxes_xyxy_px: Sequence[np.ndarray],
+        mask_logits: Sequence[Tensor | None] | None = None,
+    ) -> list[BoxMasks]:
+        """Decode all boxes of all images in one decoder call; counts may differ from image to image.
+
+        `mask_logits`: of each image None, or a first guess for each of its boxes, (N, H, W) logits in the image's px,
+        that prompts beside the box. A teacher without `takes_masks` is prompted by the boxes alone.
+        """
         ...
 
     def to_image(self, logits: Tensor, size_hw: tuple[int, int]) -> Tensor:
@@ -96,25 +107,23 @@ def resize_maps(maps: Tensor, size_hw: tuple[int, int]) -> Tensor:
 
 
 def decode_in_chunks(
-    decode_chunk: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+    decode_chunk: Callable[[Tensor, Tensor, slice], tuple[Tensor, Tensor]],
     prompts: Sequence[Tensor],
     mask_hw: tuple[int, int],
     device: torch.device,
 ) -> list[BoxMasks]:
     """Decode the boxes of all images together, at most `CHUNK_BOXES` a call so that memory stays bounded.
 
-    `decode_chunk` takes the image index (N,) and the box (N, 4) of each prompt and returns logits (N, h, w) and
-    predicted IoU (N,). `prompts`: boxes (n, 4) of each image in the teacher's frame.
+    `decode_chunk` takes the image index (N,) and the box (N, 4) of each prompt, and which of all prompts these are; it
+    returns logits (N, h, w) and predicted IoU (N,). `prompts`: boxes (n, 4) of each image in the teacher's frame.
     """
     counts = [len(boxes) for boxes in prompts]
     if sum(counts) == 0:
         return [BoxMasks(torch.zeros(0, *mask_hw, device=device), torch.zeros(0, device=device)) for _ in prompts]
     boxes = torch.cat(list(prompts)).to(device)
     image_index = torch.repeat_interleave(torch.arange(len(prompts)), torch.tensor(counts)).to(device)
-    parts = [
-        decode_chunk(image_index[start : start + CHUNK_BOXES], boxes[start : start + CHUNK_BOXES])
-        for start in range(0, len(boxes), CHUNK_BOXES)
-    ]
+    chunks = [slice(start, start + CHUNK_BOXES) for start in range(0, len(boxes), CHUNK_BOXES)]
+    parts = [decode_chunk(image_index[chunk], boxes[chunk], chunk) for chunk in chunks]
     logits, ious = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
     per_image = zip(torch.split(logits, counts), torch.split(ious, counts), strict=True)
     return [BoxMasks(masks, iou) for masks, iou in per_image]

@@ -19,11 +19,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from meddistill.errors import WeightsError, first_line
+from meddistill.models.teacher_catalogue import TEACHERS
 from meddistill.models.teachers.base import BoxMasks, Encoded, autocast, decode_in_chunks, resize_maps
 from meddistill.models.teachers.resample import resize_area
 from meddistill.provenance import sha256_file
 
-INPUT_SIZE = 256
+INPUT_SIZE = TEACHERS["litemedsam"].input_size
 _STAGES = ("stage1", "stage2", "stage3")
 
 
@@ -54,6 +55,7 @@ class LiteMedSam:
     # 0.5 (folds 1-3, mean of five maps, Dice without / with: boxes off by up to 10 % a side .847 / .882, 300 cases; a
     # detector's boxes .695 / .706, 320 cases; 1.0 and 2.0 give .876 and .884, .704 and .706).
     logit_shift = 1.5
+    takes_masks = False  # trained on boxes alone
     feature_channels: Mapping[str, int] = {"embedding": 256, "stage1": 128, "stage2": 160, "stage3": 320}
 
     def __init__(self, weights: Path, device: torch.device, precision: str = "32-true") -> None:
@@ -90,7 +92,12 @@ class LiteMedSam:
         return Encoded(features, shares, sizes, state=None)
 
     @torch.inference_mode()
-    def decode(self, encoded: Encoded, boxes_xyxy_px: Sequence[np.ndarray]) -> list[BoxMasks]:
+    def decode(
+        self,
+        encoded: Encoded,
+        boxes_xyxy_px: Sequence[np.ndarray],
+        mask_logits: Sequence[Tensor | None] | None = None,
+    ) -> list[BoxMasks]:
         prompts = [
             torch.from_numpy(np.asarray(boxes, np.float32).reshape(-1, 4)) * (INPUT_SIZE / max(size))
             for boxes, size in zip(boxes_xyxy_px, encoded.sizes_hw, strict=True)
@@ -98,7 +105,7 @@ class LiteMedSam:
         embedding = encoded.features["embedding"]
         image_pe = self.net.prompt_encoder.get_dense_pe()
 
-        def decode_chunk(image_index: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        def decode_chunk(image_index: Tensor, boxes: Tensor, _: slice) -> tuple[Tensor, Tensor]:
             sparse, dense = self.net.prompt_encoder(points=None, boxes=boxes[:, None], masks=None)
             with autocast(self.device, self.precision):
                 masks, ious = self.net.mask_decoder(

@@ -25,6 +25,8 @@ from meddistill.models.teachers.base import BoxMasks, Encoded, autocast, decode_
 from meddistill.provenance import sha256_file
 
 _MEAN = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
+_MOST_MASK_LOGIT = 32.0
+"""What the official predictor holds the logits of a mask prompt to."""
 _STD = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
 
 
@@ -121,6 +123,8 @@ def load_network(model_yaml: Path, weights: Path, image_size: int | None = None)
 class Sam2:
     """A `sam2*` teacher. Feature levels: `embedding` (what the decoder reads) and `stage1` to `stage4` of the trunk."""
 
+    takes_masks = True
+
     def __init__(
         self, name: str, network: torch.nn.Module, identity: str, device: torch.device, precision: str = "32-true"
     ) -> None:
@@ -168,18 +172,29 @@ class Sam2:
         return Encoded(features, [(1.0, 1.0)] * len(images), sizes, state=fine)
 
     @torch.inference_mode()
-    def decode(self, encoded: Encoded, boxes_xyxy_px: Sequence[np.ndarray]) -> list[BoxMasks]:
+    def decode(
+        self,
+        encoded: Encoded,
+        boxes_xyxy_px: Sequence[np.ndarray],
+        mask_logits: Sequence[Tensor | None] | None = None,
+    ) -> list[BoxMasks]:
         prompts = []
         for boxes, (height, width) in zip(boxes_xyxy_px, encoded.sizes_hw, strict=True):
             scale = torch.tensor([width, height, width, height], dtype=torch.float32)
             prompts.append(torch.from_numpy(np.asarray(boxes, np.float32).reshape(-1, 4)) / scale * self.input_size)
         embedding, fine = encoded.features["embedding"], encoded.state
         image_pe = self.net.sam_prompt_encoder.get_dense_pe()
+        side = 4 * embedding.shape[-1]
+        guesses = _MaskPrompts(mask_logits, [len(boxes) for boxes in prompts], side, self.device)
 
-        def decode_chunk(image_index: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        def decode_chunk(image_index: Tensor, boxes: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
             # As the official predictor: the corners are two points with labels 2 and 3, and a third is padding.
             labels = torch.tensor([[2, 3]], dtype=torch.int, device=self.device).repeat(len(boxes), 1)
-            sparse, dense = self.net.sam_prompt_encoder(points=(boxes.view(-1, 2, 2), labels), boxes=None, masks=None)
+            encode_prompts = self.net.sam_prompt_encoder
+            sparse, dense = encode_prompts(points=(boxes.view(-1, 2, 2), labels), boxes=None, masks=None)
+            if guesses.given is not None:
+                masks, given = guesses.rows(rows)
+                dense = torch.where(given, encode_prompts(points=None, boxes=None, masks=masks)[1], dense)
             with autocast(self.device, self.precision):
                 masks, ious, _, _ = self.net.sam_mask_decoder(
                     image_embeddings=embedding[image_index],
@@ -192,7 +207,6 @@ class Sam2:
                 )
             return masks[:, 0].float(), ious[:, 0].float()
 
-        side = 4 * embedding.shape[-1]
         return decode_in_chunks(decode_chunk, prompts, (side, side), self.device)
 
     def to_image(self, logits: Tensor, size_hw: tuple[int, int]) -> Tensor:
@@ -204,3 +218,33 @@ class Sam2:
         side = (self.input_size, self.input_size)
         pixels = F.interpolate(pixels, side, mode="bilinear", align_corners=False, antialias=True)
         return (pixels - _MEAN.to(pixels)) / _STD.to(pixels)
+
+
+class _MaskPrompts:
+    """First guesses of a call's prompts, as the prompt encoder takes them; `given` is None where there are none."""
+
+    def __init__(
+        self, mask_logits: Sequence[Tensor | None] | None, counts: Sequence[int], side: int, device: torch.device
+    ) -> None:
+        self.given: Tensor | None = None
+        found = list(mask_logits or [])
+        if all(masks is None for masks in found):
+            return
+        frames, given = [], []
+        for masks, count in zip(found, counts, strict=True):
+            given += [masks is not None] * count
+            if masks is None:
+                frames.append(torch.zeros(count, side, side, device=device))
+                continue
+            # Squashed to the square, as the image was.
+            small = F.interpolate(
+                masks[:, None].to(device).float(), (side, side), mode="bilinear", align_corners=False, antialias=True
+            )
+            frames.append(small[:, 0].clamp(-_MOST_MASK_LOGIT, _MOST_MASK_LOGIT))
+        self.masks = torch.cat(frames)
+        self.given = torch.tensor(given, device=device)
+
+    def rows(self, rows: slice) -> tuple[Tensor, Tensor]:
+        """Masks (N, 1, side, side) of these prompts, and which have one, (N, 1, 1, 1) bool."""
+        assert self.given is not None
+        return self.masks[rows, None], self.given[rows, None, None, None]

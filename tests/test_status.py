@@ -1,0 +1,239 @@
+"""`meddistill status`: what RUN holds, whatever state it is in, and the one command that comes next."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from meddistill import lock
+from meddistill.artifacts import (
+    BOXES_CSV,
+    METRICS_CSV,
+    RUN_JSON,
+    UNFINISHED_JSON,
+    RunDir,
+)
+from meddistill.errors import InputError
+from meddistill.files import read_json, write_json, write_text
+from meddistill.provenance import Stage, fingerprint_file, fingerprint_stage
+from meddistill.stages.status import run_status
+
+SPLITS = {split: {"cases": count, "unknown": 0} for split, count in (("train", 6), ("val", 2), ("test", 2))}
+PREPARED = {"cases": 10, "splits": SPLITS, "boxes": {"boxes": 11}, "rejected": 1}
+DETECTED = {
+    "confidence": 0.25, "recall50_val": 0.8, "precision50_val": None, "map50_val": 0.7, "cases": 10,
+    "cases_without_box": 3,
+}  # fmt: skip
+DISTILLED = {
+    "best_epoch": 7, "epochs": 9, "agreement": 0.91, "train_cases": 5, "cases_without_box": 1, "targets_rejected": 0,
+}  # fmt: skip
+EVALUATED = {"dice": {"student": {"n": 2, "mean": 0.71}, "teacher": {"n": 2, "mean": 0.72}}}
+
+
+def make(out, name, inputs, results, settings=None, content="made"):
+    stage = Stage.open(out, name, settings or {}, inputs)
+    write_text(out / BOXES_CSV, content)
+    stage.finish(results, [out / BOXES_CSV])
+
+
+def make_student(run, out, **settings):
+    inputs = {"data": fingerprint_stage(run.data), "targets": "t"}
+    make(out, "distill", inputs, DISTILLED, settings, content=out.name)
+
+
+def make_eval(run, out, student):
+    make(out, "eval", {"data": fingerprint_stage(run.data), "student": fingerprint_stage(student)}, EVALUATED)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A whole RUN, without the files that `status` does not read."""
+    run = RunDir(tmp_path / "run")
+    make(run.data, "prepare", {"source": "s"}, PREPARED)
+    data = fingerprint_stage(run.data)
+    make(run.detector, "detect", {"data": data, "weights": "w"}, DETECTED)
+    boxes = fingerprint_file(run.detector / BOXES_CSV)
+    make(run.teacher, "teacher", {"data": data, "boxes": boxes}, {"cases": 10, "accepted": 8})
+    make_student(run, run.student)
+    make_eval(run, run.eval, run.student)
+    return run
+
+
+def shown(run, capsys):
+    """The state of each directory, the rows as printed, and the command after `next: `."""
+    capsys.readouterr()
+    states = {look.directory.name: look.state for look in run_status(run)}
+    _, *rows, last = capsys.readouterr().out.splitlines()
+    assert last.startswith("next: ")
+    return states, {row.split()[0]: row for row in rows}, last.removeprefix("next: ")
+
+
+def test_a_whole_run_shows_its_numbers_and_what_to_do_with_it(run, capsys):
+    states, rows, following = shown(run, capsys)
+    assert set(states.values()) == {"done"}
+    assert list(rows) == ["data", "detector", "teacher", "student", "eval"]
+    for name, words in {
+        "data": ["cases 10 (train 6, val 2, test 2)", "boxes 11", "rejected 1 files"],
+        "detector": ["recall 0.800, mAP50 0.700", "threshold 0.250", "without a box 3 of 10 cases"],
+        "teacher": ["accepted 8 of 10 targets"],
+        "student": ["agreement 0.910", "epoch 7 of 9", "learned from 5 cases, 1 left out"],
+        "eval": ["student 0.710, teacher 0.720", "cases 2"],
+    }.items():
+        assert all(word in rows[name] for word in words), rows[name]
+        assert "0:00" in rows[name]  # how long it took
+    assert following == f"meddistill predict {run.student} IMAGES... --out predictions"
+
+
+def test_an_empty_run_begins_with_prepare(tmp_path, capsys):
+    states, _, following = shown(RunDir(tmp_path), capsys)
+    assert set(states.values()) == {"missing"}
+    assert following == f"meddistill prepare {tmp_path} --source DIR"
+
+
+def test_a_run_that_is_not_there_is_one_line(tmp_path):
+    with pytest.raises(InputError, match=r"is not there; `meddistill prepare .* --source DIR` makes it"):
+        run_status(RunDir(tmp_path / "typo"))
+
+
+@pytest.mark.parametrize(
+    ("there", "following"),
+    [
+        (["data"], "detect {run}"),
+        (["data", "detector"], "distill {run}"),
+        (["data", "detector", "teacher"], "distill {run}"),
+        (["data", "teacher", "student"], "eval {run}"),  # boxes were annotated: it needed no detector
+    ],
+)
+def test_what_is_missing_comes_next(run, capsys, there, following):
+    for name in {"data", "detector", "teacher", "student", "eval"} - set(there):
+        shutil.rmtree(run.root / name)
+    assert shown(run, capsys)[2] == f"meddistill {following.format(run=run.root)}"
+
+
+def test_an_unfinished_training_says_how_far_it_is(run, capsys):
+    shutil.rmtree(run.student)
+    Stage.open(run.student, "distill", {}, {"data": fingerprint_stage(run.data)})._release()
+    write_text(run.student / METRICS_CSV, "epoch,loss\n1,0.5\n2,0.4\n")
+    states, rows, following = shown(run, capsys)
+    assert states["student"] == "unfinished"
+    assert "2 epochs so far" in rows["student"]
+    assert following.startswith(f"meddistill distill {run.root}  # with the options it was begun with")
+
+
+def test_a_stage_that_is_being_written_is_waited_for(run, capsys):
+    (run.detector / RUN_JSON).rename(run.detector / UNFINISHED_JSON)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", "import sys; from pathlib import Path; from meddistill import lock\n"
+         "lock.acquire(Path(sys.argv[1])); print(flush=True); input()", str(run.detector)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        holder.stdout.readline()
+        states, _, following = shown(run, capsys)
+        assert states["detector"] == "running"
+        assert following == f"wait for {run.detector}: it is being written"
+    finally:
+        holder.communicate(b"\n")
+    assert shown(run, capsys)[0]["detector"] == "unfinished"
+    lock.acquire(run.detector)  # looking took no lock that stays
+    lock.release(run.detector)
+
+
+def test_what_was_made_from_other_data_is_told(run, capsys):
+    (run.data / RUN_JSON).unlink()
+    shutil.rmtree(run.data)
+    make(run.data, "prepare", {"source": "another"}, PREPARED)
+    states, rows, following = shown(run, capsys)
+    assert states == {
+        "data": "done", "detector": "outdated", "teacher": "outdated", "student": "outdated", "eval": "outdated",
+    }  # fmt: skip
+    assert "made from another data than RUN holds now" in rows["student"]
+    assert following == f"meddistill detect {run.root} --overwrite"
+
+
+def test_a_teacher_that_other_boxes_prompted_is_told_unless_they_were_given(run, capsys):
+    shutil.rmtree(run.detector)
+    make(run.detector, "detect", {"data": fingerprint_stage(run.data)}, DETECTED, content="other boxes")
+    states, rows, following = shown(run, capsys)
+    assert states["teacher"] == "outdated"
+    assert "prompted by other boxes than RUN/detector holds now" in rows["teacher"]
+    assert following == f"meddistill distill {run.root}"  # targets are keyed: nothing to overwrite
+    for path in (run.student, run.eval):
+        shutil.rmtree(path)
+    make_student(run, run.student, boxes_file="elsewhere.csv")
+    assert shown(run, capsys)[0]["teacher"] == "done"
+
+
+def test_an_evaluation_of_a_student_that_is_gone_is_told(run, capsys):
+    shutil.rmtree(run.student)
+    make_student(run, run.student, epochs=3)
+    states, rows, following = shown(run, capsys)
+    assert states["eval"] == "outdated"
+    assert "of a student that RUN does not hold now" in rows["eval"]
+    assert following == f"meddistill eval {run.root} --overwrite"
+
+
+def test_more_students_and_evaluations_have_their_rows(run, capsys):
+    second = run.root / "student-b"
+    make_student(run, second, epochs=3)
+    states, rows, following = shown(run, capsys)
+    assert list(rows) == ["data", "detector", "teacher", "student", "student-b", "eval"]
+    assert following == f"meddistill eval {run.root} --student {second} --out {run.root / 'eval-b'}"
+    make_eval(run, run.root / "eval-b", second)
+    states, _, following = shown(run, capsys)
+    assert set(states.values()) == {"done"}
+    assert "predict" in following
+
+
+def test_a_student_that_a_script_made_is_one(run, capsys):
+    twin = run.root / "student-twin"
+    make(twin, "supervised twin", {"data": fingerprint_stage(run.data)}, {"parameters": 5}, content="twin")
+    make_eval(run, run.root / "eval-twin", twin)
+    states, rows, following = shown(run, capsys)
+    assert set(states.values()) == {"done"}
+    assert list(rows)[-1] == "student-twin"  # what `status` does not know stands last
+    assert "predict" in following
+
+
+def test_a_moved_run_is_the_same(run, capsys, tmp_path):
+    before, _, _ = shown(run, capsys)
+    moved = RunDir(run.root.rename(tmp_path / "a place with spaces"))
+    after, _, following = shown(moved, capsys)
+    assert after == before
+    assert following.startswith(f"meddistill predict '{moved.student}'")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "{", "[]", "{}", '"text"', "\x00", '{"stage": "detect"}', '{"stage": "detect", "results": []}',
+        '{"stage": "detect", "results": {}, "seconds": 1, "finished": "2026-01-01T00:00:00+00:00"}',
+        '{"stage": "x", "results": {}, "seconds": "long", "finished": "2026-01-01T00:00:00+00:00"}',
+        '{"stage": "x", "results": {}, "seconds": 1, "finished": "yesterday"}', '{"inputs": 3}',
+    ],
+)  # fmt: skip
+def test_a_damaged_run_json_is_a_row(run, capsys, damage):
+    write_text(run.detector / RUN_JSON, damage)
+    states, rows, following = shown(run, capsys)
+    assert states["detector"] == "unreadable"
+    assert len(rows) == 5
+    assert following == f"meddistill detect {run.root} --overwrite"
+
+
+def test_it_changes_nothing_and_needs_no_torch(run):
+    before = {path: path.stat().st_mtime_ns for path in run.root.rglob("*")}
+    code = (
+        "import sys; from pathlib import Path; from meddistill.artifacts import RunDir\n"
+        "from meddistill.stages.status import run_status; run_status(RunDir(Path(sys.argv[1])))\n"
+        "assert not {'torch', 'cv2', 'ultralytics', 'omegaconf'} & sys.modules.keys(), 'heavy'"
+    )
+    subprocess.run([sys.executable, "-c", code, str(run.root)], check=True, capture_output=True)
+    assert {path: path.stat().st_mtime_ns for path in run.root.rglob("*")} == before
+
+
+def test_the_record_that_it_shows_is_read_as_written(run):
+    record = read_json(run.eval / RUN_JSON)
+    write_json(run.eval / RUN_JSON, {**record, "results": {"dice": {}}})
+    looks = {look.directory.name: look for look in run_status(run)}
+    assert looks["eval"].text == "Dice no true mask to judge by"
