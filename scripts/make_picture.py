@@ -35,7 +35,6 @@ from meddistill.artifacts import (
     QualityRow,
     RunDir,
     annotated_boxes,
-    atomic_path,
     boxes_xyxy,
     image_path,
     mask_path,
@@ -54,6 +53,7 @@ from meddistill.distillation.zoom import Window, zoom_window
 from meddistill.errors import ConfigError, InputError, MedDistillError
 from meddistill.evaluation.overlays import overlay
 from meddistill.evaluation.scores import read_scores
+from meddistill.files import atomic_path
 
 # Typer reads annotations at run time.
 # ruff: noqa: UP045

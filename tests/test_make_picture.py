@@ -22,7 +22,6 @@ from meddistill.artifacts import (
     RunDir,
     image_path,
     mask_path,
-    write_table,
 )
 from meddistill.data.boxes import mask_to_boxes
 from meddistill.data.images import write_png
@@ -30,6 +29,7 @@ from meddistill.data.phantom import draw_slice
 from meddistill.errors import ConfigError, StageError
 from meddistill.evaluation.scores import Judging, ScoreRow, score
 from meddistill.evaluation.subjects import Subject
+from meddistill.files import write_table
 from meddistill.provenance import Stage
 
 SIDE = 96

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from meddistill.artifacts import BoxRow, Case, QualityRow, columns
+from meddistill.artifacts import BoxRow, Case, QualityRow
 from meddistill.data.duplicates import Duplicate
 from meddistill.distillation.history import EpochRow
 from meddistill.evaluation.scores import ScoreRow
+from meddistill.files import columns
 from meddistill.stages.predict import PredictionRow
 
 ROOT = Path(__file__).parents[1]

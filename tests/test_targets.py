@@ -218,6 +218,17 @@ def test_a_guess_changes_nothing_for_a_teacher_of_boxes(tmp_path):
     assert len(keys) == 1
 
 
+def test_without_a_box_an_image_is_encoded_for_its_features_alone(tmp_path):
+    boxed, bare = (_case(tmp_path / "data", name) for name in ("boxed", "bare"))
+    requests = [_request(bare, []), _request(boxed, [[10, 10, 30, 30]])]
+    rows, teacher = _make(tmp_path, requests, no_box="empty")
+    assert teacher.encoded == 1
+    masks = [load_target(tmp_path / "teacher", row.case_id, row.key).probs > 0.5 for row in rows]
+    assert [mask.any() for mask in masks] == [False, True]
+    _, teacher = _make(tmp_path, requests, no_box="empty", feature_levels=["embedding"])
+    assert teacher.encoded == 2 + 2  # the sample of the basis, then both
+
+
 def test_several_boxes_are_fused_by_maximum(tmp_path):
     case = _case(tmp_path / "data", "a")
     boxes = [[4, 4, 20, 20], [40, 40, 60, 60]]

@@ -3,11 +3,16 @@
 No anatomy is claimed: the slices have what makes the task honest (folded cortex, ventricles, bright scalp and
 vessels, bias field, Rician noise, lesions from faint to bright). Lengths are px of a 256 px slice; grey values before
 noise lie in [0, 1]. A head is drawn once and cut at several heights, so that neighbouring slices of a group agree.
+
+Lesions were matched to tumours in contrast-enhanced T1 MRI. Percentiles 5, 50, 95 of 150 drawn slices, and of 300 of
+doi:10.6084/m9.figshare.1512427.v5: share of the image 0.4, 1.2, 3.5 % (real 0.3, 1.2, 4.7), length over width 1.1, 1.5,
+2.6 (real 1.1, 1.4, 2.3), contrast to the ring around the lesion -0.3, 0.5, 1.2 (real -0.3, 0.5, 1.6).
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +33,8 @@ _SCALE_PX = 256
 _FIELDS = ("outline", "warp_a", "warp_b", "folds", "fine", "bias")
 _WHITE, _GREY, _FLUID = 0.36, 0.26, 0.09
 
-Field = np.ndarray  # (H, W) float: one value a pixel
+Field = np.ndarray
+"""(H, W) float32: one value a pixel. Scalars are Python's: NumPy's would make it 64 bit, and drawing twice as slow."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,27 +137,28 @@ def draw_head(rng: Generator) -> Head:
     kind = CLASSES[rng.choice(3, p=[0.37, 0.5, 0.13])]
     lesions: list[Lesion] = []
     while len(lesions) < count:
-        lesion = _draw_lesion(head, kind, rng)
+        lesion = _draw_lesion(head, kind, count, rng)
         if all(np.hypot(lesion.x - o.x, lesion.y - o.y) > 1.6 * (lesion.radius + o.radius) + 8 for o in lesions):
             lesions.append(lesion)
     return dataclasses.replace(head, lesions=tuple(lesions))
 
 
-def _draw_lesion(head: Head, kind: str, rng: Generator) -> Lesion:
-    radius = float(np.clip(rng.lognormal(np.log(14), 0.35), 7, 26))
+def _draw_lesion(head: Head, kind: str, count: int, rng: Generator) -> Lesion:
+    # Of two lesions each is smaller, as metastases are, and there is room for both.
+    radius = float(np.clip(rng.lognormal(np.log(16), 0.36), 8, 28)) * (1.0 if count == 1 else 0.75)
     # Solid lesions grow near the surface, the others in the depth.
     depth = rng.uniform(0.5, 0.85) if kind == "solid" else rng.uniform(0.35, 0.7)
-    direction = rng.uniform(0, 2 * np.pi)
+    direction = rng.uniform(0, 2 * math.pi)
     orders = np.arange(2, 7)
     return Lesion(
         kind=kind,
-        x=depth * (head.half_width - 18) * np.cos(direction),
-        y=depth * (head.half_length - 18) * np.sin(direction),
+        x=depth * (head.half_width - 18) * math.cos(direction),
+        y=depth * (head.half_length - 18) * math.sin(direction),
         radius=radius,
-        aspect=rng.uniform(1.1, 2.2),
-        angle=rng.uniform(0, np.pi),
+        aspect=rng.uniform(1.0, 1.8),
+        angle=rng.uniform(0, math.pi),
         harmonics=np.stack([rng.normal(0, 0.5 / orders**1.5), rng.uniform(0, 2 * np.pi, orders.size)], axis=1),
-        level=rng.uniform(0.12, 0.18) if kind == "dark" else rng.uniform(0.46, 0.72),
+        level=rng.uniform(0.12, 0.18) if kind == "dark" else rng.uniform(0.48, 0.82),
         rim=rng.uniform(2.5, 5.0),
         height=rng.uniform(-0.2, 0.2),
         extent=rng.uniform(0.9, 1.6),
@@ -165,7 +172,8 @@ def cut_slice(head: Head, height: float, rng: Generator, size: int = _SCALE_PX) 
     """
     grid = ((np.arange(size) + 0.5) * _SCALE_PX / size - _SCALE_PX / 2).astype(np.float32)
     x, y = np.meshgrid(grid - head.offset[0], grid - head.offset[1])
-    x, y = x * np.cos(head.tilt) + y * np.sin(head.tilt), y * np.cos(head.tilt) - x * np.sin(head.tilt)
+    cosine, sine = math.cos(head.tilt), math.sin(head.tilt)
+    x, y = x * cosine + y * sine, y * cosine - x * sine
     smooth = _Noise(head, height, size)
     depth = _depth(head, height, x, y, smooth)
     depth_in_brain = depth - sum(head.skull) - 1.2 * smooth("outline", 60)
@@ -186,7 +194,8 @@ class _Noise:
     """Smooth noise of deviation 1 that changes slowly with height: `self(name, cell)` has bumps of `cell` px."""
 
     def __init__(self, head: Head, height: float, size: int) -> None:
-        self.grids = {name: pair[0] * np.cos(height) + pair[1] * np.sin(height) for name, pair in head.noise.items()}
+        cosine, sine = math.cos(height), math.sin(height)
+        self.grids = {name: cosine * pair[0] + sine * pair[1] for name, pair in head.noise.items()}
         self.pixels = (np.arange(size) + 0.5) * _SCALE_PX / size
 
     def __call__(self, name: str, cell: float) -> Field:
@@ -195,8 +204,9 @@ class _Noise:
 
     def at(self, name: str, rows: Field, columns: Field) -> Field:
         """The same noise at any place, in cells; it repeats after the grid's end."""
-        grid = self.grids[name].astype(np.float32)
-        return 2.1 * ndimage.map_coordinates(grid, [rows, columns], order=3, mode="grid-wrap", prefilter=False)
+        return 2.1 * ndimage.map_coordinates(
+            self.grids[name], [rows, columns], np.float32, order=3, mode="grid-wrap", prefilter=False
+        )
 
 
 def _spline(grid: np.ndarray, places: np.ndarray) -> np.ndarray:
@@ -271,7 +281,7 @@ def _ventricles(head: Head, height: float, image: Field, x: Field, y: Field, smo
 def _vessels(head: Head, image: Field, depth: Field, fold: Field, x: Field, y: Field) -> Field:
     """Bright dots and short streaks, as contrast agent leaves them: small decoys for a detector."""
     blush = np.zeros_like(image)
-    for across, along, bright in head.vessels:
+    for across, along, bright in head.vessels.tolist():
         near = 1 - ((x - 70 * across) ** 2 + (y - 90 * along) ** 2) / (10 + 5 * bright) ** 2
         blush += (0.4 + 0.2 * bright) * np.clip(near, 0, None) ** 2
     image = image + blush * np.exp(-(fold**2)) * _step(depth)
@@ -283,12 +293,12 @@ def _add_lesion(
     image: Field, lesion: Lesion, height: float, x: Field, y: Field, depth: Field, smooth: _Noise
 ) -> tuple[Field, np.ndarray]:
     """The image with the lesion in it, and the lesion's mask: one connected piece inside the brain."""
-    reach = np.sqrt(max(1 - ((height - lesion.height) / lesion.extent) ** 2, 0.0))
-    along = (x - lesion.x) * np.cos(lesion.angle) + (y - lesion.y) * np.sin(lesion.angle)
-    across = (y - lesion.y) * np.cos(lesion.angle) - (x - lesion.x) * np.sin(lesion.angle)
-    along, across = along / np.sqrt(lesion.aspect), across * np.sqrt(lesion.aspect)
+    reach = math.sqrt(max(1 - ((height - lesion.height) / lesion.extent) ** 2, 0.0))
+    cosine, sine, stretch = math.cos(lesion.angle), math.sin(lesion.angle), math.sqrt(lesion.aspect)
+    along = ((x - lesion.x) * cosine + (y - lesion.y) * sine) / stretch
+    across = ((y - lesion.y) * cosine - (x - lesion.x) * sine) * stretch
     direction = np.arctan2(across, along)
-    lobes = sum(a * np.cos(k * direction + phase) for k, (a, phase) in enumerate(lesion.harmonics, start=2))
+    lobes = sum(a * np.cos(k * direction + phase) for k, (a, phase) in enumerate(lesion.harmonics.tolist(), start=2))
     outline = lesion.radius * reach * np.clip(1 + lobes, 0.45, 1.6) * (1 + 0.07 * smooth("warp_a", 8))
     inward = np.minimum(outline - np.hypot(along, across), depth - 1)
     pieces, count = ndimage.label(inward > 0)
@@ -304,7 +314,8 @@ def _add_lesion(
     elif lesion.kind == "solid":
         filling = lesion.level * (1 - 0.12 * _step(inward - 0.35 * lesion.radius, 3)) + grain
     else:
-        filling = lesion.level + 0.4 * grain + 0.3 * np.exp(-((inward / 1.5) ** 2))
+        # A cyst: fluid in a thin wall that takes up contrast, by which it differs from ventricles and wide folds.
+        filling = lesion.level + 0.4 * grain + 0.45 * np.exp(-(((inward - 1.2) / 1.6) ** 2))
     return image + (filling - image) * _step(inward, 0.9), mask
 
 
@@ -312,5 +323,5 @@ def _scan(head: Head, image: Field, smooth: _Noise, rng: Generator, size: int) -
     """What the scanner makes of it: coil sensitivity, blur, Rician noise, 8 bits."""
     image = image * head.gain * np.exp(head.bias * smooth("bias", 90))
     image = ndimage.gaussian_filter(np.clip(image, 0, None), 0.55 * size / _SCALE_PX)
-    real, imaginary = rng.normal(0, head.noise_level, (2, size, size))
+    real, imaginary = head.noise_level * rng.standard_normal((2, size, size), dtype=np.float32)
     return np.clip(np.hypot(image + real, imaginary) * 255, 0, 255).astype(np.uint8)

@@ -117,23 +117,23 @@ def ask_teacher(
 ) -> tuple[list[Answer], Encoded | None]:
     """Answer a batch of questions; every picture is encoded once and all its boxes decoded together.
 
-    `whole` encodes the whole images in any case, for their features. Returns the answers and the encoding of the whole
-    images, None where there is none. A question without a box gives zeros.
+    `whole` encodes every whole image, for its features; else one without a box, which gives zeros anyway, is not looked
+    at. Returns the answers and, with `whole`, the encoding of the whole images, else None.
     """
     encoded = None
     looks: list[list[_Look]] = [[] for _ in questions]
-    seen_whole = [question.views != "zoom" for question in questions]
-    if whole or any(seen_whole):
-        encoded = teacher.encode([question.image for question in questions])
+    seen_whole = [question.views != "zoom" and question.boxes_xyxy_px.shape[1] > 0 for question in questions]
+    asked = [index for index, seen in enumerate(seen_whole) if seen or whole]
+    if asked:
+        seen_images = teacher.encode([questions[index].image for index in asked])
         nothing = np.zeros((0, 4), np.float32)
-        prompts = [
-            question.boxes_xyxy_px.reshape(-1, 4) if wanted else nothing
-            for question, wanted in zip(questions, seen_whole, strict=True)
-        ]
-        replies = _decode_whole(teacher, encoded, questions, prompts) if any(seen_whole) else []
-        for look, question, reply in zip(looks, questions, replies, strict=False):
-            if question.views != "zoom":
-                look.append(_Look([_whole_view(question)], [reply]))
+        prompts = [questions[index].boxes_xyxy_px.reshape(-1, 4) if seen_whole[index] else nothing for index in asked]
+        chosen = [questions[index] for index in asked]
+        replies = _decode_whole(teacher, seen_images, chosen, prompts) if any(seen_whole) else []
+        for index, reply in zip(asked, replies, strict=False):
+            if seen_whole[index]:
+                looks[index].append(_Look([_whole_view(questions[index])], [reply]))
+        encoded = seen_images if whole else None
     views = [[] if q.views == "whole" else list(_zoomed_views(q, config.zoom)) for q in questions]
     answers = _decode_views(teacher, [view for case in views for view in case], len(questions))
     for look, case_views in zip(looks, views, strict=True):
@@ -148,7 +148,10 @@ def _decode_whole(
 ) -> list[BoxMasks]:
     if not takes_masks(teacher) or all(question.guess is None for question in questions):
         return teacher.decode(encoded, prompts)
-    return teacher.decode(encoded, prompts, [_guess_logits(question) for question in questions])
+    guesses = [
+        _guess_logits(question) if len(boxes) else None for question, boxes in zip(questions, prompts, strict=True)
+    ]
+    return teacher.decode(encoded, prompts, guesses)
 
 
 def _guess_logits(question: Question) -> Tensor | None:
