@@ -415,11 +415,15 @@ def test_ranks_share_the_work_and_a_last_pass_writes_the_table(tmp_path):
         assert [row["case_id"] for row in csv.DictReader(file)] == [row.case_id for row in rows]
 
 
-def test_the_scale_script_makes_every_target_once(tmp_path, capsys, monkeypatch):
+def test_the_scale_script_makes_every_target_once(tmp_path, monkeypatch):
     from script_module import load_script
 
     script = load_script("scale_targets")
-    monkeypatch.setattr("sys.argv", ["scale_targets.py", str(tmp_path), "--cases", "40"])
-    script.main()
-    assert "40 targets in" in capsys.readouterr().out
-    assert len(list((tmp_path / "teacher" / "targets").iterdir())) == 40
+    asked = []
+    encode = script.FakeTeacher.encode
+    monkeypatch.setattr(script.FakeTeacher, "encode", lambda self, images: asked.extend(images) or encode(self, images))
+    figures = script.measure(tmp_path, 40)
+    assert len(asked) == 40, "the second pass finds what the first has made"
+    assert len(list((tmp_path / "teacher" / "targets").iterdir())) == figures["cases"] == 40
+    assert figures["peak_mb"] > 0
+    assert figures["kb"] > 0
