@@ -16,12 +16,12 @@ from meddistill.data.phantom import write_phantom
 from meddistill.files import read_json
 from meddistill.provenance import Stage
 
-DEMO_CASES = 200
+DEMO_CASES = 140
 DEMO_SEED = 0
 
 QUICKSTART = Config(
     prepare=PrepareConfig(dataset="folder"),
-    detect=DetectConfig(weights="yolo11n.yaml", epochs=20, image_size=128, batch_size=4),
+    detect=DetectConfig(weights="yolo11n.yaml", epochs=18, image_size=128, batch_size=4),
     distill=DistillConfig(
         teacher="litemedsam",
         student="unet",
@@ -34,7 +34,7 @@ QUICKSTART = Config(
         lr=3e-3,
         feature_weight=0.0,
         ema_decay=0.97,
-        targets=TargetsConfig(jitter_copies=2, views="whole", logit_shift=0.5),
+        targets=TargetsConfig(jitter_copies=1, views="whole", logit_shift=0.5),
     ),
 )
 """Small and quick, without any download. `configs/quickstart.yaml` says the same: a wheel has no `configs/`."""
