@@ -90,6 +90,7 @@ def executable(text: str) -> list[list[str]]:
             words[2] = "runs/whole"
         # `OUT` is another folder for each command.
         words = [f"out{number}" if word == "OUT" else word for word in words]
+        words = [str(ROOT / word) if word.startswith("configs/") else word for word in words]
         found.append([*words, *SMALL.get(words[1], [])])
     return found
 
