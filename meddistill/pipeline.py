@@ -21,7 +21,7 @@ DEMO_SEED = 0
 
 QUICKSTART = Config(
     prepare=PrepareConfig(dataset="folder"),
-    detect=DetectConfig(weights="yolo11n.yaml", epochs=18, image_size=128, batch_size=4),
+    detect=DetectConfig(weights="yolo11n.yaml", epochs=12, image_size=128, batch_size=4),
     distill=DistillConfig(
         teacher="litemedsam",
         student="unet",
@@ -29,7 +29,7 @@ QUICKSTART = Config(
         encoder_weights="none",
         decoder_channels=[64, 48, 32, 16, 8],
         image_size=128,
-        epochs=30,
+        epochs=40,
         batch_size=4,
         lr=3e-3,
         feature_weight=0.0,
