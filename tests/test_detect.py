@@ -173,12 +173,13 @@ def test_a_box_in_an_unknown_case_is_neither_right_nor_wrong_but_is_written(tmp_
     cases = write_data(tmp_path, {"val-0": "boxes", "val-bare": "unknown", "val-healthy": "none"})
     boxes = annotated_boxes(tmp_path, cases[0])
     hit = Detections(boxes, np.array([0.9]), ("lesion",))
-    found = [hit, Detections(boxes, np.array([0.8]), ("lesion",)), NOTHING]
+    # Surer than the hit: counted, it would cost precision at every threshold.
+    found = [hit, Detections(boxes, np.array([0.95]), ("lesion",)), NOTHING]
     targets = [annotated_boxes(tmp_path, case) for case in cases]
     metrics, confidence = measure(cases, found, targets, DetectConfig())
     assert confidence == 0.9
     assert (metrics["precision50_val"], metrics["recall50_val"], metrics["map50_val"]) == (1.0, 1.0, 1.0)
-    assert metrics["splits"]["val"]["n_cases_without_box"] == 2
+    assert metrics["splits"]["val"]["n_cases_without_box"] == 1
     assert metrics["splits"]["val"]["n_lesion_cases_without_box"] == 0
     assert [row.case_id for row in box_rows(cases, found, 0.5, 5)] == ["val-0", "val-bare"]
 
