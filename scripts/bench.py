@@ -48,11 +48,13 @@ from meddistill.distillation.consensus import Question, ask_teacher, jittered_bo
 from meddistill.distillation.engine import make_fabric, precision_of
 from meddistill.distillation.training import _Run
 from meddistill.evaluation.metrics import score_case
+from meddistill.models.network import StudentNetwork
 from meddistill.models.student import build_student
 from meddistill.models.teachers.base import Teacher
 from meddistill.models.teachers.registry import load_teacher
 
 EPOCHS = 100
+NARROW = (128, 64, 32, 16, 16)
 PARTS = "abcdefg"
 
 
@@ -99,12 +101,21 @@ class Bench:
             torch.cuda.synchronize()
         return time.perf_counter() - started
 
+    def student(self) -> StudentNetwork:
+        """The network that `--student` names, with random weights."""
+        torch.manual_seed(0)
+        default = DistillConfig()
+        return build_student(
+            "nested_unet" if self.args.student == "nested_unet" else default.student, encoder=default.encoder,
+            encoder_weights="none", decoder_channels=NARROW if self.args.student == "narrow" else (),
+        )  # fmt: skip
+
     def training(self, out: Path) -> tuple[_Run, BareStep]:
         """A training run on random targets, and a bare step of a network like its own."""
         args = self.args
         settings = DistillConfig(
             encoder_weights="none", batch_size=args.batch_size, image_size=args.image_size, epochs=EPOCHS,
-            feature_weight=0.0, student="nested_unet" if args.student == "nested_unet" else "unetplusplus",
+            feature_weight=0.0,
         )  # fmt: skip
         packed = PackedCases([str(number) for number in range(args.batch_size * 4)], args.image_size)
         for index in range(len(packed)):
@@ -112,14 +123,12 @@ class Bench:
             probs[20:60, 20:60] = 1
             packed.put(index, self.images[index % len(self.images)], probs, 0 * probs)
 
-        def network() -> Any:
-            torch.manual_seed(0)
-            return build_student(settings.student, encoder=settings.encoder, encoder_weights="none")
-
-        module = network()
+        module = self.student()
         preprocessing = Preprocessing(args.image_size, *module.preprocessing_mean_std)
         run = _Run(module, packed, PackedCases([], args.image_size), preprocessing, settings, self.fabric, out, 0)
-        twin = _Run(network(), packed, PackedCases([], args.image_size), preprocessing, settings, self.fabric, out, 0)
+        twin = _Run(
+            self.student(), packed, PackedCases([], args.image_size), preprocessing, settings, self.fabric, out, 0
+        )
         twin.raw.train()
         return run, BareStep(twin.raw, settings, preprocessing, precision_of(self.fabric))
 
@@ -192,10 +201,7 @@ class Bench:
         batch = run.train.batch(torch.arange(args.batch_size))
         view = torch.zeros(args.batch_size, dtype=torch.bool, device=self.fabric.device)
         detector = YOLO("yolo11n.yaml")
-        network = build_student(
-            "nested_unet" if args.student == "nested_unet" else "unetplusplus",
-            encoder="tu-tf_efficientnet_lite0", encoder_weights="none",
-        ).to(self.fabric.device)  # fmt: skip
+        network = self.student().to(self.fabric.device)
 
         def detect(image: np.ndarray) -> None:
             detector.predict(image, imgsz=side, verbose=False, device=args.device)
@@ -287,7 +293,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default=",".join(PARTS), help="parts, such as b,c (default: all)")
     parser.add_argument("--teacher", default="litemedsam", help="litemedsam, or a SAM 2 with random weights")
-    parser.add_argument("--student", default="default", choices=("default", "nested_unet"), help="network")
+    parser.add_argument(
+        "--student",
+        default="default",
+        choices=("default", "narrow", "nested_unet"),
+        help="network; narrow: half the default's arithmetic",
+    )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 (default: cpu)")
     parser.add_argument("--images", type=int, default=8, help="sample images (default: 8)")
     parser.add_argument("--prepared", type=int, default=1200, help="pictures of part f (default: 1200)")
