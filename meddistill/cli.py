@@ -1,7 +1,6 @@
 """The command line: its commands, what goes for all of them, and how it ends. Imports no torch: `--help` is quick."""
 
-from __future__ import annotations
-
+import gc
 import os
 import shlex
 import signal
@@ -53,6 +52,7 @@ def _common(
 ) -> None:
     if quiet and verbose:
         raise typer.BadParameter("--quiet and --verbose exclude each other")
+    gc.enable()  # off since `__main__`
     console.set_quiet(quiet)
     console.set_verbose(verbose)
     chatter.listen(verbose)

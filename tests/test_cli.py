@@ -1,5 +1,6 @@
 """Options become a config: each reaches its setting. Exit statuses, one-line errors, and a quick `--help`."""
 
+import gc
 import logging
 import os
 import re
@@ -248,6 +249,17 @@ def test_verbose_shows_the_resolved_settings(handed_over, capsys):
     assert "detect.batch_size: 16" in shown
     assert "seed: 0" in shown
     assert not [line for line in shown if line.startswith("distill.")]
+
+
+def test_a_command_collects_its_garbage_though_the_start_did_not(handed_over):
+    enabled = []
+    sys.modules["meddistill.stages.detect"].run_detect = lambda *_, **__: enabled.append(gc.isenabled())
+    gc.disable()
+    try:
+        assert _meddistill("detect", "RUN") == 0
+    finally:
+        gc.enable()
+    assert enabled == [True]
 
 
 def test_other_libraries_are_heard_with_verbose_alone(handed_over, capsys):

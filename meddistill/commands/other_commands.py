@@ -1,7 +1,5 @@
 """What is done with a student or a RUN that is there, and what can be asked of MedDistill itself."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Optional
 

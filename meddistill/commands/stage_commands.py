@@ -1,7 +1,5 @@
 """The four stages, and all of them in a row: options become a config, the config goes to a stage."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Optional
 
