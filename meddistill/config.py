@@ -197,6 +197,8 @@ class DistillConfig:
     decoder_channels: list[int] = dataclasses.field(default_factory=list)
     """Widths of an smp decoder, coarse to fine; empty = the architecture's own (UNet++: 256, 128, 64, 32, 16, which
     costs 8.1 GFLOP at 256 px with the default encoder; 128, 64, 32, 16, 16 costs 4.7)."""
+    deep_supervision: bool = False
+    """Judge the ends of the shallower networks inside `nested_unet` by the mask-level loss, too."""
     image_size: int = 256
     """Side of the student's square frame, px; a multiple of 32."""
     epochs: int = 30
@@ -279,6 +281,8 @@ class DistillConfig:
             raise ConfigError(
                 f"image_size must be a multiple of 32 (the encoders halve five times), got {self.image_size}"
             )
+        if self.deep_supervision and self.student != "nested_unet":
+            raise ConfigError(f"deep_supervision goes with student=nested_unet, not with '{self.student}'")
         if any(width < 1 for width in self.decoder_channels):
             raise ConfigError(f"decoder_channels must be positive, got {list(self.decoder_channels)}")
 

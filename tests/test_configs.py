@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from meddistill.config import as_settings
+from meddistill.config import DistillConfig, as_settings
 from meddistill.config_layers import load_config
+from meddistill.errors import ConfigError
 from meddistill.pipeline import QUICKSTART
 
 ROOT = Path(__file__).parents[1]
@@ -60,6 +61,12 @@ def test_paper_has_the_published_settings():
     assert (distill.lr_schedule, distill.confidence_gamma, distill.targets.min_trust) == ("constant", 0.0, 0.0)
     assert distill.targets.min_trust_detected == 0
     assert distill.targets.jitter_copies == 0
+
+
+def test_deep_supervision_goes_with_the_papers_network_alone():
+    assert DistillConfig(student="nested_unet", deep_supervision=True).deep_supervision
+    with pytest.raises(ConfigError, match="deep_supervision goes with student=nested_unet, not with 'unet'"):
+        DistillConfig(student="unet", deep_supervision=True)
 
 
 @pytest.mark.parametrize("script", PAPER_STEPS, ids=lambda path: path.name)

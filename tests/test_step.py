@@ -9,8 +9,9 @@ from torch import nn
 
 from meddistill.data.frames import Preprocessing
 from meddistill.distillation.averaging import MovingAverage
-from meddistill.distillation.step import distill_step
+from meddistill.distillation.step import DistillModel, Seen, distill_step
 from meddistill.distillation.weighting import build_weighting
+from meddistill.models.nested_unet import NestedUNet
 
 CACHED = torch.tensor([True, False, True])
 
@@ -27,7 +28,7 @@ def losses(cached=CACHED, case_weight=(1.0, 1.0, 1.0), **changes):
     )  # fmt: skip
 
     def model(frames):
-        return frames.mean(1, keepdim=True), maps
+        return Seen(frames.mean(1, keepdim=True), maps, [])
 
     return distill_step(model, weighting, cases.batch(torch.arange(3)), cached, Preprocessing(SIZE), config)
 
@@ -68,12 +69,47 @@ def test_hard_targets_are_the_masks_of_the_soft_ones():
 
     def total(batch, hard_targets):
         config = settings(hard_targets=hard_targets, feature_weight=0.0)
-        return distill_step(
-            lambda frames: (frames.mean(1, keepdim=True), {}), weighting, batch, CACHED[:1], Preprocessing(SIZE), config
-        ).total  # fmt: skip
+
+        def model(frames):
+            return Seen(frames.mean(1, keepdim=True), {}, [])
+
+        return distill_step(model, weighting, batch, CACHED[:1], Preprocessing(SIZE), config).total
 
     assert torch.equal(total(soft, True), total(hard, False))
     assert not torch.equal(total(soft, False), total(hard, False))
+
+
+def test_deep_supervision_judges_every_nested_network_by_the_mean():
+    torch.manual_seed(0)
+    cases = bright_squares(2, 1)
+    weighting = build_weighting("fixed", mask=1.0, probability=1.0, feature=0.0, training_doubt=cases.doubt)
+    config = settings(feature_weight=0.0)
+
+    def losses_of(*heads):
+        seen = Seen(heads[0], {}, list(heads[1:]))
+        return distill_step(
+            lambda _: seen, weighting, cases.batch(torch.arange(2)), CACHED[:2], Preprocessing(SIZE), config
+        )
+
+    heads = [torch.randn(2, 1, SIZE, SIZE) for _ in range(3)]
+    alone, together = [losses_of(head) for head in heads], losses_of(*heads)
+    for term in ("cross_entropy", "dice"):
+        mean = torch.stack([getattr(each, term) for each in alone]).mean(0)
+        torch.testing.assert_close(getattr(together, term), mean)
+    assert torch.equal(together.probability, alone[0].probability)  # of the student's own mask
+
+
+def test_deep_heads_train_beside_the_student_and_are_not_part_of_it():
+    student = NestedUNet([4, 6, 8, 10])
+    weighting = build_weighting("fixed", mask=1.0, probability=0.0, feature=0.0, training_doubt=torch.zeros(2))
+    frames = torch.rand(2, 3, 16, 16)
+    assert DistillModel(student, None, weighting)(frames).deeper == []
+    model = DistillModel(student, None, weighting, deep_supervision=True)
+    seen = model(frames)
+    assert [each.shape for each in seen.deeper] == [(2, 1, 16, 16)] * 2
+    sum(each.mean() for each in (seen.logits, *seen.deeper)).backward()
+    assert all(parameter.grad is not None for parameter in model.deep_heads.parameters())
+    assert not any("deep" in name for name in student.saved_state())
 
 
 def test_the_average_moves_by_one_minus_the_decay_and_faster_at_first():

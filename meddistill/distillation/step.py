@@ -45,25 +45,45 @@ class DistillLosses(NamedTuple):
     weight_feature: Tensor
 
 
-class DistillModel(nn.Module):
-    """All that learns: student, adapters and weighting in one module, so that one wrapper sees every parameter."""
+class Seen(NamedTuple):
+    """What the student makes of a batch: `logits` (B, 1, S, S), `features` {level: in the teacher's shape}, empty where
+    the feature level is off, and `deeper`: logits like the first, of the maps that deep supervision judges.
+    """
 
-    def __init__(self, student: StudentNetwork, adapters: FeatureAdapters | None, weighting: Weighting) -> None:
+    logits: Tensor
+    features: dict[str, Tensor]
+    deeper: list[Tensor]
+
+
+class DistillModel(nn.Module):
+    """All that learns: student, adapters and weighting in one module, so that one wrapper sees every parameter.
+
+    `deep_supervision` adds a 1x1 convolution to one channel for each of the student's `deep_channels`; like the
+    adapters they serve the training and are not part of the student.
+    """
+
+    def __init__(
+        self, student: StudentNetwork, adapters: FeatureAdapters | None, weighting: Weighting,
+        deep_supervision: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.student = student
         self.adapters = adapters
         self.weighting = weighting
+        channels = student.deep_channels if deep_supervision else ()
+        self.deep_heads = nn.ModuleList(nn.Conv2d(count, 1, kernel_size=1) for count in channels)
 
-    def forward(self, frames: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Normalised frames (B, 3, S, S) to logits (B, 1, S, S) and {level: features in the teacher's shape}."""
-        if self.adapters is None:
-            return self.student(frames), {}
-        logits, maps = self.student.forward_with_features(frames)
-        return logits, self.adapters(maps)
+    def forward(self, frames: Tensor) -> Seen:
+        """Normalised frames (B, 3, S, S) to what the losses compare."""
+        if self.adapters is None and not self.deep_heads:
+            return Seen(self.student(frames), {}, [])
+        logits, maps, deep = self.student.forward_deep(frames)
+        deeper = [head(each).float() for head, each in zip(self.deep_heads, deep[: len(self.deep_heads)], strict=True)]
+        return Seen(logits, self.adapters(maps) if self.adapters else {}, deeper)
 
 
 def distill_step(
-    model: Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]],
+    model: Callable[[Tensor], Seen],
     weighting: Weighting,
     batch: Batch,
     cached_view: Tensor,
@@ -73,18 +93,18 @@ def distill_step(
     """Forward pass and the losses of each case.
 
     `cached_view`: (B,) bool, the cases drawn as the view that their features were computed on. Their features and
-    priors count 1 / `feature_share`, so that the expectation does not follow the share.
+    priors count 1 / `feature_share`, so that the expectation does not follow the share. Under deep supervision the
+    mask-level terms are means over all heads (Zhou et al., "UNet++", 2018).
     """
     frames = normalise(batch.images, preprocessing).contiguous(memory_format=torch.channels_last)
-    logits, maps = model(frames)
+    logits, maps, deeper = model(frames)
     sure = confidence_from_uncertainty(batch.uncertainty, settings.confidence_gamma)
-    target = (logits, (batch.probs >= 0.5).float() if settings.hard_targets else batch.probs, sure)
-    cross_entropy = (
-        generalised_cross_entropy_loss(*target, settings.gce_q)
-        if settings.mask_loss == "gce"
-        else soft_bce_loss(*target)
+    probs = (batch.probs >= 0.5).float() if settings.hard_targets else batch.probs
+    cross_entropy, dice = (
+        torch.stack(terms).mean(0)
+        for terms in zip(*(_mask_level(each, probs, sure, settings) for each in (logits, *deeper)), strict=True)
     )
-    dice, probability = soft_dice_loss(*target), probability_mse_loss(*target)
+    probability = probability_mse_loss(logits, probs, sure)
     cached = cached_view.float()
     feature = prior = torch.zeros_like(dice)
     if maps:
@@ -101,3 +121,12 @@ def distill_step(
         total, cross_entropy, dice, probability, feature, prior, cached,
         weights.mask, weights.probability, weights.feature,
     )  # fmt: skip
+
+
+def _mask_level(logits: Tensor, probs: Tensor, sure: Tensor, settings: DistillConfig) -> tuple[Tensor, Tensor]:
+    """Cross-entropy, or its noise-robust form, and soft Dice of one head."""
+    if settings.mask_loss == "gce":
+        cross_entropy = generalised_cross_entropy_loss(logits, probs, sure, settings.gce_q)
+    else:
+        cross_entropy = soft_bce_loss(logits, probs, sure)
+    return cross_entropy, soft_dice_loss(logits, probs, sure)

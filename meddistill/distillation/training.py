@@ -142,7 +142,7 @@ class _Run:
             settings.weighting, mask=settings.mask_weight, probability=settings.probability_weight,
             feature=settings.feature_weight if adapters else 0.0, training_doubt=self.train.doubt,
         )  # fmt: skip
-        raw = DistillModel(student, adapters, weighting)
+        raw = DistillModel(student, adapters, weighting, settings.deep_supervision)
         if fabric.world_size > 1 and fabric.device.type == "cuda":
             raw = nn.SyncBatchNorm.convert_sync_batchnorm(raw)  # type: ignore[no-untyped-call]
         raw = raw.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -20,7 +20,8 @@ FILTERS = (32, 64, 128, 256, 512)
 class NestedUNet(StudentNetwork):
     """UNet++ without a pretrained encoder. Node (i, j) lies at depth i (stride 2^i), j steps along the skip path.
 
-    Its encoder maps are the nodes (0, 0) to (4, 0): strides 1, 2, 4, 8 and 16.
+    Its encoder maps are the nodes (0, 0) to (4, 0): strides 1, 2, 4, 8 and 16. Deep supervision judges the nodes (0, 1)
+    to (0, 3), each the end of a shallower network, as Zhou et al. do.
     """
 
     preprocessing_mean_std = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -31,6 +32,7 @@ class NestedUNet(StudentNetwork):
         self.depth = len(self.filters) - 1
         self.stride = 2**self.depth
         self.feature_channels = list(self.filters)
+        self.deep_channels = [self.filters[0]] * (self.depth - 1)
         self.pool = nn.MaxPool2d(2)
         self.up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
         for i, width in enumerate(self.filters):
@@ -42,6 +44,9 @@ class NestedUNet(StudentNetwork):
 
     def forward_with_features(self, frames: Tensor) -> tuple[Tensor, list[Tensor]]:
         """See `StudentNetwork`. Raises: ValueError where a side is no multiple of `stride`."""
+        return self.forward_deep(frames)[:2]
+
+    def forward_deep(self, frames: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         if frames.shape[-1] % self.stride or frames.shape[-2] % self.stride:
             raise ValueError(f"frame sides must be multiples of {self.stride}, got {tuple(frames.shape[-2:])}")
         rows = [[self._node(0, 0)(frames)]]
@@ -51,7 +56,7 @@ class NestedUNet(StudentNetwork):
             for i in range(self.depth + 1 - j):
                 below = self.up(rows[i + 1][j - 1])
                 rows[i].append(self._node(i, j)(torch.cat([*rows[i], below], dim=1)))
-        return self.final(rows[0][-1]).float(), [row[0] for row in rows]
+        return self.final(rows[0][-1]).float(), [row[0] for row in rows], rows[0][1:-1]
 
     def features(self, frames: Tensor) -> list[Tensor]:
         maps = [self._node(0, 0)(frames)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -13,13 +13,15 @@ class StudentNetwork(nn.Module):
 
     `feature_channels`: channels of each encoder map, fine to coarse. `preprocessing_mean_std`: the normalisation of
     RGB in [0, 1] that the encoder's weights were trained with. `weights_source`: where these weights came from, in
-    words (`random` until something is loaded). `stride`: frame sides must be multiples of it.
+    words (`random` until something is loaded). `stride`: frame sides must be multiples of it. `deep_channels`: channels
+    of the maps that deep supervision can judge, empty where the architecture has none.
     """
 
     feature_channels: list[int]
     preprocessing_mean_std: tuple[tuple[float, float, float], tuple[float, float, float]]
     weights_source: str = "random"
     stride: int = 32
+    deep_channels: Sequence[int] = ()
 
     def forward(self, frames: Tensor) -> Tensor:
         """Lesion logits. Shape: (B, 3, S, S) normalised frames to (B, 1, S, S) float32, whatever autocast says."""
@@ -32,6 +34,10 @@ class StudentNetwork(nn.Module):
     def forward_with_features(self, frames: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Logits and encoder maps of one pass."""
         raise NotImplementedError
+
+    def forward_deep(self, frames: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+        """Logits, encoder maps, and the maps (B, C, S, S) for deep supervision; C as in `deep_channels`."""
+        return *self.forward_with_features(frames), []
 
     def saved_config(self) -> dict[str, Any]:
         """What config.json holds: `_model_class` and the arguments that build the network again."""
