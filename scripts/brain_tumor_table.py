@@ -1,56 +1,121 @@
-"""Print the README's brain tumour table from the RUNs that `scripts/brain_tumor.sh` made.
+"""Print the README's brain tumour table from what `scripts/brain_tumor.sh` made, and how far the aims are met.
 
 .venv/bin/python scripts/brain_tumor_table.py OUT
+
+A student's Dice is its mean over the seeds, case by case; intervals resample groups of cases. What is not there yet is
+left out.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import statistics
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from meddistill.artifacts import METRICS_JSON, SUMMARY_JSON, RunDir
+from meddistill.artifacts import METRICS_JSON, PER_CASE_CSV, RUN_JSON, RunDir
 from meddistill.errors import InputError
+from meddistill.evaluation.baselines import BOXES, STUDENT, TEACHER
+from meddistill.evaluation.scores import ScoreRow, read_scores
+from meddistill.evaluation.statistics import compare_paired, describe
 from meddistill.files import read_json
 
+STUDENT_OF_ALL, STUDENT_OF_QUARTER = "**student, boxes on all training cases**", "**student, boxes on a quarter**"
+TWIN, PROMPTED = "student's twin, trained on the true masks", "teacher, prompted by the detector"
+PUBLISHED, ALONE = "student, the published objective on the same targets", "student of the annotated quarter alone"
 ROWS = (
-    # what, folder of summary.json, method in it
-    ("detector boxes filled in", "full/eval", "boxes"),
-    ("teacher, prompted by the detector", "full/eval", "teacher"),
-    ("**student, boxes on all training cases**", "full/eval", "student"),
-    ("detector boxes filled in, detector of the quarter", "quarter/eval", "boxes"),
-    ("**student, boxes on a quarter** (`--box-fraction 0.25`)", "quarter/eval", "student"),
-    ("student's twin, trained on the true masks", "full/eval-twin", "student"),
+    # what, RUN, evaluations (of all seeds), method in them
+    ("detector boxes filled in", "full", "eval-student-0", BOXES),
+    (PROMPTED, "full", "eval-student-0", TEACHER),
+    (STUDENT_OF_ALL, "full", "eval-student-*", STUDENT),
+    (PUBLISHED, "full", "eval-published-*", STUDENT),
+    ("detector boxes filled in, detector of the quarter", "quarter", "eval-student-0", BOXES),
+    (STUDENT_OF_QUARTER, "quarter", "eval-student-*", STUDENT),
+    (ALONE, "quarter", "eval-alone-*", STUDENT),
+    (TWIN, "full", "eval-twin-*", STUDENT),
+)
+# The aims: the first's Dice against the second's.
+AIMS = (
+    (STUDENT_OF_ALL, TWIN),
+    (STUDENT_OF_ALL, PROMPTED),
+    (STUDENT_OF_ALL, PUBLISHED),
+    (STUDENT_OF_QUARTER, TWIN),
+    (STUDENT_OF_QUARTER, ALONE),
 )
 
 
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """One line: its rows by case, a list of one row a seed."""
+
+    label: str
+    cases: dict[str, list[ScoreRow]]
+
+    @property
+    def dice(self) -> dict[str, float]:
+        """Mean over the seeds, by case."""
+        return {case_id: statistics.mean(row.dice for row in rows) for case_id, rows in self.cases.items()}
+
+    @property
+    def groups(self) -> list[str]:
+        return [rows[0].group for rows in self.cases.values()]
+
+    @property
+    def seeds(self) -> int:
+        return min(len(rows) for rows in self.cases.values())
+
+    def over_seeds(self, name: str) -> list[float]:
+        """Mean of a column over the cases, one value a seed."""
+        cases = self.cases.values()
+        return [statistics.mean(getattr(rows[seed], name) for rows in cases) for seed in range(self.seeds)]
+
+
 def table(out: Path) -> str:
-    """Markdown: one line a method. A RUN that is not there yet leaves its lines out."""
-    lines = [
-        "| on the test cases | Dice, mean [95 %] | median | HD95, px | missed |",
-        "|---|---|---|---|---|",
-    ]
-    for label, folder, method in ROWS:
-        path = out / folder / SUMMARY_JSON
-        if not path.exists():
-            continue
-        methods = read_json(path)["methods"]
-        if method in methods:
-            lines.append(_line(label, methods[method]))
-    if len(lines) == 2:
+    """Markdown: a line a method, then one an aim. Raises: InputError where nothing is evaluated yet."""
+    methods = {}
+    for label, run, pattern, name in ROWS:
+        cases: dict[str, list[ScoreRow]] = {}
+        for path in sorted((out / run).glob(f"{pattern}/{PER_CASE_CSV}")):
+            if not (path.parent / RUN_JSON).exists():
+                continue
+            for row in read_scores(path):
+                if row.method == name:
+                    cases.setdefault(row.case_id, []).append(row)
+        if cases:
+            methods[label] = Method(label, cases)
+    if not methods:
         raise InputError(f"{out} holds no finished evaluation; run scripts/brain_tumor.sh first")
+    lines = [
+        "| on the test cases | Dice, mean [95 %] | each seed | median | HD95, px | missed |",
+        "|---|---|---|---|---|---|",
+        *map(_line, methods.values()),
+        "",
+        *(_aim(methods[first], methods[second]) for first, second in AIMS if {first, second} <= methods.keys()),
+    ]
     return "\n".join([*lines, "", *_detectors(out)])
 
 
-def _line(label: str, scores: dict[str, Any]) -> str:
-    dice, hd95 = scores["metrics"]["dice"], scores["metrics"]["hd95_px"]
-    low, high = dice["ci95"] or (float("nan"), float("nan"))
+def _line(method: Method) -> str:
+    spread = describe(list(method.dice.values()), method.groups)
+    low, high = spread.ci95 or (float("nan"), float("nan"))
+    seeds = ", ".join(f"{value:.3f}" for value in method.over_seeds("dice")) if method.seeds > 1 else ""
+    missed = ", ".join(f"{value * len(method.cases):.0f}" for value in method.over_seeds("missed"))
     return (
-        f"| {label} | {dice['mean']:.3f} [{low:.3f}, {high:.3f}] | {dice['median']:.3f} "
-        f"| {hd95['mean']:.1f} | {scores['n_missed']} of {scores['n']} |"
+        f"| {method.label} | {spread.mean:.3f} [{low:.3f}, {high:.3f}] | {seeds} | {spread.median:.3f} "
+        f"| {statistics.mean(method.over_seeds('hd95_px')):.1f} | {missed} of {len(method.cases)} |"
     )
+
+
+def _aim(first: Method, second: Method) -> str:
+    ids = [case_id for case_id in first.cases if case_id in second.cases]
+    mine, other = ([method.dice[case_id] for case_id in ids] for method in (first, second))
+    paired = compare_paired(mine, other, [first.cases[case_id][0].group for case_id in ids])
+    interval = f" [{paired.ci95[0]:+.3f}, {paired.ci95[1]:+.3f}]" if paired.ci95 else ""
+    ratio = statistics.mean(mine) / (statistics.mean(other) or float("nan"))
+    return f"- {first.label} against {second.label}: ratio {ratio:.3f}, difference {paired.mean:+.3f}{interval}"
 
 
 def _detectors(out: Path) -> list[str]:
