@@ -22,7 +22,8 @@ find_uv() {
 # Arguments go to `uv sync`. A function, as a sourced file would see the arguments of the script that sources it.
 install() {
     find_uv
-    export UV_PROJECT_ENVIRONMENT=.venv
+    # Compiled now, on all cores: else every first start compiles thousands of files of torch, half a minute each time.
+    export UV_PROJECT_ENVIRONMENT=.venv UV_COMPILE_BYTECODE=1
     echo "installing into .venv (torch is large: a few minutes on a slow line)" >&2
     "${UV[@]}" sync --quiet "$@"
 }
