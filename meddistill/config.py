@@ -195,8 +195,8 @@ class DistillConfig:
     encoder_weights: str = "imagenet"
     """Encoder's start: `imagenet`, `none`, or a file."""
     decoder_channels: list[int] = dataclasses.field(default_factory=list)
-    """Widths of an smp decoder, coarse to fine; empty = the architecture's own (UNet++: 256, 128, 64, 32, 16, which
-    costs 8.1 GFLOP at 256 px with the default encoder; 128, 64, 32, 16, 16 costs 4.7)."""
+    """Widths of an smp decoder, coarse to fine; empty = 128, 64, 32, 16, 16 for UNet++ (4.7 GFLOP at 256 px with the
+    default encoder, where smp's own 256, 128, 64, 32, 16 costs 8.1 and segments no better), else smp's own."""
     deep_supervision: bool = False
     """Judge the ends of the shallower networks inside `nested_unet` by the mask-level loss, too."""
     image_size: int = 256

@@ -66,7 +66,6 @@ ROWS: dict[str, dict[str, Any]] = {
     "no averaging": {"ema_decay": 0.0},
     "two rounds": {"rounds": 2},
     "decoder 256-128-64-32-16": {"decoder_channels": [256, 128, 64, 32, 16]},
-    "decoder 128-64-32-16-16": {"decoder_channels": [128, 64, 32, 16, 16]},
     "plain U-Net": {"student": "unet"},
     "the paper's network": {"student": "nested_unet", "feature_weight": 0.0},
     "features, two levels": {"feature_levels": ["embedding", "stage2"]},

@@ -54,7 +54,7 @@ from meddistill.models.teachers.base import Teacher
 from meddistill.models.teachers.registry import load_teacher
 
 EPOCHS = 100
-NARROW = (128, 64, 32, 16, 16)
+WIDE = (256, 128, 64, 32, 16)  # smp's own UNet++
 PARTS = "abcdefg"
 
 
@@ -107,7 +107,7 @@ class Bench:
         default = DistillConfig()
         return build_student(
             "nested_unet" if self.args.student == "nested_unet" else default.student, encoder=default.encoder,
-            encoder_weights="none", decoder_channels=NARROW if self.args.student == "narrow" else (),
+            encoder_weights="none", decoder_channels=WIDE if self.args.student == "wide" else (),
         )  # fmt: skip
 
     def training(self, out: Path) -> tuple[_Run, BareStep]:
@@ -296,8 +296,8 @@ def main() -> None:
     parser.add_argument(
         "--student",
         default="default",
-        choices=("default", "narrow", "nested_unet"),
-        help="network; narrow: half the default's arithmetic",
+        choices=("default", "wide", "nested_unet"),
+        help="network; wide: smp's own UNet++ decoder",
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 (default: cpu)")
     parser.add_argument("--images", type=int, default=8, help="sample images (default: 8)")

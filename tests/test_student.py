@@ -8,6 +8,7 @@ import pytest
 import segmentation_models_pytorch as smp
 import torch
 
+from meddistill.config import DistillConfig
 from meddistill.data.frames import Preprocessing
 from meddistill.errors import ConfigError, InputError, WeightsError
 from meddistill.models import encoders
@@ -38,6 +39,16 @@ def student():
 
 def image(height, width, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def test_the_default_is_a_narrow_unetplusplus_and_another_width_is_asked_for():
+    def parameters(channels=()):
+        asked = DistillConfig()
+        module = build_student(asked.student, encoder=asked.encoder, encoder_weights="none", decoder_channels=channels)
+        return sum(parameter.numel() for parameter in module.parameters())
+
+    assert parameters() == parameters([128, 64, 32, 16, 16]) == 3_974_897
+    assert parameters([256, 128, 64, 32, 16]) == 5_429_681
 
 
 @pytest.mark.parametrize("name", ["unet", "nested_unet"])

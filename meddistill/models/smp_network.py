@@ -17,6 +17,9 @@ from meddistill.models.network import StudentNetwork
 
 ARCHITECTURES: dict[str, Any] = dict(smp.MODEL_ARCHITECTURES_MAPPING)
 _CLASSES = {kind.__name__: kind for kind in ARCHITECTURES.values()}
+# Ours where none is asked for. As good as smp's own, twice as wide at its coarse end, for 0.6 of the training time:
+# README, "What each part is worth".
+_DECODER_CHANNELS = {"unetplusplus": (128, 64, 32, 16, 16)}
 _IMAGENET_MEAN_STD = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -37,12 +40,14 @@ class SmpNetwork(StudentNetwork):
 
     @classmethod
     def build(cls, architecture: str, encoder: str, decoder_channels: Sequence[int] = ()) -> SmpNetwork:
-        """A network with random weights. `decoder_channels`: coarse to fine; empty takes the architecture's own.
+        """A network with random weights. `decoder_channels`: coarse to fine; empty takes 128, 64, 32, 16, 16
+        for UNet++ and any other architecture's own.
 
         Raises: ConfigError naming the nearest architecture or encoder, or why the two do not go together.
         """
         if architecture not in ARCHITECTURES:
             raise ConfigError(f"student is '{architecture}'{nearest(architecture, ['nested_unet', *ARCHITECTURES])}")
+        decoder_channels = decoder_channels or _DECODER_CHANNELS.get(architecture, ())
         settings: dict[str, Any] = {"encoder_name": encoder, "encoder_weights": None, "in_channels": 3, "classes": 1}
         if decoder_channels:
             if not _takes_decoder_channels(architecture):

@@ -104,7 +104,7 @@ def build_student(
 
     `encoder_weights`: `imagenet` (looked for locally, then once on the hub; random with a warning where there are
     none), `none`, or a file. `nested_unet` has no encoder to start from: it takes neither encoder nor weights.
-    `decoder_channels`: widths of an smp decoder, coarse to fine; empty takes smp's own.
+    `decoder_channels`: widths of an smp decoder, coarse to fine; empty: 128, 64, 32, 16, 16 for UNet++, else smp's own.
     Random weights follow torch's global seed. Raises: ConfigError, WeightsError.
     """
     if name == NESTED_UNET:
