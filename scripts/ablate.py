@@ -5,7 +5,9 @@
 RUN is prepared (and has a detector where that is needed); its targets are made once and shared. Every run is evaluated
 on the true masks of the validation split (to tune defaults; the test split stays out of sight) and its numbers are
 added to OUT/runs.csv and OUT/cases.csv as soon as it ends: typed again, the command goes on where it stopped.
-OUT/table.md compares each row with the default, case by case over the seeds' mean.
+OUT/table.md compares each row with the default, case by case over the seeds' mean. Of rows that are there already:
+
+    .venv/bin/python scripts/ablate.py --table scripts/ablation
 """
 
 from __future__ import annotations
@@ -116,7 +118,7 @@ def run_ablation(
     judged = [case for case in read_cases(run.data) if case.split == split and case.has_mask]
     if not judged:
         raise InputError(f"{run.data} has no {split} case with a mask to judge by")
-    runs, cases = (_read(out / name, kind) for name, kind in (("runs.csv", RunRow), ("cases.csv", CaseRow)))
+    runs, cases = read_rows(out)
     for name in rows:
         for seed in seeds:
             if any((done.row, done.seed) == (name, seed) for done in runs):
@@ -143,6 +145,12 @@ def run_ablation(
     table = make_table(runs, cases)
     write_text(out / "table.md", table)
     return table
+
+
+def read_rows(folder: Path) -> tuple[list[RunRow], list[CaseRow]]:
+    """What earlier runs left in `folder`; nothing where it holds nothing."""
+    runs, cases = (_read(folder / name, kind) for name, kind in (("runs.csv", RunRow), ("cases.csv", CaseRow)))
+    return runs, cases
 
 
 def judge(student: Student, cases: Sequence[Case], data_dir: Path) -> tuple[list[float], float]:
@@ -223,7 +231,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command(help="\b\n" + (__doc__ or "").replace("\n\n", "\n\n\b\n"))
 def main(
-    run: Annotated[Path, typer.Argument(help="A prepared RUN with masks on its validation cases.")],
+    run: Annotated[Optional[Path], typer.Argument(help="A prepared RUN with masks on its validation cases.")] = None,
     config: Annotated[Optional[Path], typer.Option(help="YAML file: the default that rows vary.")] = None,
     overrides: Annotated[Optional[list[str]], typer.Option("--set", help="One setting, as section.key=value.")] = None,
     rows: Annotated[Optional[list[str]], typer.Option("--row", help="A row to run; may be repeated [all].")] = None,
@@ -231,8 +239,17 @@ def main(
     split: Annotated[str, typer.Option(help="Split whose masks judge.")] = "val",
     out: Annotated[Optional[Path], typer.Option(help="Where to write [default: RUN/ablation].")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto.")] = "auto",
+    table_of: Annotated[Optional[Path], typer.Option("--table", help="Only print the table of this folder.")] = None,
 ) -> None:
     try:
+        if table_of is not None:
+            runs, cases = read_rows(table_of)
+            if not runs:
+                raise InputError(f"{table_of} holds no runs.csv")
+            typer.echo(make_table(runs, cases))
+            return
+        if run is None:
+            raise ConfigError("give a prepared RUN, or a folder of rows as --table")
         for name in rows or []:
             if name not in ROWS:
                 raise ConfigError(f"row '{name}' is not known{nearest(name, ROWS)}")

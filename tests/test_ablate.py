@@ -82,6 +82,15 @@ def test_the_table_compares_the_same_cases(ablate):
     assert other.startswith("| other | 1 | 0.700 |  | 0.700 | 0.0% | +0.100 (+0.100 to +0.100) |")
 
 
+def test_rows_that_are_there_make_the_table_again(ablate, run, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "ablation"
+    text = ablate.run_ablation(run, CONFIG, ["default"], [0], out, device="cpu", teacher=PaintingTeacher())
+    monkeypatch.setattr(ablate, "run_distill", None)  # nothing is trained for it
+    capsys.readouterr()
+    ablate.app(["--table", str(out)], standalone_mode=False)
+    assert capsys.readouterr().out.strip() == text.strip()
+
+
 def test_a_split_without_masks_is_one_clear_line(ablate, run, tmp_path):
     cases = (run.data / "cases.csv").read_text().replace(",boxes,1,", ",boxes,0,").replace(",none,1,", ",none,0,")
     (run.data / "cases.csv").write_text(cases)
