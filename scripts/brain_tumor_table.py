@@ -100,11 +100,11 @@ def table(out: Path) -> str:
 
 def _line(method: Method) -> str:
     spread = describe(list(method.dice.values()), method.groups)
-    low, high = spread.ci95 or (float("nan"), float("nan"))
+    interval = f" [{spread.ci95[0]:.3f}, {spread.ci95[1]:.3f}]" if spread.ci95 else ""
     seeds = ", ".join(f"{value:.3f}" for value in method.over_seeds("dice")) if method.seeds > 1 else ""
     missed = ", ".join(f"{value * len(method.cases):.0f}" for value in method.over_seeds("missed"))
     return (
-        f"| {method.label} | {spread.mean:.3f} [{low:.3f}, {high:.3f}] | {seeds} | {spread.median:.3f} "
+        f"| {method.label} | {spread.mean:.3f}{interval} | {seeds} | {spread.median:.3f} "
         f"| {statistics.mean(method.over_seeds('hd95_px')):.1f} | {missed} of {len(method.cases)} |"
     )
 
@@ -115,7 +115,8 @@ def _aim(first: Method, second: Method) -> str:
     paired = compare_paired(mine, other, [first.cases[case_id][0].group for case_id in ids])
     interval = f" [{paired.ci95[0]:+.3f}, {paired.ci95[1]:+.3f}]" if paired.ci95 else ""
     ratio = statistics.mean(mine) / (statistics.mean(other) or float("nan"))
-    return f"- {first.label} against {second.label}: ratio {ratio:.3f}, difference {paired.mean:+.3f}{interval}"
+    names = f"{first.label} against {second.label}".replace("**", "")
+    return f"- {names}: ratio {ratio:.3f}, difference {paired.mean:+.3f}{interval}"
 
 
 def _detectors(out: Path) -> list[str]:

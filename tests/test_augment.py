@@ -1,5 +1,6 @@
 """Random views: image and target move together, the cached view stays, nothing depends on the batch."""
 
+import numpy as np
 import torch
 
 from meddistill.data.augment import Augmentation
@@ -54,6 +55,20 @@ def test_a_view_does_not_depend_on_its_batch():
     alone = augmentation(cases.batch(torch.tensor([2])), none[:1])
     assert torch.allclose(together.images[1], alone.images[0], atol=1e-3)
     assert torch.allclose(together.probs[1], alone.probs[0], atol=1e-5)
+
+
+def test_grey_images_change_as_colour_ones_would():
+    cases, colour, grey = packed(), started(), Augmentation(6, SIZE, 0, is_grey=True)
+    grey.start_epoch(0)
+    cached = torch.tensor([True, False, True, False, False, False])
+    assert cases.is_grey
+    batch = cases.batch(torch.arange(6))
+    for mine, theirs in zip(vars(grey(batch, cached)).values(), vars(colour(batch, cached)).values(), strict=True):
+        torch.testing.assert_close(mine, theirs, equal_nan=True)
+    tinted = np.zeros((SIZE, SIZE, 3), np.uint8)
+    tinted[0, 0, 2] = 1
+    cases.put(0, tinted, np.zeros((SIZE, SIZE)), np.zeros((SIZE, SIZE)))
+    assert not cases.is_grey
 
 
 def test_views_follow_seed_and_epoch():

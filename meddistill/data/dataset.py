@@ -46,8 +46,8 @@ class Batch:
 class PackedCases:
     """Images and targets of `case_ids`, filled with `put` and drawn with `batch`.
 
-    `feature_shapes`: level -> (C, h, w). `max_boxes`: boxes kept a case, for box priors.
-    `directory`: where to map the arrays if they exceed the limit; without it
+    `feature_shapes`: level -> (C, h, w). `max_boxes`: boxes kept a case, for box priors. `is_grey`: no image put in has
+    colour. `directory`: where to map the arrays if they exceed the limit; without it
     they stay in memory.
     """
 
@@ -75,6 +75,7 @@ class PackedCases:
             level: _allocate((count, *shape), torch.float16, where, f"features-{number}")
             for number, (level, shape) in enumerate(self.feature_shapes.items())
         }
+        self.is_grey = True
         self.boxes_xyxy_px = torch.full((count, max_boxes, 4), torch.nan)
         self.published_v = torch.zeros(count)
         self.doubt = torch.zeros(count)
@@ -109,7 +110,9 @@ class PackedCases:
         if probs.shape != (side, side) or uncertainty.shape != (side, side):
             raise ValueError(f"{self.case_ids[index]}: target is {probs.shape}, the frame {(side, side)}")
         frame = to_frame(torch.from_numpy(image).permute(2, 0, 1)[None].float(), side)[0]
-        self._packed["images"][index] = frame.round().clamp(0, 255).to(torch.uint8)
+        packed = frame.round().clamp(0, 255).to(torch.uint8)
+        self._packed["images"][index] = packed
+        self.is_grey = self.is_grey and bool((packed == packed[:1]).all())
         self._packed["probs"][index, 0] = _to_byte(probs, 1.0)
         self._packed["uncertainty"][index, 0] = _to_byte(uncertainty, 0.25)
         self.published_v[index], self.doubt[index], self.case_weight[index] = published_v, doubt, weight

@@ -120,7 +120,9 @@ class _Run:
         self.model, self.optimizer, self.raw = self._build(student)
         self.average = MovingAverage(self.raw.student, settings.ema_decay)
         train_depthwise_in_float32(self.raw.student, fabric)
-        self.augment = Augmentation(len(train), train.image_size, seed, fabric.device) if settings.augment else None
+        self.augment = None
+        if settings.augment:
+            self.augment = Augmentation(len(train), train.image_size, seed, fabric.device, is_grey=train.is_grey)
         self.steps_per_epoch = math.ceil(len(train) / settings.batch_size)
         self.rows: list[EpochRow] = []
         self.history: History | None = None
