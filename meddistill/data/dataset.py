@@ -47,8 +47,7 @@ class PackedCases:
     """Images and targets of `case_ids`, filled with `put` and drawn with `batch`.
 
     `feature_shapes`: level -> (C, h, w). `max_boxes`: boxes kept a case, for box priors. `is_grey`: no image put in has
-    colour. `directory`: where to map the arrays if they exceed the limit; without it
-    they stay in memory.
+    colour. `directory`: where to map the arrays if they exceed the limit; without it they stay in memory.
     """
 
     def __init__(
