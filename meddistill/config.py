@@ -229,8 +229,9 @@ class DistillConfig:
     """Weight of the mask-level loss (cross-entropy + soft Dice)."""
     dice_weight: float = 1.0
     """Share of soft Dice inside the mask-level loss, beside 1 for cross-entropy; 0 = that alone, as published."""
-    confidence_gamma: float = 1.0
-    """How sharply unsure pixels are silenced: confidence (1 - 4u)^gamma; 0 trusts every pixel."""
+    confidence_gamma: float = 0.0
+    """How sharply unsure pixels are silenced: confidence (1 - 4u)^gamma; 0 trusts every pixel. 1 changed nothing that
+    could be measured."""
     probability_weight: float = 0.1
     """Weight of the squared error of probabilities."""
     feature_weight: float = 0.1

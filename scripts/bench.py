@@ -14,6 +14,8 @@ sample slices drawn for the purpose. Parts:
  e  metrics, cases/s at 512 px, against medpy on whole images in a loop
  f  prepare, images/s on all cores, against a plain loop in one process
  g  seconds until `meddistill --help` is printed
+ h  a bare training step against the time that the processor's matrix product needs for the same operations: the share
+    of that throughput which the step reaches, and the operators that its time goes into
 """
 
 from __future__ import annotations
@@ -37,6 +39,10 @@ import numpy as np
 import torch
 from bench_baselines import BareStep, PublishedStep, metrics_in_a_loop
 from bench_teacher import random_teacher
+from torch._C._autograd import DeviceType
+from torch.profiler import ProfilerActivity
+from torch.profiler import profile as torch_profile
+from torch.utils.flop_counter import FlopCounterMode
 
 from meddistill import console
 from meddistill.config import DistillConfig, TargetsConfig
@@ -55,7 +61,8 @@ from meddistill.models.teachers.registry import load_teacher
 
 EPOCHS = 100
 WIDE = (256, 128, 64, 32, 16)  # smp's own UNet++
-PARTS = "abcdefg"
+PARTS = "abcdefgh"
+MATRIX_SIDE = {"cuda": 8192, "cpu": 1024}
 
 
 class Bench:
@@ -147,7 +154,7 @@ class Bench:
         def there() -> None:
             run.augment, stored = None, run.augment
             real = run.train.batch
-            run.train.batch = lambda rows: batch  # type: ignore[method-assign]
+            run.train.batch = lambda index: batch  # type: ignore[method-assign]
             for _ in range(steps):
                 run._step(index, view.cpu())
             run.train.batch, run.augment = real, stored  # type: ignore[method-assign]
@@ -165,6 +172,52 @@ class Bench:
         b["what"] = f"training with the loader against a batch that is there, {size} images a step"
         c["what"] = "training step against a bare one"
         return {"b": b, "c": c}
+
+    def h(self, out: Path) -> dict[str, Any]:
+        run, bare = self.training(out)
+        size, device = self.args.batch_size, self.fabric.device
+        batch, view = run.train.batch(torch.arange(size)), torch.zeros(size, dtype=torch.bool, device=device)
+        side = MATRIX_SIDE[device.type]
+        kind = torch.bfloat16 if precision_of(self.fabric) == "bf16-mixed" else torch.float32
+        left, right = (torch.randn(side, side, device=device).to(kind) for _ in range(2))
+
+        def step() -> None:
+            bare(batch, view)
+
+        def products() -> None:
+            for _ in range(10):
+                left @ right
+
+        step()
+        with FlopCounterMode(display=False) as counted:
+            step()
+        for work in (step, products):
+            work()
+        found = self.turns(step, products)
+        operations, rate = counted.get_total_flops(), 10 * 2 * side**3 / found["baseline_s"]
+        for name in ("ratio", "low", "high"):
+            found[name] *= operations / (10 * 2 * side**3)
+        found |= {"baseline_s": operations / rate, "operations": operations, "operations_per_s": rate}
+        what = f"training step of {size} images against its operations in a matrix product ({rate / 1e12:.3g} TFLOP/s)"
+        return found | {"what": what, "profile": self._profile(step, found["ours_s"])}
+
+    def _profile(self, step: Callable[[], None], seconds: float) -> dict[str, Any]:
+        """Seconds of a step by operator, of the device itself; how many kernels; how much of the step they fill."""
+        on_device = self.fabric.device.type == "cuda"
+        kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_device else [])]
+        with torch_profile(activities=kinds) as profiler:
+            self.timed(step)
+        times: dict[str, float] = {}
+        kernels = 0
+        for event in profiler.events() or []:
+            if on_device and event.device_type == DeviceType.CUDA:
+                kernels += 1
+            elif event.name.startswith("aten::"):
+                own = event.self_device_time_total if on_device else event.self_cpu_time_total
+                times[event.name] = times.get(event.name, 0.0) + own / 1e6
+        busy = sum(times.values())
+        largest = dict(sorted(times.items(), key=lambda item: -item[1])[:10])
+        return {"operators_s": largest, "busy_s": busy, "busy_share": busy / seconds, "kernels": kernels}
 
     def d(self) -> dict[str, Any]:
         config = TargetsConfig(jitter_copies=8, views="whole")
@@ -314,7 +367,7 @@ def main() -> None:
         if "b" in wanted or "c" in wanted:
             rows |= {name: row for name, row in bench.b_and_c(Path(folder)).items() if name in wanted}
         for name in wanted:
-            if name in "af":
+            if name in "afh":
                 rows[name] = getattr(bench, name)(Path(folder))
             elif name in "deg":
                 rows[name] = getattr(bench, name)()
@@ -333,6 +386,11 @@ def main() -> None:
         print(f"| {name} {row['what']} | {row['ours_s']:.3g} | {row['baseline_s']:.3g} | {ratio} |")
     if "a" in rows:
         print(f"\nOur whole over teacher pass + bare steps: {rows['a']['overhead']:.3f}")
+    if "h" in rows:
+        profile = rows["h"]["profile"]
+        print(f"\nOperators fill {profile['busy_share']:.0%} of the step ({profile['kernels']} kernels on the device):")
+        for name, seconds in profile["operators_s"].items():
+            print(f"  {seconds / profile['busy_s']:6.1%}  {name}")
     if args.json:
         args.json.write_text(json.dumps({"about": about, "rows": rows}, indent=2) + "\n")
 

@@ -43,7 +43,12 @@ def table(path):
 
 def test_every_row_changes_known_settings(ablate):
     for name, changes in ablate.ROWS.items():
-        assert ablate.dataclasses.replace(CONFIG, **changes) != CONFIG or name == "default"
+        assert ablate.vary(CONFIG, changes) != CONFIG or name == "default"
+
+
+def test_two_rounds_make_as_many_steps_as_one(ablate):
+    varied = ablate.vary(ablate.dataclasses.replace(CONFIG, epochs=6), ablate.ROWS["two rounds"])
+    assert (varied.rounds, varied.epochs) == (2, 3)
 
 
 def test_rows_are_kept_as_they_come_and_not_run_again(ablate, run, tmp_path, monkeypatch):

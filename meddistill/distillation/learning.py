@@ -60,7 +60,7 @@ def build_and_train(
         )
         start_from_share(module, train.foreground_share())
     else:
-        module = copy.deepcopy(start.student.module).requires_grad_(True)
+        module = copy.deepcopy(start.student.module).cpu().requires_grad_(True)  # as a new one is
     mean, std = module.preprocessing_mean_std
     preprocessing = Preprocessing(config.image_size, mean, std, intensity=intensity or IntensitySettings())
     trained = train_student(module, train, val, preprocessing, config, fabric=fabric, out=out, seed=seed)
