@@ -280,3 +280,24 @@ def test_a_second_round_trains_on_settled_targets(run):
     changed = [row for row in second if row["weight"] != weights[row["case_id"]]]
     assert changed
     assert {row["split"] for row in changed} == {"train"}
+
+
+def test_a_later_round_takes_the_network_to_where_a_new_one_is(run, monkeypatch):
+    moved = []
+
+    class Elsewhere(TinyStudent):
+        def cpu(self):
+            moved.append(self)
+            return super().cpu()
+
+    monkeypatch.setattr(learning, "build_student", lambda *_, **__: Elsewhere())
+    begun = []
+    train = learning.train_student
+
+    def note_and_train(module, *args, **kwargs):
+        begun.append(module)
+        return train(module, *args, **kwargs)
+
+    monkeypatch.setattr(learning, "train_student", note_and_train)
+    run_distill(run, dataclasses.replace(CONFIG, rounds=2), device="cpu", teacher=PaintingTeacher())
+    assert any(module is begun[1] for module in moved)
