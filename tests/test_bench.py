@@ -36,3 +36,13 @@ def test_pairs_take_turns_and_are_written_down(tmp_path, parts, more):
         assert row["ours_s"] > 0
         assert f"| {name} {row['what']} |" in shown
     assert found["about"]["date"] in shown
+
+
+@pytest.mark.slow
+def test_a_steps_share_of_the_matrix_throughput_is_explained(tmp_path):
+    shown, found = bench(tmp_path, "--only", "h", "--images", "2", "--image-size", "64", "--batch-size", "2")
+    row = found["rows"]["h"]
+    assert row["ratio"] == pytest.approx(row["baseline_s"] / row["ours_s"], rel=0.5)
+    assert row["operations"] / row["operations_per_s"] == pytest.approx(row["baseline_s"])
+    assert 0 < row["ratio"] < 1
+    assert max(row["profile"]["operators_s"], key=row["profile"]["operators_s"].get) in shown
