@@ -145,7 +145,7 @@ class Bench:
         size, steps = self.args.batch_size, run.steps_per_epoch
         batch = run.train.batch(torch.arange(size))
         view = torch.zeros(size, dtype=torch.bool, device=self.fabric.device)
-        index = torch.arange(size)
+        index = torch.arange(size, device=self.fabric.device)
 
         def epoch() -> None:
             run.epoch, run.step = run.epoch + 1, 0
@@ -156,7 +156,7 @@ class Bench:
             real = run.train.batch
             run.train.batch = lambda index: batch  # type: ignore[method-assign]
             for _ in range(steps):
-                run._step(index, view.cpu())
+                run._step(index, view)
             run.train.batch, run.augment = real, stored  # type: ignore[method-assign]
 
         def bare_steps() -> None:

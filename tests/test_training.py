@@ -199,6 +199,25 @@ class Counted:
         return call
 
 
+@pytest.mark.parametrize("weighting", ["fixed", "paper", "learned", "ulwr"])
+def test_a_step_makes_no_tensor_from_values_of_the_host(tmp_path, monkeypatch, weighting):
+    # A GPU would have to be waited for, in every step.
+    steps, made = training._Run._step, []
+    tensor = torch.tensor
+
+    def step(run, index, cached):
+        assert index.device == cached.device == run.train.device
+        monkeypatch.setattr(torch, "tensor", lambda *args, **kwargs: made.append(args) or tensor(*args, **kwargs))
+        sums = steps(run, index, cached)
+        monkeypatch.setattr(torch, "tensor", tensor)
+        return sums
+
+    train(tmp_path / "warm", weighting=weighting, epochs=1)
+    monkeypatch.setattr(training._Run, "_step", step)
+    train(tmp_path / "out", weighting=weighting, epochs=1)
+    assert not made
+
+
 def test_accumulated_parts_give_the_step_of_the_whole_batch(tmp_path):
     train(tmp_path / "one", per_case=True, batch_size=8)
     train(tmp_path / "four", per_case=True, batch_size=8, accumulate=4)

@@ -49,6 +49,8 @@ class Augmentation:
         coarse = torch.rand(_BANK, 1, 4, 4, generator=generator) * 2 - 1
         size = (image_size, image_size)
         self._bias = F.interpolate(coarse, size, mode="bicubic", align_corners=True).clamp(-1, 1).to(device)
+        row = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
+        self._blur = (row[:, None] * row[None]).to(device)
         self._draws = torch.zeros(0)
 
     def start_epoch(self, epoch: int) -> None:
@@ -81,7 +83,7 @@ class Augmentation:
         picked = (which.flatten() * _BANK).long().clamp(max=_BANK - 1)
         values = values * (1 + MAX_BIAS * (2 * bias - 1) * self._bias[picked])
         # Half of the cases are blurred, the other half gets noise: together they would hide small lesions.
-        values = torch.lerp(values, _smooth(values), (gate < 0.5) * MAX_BLUR * blur)
+        values = torch.lerp(values, _smooth(values, self._blur), (gate < 0.5) * MAX_BLUR * blur)
         values = values + (gate >= 0.5) * MAX_NOISE * noise * self._noise[picked]
         return values.clamp(0, 1) * 255
 
@@ -109,8 +111,7 @@ def _matrix(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
     return torch.stack([a, b, c, d], dim=1).view(-1, 2, 2)
 
 
-def _smooth(images: Tensor) -> Tensor:
-    """Binomial 5x5 blur of each channel."""
-    row = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], device=images.device) / 16
-    kernel = (row[:, None] * row[None]).expand(images.shape[1], 1, 5, 5)
-    return F.conv2d(F.pad(images, (2, 2, 2, 2), mode="replicate"), kernel, groups=images.shape[1])
+def _smooth(images: Tensor, kernel: Tensor) -> Tensor:
+    """Each channel convolved with `kernel` (5, 5)."""
+    kernels = kernel.expand(images.shape[1], 1, 5, 5)
+    return F.conv2d(F.pad(images, (2, 2, 2, 2), mode="replicate"), kernels, groups=images.shape[1])

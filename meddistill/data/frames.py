@@ -7,6 +7,7 @@ resized to S, the rest padded at the bottom and right, so image pixel (x, y) lie
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import torch
 import torch.nn.functional as F
@@ -51,9 +52,16 @@ def to_frame(images: Tensor, image_size: int) -> Tensor:
 
 def normalise(frames: Tensor, preprocessing: Preprocessing) -> Tensor:
     """RGB frames (B, 3, S, S) in [0, 255] to what the network expects: ((x / 255) - mean) / std."""
-    mean = torch.tensor(preprocessing.mean, dtype=frames.dtype, device=frames.device).view(1, 3, 1, 1)
-    std = torch.tensor(preprocessing.std, dtype=frames.dtype, device=frames.device).view(1, 3, 1, 1)
+    mean, std = (
+        _by_channel(tuple(values), frames.dtype, frames.device) for values in (preprocessing.mean, preprocessing.std)
+    )
     return (frames / 255 - mean) / std
+
+
+@functools.cache
+def _by_channel(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """`values` as (1, C, 1, 1); kept, as the host waits for every copy to a GPU."""
+    return torch.tensor(values, dtype=dtype, device=device).view(1, -1, 1, 1)
 
 
 def preprocess(images: Tensor, preprocessing: Preprocessing) -> Tensor:

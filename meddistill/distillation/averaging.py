@@ -22,17 +22,30 @@ class MovingAverage(Generic[Network]):
         self.module: Network = copy.deepcopy(module).eval().requires_grad_(False)
         self.decay = decay
         self.steps = 0
+        self._followed: nn.Module | None = None
+        self._floats: _Pairs = ([], [])
+        self._others: _Pairs = ([], [])
 
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
-        """Move the average towards `module`, which has the same tensors in the same order."""
+        """Move the average towards `module`, which has the same tensors in the same order, and keeps them."""
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps)) if self.decay else 0.0
         self.steps += 1
-        ours, theirs = _tensors(self.module), _tensors(module)
-        floats = [index for index, tensor in enumerate(ours) if tensor.is_floating_point()]
-        torch._foreach_lerp_([ours[i] for i in floats], [theirs[i] for i in floats], 1 - decay)
-        for index in set(range(len(ours))) - set(floats):
-            ours[index].copy_(theirs[index])
+        if module is not self._followed:  # walking through hundreds of layers takes longer than the update
+            self._followed = module
+            pairs = list(zip(_tensors(self.module), _tensors(module), strict=True))
+            self._floats = _unzip([pair for pair in pairs if pair[0].is_floating_point()])
+            self._others = _unzip([pair for pair in pairs if not pair[0].is_floating_point()])
+        torch._foreach_lerp_(*self._floats, 1 - decay)
+        if self._others[0]:
+            torch._foreach_copy_(*self._others)
+
+
+_Pairs = tuple[list[Tensor], list[Tensor]]
+
+
+def _unzip(pairs: list[tuple[Tensor, Tensor]]) -> _Pairs:
+    return [ours for ours, _ in pairs], [theirs for _, theirs in pairs]
 
 
 def _tensors(module: nn.Module) -> list[Tensor]:

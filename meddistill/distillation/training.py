@@ -158,21 +158,23 @@ class _Run:
         epoch = self.epoch
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
         order = torch.randperm(len(self.train), generator=generator)
-        cached = self._cached_views(len(order))
+        # There before the first step: what a step copies from the host, the host waits for.
+        order, cached = (each.to(self.fabric.device) for each in (order, self._cached_views(len(order))))
         if self.augment is not None:
             self.augment.start_epoch(epoch)
-        parts = torch.arange(len(order)).tensor_split(self.steps_per_epoch)
-        for part in parts[self.step :]:
+        parts = list(zip(*(each.tensor_split(self.steps_per_epoch) for each in (order, cached)), strict=True))
+        seen = sum(len(part) for part, _ in parts[: self.step])
+        for part, cached_part in parts[self.step :]:
             with held_back() if self.fabric.world_size == 1 else nullcontext() as request:
                 self._set_lr(epoch * self.steps_per_epoch + self.step)
-                self.sums += self._step(order[part], cached[part])
-                self.step += 1
+                self.sums += self._step(part, cached_part)
+                self.step, seen = self.step + 1, seen + len(part)
                 if request is not None and request.signal_number:
                     self.save_checkpoint()
             if self.step % NOTE_EVERY_STEPS == 1 or self.step == len(parts):
                 # The one place that waits for the device.
                 self._check_finite(epoch)
-                note(self._note(float(self.sums[0]) * self.fabric.world_size / (int(part[-1]) + 1)))
+                note(self._note(float(self.sums[0]) * self.fabric.world_size / seen))
             advance()
         terms = sum_over_ranks(self.fabric, self.sums[:-2]) / len(order)
         mean = dict(zip(DistillLosses._fields, terms.tolist(), strict=True))
@@ -186,18 +188,21 @@ class _Run:
         )  # fmt: skip
 
     def _step(self, index: Tensor, cached: Tensor) -> Tensor:
-        """One optimiser step on the cases `index` of the training set: what `train_epoch` sums up, of this rank."""
+        """One optimiser step on the cases `index` of the training set: what `train_epoch` sums up, of this rank.
+
+        `index` (B,) int64 and `cached` (B,) bool on the run's device.
+        """
         world, rank = self.fabric.world_size, self.fabric.global_rank
-        mine = torch.arange(len(index))[rank::world]
+        mine, views = index[rank::world], cached[rank::world]
         # DDP averages over the ranks; the loss is the mean over the whole batch, however it is cut.
         scale = world / len(index)
         if not len(mine):
-            mine, scale = torch.tensor([0]), 0.0  # every rank must take part in every backward pass
+            mine, views, scale = index[:1], cached[:1], 0.0  # every rank must take part in every backward pass
         sums = torch.zeros(len(DistillLosses._fields), device=self.fabric.device)
         parts = min(self.settings.accumulate, len(mine))
-        for number, rows in enumerate(mine.tensor_split(parts), start=1):
-            batch = self.train.batch(index[rows])
-            cached_view = cached[rows].to(self.fabric.device)
+        shares = zip(mine.tensor_split(parts), views.tensor_split(parts), strict=True)
+        for number, (rows, cached_view) in enumerate(shares, start=1):
+            batch = self.train.batch(rows)
             if self.augment is not None:
                 batch = self.augment(batch, cached_view)
             with self.fabric.no_backward_sync(self.model, enabled=number < parts):

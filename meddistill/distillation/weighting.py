@@ -87,9 +87,10 @@ class LearnedWeighting(Weighting):
 
     def forward(self, published_v: Tensor, doubt: Tensor) -> LevelWeights:
         s = self.log_variances.clamp(-LEARNED_MOST, LEARNED_MOST)
-        base = torch.tensor(self.base, device=s.device)
-        mask, probability, feature = ((base * torch.exp(-s))[level] * torch.ones_like(doubt) for level in range(3))
-        penalty = (F.softplus(s) * (base > 0)).sum() * torch.ones_like(doubt)
+        every = torch.ones_like(doubt)
+        mask, probability, feature = (base * torch.exp(-s[level]) * every for level, base in enumerate(self.base))
+        penalties = [F.softplus(s[level]) * every for level, base in enumerate(self.base) if base > 0]
+        penalty = torch.stack(penalties).sum(0) if penalties else torch.zeros_like(doubt)
         return LevelWeights(mask, probability, feature, penalty)
 
 
