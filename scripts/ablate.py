@@ -188,7 +188,7 @@ def make_table(runs: Sequence[RunRow], cases: Sequence[CaseRow]) -> str:
     per_row = {name: _case_means(cases, name) for name in dict.fromkeys(run.row for run in runs)}
     groups = {case.case_id: case.group for case in cases}
     lines = [
-        "| row | seeds | Dice | spread over seeds | median | missed | against default (95 % interval) | p "
+        "| row | seeds | Dice | spread over seeds | median | not found | against default (95 % interval) | p "
         "| parameters, M | CPU ms an image |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
