@@ -18,9 +18,10 @@ student of a quarter of the boxes, and that of the annotated quarter alone. Type
 MEDDISTILL_SEEDS (default: 0 1), MEDDISTILL_SET (more settings for every stage), MEDDISTILL_CONFIG (a file of configs/;
 default: brain_tumor_cpu) and MEDDISTILL_STEPS (default: full quarter table) change what is run.
 
-The README's table: MEDDISTILL_CONFIG=brain_tumor_gpu MEDDISTILL_SEEDS="0 1 2" bash scripts/brain_tumor.sh \
-                        data/brain-tumor yolov8n.pt runs cuda
-Smaller, for two CPU cores: bash scripts/brain_tumor.sh data/brain-tumor yolov8n.pt runs
+Example: bash scripts/brain_tumor.sh data/brain-tumor yolov8n.pt runs
+The README's table, with a GPU:
+         MEDDISTILL_CONFIG=brain_tumor_gpu MEDDISTILL_SEEDS="0 1 2" \
+             bash scripts/brain_tumor.sh data/brain-tumor yolov8n.pt runs cuda
 HELP
 }
 
