@@ -26,7 +26,8 @@ from meddistill.files import read_json
 
 STUDENT_OF_ALL, STUDENT_OF_QUARTER = "**student, boxes on all training cases**", "**student, boxes on a quarter**"
 TWIN, PROMPTED = "student's twin, trained on the true masks", "teacher, prompted by the detector"
-PUBLISHED, ALONE = "student, the published objective on the same targets", "student of the annotated quarter alone"
+PUBLISHED = "student, the published objective on the same targets"
+ALONE, LONGER = "student of the annotated quarter alone", "the same, four times the epochs"
 ROWS = (
     # what, RUN, evaluations (of all seeds), method in them
     ("detector boxes filled in", "full", "eval-student-0", BOXES),
@@ -36,6 +37,7 @@ ROWS = (
     ("detector boxes filled in, detector of the quarter", "quarter", "eval-student-0", BOXES),
     (STUDENT_OF_QUARTER, "quarter", "eval-student-*", STUDENT),
     (ALONE, "quarter", "eval-alone-*", STUDENT),
+    (LONGER, "quarter", "eval-longer-*", STUDENT),
     (TWIN, "full", "eval-twin-*", STUDENT),
 )
 # The aims: the first's Dice against the second's.
@@ -45,6 +47,7 @@ AIMS = (
     (STUDENT_OF_ALL, PUBLISHED),
     (STUDENT_OF_QUARTER, TWIN),
     (STUDENT_OF_QUARTER, ALONE),
+    (STUDENT_OF_QUARTER, LONGER),
 )
 
 
