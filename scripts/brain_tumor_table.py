@@ -27,7 +27,8 @@ from meddistill.files import read_json
 STUDENT_OF_ALL, STUDENT_OF_QUARTER = "**student, boxes on all training cases**", "**student, boxes on a quarter**"
 TWIN, PROMPTED = "student's twin, trained on the true masks", "teacher, prompted by the detector"
 PUBLISHED = "student, the published objective on the same targets"
-ALONE, LONGER = "student of the annotated quarter alone", "the same, four times the epochs"
+ALONE = "student of the annotated quarter alone"
+LONGER = f"{ALONE}, four times the epochs"
 ROWS = (
     # what, RUN, evaluations (of all seeds), method in them
     ("detector boxes filled in", "full", "eval-student-0", BOXES),
