@@ -34,6 +34,7 @@ QUICKSTART = Config(
         lr=3e-3,
         feature_weight=0.0,
         ema_decay=0.97,
+        precision="32-true",
         targets=TargetsConfig(jitter_copies=1, views="whole", logit_shift=0.5),
     ),
 )
