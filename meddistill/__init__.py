@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from meddistill.models.student import Student as Student
-    from meddistill.models.student import load_student as load_student
+    from meddistill.student.student import Student as Student
+    from meddistill.student.student import load_student as load_student
 
 __version__ = "0.1.0"
 __all__ = ["Student", "__version__", "load_student"]
@@ -15,7 +15,7 @@ __all__ = ["Student", "__version__", "load_student"]
 def __getattr__(name: str) -> Any:
     # `meddistill --help` imports this package and must not wait for torch.
     if name in ("Student", "load_student"):
-        from meddistill.models import student
+        from meddistill.student import student
 
         return getattr(student, name)
     raise AttributeError(f"module 'meddistill' has no attribute '{name}'")

@@ -10,7 +10,7 @@ def main() -> None:
     # Nothing that is made while commands are built becomes garbage; looking for it is a tenth of what `--help` takes.
     # `cli` turns it on again before a command runs.
     gc.disable()
-    from meddistill.cli import main as run
+    from meddistill.cli.app import main as run
 
     run()
 

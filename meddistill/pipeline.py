@@ -8,13 +8,19 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
-from meddistill import console
-from meddistill.artifacts import REPORT_HTML, SUMMARY_JSON, RunDir
-from meddistill.config import Config, DetectConfig, DistillConfig, PrepareConfig, TargetsConfig
-from meddistill.data.groups import GROUPS_CSV
+from meddistill.base import console
+from meddistill.base.files import read_json
 from meddistill.data.phantom import write_phantom
-from meddistill.files import read_json
-from meddistill.provenance import Stage
+from meddistill.data.prepare.groups import GROUPS_CSV
+from meddistill.run.layout import REPORT_HTML, SUMMARY_JSON, RunDir
+from meddistill.run.record import Stage
+from meddistill.settings.config import (
+    Config,
+    DetectConfig,
+    DistillConfig,
+    PrepareConfig,
+    TargetsConfig,
+)
 
 DEMO_CASES = 140
 DEMO_SEED = 0

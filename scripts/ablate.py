@@ -23,19 +23,28 @@ from typing import Annotated, Any, Optional
 import numpy as np
 import typer
 
-from meddistill.artifacts import LAST_CKPT, PREVIOUS_CKPT, RUN_JSON, Case, RunDir, image_path, mask_path, read_cases
-from meddistill.config import DistillConfig
-from meddistill.config_layers import load_config
-from meddistill.console import console, say
-from meddistill.data.images import read_rgb
+from meddistill.base.console import console, say
+from meddistill.base.errors import ConfigError, InputError, MedDistillError, nearest
+from meddistill.base.files import read_json, read_table, write_table, write_text
+from meddistill.data.formats.pictures import read_rgb
 from meddistill.data.masks import read_mask
-from meddistill.errors import ConfigError, InputError, MedDistillError, nearest
 from meddistill.evaluation.metrics import dice
 from meddistill.evaluation.statistics import compare_paired
-from meddistill.files import read_json, read_table, write_table, write_text
-from meddistill.models.student import Student, load_student
-from meddistill.models.teachers.base import Teacher
+from meddistill.run.layout import (
+    LAST_CKPT,
+    PREVIOUS_CKPT,
+    RUN_JSON,
+    Case,
+    RunDir,
+    image_path,
+    mask_path,
+    read_cases,
+)
+from meddistill.settings.config import DistillConfig
+from meddistill.settings.layers import load_config
 from meddistill.stages.distill import run_distill
+from meddistill.student.student import Student, load_student
+from meddistill.teachers.teacher import Teacher
 
 # Typer reads annotations at run time.
 # ruff: noqa: UP045

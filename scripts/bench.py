@@ -44,20 +44,20 @@ from torch.profiler import ProfilerActivity
 from torch.profiler import profile as torch_profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from meddistill import console
-from meddistill.config import DistillConfig, TargetsConfig
-from meddistill.data.dataset import PackedCases
+from meddistill.base import console
+from meddistill.data.formats.pictures import write_png
 from meddistill.data.frames import Preprocessing
-from meddistill.data.images import write_png
 from meddistill.data.phantom import draw_slice
-from meddistill.distillation.consensus import Question, ask_teacher, jittered_boxes
-from meddistill.distillation.engine import make_fabric, precision_of
-from meddistill.distillation.training import _Run
 from meddistill.evaluation.metrics import score_case
-from meddistill.models.network import StudentNetwork
-from meddistill.models.student import build_student
-from meddistill.models.teachers.base import Teacher
-from meddistill.models.teachers.registry import load_teacher
+from meddistill.settings.config import DistillConfig, TargetsConfig
+from meddistill.student.networks.student_network import StudentNetwork
+from meddistill.student.student import build_student
+from meddistill.targets.asking import Question, ask_teacher, jittered_boxes
+from meddistill.teachers.loading import load_teacher
+from meddistill.teachers.teacher import Teacher
+from meddistill.training.fabric import make_fabric, precision_of
+from meddistill.training.loop import _Run
+from meddistill.training.packed_cases import PackedCases
 
 EPOCHS = 100
 WIDE = (256, 128, 64, 32, 16)  # smp's own UNet++

@@ -17,13 +17,13 @@ import torch.nn.functional as F
 from medpy.metric import binary
 from torch import Tensor, nn
 
-from meddistill.config import DistillConfig
-from meddistill.data.dataset import Batch
 from meddistill.data.frames import Preprocessing
-from meddistill.distillation.averaging import MovingAverage
-from meddistill.distillation.step import DistillModel, distill_step
-from meddistill.distillation.training import MAX_GRADIENT_NORM
-from meddistill.models.teachers.base import Teacher, autocast
+from meddistill.settings.config import DistillConfig
+from meddistill.teachers.teacher import Teacher, autocast
+from meddistill.training.averaging import MovingAverage
+from meddistill.training.loop import MAX_GRADIENT_NORM
+from meddistill.training.packed_cases import Batch
+from meddistill.training.step import DistillModel, distill_step
 
 
 def metrics_in_a_loop(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:

@@ -55,9 +55,9 @@ def main() -> None:
 
 def make_student(arguments: argparse.Namespace, directory: Path) -> None:
     """Copy the student, or save the default network with untrained decoder."""
-    from meddistill.config import DistillConfig
     from meddistill.data.frames import Preprocessing
-    from meddistill.models.student import build_student, load_student, save_student
+    from meddistill.settings.config import DistillConfig
+    from meddistill.student.student import build_student, load_student, save_student
 
     if arguments.student:
         given = load_student(arguments.student)
@@ -116,7 +116,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
 def contender(name: str, student_dir: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
     """A function from an RGB image, uint8 (H, W, 3), to its mask, bool (H, W)."""
     if name in ("onnx", "int8"):
-        from meddistill.models.onnx_graph import OnnxStudent
+        from meddistill.student.export.onnx_graph import OnnxStudent
 
         file_name = "student.onnx" if name == "onnx" else "student.int8.onnx"
         exported = OnnxStudent(student_dir / file_name, threads=threads)
@@ -126,12 +126,12 @@ def contender(name: str, student_dir: Path, threads: int) -> Callable[[np.ndarra
 
     torch.set_num_threads(threads)
     if name == "pytorch":
-        from meddistill.models.student import load_student
+        from meddistill.student.student import load_student
 
         student = load_student(student_dir)
         return lambda image: student.predict(image).mask > 0
 
-    from meddistill.models.teachers.registry import load_teacher
+    from meddistill.teachers.loading import load_teacher
 
     teacher = load_teacher("litemedsam")
 

@@ -16,9 +16,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from meddistill.models.teachers import sam2
-from meddistill.models.teachers.base import Teacher, autocast, keep_freed_memory
-from meddistill.models.teachers.registry import load_teacher, teacher_entry
+from meddistill.teachers import sam2
+from meddistill.teachers.loading import load_teacher, teacher_entry
+from meddistill.teachers.teacher import Teacher, autocast, keep_freed_memory
 
 
 def main() -> None:

@@ -17,12 +17,12 @@ from typing import Annotated
 
 import typer
 
-from meddistill.artifacts import METRICS_JSON, PER_CASE_CSV, RUN_JSON, RunDir
-from meddistill.errors import InputError
+from meddistill.base.errors import InputError
+from meddistill.base.files import read_json
 from meddistill.evaluation.baselines import BOXES, STUDENT, TEACHER
 from meddistill.evaluation.scores import ScoreRow, read_scores
 from meddistill.evaluation.statistics import compare_paired, describe
-from meddistill.files import read_json
+from meddistill.run.layout import METRICS_JSON, PER_CASE_CSV, RUN_JSON, RunDir
 
 STUDENT_OF_ALL, STUDENT_OF_QUARTER = "**student, boxes on all training cases**", "**student, boxes on a quarter**"
 TWIN, PROMPTED = "student's twin, trained on the true masks", "teacher, prompted by the detector"

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import typer
 
-from meddistill import cli
+from meddistill.cli import app as cli
 from meddistill.data.phantom import write_phantom
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -26,7 +26,15 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Polygon, Rectangle
 from PIL import Image
 
-from meddistill.artifacts import (
+from meddistill.base.console import console, say
+from meddistill.base.errors import ConfigError, InputError, MedDistillError
+from meddistill.base.files import atomic_path
+from meddistill.data.formats.pictures import read_rgb, resize
+from meddistill.data.frames import from_frame
+from meddistill.data.masks import read_mask
+from meddistill.data.overlays import overlay
+from meddistill.evaluation.scores import read_scores
+from meddistill.run.layout import (
     BOXES_CSV,
     PER_CASE_CSV,
     QUALITY_CSV,
@@ -43,17 +51,9 @@ from meddistill.artifacts import (
     read_table,
     require,
 )
-from meddistill.console import console, say
-from meddistill.data.frames import from_frame
-from meddistill.data.images import read_rgb, resize
-from meddistill.data.masks import read_mask
-from meddistill.distillation.prompts import ANNOTATED
-from meddistill.distillation.targets import load_target
-from meddistill.distillation.zoom import Window, zoom_window
-from meddistill.errors import ConfigError, InputError, MedDistillError
-from meddistill.evaluation.overlays import overlay
-from meddistill.evaluation.scores import read_scores
-from meddistill.files import atomic_path
+from meddistill.targets.making import load_target
+from meddistill.targets.prompts import ANNOTATED
+from meddistill.targets.zoom import Window, zoom_window
 
 # Typer reads annotations at run time.
 # ruff: noqa: UP045

@@ -24,11 +24,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from meddistill.artifacts import Case
-from meddistill.config import TargetsConfig
-from meddistill.data.images import write_png
-from meddistill.distillation.targets import TargetRequest, make_targets
-from meddistill.models.teachers.base import BoxMasks, Encoded, resize_maps
+from meddistill.data.formats.pictures import write_png
+from meddistill.run.layout import Case
+from meddistill.settings.config import TargetsConfig
+from meddistill.targets.making import TargetRequest, make_targets
+from meddistill.teachers.teacher import BoxMasks, Encoded, resize_maps
 
 _SIDE = 64
 

@@ -23,17 +23,17 @@ import torch
 from scipy import ndimage
 from scipy.stats import spearmanr
 
-from meddistill.artifacts import Case, boxes_xyxy, image_path, mask_path, read_boxes, read_cases
+from meddistill.base.files import atomic_path
 from meddistill.data.boxes import box_iou, mask_to_boxes
-from meddistill.data.images import read_rgb
+from meddistill.data.formats.pictures import read_rgb
 from meddistill.data.masks import read_mask
-from meddistill.distillation import quality
-from meddistill.distillation.consensus import jittered_boxes, place_on_image
-from meddistill.distillation.zoom import boxes_in_window, cut_and_enlarge, zoom_window
-from meddistill.files import atomic_path
-from meddistill.models.teachers.base import Teacher
-from meddistill.models.teachers.litemedsam import LiteMedSam
-from meddistill.models.teachers.registry import load_teacher
+from meddistill.run.layout import Case, boxes_xyxy, image_path, mask_path, read_boxes, read_cases
+from meddistill.targets import gating
+from meddistill.targets.asking import jittered_boxes, place_on_image
+from meddistill.targets.zoom import boxes_in_window, cut_and_enlarge, zoom_window
+from meddistill.teachers.litemedsam import LiteMedSam
+from meddistill.teachers.loading import load_teacher
+from meddistill.teachers.teacher import Teacher
 
 MARGINS = [(0, 0), (0, 1), (0, 2), (0, 3), (0, 4), (0, 6), (0.05, 0), (0.1, 0)]
 """The box widened on each side by a share of it, and by px of the teacher's 256: what the view `margins` asks."""
@@ -243,11 +243,11 @@ def report_scores(view: str, answers: list[dict], truths: list[np.ndarray], area
             "predicted IoU, least of copies": float(found[view]["predicted_iou"].min()),
             "stability, box": float(found[view]["stability"][0]),
             "stability, mean of copies": float(found[view]["stability"].mean()),
-            "agreement (IoU with mean)": float(quality.mask_iou(probs > 0.5, mask).mean()),
+            "agreement (IoU with mean)": float(gating.mask_iou(probs > 0.5, mask).mean()),
             "- variance in mask": -float(variance[mask].mean()) if mask.any() else -0.25,
             "- variance / edge pixels": -float(variance.sum()) / edge,
             "- variance / sqrt(area)": -float(variance.sum()) / max(1.0, float(mask.sum())) ** 0.5,
-            "box IoU": quality.box_iou_of_masks((probs[:1] > 0.5).any(0, keepdim=True), _hull(boxes)),
+            "box IoU": gating.box_iou_of_masks((probs[:1] > 0.5).any(0, keepdim=True), _hull(boxes)),
             "mean |2p-1| near mask": float((2 * mean - 1).abs()[mean > 0.05].mean()) if (mean > 0.05).any() else 0.0,
             "- published v": -float(probs[0].var()),
         }

@@ -18,18 +18,18 @@ import numpy as np
 import torch
 import typer
 
-from meddistill.artifacts import Case, RunDir, image_path, mask_path, read_cases
-from meddistill.config import DistillConfig
-from meddistill.config_layers import load_config
-from meddistill.console import console, say, track
-from meddistill.data.dataset import PackedCases
+from meddistill.base.console import console, say, track
+from meddistill.base.errors import InputError, MedDistillError
+from meddistill.data.formats.pictures import read_rgb
 from meddistill.data.frames import to_frame
-from meddistill.data.images import read_rgb
 from meddistill.data.masks import read_mask
-from meddistill.distillation.engine import make_fabric
-from meddistill.distillation.learning import build_and_train, intensity_of, stage_outputs
-from meddistill.errors import InputError, MedDistillError
-from meddistill.provenance import Stage, fingerprint_stage
+from meddistill.run.layout import Case, RunDir, image_path, mask_path, read_cases
+from meddistill.run.record import Stage, fingerprint_stage
+from meddistill.settings.config import DistillConfig
+from meddistill.settings.layers import load_config
+from meddistill.training.fabric import make_fabric
+from meddistill.training.fitting import build_and_train, intensity_of, stage_outputs
+from meddistill.training.packed_cases import PackedCases
 
 # Typer reads annotations at run time.
 # ruff: noqa: UP045

@@ -5,8 +5,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from meddistill.artifacts import CASES_CSV, RUN_JSON, Case, image_path, label_path, write_yolo_label
-from meddistill.files import write_json, write_table
+from meddistill.base.files import write_json, write_table
+from meddistill.run.layout import (
+    CASES_CSV,
+    RUN_JSON,
+    Case,
+    image_path,
+    label_path,
+    write_yolo_label,
+)
 
 SIZE = 64
 

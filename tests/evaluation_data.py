@@ -7,11 +7,19 @@ from pathlib import Path
 
 import numpy as np
 
-from meddistill.artifacts import BOXES_CSV, CASES_CSV, BoxRow, Case, RunDir, image_path, mask_path
+from meddistill.base.files import write_table
+from meddistill.data.formats.pictures import write_png
 from meddistill.data.frames import Preprocessing
-from meddistill.data.images import write_png
-from meddistill.files import write_table
-from meddistill.provenance import Stage
+from meddistill.run.layout import (
+    BOXES_CSV,
+    CASES_CSV,
+    BoxRow,
+    Case,
+    RunDir,
+    image_path,
+    mask_path,
+)
+from meddistill.run.record import Stage
 
 SIZE_HW = (40, 48)
 LESIONS = {"a1": (8, 8, 10), "a2": (12, 20, 8), "b1": (20, 6, 6), "b2": None}

@@ -18,14 +18,14 @@ from evaluation_data import BrightnessStudent
 from painting_teacher import PaintingTeacher
 from tiny_student import TinyStudent
 
-from meddistill import console
-from meddistill.artifacts import RunDir
-from meddistill.config import DistillConfig, EvalConfig, PrepareConfig, TargetsConfig
-from meddistill.distillation import learning, training
-from meddistill.errors import MedDistillError, disk_problem
+from meddistill.base import console
+from meddistill.base.errors import MedDistillError, disk_problem
+from meddistill.run.layout import RunDir
+from meddistill.settings.config import DistillConfig, EvalConfig, PrepareConfig, TargetsConfig
 from meddistill.stages.distill import run_distill
 from meddistill.stages.evaluate import run_eval
 from meddistill.stages.prepare import run_prepare
+from meddistill.training import fitting, loop
 
 DISTILL = DistillConfig(
     encoder_weights="none", image_size=64, epochs=3, batch_size=4, precision="32-true", test_targets=False,
@@ -67,7 +67,7 @@ def do(stage, root):
 def child(job, answer):
     events = Events(job["kill_at"])
     os.replace = events.around(os.replace)
-    training._Run._step = events.around(training._Run._step)
+    loop._Run._step = events.around(loop._Run._step)
     error = ""
     if job["limit"]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (job["limit"], job["limit"]))
@@ -82,7 +82,7 @@ def child(job, answer):
 def main():
     console.set_quiet(True)
     torch.set_num_threads(1)
-    learning.build_student = lambda *_, **__: TinyStudent()
+    fitting.build_student = lambda *_, **__: TinyStudent()
     for line in sys.stdin:
         job = json.loads(line)
         readable, writable = os.pipe()

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from meddistill.models.teachers.base import BoxMasks, Encoded
+from meddistill.teachers.teacher import BoxMasks, Encoded
 
 
 class PaintingTeacher:

@@ -8,15 +8,15 @@ from painting_teacher import PaintingTeacher
 from script_module import load_script
 from tiny_student import TinyStudent
 
-from meddistill.artifacts import RunDir
-from meddistill.config import DistillConfig, PrepareConfig, TargetsConfig
-from meddistill.config_layers import load_config
+from meddistill.base.errors import InputError
 from meddistill.data.frames import Preprocessing
 from meddistill.data.phantom import write_phantom
-from meddistill.distillation import learning
-from meddistill.errors import InputError
-from meddistill.models.student import Student
+from meddistill.run.layout import RunDir
+from meddistill.settings.config import DistillConfig, PrepareConfig, TargetsConfig
+from meddistill.settings.layers import load_config
 from meddistill.stages.prepare import run_prepare
+from meddistill.student.student import Student
+from meddistill.training import fitting
 
 CONFIG = DistillConfig(
     image_size=64, epochs=1, batch_size=4, precision="32-true", targets=TargetsConfig(jitter_copies=1)
@@ -26,7 +26,7 @@ CONFIG = DistillConfig(
 @pytest.fixture
 def ablate(monkeypatch):
     module = load_script("ablate")
-    monkeypatch.setattr(learning, "build_student", lambda *_, **__: TinyStudent())
+    monkeypatch.setattr(fitting, "build_student", lambda *_, **__: TinyStudent())
     monkeypatch.setattr(module, "load_student", lambda *_: Student(TinyStudent(), Preprocessing(64, threshold=0.4)))
     return module
 

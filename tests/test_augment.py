@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from meddistill.data.augment import Augmentation
-from meddistill.data.dataset import PackedCases
+from meddistill.training.augment import Augmentation
+from meddistill.training.packed_cases import PackedCases
 
 SIZE = 48
 

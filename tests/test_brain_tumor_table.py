@@ -5,12 +5,12 @@ import pytest
 from evaluation_data import SIZE_HW, finish, square
 from script_module import load_script
 
-from meddistill.artifacts import PER_CASE_CSV
-from meddistill.data.images import write_png
-from meddistill.errors import InputError
+from meddistill.base.errors import InputError
+from meddistill.base.files import write_table
+from meddistill.data.formats.pictures import write_png
 from meddistill.evaluation.scores import Judging, ScoreRow, score
 from meddistill.evaluation.subjects import Subject
-from meddistill.files import write_table
+from meddistill.run.layout import PER_CASE_CSV
 
 TRUTH = square(10, 10, 10)
 

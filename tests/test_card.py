@@ -5,11 +5,11 @@ import json
 import pytest
 from omegaconf import OmegaConf
 
+from meddistill.base.errors import InputError
 from meddistill.data.frames import Preprocessing
-from meddistill.errors import InputError
-from meddistill.models.card import write_model_card
-from meddistill.models.nested_unet import NestedUNet
-from meddistill.models.student import build_student, save_student
+from meddistill.student.card import write_model_card
+from meddistill.student.networks.nested_unet import NestedUNet
+from meddistill.student.student import build_student, save_student
 
 
 def write(path, content):

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 import typer
 
-from meddistill import cli
-from meddistill.artifacts import RunDir
-from meddistill.config import Config
-from meddistill.errors import InputError
+from meddistill.base.errors import InputError
+from meddistill.cli import app as cli
+from meddistill.run.layout import RunDir
+from meddistill.settings.config import Config
 
 # Where each command hands over: the module that it imports then, and the function in it.
 HANDS_OVER = {
@@ -219,7 +219,7 @@ def test_the_help_of_a_setting_is_what_config_says(capsys):
 )
 def test_the_shell_completes(typed, offered):
     code = (
-        "import sys\nfrom meddistill import cli\nsys.argv = ['meddistill']\n"
+        "import sys\nfrom meddistill.cli import app as cli\nsys.argv = ['meddistill']\n"
         "try:\n    cli.main()\n"
         "finally:\n    assert not {'torch', 'ultralytics', 'sam2', 'timm'} & sys.modules.keys(), 'heavy'\n"
     )

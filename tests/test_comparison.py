@@ -6,13 +6,20 @@ import numpy as np
 import pytest
 from evaluation_data import square
 
-from meddistill.artifacts import RunDir
-from meddistill.errors import ConfigError, InputError, StageError
+from meddistill.base.errors import ConfigError, InputError, StageError
+from meddistill.base.files import read_json, write_table
 from meddistill.evaluation.comparison import aggregate, compare
 from meddistill.evaluation.scores import Judging, ScoreRow, score
 from meddistill.evaluation.subjects import Subject
-from meddistill.evaluation.summary import by_volume, define, error_budget, size_bounds, summarise, volume_dice
-from meddistill.files import read_json, write_table
+from meddistill.evaluation.summary import (
+    by_volume,
+    define,
+    error_budget,
+    size_bounds,
+    summarise,
+    volume_dice,
+)
+from meddistill.run.layout import RunDir
 from meddistill.stages.compare import run_aggregate, run_compare
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from meddistill.config import DistillConfig, as_settings
-from meddistill.config_layers import load_config
-from meddistill.errors import ConfigError
+from meddistill.base.errors import ConfigError
 from meddistill.pipeline import QUICKSTART
+from meddistill.settings.config import DistillConfig, as_settings
+from meddistill.settings.layers import load_config
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs").glob("**/*.yaml"))

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from meddistill.artifacts import QualityRow
-from meddistill.config import TargetsConfig
-from meddistill.data.images import read_rgb
-from meddistill.distillation.contact_sheet import least_trusted, write_contact_sheet
-from meddistill.distillation.quality import Scores, box_iou_of_masks, grade, mask_iou, stability
-from meddistill.distillation.zoom import boxes_in_window, cut_and_enlarge, zoom_window
+from meddistill.data.formats.pictures import read_rgb
+from meddistill.run.layout import QualityRow
+from meddistill.settings.config import TargetsConfig
+from meddistill.targets.contact_sheet import least_trusted, write_contact_sheet
+from meddistill.targets.gating import Scores, box_iou_of_masks, grade, mask_iou, stability
+from meddistill.targets.zoom import boxes_in_window, cut_and_enlarge, zoom_window
 
 
 def _mask(x1, y1, x2, y2, side=20):

@@ -1,6 +1,6 @@
 """What a log file shows of a progress bar."""
 
-from meddistill import console
+from meddistill.base import console
 
 
 def test_steps_of_an_earlier_run_do_not_shorten_the_time_left(capsys, monkeypatch):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from meddistill.data.dataset import PackedCases
+from meddistill.training.packed_cases import PackedCases
 
 SHAPES = {"embedding": (4, 2, 2)}
 

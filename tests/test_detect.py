@@ -12,7 +12,12 @@ import numpy as np
 import pytest
 from detector_data import SIZE, write_data
 
-from meddistill.artifacts import (
+from meddistill.base import downloads
+from meddistill.base.errors import InputError, StageError, WeightsError
+from meddistill.base.files import read_json
+from meddistill.detector import start_weights
+from meddistill.detector.yolo import Detections, predict_boxes, tidy_console, write_training_view
+from meddistill.run.layout import (
     BEST_PT,
     BOXES_CSV,
     LAST_PT,
@@ -24,11 +29,7 @@ from meddistill.artifacts import (
     image_path,
     read_boxes,
 )
-from meddistill.config import DetectConfig
-from meddistill.errors import InputError, StageError, WeightsError
-from meddistill.files import read_json
-from meddistill.models import detector_weights, weights
-from meddistill.models.detector import Detections, predict_boxes, tidy_console, write_training_view
+from meddistill.settings.config import DetectConfig
 from meddistill.stages.detect import box_rows, measure, run_detect
 
 ANNOTATIONS = {
@@ -200,22 +201,22 @@ def no_network(wanted):
 def test_an_official_name_without_file_and_network_trains_from_its_yaml(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("MEDDISTILL_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(weights, "download", no_network)
-    start = detector_weights.find_start("yolo11n.pt", train=True)
+    monkeypatch.setattr(downloads, "download", no_network)
+    start = start_weights.find_start("yolo11n.pt", train=True)
     assert (start.argument, start.path) == ("yolo11n.yaml", None)
     assert "the detector starts from random weights" in capsys.readouterr().err
     with pytest.raises(WeightsError, match="no network"):
-        detector_weights.find_start("yolo11n.pt", train=False)
+        start_weights.find_start("yolo11n.pt", train=False)
 
 
 def test_what_was_asked_for_is_known_without_a_network(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(weights, "download", no_network)
-    official = detector_weights.fingerprint_start("yolo11n.pt")
-    assert official == detector_weights.OFFICIAL["yolo11n.pt"].sha256
+    monkeypatch.setattr(downloads, "download", no_network)
+    official = start_weights.fingerprint_start("yolo11n.pt")
+    assert official == start_weights.OFFICIAL["yolo11n.pt"].sha256
     Path("yolo11n.pt").write_bytes(b"something else")
-    assert detector_weights.fingerprint_start("yolo11n.pt") != official
-    assert detector_weights.fingerprint_start("yolo11n.yaml") == "yolo11n.yaml"
+    assert start_weights.fingerprint_start("yolo11n.pt") != official
+    assert start_weights.fingerprint_start("yolo11n.yaml") == "yolo11n.yaml"
 
 
 def test_weights_that_are_missing_leave_no_trace(tmp_path):
@@ -227,9 +228,9 @@ def test_weights_that_are_missing_leave_no_trace(tmp_path):
 
 def test_weights_that_do_not_exist_are_named_with_the_nearest_official_ones(tmp_path):
     with pytest.raises(WeightsError, match=r"yolo11m\.pt do not exist; did you mean 'yolo11n\.pt'"):
-        detector_weights.find_start("yolo11m.pt", train=True)
+        start_weights.find_start("yolo11m.pt", train=True)
     with pytest.raises(WeightsError, match=r"needs a \.pt file"):
-        detector_weights.find_start("yolo11n.yaml", train=False)
+        start_weights.find_start("yolo11n.yaml", train=False)
 
 
 def test_the_log_is_what_a_terminal_shows_in_the_end():

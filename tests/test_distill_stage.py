@@ -12,15 +12,15 @@ from painting_teacher import PaintingTeacher
 from tiny_student import TinyStudent
 
 import meddistill
-from meddistill.artifacts import BOXES_CSV, BoxRow, RunDir, read_cases
-from meddistill.config import DistillConfig, PrepareConfig, TargetsConfig
+from meddistill.base.errors import ConfigError, StageError
+from meddistill.base.files import write_json, write_table
 from meddistill.data.phantom import write_phantom
-from meddistill.distillation import learning
-from meddistill.errors import ConfigError, StageError
-from meddistill.files import write_json, write_table
+from meddistill.run.layout import BOXES_CSV, BoxRow, RunDir, read_cases
+from meddistill.settings.config import DistillConfig, PrepareConfig, TargetsConfig
 from meddistill.stages import distill
 from meddistill.stages.distill import run_distill
 from meddistill.stages.prepare import run_prepare
+from meddistill.training import fitting
 
 SIZE = 64
 CONFIG = DistillConfig(
@@ -40,7 +40,7 @@ def prepared(tmp_path_factory):
 
 @pytest.fixture
 def tiny_student(monkeypatch):
-    monkeypatch.setattr(learning, "build_student", lambda *_, **__: TinyStudent())
+    monkeypatch.setattr(fitting, "build_student", lambda *_, **__: TinyStudent())
 
 
 @pytest.fixture
@@ -126,9 +126,9 @@ def test_no_module_that_reads_masks_can_be_reached():
         if name not in reached and path.is_file():
             reached[name] = path.read_text(encoding="utf-8")
             waiting.extend(imported(reached[name]))
-    assert {"meddistill.data.images", "meddistill.distillation.training"} <= set(reached)
+    assert {"meddistill.data.formats.pictures", "meddistill.training.loop"} <= set(reached)
     assert "meddistill.data.masks" not in reached
-    assert [name for name, source in reached.items() if "mask_path" in source] == ["meddistill.artifacts"]
+    assert [name for name, source in reached.items() if "mask_path" in source] == ["meddistill.run.layout"]
 
 
 def test_a_second_student_reuses_the_targets(run):
@@ -290,14 +290,14 @@ def test_a_later_round_takes_the_network_to_where_a_new_one_is(run, monkeypatch)
             moved.append(self)
             return super().cpu()
 
-    monkeypatch.setattr(learning, "build_student", lambda *_, **__: Elsewhere())
+    monkeypatch.setattr(fitting, "build_student", lambda *_, **__: Elsewhere())
     begun = []
-    train = learning.train_student
+    train = fitting.train_student
 
     def note_and_train(module, *args, **kwargs):
         begun.append(module)
         return train(module, *args, **kwargs)
 
-    monkeypatch.setattr(learning, "train_student", note_and_train)
+    monkeypatch.setattr(fitting, "train_student", note_and_train)
     run_distill(run, dataclasses.replace(CONFIG, rounds=2), device="cpu", teacher=PaintingTeacher())
     assert any(module is begun[1] for module in moved)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from meddistill.data.duplicates import HASH_BITS, near_duplicates, perceptual_hash
+from meddistill.data.prepare.duplicates import HASH_BITS, near_duplicates, perceptual_hash
 
 
 def picture(seed, side=96):

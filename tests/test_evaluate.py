@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 from evaluation_data import LESIONS, SIZE_HW, BrightnessStudent, add_detector, finish, make_run, picture_of, truth_of
 
-from meddistill.artifacts import CASES_CSV, Case, QualityRow, read_cases
-from meddistill.config import EvalConfig
+from meddistill.base.errors import ConfigError, InputError, StageError
+from meddistill.base.files import read_json, read_table, write_table
+from meddistill.data.formats.pictures import read_rgb, write_png
 from meddistill.data.frames import Preprocessing
-from meddistill.data.images import read_rgb, write_png
 from meddistill.data.intensity import IntensitySettings
 from meddistill.data.masks import read_mask
-from meddistill.errors import ConfigError, InputError, StageError
 from meddistill.evaluation.scores import ScoreRow
 from meddistill.evaluation.subjects import volume_of
 from meddistill.evaluation.summary import format_table
-from meddistill.files import read_json, read_table, write_table
+from meddistill.run.layout import CASES_CSV, Case, QualityRow, read_cases
+from meddistill.settings.config import EvalConfig
 from meddistill.stages.evaluate import UNKNOWN_GROUPS, run_eval, run_eval_folders
 
 
@@ -102,7 +102,7 @@ def test_boxes_given_replace_the_detectors(tmp_path):
 @pytest.fixture
 def fake_targets(monkeypatch):
     """`load_target` without a teacher: sure of the left half of each lesion; frames are square, padded below."""
-    module = types.ModuleType("meddistill.distillation.targets")
+    module = types.ModuleType("meddistill.targets.making")
 
     def load_target(out_dir, case_id, key):
         assert key == f"key-{case_id}"
@@ -113,7 +113,7 @@ def fake_targets(monkeypatch):
         return types.SimpleNamespace(probs=probs)
 
     module.load_target = load_target
-    monkeypatch.setitem(sys.modules, "meddistill.distillation.targets", module)
+    monkeypatch.setitem(sys.modules, "meddistill.targets.making", module)
 
 
 def add_teacher(run, split="test", prompt_source="detected"):

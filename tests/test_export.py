@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from meddistill.base.errors import ConfigError, InputError, MedDistillError
 from meddistill.data.frames import Preprocessing, preprocess
-from meddistill.errors import ConfigError, InputError, MedDistillError
-from meddistill.models.nested_unet import NestedUNet
-from meddistill.models.student import Student, load_student, rgb_tensor, save_student
 from meddistill.stages import export
 from meddistill.stages.export import Agreement, compare, run_export
+from meddistill.student.networks.nested_unet import NestedUNet
+from meddistill.student.student import Student, load_student, rgb_tensor, save_student
 
 PREPROCESSING = Preprocessing(image_size=32, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3), threshold=0.5)
 SIZES = [(32, 32), (50, 50), (70, 40), (20, 90), (12, 9), (33, 31)]
@@ -56,7 +56,7 @@ def expect_pytorchs_answer(student_dir, exported):
 
 
 def test_torchscript_says_what_pytorch_says(student_dir, tmp_path):
-    from meddistill.models.torchscript import TorchScriptStudent
+    from meddistill.student.export.torchscript import TorchScriptStudent
 
     path = run_export(
         student_dir, file_format="torchscript", images=[str(student_dir / "*.png")], out=tmp_path / "student.pt"
@@ -73,7 +73,7 @@ def test_torchscript_says_what_pytorch_says(student_dir, tmp_path):
 def test_onnx_says_what_pytorch_says(student_dir, tmp_path):
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxscript")
-    from meddistill.models.onnx_graph import OnnxStudent
+    from meddistill.student.export.onnx_graph import OnnxStudent
 
     path = run_export(student_dir, images=[str(student_dir / "*.png")], out=tmp_path / "student.onnx")
     expect_pytorchs_answer(student_dir, OnnxStudent(path, threads=1))

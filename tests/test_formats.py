@@ -7,13 +7,20 @@ import pytest
 from PIL import Image, PngImagePlugin
 from tifffile import imwrite
 
-from meddistill.data.convert import ConvertSettings, convert
-from meddistill.data.images import encode_png, is_plain_png, load_picture, picture_size, read_rgb, write_png
+from meddistill.base.errors import ConfigError, InputError
+from meddistill.data.formats.picture_refs import ImageFile
+from meddistill.data.formats.pictures import (
+    encode_png,
+    is_plain_png,
+    load_picture,
+    picture_size,
+    read_rgb,
+    write_png,
+)
 from meddistill.data.intensity import IntensitySettings, parse_window, to_8bit
 from meddistill.data.masks import parse_labels, read_mask, select_labels
+from meddistill.data.prepare.convert import ConvertSettings, convert
 from meddistill.data.sources.base import RawCase
-from meddistill.data.sources.files import ImageFile
-from meddistill.errors import ConfigError, InputError
 
 GREY = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
 COLOUR = np.stack([GREY, 255 - GREY, np.full_like(GREY, 30)], axis=2)

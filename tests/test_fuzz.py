@@ -17,7 +17,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from layouts import make_coco, make_dicom, make_nifti, make_voc, make_yolo
 
-from meddistill.artifacts import (
+from meddistill.base.errors import InputError, MedDistillError
+from meddistill.base.files import read_table, write_table
+from meddistill.data.formats.pictures import load_picture
+from meddistill.data.frames import Preprocessing
+from meddistill.data.intensity import to_8bit
+from meddistill.data.masks import read_mask
+from meddistill.data.prepare.box_table import read_box_table
+from meddistill.data.prepare.groups import read_groups
+from meddistill.data.prepare.listing import list_source
+from meddistill.data.scans import read_scan
+from meddistill.evaluation.report.training_curves import read_history
+from meddistill.run.layout import (
     BOXES_CSV,
     CASES_CSV,
     QUALITY_CSV,
@@ -27,22 +38,11 @@ from meddistill.artifacts import (
     read_cases,
     read_yolo_label,
 )
-from meddistill.config import PrepareConfig
-from meddistill.config_layers import load_config
-from meddistill.data.box_table import read_box_table
-from meddistill.data.frames import Preprocessing
-from meddistill.data.groups import read_groups
-from meddistill.data.images import load_picture
-from meddistill.data.intensity import to_8bit
-from meddistill.data.listing import list_source
-from meddistill.data.masks import read_mask
-from meddistill.data.scans import read_scan
-from meddistill.errors import InputError, MedDistillError
-from meddistill.evaluation.history import read_history
-from meddistill.files import read_table, write_table
-from meddistill.models.nested_unet import NestedUNet
-from meddistill.models.student import load_student, read_preprocessing, save_student
-from meddistill.provenance import Stage
+from meddistill.run.record import Stage
+from meddistill.settings.config import PrepareConfig
+from meddistill.settings.layers import load_config
+from meddistill.student.networks.nested_unet import NestedUNet
+from meddistill.student.student import load_student, read_preprocessing, save_student
 
 ROOT = Path(__file__).parent.parent
 TOKENS = (

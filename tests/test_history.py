@@ -11,13 +11,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from test_training import SIZE, bright_squares, same_weights, train
 from torch import nn
 
-from meddistill.data.dataset import PackedCases
 from meddistill.data.frames import Preprocessing
-from meddistill.distillation import training
-from meddistill.distillation.engine import make_fabric
-from meddistill.distillation.history import TAGS
-from meddistill.distillation.pictures import CASES, choose_places, draw_cases
-from meddistill.evaluation.overlays import GAP_PX
+from meddistill.data.overlays import GAP_PX
+from meddistill.training import loop
+from meddistill.training.epoch_log import TAGS
+from meddistill.training.epoch_picture import CASES, choose_places, draw_cases
+from meddistill.training.fabric import make_fabric
+from meddistill.training.packed_cases import PackedCases
 
 TILE = 224
 
@@ -68,8 +68,8 @@ def test_a_resumed_run_shows_every_epoch_once(tmp_path, monkeypatch):
             raise KeyboardInterrupt("stop")
         save(out, state)
 
-    save = training.save_checkpoint
-    monkeypatch.setattr(training, "save_checkpoint", stop_before_the_third)
+    save = loop.save_checkpoint
+    monkeypatch.setattr(loop, "save_checkpoint", stop_before_the_third)
     with pytest.raises(KeyboardInterrupt, match="stop"):
         train(tmp_path, epochs=4, picture_every=1)
     monkeypatch.undo()

@@ -12,11 +12,11 @@ from layouts import image, mask, save
 from PIL import Image, PngImagePlugin
 from tifffile import imwrite
 
-from meddistill.artifacts import Rejected, RunDir, image_path, mask_path, read_cases
-from meddistill.config import PrepareConfig
-from meddistill.data.images import read_rgb
+from meddistill.base.files import read_table
+from meddistill.data.formats.pictures import read_rgb
 from meddistill.data.masks import read_mask
-from meddistill.files import read_table
+from meddistill.run.layout import Rejected, RunDir, image_path, mask_path, read_cases
+from meddistill.settings.config import PrepareConfig
 from meddistill.stages.prepare import run_prepare
 
 READ, REJECTED, EITHER = "read", "rejected", "either"

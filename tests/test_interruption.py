@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from meddistill.artifacts import CONVERTED_JSONL, RUN_JSON, RunDir
 from meddistill.data.phantom import write_phantom
+from meddistill.run.layout import CONVERTED_JSONL, RUN_JSON, RunDir
 
 STAGES = ("prepare", "distill", "eval")
 QUICK = {"prepare": 1, "distill": 3, "eval": 1}

@@ -8,13 +8,13 @@ from evaluation_data import BrightnessStudent
 from painting_teacher import PaintingTeacher
 from tiny_student import TinyStudent
 
-from meddistill.artifacts import RunDir
-from meddistill.config import DistillConfig, EvalConfig, PrepareConfig, TargetsConfig
 from meddistill.data.phantom import write_phantom
-from meddistill.distillation import learning
+from meddistill.run.layout import RunDir
+from meddistill.settings.config import DistillConfig, EvalConfig, PrepareConfig, TargetsConfig
 from meddistill.stages.distill import run_distill
 from meddistill.stages.evaluate import run_eval
 from meddistill.stages.prepare import run_prepare
+from meddistill.training import fitting
 
 LISTED = None
 
@@ -39,7 +39,7 @@ def listings(root, work):
 
 
 def test_no_stage_lists_a_directory_twice(tmp_path, monkeypatch):
-    monkeypatch.setattr(learning, "build_student", lambda *_, **__: TinyStudent())
+    monkeypatch.setattr(fitting, "build_student", lambda *_, **__: TinyStudent())
     write_phantom(tmp_path / "source", cases=16, seed=0, size=64)
     run = RunDir(tmp_path / "run")
     config = DistillConfig(

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from meddistill.distillation.losses import (
+from meddistill.training.losses import (
     box_emptiness_loss,
     box_tightness_loss,
     confidence_from_uncertainty,

@@ -11,7 +11,14 @@ from scipy import ndimage
 from script_module import load_script
 from typer.testing import CliRunner
 
-from meddistill.artifacts import (
+from meddistill.base.errors import ConfigError, StageError
+from meddistill.base.files import write_table
+from meddistill.data.boxes import mask_to_boxes
+from meddistill.data.formats.pictures import write_png
+from meddistill.data.phantom import draw_slice
+from meddistill.evaluation.scores import Judging, ScoreRow, score
+from meddistill.evaluation.subjects import Subject
+from meddistill.run.layout import (
     BOXES_CSV,
     CASES_CSV,
     PER_CASE_CSV,
@@ -23,14 +30,7 @@ from meddistill.artifacts import (
     image_path,
     mask_path,
 )
-from meddistill.data.boxes import mask_to_boxes
-from meddistill.data.images import write_png
-from meddistill.data.phantom import draw_slice
-from meddistill.errors import ConfigError, StageError
-from meddistill.evaluation.scores import Judging, ScoreRow, score
-from meddistill.evaluation.subjects import Subject
-from meddistill.files import write_table
-from meddistill.provenance import Stage
+from meddistill.run.record import Stage
 
 SIDE = 96
 IDS = ("h0", "h1", "h2", "h3")

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from meddistill.data.images import write_png
+from meddistill.base.errors import InputError
+from meddistill.data.formats.pictures import write_png
 from meddistill.data.masks import binarise, read_mask
-from meddistill.errors import InputError
 
 
 def test_jpeg_noise_does_not_change_a_mask(tmp_path):

@@ -17,7 +17,7 @@ from meddistill.evaluation.metrics import (
     outline_distances,
     score_case,
     surface_distances,
-)  # fmt: skip
+)
 
 
 def draw(text: str) -> np.ndarray:

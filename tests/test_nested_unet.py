@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from meddistill.models.nested_unet import NestedUNet
+from meddistill.student.networks.nested_unet import NestedUNet
 
 
 def test_has_the_published_number_of_parameters():

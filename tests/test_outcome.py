@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from meddistill import console
-from meddistill.artifacts import RunDir
-from meddistill.errors import InputError
-from meddistill.outcome import after_detect, after_distill, after_prepare, headline
+from meddistill.base import console
+from meddistill.base.errors import InputError
+from meddistill.run.headlines import after_detect, after_distill, after_prepare, headline
+from meddistill.run.layout import RunDir
 
 FACTS = [("cases", "6 (train 2, val 2, test 2)"), ("report", "runs/mine/" + "long/" * 14 + "report.html")]
 RUN = RunDir(Path("my runs/a"))

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from meddistill.config import PrepareConfig
-from meddistill.data.convert import Converted
-from meddistill.data.partition import partition
+from meddistill.data.prepare.convert import Converted
+from meddistill.data.prepare.partition import partition
 from meddistill.data.sources.base import RawCase
+from meddistill.settings.config import PrepareConfig
 
 
 def drawn(stratify):

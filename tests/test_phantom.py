@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from skimage.measure import label, regionprops
 
-from meddistill.data.images import read_rgb
+from meddistill.base.errors import ConfigError
+from meddistill.data.formats.pictures import read_rgb
 from meddistill.data.masks import read_mask
 from meddistill.data.phantom import CLASSES, SLICES_PER_GROUP, draw_slice, write_phantom
-from meddistill.errors import ConfigError
 
 
 @pytest.fixture(scope="module")

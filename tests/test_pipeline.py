@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from meddistill import cli
-from meddistill.artifacts import QUALITY_CSV, QualityRow, RunDir, read_cases
+from meddistill.base.files import read_table
+from meddistill.cli import app as cli
 from meddistill.data.phantom import write_phantom
-from meddistill.files import read_table
 from meddistill.pipeline import DEMO_SEED, QUICKSTART, demo_answer
+from meddistill.run.layout import QUALITY_CSV, QualityRow, RunDir, read_cases
 
 SETTINGS = """
 prepare: {test_fraction: 0.34, val_fraction: 0.5}

@@ -7,12 +7,12 @@ import torch
 from test_teachers import small_yaml
 from torch import nn
 
-from meddistill.artifacts import LAST_CKPT
-from meddistill.distillation.checkpoints import KEYS, load_checkpoint
-from meddistill.errors import WeightsError
-from meddistill.models.encoders import load_encoder
-from meddistill.models.teachers import sam2
-from meddistill.models.teachers.litemedsam import LiteMedSam
+from meddistill.base.errors import WeightsError
+from meddistill.run.layout import LAST_CKPT
+from meddistill.student.networks.encoders import load_encoder
+from meddistill.teachers import sam2
+from meddistill.teachers.litemedsam import LiteMedSam
+from meddistill.training.checkpoints import KEYS, load_checkpoint
 
 
 class Poison:

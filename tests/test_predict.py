@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from meddistill.artifacts import RunDir
-from meddistill.cli import app
-from meddistill.config import PrepareConfig
+from meddistill.base.errors import ConfigError, InputError, MedDistillError, StageError
+from meddistill.base.files import read_table
+from meddistill.cli.app import app
 from meddistill.data.frames import Preprocessing
 from meddistill.data.intensity import IntensitySettings
 from meddistill.data.scans import find_scans, scan_name
-from meddistill.distillation.learning import intensity_of
-from meddistill.errors import ConfigError, InputError, MedDistillError, StageError
-from meddistill.files import read_table
-from meddistill.models.nested_unet import NestedUNet
-from meddistill.models.student import Student, load_student, save_student
+from meddistill.run.layout import RunDir
+from meddistill.settings.config import PrepareConfig
 from meddistill.stages.predict import PredictionRow, run_predict
 from meddistill.stages.prepare import run_prepare
+from meddistill.student.networks.nested_unet import NestedUNet
+from meddistill.student.student import Student, load_student, save_student
+from meddistill.training.fitting import intensity_of
 
 
 class BrightIsLesion:

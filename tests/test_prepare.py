@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from meddistill.artifacts import RunDir, annotated_boxes, label_path, mask_path, read_cases
-from meddistill.config import PrepareConfig
-from meddistill.data.images import read_rgb, write_png
+from meddistill.base.errors import ConfigError, InputError, StageError
+from meddistill.data.formats.pictures import read_rgb, write_png
 from meddistill.data.masks import read_mask
-from meddistill.errors import ConfigError, InputError, StageError
+from meddistill.run.layout import RunDir, annotated_boxes, label_path, mask_path, read_cases
+from meddistill.settings.config import PrepareConfig
 from meddistill.stages.prepare import run_prepare
 
 
@@ -136,7 +136,7 @@ def test_a_subset_is_as_large_as_asked_for(tmp_path, folder):
 
 def test_one_process_or_several_give_the_same_bytes(tmp_path, folder, monkeypatch):
     alone, _ = prepare(tmp_path / "a", folder, workers=1)
-    monkeypatch.setattr("meddistill.data.convert._POOL_FROM", 2)
+    monkeypatch.setattr("meddistill.data.prepare.convert._POOL_FROM", 2)
     several, _ = prepare(tmp_path / "b", folder, workers=2)
     assert contents(alone) == contents(several)
 
@@ -151,9 +151,9 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(tmp_path, folder, monkeypa
         calls.append(arguments)
         return convert(*arguments)
 
-    from meddistill.data.convert import convert
+    from meddistill.data.prepare.convert import convert
 
-    monkeypatch.setattr("meddistill.data.convert.convert", stop_after_seven)
+    monkeypatch.setattr("meddistill.data.prepare.convert.convert", stop_after_seven)
     with pytest.raises(KeyboardInterrupt):
         prepare(tmp_path / "b", folder)
     assert not (tmp_path / "b" / "run" / "data" / "run.json").exists()
@@ -162,7 +162,7 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(tmp_path, folder, monkeypa
     with (tmp_path / "b" / "run" / "data" / "converted.jsonl").open("a") as journal:
         journal.write('{"key": "cut of')  # as a killed process leaves it
     calls.clear()
-    monkeypatch.setattr("meddistill.data.convert.convert", lambda *a: calls.append(a) or convert(*a))
+    monkeypatch.setattr("meddistill.data.prepare.convert.convert", lambda *a: calls.append(a) or convert(*a))
     resumed, _ = prepare(tmp_path / "b", folder)
     assert len(calls) == 13
     first, second = contents(whole), contents(resumed)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from meddistill.artifacts import Case
-from meddistill.distillation.prompts import cases_needing_detector, choose_prompts
+from meddistill.run.layout import Case
+from meddistill.targets.prompts import cases_needing_detector, choose_prompts
 
 MINE = np.array([[1, 1, 5, 5]], np.float32)
 FOUND = np.array([[2, 2, 6, 6], [8, 8, 9, 9]], np.float32)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from meddistill.artifacts import LAST_CKPT, QUALITY_CSV, RUN_JSON, RunDir
-from meddistill.config import PrepareConfig
 from meddistill.data.phantom import write_phantom
+from meddistill.run.layout import LAST_CKPT, QUALITY_CSV, RUN_JSON, RunDir
+from meddistill.settings.config import PrepareConfig
 from meddistill.stages.prepare import run_prepare
 
 pytestmark = pytest.mark.slow
@@ -23,13 +23,13 @@ import sys
 from pathlib import Path
 from painting_teacher import PaintingTeacher
 from tiny_student import TinyStudent
-from meddistill import cli
-from meddistill.artifacts import RunDir
-from meddistill.config import DistillConfig, TargetsConfig
-from meddistill.distillation import learning
+from meddistill.cli import app as cli
+from meddistill.run.layout import RunDir
+from meddistill.settings.config import DistillConfig, TargetsConfig
+from meddistill.training import fitting
 from meddistill.stages.distill import run_distill
 
-learning.build_student = lambda *_, **__: TinyStudent(per_case=True)
+fitting.build_student = lambda *_, **__: TinyStudent(per_case=True)
 config = DistillConfig(
     encoder_weights="none", image_size=64, epochs=int(sys.argv[2]), batch_size=4, precision="32-true", augment=False,
     test_targets=False, targets=TargetsConfig(jitter_copies=2),

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from meddistill.artifacts import BoxRow, Case, QualityRow
-from meddistill.data.duplicates import Duplicate
-from meddistill.distillation.history import EpochRow
+from meddistill.base.files import columns
+from meddistill.data.prepare.duplicates import Duplicate
 from meddistill.evaluation.scores import ScoreRow
-from meddistill.files import columns
+from meddistill.run.layout import BoxRow, Case, QualityRow
 from meddistill.stages.predict import PredictionRow
+from meddistill.training.epoch_log import EpochRow
 
 ROOT = Path(__file__).parents[1]
 _spec = importlib.util.spec_from_file_location("check_readme", ROOT / "scripts/check_readme.py")

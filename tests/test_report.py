@@ -8,13 +8,14 @@ import pytest
 from chromium import Page, find_chromium
 from evaluation_data import SIZE_HW, BrightnessStudent, add_detector, make_run, picture_of, square, truth_of
 
-from meddistill.config import EvalConfig
-from meddistill.data.images import write_png
-from meddistill.errors import InputError
-from meddistill.evaluation import baselines, charts
-from meddistill.evaluation.gallery import choose_cases, outline_path, uncertainty_picture
-from meddistill.evaluation.history import read_history
-from meddistill.files import write_json
+from meddistill.base.errors import InputError
+from meddistill.base.files import write_json
+from meddistill.data.formats.pictures import write_png
+from meddistill.evaluation import baselines
+from meddistill.evaluation.report import charts
+from meddistill.evaluation.report.gallery import choose_cases, outline_path, uncertainty_picture
+from meddistill.evaluation.report.training_curves import read_history
+from meddistill.settings.config import EvalConfig
 from meddistill.stages.evaluate import run_eval, run_eval_folders
 
 HOSTILE = "<img src=x onerror=alert(1)>"

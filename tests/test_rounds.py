@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from painting_teacher import PaintingTeacher
 
-from meddistill.artifacts import Case, QualityRow
-from meddistill.config import DistillConfig, TargetsConfig
+from meddistill.colearning.rounds import LEAST_WEIGHT, refresh_targets
+from meddistill.data.formats.pictures import write_png
 from meddistill.data.frames import Preprocessing
-from meddistill.data.images import write_png
-from meddistill.distillation.prompts import NOTHING, Prompt
-from meddistill.distillation.rounds import LEAST_WEIGHT, refresh_targets
-from meddistill.distillation.targets import TargetRequest, make_targets
+from meddistill.run.layout import Case, QualityRow
+from meddistill.settings.config import DistillConfig, TargetsConfig
+from meddistill.targets.making import TargetRequest, make_targets
+from meddistill.targets.prompts import NOTHING, Prompt
 
 SIZE = 32
 LESION = np.array([[8, 8, 20, 20]], np.float32)

@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from meddistill.config import Config
-from meddistill.config_layers import load_config
-from meddistill.errors import ConfigError
-from meddistill.setting_docs import all_settings, default_text, sections, settings_of
-from meddistill.stages.settings import as_yaml, run_settings
+from meddistill.base.errors import ConfigError
+from meddistill.settings.config import Config
+from meddistill.settings.docs import all_settings, default_text, sections, settings_of
+from meddistill.settings.layers import load_config
+from meddistill.stages.show_config import as_yaml, run_settings
 
 
 def keys_of(config, prefix=""):

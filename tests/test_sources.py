@@ -26,14 +26,14 @@ from layouts import (
 )  # fmt: skip
 from PIL import Image
 
-from meddistill.artifacts import Rejected as RejectedRow
-from meddistill.artifacts import RunDir, annotated_boxes, mask_path, read_cases
-from meddistill.config import PrepareConfig
+from meddistill.base.errors import ConfigError, InputError
+from meddistill.base.files import read_table
 from meddistill.data.masks import read_mask
 from meddistill.data.sources.base import SourceOptions
-from meddistill.data.sources.registry import SOURCES, choose_source
-from meddistill.errors import ConfigError, InputError
-from meddistill.files import read_table
+from meddistill.data.sources.known_sources import SOURCES, choose_source
+from meddistill.run.layout import Rejected as RejectedRow
+from meddistill.run.layout import RunDir, annotated_boxes, mask_path, read_cases
+from meddistill.settings.config import PrepareConfig
 from meddistill.stages.prepare import run_prepare
 
 
@@ -284,7 +284,7 @@ def test_coco_boxes_masks_and_classes(tmp_path, run_lengths):
 
 
 def test_coco_compressed_run_lengths():
-    from meddistill.data.sources.shapes import decode_run_lengths, parse_run_lengths
+    from meddistill.data.formats.shapes import decode_run_lengths, parse_run_lengths
 
     expected = np.zeros((5, 5), dtype=bool)
     expected[1:3, 1:4] = True
@@ -313,7 +313,7 @@ def test_a_change_of_the_annotations_is_noticed(tmp_path):
     prepare(tmp_path, tmp_path / "source")
     path = tmp_path / "source" / "annotations" / "instances_val2017.json"
     path.write_text(path.read_text().replace("polyp", "polip"))
-    from meddistill.errors import StageError
+    from meddistill.base.errors import StageError
 
     with pytest.raises(StageError, match=r"inputs\.source was"):
         prepare(tmp_path, tmp_path / "source")

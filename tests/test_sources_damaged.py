@@ -6,10 +6,10 @@ import re
 import pytest
 from layouts import MAKERS, image, make_coco, make_nifti, make_voc, make_yolo, save
 
-from meddistill.artifacts import Rejected, RunDir, read_cases
-from meddistill.config import PrepareConfig
-from meddistill.errors import InputError
-from meddistill.files import read_table
+from meddistill.base.errors import InputError
+from meddistill.base.files import read_table
+from meddistill.run.layout import Rejected, RunDir, read_cases
+from meddistill.settings.config import PrepareConfig
 from meddistill.stages.prepare import run_prepare
 
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meddistill.data.splits import (
+from meddistill.base.errors import InputError
+from meddistill.data.prepare.splits import (
     assign_folds,
     choose_groups,
     keep_boxes,
@@ -12,8 +13,7 @@ from meddistill.data.splits import (
     size_terciles,
     split_by_groups,
     take_cases,
-)  # fmt: skip
-from meddistill.errors import InputError
+)
 
 FRACTIONS = {"test_fraction": 0.2, "val_fraction": 0.15, "seed": 0}
 

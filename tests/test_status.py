@@ -6,17 +6,11 @@ import sys
 
 import pytest
 
-from meddistill import lock
-from meddistill.artifacts import (
-    BOXES_CSV,
-    METRICS_CSV,
-    RUN_JSON,
-    UNFINISHED_JSON,
-    RunDir,
-)
-from meddistill.errors import InputError
-from meddistill.files import read_json, write_json, write_text
-from meddistill.provenance import Stage, fingerprint_file, fingerprint_stage
+from meddistill.base.errors import InputError
+from meddistill.base.files import read_json, write_json, write_text
+from meddistill.run import lock
+from meddistill.run.layout import BOXES_CSV, METRICS_CSV, RUN_JSON, UNFINISHED_JSON, RunDir
+from meddistill.run.record import Stage, fingerprint_file, fingerprint_stage
 from meddistill.stages.status import run_status
 
 SPLITS = {split: {"cases": count, "unknown": 0} for split, count in (("train", 6), ("val", 2), ("test", 2))}
@@ -224,7 +218,7 @@ def test_a_damaged_run_json_is_a_row(run, capsys, damage):
 def test_it_changes_nothing_and_needs_no_torch(run):
     before = {path: path.stat().st_mtime_ns for path in run.root.rglob("*")}
     code = (
-        "import sys; from pathlib import Path; from meddistill.artifacts import RunDir\n"
+        "import sys; from pathlib import Path; from meddistill.run.layout import RunDir\n"
         "from meddistill.stages.status import run_status; run_status(RunDir(Path(sys.argv[1])))\n"
         "assert not {'torch', 'cv2', 'ultralytics', 'omegaconf'} & sys.modules.keys(), 'heavy'"
     )

@@ -8,10 +8,10 @@ from test_training import SIZE, bright_squares, settings
 from torch import nn
 
 from meddistill.data.frames import Preprocessing
-from meddistill.distillation.averaging import MovingAverage
-from meddistill.distillation.step import DistillModel, Seen, distill_step
-from meddistill.distillation.weighting import build_weighting
-from meddistill.models.nested_unet import NestedUNet
+from meddistill.student.networks.nested_unet import NestedUNet
+from meddistill.training.averaging import MovingAverage
+from meddistill.training.step import DistillModel, Seen, distill_step
+from meddistill.training.weighting import build_weighting
 
 CACHED = torch.tensor([True, False, True])
 

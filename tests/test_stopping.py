@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from meddistill import lock
-from meddistill.artifacts import RUN_JSON, UNFINISHED_JSON
-from meddistill.errors import StageError, disk_problem, lost_process
-from meddistill.files import write_text
-from meddistill.provenance import Stage
+from meddistill.base.errors import StageError, disk_problem, lost_process
+from meddistill.base.files import write_text
+from meddistill.run import lock
+from meddistill.run.layout import RUN_JSON, UNFINISHED_JSON
+from meddistill.run.record import Stage
 
 OPEN_AND_WAIT = """
 import sys, time
 from pathlib import Path
-from meddistill.provenance import Stage
+from meddistill.run.record import Stage
 stage = Stage.open(Path(sys.argv[1]), "fake", {"a": 1}, {})
 print("open", flush=True)
 time.sleep(60)
@@ -26,7 +26,8 @@ time.sleep(60)
 MAIN = """
 import resource, sys, time
 from pathlib import Path
-from meddistill import cli, files
+from meddistill.base import files
+from meddistill.cli import app as cli
 def app():
     print("begun", flush=True)
     if sys.argv[1] == "wait":

@@ -8,12 +8,18 @@ import pytest
 import segmentation_models_pytorch as smp
 import torch
 
-from meddistill.config import DistillConfig
+from meddistill.base.errors import ConfigError, InputError, WeightsError
 from meddistill.data.frames import Preprocessing
-from meddistill.errors import ConfigError, InputError, WeightsError
-from meddistill.models import encoders
-from meddistill.models.nested_unet import NestedUNet
-from meddistill.models.student import Student, build_student, load_student, save_student, torch_device
+from meddistill.settings.config import DistillConfig
+from meddistill.student.networks import encoders
+from meddistill.student.networks.nested_unet import NestedUNet
+from meddistill.student.student import (
+    Student,
+    build_student,
+    load_student,
+    save_student,
+    torch_device,
+)
 
 LITE0 = "tu-tf_efficientnet_lite0"
 SMALL = Preprocessing(image_size=64, threshold=0.4)

@@ -5,19 +5,19 @@ import torch
 from script_module import load_script
 from tiny_student import TinyStudent
 
-from meddistill.artifacts import RunDir
-from meddistill.config import DistillConfig, PrepareConfig
+from meddistill.base.errors import InputError
 from meddistill.data.phantom import write_phantom
-from meddistill.distillation import learning
-from meddistill.errors import InputError
+from meddistill.run.layout import RunDir
+from meddistill.settings.config import DistillConfig, PrepareConfig
 from meddistill.stages.prepare import run_prepare
+from meddistill.training import fitting
 
 CONFIG = DistillConfig(image_size=64, epochs=2, batch_size=4, precision="32-true")
 
 
 @pytest.fixture
 def twin(monkeypatch):
-    monkeypatch.setattr(learning, "build_student", lambda *_, **__: TinyStudent())
+    monkeypatch.setattr(fitting, "build_student", lambda *_, **__: TinyStudent())
     return load_script("supervised_twin")
 
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from meddistill.artifacts import QUALITY_CSV, Case
-from meddistill.config import TargetsConfig
-from meddistill.distillation.consensus import jittered_boxes
-from meddistill.distillation.targets import TargetRequest, load_target, make_targets
-from meddistill.errors import ConfigError, InputError
-from meddistill.models.teachers.base import BoxMasks, Encoded
+from meddistill.base.errors import ConfigError, InputError
+from meddistill.run.layout import QUALITY_CSV, Case
+from meddistill.settings.config import TargetsConfig
+from meddistill.targets.asking import jittered_boxes
+from meddistill.targets.making import TargetRequest, load_target, make_targets
+from meddistill.teachers.teacher import BoxMasks, Encoded
 
 _SIDE = 64
 

@@ -5,11 +5,11 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from meddistill.errors import ConfigError, InputError, WeightsError
-from meddistill.models.teachers import sam2
-from meddistill.models.teachers.litemedsam import LiteMedSam, _to_input, packaged_weights
-from meddistill.models.teachers.registry import TEACHERS, describe_teachers, fetch_teacher, load_teacher
-from meddistill.models.teachers.resample import area_weights, resize_area
+from meddistill.base.errors import ConfigError, InputError, WeightsError
+from meddistill.teachers import sam2
+from meddistill.teachers.litemedsam import LiteMedSam, _to_input, packaged_weights
+from meddistill.teachers.loading import TEACHERS, describe_teachers, fetch_teacher, load_teacher
+from meddistill.teachers.resample import area_weights, resize_area
 
 CPU = torch.device("cpu")
 
@@ -289,7 +289,7 @@ def test_medsam2_is_sam2_tiny_at_512_px(tmp_path):
 def test_fetch_puts_weights_on_this_machine():
     from typer.testing import CliRunner
 
-    from meddistill.cli import app
+    from meddistill.cli.app import app
 
     result = CliRunner().invoke(app, ["teachers", "--fetch", "litemedsam"])
     assert result.exit_code == 0

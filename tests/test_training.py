@@ -15,22 +15,22 @@ import torch
 from tiny_student import TinyStudent
 from torch import nn
 
-from meddistill.artifacts import LAST_CKPT, METRICS_CSV, PREVIOUS_CKPT
-from meddistill.config import DistillConfig
-from meddistill.data.dataset import PackedCases
+from meddistill.base.errors import ConfigError, InputError, Interrupted, TrainingError
 from meddistill.data.frames import Preprocessing
-from meddistill.distillation import training
-from meddistill.distillation.engine import (
+from meddistill.run.layout import LAST_CKPT, METRICS_CSV, PREVIOUS_CKPT
+from meddistill.settings.config import DistillConfig
+from meddistill.training import loop
+from meddistill.training.adapters import FeatureAdapters
+from meddistill.training.fabric import (
     choose_precision,
     make_fabric,
     resolve_device,
     train_depthwise_in_float32,
 )
-from meddistill.distillation.features import FeatureAdapters
-from meddistill.distillation.optimizer import cosine_lr, scheduled_lr
-from meddistill.distillation.selection import choose_threshold
-from meddistill.distillation.training import start_from_share, train_student
-from meddistill.errors import ConfigError, InputError, Interrupted, TrainingError
+from meddistill.training.loop import start_from_share, train_student
+from meddistill.training.optimizer import cosine_lr, scheduled_lr
+from meddistill.training.packed_cases import PackedCases
+from meddistill.training.selection import choose_threshold
 
 SIZE = 32
 LEVEL = {"embedding": (6, 8, 8)}
@@ -111,14 +111,14 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(tmp_path, preci
 
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path, monkeypatch):
     whole = train(tmp_path / "whole", epochs=4)
-    keep = training._Run.keep
+    keep = loop._Run.keep
 
     def stop_after_two(run, row, picture):
         keep(run, row, picture)
         if row.epoch == 2:
             raise KeyboardInterrupt("stop")
 
-    monkeypatch.setattr(training._Run, "keep", stop_after_two)
+    monkeypatch.setattr(loop._Run, "keep", stop_after_two)
     with pytest.raises(KeyboardInterrupt, match="stop"):
         train(tmp_path / "cut", epochs=4)
     monkeypatch.undo()
@@ -153,7 +153,7 @@ def test_a_checkpoint_of_another_network_is_one_clear_line(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_waits_for_the_step_and_the_epoch_goes_on_there(tmp_path, monkeypatch, number):
     whole = train(tmp_path / "whole", epochs=3)
-    steps, done = training._Run._step, []
+    steps, done = loop._Run._step, []
 
     def step(run, index, cached):
         done.append(len(done))
@@ -161,7 +161,7 @@ def test_a_signal_waits_for_the_step_and_the_epoch_goes_on_there(tmp_path, monke
             os.kill(os.getpid(), number)
         return steps(run, index, cached)
 
-    monkeypatch.setattr(training._Run, "_step", step)
+    monkeypatch.setattr(loop._Run, "_step", step)
     with pytest.raises(Interrupted) as stopped:
         train(tmp_path / "cut", epochs=3)
     assert stopped.value.signal_number == number
@@ -178,11 +178,11 @@ def test_a_signal_while_judging_keeps_the_steps_of_the_epoch(tmp_path, monkeypat
     def stop(*_):
         raise Interrupted(signal.SIGTERM)
 
-    monkeypatch.setattr(training, "validation_agreement", stop)
+    monkeypatch.setattr(loop, "validation_agreement", stop)
     with pytest.raises(Interrupted):
         train(tmp_path / "cut", epochs=2)
     monkeypatch.undo()
-    monkeypatch.setattr(training._Run, "_step", counted := Counted(training._Run._step))
+    monkeypatch.setattr(loop._Run, "_step", counted := Counted(loop._Run._step))
     assert same_weights(whole, train(tmp_path / "cut", epochs=2))
     assert counted.calls == 3
 
@@ -202,7 +202,7 @@ class Counted:
 @pytest.mark.parametrize("weighting", ["fixed", "paper", "learned", "ulwr"])
 def test_a_step_makes_no_tensor_from_values_of_the_host(tmp_path, monkeypatch, weighting):
     # A GPU would have to be waited for, in every step.
-    steps, made = training._Run._step, []
+    steps, made = loop._Run._step, []
     tensor = torch.tensor
 
     def step(run, index, cached):
@@ -213,7 +213,7 @@ def test_a_step_makes_no_tensor_from_values_of_the_host(tmp_path, monkeypatch, w
         return sums
 
     train(tmp_path / "warm", weighting=weighting, epochs=1)
-    monkeypatch.setattr(training._Run, "_step", step)
+    monkeypatch.setattr(loop._Run, "_step", step)
     train(tmp_path / "out", weighting=weighting, epochs=1)
     assert not made
 

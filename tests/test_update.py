@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from layouts import image, mask, save
 
-from meddistill.artifacts import RunDir, image_path, read_cases
-from meddistill.config import PrepareConfig
-from meddistill.errors import ConfigError, InputError, StageError
+from meddistill.base.errors import ConfigError, InputError, StageError
+from meddistill.run.layout import RunDir, image_path, read_cases
+from meddistill.settings.config import PrepareConfig
 from meddistill.stages.prepare import run_prepare
 
 
@@ -34,7 +34,7 @@ def prepare(tmp_path, source, update=False, **settings):
 @pytest.fixture
 def converted(monkeypatch):
     """Names of the cases that were read."""
-    from meddistill.data import convert as module
+    from meddistill.data.prepare import convert as module
 
     names = []
     original = module.convert

@@ -2,10 +2,10 @@
 
 import pytest
 
-from meddistill.artifacts import CASES_CSV, Case, RunDir
-from meddistill.errors import InputError, StageError
-from meddistill.files import read_json, read_table, write_json, write_table, write_text
-from meddistill.provenance import Stage, fingerprint_stage, sha256_file
+from meddistill.base.errors import InputError, StageError
+from meddistill.base.files import read_json, read_table, write_json, write_table, write_text
+from meddistill.run.layout import CASES_CSV, Case, RunDir
+from meddistill.run.record import Stage, fingerprint_stage, sha256_file
 from meddistill.stages.verify import run_verify
 
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from meddistill.distillation.weighting import (
+from meddistill.base.errors import ConfigError
+from meddistill.training.weighting import (
     FixedWeighting,
     LearnedWeighting,
     PaperWeighting,
@@ -11,7 +12,6 @@ from meddistill.distillation.weighting import (
     build_weighting,
     paper_weights,
 )
-from meddistill.errors import ConfigError
 
 
 def test_the_published_weights_at_one_percent():

@@ -6,8 +6,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from meddistill.errors import WeightsError
-from meddistill.models.weights import Weights, cache_dir, find_weights, obtain_weights
+from meddistill.base.downloads import Weights, cache_dir, find_weights, obtain_weights
+from meddistill.base.errors import WeightsError
 
 CONTENT = b"weights" * 5000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from meddistill.models.network import StudentNetwork
+from meddistill.student.networks.student_network import StudentNetwork
 
 
 class TinyStudent(StudentNetwork):

@@ -1,1 +1,1 @@
-"""What a case is: sources, images, masks, boxes, splits, and what the student sees of them."""
+"""What a case is: images, masks, boxes, and what the student sees of them."""

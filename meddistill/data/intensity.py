@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from meddistill.errors import ConfigError, InputError
+from meddistill.base.errors import ConfigError, InputError
 
 _PERCENTILES = (0.5, 99.5)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from meddistill.data.images import load_labels
-from meddistill.errors import ConfigError, InputError
+from meddistill.base.errors import ConfigError, InputError
+from meddistill.data.formats.pictures import load_labels
 
 Label = float | tuple[int, int, int]
 """A value of a label mask, or a colour (R, G, B)."""

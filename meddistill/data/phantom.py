@@ -19,11 +19,11 @@ import numpy as np
 from numpy.random import Generator
 from scipy import ndimage
 
-from meddistill.console import track
-from meddistill.data.groups import GROUPS_CSV
-from meddistill.data.images import write_png
-from meddistill.errors import ConfigError
-from meddistill.files import atomic_path
+from meddistill.base.console import track
+from meddistill.base.errors import ConfigError
+from meddistill.base.files import atomic_path
+from meddistill.data.formats.pictures import write_png
+from meddistill.data.prepare.groups import GROUPS_CSV
 
 CLASSES = ("ring", "solid", "dark", "none")
 SLICES_PER_GROUP = 2

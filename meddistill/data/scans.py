@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from meddistill.data.images import load_picture
+from meddistill.base.errors import InputError
+from meddistill.data.formats.pictures import load_picture
 from meddistill.data.intensity import IntensitySettings, to_8bit
 from meddistill.data.sources.base import IMAGE_SUFFIXES, Picture
 from meddistill.data.sources.dicom import frames_of, is_dicom
 from meddistill.data.sources.nifti import slices_of, write_slices
-from meddistill.errors import InputError
 
 _NIFTI = (".nii.gz", ".nii")
 _DICOM = (".dcm", ".dicom", ".ima")

@@ -1,1 +1,1 @@
-"""How good the student is: metrics, statistics, pictures, report."""
+"""How good the student is: metrics, statistics, tables."""

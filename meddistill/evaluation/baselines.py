@@ -8,11 +8,20 @@ from pathlib import Path
 
 import numpy as np
 
-from meddistill.artifacts import BOXES_CSV, QUALITY_CSV, RUN_JSON, Case, QualityRow, RunDir, boxes_xyxy, read_boxes
+from meddistill.base.files import read_table
 from meddistill.data.boxes import fill_boxes
 from meddistill.evaluation.subjects import Subject
-from meddistill.files import read_table
-from meddistill.provenance import fingerprint_file, fingerprint_stage
+from meddistill.run.layout import (
+    BOXES_CSV,
+    QUALITY_CSV,
+    RUN_JSON,
+    Case,
+    QualityRow,
+    RunDir,
+    boxes_xyxy,
+    read_boxes,
+)
+from meddistill.run.record import fingerprint_file, fingerprint_stage
 
 STUDENT, BOXES, TEACHER = "student", "boxes", "teacher"
 LABELS = {STUDENT: "student", TEACHER: "teacher, prompted by detector", BOXES: "detector's boxes, filled"}
@@ -78,7 +87,7 @@ def _teacher_targets(teacher_dir: Path, rows: dict[str, QualityRow]) -> GuessOf:
     import torch
 
     from meddistill.data.frames import from_frame
-    from meddistill.distillation.targets import load_target
+    from meddistill.targets.making import load_target
 
     def guess(subject: Subject, size_hw: tuple[int, int]) -> Guess:
         row = rows.get(subject.case_id)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from meddistill.errors import InputError
+from meddistill.base.errors import InputError
 from meddistill.evaluation.scores import ScoreRow, by_method
 from meddistill.evaluation.statistics import compare_paired
 from meddistill.evaluation.summary import align, format_interval, summarise

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from meddistill.errors import InputError
+from meddistill.base.errors import InputError
+from meddistill.base.files import read_table
 from meddistill.evaluation.calibration import Calibration
 from meddistill.evaluation.components import LesionCounts, match_lesions
 from meddistill.evaluation.metrics import score_case
 from meddistill.evaluation.subjects import Subject
-from meddistill.files import read_table
 
 
 @dataclasses.dataclass(frozen=True)

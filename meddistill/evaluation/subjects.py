@@ -10,11 +10,11 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from meddistill.artifacts import Case, image_path, mask_path
-from meddistill.data.images import load_picture
+from meddistill.base.errors import InputError
+from meddistill.data.formats.pictures import load_picture
 from meddistill.data.intensity import IntensitySettings, to_8bit
 from meddistill.data.masks import read_mask
-from meddistill.errors import InputError
+from meddistill.run.layout import Case, image_path, mask_path
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 VOLUME_SUFFIXES = (".nii", ".nii.gz", ".dcm")

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from meddistill import console
-from meddistill.artifacts import AGGREGATE_JSON, COMPARISON_JSON, PER_CASE_CSV, RunDir, require
-from meddistill.errors import ConfigError, InputError
+from meddistill.base import console
+from meddistill.base.errors import ConfigError, InputError
+from meddistill.base.files import write_json
 from meddistill.evaluation.baselines import BOXES, LABELS, STUDENT, TEACHER
 from meddistill.evaluation.comparison import aggregate, compare, format_comparison
 from meddistill.evaluation.metrics import DEFINITIONS
 from meddistill.evaluation.scores import ScoreRow, by_method, read_scores
 from meddistill.evaluation.summary import align, format_table
-from meddistill.files import write_json
+from meddistill.run.layout import AGGREGATE_JSON, COMPARISON_JSON, PER_CASE_CSV, RunDir, require
 
 METHODS = (STUDENT, TEACHER, BOXES)
 

@@ -10,8 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from meddistill import console
-from meddistill.artifacts import (
+from meddistill.base import console
+from meddistill.base.errors import StageError
+from meddistill.base.files import atomic_path, write_json, write_table
+from meddistill.detector.start_weights import Start, find_start, fingerprint_start
+from meddistill.detector.yolo import (
+    Detections,
+    TrainingSettings,
+    predict_boxes,
+    train_detector,
+    write_training_view,
+)
+from meddistill.evaluation import detection
+from meddistill.run.headlines import after_detect, headline
+from meddistill.run.layout import (
     BEST_PT,
     BOXES_CSV,
     LAST_PT,
@@ -26,14 +38,8 @@ from meddistill.artifacts import (
     image_path,
     read_cases,
 )
-from meddistill.config import DetectConfig
-from meddistill.errors import StageError
-from meddistill.evaluation import detection
-from meddistill.files import atomic_path, write_json, write_table
-from meddistill.models.detector import Detections, TrainingSettings, predict_boxes, train_detector, write_training_view
-from meddistill.models.detector_weights import Start, find_start, fingerprint_start
-from meddistill.outcome import after_detect, headline
-from meddistill.provenance import Stage, fingerprint_stage
+from meddistill.run.record import Stage, fingerprint_stage
+from meddistill.settings.config import DetectConfig
 
 DEFAULT_CONFIDENCE = 0.25
 """Threshold where no validation case has a box to choose it by."""

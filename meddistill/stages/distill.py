@@ -14,7 +14,12 @@ from pathlib import Path
 
 from lightning_fabric import Fabric
 
-from meddistill.artifacts import (
+from meddistill.base.console import say, summary
+from meddistill.base.errors import ConfigError, StageError, nearest
+from meddistill.base.files import read_table, write_table
+from meddistill.colearning.rounds import refresh_targets
+from meddistill.run.headlines import after_distill, headline
+from meddistill.run.layout import (
     BOXES_CSV,
     MODEL_CARD,
     QUALITY_CSV,
@@ -27,23 +32,25 @@ from meddistill.artifacts import (
     read_boxes,
     read_cases,
 )
-from meddistill.config import DistillConfig, as_settings
-from meddistill.console import say, summary
-from meddistill.data.dataset import PackedCases
-from meddistill.distillation.engine import make_fabric, precision_of
-from meddistill.distillation.feature_basis import fit_basis
-from meddistill.distillation.learning import build_and_train, intensity_of, stage_outputs
-from meddistill.distillation.packing import pack_targets
-from meddistill.distillation.prompts import ANNOTATED, NOTHING, UNSEEN, Prompt, cases_needing_detector, choose_prompts
-from meddistill.distillation.rounds import refresh_targets
-from meddistill.distillation.targets import TargetRequest, make_targets
-from meddistill.errors import ConfigError, StageError, nearest
-from meddistill.files import read_table, write_table
-from meddistill.models.card import write_model_card
-from meddistill.models.teachers.base import Teacher
-from meddistill.models.teachers.registry import load_teacher
-from meddistill.outcome import after_distill, headline
-from meddistill.provenance import Stage, fingerprint_file, fingerprint_stage
+from meddistill.run.record import Stage, fingerprint_file, fingerprint_stage
+from meddistill.settings.config import DistillConfig, as_settings
+from meddistill.student.card import write_model_card
+from meddistill.targets.feature_basis import fit_basis
+from meddistill.targets.making import TargetRequest, make_targets
+from meddistill.targets.packing import pack_targets
+from meddistill.targets.prompts import (
+    ANNOTATED,
+    NOTHING,
+    UNSEEN,
+    Prompt,
+    cases_needing_detector,
+    choose_prompts,
+)
+from meddistill.teachers.loading import load_teacher
+from meddistill.teachers.teacher import Teacher
+from meddistill.training.fabric import make_fabric, precision_of
+from meddistill.training.fitting import build_and_train, intensity_of, stage_outputs
+from meddistill.training.packed_cases import PackedCases
 
 _TEACHER_BATCH = 4
 

@@ -9,8 +9,46 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from meddistill import console
-from meddistill.artifacts import (
+from meddistill.base import console
+from meddistill.base.errors import ConfigError, InputError
+from meddistill.base.files import read_json, write_json, write_table
+from meddistill.base.hashing import fingerprint_source, hash_files
+from meddistill.data.formats.pictures import write_png
+from meddistill.data.frames import Preprocessing
+from meddistill.data.intensity import IntensitySettings
+from meddistill.data.overlays import side_by_side
+from meddistill.evaluation.baselines import (
+    BOXES,
+    LABELS,
+    STUDENT,
+    TEACHER,
+    Baselines,
+    Guess,
+    find_baselines,
+)
+from meddistill.evaluation.calibration import Calibration
+from meddistill.evaluation.components import clean_up
+from meddistill.evaluation.report.gallery import GalleryItem, choose_cases, make_item
+from meddistill.evaluation.report.page import write_report
+from meddistill.evaluation.report.training_curves import History, read_history
+from meddistill.evaluation.scores import Judging, ScoreRow, score
+from meddistill.evaluation.subjects import (
+    Subject,
+    read_image,
+    read_truth,
+    subjects_of_folders,
+    subjects_of_run,
+)
+from meddistill.evaluation.summary import (
+    by_volume,
+    define,
+    error_budget,
+    format_table,
+    size_bounds,
+    summarise,
+)
+from meddistill.run.headlines import after_eval, headline
+from meddistill.run.layout import (
     CONFIG_JSON,
     MODEL_SAFETENSORS,
     PER_CASE_CSV,
@@ -22,25 +60,8 @@ from meddistill.artifacts import (
     read_cases,
     require,
 )
-from meddistill.config import EvalConfig, as_settings
-from meddistill.data.fingerprint import fingerprint_source, hash_files
-from meddistill.data.frames import Preprocessing
-from meddistill.data.images import write_png
-from meddistill.data.intensity import IntensitySettings
-from meddistill.errors import ConfigError, InputError
-from meddistill.evaluation.baselines import BOXES, LABELS, STUDENT, TEACHER, Baselines, Guess, find_baselines
-from meddistill.evaluation.calibration import Calibration
-from meddistill.evaluation.components import clean_up
-from meddistill.evaluation.gallery import GalleryItem, choose_cases, make_item
-from meddistill.evaluation.history import History, read_history
-from meddistill.evaluation.overlays import side_by_side
-from meddistill.evaluation.report import write_report
-from meddistill.evaluation.scores import Judging, ScoreRow, score
-from meddistill.evaluation.subjects import Subject, read_image, read_truth, subjects_of_folders, subjects_of_run
-from meddistill.evaluation.summary import by_volume, define, error_budget, format_table, size_bounds, summarise
-from meddistill.files import read_json, write_json, write_table
-from meddistill.outcome import after_eval, headline
-from meddistill.provenance import Stage, fingerprint_stage
+from meddistill.run.record import Stage, fingerprint_stage
+from meddistill.settings.config import EvalConfig, as_settings
 
 UNKNOWN_GROUPS = (
     "groups are unknown: slices of one patient may lie on both sides of the split and count as independent, so the "
@@ -289,7 +310,7 @@ def _groups_known(data_dir: Path) -> bool:
 
 
 def _load(student_dir: Path, device: str) -> Predictor:
-    from meddistill.models.student import load_student
+    from meddistill.student.student import load_student
 
     return load_student(student_dir, device)
 

@@ -11,16 +11,23 @@ import numpy as np
 import torch
 
 import meddistill
-from meddistill import console
-from meddistill.artifacts import CASES_CSV, MODEL_SAFETENSORS, RUN_JSON, RunDir, image_path, read_cases
+from meddistill.base import console
+from meddistill.base.errors import ConfigError, InputError, MedDistillError, nearest
+from meddistill.base.files import atomic_path, read_json, write_json
+from meddistill.data.formats.pictures import read_rgb
 from meddistill.data.frames import preprocess
-from meddistill.data.images import read_rgb
 from meddistill.data.scans import find_scans, read_scan
-from meddistill.errors import ConfigError, InputError, MedDistillError, nearest
-from meddistill.files import atomic_path, read_json, write_json
-from meddistill.models.card import write_model_card
-from meddistill.models.student import Student, load_student, rgb_tensor
-from meddistill.provenance import fingerprint_stage, sha256_file
+from meddistill.run.layout import (
+    CASES_CSV,
+    MODEL_SAFETENSORS,
+    RUN_JSON,
+    RunDir,
+    image_path,
+    read_cases,
+)
+from meddistill.run.record import fingerprint_stage, sha256_file
+from meddistill.student.card import write_model_card
+from meddistill.student.student import Student, load_student, rgb_tensor
 
 FORMATS = {"onnx": ".onnx", "torchscript": ".pt"}
 MAX_DIFFERENCE = 1e-3
@@ -114,11 +121,11 @@ def _export(
     student: Student, path: Path, file_format: str, facts: Mapping[str, str], calibration: Sequence[np.ndarray]
 ) -> Exported:
     if file_format == "torchscript":
-        from meddistill.models.torchscript import TorchScriptStudent, export_torchscript
+        from meddistill.student.export.torchscript import TorchScriptStudent, export_torchscript
 
         export_torchscript(student.module, student.preprocessing, path, facts=facts)
         return TorchScriptStudent(path)
-    from meddistill.models.onnx_graph import OnnxStudent, export_onnx
+    from meddistill.student.export.onnx_graph import OnnxStudent, export_onnx
 
     frames = [preprocess(rgb_tensor(image), student.preprocessing) for image in calibration]
     export_onnx(student.module, student.preprocessing, path, facts=facts, calibration=frames)

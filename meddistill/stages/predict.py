@@ -10,17 +10,22 @@ from typing import Protocol
 
 import numpy as np
 
-from meddistill import console
-from meddistill.artifacts import CONFIG_JSON, MODEL_SAFETENSORS, PREDICTIONS_CSV, PREPROCESSING_JSON
+from meddistill.base import console
+from meddistill.base.errors import ConfigError, InputError
+from meddistill.base.files import write_table
 from meddistill.data.boxes import mask_to_boxes
 from meddistill.data.case_ids import unique_names
+from meddistill.data.formats.pictures import write_png
 from meddistill.data.frames import Preprocessing
-from meddistill.data.images import write_png
+from meddistill.data.overlays import overlay
 from meddistill.data.scans import Scan, find_scans, read_scan, scan_name
-from meddistill.errors import ConfigError, InputError
-from meddistill.evaluation.overlays import overlay
-from meddistill.files import write_table
-from meddistill.provenance import Stage, fingerprint_file
+from meddistill.run.layout import (
+    CONFIG_JSON,
+    MODEL_SAFETENSORS,
+    PREDICTIONS_CSV,
+    PREPROCESSING_JSON,
+)
+from meddistill.run.record import Stage, fingerprint_file
 
 MASKS, PROBABILITIES, OVERLAYS = "masks", "probabilities", "overlays"
 
@@ -87,7 +92,7 @@ def run_predict(
         console.say(f"{out} is up to date")
         return out
     if predictor is None:
-        from meddistill.models.student import load_student
+        from meddistill.student.student import load_student
 
         predictor = load_student(student_dir, device)
     cut = np.float32(predictor.preprocessing.threshold if threshold is None else threshold)

@@ -10,8 +10,26 @@ from typing import Any
 
 import numpy as np
 
-from meddistill import console
-from meddistill.artifacts import (
+from meddistill.base import console
+from meddistill.base.errors import InputError, MedDistillError, StageError
+from meddistill.base.files import read_json, read_table, write_table, write_text
+from meddistill.base.hashing import fingerprint_source, hash_files, write_index
+from meddistill.data.intensity import settings_of_prepare
+from meddistill.data.prepare.convert import (
+    Converted,
+    ConvertSettings,
+    Journal,
+    case_key,
+    convert_all,
+)
+from meddistill.data.prepare.counts import describe, summarise, summarise_boxes
+from meddistill.data.prepare.data_page import data_report
+from meddistill.data.prepare.duplicates import Duplicate, near_duplicates
+from meddistill.data.prepare.listing import Listed, first_reasons, list_source
+from meddistill.data.prepare.partition import partition
+from meddistill.data.sources.base import RawCase
+from meddistill.run.headlines import after_prepare, headline
+from meddistill.run.layout import (
     CASES_CSV,
     CONVERTED_JSONL,
     DATA_YAML,
@@ -29,21 +47,9 @@ from meddistill.artifacts import (
     label_path,
     mask_path,
     write_yolo_label,
-)  # fmt: skip
-from meddistill.config import PrepareConfig, as_settings
-from meddistill.data.convert import Converted, ConvertSettings, Journal, case_key, convert_all
-from meddistill.data.duplicates import Duplicate, near_duplicates
-from meddistill.data.fingerprint import fingerprint_source, hash_files, write_index
-from meddistill.data.intensity import settings_of_prepare
-from meddistill.data.listing import Listed, first_reasons, list_source
-from meddistill.data.partition import partition
-from meddistill.data.report import data_report
-from meddistill.data.sources.base import RawCase
-from meddistill.data.summary import describe, summarise, summarise_boxes
-from meddistill.errors import InputError, MedDistillError, StageError
-from meddistill.files import read_json, read_table, write_table, write_text
-from meddistill.outcome import after_prepare, headline
-from meddistill.provenance import Stage, fingerprint_file
+)
+from meddistill.run.record import Stage, fingerprint_file
+from meddistill.settings.config import PrepareConfig, as_settings
 
 # Settings that do not change the result, and paths whose content counts instead of their name.
 _NOT_IDENTITY = ("source", "groups", "boxes", "strict", "workers")

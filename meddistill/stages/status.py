@@ -9,12 +9,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from meddistill import console, lock
-from meddistill.artifacts import BOXES_CSV, METRICS_CSV, RUN_JSON, UNFINISHED_JSON, RunDir
-from meddistill.errors import InputError, MedDistillError
-from meddistill.files import read_json
-from meddistill.outcome import after_detect, after_distill, after_eval, after_prepare, command, headline
-from meddistill.provenance import fingerprint_stage
+from meddistill.base import console
+from meddistill.base.errors import InputError, MedDistillError
+from meddistill.base.files import read_json
+from meddistill.run import lock
+from meddistill.run.headlines import (
+    after_detect,
+    after_distill,
+    after_eval,
+    after_prepare,
+    command,
+    headline,
+)
+from meddistill.run.layout import BOXES_CSV, METRICS_CSV, RUN_JSON, UNFINISHED_JSON, RunDir
+from meddistill.run.record import fingerprint_stage
 
 DONE, OUTDATED, RUNNING, UNFINISHED, UNREADABLE, MISSING = (
     "done", "outdated", "running", "unfinished", "unreadable", "missing",

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from meddistill import console
-from meddistill.artifacts import CASES_CSV, RUN_JSON, Case, RunDir, image_path
-from meddistill.errors import InputError, MedDistillError, StageError
-from meddistill.files import read_json, read_table
-from meddistill.provenance import fingerprint_stage, sha256_file
+from meddistill.base import console
+from meddistill.base.errors import InputError, MedDistillError, StageError
+from meddistill.base.files import read_json, read_table
+from meddistill.run.layout import CASES_CSV, RUN_JSON, Case, RunDir, image_path
+from meddistill.run.record import fingerprint_stage, sha256_file
 
 
 def run_verify(run: RunDir) -> int:

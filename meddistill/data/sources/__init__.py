@@ -1,1 +1,1 @@
-"""The layouts that `prepare` reads, one module each; `registry` chooses among them."""
+"""The layouts that `prepare` reads, one module each; `known_sources` chooses among them."""

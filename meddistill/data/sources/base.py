@@ -10,8 +10,8 @@ from typing import Protocol
 
 import numpy as np
 
-from meddistill.artifacts import Rejected
 from meddistill.data.masks import Label
+from meddistill.run.layout import Rejected
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp")
 # What operating systems and people leave lying about; nobody means them as images.

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from meddistill.artifacts import BOXES_CSV, Rejected
-from meddistill.data.box_table import apply_boxes, read_box_table
-from meddistill.data.sources.base import Listing, RawCase, SourceOptions, any_file, image_files, shown
-from meddistill.data.sources.files import ImageFile
-from meddistill.errors import InputError
+from meddistill.base.errors import InputError
+from meddistill.data.formats.picture_refs import ImageFile
+from meddistill.data.prepare.box_table import apply_boxes, read_box_table
+from meddistill.data.sources.base import (
+    Listing,
+    RawCase,
+    SourceOptions,
+    any_file,
+    image_files,
+    shown,
+)
+from meddistill.run.layout import BOXES_CSV, Rejected
 
 
 class BoxesCsv:

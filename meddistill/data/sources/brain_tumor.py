@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from meddistill.base.errors import InputError
 from meddistill.data.sources.base import Listing, SourceOptions, image_files
 from meddistill.data.sources.pairing import by_name, pair
-from meddistill.errors import InputError
 
 CLASSES = {"0": "no_tumor", "1": "glioma", "2": "meningioma", "3": "pituitary"}
 

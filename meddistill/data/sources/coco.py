@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from meddistill.artifacts import Rejected
+from meddistill.base.errors import InputError
+from meddistill.data.formats.picture_refs import ImageFile
+from meddistill.data.formats.shapes import Shapes, parse_run_lengths
 from meddistill.data.sources.base import (
     IMAGE_SUFFIXES,
     Listing,
@@ -14,12 +16,10 @@ from meddistill.data.sources.base import (
     SourceOptions,
     shown,
     walk_files,
-)  # fmt: skip
-from meddistill.data.sources.files import ImageFile
+)
 from meddistill.data.sources.objects import Annotation, main_class, wanted
 from meddistill.data.sources.pairing import by_name
-from meddistill.data.sources.shapes import Shapes, parse_run_lengths
-from meddistill.errors import InputError
+from meddistill.run.layout import Rejected
 
 _KEYS = ("images", "annotations", "categories")
 _HEAD = 4096

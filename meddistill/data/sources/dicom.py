@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from meddistill.artifacts import Rejected
-from meddistill.data.images import MAX_PIXELS
+from meddistill.base.errors import InputError, MissingPackageError, in_one_line
+from meddistill.data.formats.picture_refs import MaskFiles
+from meddistill.data.formats.pictures import MAX_PIXELS
 from meddistill.data.masks import Label, binarise, select_labels
 from meddistill.data.sources.base import (
     IMAGE_SUFFIXES,
@@ -24,10 +25,9 @@ from meddistill.data.sources.base import (
     any_file,
     shown,
     walk_files,
-)  # fmt: skip
-from meddistill.data.sources.files import MaskFiles
+)
 from meddistill.data.sources.folder import MASK_FOLDERS
-from meddistill.errors import InputError, MissingPackageError, in_one_line
+from meddistill.run.layout import Rejected
 
 _MAGIC_AT = 128
 _MOST_FRAMES = 100_000

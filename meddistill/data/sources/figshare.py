@@ -10,9 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from meddistill.artifacts import Rejected
-from meddistill.data.sources.base import Listing, OneFile, Picture, RawCase, SourceOptions, any_file, shown, walk_files
-from meddistill.errors import InputError, MissingPackageError, in_one_line
+from meddistill.base.errors import InputError, MissingPackageError, in_one_line
+from meddistill.data.sources.base import (
+    Listing,
+    OneFile,
+    Picture,
+    RawCase,
+    SourceOptions,
+    any_file,
+    shown,
+    walk_files,
+)
+from meddistill.run.layout import Rejected
 
 CLASSES = {1: "meningioma", 2: "glioma", 3: "pituitary"}
 _FOLDS = "cvind.mat"

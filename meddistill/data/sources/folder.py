@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from meddistill.artifacts import Rejected
-from meddistill.data.sources.base import Listing, RawCase, SourceOptions, any_file, image_files, shown
-from meddistill.data.sources.files import ImageFile, MaskFiles
+from meddistill.base.errors import InputError
+from meddistill.data.formats.picture_refs import ImageFile, MaskFiles
+from meddistill.data.sources.base import (
+    Listing,
+    RawCase,
+    SourceOptions,
+    any_file,
+    image_files,
+    shown,
+)
 from meddistill.data.sources.pairing import by_name
-from meddistill.errors import InputError
+from meddistill.run.layout import Rejected
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img")
 MASK_FOLDERS = ("masks", "mask", "labels", "segmentations", "ground_truth", "gt", "annotations")

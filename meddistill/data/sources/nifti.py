@@ -13,13 +13,22 @@ from typing import Any
 
 import numpy as np
 
-from meddistill.artifacts import Rejected
+from meddistill.base.errors import ConfigError, InputError, MissingPackageError, in_one_line
+from meddistill.base.files import atomic_path
 from meddistill.data.intensity import percentile_limits
 from meddistill.data.masks import Label, binarise, select_labels
-from meddistill.data.sources.base import Listing, OneFile, Picture, RawCase, SourceOptions, any_file, shown, walk_files
+from meddistill.data.sources.base import (
+    Listing,
+    OneFile,
+    Picture,
+    RawCase,
+    SourceOptions,
+    any_file,
+    shown,
+    walk_files,
+)
 from meddistill.data.sources.folder import MASK_FOLDERS
-from meddistill.errors import ConfigError, InputError, MissingPackageError, in_one_line
-from meddistill.files import atomic_path
+from meddistill.run.layout import Rejected
 
 MAX_VOXELS = 1_000_000_000
 _PATTERNS = ("*.nii.gz", "*.nii")

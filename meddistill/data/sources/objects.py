@@ -6,8 +6,8 @@ import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 
+from meddistill.base.errors import InputError
 from meddistill.data.sources.base import SourceOptions
-from meddistill.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from meddistill.artifacts import Rejected
+from meddistill.data.formats.picture_refs import ImageFile, MaskFiles
 from meddistill.data.sources.base import RawCase, SourceOptions, shown
-from meddistill.data.sources.files import ImageFile, MaskFiles
+from meddistill.run.layout import Rejected
 
 
 def pair(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+from meddistill.base.errors import InputError
 from meddistill.data.sources.base import Listing, SourceOptions, any_file, image_files, shown
 from meddistill.data.sources.pairing import by_name, pair
-from meddistill.errors import InputError
 
 
 class Kvasir:

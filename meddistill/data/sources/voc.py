@@ -5,12 +5,20 @@ from __future__ import annotations
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-from meddistill.artifacts import Rejected
-from meddistill.data.sources.base import Listing, RawCase, SourceOptions, any_file, image_files, shown, walk_files
-from meddistill.data.sources.files import ImageFile
+from meddistill.base.errors import InputError
+from meddistill.data.formats.picture_refs import ImageFile
+from meddistill.data.sources.base import (
+    Listing,
+    RawCase,
+    SourceOptions,
+    any_file,
+    image_files,
+    shown,
+    walk_files,
+)
 from meddistill.data.sources.objects import Annotation, main_class, wanted
 from meddistill.data.sources.pairing import by_name
-from meddistill.errors import InputError
+from meddistill.run.layout import Rejected
 
 
 class Voc:

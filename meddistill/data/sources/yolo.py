@@ -7,13 +7,20 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from meddistill.artifacts import Rejected
-from meddistill.data.images import picture_size
-from meddistill.data.sources.base import Listing, RawCase, SourceOptions, any_file, image_files, shown
-from meddistill.data.sources.files import ImageFile
+from meddistill.base.errors import InputError, in_one_line
+from meddistill.data.formats.picture_refs import ImageFile
+from meddistill.data.formats.pictures import picture_size
+from meddistill.data.formats.shapes import Shapes, polygon_box
+from meddistill.data.sources.base import (
+    Listing,
+    RawCase,
+    SourceOptions,
+    any_file,
+    image_files,
+    shown,
+)
 from meddistill.data.sources.objects import Annotation, main_class, wanted
-from meddistill.data.sources.shapes import Shapes, polygon_box
-from meddistill.errors import InputError, in_one_line
+from meddistill.run.layout import Rejected
 
 
 class Yolo:

@@ -1,0 +1,127 @@
+"""The commands' options: their types, help texts and what the shell completes. Imports no torch, as `cli`."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from meddistill.base import console
+from meddistill.settings.docs import all_settings, default_text, sections, with_default
+
+# Typer reads annotations at run time.
+# ruff: noqa: UP045
+
+_SHARED = "All stages"
+
+Completion = Callable[[str], list[str]]
+
+
+def option(*flags: str, text: str, default: str, **more: Any) -> Any:
+    """An option that is no setting; `default` is what happens without it."""
+    # Square brackets are markup to rich.
+    return typer.Option(*flags, help=with_default(text, default).replace("[", "\\["), show_default=False, **more)
+
+
+def setting(key: str, *flags: str, also: str = "", **more: Any) -> Any:
+    """An option for a setting of config.py, where its help and default come from; `also` says how to type it."""
+    found = all_settings()[key]
+    default = default_text(found.default)
+    if isinstance(found.default, bool):
+        default = "on" if found.default else "off"  # a flag is not typed as true or false
+    return option(*flags, text=f"{found.doc} {also}".strip(), default=default, **more)
+
+
+def _starting_with(incomplete: str, names: Iterable[str]) -> list[str]:
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def choices(*names: str) -> Completion:
+    return lambda incomplete: _starting_with(incomplete, names)
+
+
+def complete_dataset(incomplete: str) -> list[str]:
+    from meddistill.data.sources.known_sources import SOURCES
+
+    return _starting_with(incomplete, ["auto", *(source.name for source in SOURCES)])
+
+
+def complete_teacher(incomplete: str) -> list[str]:
+    from meddistill.teachers.catalogue import TEACHERS
+
+    return _starting_with(incomplete, TEACHERS)
+
+
+def complete_split(incomplete: str) -> list[str]:
+    from meddistill.run.layout import SPLITS
+
+    return _starting_with(incomplete, SPLITS)
+
+
+def complete_section(incomplete: str) -> list[str]:
+    return _starting_with(incomplete, [*sections(), *all_settings()] if "." in incomplete else sections())
+
+
+def complete_set(incomplete: str) -> list[str]:
+    return _starting_with(incomplete, [f"{key}=" for key in all_settings()])
+
+
+Run = Annotated[Path, typer.Argument(help="Directory that holds all stages of one experiment.", metavar="RUN")]
+StudentDir = Annotated[Path, typer.Argument(help="Directory of the student, e.g. RUN/student.", metavar="STUDENT")]
+Source = Annotated[Optional[Path], setting("prepare.source")]
+ConfigFile = Annotated[
+    Optional[Path],
+    option("--config", text="YAML file with a section a stage.", default="none", rich_help_panel=_SHARED),
+]
+Overrides = Annotated[
+    Optional[list[str]],
+    option(
+        "--set", text="One setting, as section.key=value; may be repeated; `meddistill config` lists them.",
+        default="none", autocompletion=complete_set, rich_help_panel=_SHARED,
+    ),
+]  # fmt: skip
+Seed = Annotated[Optional[int], setting("seed", rich_help_panel=_SHARED)]
+Device = Annotated[
+    str,
+    option(
+        text="cpu, cuda, cuda:1, or auto: cuda where there is one.", default="auto",
+        autocompletion=choices("auto", "cpu", "cuda"), rich_help_panel=_SHARED,
+    ),
+]  # fmt: skip
+Overwrite = Annotated[
+    bool,
+    option("--overwrite", text="Replace what is finished with other settings.", default="off", rich_help_panel=_SHARED),
+]
+Out = Annotated[
+    Optional[Path], option(text="Write here.", default="the stage's directory in RUN", rich_help_panel=_SHARED)
+]
+Data = Annotated[Optional[Path], option(text="Prepared data to read.", default="RUN/data", rich_help_panel=_SHARED)]
+Threshold = Annotated[
+    Optional[float], option(text="Probability from which a pixel is lesion, 0 to 1.", default="the student's")
+]
+
+
+def run_dir(path: Path) -> Any:
+    from meddistill.run.layout import RunDir
+
+    return RunDir(path)
+
+
+def load(config: Path | None, flags: dict[str, Any], overrides: list[str] | None, *stages: str) -> Any:
+    """The settings of all stages; `--verbose` shows those of `stages`."""
+    from meddistill.settings.layers import load_config
+
+    settings = load_config(config, flags, overrides or [])
+    for key, found in all_settings().items():
+        if key.split(".")[0] in ("seed", *stages):
+            value = operator.attrgetter(key)(settings)
+            told = "" if value == found.default else f" (default: {default_text(found.default)})"
+            console.detail(f"{key}: {default_text(value)}{told}")
+    return settings
+
+
+def text_of(path: Path | None) -> str | None:
+    return None if path is None else str(path)

@@ -1,0 +1,1 @@
+"""What student and teacher settle between them after a round of training."""

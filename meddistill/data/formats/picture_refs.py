@@ -1,0 +1,54 @@
+"""Images and masks that are plain picture files."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from meddistill.base.errors import InputError
+from meddistill.data.formats.pictures import load_picture
+from meddistill.data.masks import Label, read_mask
+from meddistill.data.sources.base import OneFile, Picture
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageFile(OneFile):
+    """A picture file, one image."""
+
+    @property
+    def token(self) -> str:
+        return ""
+
+    def load(self) -> Picture:
+        return Picture(load_picture(self.path))
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskFiles:
+    """One or several mask files of the same image, united; `labels` as in `masks.read_mask`."""
+
+    paths: tuple[Path, ...]
+    labels: tuple[Label, ...] | str | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return self.paths
+
+    @property
+    def token(self) -> str:
+        return "" if self.labels is None else f"labels {self.labels}"
+
+    def load(self) -> np.ndarray:
+        union = read_mask(self.paths[0], self.labels)
+        for path in self.paths[1:]:
+            mask = read_mask(path, self.labels)
+            if union.shape != mask.shape:
+                raise InputError(f"its masks differ in size: {_size(union)} and {_size(mask)} ({path.name})")
+            union |= mask
+        return union
+
+
+def _size(array: np.ndarray) -> str:
+    return f"{array.shape[1]}x{array.shape[0]}"

@@ -1,0 +1,72 @@
+"""Masks that are drawn from polygons or run lengths instead of read from a file."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from skimage.draw import polygon
+
+from meddistill.base.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Shapes:
+    """The union of polygons (x, y, x, y, ... in px, pixel centres at .5) and run lengths (by column, first of 0s)."""
+
+    size_hw: tuple[int, int]
+    polygons_xy_px: tuple[tuple[float, ...], ...] = ()
+    run_lengths: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return ()
+
+    @property
+    def token(self) -> str:
+        return hashlib.sha256(repr((self.size_hw, self.polygons_xy_px, self.run_lengths)).encode()).hexdigest()
+
+    def load(self) -> np.ndarray:
+        mask = np.zeros(self.size_hw, dtype=bool)
+        for points in self.polygons_xy_px:
+            x, y = np.array(points[0::2]) - 0.5, np.array(points[1::2]) - 0.5
+            mask[polygon(y, x, self.size_hw)] = True
+        for counts in self.run_lengths:
+            mask |= decode_run_lengths(counts, self.size_hw)
+        return mask
+
+
+def polygon_box(points: tuple[float, ...]) -> tuple[float, float, float, float]:
+    """The box x1, y1, x2, y2 around a polygon x, y, x, y, ..."""
+    return min(points[0::2]), min(points[1::2]), max(points[0::2]), max(points[1::2])
+
+
+def decode_run_lengths(counts: tuple[int, ...], size_hw: tuple[int, int]) -> np.ndarray:
+    """bool (H, W) of COCO run lengths: column by column, lengths of 0s and 1s in turn. Raises: InputError."""
+    height, width = size_hw
+    if sum(counts) != height * width or min(counts, default=0) < 0:
+        raise InputError(f"run lengths add up to {sum(counts)} pixels, expected {width}x{height}")
+    values = np.arange(len(counts)) % 2 == 1
+    return np.repeat(values, counts).reshape(width, height).T
+
+
+def parse_run_lengths(text: str) -> tuple[int, ...]:
+    """Run lengths of COCO's compressed string (the format of cocoapi `maskApi.c`, rleFrString). Raises: InputError."""
+    counts: list[int] = []
+    position = 0
+    while position < len(text):
+        value, shift, more = 0, 0, True
+        while more:
+            if position >= len(text) or not 48 <= ord(text[position]) < 112 or shift > 60:
+                raise InputError("run lengths are damaged")
+            code = ord(text[position]) - 48
+            value |= (code & 0x1F) << shift
+            more = bool(code & 0x20)
+            position += 1
+            shift += 5
+            if not more and code & 0x10:
+                value |= -1 << shift
+        counts.append(value + counts[-2] if len(counts) > 2 else value)
+    return tuple(counts)

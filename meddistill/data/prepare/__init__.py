@@ -1,0 +1,1 @@
+"""How a source becomes RUN/data: listed, grouped, split, converted, shown."""

@@ -1,0 +1,237 @@
+"""One raw case into one 8-bit PNG (and its mask), in a pool of processes; what was done is kept in a journal."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import multiprocessing
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from meddistill.base.cores import usable_cores
+from meddistill.base.errors import InputError
+from meddistill.data.boxes import clip_boxes, mask_to_boxes, unite_boxes
+from meddistill.data.formats.picture_refs import ImageFile
+from meddistill.data.formats.pictures import encode_png, is_plain_png
+from meddistill.data.intensity import IntensitySettings, to_8bit
+from meddistill.data.prepare.duplicates import perceptual_hash
+from meddistill.data.sources.base import ImageRef, RawCase, printable
+
+# Below this many cases starting processes takes longer than the work.
+_POOL_FROM = 64
+_MOST_WORKERS = 8
+_BATCH = 8
+_VERSION = 1  # raise it when the same source gives other pixels or boxes
+
+
+@dataclasses.dataclass(frozen=True)
+class ConvertSettings:
+    """What of the settings changes the pixels or boxes of a case."""
+
+    min_area_px: int
+    merge_distance_px: float = 0.0
+    boxes_per: str = "component"
+    intensity: IntensitySettings = dataclasses.field(default_factory=IntensitySettings)
+
+
+@dataclasses.dataclass(frozen=True)
+class Converted:
+    """What became of a raw case: `reason` is empty where it became an image, else why it did not.
+
+    `skipped`: no case and nobody's fault, such as a slice of a volume without lesion.
+    `annotation` and `boxes` (x1, y1, x2, y2 px, half-open) are as in cases.csv; `lesion_share` is the mask's share of
+    the image (of the boxes' where there is no mask). `key` names its files while the split is not known; `looks` is the
+    perceptual hash.
+    """
+
+    key: str
+    reason: str = ""
+    skipped: bool = False
+    height: int = 0
+    width: int = 0
+    annotation: str = "unknown"
+    boxes: list[list[float]] = dataclasses.field(default_factory=list)
+    has_mask: bool = False
+    lesion_share: float = 0.0
+    spacing_mm: str = ""
+    sha256: str = ""
+    looks: str = ""
+
+
+def case_key(case: RawCase, file_hashes: Mapping[Path, str], settings: ConvertSettings) -> str:
+    """24 hexadecimal digits that change whenever a file of the case, or a setting that shapes it, does."""
+    parts: dict[str, Any] = {
+        "version": _VERSION,
+        "source": case.source,
+        "image": [case.image.token, [file_hashes.get(path, "") for path in case.image.files]],
+        "mask": [case.mask.token, [file_hashes.get(path, "") for path in case.mask.files]] if case.mask else None,
+        "boxes": case.boxes_xyxy_px,
+        "slice": [case.is_slice, case.keep_if_empty, case.unannotated],
+        "settings": dataclasses.asdict(settings),
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def convert(case: RawCase, key: str, staging: Path, settings: ConvertSettings) -> Converted:
+    """Read one case and write `staging/KEY.png` and, with a mask, `staging/KEY.mask.png`."""
+    try:
+        # The mask first: a slice that is not wanted need not be read.
+        mask = case.mask.load() if case.mask else None
+        is_empty = mask is None or not mask.any()
+        if case.mask and is_empty and not case.keep_if_empty:
+            return Converted(key, skipped=True)
+        picture = case.image.load()
+        if case.is_slice and is_empty and picture.pixels.size and (picture.pixels == picture.pixels.flat[0]).all():
+            return Converted(key, skipped=True)
+        image = to_8bit(
+            picture.pixels,
+            settings.intensity,
+            file_window=picture.window,
+            volume_limits=picture.volume_limits,
+        )
+        if picture.inverted:
+            image = 255 - image
+        content = (_own_png(case.image) if image is picture.pixels else None) or encode_png(image)
+        size_hw = image.shape[:2]
+        if mask is not None and mask.shape != size_hw:
+            raise InputError(f"mask is {mask.shape[1]}x{mask.shape[0]}, image {size_hw[1]}x{size_hw[0]}")
+        boxes, annotation = _annotate(case, mask, size_hw, settings)
+    except InputError as error:
+        return Converted(key, reason=printable(" ".join(str(error).split())))
+    except OSError as error:
+        return Converted(key, reason=f"cannot be read: {error.strerror or error}")
+    except MemoryError:
+        return Converted(key, reason="does not fit into memory")
+    _write(staging / f"{key}.png", content)
+    if mask is not None:
+        _write(staging / f"{key}.mask.png", encode_png(mask.astype(np.uint8) * 255))
+    spacing = picture.spacing_hw_mm
+    return Converted(
+        key=key,
+        height=size_hw[0],
+        width=size_hw[1],
+        annotation=annotation,
+        boxes=[[float(value) for value in box] for box in boxes],
+        has_mask=mask is not None,
+        lesion_share=float(mask.mean()) if mask is not None else _boxes_share(boxes, size_hw),
+        spacing_mm=f"{spacing[0]:g},{spacing[1]:g}" if spacing else "",
+        sha256=hashlib.sha256(content).hexdigest(),
+        looks=perceptual_hash(image),
+    )
+
+
+def _own_png(image: ImageRef) -> bytes | None:
+    """The file's bytes where it is such a PNG as we write: compressing the same pixels again is most of the work."""
+    if not isinstance(image, ImageFile) or image.path.suffix.lower() != ".png":
+        return None
+    content = image.path.read_bytes()
+    return content if is_plain_png(content) else None
+
+
+def _annotate(
+    case: RawCase, mask: np.ndarray | None, size_hw: tuple[int, int], settings: ConvertSettings
+) -> tuple[np.ndarray, str]:
+    """Boxes (N, 4) and annotation of a case. Boxes that people drew go before those of a mask."""
+    per_case = settings.boxes_per == "case"
+    if case.boxes_xyxy_px is not None:
+        boxes = clip_boxes(np.array(case.boxes_xyxy_px, dtype=np.float32), size_hw)
+        outside = (boxes[:, 2:] - boxes[:, :2] <= 0).any(axis=1)
+        if outside.any():
+            raise InputError(f"{int(outside.sum())} of its boxes lie outside the image or have no area")
+        boxes = unite_boxes(boxes, settings.merge_distance_px, per_case)
+        return boxes, "boxes" if len(boxes) else "none"
+    if mask is None or case.unannotated:
+        return np.zeros((0, 4), dtype=np.float32), "unknown"
+    boxes = unite_boxes(mask_to_boxes(mask, settings.min_area_px), settings.merge_distance_px, per_case)
+    if len(boxes):
+        return boxes, "boxes"
+    # Specks alone: neither a lesion worth a box nor a healthy image to learn from.
+    return boxes, "unknown" if mask.any() else "none"
+
+
+def _boxes_share(boxes: np.ndarray, size_hw: tuple[int, int]) -> float:
+    sides = boxes[:, 2:] - boxes[:, :2]
+    return min(1.0, float(sides.prod(axis=1).sum()) / (size_hw[0] * size_hw[1]))
+
+
+def _write(path: Path, content: bytes) -> None:
+    # Keyed by content and only read after its journal line, so a plain rename is enough.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
+
+
+def convert_all(
+    cases: Sequence[tuple[str, RawCase]], staging: Path, settings: ConvertSettings, workers: int
+) -> Iterator[Converted]:
+    """Convert `(key, case)` pairs and yield results in their order; several processes where it pays."""
+    staging.mkdir(parents=True, exist_ok=True)
+    workers = min(workers or usable_cores(), _MOST_WORKERS)
+    if workers < 2 or len(cases) < _POOL_FROM:
+        for key, case in cases:
+            yield convert(case, key, staging, settings)
+        return
+    jobs = [(batch, staging, settings) for batch in _batches(cases)]
+    # Not fork: a caller may hold threads (torch) whose locks a forked child would wait for.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        try:
+            for results in pool.map(_convert_batch, jobs):
+                yield from results
+        except BrokenProcessPool as error:
+            raise InputError("a process that reads images was killed (out of memory?); try workers=1") from error
+
+
+def _batches(cases: Sequence[tuple[str, RawCase]]) -> list[list[tuple[str, RawCase]]]:
+    """Few cases together, but slices of one volume all together: each process then reads a volume once."""
+    batches: list[list[tuple[str, RawCase]]] = []
+    for item in cases:
+        same_file = bool(batches) and batches[-1][-1][1].image.files == item[1].image.files
+        if same_file or (batches and len(batches[-1]) < _BATCH):
+            batches[-1].append(item)
+        else:
+            batches.append([item])
+    return batches
+
+
+def _convert_batch(job: tuple[list[tuple[str, RawCase]], Path, ConvertSettings]) -> list[Converted]:
+    batch, staging, settings = job
+    return [convert(case, key, staging, settings) for key, case in batch]
+
+
+class Journal:
+    """Results of `convert`, one JSON line each, so that an interrupted or later run need not repeat them."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.results: dict[str, Converted] = {}
+        if not path.exists():
+            return
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                result = Converted(**json.loads(line))
+            except (ValueError, TypeError):
+                continue  # the line that was being written when the run was killed
+            self.results[result.key] = result
+
+    def __enter__(self) -> Journal:
+        self._file = self._path.open("a", encoding="utf-8")
+        # After a killed run the last line may lack its end.
+        if self._path.stat().st_size:
+            self._file.write("\n")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def add(self, result: Converted) -> None:
+        self.results[result.key] = result
+        self._file.write(json.dumps(dataclasses.asdict(result)) + "\n")
+        self._file.flush()

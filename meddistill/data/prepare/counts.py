@@ -1,0 +1,69 @@
+"""What a prepared data folder holds, in numbers: for run.json, the terminal and the report."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from meddistill.run.layout import REJECTED_CSV, SPLITS, Case, Rejected
+
+
+def summarise(rows: Sequence[Case], rejected: Sequence[Rejected], left_out: int) -> dict[str, Any]:
+    """Counts for run.json and the terminal: by split, by split and class, and of what was rejected or left out."""
+    splits = {}
+    for split in SPLITS:
+        members = [row for row in rows if row.split == split]
+        annotations = Counter(row.annotation for row in members)
+        splits[split] = {
+            "cases": len(members),
+            "groups": len({row.group for row in members}),
+            "boxes": annotations["boxes"],
+            "none": annotations["none"],
+            "unknown": annotations["unknown"],
+            "with_mask": sum(row.has_mask for row in members),
+            "classes": dict(sorted(Counter(row.class_name for row in members if row.class_name).items())),
+        }
+    return {"cases": len(rows), "splits": splits, "rejected": len(rejected), "left_out": left_out}
+
+
+def summarise_boxes(boxes_by_size: Sequence[tuple[Sequence[Sequence[float]], int, int]]) -> dict[str, Any]:
+    """Counts and quartiles of the boxes of `(boxes x1 y1 x2 y2 in px, height, width)` a case; {} without any box."""
+    shares, sides = [], []
+    for boxes, height, width in boxes_by_size:
+        for x1, y1, x2, y2 in boxes:
+            shares.append(100 * (x2 - x1) * (y2 - y1) / (height * width))
+            sides.append(max(x2 - x1, y2 - y1))
+    if not shares:
+        return {}
+    quartiles = (0, 25, 50, 75, 100)
+    return {
+        "boxes": len(shares),
+        "cases_with_several": sum(len(boxes) > 1 for boxes, _, _ in boxes_by_size),
+        "area_percent": [round(float(value), 3) for value in np.percentile(shares, quartiles)],
+        "longest_side_px": [round(float(value), 1) for value in np.percentile(sides, quartiles)],
+    }
+
+
+def describe(summary: Mapping[str, Any]) -> str:
+    """The summary as lines of a table."""
+    lines = [f"{'':6}{'cases':>7}{'groups':>8}{'boxes':>7}{'none':>6}{'unknown':>9}{'masks':>7}  classes"]
+    for split, counts in summary["splits"].items():
+        classes = ", ".join(f"{name} {count}" for name, count in counts["classes"].items())
+        lines.append(
+            f"{split:6}{counts['cases']:7}{counts['groups']:8}{counts['boxes']:7}{counts['none']:6}"
+            f"{counts['unknown']:9}{counts['with_mask']:7}  {classes}".rstrip()
+        )
+    if boxes := summary.get("boxes"):
+        lines.append(
+            f"{boxes['boxes']} boxes, {boxes['cases_with_several']} cases with several; min, quartiles and max"
+        )
+        lines.append(f"  of the area, % of the image: {', '.join(f'{value:g}' for value in boxes['area_percent'])}")
+        lines.append(f"  of the longest side, px: {', '.join(f'{value:g}' for value in boxes['longest_side_px'])}")
+    if summary["rejected"]:
+        lines.append(f"rejected: {summary['rejected']} (see {REJECTED_CSV})")
+    if summary["left_out"]:
+        lines.append(f"left out of the seeded subset: {summary['left_out']}")
+    return "\n".join(lines)

@@ -1,0 +1,175 @@
+"""RUN/data/report.html: what the data look like, on one page without scripts, fonts or network."""
+
+from __future__ import annotations
+
+import base64
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from meddistill.data.formats.pictures import draw_boxes, encode_png, read_rgb, resize
+from meddistill.data.prepare.convert import Converted
+from meddistill.data.prepare.duplicates import Duplicate
+from meddistill.data.prepare.splits import seeded_order
+from meddistill.run.layout import Case, Rejected, image_path
+
+_SAMPLES = 16
+_SAMPLE_SIDE_PX = 200
+_HISTOGRAM_IMAGES = 100
+_SHOWN_ROWS = 30
+_STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 60em; padding: 0 1em; color: #1b2733; }
+h1 { font-size: 1.5em; } h2 { font-size: 1.15em; margin: 1.8em 0 .5em; }
+table { border-collapse: collapse; }
+th, td { padding: .25em .8em; text-align: right; border-bottom: 1px solid #dde3e8; }
+th:first-child, td:first-child, td.text { text-align: left; }
+.warning { background: #fff4d6; border-left: 4px solid #d99a00; padding: .5em .8em; margin: .5em 0; }
+.charts { display: flex; flex-wrap: wrap; gap: 1.5em; }
+figure { margin: 0; }
+figcaption { font-size: .85em; color: #51606d; }
+.samples { display: grid; grid-template-columns: repeat(4, 1fr); gap: .8em; }
+.samples img { width: 100%; background: #000; } .samples figcaption { overflow-wrap: anywhere; }
+"""
+
+
+def data_report(
+    data_dir: Path,
+    rows: Sequence[Case],
+    results: Mapping[str, Converted],
+    rejected: Sequence[Rejected],
+    duplicates: Sequence[Duplicate],
+    summary: Mapping[str, Any],
+) -> str:
+    """The page as HTML. Reads at most some hundred images; boxes that are hidden from training are not shown."""
+    parts = [f"<h1>Data: {len(rows)} cases from a source of layout '{escape(str(summary['dataset']))}'</h1>"]
+    parts += [f'<p class="warning">{escape(warning)}</p>' for warning in summary["warnings"]]
+    parts += ["<h2>Counts</h2>", _counts(summary)]
+    parts += ["<h2>Boxes and brightness</h2>", '<div class="charts">', *_charts(data_dir, rows, results), "</div>"]
+    parts += ["<h2>Samples</h2>", '<div class="samples">', *_samples(data_dir, rows, results), "</div>"]
+    if duplicates:
+        parts += [f"<h2>{len(duplicates)} pairs look the same across splits</h2>", _duplicates(duplicates)]
+    if rejected:
+        parts += [f"<h2>{len(rejected)} files were rejected</h2>", _rejected(rejected)]
+    body = "\n".join(parts)
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>MedDistill: data</title>\n'
+        f"<style>{_STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def _counts(summary: Mapping[str, Any]) -> str:
+    classes = sorted({name for counts in summary["splits"].values() for name in counts["classes"]})
+    head = ["split", "cases", "groups", "with boxes", "no lesion", "unknown", "with mask", *classes]
+    lines = []
+    for split, counts in summary["splits"].items():
+        numbers = [counts[key] for key in ("cases", "groups", "boxes", "none", "unknown", "with_mask")]
+        lines.append([split, *numbers, *(counts["classes"].get(name, 0) for name in classes)])
+    return _table(head, lines)
+
+
+def _table(head: Sequence[str], lines: Sequence[Sequence[Any]], text: bool = False) -> str:
+    cell = '<td class="text">' if text else "<td>"
+    header = "".join(f"<th>{escape(name)}</th>" for name in head)
+    body = "".join("<tr>" + "".join(f"{cell}{escape(str(v))}</td>" for v in line) + "</tr>\n" for line in lines)
+    return f"<table>\n<tr>{header}</tr>\n{body}</table>"
+
+
+def _charts(data_dir: Path, rows: Sequence[Case], results: Mapping[str, Converted]) -> list[str]:
+    shares, centres = [], []
+    for row in rows:
+        for x1, y1, x2, y2 in _visible_boxes(row, results):
+            shares.append(100 * (x2 - x1) * (y2 - y1) / (row.width * row.height))
+            centres.append(((x1 + x2) / 2 / row.width, (y1 + y2) / 2 / row.height))
+    charts = []
+    if shares:
+        edges = np.linspace(0, max(shares), 25)
+        caption = f"Box area, % of the image (median {np.median(shares):.2g} %, {len(shares)} boxes)"
+        charts.append(_figure(_bars(np.histogram(shares, edges)[0], f"{edges[-1]:.3g} %"), caption))
+        charts.append(_figure(_positions(centres), "Where box centres lie in the image"))
+    histogram = np.zeros(64, dtype=np.int64)
+    by_id = {row.case_id: row for row in rows}
+    for case_id in seeded_order(by_id, 0, "histogram")[:_HISTOGRAM_IMAGES]:
+        histogram += np.bincount(read_rgb(image_path(data_dir, by_id[case_id])).ravel() >> 2, minlength=64)
+    # Background is often black altogether: its bar would leave nothing of the others.
+    charts.append(
+        _figure(_bars(histogram[1:], "255"), f"Brightness of {min(len(rows), _HISTOGRAM_IMAGES)} images, without 0-3")
+    )
+    return charts
+
+
+def _visible_boxes(row: Case, results: Mapping[str, Converted]) -> list[list[float]]:
+    return results[row.case_id].boxes if row.n_boxes else []
+
+
+def _figure(content: str, caption: str) -> str:
+    return f"<figure>{content}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
+def _bars(counts: np.ndarray, last_label: str) -> str:
+    """An SVG bar chart of counts, from 0 to `last_label`."""
+    width, height = 280, 150
+    step = width / len(counts)
+    scale = (height - 20) / max(1, int(counts.max()))
+    bars = "".join(
+        f'<rect x="{index * step:.1f}" y="{height - 16 - count * scale:.1f}" width="{max(step - 1, 0.5):.1f}" '
+        f'height="{count * scale:.1f}" fill="#2f6f9f"/>'
+        for index, count in enumerate(counts)
+    )
+    labels = (
+        f'<text x="0" y="{height - 3}" font-size="11">0</text>'
+        f'<text x="{width}" y="{height - 3}" font-size="11" text-anchor="end">{escape(last_label)}</text>'
+    )
+    return f'<svg width="{width}" height="{height}" role="img">{bars}{labels}</svg>'
+
+
+def _positions(centres: Sequence[tuple[float, float]]) -> str:
+    """An SVG map of 16x16 cells, the darker the more box centres lie there."""
+    side, cells = 150, 16
+    counts = Counter((min(cells - 1, int(x * cells)), min(cells - 1, int(y * cells))) for x, y in centres)
+    most, step = max(counts.values()), side / cells
+    squares = "".join(
+        f'<rect x="{x * step:.1f}" y="{y * step:.1f}" width="{step:.1f}" height="{step:.1f}" fill="#2f6f9f" '
+        f'fill-opacity="{count / most:.2f}"/>'
+        for (x, y), count in sorted(counts.items())
+    )
+    frame = f'<rect width="{side}" height="{side}" fill="none" stroke="#51606d"/>'
+    return f'<svg width="{side}" height="{side}" role="img">{squares}{frame}</svg>'
+
+
+def _samples(data_dir: Path, rows: Sequence[Case], results: Mapping[str, Converted]) -> list[str]:
+    by_id = {row.case_id: row for row in rows}
+    figures = []
+    for case_id in seeded_order(by_id, 0, "samples")[:_SAMPLES]:
+        row = by_id[case_id]
+        image = read_rgb(image_path(data_dir, row))
+        scale = _SAMPLE_SIDE_PX / max(row.height, row.width)
+        size_hw = max(1, round(row.height * scale)), max(1, round(row.width * scale))
+        boxes = np.array(_visible_boxes(row, results), dtype=np.float32).reshape(-1, 4) * scale
+        content = encode_png(draw_boxes(resize(image, size_hw), boxes))
+        facts = ", ".join(part for part in (row.split, row.class_name, _annotation(row)) if part)
+        picture = f'<img alt="" src="data:image/png;base64,{base64.b64encode(content).decode()}">'
+        figures.append(_figure(picture, f"{case_id}: {facts}"))
+    return figures
+
+
+def _annotation(row: Case) -> str:
+    return {"boxes": f"{row.n_boxes} box{'es' if row.n_boxes > 1 else ''}", "none": "no lesion"}.get(
+        row.annotation, "unknown"
+    )
+
+
+def _duplicates(duplicates: Sequence[Duplicate]) -> str:
+    lines = [
+        (each.case_id, each.split, each.other_id, each.other_split, each.bits) for each in duplicates[:_SHOWN_ROWS]
+    ]
+    return _table(["case", "split", "looks like", "split", "differing bits"], lines, text=True)
+
+
+def _rejected(rejected: Sequence[Rejected]) -> str:
+    lines = [(row.source, row.reason) for row in rejected[:_SHOWN_ROWS]]
+    more = f"<p>... and {len(rejected) - _SHOWN_ROWS} more in rejected.csv</p>" if len(rejected) > _SHOWN_ROWS else ""
+    return _table(["file", "reason"], lines, text=True) + more

@@ -1,0 +1,114 @@
+"""From converted cases to rows of cases.csv: ids, splits, subsets, and which training cases keep their boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from meddistill.base.errors import InputError
+from meddistill.data.case_ids import assign_case_ids
+from meddistill.data.prepare.convert import Converted
+from meddistill.data.prepare.groups import Selection
+from meddistill.data.prepare.splits import (
+    assign_folds,
+    keep_boxes,
+    size_terciles,
+    split_by_groups,
+    take_cases,
+)
+from meddistill.data.sources.base import RawCase
+from meddistill.run.layout import SPLITS, Case
+from meddistill.settings.config import PrepareConfig
+
+
+def partition(
+    good: Sequence[tuple[RawCase, Converted]], config: PrepareConfig, seed: int, previous: Mapping[str, str]
+) -> tuple[list[Case], dict[str, Converted]]:
+    """Rows of cases.csv, sorted by split and id, and the conversion of each by case id.
+
+    `previous`: the split that a group had before an update, which it keeps.
+    Raises: InputError where the settings leave no training case, or cut a group.
+    """
+    cases = [case for case, _ in good]
+    ids = assign_case_ids(cases)
+    groups = [case.group or case_id for case, case_id in zip(cases, ids, strict=True)]
+    splits = _splits(good, groups, config, seed, previous)
+    most = {"train": config.max_train_cases, "val": config.max_val_cases, "test": config.max_test_cases}
+    kept: list[int] = []
+    for split in SPLITS:
+        members = [index for index, name in enumerate(splits) if name == split]
+        stays = take_cases([groups[index] for index in members], most[split], seed, f"subset of {split}")
+        kept += [index for index, stay in zip(members, stays, strict=True) if stay]
+    annotated = keep_boxes(
+        [groups[i] for i in kept if splits[i] == "train" and good[i][1].annotation != "unknown"],
+        config.box_fraction,
+        seed,
+    )
+    rows, results = [], {}
+    for index in kept:
+        case, result = good[index]
+        hidden = splits[index] == "train" and groups[index] not in annotated
+        rows.append(_row(case, result, ids[index], groups[index], splits[index], hidden))
+        results[ids[index]] = result
+    rows.sort(key=lambda row: (SPLITS.index(row.split), row.case_id))
+    if not any(row.split == "train" for row in rows):
+        raise InputError(f"no case is left for training of {len(rows)}; change --test, --val or the fractions")
+    return rows, results
+
+
+def _splits(
+    good: Sequence[tuple[RawCase, Converted]],
+    groups: Sequence[str],
+    config: PrepareConfig,
+    seed: int,
+    previous: Mapping[str, str],
+) -> list[str]:
+    cases = [case for case, _ in good]
+    strata = _strata(good, config.stratify)
+    test = _chosen(cases, config.test)
+    if config.folds:
+        test = [fold == config.fold for fold in assign_folds(groups, strata, config.folds, seed)]
+    return split_by_groups(
+        groups,
+        strata,
+        test=test,
+        val=_chosen(cases, config.val),
+        test_fraction=config.test_fraction,
+        val_fraction=config.val_fraction,
+        seed=seed,
+        fixed=previous,
+    )
+
+
+def _strata(good: Sequence[tuple[RawCase, Converted]], stratify: str) -> list[str]:
+    if stratify == "none":
+        return [""] * len(good)
+    classes = [case.class_name for case, _ in good]
+    if stratify == "class":
+        return classes
+    sizes = size_terciles([result.lesion_share for _, result in good])
+    return [f"{name}|{size}" for name, size in zip(classes, sizes, strict=True)]
+
+
+def _chosen(cases: Sequence[RawCase], selection: str) -> list[bool] | None:
+    if not selection:
+        return None
+    wanted = Selection.parse(selection)
+    return [wanted.chooses(case) for case in cases]
+
+
+def _row(case: RawCase, result: Converted, case_id: str, group: str, split: str, hidden: bool) -> Case:
+    return Case(
+        case_id=case_id,
+        split=split,
+        group=group,
+        class_name=case.class_name,
+        annotation="unknown" if hidden else result.annotation,
+        has_mask=result.has_mask,
+        image=f"images/{split}/{case_id}.png",
+        width=result.width,
+        height=result.height,
+        n_boxes=0 if hidden else len(result.boxes),
+        spacing_mm=result.spacing_mm,
+        source=case.source,
+        sha256=result.sha256,
+    )

@@ -1,0 +1,61 @@
+"""Which layouts `prepare` can read, and which of them a folder has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from meddistill.base.errors import ConfigError, InputError, nearest
+from meddistill.data.sources.base import Source
+from meddistill.data.sources.boxes_csv import BoxesCsv
+from meddistill.data.sources.brain_tumor import BrainTumor
+from meddistill.data.sources.busi import Busi
+from meddistill.data.sources.coco import Coco
+from meddistill.data.sources.dicom import Dicom
+from meddistill.data.sources.figshare import Figshare
+from meddistill.data.sources.folder import Folder
+from meddistill.data.sources.isic import Isic
+from meddistill.data.sources.lgg import Lgg
+from meddistill.data.sources.nifti import Nifti
+from meddistill.data.sources.polyps import CvcClinicDb, Kvasir
+from meddistill.data.sources.voc import Voc
+from meddistill.data.sources.yolo import Yolo
+
+SOURCES: tuple[Source, ...] = (
+    BrainTumor(), Figshare(), Folder(), Isic(), Kvasir(), CvcClinicDb(), Busi(), Lgg(), Nifti(), Dicom(), Coco(),
+    Yolo(), Voc(), BoxesCsv(),
+)  # fmt: skip
+
+
+def describe_sources() -> str:
+    """A line a layout: its name and what it looks like."""
+    return "\n".join(f"{source.name:13} {source.summary}" for source in SOURCES)
+
+
+def choose_source(name: str, directory: Path, boxes_given: bool = False) -> tuple[Source, str]:
+    """The source called `name`, or for `auto` the one that recognises the folder; and why.
+
+    With `boxes_given` (a table of boxes from elsewhere) any folder of images will do.
+
+    Raises: InputError where the folder is missing, or no layout or more than one fits; ConfigError for an unknown name.
+    """
+    names = [source.name for source in SOURCES]
+    if name != "auto" and name not in names:
+        raise ConfigError(f"dataset is '{name}'{nearest(name, ['auto', *names])}")
+    if not directory.is_dir():
+        raise InputError(f"source {directory} is not a folder")
+    if name != "auto":
+        return next(source for source in SOURCES if source.name == name), "named"
+    fits = [(source, reason) for source in SOURCES if (reason := source.recognise(directory))]
+    # `images/` and `masks/` fit half of all data sets: what is more telling goes first.
+    fits = [fit for fit in fits if not fit[0].general] or fits
+    if not fits:
+        if boxes_given:
+            return next(source for source in SOURCES if source.name == "boxes-csv"), "images for the boxes file"
+        raise InputError(
+            f"{directory} has none of the layouts {', '.join(names)}; name one with --dataset, "
+            "or arrange images/ and masks/ with equal stems"
+        )
+    if len(fits) > 1:
+        reasons = "; ".join(f"{source.name}: {reason}" for source, reason in fits)
+        raise InputError(f"{directory} fits more than one layout ({reasons}); choose with --dataset")
+    return fits[0]

@@ -1,0 +1,1 @@
+"""The detector: Ultralytics YOLO in a process of its own."""

@@ -1,1 +1,0 @@
-"""What the student learns from: targets, losses, weighting and the training loop."""

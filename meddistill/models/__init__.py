@@ -1,1 +1,0 @@
-"""The networks, each foreign library behind one module: detector, teachers, student."""

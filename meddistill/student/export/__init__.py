@@ -1,0 +1,1 @@
+"""A student as one file for other programs."""

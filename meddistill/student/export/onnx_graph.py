@@ -1,0 +1,212 @@
+"""A student as ONNX: raw pixels in, probabilities out. The one module that uses onnx and onnxruntime.
+
+The network is exported by PyTorch for its square frame; what `data/frames.py` does before and after it is written
+here as ONNX, so that any image size goes in as it is. `stages/export.py` checks that both say the same.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from meddistill.base.errors import ConfigError, InputError, in_one_line
+from meddistill.data.frames import Preprocessing
+from meddistill.student.networks.student_network import StudentNetwork
+
+OPSET = 18  # the first whose Resize knows antialiasing
+
+# `to_frame` and `normalise`: round() is half to even in ONNX as in Python, in double so that it sees the same numbers.
+_BEFORE = """
+<ir_version: 8, opset_import: ["" : {opset}]>
+before (uint8[batch, 3, height, width] image)
+    => (float[batch, 3, {size}, {size}] frames, int64[2] image_hw, int64[2] inner_hw) {{
+    image_shape = Shape (image)
+    two = Constant <value = int64[1] {{2}}> ()
+    four = Constant <value = int64[1] {{4}}> ()
+    image_hw = Slice (image_shape, two, four)
+    hw = Cast <to = 11> (image_hw)
+    longest = ReduceMax <keepdims = 1> (hw)
+    side = Constant <value = double[1] {{{size}.0}}> ()
+    scale = Div (side, longest)
+    scaled = Mul (hw, scale)
+    rounded = Round (scaled)
+    one = Constant <value = double[1] {{1.0}}> ()
+    at_least_one = Max (rounded, one)
+    inner_hw = Cast <to = 7> (at_least_one)
+    zero = Constant <value = int64[1] {{0}}> ()
+    leading = Slice (image_shape, zero, two)
+    inner_shape = Concat <axis = 0> (leading, inner_hw)
+    pixels = Cast <to = 1> (image)
+    resized = Resize
+        <mode = "linear", coordinate_transformation_mode = "half_pixel", antialias = 1, exclude_outside = 1>
+        (pixels, , , inner_shape)
+    frame_hw = Constant <value = int64[2] {{{size}, {size}}}> ()
+    missing_hw = Sub (frame_hw, inner_hw)
+    no_pad = Constant <value = int64[6] {{0, 0, 0, 0, 0, 0}}> ()
+    pads = Concat <axis = 0> (no_pad, missing_hw)
+    padded = Pad (resized, pads)
+    half_range = Constant <value = float[1] {{255.0}}> ()
+    unit = Div (padded, half_range)
+    mean = Constant <value = float[1, 3, 1, 1] {{{mean}}}> ()
+    std = Constant <value = float[1, 3, 1, 1] {{{std}}}> ()
+    centred = Sub (unit, mean)
+    frames = Div (centred, std)
+}}
+"""
+# `from_frame` of the probabilities.
+_AFTER = """
+<ir_version: 8, opset_import: ["" : {opset}]>
+after (float[batch, 1, {size}, {size}] logits, int64[2] image_hw, int64[2] inner_hw)
+    => (float[batch, 1, height, width] probability) {{
+    probs = Sigmoid (logits)
+    starts = Constant <value = int64[2] {{0, 0}}> ()
+    axes = Constant <value = int64[2] {{2, 3}}> ()
+    cut = Slice (probs, starts, inner_hw, axes)
+    cut_shape = Shape <start = 0, end = 2> (cut)
+    image_shape = Concat <axis = 0> (cut_shape, image_hw)
+    probability = Resize <mode = "linear", coordinate_transformation_mode = "half_pixel"> (cut, , , image_shape)
+}}
+"""
+
+
+class OnnxStudent:
+    """An exported student at work, as any program would run it: uint8 images in, probabilities out."""
+
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        onnxruntime = _import("onnxruntime")
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    def predict_probs(self, images: np.ndarray) -> np.ndarray:
+        """Images uint8 (B, 3, H, W) RGB to lesion probabilities float32 (B, 1, H, W)."""
+        return np.asarray(self._session.run(["probability"], {"image": images})[0])
+
+
+def export_onnx(
+    module: StudentNetwork,
+    preprocessing: Preprocessing,
+    path: Path,
+    *,
+    facts: Mapping[str, str],
+    calibration: Sequence[Tensor] = (),
+) -> None:
+    """Write the student as one ONNX file: input `image` uint8 (B, 3, H, W) RGB, output `probability` (B, 1, H, W).
+
+    Batch, height and width are free. `facts` become the file's metadata. `calibration`: network inputs (1, 3, S, S);
+    where there are any, weights and activations of the convolutions become int8.
+    Raises: ConfigError where onnx or onnxruntime are not installed; InputError where the network cannot be exported.
+    """
+    onnx = _import("onnx")
+    _import("onnxruntime")
+    network = _export_network(module, preprocessing.image_size)
+    if calibration:
+        network = _quantise(network, calibration)
+    whole = _with_pixels(onnx, network, preprocessing)
+    onnx.helper.set_model_props(whole, dict(facts))
+    onnx.checker.check_model(whole, full_check=True)
+    onnx.save_model(whole, str(path))
+
+
+def _export_network(module: StudentNetwork, image_size: int) -> Any:
+    _import("onnxscript")  # what PyTorch's exporter is made of
+    frames = torch.zeros(2, 3, image_size, image_size)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                module.eval().cpu(),
+                (frames,),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=["frames"],
+                output_names=["logits"],
+                dynamic_shapes={"frames": {0: torch.export.Dim("batch")}},
+                external_data=False,
+                verbose=False,
+            )
+    except Exception as error:  # the exporter raises its own types, one a kind of operator
+        raise InputError(f"{type(module).__name__} cannot be exported to ONNX: {in_one_line(error)}") from error
+    assert program is not None
+    return program.model_proto
+
+
+def _with_pixels(onnx: Any, network: Any, preprocessing: Preprocessing) -> Any:
+    """Put what happens to pixels before and after the network around it."""
+    values = {
+        "opset": OPSET,
+        "size": preprocessing.image_size,
+        "mean": ", ".join(f"{value:.10f}" for value in preprocessing.mean),
+        "std": ", ".join(f"{value:.10f}" for value in preprocessing.std),
+    }
+    before, after = (onnx.parser.parse_model(text.format(**values)) for text in (_BEFORE, _AFTER))
+    for part in (before, network, after):
+        part.ir_version = network.ir_version
+    network = onnx.compose.add_prefix(network, "network/", rename_inputs=False, rename_outputs=False)
+    middle = onnx.compose.merge_models(before, network, io_map=[("frames", "frames")])
+    after = onnx.compose.add_prefix(after, "after/", rename_inputs=False, rename_outputs=False)
+    after = _renamed_inputs(onnx, after)
+    links = [(name, f"{name}_in") for name in ("logits", "image_hw", "inner_hw")]
+    return onnx.compose.merge_models(middle, after, io_map=links, outputs=["probability"])
+
+
+def _renamed_inputs(onnx: Any, model: Any) -> Any:
+    # merge_models wants names to differ before it links them.
+    for value in model.graph.input:
+        for node in model.graph.node:
+            node.input[:] = [f"{name}_in" if name == value.name else name for name in node.input]
+    for value in model.graph.input:
+        value.name = f"{value.name}_in"
+    return model
+
+
+def _quantise(network: Any, calibration: Sequence[Tensor]) -> Any:
+    onnx = _import("onnx")
+    quantization = _import("onnxruntime.quantization")
+    preparation = _import("onnxruntime.quantization.shape_inference")
+    with tempfile.TemporaryDirectory() as folder:
+        plain, prepared, quantised = (Path(folder) / name for name in ("plain.onnx", "prepared.onnx", "int8.onnx"))
+        onnx.save_model(network, str(plain))
+        # Folds batch norms into convolutions: they would be rounded twice otherwise.
+        preparation.quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
+        quantization.quantize_static(
+            str(prepared),
+            str(quantised),
+            _Calibration(calibration),
+            quant_format=quantization.QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            # Weights of 7 bits: processors without VNNI add pairs of 8-bit products in 16 bits, which overflow.
+            reduce_range=True,
+        )
+        return onnx.load_model(str(quantised))
+
+
+class _Calibration:
+    """Feeds frames to onnxruntime's calibration, one at a time."""
+
+    def __init__(self, frames: Sequence[Tensor]) -> None:
+        self._frames: Iterator[Tensor] = iter(frames)
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        frame = next(self._frames, None)
+        return None if frame is None else {"frames": frame.numpy()}
+
+
+def _import(name: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise ConfigError(f"export to ONNX needs {name.split('.')[0]}: pip install 'meddistill[onnx]'") from None

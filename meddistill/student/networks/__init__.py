@@ -1,0 +1,1 @@
+"""What a student is made of: networks and where their encoders' weights come from."""

@@ -1,0 +1,1 @@
+"""What the student learns from: the teacher asked, its answers weighed, kept and packed."""

@@ -1,0 +1,102 @@
+"""From packed cases to a saved student: what `stages/distill` and `scripts/supervised_twin.py` have in common."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+
+from meddistill.base.console import say, warn
+from meddistill.base.files import read_json
+from meddistill.data.frames import Preprocessing
+from meddistill.data.intensity import IntensitySettings, settings_of_prepare
+from meddistill.run.layout import (
+    CONFIG_JSON,
+    METRICS_CSV,
+    MODEL_SAFETENSORS,
+    PREPROCESSING_JSON,
+    RUN_JSON,
+)
+from meddistill.settings.config import DistillConfig
+from meddistill.student.student import Student, build_student, save_student
+from meddistill.training.loop import Trained, start_from_share, train_student
+from meddistill.training.packed_cases import PackedCases
+from meddistill.training.selection import choose_threshold
+
+
+@dataclasses.dataclass(frozen=True)
+class Learned:
+    """A student that was trained and saved. `agreement`: see `Trained`."""
+
+    student: Student
+    best_epoch: int
+    epochs: int
+    agreement: float | None
+    parameters: int
+
+
+def build_and_train(
+    config: DistillConfig,
+    train: PackedCases,
+    val: PackedCases,
+    *,
+    fabric: Fabric,
+    out: Path,
+    seed: int,
+    start: Learned | None = None,
+    intensity: IntensitySettings | None = None,
+) -> Learned:
+    """Build the student (or go on with that of an earlier round, `start`), train it and save it in `out`.
+
+    `intensity`: how the images that it learns from became 8-bit ones; stored for those that it will be given.
+
+    Raises: as `train_student` and `build_student`.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(seed)
+    if start is None:
+        module = build_student(
+            config.student,
+            encoder=config.encoder,
+            encoder_weights=config.encoder_weights,
+            decoder_channels=config.decoder_channels,
+        )
+        start_from_share(module, train.foreground_share())
+    else:
+        module = copy.deepcopy(start.student.module).cpu().requires_grad_(True)  # as a new one is
+    mean, std = module.preprocessing_mean_std
+    preprocessing = Preprocessing(config.image_size, mean, std, intensity=intensity or IntensitySettings())
+    trained = train_student(module, train, val, preprocessing, config, fabric=fabric, out=out, seed=seed)
+    if trained.agreement is None:
+        warn("no validation case has a target: the last epoch's student is kept, unchosen")
+    preprocessing = dataclasses.replace(
+        preprocessing, threshold=_threshold(config, trained, val, preprocessing, fabric)
+    )
+    if fabric.is_global_zero:
+        save_student(out, trained.student, preprocessing)
+    parameters = sum(parameter.numel() for parameter in trained.student.parameters())
+    student = Student(trained.student, preprocessing, fabric.device)
+    return Learned(student, trained.best_epoch, trained.epochs, trained.agreement, parameters)
+
+
+def intensity_of(data_dir: Path) -> IntensitySettings:
+    """How the images of prepared data became 8-bit ones."""
+    return settings_of_prepare(read_json(data_dir / RUN_JSON).get("settings", {}))
+
+
+def stage_outputs(out: Path) -> list[Path]:
+    """The files of a student that run.json hashes: weights, settings, log; not checkpoint and events."""
+    return [out / name for name in (CONFIG_JSON, METRICS_CSV, MODEL_SAFETENSORS, PREPROCESSING_JSON)]
+
+
+def _threshold(
+    config: DistillConfig, trained: Trained, val: PackedCases, preprocessing: Preprocessing, fabric: Fabric
+) -> float:
+    if config.threshold is not None:
+        return config.threshold
+    threshold = choose_threshold(trained.student.to(fabric.device), val, preprocessing, fabric)
+    say(f"threshold {threshold} agrees best with the teacher on the validation cases")
+    return threshold

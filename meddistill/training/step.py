@@ -1,0 +1,132 @@
+"""One training step's losses, on cached targets: nothing here knows of files, epochs or devices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from meddistill.data.frames import Preprocessing, normalise
+from meddistill.settings.config import DistillConfig
+from meddistill.student.networks.student_network import StudentNetwork
+from meddistill.training.adapters import FeatureAdapters
+from meddistill.training.losses import (
+    FEATURE_LOSSES,
+    box_emptiness_loss,
+    box_tightness_loss,
+    confidence_from_uncertainty,
+    generalised_cross_entropy_loss,
+    probability_mse_loss,
+    soft_bce_loss,
+    soft_dice_loss,
+)
+from meddistill.training.packed_cases import Batch
+from meddistill.training.weighting import Weighting
+
+
+class DistillLosses(NamedTuple):
+    """Terms of one batch, each (B,); `total` is what is minimised, the terms are before their weights.
+
+    `cross_entropy` is the soft BCE or its noise-robust form. `feature` and `prior` are 0 where the case is not the
+    cached view; `cached` says where it is. The last three are the weights.
+    """
+
+    total: Tensor
+    cross_entropy: Tensor
+    dice: Tensor
+    probability: Tensor
+    feature: Tensor
+    prior: Tensor
+    cached: Tensor
+    weight_mask: Tensor
+    weight_probability: Tensor
+    weight_feature: Tensor
+
+
+class Seen(NamedTuple):
+    """What the student makes of a batch: `logits` (B, 1, S, S), `features` {level: in the teacher's shape}, empty where
+    the feature level is off, and `deeper`: logits like the first, of the maps that deep supervision judges.
+    """
+
+    logits: Tensor
+    features: dict[str, Tensor]
+    deeper: list[Tensor]
+
+
+class DistillModel(nn.Module):
+    """All that learns: student, adapters and weighting in one module, so that one wrapper sees every parameter.
+
+    `deep_supervision` adds a 1x1 convolution to one channel for each of the student's `deep_channels`; like the
+    adapters they serve the training and are not part of the student.
+    """
+
+    def __init__(
+        self, student: StudentNetwork, adapters: FeatureAdapters | None, weighting: Weighting,
+        deep_supervision: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.student = student
+        self.adapters = adapters
+        self.weighting = weighting
+        channels = student.deep_channels if deep_supervision else ()
+        self.deep_heads = nn.ModuleList(nn.Conv2d(count, 1, kernel_size=1) for count in channels)
+
+    def forward(self, frames: Tensor) -> Seen:
+        """Normalised frames (B, 3, S, S) to what the losses compare."""
+        if self.adapters is None and not self.deep_heads:
+            return Seen(self.student(frames), {}, [])
+        logits, maps, deep = self.student.forward_deep(frames)
+        deeper = [head(each).float() for head, each in zip(self.deep_heads, deep[: len(self.deep_heads)], strict=True)]
+        return Seen(logits, self.adapters(maps) if self.adapters else {}, deeper)
+
+
+def distill_step(
+    model: Callable[[Tensor], Seen],
+    weighting: Weighting,
+    batch: Batch,
+    cached_view: Tensor,
+    preprocessing: Preprocessing,
+    settings: DistillConfig,
+) -> DistillLosses:
+    """Forward pass and the losses of each case.
+
+    `cached_view`: (B,) bool, the cases drawn as the view that their features were computed on. Their features and
+    priors count 1 / `feature_share`, so that the expectation does not follow the share. Under deep supervision the
+    mask-level terms are means over all heads (Zhou et al., "UNet++", 2018).
+    """
+    frames = normalise(batch.images, preprocessing).contiguous(memory_format=torch.channels_last)
+    logits, maps, deeper = model(frames)
+    sure = confidence_from_uncertainty(batch.uncertainty, settings.confidence_gamma)
+    probs = (batch.probs >= 0.5).float() if settings.hard_targets else batch.probs
+    cross_entropy, dice = (
+        torch.stack(terms).mean(0)
+        for terms in zip(*(_mask_level(each, probs, sure, settings) for each in (logits, *deeper)), strict=True)
+    )
+    probability = probability_mse_loss(logits, probs, sure)
+    cached = cached_view.float()
+    feature = prior = torch.zeros_like(dice)
+    if maps:
+        compare = FEATURE_LOSSES[settings.feature_loss]
+        feature = torch.stack([compare(maps[level], batch.features[level]) for level in maps]).mean(0) * cached
+    if settings.prior_weight:
+        boxes = batch.boxes_xyxy_px
+        prior = (box_emptiness_loss(logits, boxes) + box_tightness_loss(logits, boxes)) * cached
+    weights = weighting(batch.published_v, batch.doubt)
+    total = weights.mask * (cross_entropy + settings.dice_weight * dice) + weights.probability * probability
+    total = total + (weights.feature * feature + settings.prior_weight * prior) / (settings.feature_share or 1.0)
+    total = batch.case_weight * total + weights.penalty
+    return DistillLosses(
+        total, cross_entropy, dice, probability, feature, prior, cached,
+        weights.mask, weights.probability, weights.feature,
+    )  # fmt: skip
+
+
+def _mask_level(logits: Tensor, probs: Tensor, sure: Tensor, settings: DistillConfig) -> tuple[Tensor, Tensor]:
+    """Cross-entropy, or its noise-robust form, and soft Dice of one head."""
+    if settings.mask_loss == "gce":
+        cross_entropy = generalised_cross_entropy_loss(logits, probs, sure, settings.gce_q)
+    else:
+        cross_entropy = soft_bce_loss(logits, probs, sure)
+    return cross_entropy, soft_dice_loss(logits, probs, sure)
