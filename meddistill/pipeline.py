@@ -14,13 +14,11 @@ from meddistill.data.phantom import write_phantom
 from meddistill.data.prepare.groups import GROUPS_CSV
 from meddistill.run.layout import REPORT_HTML, SUMMARY_JSON, RunDir
 from meddistill.run.record import Stage
-from meddistill.settings.config import (
-    Config,
-    DetectConfig,
-    DistillConfig,
-    PrepareConfig,
-    TargetsConfig,
-)
+from meddistill.settings.config import Config
+from meddistill.settings.detect import DetectConfig
+from meddistill.settings.distill import DistillConfig
+from meddistill.settings.prepare import PrepareConfig
+from meddistill.settings.targets import TargetsConfig
 
 DEMO_CASES = 140
 DEMO_SEED = 0

@@ -11,7 +11,8 @@ from meddistill.base.files import read_table
 from meddistill.cli import app as cli
 from meddistill.data.phantom import write_phantom
 from meddistill.pipeline import DEMO_SEED, QUICKSTART, demo_answer
-from meddistill.run.layout import QUALITY_CSV, QualityRow, RunDir, read_cases
+from meddistill.run.layout import QUALITY_CSV, RunDir
+from meddistill.run.tables import QualityRow, read_cases
 
 SETTINGS = """
 prepare: {test_fraction: 0.34, val_fraction: 0.5}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from meddistill.base import console
 from meddistill.base.errors import WeightsError
-from meddistill.run.record import sha256_file
+from meddistill.base.hashing import sha256_file
 
 CACHE_VARIABLE = "MEDDISTILL_CACHE"
 _CONNECT_S, _READ_S = 4.0, 30.0

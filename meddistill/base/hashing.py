@@ -13,8 +13,7 @@ from pathlib import Path
 
 from meddistill.base.errors import InputError
 from meddistill.base.files import read_table, write_table
-from meddistill.data.sources.base import shown
-from meddistill.run.record import sha256_file
+from meddistill.base.paths import shown
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -62,3 +61,12 @@ def fingerprint_source(hashes: Mapping[Path, str], directory: Path) -> str:
     """One SHA-256 of all relative names and contents; where the folder lies and when it was copied do not count."""
     lines = sorted(f"{shown(path, directory)}\0{sha256}\n" for path, sha256 in hashes.items())
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal. Raises: InputError where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error}") from error

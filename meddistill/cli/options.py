@@ -27,7 +27,7 @@ def option(*flags: str, text: str, default: str, **more: Any) -> Any:
 
 
 def setting(key: str, *flags: str, also: str = "", **more: Any) -> Any:
-    """An option for a setting of config.py, where its help and default come from; `also` says how to type it."""
+    """An option for a setting, where its help and default come from; `also` says how to type it."""
     found = all_settings()[key]
     default = default_text(found.default)
     if isinstance(found.default, bool):
@@ -56,7 +56,7 @@ def complete_teacher(incomplete: str) -> list[str]:
 
 
 def complete_split(incomplete: str) -> list[str]:
-    from meddistill.run.layout import SPLITS
+    from meddistill.run.tables import SPLITS
 
     return _starting_with(incomplete, SPLITS)
 

@@ -19,8 +19,9 @@ from meddistill.base.console import say, track
 from meddistill.data.boxes import mask_to_boxes
 from meddistill.data.formats.pictures import read_rgb
 from meddistill.data.frames import to_frame
-from meddistill.run.layout import Case, QualityRow, image_path
-from meddistill.settings.config import DistillConfig
+from meddistill.run.images import image_path
+from meddistill.run.tables import Case, QualityRow
+from meddistill.settings.distill import DistillConfig
 from meddistill.student.student import Student
 from meddistill.targets.making import TargetRequest, load_target, make_targets
 from meddistill.targets.packing import teaches

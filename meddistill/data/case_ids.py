@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from meddistill.data.sources.base import RawCase
+from meddistill.data.raw_case import RawCase
 
 
 def assign_case_ids(cases: Sequence[RawCase]) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from meddistill.base import console
 from meddistill.base.downloads import Weights, obtain_weights
 from meddistill.base.errors import WeightsError, nearest
-from meddistill.run.record import sha256_file
+from meddistill.base.hashing import sha256_file
 
 _ADDRESS = "https://github.com/ultralytics/assets/releases/download/v8.3.0/"
 _YAML = (".yaml", ".yml")

@@ -22,7 +22,9 @@ from meddistill.base import console
 from meddistill.base.cores import usable_cores
 from meddistill.base.errors import InputError, MedDistillError, WeightsError
 from meddistill.base.files import write_json, write_text
-from meddistill.run.layout import Case, image_path, label_path
+from meddistill.run.images import image_path
+from meddistill.run.labels import label_path
+from meddistill.run.tables import Case
 
 SCORE_FLOOR = 0.01
 """Lowest score of a box that the measures see; far below any useful threshold."""

@@ -11,17 +11,9 @@ import numpy as np
 from meddistill.base.files import read_table
 from meddistill.data.boxes import fill_boxes
 from meddistill.evaluation.subjects import Subject
-from meddistill.run.layout import (
-    BOXES_CSV,
-    QUALITY_CSV,
-    RUN_JSON,
-    Case,
-    QualityRow,
-    RunDir,
-    boxes_xyxy,
-    read_boxes,
-)
+from meddistill.run.layout import BOXES_CSV, QUALITY_CSV, RUN_JSON, RunDir
 from meddistill.run.record import fingerprint_file, fingerprint_stage
+from meddistill.run.tables import Case, QualityRow, boxes_xyxy, read_boxes
 
 STUDENT, BOXES, TEACHER = "student", "boxes", "teacher"
 LABELS = {STUDENT: "student", TEACHER: "teacher, prompted by detector", BOXES: "detector's boxes, filled"}

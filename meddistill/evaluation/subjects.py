@@ -14,7 +14,9 @@ from meddistill.base.errors import InputError
 from meddistill.data.formats.pictures import load_picture
 from meddistill.data.intensity import IntensitySettings, to_8bit
 from meddistill.data.masks import read_mask
-from meddistill.run.layout import Case, image_path, mask_path
+from meddistill.run.images import image_path
+from meddistill.run.tables import Case
+from meddistill.run.true_masks import mask_path
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 VOLUME_SUFFIXES = (".nii", ".nii.gz", ".dcm")

@@ -1,14 +1,11 @@
-"""What a stage came to, in a few numbers, and the command that comes next: a stage's last words, and `status`."""
+"""What a stage came to, in a few numbers: a stage's last words, and `status`."""
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from meddistill.base.errors import InputError
-from meddistill.run.layout import BOXES_CSV, RunDir
 
 Facts = list[tuple[str, str]]
 """Short label and value, in the order of interest."""
@@ -82,36 +79,3 @@ _HEADLINES: dict[str, Callable[[Mapping[str, Any]], Facts]] = {
     "eval": _evaluated,
     "predict": _predicted,
 }
-
-
-def command(name: str, run: RunDir, *words: str, **options: Path | None) -> str:
-    """A command line to paste; options that are None are not on it."""
-    line = ["meddistill", name, str(run.root), *words]
-    for option, value in options.items():
-        if value is not None:
-            line += [f"--{option}", str(value)]
-    return shlex.join(line)
-
-
-def after_prepare(run: RunDir, out: Path) -> str:
-    return command("detect", run, data=_unless(out, run.data))
-
-
-def after_detect(run: RunDir, out: Path, data: Path | None = None) -> str:
-    boxes = None if out == run.detector else out / BOXES_CSV
-    return command("distill", run, data=data, boxes=boxes)
-
-
-def after_distill(run: RunDir, out: Path, data: Path | None = None) -> str:
-    """An evaluation of its own for a student of its own: RUN/student-NAME goes with RUN/eval-NAME."""
-    other = _unless(out, run.student)
-    own = None if other is None else run.root / f"eval-{out.name.removeprefix('student-')}"
-    return command("eval", run, data=data, student=other, out=own)
-
-
-def after_eval(student: Path) -> str:
-    return f"meddistill predict {shlex.quote(str(student))} IMAGES... --out predictions"
-
-
-def _unless(path: Path, usual: Path) -> Path | None:
-    return None if path == usual else path

@@ -23,6 +23,7 @@ from typing import Any
 import meddistill
 from meddistill.base.errors import InputError, StageError
 from meddistill.base.files import leftovers, read_json, write_json
+from meddistill.base.hashing import sha256_file
 from meddistill.run import lock
 from meddistill.run.layout import RUN_JSON, UNFINISHED_JSON
 
@@ -162,15 +163,6 @@ def fingerprint_stage(directory: Path) -> str:
 
 def fingerprint_file(path: Path) -> str:
     return sha256_file(path)
-
-
-def sha256_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, hexadecimal. Raises: InputError where it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
 
 
 def _unwritable(out: Path, error: OSError) -> StageError:

@@ -1,4 +1,4 @@
-"""Every setting with its default and meaning, read from the text of `config.py`: help texts repeat none by hand.
+"""Every setting with its default and meaning, read from the text of this room: help texts repeat none by hand.
 
 A docstring below a field exists in the source alone; and reading that is quicker than importing it, which `--help`
 must not wait for.
@@ -20,7 +20,7 @@ from meddistill.base.errors import ConfigError, nearest
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """`key`: as `--set` takes it. `default`: a plain value. `doc`: its docstring in config.py, on one line."""
+    """`key`: as `--set` takes it. `default`: a plain value. `doc`: its docstring, on one line."""
 
     key: str
     default: Any
@@ -29,9 +29,10 @@ class Setting:
 
 @cache
 def all_settings() -> dict[str, Setting]:
-    """Settings by key, in the order of config.py; those of a section follow each other."""
-    tree = ast.parse(Path(__file__).with_name("config.py").read_text(encoding="utf-8"))
-    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    """Settings by key, in the order of `Config`; those of a section follow each other."""
+    texts = [path.read_text(encoding="utf-8") for path in sorted(Path(__file__).parent.glob("*.py"))]
+    nodes = [node for text in texts for node in ast.parse(text).body]
+    classes = {node.name: node for node in nodes if isinstance(node, ast.ClassDef)}
     return {setting.key: setting for setting in _fields("Config", classes, "")}
 
 

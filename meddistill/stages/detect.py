@@ -22,24 +22,22 @@ from meddistill.detector.yolo import (
     write_training_view,
 )
 from meddistill.evaluation import detection
-from meddistill.run.headlines import after_detect, headline
+from meddistill.run.headlines import headline
+from meddistill.run.images import image_path
+from meddistill.run.labels import annotated_boxes
 from meddistill.run.layout import (
     BEST_PT,
     BOXES_CSV,
     LAST_PT,
     METRICS_JSON,
     RESULTS_CSV,
-    SPLITS,
     TRAIN_LOG,
-    BoxRow,
-    Case,
     RunDir,
-    annotated_boxes,
-    image_path,
-    read_cases,
 )
+from meddistill.run.next_commands import after_detect
 from meddistill.run.record import Stage, fingerprint_stage
-from meddistill.settings.config import DetectConfig
+from meddistill.run.tables import SPLITS, BoxRow, Case, read_cases
+from meddistill.settings.detect import DetectConfig
 
 DEFAULT_CONFIDENCE = 0.25
 """Threshold where no validation case has a box to choose it by."""

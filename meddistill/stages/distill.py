@@ -18,22 +18,14 @@ from meddistill.base.console import say, summary
 from meddistill.base.errors import ConfigError, StageError, nearest
 from meddistill.base.files import read_table, write_table
 from meddistill.colearning.rounds import refresh_targets
-from meddistill.run.headlines import after_distill, headline
-from meddistill.run.layout import (
-    BOXES_CSV,
-    MODEL_CARD,
-    QUALITY_CSV,
-    RUN_JSON,
-    Case,
-    QualityRow,
-    RunDir,
-    annotated_boxes,
-    boxes_xyxy,
-    read_boxes,
-    read_cases,
-)
+from meddistill.run.headlines import headline
+from meddistill.run.labels import annotated_boxes
+from meddistill.run.layout import BOXES_CSV, MODEL_CARD, QUALITY_CSV, RUN_JSON, RunDir
+from meddistill.run.next_commands import after_distill
 from meddistill.run.record import Stage, fingerprint_file, fingerprint_stage
-from meddistill.settings.config import DistillConfig, as_settings
+from meddistill.run.tables import Case, QualityRow, boxes_xyxy, read_boxes, read_cases
+from meddistill.settings.config import as_settings
+from meddistill.settings.distill import DistillConfig
 from meddistill.student.card import write_model_card
 from meddistill.targets.feature_basis import fit_basis
 from meddistill.targets.making import TargetRequest, make_targets

@@ -47,7 +47,7 @@ from meddistill.evaluation.summary import (
     size_bounds,
     summarise,
 )
-from meddistill.run.headlines import after_eval, headline
+from meddistill.run.headlines import headline
 from meddistill.run.layout import (
     CONFIG_JSON,
     MODEL_SAFETENSORS,
@@ -57,11 +57,13 @@ from meddistill.run.layout import (
     RUN_JSON,
     SUMMARY_JSON,
     RunDir,
-    read_cases,
     require,
 )
+from meddistill.run.next_commands import after_eval
 from meddistill.run.record import Stage, fingerprint_stage
-from meddistill.settings.config import EvalConfig, as_settings
+from meddistill.run.tables import read_cases
+from meddistill.settings.config import as_settings
+from meddistill.settings.evaluate import EvalConfig
 
 UNKNOWN_GROUPS = (
     "groups are unknown: slices of one patient may lie on both sides of the split and count as independent, so the "

@@ -14,18 +14,14 @@ import meddistill
 from meddistill.base import console
 from meddistill.base.errors import ConfigError, InputError, MedDistillError, nearest
 from meddistill.base.files import atomic_path, read_json, write_json
+from meddistill.base.hashing import sha256_file
 from meddistill.data.formats.pictures import read_rgb
 from meddistill.data.frames import preprocess
 from meddistill.data.scans import find_scans, read_scan
-from meddistill.run.layout import (
-    CASES_CSV,
-    MODEL_SAFETENSORS,
-    RUN_JSON,
-    RunDir,
-    image_path,
-    read_cases,
-)
-from meddistill.run.record import fingerprint_stage, sha256_file
+from meddistill.run.images import image_path
+from meddistill.run.layout import CASES_CSV, MODEL_SAFETENSORS, RUN_JSON, RunDir
+from meddistill.run.record import fingerprint_stage
+from meddistill.run.tables import read_cases
 from meddistill.student.card import write_model_card
 from meddistill.student.student import Student, load_student, rgb_tensor
 

@@ -27,8 +27,10 @@ from meddistill.data.prepare.data_page import data_report
 from meddistill.data.prepare.duplicates import Duplicate, near_duplicates
 from meddistill.data.prepare.listing import Listed, first_reasons, list_source
 from meddistill.data.prepare.partition import partition
-from meddistill.data.sources.base import RawCase
-from meddistill.run.headlines import after_prepare, headline
+from meddistill.data.raw_case import RawCase
+from meddistill.run.headlines import headline
+from meddistill.run.images import image_path
+from meddistill.run.labels import label_path, write_yolo_label
 from meddistill.run.layout import (
     CASES_CSV,
     CONVERTED_JSONL,
@@ -38,18 +40,15 @@ from meddistill.run.layout import (
     REPORT_HTML,
     RUN_JSON,
     SOURCE_INDEX_CSV,
-    SPLITS,
     STAGING,
-    Case,
-    Rejected,
     RunDir,
-    image_path,
-    label_path,
-    mask_path,
-    write_yolo_label,
 )
+from meddistill.run.next_commands import after_prepare
 from meddistill.run.record import Stage, fingerprint_file
-from meddistill.settings.config import PrepareConfig, as_settings
+from meddistill.run.tables import SPLITS, Case, Rejected
+from meddistill.run.true_masks import mask_path
+from meddistill.settings.config import as_settings
+from meddistill.settings.prepare import PrepareConfig
 
 # Settings that do not change the result, and paths whose content counts instead of their name.
 _NOT_IDENTITY = ("source", "groups", "boxes", "strict", "workers")

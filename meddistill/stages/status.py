@@ -13,15 +13,15 @@ from meddistill.base import console
 from meddistill.base.errors import InputError, MedDistillError
 from meddistill.base.files import read_json
 from meddistill.run import lock
-from meddistill.run.headlines import (
+from meddistill.run.headlines import headline
+from meddistill.run.layout import BOXES_CSV, METRICS_CSV, RUN_JSON, UNFINISHED_JSON, RunDir
+from meddistill.run.next_commands import (
     after_detect,
     after_distill,
     after_eval,
     after_prepare,
     command,
-    headline,
 )
-from meddistill.run.layout import BOXES_CSV, METRICS_CSV, RUN_JSON, UNFINISHED_JSON, RunDir
 from meddistill.run.record import fingerprint_stage
 
 DONE, OUTDATED, RUNNING, UNFINISHED, UNREADABLE, MISSING = (

@@ -9,8 +9,11 @@ from typing import Any
 from meddistill.base import console
 from meddistill.base.errors import InputError, MedDistillError, StageError
 from meddistill.base.files import read_json, read_table
-from meddistill.run.layout import CASES_CSV, RUN_JSON, Case, RunDir, image_path
-from meddistill.run.record import fingerprint_stage, sha256_file
+from meddistill.base.hashing import sha256_file
+from meddistill.run.images import image_path
+from meddistill.run.layout import CASES_CSV, RUN_JSON, RunDir
+from meddistill.run.record import fingerprint_stage
+from meddistill.run.tables import Case
 
 
 def run_verify(run: RunDir) -> int:

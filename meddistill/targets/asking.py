@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from meddistill.data.frames import scaled_hw
-from meddistill.settings.config import TargetsConfig
+from meddistill.settings.targets import TargetsConfig
 from meddistill.targets import gating
 from meddistill.targets.gating import Scores
 from meddistill.targets.zoom import Window, boxes_in_window, cut_and_enlarge, zoom_window

@@ -11,7 +11,7 @@ import torch
 from meddistill.data.formats.pictures import caption, resize, write_png
 from meddistill.data.frames import from_frame
 from meddistill.data.overlays import overlay
-from meddistill.run.layout import QualityRow
+from meddistill.run.tables import QualityRow
 from meddistill.targets.zoom import zoom_window
 
 TILES = 25

@@ -22,7 +22,9 @@ from meddistill.base.errors import ConfigError, nearest
 from meddistill.base.files import atomic_path
 from meddistill.data.formats.pictures import read_rgb
 from meddistill.data.frames import scaled_hw
-from meddistill.run.layout import FEATURE_BASIS_NPZ, Case, image_path
+from meddistill.run.images import image_path
+from meddistill.run.layout import FEATURE_BASIS_NPZ
+from meddistill.run.tables import Case
 from meddistill.teachers.resample import area_weights
 from meddistill.teachers.teacher import Encoded, Teacher
 

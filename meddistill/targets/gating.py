@@ -7,7 +7,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from meddistill.settings.config import TargetsConfig
+from meddistill.settings.targets import TargetsConfig
 
 _STABILITY_OFFSET = 1.0
 
@@ -45,7 +45,7 @@ def trust(scores: Scores, *, annotated: bool) -> float:
     """How far to trust the mask, in [0, 1]: the teacher's predicted IoU (at most 1), and for an annotated box times the
     IoU of mask and box.
 
-    Chosen by measurement with LiteMedSAM on folds 1-3 of the brain tumour set (scripts/study_teacher.py), as rank
+    Chosen by measurement with LiteMedSAM on folds 1-3 of the brain tumour set (scripts/studies/teacher.py), as rank
     correlation with true Dice and with lesion area. Tight boxes, 680 cases: the product .90 and .10, predicted IoU .71
     and .10, box IoU .86 and .11, agreement of the copies .18 and -.28, stability .72 and .16; 1 - v: -.29 and -.94, so
     v only tells how large the lesion is. A detector's boxes, 320 cases: predicted IoU .64 and .02, the product .54 and

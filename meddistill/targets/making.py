@@ -22,8 +22,10 @@ from meddistill.base.errors import InputError
 from meddistill.base.files import atomic_path, write_table
 from meddistill.data.formats.pictures import read_rgb
 from meddistill.data.frames import from_frame
-from meddistill.run.layout import LEAST_TRUSTED_PNG, QUALITY_CSV, Case, QualityRow, image_path
-from meddistill.settings.config import TargetsConfig
+from meddistill.run.images import image_path
+from meddistill.run.layout import LEAST_TRUSTED_PNG, QUALITY_CSV
+from meddistill.run.tables import Case, QualityRow
+from meddistill.settings.targets import TargetsConfig
 from meddistill.targets import contact_sheet, gating
 from meddistill.targets.asking import (
     Answer,

@@ -9,7 +9,8 @@ import numpy as np
 
 from meddistill.base.console import track
 from meddistill.data.formats.pictures import read_rgb
-from meddistill.run.layout import Case, QualityRow, image_path
+from meddistill.run.images import image_path
+from meddistill.run.tables import Case, QualityRow
 from meddistill.targets.making import load_target
 from meddistill.targets.prompts import NO_BOX, STUDENT
 from meddistill.training.packed_cases import PackedCases

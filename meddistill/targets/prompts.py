@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from meddistill.run.layout import Case
+from meddistill.run.tables import Case
 
 ANNOTATED, DETECTED, NO_BOX = "annotated", "detected", "none"
 # A case that nobody boxed and that waits for a later round; and one whose box is the student's.

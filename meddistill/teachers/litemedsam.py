@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from meddistill.base.errors import WeightsError, first_line
-from meddistill.run.record import sha256_file
+from meddistill.base.hashing import sha256_file
 from meddistill.teachers.catalogue import TEACHERS
 from meddistill.teachers.resample import resize_area
 from meddistill.teachers.teacher import BoxMasks, Encoded, autocast, decode_in_chunks, resize_maps

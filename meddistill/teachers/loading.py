@@ -9,7 +9,7 @@ import torch
 from meddistill.base import console
 from meddistill.base.downloads import cache_dir, find_weights, obtain_weights
 from meddistill.base.errors import ConfigError, WeightsError, nearest
-from meddistill.run.record import sha256_file
+from meddistill.base.hashing import sha256_file
 from meddistill.teachers import litemedsam, sam2
 from meddistill.teachers.catalogue import TEACHERS, TeacherEntry
 from meddistill.teachers.teacher import Teacher, keep_freed_memory

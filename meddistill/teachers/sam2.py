@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from meddistill.base.errors import InputError, WeightsError, first_line, in_one_line
-from meddistill.run.record import sha256_file
+from meddistill.base.hashing import sha256_file
 from meddistill.teachers.teacher import BoxMasks, Encoded, autocast, decode_in_chunks, resize_maps
 
 _MEAN = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)

@@ -1,4 +1,4 @@
-"""From packed cases to a saved student: what `stages/distill` and `scripts/supervised_twin.py` have in common."""
+"""From packed cases to a saved student: what `distill` and the mask-trained twin have in common."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from meddistill.run.layout import (
     PREPROCESSING_JSON,
     RUN_JSON,
 )
-from meddistill.settings.config import DistillConfig
+from meddistill.settings.distill import DistillConfig
 from meddistill.student.student import Student, build_student, save_student
 from meddistill.training.loop import Trained, start_from_share, train_student
 from meddistill.training.packed_cases import PackedCases

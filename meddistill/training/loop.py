@@ -1,7 +1,7 @@
 """The training loop: `train_student` turns packed images and targets into a student.
 
-It does not ask where the targets came from: `stages/distill` hands over the teacher's, `scripts/supervised_twin.py`
-true masks. The checkpoint kept is the averaged student that agrees best with the targets of the validation cases.
+It does not ask where the targets came from: `stages/distill` hands over the teacher's,
+`scripts/studies/supervised_twin.py` true masks. The checkpoint kept is the averaged student that agrees best with the targets of the validation cases.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from meddistill.base.errors import InputError, Interrupted, TrainingError, in_on
 from meddistill.base.interrupts import held_back
 from meddistill.data.frames import Preprocessing
 from meddistill.run.layout import LAST_CKPT
-from meddistill.settings.config import DistillConfig
+from meddistill.settings.distill import DistillConfig
 from meddistill.student.networks.student_network import StudentNetwork
 from meddistill.training.adapters import FeatureAdapters
 from meddistill.training.augment import Augmentation

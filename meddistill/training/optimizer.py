@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from meddistill.settings.config import DistillConfig
+from meddistill.settings.distill import DistillConfig
 
 
 def scheduled_lr(step: int, total_steps: int, settings: DistillConfig) -> float:

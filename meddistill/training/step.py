@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from meddistill.data.frames import Preprocessing, normalise
-from meddistill.settings.config import DistillConfig
+from meddistill.settings.distill import DistillConfig
 from meddistill.student.networks.student_network import StudentNetwork
 from meddistill.training.adapters import FeatureAdapters
 from meddistill.training.losses import (

@@ -10,7 +10,7 @@ import numpy as np
 from meddistill.base.errors import InputError
 from meddistill.data.formats.pictures import load_picture
 from meddistill.data.masks import Label, read_mask
-from meddistill.data.sources.base import OneFile, Picture
+from meddistill.data.raw_case import OneFile, Picture
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from meddistill.base.errors import InputError
-from meddistill.data.sources.base import RawCase, SourceOptions
+from meddistill.data.raw_case import RawCase
 from meddistill.data.sources.objects import Annotation, main_class, wanted
+from meddistill.data.sources.source import SourceOptions
 
 _IMAGE = ("image", "case_id", "filename", "file", "id", "name")
 _CORNERS = (("x1", "y1", "x2", "y2"), ("xmin", "ymin", "xmax", "ymax"))

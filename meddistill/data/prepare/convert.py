@@ -17,12 +17,13 @@ import numpy as np
 
 from meddistill.base.cores import usable_cores
 from meddistill.base.errors import InputError
+from meddistill.base.paths import printable
 from meddistill.data.boxes import clip_boxes, mask_to_boxes, unite_boxes
 from meddistill.data.formats.picture_refs import ImageFile
 from meddistill.data.formats.pictures import encode_png, is_plain_png
 from meddistill.data.intensity import IntensitySettings, to_8bit
 from meddistill.data.prepare.duplicates import perceptual_hash
-from meddistill.data.sources.base import ImageRef, RawCase, printable
+from meddistill.data.raw_case import ImageRef, RawCase
 
 # Below this many cases starting processes takes longer than the work.
 _POOL_FROM = 64

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from meddistill.run.layout import REJECTED_CSV, SPLITS, Case, Rejected
+from meddistill.run.layout import REJECTED_CSV
+from meddistill.run.tables import SPLITS, Case, Rejected
 
 
 def summarise(rows: Sequence[Case], rejected: Sequence[Rejected], left_out: int) -> dict[str, Any]:

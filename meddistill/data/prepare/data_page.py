@@ -15,7 +15,8 @@ from meddistill.data.formats.pictures import draw_boxes, encode_png, read_rgb, r
 from meddistill.data.prepare.convert import Converted
 from meddistill.data.prepare.duplicates import Duplicate
 from meddistill.data.prepare.splits import seeded_order
-from meddistill.run.layout import Case, Rejected, image_path
+from meddistill.run.images import image_path
+from meddistill.run.tables import Case, Rejected
 
 _SAMPLES = 16
 _SAMPLE_SIDE_PX = 200

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from meddistill.base.errors import InputError, nearest
-from meddistill.data.sources.base import RawCase
-from meddistill.run.layout import Rejected
+from meddistill.data.raw_case import RawCase
+from meddistill.run.tables import Rejected
 
 GROUPS_CSV = "groups.csv"
 _ID_COLUMNS = ("id", "case_id", "name", "image", "file")

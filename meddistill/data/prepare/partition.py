@@ -15,9 +15,9 @@ from meddistill.data.prepare.splits import (
     split_by_groups,
     take_cases,
 )
-from meddistill.data.sources.base import RawCase
-from meddistill.run.layout import SPLITS, Case
-from meddistill.settings.config import PrepareConfig
+from meddistill.data.raw_case import RawCase
+from meddistill.run.tables import SPLITS, Case
+from meddistill.settings.prepare import PrepareConfig
 
 
 def partition(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from meddistill.base.errors import InputError
-from meddistill.data.sources.base import Listing, SourceOptions, image_files
 from meddistill.data.sources.pairing import by_name, pair
+from meddistill.data.sources.source import Listing, SourceOptions
+from meddistill.data.sources.walking import image_files
 
 CLASSES = {"0": "no_tumor", "1": "glioma", "2": "meningioma", "3": "pituitary"}
 

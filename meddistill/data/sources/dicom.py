@@ -1,140 +1,18 @@
-"""DICOM: folders of files with one or more frames each, and masks/ with equal names. Uses pydicom."""
+"""DICOM: folders of files with one or more frames each, and masks/ with equal names."""
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from meddistill.base.errors import InputError, MissingPackageError, in_one_line
+from meddistill.base.errors import InputError, MissingPackageError
+from meddistill.base.paths import shown
+from meddistill.data.formats.dicom import DicomImage, DicomMask, header_facts, is_dicom
 from meddistill.data.formats.picture_refs import MaskFiles
-from meddistill.data.formats.pictures import MAX_PIXELS
-from meddistill.data.masks import Label, binarise, select_labels
-from meddistill.data.sources.base import (
-    IMAGE_SUFFIXES,
-    Listing,
-    MaskRef,
-    OneFile,
-    Picture,
-    RawCase,
-    SourceOptions,
-    any_file,
-    shown,
-    walk_files,
-)
+from meddistill.data.raw_case import MaskRef, RawCase
 from meddistill.data.sources.folder import MASK_FOLDERS
-from meddistill.run.layout import Rejected
-
-_MAGIC_AT = 128
-_MOST_FRAMES = 100_000
-
-
-@contextlib.contextmanager
-def _naming_damage(path: Path) -> Iterator[None]:
-    """pydicom reads an element when it is asked for, and raises a dozen types where that is damaged."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(f"{path.name} is damaged: {in_one_line(error)}") from error
-
-
-def _read(path: Path, header_only: bool = False) -> Any:
-    try:
-        import pydicom
-    except ImportError:
-        raise MissingPackageError("reading DICOM needs pydicom: pip install 'meddistill[dicom]'") from None
-    try:
-        return pydicom.dcmread(path, stop_before_pixels=header_only, force=False)
-    except Exception as error:  # pydicom raises a dozen types on damaged files
-        raise InputError(f"{path.name} is not a DICOM file: {in_one_line(error)}") from error
-
-
-def _pixels(path: Path, frame: int) -> tuple[Any, np.ndarray]:
-    """The data set, and pixels of one frame: stored values (H, W), or 8-bit RGB (H, W, 3)."""
-    from pydicom.pixels import apply_color_lut, pixel_array
-
-    data = _read(path)
-    with _naming_damage(path):
-        rows, columns = int(data.get("Rows", 0)), int(data.get("Columns", 0))
-    if not 0 < rows * columns <= MAX_PIXELS:
-        raise InputError(f"{path.name} is {columns}x{rows} pixels")
-    try:
-        pixels = pixel_array(data, index=frame)
-        if data.PhotometricInterpretation == "PALETTE COLOR":
-            pixels = apply_color_lut(pixels, data)
-            pixels = (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
-    except Exception as error:  # also a compression whose decoder is not installed
-        raise InputError(f"{path.name}: its pixels cannot be read: {in_one_line(error)}") from error
-    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] != 3):
-        raise InputError(f"{path.name}: pixels of shape {pixels.shape} are no image")
-    return data, pixels
-
-
-@dataclasses.dataclass(frozen=True)
-class DicomImage(OneFile):
-    """One frame: modality values (Hounsfield units for CT), with the window that the file asks for."""
-
-    frame: int = 0
-
-    @property
-    def token(self) -> str:
-        return f"frame {self.frame}"
-
-    def load(self) -> Picture:
-        data, pixels = _pixels(self.path, self.frame)
-        with _naming_damage(self.path):
-            spacing = _spacing(data)
-            if pixels.ndim == 3:
-                return Picture(pixels, spacing)
-            from pydicom.pixels import apply_modality_lut
-
-            values = np.asarray(apply_modality_lut(pixels, data), dtype=np.float32)
-            return Picture(values, spacing, _window(data), inverted=data.PhotometricInterpretation == "MONOCHROME1")
-
-
-@dataclasses.dataclass(frozen=True)
-class DicomMask(OneFile):
-    """A mask stored as DICOM; `labels` as in `masks.read_mask`."""
-
-    frame: int = 0
-    labels: tuple[Label, ...] | str | None = None
-
-    @property
-    def token(self) -> str:
-        return f"frame {self.frame} labels {self.labels}"
-
-    def load(self) -> np.ndarray:
-        pixels = _pixels(self.path, self.frame)[1]
-        return binarise(pixels, name=self.path.name) if self.labels is None else select_labels(pixels, self.labels)
-
-
-def _spacing(data: Any) -> tuple[float, float] | None:
-    """Row and column spacing in mm, or None."""
-    for name in ("PixelSpacing", "ImagerPixelSpacing"):
-        value = data.get(name)
-        if value is not None and len(value) == 2 and all(float(side) > 0 for side in value):
-            return float(value[0]), float(value[1])
-    return None
-
-
-def _window(data: Any) -> tuple[float, float] | None:
-    """(low, high) of the file's first window by DICOM PS3.3 C.11.2.1.2; None where it has none."""
-    center, width = data.get("WindowCenter"), data.get("WindowWidth")
-    if center is None or width is None:
-        return None
-    try:
-        center, width = (float(np.ravel(value)[0]) for value in (center, width))
-    except (TypeError, ValueError, IndexError):
-        return None
-    if data.get("VOILUTFunction", "LINEAR") == "LINEAR":
-        center, width = center - 0.5, width - 1
-    return (center - width / 2, center + width / 2) if width > 0 else None
+from meddistill.data.sources.source import Listing, SourceOptions
+from meddistill.data.sources.walking import IMAGE_SUFFIXES, any_file, walk_files
+from meddistill.run.tables import Rejected
 
 
 class Dicom:
@@ -175,16 +53,6 @@ class Dicom:
         return Listing(cases, rejected, ["groups are the patients (PatientID), else the folders"])
 
 
-def is_dicom(path: Path) -> bool:
-    """Whether the file has the mark that DICOM files have after 128 bytes."""
-    try:
-        with path.open("rb") as file:
-            file.seek(_MAGIC_AT)
-            return file.read(4) == b"DICM"
-    except OSError:
-        return False
-
-
 def _mask_key(path: Path, directory: Path) -> str:
     """Path below the folder of masks without ending; '' for a file that is no mask."""
     parts = path.relative_to(directory).with_suffix("").parts
@@ -198,10 +66,8 @@ def _image_key(path: Path, directory: Path) -> str:
 
 
 def _frames(path: Path, mask: Path | None, directory: Path, options: SourceOptions) -> list[RawCase]:
-    data = _read(path, header_only=True)
-    count = _frame_count(path, data)
-    with _naming_damage(path):
-        group = str(data.get("PatientID") or "") or path.parent.relative_to(directory).as_posix()
+    count, patient = header_facts(path)
+    group = patient or path.parent.relative_to(directory).as_posix()
     cases = []
     for frame in range(count):
         reference: MaskRef | None = None
@@ -216,18 +82,3 @@ def _frames(path: Path, mask: Path | None, directory: Path, options: SourceOptio
         source = shown(path, directory) + (f"#{frame}" if count > 1 else "")
         cases.append(RawCase(name, source, DicomImage(path, frame), reference, group=group))
     return cases
-
-
-def frames_of(path: Path) -> list[DicomImage]:
-    """The images in one DICOM file, in their order. Raises: InputError."""
-    return [DicomImage(path, frame) for frame in range(_frame_count(path, _read(path, header_only=True)))]
-
-
-def _frame_count(path: Path, data: Any) -> int:
-    with _naming_damage(path):
-        if "Rows" not in data:
-            raise InputError(f"{path.name} holds no image")
-        count = int(data.get("NumberOfFrames") or 1)
-    if not 0 < count <= _MOST_FRAMES:
-        raise InputError(f"{path.name} says that it holds {count} frames")
-    return count

@@ -6,17 +6,13 @@ from collections import Counter
 from pathlib import Path
 
 from meddistill.base.errors import InputError
+from meddistill.base.paths import shown
 from meddistill.data.formats.picture_refs import ImageFile, MaskFiles
-from meddistill.data.sources.base import (
-    Listing,
-    RawCase,
-    SourceOptions,
-    any_file,
-    image_files,
-    shown,
-)
+from meddistill.data.raw_case import RawCase
 from meddistill.data.sources.pairing import by_name
-from meddistill.run.layout import Rejected
+from meddistill.data.sources.source import Listing, SourceOptions
+from meddistill.data.sources.walking import any_file, image_files
+from meddistill.run.tables import Rejected
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img")
 MASK_FOLDERS = ("masks", "mask", "labels", "segmentations", "ground_truth", "gt", "annotations")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from meddistill.base.errors import ConfigError, InputError, nearest
-from meddistill.data.sources.base import Source
 from meddistill.data.sources.boxes_csv import BoxesCsv
 from meddistill.data.sources.brain_tumor import BrainTumor
 from meddistill.data.sources.busi import Busi
@@ -17,6 +16,7 @@ from meddistill.data.sources.isic import Isic
 from meddistill.data.sources.lgg import Lgg
 from meddistill.data.sources.nifti import Nifti
 from meddistill.data.sources.polyps import CvcClinicDb, Kvasir
+from meddistill.data.sources.source import Source
 from meddistill.data.sources.voc import Voc
 from meddistill.data.sources.yolo import Yolo
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from meddistill.data.sources.base import Listing, SourceOptions, any_file, image_files, shown
+from meddistill.base.paths import shown
 from meddistill.data.sources.pairing import by_name, pair
+from meddistill.data.sources.source import Listing, SourceOptions
+from meddistill.data.sources.walking import any_file, image_files
 
 
 class Lgg:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from meddistill.base.errors import InputError
-from meddistill.data.sources.base import SourceOptions
+from meddistill.data.sources.source import SourceOptions
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from meddistill.base.paths import shown
 from meddistill.data.formats.picture_refs import ImageFile, MaskFiles
-from meddistill.data.sources.base import RawCase, SourceOptions, shown
-from meddistill.run.layout import Rejected
+from meddistill.data.raw_case import RawCase
+from meddistill.data.sources.source import SourceOptions
+from meddistill.run.tables import Rejected
 
 
 def pair(

@@ -6,19 +6,14 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 from meddistill.base.errors import InputError
+from meddistill.base.paths import shown
 from meddistill.data.formats.picture_refs import ImageFile
-from meddistill.data.sources.base import (
-    Listing,
-    RawCase,
-    SourceOptions,
-    any_file,
-    image_files,
-    shown,
-    walk_files,
-)
+from meddistill.data.raw_case import RawCase
 from meddistill.data.sources.objects import Annotation, main_class, wanted
 from meddistill.data.sources.pairing import by_name
-from meddistill.run.layout import Rejected
+from meddistill.data.sources.source import Listing, SourceOptions
+from meddistill.data.sources.walking import any_file, image_files, walk_files
+from meddistill.run.tables import Rejected
 
 
 class Voc:

@@ -8,19 +8,15 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from meddistill.base.errors import InputError, in_one_line
+from meddistill.base.paths import shown
 from meddistill.data.formats.picture_refs import ImageFile
 from meddistill.data.formats.pictures import picture_size
 from meddistill.data.formats.shapes import Shapes, polygon_box
-from meddistill.data.sources.base import (
-    Listing,
-    RawCase,
-    SourceOptions,
-    any_file,
-    image_files,
-    shown,
-)
+from meddistill.data.raw_case import RawCase
 from meddistill.data.sources.objects import Annotation, main_class, wanted
-from meddistill.run.layout import Rejected
+from meddistill.data.sources.source import Listing, SourceOptions
+from meddistill.data.sources.walking import any_file, image_files
+from meddistill.run.tables import Rejected
 
 
 class Yolo:

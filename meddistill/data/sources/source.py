@@ -1,0 +1,62 @@
+"""What a source is: a folder in some layout, read as a list of raw cases. No pixels are read while listing."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from meddistill.data.masks import Label
+from meddistill.data.raw_case import RawCase
+from meddistill.run.tables import Rejected
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceOptions:
+    """What a user may say about how to read a source.
+
+    `labels`: which values or colours of a mask are lesion (`masks.parse_labels`). `classes`: which classes of boxes to
+    keep, for layouts that name a class a box. `axis`, `channel`, `empty_slices` are for volumes: along which axis to
+    slice (0 sagittal, 1 coronal, 2 axial), which modality or channel, which share of the slices without lesion to keep.
+    `boxes_given`: boxes come from a table of the user's.
+    """
+
+    labels: tuple[Label, ...] | str | None = None
+    classes: tuple[str, ...] = ()
+    axis: int = 2
+    channel: str = ""
+    empty_slices: float = 0.1
+    boxes_given: bool = False
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """All cases of a source, what was passed over, and `notes` on what was recognised, for the terminal.
+
+    `box_classes`: the classes found where a class belongs to a box, not to an image; `classes` were obeyed then.
+    `tables`: files that were read for the list and are no case's own.
+    """
+
+    cases: Sequence[RawCase]
+    rejected: Sequence[Rejected] = ()
+    notes: Sequence[str] = ()
+    box_classes: Sequence[str] | None = None
+    tables: Sequence[Path] = ()
+
+
+class Source(Protocol):
+    """One layout. `recognise` says why a folder has it, or None; it looks at names only, so that it is quick.
+
+    `general`: a layout that gives way where a more special one fits too.
+    """
+
+    name: str
+    summary: str
+    general: bool
+
+    def recognise(self, directory: Path) -> str | None: ...
+    def list_cases(self, directory: Path, options: SourceOptions) -> Listing:
+        """Cases in the order of their names. Raises: InputError where the layout is not there."""
+        ...

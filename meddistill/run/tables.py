@@ -1,0 +1,170 @@
+"""The rows of a RUN's tables, and how they are read. `base.files` reads and writes the files."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from meddistill.base.errors import InputError
+from meddistill.base.files import read_table
+from meddistill.run.layout import CASES_CSV, RUN_JSON, require
+
+SPLITS = ("train", "val", "test")
+ANNOTATIONS = ("boxes", "none", "unknown")
+
+_CASE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Case:
+    """One image of the data set: a row of cases.csv.
+
+    `annotation` is `boxes` (annotated, at least one), `none` (looked at, no lesion) or `unknown` (nobody looked).
+    `image` is relative to RUN/data; `width` and `height` are its pixels; `spacing_mm` is `row,column` pixel
+    spacing in mm joined by a comma, or empty. `source` is the file it came from, as given; `sha256` is of the PNG.
+    """
+
+    case_id: str
+    split: str
+    group: str
+    class_name: str
+    annotation: str
+    has_mask: bool
+    image: str
+    width: int
+    height: int
+    n_boxes: int
+    spacing_mm: str
+    source: str
+    sha256: str
+
+    def __post_init__(self) -> None:
+        check_case_id(self.case_id)
+        _check_choice("split", self.split, SPLITS)
+        _check_choice("annotation", self.annotation, ANNOTATIONS)
+        if (self.annotation == "boxes") != (self.n_boxes > 0):
+            raise ValueError(f"annotation '{self.annotation}' does not go with n_boxes {self.n_boxes}")
+        if Path(self.image).is_absolute() or ".." in Path(self.image).parts:
+            raise ValueError(f"image '{self.image}' points outside the data folder")
+        if "\0" in self.image:
+            raise ValueError("image holds a NUL character")
+        sides = self.spacing_mm.split(",") if self.spacing_mm else []
+        if sides and not (len(sides) == 2 and all(_is_positive(side) for side in sides)):
+            raise ValueError(f"spacing_mm is '{self.spacing_mm}', expected row,column in mm")
+
+    @property
+    def spacing_hw_mm(self) -> tuple[float, float] | None:
+        """Pixel spacing (row, column) in mm, or None where it is not known."""
+        if not self.spacing_mm:
+            return None
+        row, column = self.spacing_mm.split(",")
+        return float(row), float(column)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rejected:
+    """A source file that did not become a case, and why: a row of rejected.csv."""
+
+    source: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BoxRow:
+    """One detected box, in px of the image, half-open: it covers x1 <= x < x2 and y1 <= y < y2."""
+
+    case_id: str
+    split: str
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+    confidence: float
+    class_name: str
+
+    def __post_init__(self) -> None:
+        check_case_id(self.case_id)
+        if not all(np.isfinite([self.x1, self.y1, self.x2, self.y2, self.confidence])):
+            raise ValueError("box has a coordinate or confidence that is not finite")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class QualityRow:
+    """How far the teacher's mask of one case is to be trusted: a row of quality.csv (see `targets/gating.py`).
+
+    `key` finds the target; `v` is the published variance, `doubt` ours (both [0, 1]); `agreement`, `stability`,
+    `box_iou` and `area_share` lie in [0, 1], `predicted_iou` may exceed 1. `weight` scales the case's loss in [0, 1].
+    """
+
+    case_id: str
+    split: str
+    prompt_source: str
+    n_boxes: int
+    key: str
+    v: float
+    doubt: float
+    agreement: float
+    stability: float
+    predicted_iou: float
+    box_iou: float
+    area_share: float
+    accepted: bool
+    reason: str
+    weight: float
+
+
+def check_case_id(case_id: str) -> None:
+    """Raise ValueError unless `case_id` is a plain name: case ids become file names."""
+    if not _CASE_ID.fullmatch(case_id):
+        raise ValueError(f"case_id {case_id!r} is not a plain name (letters, digits, '.', '_', '-')")
+
+
+def _check_choice(what: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{what} {value!r} is not one of {', '.join(allowed)}")
+
+
+def _is_positive(text: str) -> bool:
+    try:
+        return 0 < float(text) < math.inf
+    except ValueError:
+        return False
+
+
+def read_cases(data_dir: Path) -> list[Case]:
+    """All cases of a prepared data folder, in the file's order.
+
+    Raises: StageError where `meddistill prepare` has not finished; InputError for a damaged table or a case id twice.
+    """
+    require(data_dir / RUN_JSON, "prepare")
+    cases = read_table(data_dir / CASES_CSV, Case)
+    if len({case.case_id for case in cases}) != len(cases):
+        raise InputError(f"{data_dir / CASES_CSV} names a case_id twice")
+    return cases
+
+
+def read_boxes(path: Path, cases: Iterable[Case]) -> dict[str, list[BoxRow]]:
+    """Detected boxes by case id; a case without a row has no entry.
+
+    Raises: InputError for a damaged table, or rows of cases that cases.csv does not have (the first three are named).
+    """
+    known = {case.case_id for case in cases}
+    found: dict[str, list[BoxRow]] = {}
+    for row in read_table(path, BoxRow):
+        found.setdefault(row.case_id, []).append(row)
+    strangers = [case_id for case_id in found if case_id not in known]
+    if strangers:
+        raise InputError(
+            f"{path} has boxes of {len(strangers)} case(s) that are not in cases.csv: {', '.join(strangers[:3])}"
+        )
+    return found
+
+
+def boxes_xyxy(rows: Sequence[BoxRow]) -> np.ndarray:
+    """Coordinates (N, 4) float32 of box rows."""
+    return np.array([[row.x1, row.y1, row.x2, row.y2] for row in rows], dtype=np.float32).reshape(-1, 4)

@@ -1,0 +1,45 @@
+"""Settings of `meddistill detect`: each field with its unit, default and effect."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Optional
+
+from meddistill.settings.checks import check_above_zero, check_at_least, check_range
+
+# OmegaConf reads annotations at run time and knows Optional[float], not every spelling of `float | None`.
+# ruff: noqa: UP045
+
+
+@dataclasses.dataclass(frozen=True)
+class DetectConfig:
+    """Settings of `meddistill detect`."""
+
+    weights: str = "yolo11n.pt"
+    """Detector to start from: a .pt file, or an official name that is looked for locally, then downloaded once."""
+    train: bool = True
+    """Train it; false takes a pretrained detector as it is."""
+    epochs: int = 60
+    """Passes over the annotated training cases."""
+    patience: int = 20
+    """Epochs without a better validation score before training stops."""
+    image_size: int = 256
+    """Side of the detector's square input, px."""
+    batch_size: int = 16
+    """Images a training step."""
+    lr: float = 1e-3
+    """AdamW step size at the start of the cosine decay."""
+    mosaic: float = 0.5
+    """Share of training images that are four images in one; off in the last third of the epochs."""
+    trust_weights: bool = False
+    """Load `weights` even where that runs code inside the file; only for files whose origin you know."""
+    confidence: Optional[float] = None
+    """Boxes below this score are dropped; empty = the lowest within 0.03 of the best F1 at IoU 0.5 on validation."""
+    max_boxes: int = 5
+    """Most boxes kept an image."""
+
+    def __post_init__(self) -> None:
+        check_at_least(self, 1, "epochs", "batch_size", "max_boxes")
+        check_at_least(self, 32, "image_size")
+        check_range(self, 0.0, 1.0, "mosaic", "confidence")
+        check_above_zero(self, "lr")

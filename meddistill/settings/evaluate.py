@@ -1,0 +1,45 @@
+"""Settings of `meddistill eval`: each field with its unit, default and effect."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Optional
+
+from meddistill.settings.checks import check_at_least, check_choice, check_range
+
+# OmegaConf reads annotations at run time and knows Optional[float], not every spelling of `float | None`.
+# ruff: noqa: UP045
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalConfig:
+    """Settings of `meddistill eval`."""
+
+    split: str = "test"
+    """Which split is evaluated: `train`, `val` or `test`."""
+    threshold: Optional[float] = None
+    """Probability from which a pixel is lesion; empty = what the student stored."""
+    baselines: bool = True
+    """Also evaluate the filled detector boxes and the teacher prompted by them."""
+    flip_average: bool = False
+    """Average the student's probabilities over the image and its mirror image: twice the time."""
+    min_component_px: int = 0
+    """Components of the student's mask below this many pixels are removed; 0 keeps all."""
+    keep_largest: bool = False
+    """Keep the largest component of the student's mask alone."""
+    tolerance_px: float = 2.0
+    """Distance at which two outlines still count as one in NSD, px."""
+    tolerance_mm: float = 1.0
+    """The same in mm, where the spacing is known."""
+    lesion_iou: float = 0.1
+    """Overlap (IoU) from which a predicted component is the true lesion it is matched with."""
+    gallery_cases: int = 120
+    """Most cases shown in the report's gallery; it keeps the page small enough to send."""
+    batch_size: int = 16
+    """Images a forward pass; does not change the result."""
+
+    def __post_init__(self) -> None:
+        check_choice(self, "split", ("train", "val", "test"))
+        check_at_least(self, 1, "batch_size")
+        check_at_least(self, 0, "min_component_px", "gallery_cases", "tolerance_px", "tolerance_mm")
+        check_range(self, 0.0, 1.0, "lesion_iou", "threshold")

@@ -1,0 +1,93 @@
+"""Settings of `meddistill prepare`: each field with its unit, default and effect."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from meddistill.base.errors import ConfigError
+from meddistill.settings.checks import check_at_least, check_choice, check_range
+
+# OmegaConf reads annotations at run time and knows Optional[float], not every spelling of `float | None`.
+
+
+@dataclasses.dataclass(frozen=True)
+class PrepareConfig:
+    """Settings of `meddistill prepare`."""
+
+    source: str = ""
+    """Folder of the images (and masks or boxes), relative to where the command is typed."""
+    dataset: str = "auto"
+    """Layout of the source, or `auto` to recognise it."""
+    classes: list[str] = dataclasses.field(default_factory=list)
+    """Classes to keep; empty keeps all."""
+    groups: str = ""
+    """CSV `id,group` (or `series`, `patient`) and other columns such as `fold`; empty = what the layout knows."""
+    boxes: str = ""
+    """CSV of boxes (`image,x1,y1,x2,y2` px, half-open) for a source without masks; empty = from masks."""
+    test: str = ""
+    """Which groups are the test split, as COLUMN=VALUE[,VALUE] of the groups file; empty = a seeded share."""
+    val: str = ""
+    """Which groups are the validation split, likewise."""
+    test_fraction: float = 0.2
+    """Share of the cases whose groups go to test where `test` is empty."""
+    val_fraction: float = 0.15
+    """Share of the remaining cases whose groups go to validation where `val` is empty."""
+    stratify: str = "class+size"
+    """What drawn splits are balanced by: `class+size` (thirds of lesion size), `class`, or `none`."""
+    max_train_cases: int = 0
+    """Most training cases: whole groups in a seeded order, the last one cut short; 0 keeps all."""
+    max_val_cases: int = 0
+    """Most validation cases, likewise."""
+    max_test_cases: int = 0
+    """Most test cases, likewise."""
+    box_fraction: float = 1.0
+    """Share of the training groups that keep their boxes; the rest is marked `unknown`."""
+    folds: int = 0
+    """Number of folds of a cross-validation, drawn by group; 0 = none. Fold `fold` is the test split then."""
+    fold: int = 0
+    """Which of `folds` is the test split, counted from 0."""
+    group_from: str = ""
+    """Regular expression on a case's path; what it finds is the group. `folder`: the folder's name is."""
+    min_area_px: int = 10
+    """Smallest connected component of a mask that becomes a box, in pixels."""
+    merge_distance_px: float = 0.0
+    """Boxes at most this far apart become one, in pixels; 0 merges none."""
+    boxes_per: str = "component"
+    """One box per `component` of a mask (or as drawn), or one per `case` around all of them."""
+    label: str = ""
+    """Which mask values (1,4) or colours (#ff0000) are lesion; `any` = all but 0; empty = a black and white mask."""
+    intensity: str = "auto"
+    """To 8 bits: `auto` (8-bit as is, the file's window, else percentiles 0.5-99.5), `percentile` or `full` range."""
+    window: str = ""
+    """CENTER,WIDTH of the values to show, for images of any depth; empty = as `intensity` says."""
+    intensity_per: str = "volume"
+    """A slice is stretched by the percentiles of its `volume`, or by its own (`image`)."""
+    axis: int = 2
+    """Volumes are cut across this axis: 0 sagittal, 1 coronal, 2 axial slices."""
+    channel: str = ""
+    """Modality (t1ce) or channel number of volumes that have several."""
+    empty_slices: float = 0.1
+    """Seeded share of the slices without lesion that is kept, of volumes with masks."""
+    duplicate_bits: int = 24
+    """Images of different splits whose perceptual hashes differ in at most this many of 512 bits are reported."""
+    strict: bool = False
+    """Stop at an image that is rejected or has a near-duplicate in another split, instead of listing it."""
+    workers: int = 0
+    """Processes that read images; 0 = one a core, at most 8. Does not change the result."""
+
+    def __post_init__(self) -> None:
+        check_range(self, 0.0, 1.0, "box_fraction", "empty_slices")
+        check_range(self, 0.0, 0.95, "test_fraction", "val_fraction")
+        check_range(self, 0, 2, "axis")
+        check_range(self, 0, 512, "duplicate_bits")
+        check_at_least(self, 0, "max_train_cases", "max_val_cases", "max_test_cases", "workers", "merge_distance_px")
+        check_at_least(self, 1, "min_area_px")
+        check_choice(self, "stratify", ("class+size", "class", "none"))
+        check_choice(self, "boxes_per", ("component", "case"))
+        check_choice(self, "intensity", ("auto", "percentile", "full"))
+        check_choice(self, "intensity_per", ("volume", "image"))
+        if self.folds or self.fold:
+            check_at_least(self, 2, "folds")
+            check_range(self, 0, self.folds - 1, "fold")
+            if self.test:
+                raise ConfigError("folds and test both name the test split; give one of them")

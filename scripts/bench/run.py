@@ -1,0 +1,400 @@
+"""How fast the pipeline is beside what one would compare it with, in pairs measured in one run.
+
+    python scripts/bench/run.py                            # all parts: about ten minutes on two CPU cores
+    python scripts/bench/run.py --only a --teacher sam2.1-tiny --student nested_unet
+    python scripts/bench/run.py --only b,c --batch-size 64 --device cuda --json out.json
+
+Each pair takes turns, `--repeats` times; a ratio is the median over the turns, with the lowest and highest. Data are
+sample slices drawn for the purpose. Parts:
+ a  100 epochs of distillation against the published loop (detector and teacher run for every image of every epoch,
+    batch size 1), extrapolated from measured passes and steps; and our whole against teacher pass + bare steps
+ b  training images/s with the real loader and augmentation, against the same step on a batch that is there already
+ c  a training step against a bare one without our bookkeeping (same network, losses, optimiser)
+ d  teacher images/s, in batches with all boxes in one call, against one box at a time
+ e  metrics, cases/s at 512 px, against medpy on whole images in a loop
+ f  prepare, images/s on all cores, against a plain loop in one process
+ g  seconds until `meddistill --help` is printed
+ h  a bare training step against the time that the processor's matrix product needs for the same operations: the share
+    of that throughput which the step reaches, and the operators that its time goes into
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import functools
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from baselines import BareStep, PublishedStep, metrics_in_a_loop
+from bench_teacher import random_teacher
+from torch._C._autograd import DeviceType
+from torch.profiler import ProfilerActivity
+from torch.profiler import profile as torch_profile
+from torch.utils.flop_counter import FlopCounterMode
+
+from meddistill.base import console
+from meddistill.data.formats.pictures import write_png
+from meddistill.data.frames import Preprocessing
+from meddistill.data.phantom import draw_slice
+from meddistill.evaluation.metrics import score_case
+from meddistill.settings.distill import DistillConfig
+from meddistill.settings.targets import TargetsConfig
+from meddistill.student.networks.student_network import StudentNetwork
+from meddistill.student.student import build_student
+from meddistill.targets.asking import Question, ask_teacher, jittered_boxes
+from meddistill.teachers.loading import load_teacher
+from meddistill.teachers.teacher import Teacher
+from meddistill.training.fabric import make_fabric, precision_of
+from meddistill.training.loop import _Run
+from meddistill.training.packed_cases import PackedCases
+
+EPOCHS = 100
+WIDE = (256, 128, 64, 32, 16)  # smp's own UNet++
+PARTS = "abcdefgh"
+MATRIX_SIDE = {"cuda": 8192, "cpu": 1024}
+
+
+class Bench:
+    """The measurements of one run; each returns a row: what, ours, baseline (seconds), ratio with spread."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self.fabric = make_fabric(args.device, "auto")
+        self.rng = np.random.default_rng(0)
+        self.images = [np.repeat(draw_slice(self.rng, args.image_size)[0][..., None], 3, 2) for _ in range(args.images)]
+        side = args.image_size
+        self.boxes = [np.array([[side * 0.4, side * 0.4, side * 0.6, side * 0.6]], np.float32) for _ in self.images]
+
+    @functools.cached_property
+    def teacher(self) -> Teacher:
+        return self._load(precision_of(self.fabric))
+
+    @functools.cached_property
+    def published_teacher(self) -> Teacher:
+        return self._load("32-true")
+
+    def _load(self, precision: str) -> Teacher:
+        load = load_teacher if self.args.teacher == "litemedsam" else random_teacher
+        return load(self.args.teacher, device=self.fabric.device, precision=precision)
+
+    def turns(self, ours: Callable[[], Any], baseline: Callable[[], Any], repeats: int = 0) -> dict[str, Any]:
+        """Seconds of both in turns, and how many times faster ours is."""
+        times: tuple[list[float], list[float]] = ([], [])
+        for turn in range(repeats or self.args.repeats):
+            # Who goes first changes, so that a machine that warms up or slows down favours nobody.
+            for which in (0, 1) if turn % 2 else (1, 0):
+                times[which].append(self.timed((ours, baseline)[which]))
+        ratios = [base / our for our, base in zip(*times, strict=True)]
+        return {
+            "ours_s": statistics.median(times[0]), "baseline_s": statistics.median(times[1]),
+            "ratio": statistics.median(ratios), "low": min(ratios), "high": max(ratios),
+        }  # fmt: skip
+
+    def timed(self, work: Callable[[], Any]) -> float:
+        started = time.perf_counter()
+        work()
+        if self.fabric.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - started
+
+    def student(self) -> StudentNetwork:
+        """The network that `--student` names, with random weights."""
+        torch.manual_seed(0)
+        default = DistillConfig()
+        return build_student(
+            "nested_unet" if self.args.student == "nested_unet" else default.student, encoder=default.encoder,
+            encoder_weights="none", decoder_channels=WIDE if self.args.student == "wide" else (),
+        )  # fmt: skip
+
+    def training(self, out: Path) -> tuple[_Run, BareStep]:
+        """A training run on random targets, and a bare step of a network like its own."""
+        args = self.args
+        settings = DistillConfig(
+            encoder_weights="none", batch_size=args.batch_size, image_size=args.image_size, epochs=EPOCHS,
+            feature_weight=0.0,
+        )  # fmt: skip
+        packed = PackedCases([str(number) for number in range(args.batch_size * 4)], args.image_size)
+        for index in range(len(packed)):
+            probs = np.zeros((args.image_size, args.image_size), np.float32)
+            probs[20:60, 20:60] = 1
+            packed.put(index, self.images[index % len(self.images)], probs, 0 * probs)
+
+        module = self.student()
+        preprocessing = Preprocessing(args.image_size, *module.preprocessing_mean_std)
+        run = _Run(module, packed, PackedCases([], args.image_size), preprocessing, settings, self.fabric, out, 0)
+        twin = _Run(
+            self.student(), packed, PackedCases([], args.image_size), preprocessing, settings, self.fabric, out, 0
+        )
+        twin.raw.train()
+        return run, BareStep(twin.raw, settings, preprocessing, precision_of(self.fabric))
+
+    def b_and_c(self, out: Path) -> dict[str, dict[str, Any]]:
+        run, bare = self.training(out)
+        run.model.train()
+        size, steps = self.args.batch_size, run.steps_per_epoch
+        batch = run.train.batch(torch.arange(size))
+        view = torch.zeros(size, dtype=torch.bool, device=self.fabric.device)
+        index = torch.arange(size, device=self.fabric.device)
+
+        def epoch() -> None:
+            run.epoch, run.step = run.epoch + 1, 0
+            run.train_epoch(lambda: None, lambda text: None)
+
+        def there() -> None:
+            run.augment, stored = None, run.augment
+            real = run.train.batch
+            run.train.batch = lambda index: batch  # type: ignore[method-assign]
+            for _ in range(steps):
+                run._step(index, view)
+            run.train.batch, run.augment = real, stored  # type: ignore[method-assign]
+
+        def bare_steps() -> None:
+            for _ in range(steps):
+                bare(batch, view)
+
+        for warm in (epoch, there, bare_steps):
+            warm()
+        b = self.turns(epoch, there)
+        c = self.turns(there, bare_steps)
+        for row in (b, c):
+            row["images_per_s"] = size * steps / row["ours_s"]
+        b["what"] = f"training with the loader against a batch that is there, {size} images a step"
+        c["what"] = "training step against a bare one"
+        return {"b": b, "c": c}
+
+    def h(self, out: Path) -> dict[str, Any]:
+        run, bare = self.training(out)
+        size, device = self.args.batch_size, self.fabric.device
+        batch, view = run.train.batch(torch.arange(size)), torch.zeros(size, dtype=torch.bool, device=device)
+        side = MATRIX_SIDE[device.type]
+        kind = torch.bfloat16 if precision_of(self.fabric) == "bf16-mixed" else torch.float32
+        left, right = (torch.randn(side, side, device=device).to(kind) for _ in range(2))
+
+        def step() -> None:
+            bare(batch, view)
+
+        def products() -> None:
+            for _ in range(10):
+                left @ right
+
+        step()
+        with FlopCounterMode(display=False) as counted:
+            step()
+        for work in (step, products):
+            work()
+        found = self.turns(step, products)
+        operations, rate = counted.get_total_flops(), 10 * 2 * side**3 / found["baseline_s"]
+        for name in ("ratio", "low", "high"):
+            found[name] *= operations / (10 * 2 * side**3)
+        found |= {"baseline_s": operations / rate, "operations": operations, "operations_per_s": rate}
+        what = f"training step of {size} images against its operations in a matrix product ({rate / 1e12:.3g} TFLOP/s)"
+        return found | {"what": what, "profile": self._profile(step, found["ours_s"])}
+
+    def _profile(self, step: Callable[[], None], seconds: float) -> dict[str, Any]:
+        """Seconds of a step by operator, of the device itself; how many kernels; how much of the step they fill."""
+        on_device = self.fabric.device.type == "cuda"
+        kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_device else [])]
+        with torch_profile(activities=kinds) as profiler:
+            self.timed(step)
+        times: dict[str, float] = {}
+        kernels = 0
+        for event in profiler.events() or []:
+            if on_device and event.device_type == DeviceType.CUDA:
+                kernels += 1
+            elif event.name.startswith("aten::"):
+                own = event.self_device_time_total if on_device else event.self_cpu_time_total
+                times[event.name] = times.get(event.name, 0.0) + own / 1e6
+        busy = sum(times.values())
+        largest = dict(sorted(times.items(), key=lambda item: -item[1])[:10])
+        return {"operators_s": largest, "busy_s": busy, "busy_share": busy / seconds, "kernels": kernels}
+
+    def d(self) -> dict[str, Any]:
+        config = TargetsConfig(jitter_copies=8, views="whole")
+        side = self.args.image_size
+        images, boxes = self.images[:4], self.boxes[:4]
+        all_boxes = [jittered_boxes(each, (side, side), 8, 0.1, str(n), 0) for n, each in enumerate(boxes)]
+
+        def batched() -> None:
+            ask_teacher(
+                self.teacher,
+                [Question(*pair, side) for pair in zip(images, all_boxes, strict=True)],
+                config,
+                whole=True,
+            )
+
+        def one_by_one() -> None:
+            for image, copies in zip(images, all_boxes, strict=True):
+                encoded = self.teacher.encode([image])
+                for box in copies.reshape(-1, 4):
+                    self.teacher.decode(encoded, [box[None]])
+
+        batched()
+        return self.turns(batched, one_by_one) | {"what": f"{self.teacher.name}: 9 boxes an image at once, one by one"}
+
+    def a(self, out: Path) -> dict[str, Any]:
+        os.environ |= {"YOLO_CONFIG_DIR": str(out), "YOLO_OFFLINE": "true", "YOLO_VERBOSE": "false"}
+        wanted = torch.get_num_threads()
+        from ultralytics import YOLO
+
+        torch.set_num_threads(wanted)
+        args, side = self.args, self.args.image_size
+        run, bare = self.training(out)
+        run.model.train()
+        batch = run.train.batch(torch.arange(args.batch_size))
+        view = torch.zeros(args.batch_size, dtype=torch.bool, device=self.fabric.device)
+        detector = YOLO("yolo11n.yaml")
+        network = self.student().to(self.fabric.device)
+
+        def detect(image: np.ndarray) -> None:
+            detector.predict(image, imgsz=side, verbose=False, device=args.device)
+            torch.set_num_threads(wanted)  # Ultralytics takes it down to one, for the whole process
+
+        published = PublishedStep(detect, self.published_teacher, network, side, "32-true")
+        # `v` from the box, 8 copies, whole view: what our pass costs an image.
+        config = TargetsConfig(jitter_copies=8, views="whole")
+        boxes = jittered_boxes(self.boxes[0], (side, side), 8, 0.1, "0", 0)
+        two = [Question(image, boxes, side) for image in self.images[:2]]
+        works: dict[str, tuple[Callable[[], Any], int]] = {
+            "teacher": (lambda: ask_teacher(self.teacher, two, config, whole=True), 2),
+            "epoch": (lambda: self._epoch(run), len(run.train)),
+            "bare": (lambda: bare(batch, view), args.batch_size),
+            "published": (lambda: published(self.images[0], self.boxes[0]), 1),
+        }
+        seconds: dict[str, list[float]] = {name: [] for name in works}
+        for work, _ in works.values():
+            work()
+        for _ in range(args.repeats):
+            for name, (work, images) in works.items():
+                seconds[name].append(self.timed(work) / images)
+        turns = [dict(zip(works, each, strict=True)) for each in zip(*seconds.values(), strict=True)]
+        ratios = [t["published"] * EPOCHS / (t["teacher"] + EPOCHS * t["epoch"]) for t in turns]
+        overheads = [(t["teacher"] + EPOCHS * t["epoch"]) / (t["teacher"] + EPOCHS * t["bare"]) for t in turns]
+        per_image = {name: statistics.median(values) for name, values in seconds.items()}
+        return {
+            "what": f"{EPOCHS} epochs an image (extrapolated): {self.teacher.name}, {args.student}",
+            "ours_s": per_image["teacher"] + EPOCHS * per_image["epoch"], "baseline_s": per_image["published"] * EPOCHS,
+            "ratio": statistics.median(ratios), "low": min(ratios), "high": max(ratios),
+            "overhead": statistics.median(overheads), "seconds_an_image": per_image,
+        }  # fmt: skip
+
+    def _epoch(self, run: _Run) -> None:
+        run.epoch, run.step = run.epoch + 1, 0
+        run.train_epoch(lambda: None, lambda text: None)
+
+    def e(self) -> dict[str, Any]:
+        rows, columns = np.mgrid[:512, :512]
+        pairs = []
+        for _ in range(self.args.images):
+            y, x, r = self.rng.uniform(150, 350), self.rng.uniform(150, 350), self.rng.uniform(15, 60)
+            pairs.append(
+                ((rows - y) ** 2 + (columns - x) ** 2 < r**2, (rows - y - 3) ** 2 + (columns - x + 2) ** 2 < r**2)
+            )
+        found = self.turns(lambda: [score_case(*pair) for pair in pairs], lambda: metrics_in_a_loop(pairs))
+        return found | {"what": "metrics at 512 px against medpy on whole images"}
+
+    def f(self, scratch: Path) -> dict[str, Any]:
+        source, number = scratch / "source", 0
+        self._write_pictures(source)
+
+        def ours() -> None:
+            nonlocal number
+            number += 1
+            command = ["prepare", scratch / f"run-{number}", "--source", source, "--dataset", "folder"]
+            _python("-m", "meddistill", "-q", *command)
+
+        # Processes of their own: a worker of `prepare` imports what its parent's script imports.
+        plain = Path(__file__).with_name("plain_prepare.py")
+        found = self.turns(ours, lambda: _python(plain, source, scratch / "plain"), repeats=3)
+        return found | {"what": f"prepare of {self.args.prepared} pictures of 512 px against a plain loop"}
+
+    def _write_pictures(self, source: Path) -> None:
+        """A folder of slices with masks: a few are drawn, a second each, the rest are shifted, mirrored and noisy."""
+        drawn = [draw_slice(self.rng, 512) for _ in range(12)]
+        for number in range(self.args.prepared):
+            image, mask, _ = drawn[number % len(drawn)]
+            shift, turn = self.rng.integers(0, 512, 2), (-1) ** self.rng.integers(0, 2, 2)
+            image, mask = (np.roll(pixels, shift, (0, 1))[:: turn[0], :: turn[1]] for pixels in (image, mask))
+            noisy = np.clip(image + self.rng.integers(-3, 4, image.shape), 0, 255)
+            write_png(source / "images" / f"{number:05d}.png", noisy.astype(np.uint8))
+            write_png(source / "masks" / f"{number:05d}.png", np.ascontiguousarray(mask) * np.uint8(255))
+
+    def g(self) -> dict[str, Any]:
+        command = [sys.executable, "-m", "meddistill", "--help"]
+        found = self.turns(
+            lambda: subprocess.run(command, stdout=subprocess.DEVNULL, check=True),
+            lambda: subprocess.run([sys.executable, "-c", "import typer.rich_utils, rich.markdown"], check=True),
+        )
+        return found | {"what": "meddistill --help against the import of Typer and Rich alone"}
+
+
+def _python(*words: object) -> None:
+    subprocess.run([sys.executable, *map(str, words)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default=",".join(PARTS), help="parts, such as b,c (default: all)")
+    parser.add_argument("--teacher", default="litemedsam", help="litemedsam, or a SAM 2 with random weights")
+    parser.add_argument(
+        "--student",
+        default="default",
+        choices=("default", "wide", "nested_unet"),
+        help="network; wide: smp's own UNet++ decoder",
+    )
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 (default: cpu)")
+    parser.add_argument("--images", type=int, default=8, help="sample images (default: 8)")
+    parser.add_argument("--prepared", type=int, default=1200, help="pictures of part f (default: 1200)")
+    parser.add_argument("--image-size", type=int, default=256, help="side of the frame, px (default: 256)")
+    parser.add_argument("--batch-size", type=int, default=8, help="images a training step (default: 8)")
+    parser.add_argument("--repeats", type=int, default=5, help="turns of each pair (default: 5)")
+    parser.add_argument("--json", type=Path, help="file for the figures")
+    args = parser.parse_args()
+    console.set_quiet(True)
+    rows: dict[str, dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        bench, wanted = Bench(args), args.only.split(",")
+        if "b" in wanted or "c" in wanted:
+            rows |= {name: row for name, row in bench.b_and_c(Path(folder)).items() if name in wanted}
+        for name in wanted:
+            if name in "afh":
+                rows[name] = getattr(bench, name)(Path(folder))
+            elif name in "deg":
+                rows[name] = getattr(bench, name)()
+    rows = dict(sorted(rows.items()))
+    device = (
+        torch.cuda.get_device_name() if args.device.startswith("cuda") else platform.processor() or platform.machine()
+    )
+    about = {
+        "date": datetime.date.today().isoformat(), "device": device, "threads": torch.get_num_threads(),
+        "torch": torch.__version__, "arguments": {name: str(value) for name, value in vars(args).items()},
+    }  # fmt: skip
+    print(f"{about['date']}, {device}, {about['threads']} thread(s), torch {torch.__version__}\n")
+    print("| | ours, s | baseline, s | baseline / ours [lowest, highest] |\n|---|---|---|---|")
+    for name, row in rows.items():
+        ratio = f"{row['ratio']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+        print(f"| {name} {row['what']} | {row['ours_s']:.3g} | {row['baseline_s']:.3g} | {ratio} |")
+    if "a" in rows:
+        print(f"\nOur whole over teacher pass + bare steps: {rows['a']['overhead']:.3f}")
+    if "h" in rows:
+        profile = rows["h"]["profile"]
+        print(f"\nOperators fill {profile['busy_share']:.0%} of the step ({profile['kernels']} kernels on the device):")
+        for name, seconds in profile["operators_s"].items():
+            print(f"  {seconds / profile['busy_s']:6.1%}  {name}")
+    if args.json:
+        args.json.write_text(json.dumps({"about": about, "rows": rows}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Co-learning: whose target a case has after a round, and how much it counts."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from support.painting_teacher import PaintingTeacher
+
+from meddistill.colearning.rounds import LEAST_WEIGHT, refresh_targets
+from meddistill.data.formats.pictures import write_png
+from meddistill.data.frames import Preprocessing
+from meddistill.run.tables import Case, QualityRow
+from meddistill.settings.distill import DistillConfig
+from meddistill.settings.targets import TargetsConfig
+from meddistill.targets.making import TargetRequest, make_targets
+from meddistill.targets.prompts import NOTHING, Prompt
+
+SIZE = 32
+LESION = np.array([[8, 8, 20, 20]], np.float32)
+ELSEWHERE = np.array([[22, 22, 31, 31]], np.float32)
+CONFIG = DistillConfig(image_size=SIZE, targets=TargetsConfig(jitter_copies=0))
+
+
+class SquareStudent:
+    """Sees the bright square, and nothing in an image without one."""
+
+    preprocessing = Preprocessing(SIZE)
+
+    def predict_probs(self, images):
+        return [(image[..., 0] > 128).astype(np.float32) for image in images]
+
+
+@pytest.fixture
+def settle(tmp_path):
+    def refresh(case_id, boxes, source, annotation="unknown", bright=True, split="train"):
+        image = np.zeros((SIZE, SIZE, 3), np.uint8)
+        image[0, 0] = 1
+        if bright:
+            image[8:20, 8:20] = 255
+        case = Case(case_id, split, "g", "", annotation, False, f"{case_id}.png", SIZE, SIZE,
+                    int(annotation == "boxes"), "", "", case_id)  # fmt: skip
+        write_png(tmp_path / case.image, image)
+        request = TargetRequest(case, boxes, source, SIZE)
+        quality = make_targets(
+            PaintingTeacher(), [request], tmp_path, tmp_path / "teacher", CONFIG.targets, seed=0, batch_size=1,
+            no_box="empty",
+        )  # fmt: skip
+        rows = refresh_targets(
+            PaintingTeacher(), SquareStudent(), [case], [Prompt(case, boxes, source)], quality, tmp_path,
+            tmp_path / "teacher", tmp_path / "rounds", CONFIG, batch_size=1,
+        )  # fmt: skip
+        assert len(rows) == 1
+        return quality[0], rows[0]
+
+    return refresh
+
+
+def test_where_they_agree_the_students_box_gives_the_target(settle):
+    old, new = settle("a", ELSEWHERE, "detected")
+    assert (old.prompt_source, new.prompt_source) == ("detected", "student")
+    assert new.key != old.key
+    assert new.weight > 0.95
+
+
+def test_a_case_that_had_no_box_enters(settle):
+    old, new = settle("a", NOTHING, "unseen")
+    assert old.n_boxes == 0
+    assert (new.prompt_source, new.n_boxes) == ("student", 1)
+
+
+def test_an_annotated_box_stays_and_counts_less_where_the_student_differs(settle):
+    _, agreed = settle("a", LESION, "annotated", "boxes")
+    assert agreed.prompt_source == "annotated"
+    assert agreed.weight > 0.95
+    old, doubted = settle("b", ELSEWHERE, "annotated", "boxes")
+    assert doubted == dataclasses.replace(old, weight=LEAST_WEIGHT)
+
+
+def test_a_target_that_the_student_does_not_see_counts_less(settle):
+    old, new = settle("a", LESION, "detected", bright=False)
+    assert new == dataclasses.replace(old, weight=LEAST_WEIGHT)
+
+
+def test_a_case_found_healthy_and_a_validation_case_stay_as_they_are(settle):
+    for case_id, source, annotation, split, boxes in (
+        ("a", "none", "none", "train", NOTHING),
+        ("b", "detected", "unknown", "val", ELSEWHERE),
+    ):
+        old, new = settle(case_id, boxes, source, annotation, split=split)
+        assert isinstance(new, QualityRow)
+        assert new == old

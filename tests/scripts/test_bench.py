@@ -1,0 +1,46 @@
+"""scripts/bench/run.py measures what it says, and writes it down."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from support.paths import ROOT
+
+
+def bench(tmp_path, *arguments):
+    command = [sys.executable, ROOT / "scripts/bench/run.py", "--json", tmp_path / "out.json", "--repeats", "2", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    shown = subprocess.run(
+        [str(word) for word in command], env=environment, capture_output=True, text=True, check=True, timeout=300
+    )
+    return shown.stdout, json.loads((tmp_path / "out.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("parts", "more"),
+    [
+        ("e", ["--images", "1"]),
+        pytest.param("b,c", ["--images", "2", "--image-size", "64", "--batch-size", "2"], marks=pytest.mark.slow),
+        pytest.param("f", ["--images", "1", "--prepared", "6"], marks=pytest.mark.slow),
+    ],
+)
+def test_pairs_take_turns_and_are_written_down(tmp_path, parts, more):
+    shown, found = bench(tmp_path, "--only", parts, *more)
+    assert sorted(found["rows"]) == parts.split(",")
+    for name, row in found["rows"].items():
+        assert 0 < row["low"] <= row["ratio"] <= row["high"]
+        assert row["ours_s"] > 0
+        assert f"| {name} {row['what']} |" in shown
+    assert found["about"]["date"] in shown
+
+
+@pytest.mark.slow
+def test_a_steps_share_of_the_matrix_throughput_is_explained(tmp_path):
+    shown, found = bench(tmp_path, "--only", "h", "--images", "2", "--image-size", "64", "--batch-size", "2")
+    row = found["rows"]["h"]
+    assert row["ratio"] == pytest.approx(row["baseline_s"] / row["ours_s"], rel=0.5)
+    assert row["operations"] / row["operations_per_s"] == pytest.approx(row["baseline_s"])
+    assert 0 < row["ratio"] < 1
+    assert max(row["profile"]["operators_s"], key=row["profile"]["operators_s"].get) in shown

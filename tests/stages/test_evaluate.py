@@ -1,0 +1,420 @@
+"""`meddistill eval` on a RUN and on plain folders: files, numbers, baselines, bad input."""
+
+import dataclasses
+import json
+import shutil
+import sys
+import types
+
+import cv2
+import numpy as np
+import pytest
+from support.evaluation_data import (
+    LESIONS,
+    SIZE_HW,
+    BrightnessStudent,
+    add_detector,
+    finish,
+    make_run,
+    picture_of,
+    truth_of,
+)
+
+from meddistill.base.errors import ConfigError, InputError, StageError
+from meddistill.base.files import read_json, read_table, write_table
+from meddistill.data.formats.pictures import read_rgb, write_png
+from meddistill.data.frames import Preprocessing
+from meddistill.data.intensity import IntensitySettings
+from meddistill.data.masks import read_mask
+from meddistill.evaluation.scores import ScoreRow
+from meddistill.evaluation.subjects import volume_of
+from meddistill.evaluation.summary import format_table
+from meddistill.run.layout import CASES_CSV
+from meddistill.run.tables import Case, QualityRow, read_cases
+from meddistill.settings.evaluate import EvalConfig
+from meddistill.stages.evaluate import UNKNOWN_GROUPS, run_eval, run_eval_folders
+
+
+def evaluate(run, config=None, **options):
+    options = {"seed": 0, "predictor": BrightnessStudent()} | options
+    return run_eval(run, config or EvalConfig(), **options)
+
+
+def scores_of(out):
+    return {(row.method, row.case_id): row for row in read_table(out / "per_case.csv", ScoreRow)}
+
+
+def files_in(directory):
+    return {path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()}
+
+
+def test_a_run_is_evaluated_and_leaves_these_files(tmp_path, capsys):
+    run = make_run(tmp_path / "run")
+    out = evaluate(run)
+    pictures = {f"{folder}/{case_id}.png" for folder in ("masks", "overlays") for case_id in LESIONS}
+    assert files_in(out) == {"per_case.csv", "summary.json", "report.html", "run.json"} | pictures
+    assert out == run.eval
+    printed = capsys.readouterr()
+    assert "student" in printed.out
+    assert "1.000" in printed.out
+    assert "not evaluated" in printed.err  # neither detector nor teacher in this RUN
+
+
+def test_masks_have_the_images_size_and_the_predicted_pixels(tmp_path):
+    out = evaluate(make_run(tmp_path / "run"))
+    for case_id in LESIONS:
+        assert (read_mask(out / "masks" / f"{case_id}.png") == truth_of(case_id)).all()
+    assert read_rgb(out / "overlays" / "a1.png").shape == (SIZE_HW[0], 2 * SIZE_HW[1] + 4, 3)
+
+
+def test_the_students_threshold_holds_unless_one_is_given(tmp_path):
+    run = make_run(tmp_path / "run")
+    strict = evaluate(run, predictor=BrightnessStudent(threshold=0.95), out=tmp_path / "strict")
+    assert read_json(strict / "summary.json")["methods"]["student"]["n_missed"] == 3
+    given = evaluate(
+        run, EvalConfig(threshold=0.5), predictor=BrightnessStudent(threshold=0.95), out=tmp_path / "given"
+    )
+    assert read_json(given / "summary.json")["methods"]["student"]["n_missed"] == 0
+    assert read_json(given / "summary.json")["threshold"] == 0.5
+
+
+def test_filled_boxes_are_a_baseline_and_a_case_without_a_box_is_missed(tmp_path):
+    run = make_run(tmp_path / "run", spacing_mm="0.5,0.5")
+    add_detector(run)
+    out = evaluate(run)
+    rows = scores_of(out)
+    assert rows["boxes", "a1"].dice == 1
+    assert rows["boxes", "a2"].dice == pytest.approx(2 * 64 / (64 + 80))
+    assert rows["boxes", "a2"].hd_px == 2
+    assert rows["boxes", "a2"].hd_mm == 1
+    assert rows["boxes", "b1"].missed
+    assert rows["boxes", "b1"].dice == 0
+    assert rows["boxes", "b1"].hd95_mm == pytest.approx(0.5 * np.hypot(*SIZE_HW))
+    assert rows["boxes", "b2"].dice == 1  # healthy, and no box
+    summary = read_json(out / "summary.json")["methods"]["boxes"]
+    assert (summary["n"], summary["n_missed"], summary["n_false"]) == (4, 1, 0)
+    assert summary["metrics"]["dice"]["mean"] == pytest.approx((1 + 2 * 64 / 144 + 0 + 1) / 4)
+    assert summary["detected_only"]["n"] == 2
+    assert summary["detected_only"]["metrics"]["hd_px"]["mean"] == 1
+    assert set(summary["by_class"]) == {"glioma", "none"}
+    assert sum(part["n"] for part in summary["by_size"].values()) == 3
+
+
+def test_boxes_given_replace_the_detectors(tmp_path):
+    run = make_run(tmp_path / "run")
+    add_detector(run)
+    shutil.move(run.detector / "boxes.csv", tmp_path / "mine.csv")
+    shutil.rmtree(run.detector)
+    out = evaluate(run, boxes=tmp_path / "mine.csv")
+    assert scores_of(out)["boxes", "a1"].dice == 1
+
+
+@pytest.fixture
+def fake_targets(monkeypatch):
+    """`load_target` without a teacher: sure of the left half of each lesion; frames are square, padded below."""
+    module = types.ModuleType("meddistill.targets.making")
+
+    def load_target(out_dir, case_id, key):
+        assert key == f"key-{case_id}"
+        side = max(SIZE_HW)
+        probs = np.zeros((side, side), dtype=np.float32)
+        probs[: SIZE_HW[0], : SIZE_HW[1]] = np.where(truth_of(case_id), 0.9, 0.1)
+        probs[SIZE_HW[0] :] = 1  # padding must not count
+        return types.SimpleNamespace(probs=probs)
+
+    module.load_target = load_target
+    monkeypatch.setitem(sys.modules, "meddistill.targets.making", module)
+
+
+def add_teacher(run, split="test", prompt_source="detected"):
+    rows = [
+        QualityRow(
+            case_id=name, split=split, prompt_source=prompt_source, n_boxes=int(name[0] == "a"), key=f"key-{name}",
+            v=0.0, doubt=0.0, agreement=1.0, stability=1.0, predicted_iou=1.0, box_iou=1.0, area_share=0.1,
+            accepted=True, reason="", weight=1.0,
+        )
+        for name in LESIONS if name != "b2"
+    ]  # fmt: skip
+    write_table(run.teacher / "quality.csv", QualityRow, rows)
+    finish(run.teacher, "distill")
+
+
+@pytest.mark.usefixtures("fake_targets")
+def test_the_teacher_prompted_by_the_detector_is_a_baseline(tmp_path):
+    run = make_run(tmp_path / "run")
+    add_teacher(run)
+    rows = scores_of(evaluate(run))
+    assert rows["teacher", "a1"].dice == rows["teacher", "a2"].dice == 1
+    assert rows["teacher", "b1"].missed  # a target without a box
+    assert rows["teacher", "b2"].dice == 1  # no target at all, and healthy
+
+
+@pytest.mark.parametrize(("split", "source"), [("train", "detected"), ("test", "annotated")])
+def test_targets_of_another_split_or_annotated_boxes_are_no_baseline(tmp_path, capsys, split, source):
+    run = make_run(tmp_path / "run")
+    add_teacher(run, split, source)
+    out = evaluate(run)
+    assert {method for method, _ in scores_of(out)} == {"student"}
+    assert "no target of 'test' that detected boxes prompted" in " ".join(capsys.readouterr().err.split())
+
+
+def test_flip_averaging_takes_the_mean_of_image_and_mirror_image(tmp_path):
+    class Leftist(BrightnessStudent):
+        """Sees a lesion in the left half of whatever it is shown."""
+
+        def predict_probs(self, images):
+            half = np.zeros(SIZE_HW, dtype=np.float32)
+            half[:, : SIZE_HW[1] // 2] = 0.8
+            return [half for _ in images]
+
+    run = make_run(tmp_path / "run")
+    plain = evaluate(run, predictor=Leftist(0.4), out=tmp_path / "plain")
+    assert read_mask(plain / "masks" / "a1.png").mean() == 0.5
+    mean = evaluate(run, EvalConfig(flip_average=True), predictor=Leftist(0.4), out=tmp_path / "mean")
+    assert read_mask(mean / "masks" / "a1.png").all()
+    assert read_json(mean / "summary.json")["postprocessing"]["flip_average"] is True
+
+
+@pytest.mark.parametrize("wish", [{"min_component_px": 40}, {"keep_largest": True}])
+def test_cleaning_up_is_done_to_the_student_alone_and_reported(tmp_path, wish):
+    run = make_run(tmp_path / "run")
+    dirty = picture_of(truth_of("a1"))
+    dirty[35:37, 40:42] = 220
+    write_png(run.data / "images/test/a1.png", dirty)
+    plain = evaluate(run, out=tmp_path / "plain")
+    assert scores_of(plain)["student", "a1"].lesions_false == 1
+    clean = evaluate(run, EvalConfig(**wish), out=tmp_path / "clean")
+    assert scores_of(clean)["student", "a1"].dice == 1
+    changed = 1 if "keep_largest" in wish else 2  # b1's only lesion has 36 px
+    assert read_json(clean / "summary.json")["postprocessing"]["n_changed"] == changed
+    assert f"Cleaning up changed {changed} mask" in (clean / "report.html").read_text()
+
+
+def test_probabilities_are_judged_and_boxes_have_none(tmp_path):
+    run = make_run(tmp_path / "run")
+    add_detector(run)
+    out = evaluate(run)
+    rows = scores_of(out)
+    assert rows["student", "b2"].brier == pytest.approx((30 / 255) ** 2)
+    assert rows["student", "b2"].ece == pytest.approx(30 / 255)
+    assert rows["boxes", "b2"].brier is None
+    calibration = read_json(out / "summary.json")["calibration"]
+    assert calibration["all"]["n_pixels"] == 4 * SIZE_HW[0] * SIZE_HW[1]
+
+
+@pytest.mark.parametrize(
+    ("source", "volume"),
+    [
+        ("labels/brain.nii.gz#axial12", "labels/brain.nii.gz"),
+        ("scan.nii#coronal3", "scan.nii"),
+        ("patient1/ct/IM0001.dcm", "patient1/ct"),
+        ("loop.dcm#4", "loop.dcm"),
+        ("image/1/0809.jpg", ""),
+        ("strange#1.png", ""),
+    ],
+)
+def test_slices_know_their_volume(source, volume):
+    assert volume_of(source) == volume
+
+
+def test_an_output_that_cannot_be_written_is_one_line(tmp_path):
+    run = make_run(tmp_path / "run")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StageError, match="cannot be written"):
+        evaluate(run, out=tmp_path / "file" / "eval")
+
+
+def test_baselines_can_be_left_out(tmp_path):
+    run = make_run(tmp_path / "run")
+    add_detector(run)
+    assert {method for method, _ in scores_of(evaluate(run, EvalConfig(baselines=False)))} == {"student"}
+
+
+def test_without_masks_there_are_only_pictures(tmp_path, capsys):
+    out = evaluate(make_run(tmp_path / "run", with_masks=False))
+    assert "nothing to evaluate against" in capsys.readouterr().err
+    assert "nothing to evaluate against" in (out / "report.html").read_text()
+    assert read_json(out / "summary.json")["methods"] == {}
+    assert len(list((out / "overlays").glob("*.png"))) == len(LESIONS)
+    assert (out / "run.json").exists()
+
+
+def test_batches_and_devices_do_not_change_the_result_and_a_second_run_is_a_no_op(tmp_path):
+    run = make_run(tmp_path / "run")
+    student = BrightnessStudent()
+    first = evaluate(run, EvalConfig(batch_size=3), predictor=student)
+    assert student.batches == [3, 1, 3, 1]  # once for the masks, once for the gallery
+    content = (first / "per_case.csv").read_bytes()
+    evaluate(run, EvalConfig(batch_size=1), predictor=student)
+    assert student.batches == [3, 1, 3, 1]
+    again = evaluate(run, EvalConfig(batch_size=1), out=tmp_path / "again")
+    assert (again / "per_case.csv").read_bytes() == content
+    with pytest.raises(StageError, match=r"settings\.threshold was null, now 0\.3"):
+        evaluate(run, EvalConfig(threshold=0.3))
+
+
+def test_a_run_that_lacks_a_stage_names_the_command(tmp_path):
+    run = make_run(tmp_path / "run")
+    shutil.rmtree(run.student)
+    with pytest.raises(StageError, match="run `meddistill distill` first"):
+        evaluate(run)
+    shutil.rmtree(run.data)
+    with pytest.raises(StageError, match="run `meddistill prepare` first"):
+        evaluate(run)
+    assert not run.eval.exists()
+
+
+def test_a_split_without_cases_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="no case in the split 'val'"):
+        evaluate(make_run(tmp_path / "run"), EvalConfig(split="val"))
+
+
+def test_a_directory_that_is_no_student_is_refused(tmp_path):
+    run = make_run(tmp_path / "run")
+    (tmp_path / "other").mkdir()
+    with pytest.raises(InputError, match=r"other is not a student: it has no config\.json"):
+        evaluate(run, student=tmp_path / "other")
+
+
+def test_unreadable_cases_are_named_and_the_others_done(tmp_path, capsys):
+    run = make_run(tmp_path / "run")
+    (run.data / "images/test/a1.png").write_bytes(b"not a picture")
+    write_png(run.data / "masks/test/b1.png", np.zeros((7, 9), dtype=np.uint8))
+    with pytest.raises(InputError, match="2 of 4 cases could not be evaluated"):
+        evaluate(run)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "a1.png cannot be read as an image" in said
+    assert "b1.png is 9x7 px, its image 48x40: mask and image differ" in said
+    assert {case_id for _, case_id in scores_of(run.eval)} == {"a2", "b2"}
+    assert len(read_json(run.eval / "summary.json")["failures"]) == 2
+    assert not (run.eval / "run.json").exists()
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """images/ and masks/ as on any disk: a suffix at the masks, a strange name, and one of each without partner."""
+    images, masks, student = tmp_path / "images", tmp_path / "masks", tmp_path / "student"
+    for name, case_id in (("one", "a1"), ("<b>two</b>", "a2"), ("alone", "b1")):
+        write_png(images / "glioma" / f"{name.replace('/', '-')}.png", picture_of(truth_of(case_id)))
+    for name, case_id in (("one", "a1"), ("<b>two<-b>", "a2"), ("stranger", "b1")):
+        write_png(masks / f"{name}_mask.png", truth_of(case_id).astype(np.uint8) * 255)
+    student.mkdir()
+    for name in ("config.json", "model.safetensors", "preprocessing.json"):
+        (student / name).write_text("{}")
+    return images, masks, student
+
+
+def test_plain_folders_are_paired_by_stem_and_the_unpaired_named(folders, tmp_path, capsys):
+    images, masks, student = folders
+    out = run_eval_folders(
+        images, masks, student, tmp_path / "out", EvalConfig(), seed=0, predictor=BrightnessStudent()
+    )
+    said = " ".join(capsys.readouterr().err.split())
+    assert "2 file(s) have no partner and are left out: alone.png, stranger_mask.png" in said
+    rows = scores_of(out)
+    assert set(rows) == {("student", "one"), ("student", "_b_two_-b_")}
+    assert all(row.dice == 1 and row.class_name == "glioma" for row in rows.values())
+    page = (out / "report.html").read_text()
+    assert r"\u003cb\u003etwo\u003c-b\u003e.png" in page
+    assert "<b>two" not in page
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("no folder", "nowhere is not a folder"),
+        ("empty", "holds no image"),
+        ("no pair", "has the stem of an image"),
+        ("twice", "share a stem"),
+        ("no student", "is not a student"),
+    ],
+)
+def test_folders_that_cannot_be_paired_are_refused(folders, tmp_path, change, message):
+    images, masks, student = folders
+    if change == "no folder":
+        masks = tmp_path / "nowhere"
+    elif change == "empty":
+        masks = tmp_path / "empty"
+        masks.mkdir()
+    elif change == "no pair":
+        for path in masks.iterdir():
+            path.rename(path.with_name("x" + path.name))
+    elif change == "twice":
+        write_png(images / "meningioma" / "one.png", picture_of(truth_of("a1")))
+    else:
+        student = tmp_path / "images"
+    with pytest.raises(InputError, match=message):
+        run_eval_folders(images, masks, student, tmp_path / "out", EvalConfig(), seed=0, predictor=BrightnessStudent())
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_terminal_table_is_aligned(tmp_path):
+    run = make_run(tmp_path / "run")
+    add_detector(run)
+    summary = json.loads((evaluate(run) / "summary.json").read_text())
+    *lines, told = format_table(summary["methods"], summary["labels"]).splitlines()
+    assert told == "boxes = detector's boxes, filled"
+    assert len(lines) == 3
+    assert max(map(len, lines)) <= 80
+    assert len({len(line) for line in lines}) == 1
+    assert "1/3" in lines[2]
+
+
+def test_unknown_groups_are_told_everywhere(tmp_path, capsys):
+    out = evaluate(make_run(tmp_path))
+    assert json.loads((out / "summary.json").read_text())["warnings"] == [UNKNOWN_GROUPS]
+    assert "groups are unknown" in capsys.readouterr().err
+    assert "groups are unknown" in (out / "report.html").read_text()
+
+
+def test_known_groups_need_no_warning(tmp_path, capsys):
+    run = make_run(tmp_path)
+    record = json.loads((run.data / "run.json").read_text())
+    (run.data / "run.json").write_text(json.dumps(record | {"results": {"groups_known": True}}))
+    out = evaluate(run)
+    assert json.loads((out / "summary.json").read_text())["warnings"] == []
+    assert "groups are unknown" not in (out / "report.html").read_text() + capsys.readouterr().err
+
+
+def test_slices_of_volumes_get_a_row_a_volume(tmp_path):
+    run = make_run(tmp_path)
+    cases = [
+        dataclasses.replace(case, source=f"{case.group}.nii.gz#axial{case.case_id[1]}") for case in read_cases(run.data)
+    ]
+    write_table(run.data / CASES_CSV, Case, cases)
+    out = evaluate(run)
+    volumes = json.loads((out / "summary.json").read_text())["volumes"]
+    assert [(row["volume"], row["n_slices"]) for row in volumes] == [("a.nii.gz", 2), ("b.nii.gz", 2)]
+    page = (out / "report.html").read_text()
+    assert "By volume" in page
+    assert "a.nii.gz" in page.split("By volume")[1]
+
+
+def test_foreign_pictures_are_windowed_as_the_students_were(tmp_path):
+    pixels = np.full((20, 30), 300, np.uint16)
+    pixels[4:12, 4:12] = 700
+    pixels[0, 0] = 60_000  # a hot pixel: percentiles would leave the square dark
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    cv2.imwrite(str(tmp_path / "images" / "a.png"), pixels)
+    cv2.imwrite(str(tmp_path / "masks" / "a.png"), ((pixels == 700) * 255).astype(np.uint8))
+    student = BrightnessStudent()
+    student.preprocessing = Preprocessing(intensity=IntensitySettings(window=(200, 800)))
+    out = tmp_path / "out"
+    (tmp_path / "student").mkdir()
+    for name in ("config.json", "model.safetensors", "preprocessing.json"):
+        (tmp_path / "student" / name).write_text("{}")
+    run_eval_folders(
+        tmp_path / "images", tmp_path / "masks", tmp_path / "student", out, EvalConfig(), seed=0, predictor=student
+    )
+    assert scores_of(out)["student", "a"].sensitivity == 1
+
+
+NONSENSE = [("image", "images/a\0.png"), ("spacing_mm", "0.5"), ("spacing_mm", "0,1"), ("spacing_mm", "a,b")]
+
+
+@pytest.mark.parametrize(("column", "value"), NONSENSE)
+def test_rows_of_cases_that_make_no_sense_are_refused(tmp_path, column, value):
+    case = read_cases(make_run(tmp_path).data)[0]
+    with pytest.raises(ValueError, match=r"NUL|expected row,column in mm"):
+        dataclasses.replace(case, **{column: value})

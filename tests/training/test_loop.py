@@ -1,0 +1,311 @@
+"""The training loop: it learns, repeats itself byte for byte, resumes, and logs every term."""
+
+import copy
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+from support.paths import TESTS
+from support.tiny_student import TinyStudent
+from support.training_data import SIZE, bright_squares, rows, same_weights, settings, train
+from torch import nn
+
+from meddistill.base.errors import ConfigError, InputError, Interrupted, TrainingError
+from meddistill.data.frames import Preprocessing
+from meddistill.run.layout import LAST_CKPT, METRICS_CSV, PREVIOUS_CKPT
+from meddistill.training import loop
+from meddistill.training.adapters import FeatureAdapters
+from meddistill.training.fabric import (
+    choose_precision,
+    make_fabric,
+    resolve_device,
+    train_depthwise_in_float32,
+)
+from meddistill.training.loop import start_from_share
+from meddistill.training.optimizer import cosine_lr, scheduled_lr
+from meddistill.training.selection import choose_threshold
+
+
+def test_it_learns_and_logs_every_term(tmp_path):
+    trained = train(tmp_path, epochs=12)
+    log = rows(tmp_path)
+    assert len(log) == 12
+    assert float(log[-1]["loss"]) < 0.7 * float(log[0]["loss"])
+    assert trained.agreement > 0.8
+    assert trained.agreement == pytest.approx(max(float(row["agreement"]) for row in log))
+    assert float(log[trained.best_epoch - 1]["agreement"]) == pytest.approx(trained.agreement)
+    for column in ("cross_entropy", "dice", "probability", "feature", "weight_mask", "weight_feature", "gradient_norm"):
+        assert float(log[0][column]) > 0
+    assert list(tmp_path.glob("events.out.tfevents.*"))
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(tmp_path, precision):
+    first = train(tmp_path / "a", precision=precision)
+    assert same_weights(first, train(tmp_path / "b", precision=precision))
+    assert (tmp_path / "a" / METRICS_CSV).read_bytes() == (tmp_path / "b" / METRICS_CSV).read_bytes()
+    assert not same_weights(first, train(tmp_path / "c", seed=1, precision=precision))
+
+
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path, monkeypatch):
+    whole = train(tmp_path / "whole", epochs=4)
+    keep = loop._Run.keep
+
+    def stop_after_two(run, row, picture):
+        keep(run, row, picture)
+        if row.epoch == 2:
+            raise KeyboardInterrupt("stop")
+
+    monkeypatch.setattr(loop._Run, "keep", stop_after_two)
+    with pytest.raises(KeyboardInterrupt, match="stop"):
+        train(tmp_path / "cut", epochs=4)
+    monkeypatch.undo()
+    assert len(rows(tmp_path / "cut")) == 2
+    torch.manual_seed(99)
+    resumed = train(tmp_path / "cut", epochs=4)
+    assert same_weights(whole, resumed)
+    assert (tmp_path / "cut" / METRICS_CSV).read_bytes() == (tmp_path / "whole" / METRICS_CSV).read_bytes()
+
+
+@pytest.mark.parametrize("damaged", [(LAST_CKPT,), (LAST_CKPT, PREVIOUS_CKPT)])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, capsys, damaged):
+    whole = train(tmp_path / "whole", epochs=4)
+    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+    for name in damaged:
+        content = (tmp_path / "cut" / name).read_bytes()
+        (tmp_path / "cut" / name).write_bytes(content[: len(content) // 2])
+    capsys.readouterr()
+    assert same_weights(whole, train(tmp_path / "cut", epochs=4))
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.count("is damaged") == len(damaged)
+    assert ("training starts again" if len(damaged) == 2 else "goes on from the checkpoint before") in said
+    assert (tmp_path / "cut" / METRICS_CSV).read_bytes() == (tmp_path / "whole" / METRICS_CSV).read_bytes()
+
+
+def test_a_checkpoint_of_another_network_is_one_clear_line(tmp_path):
+    train(tmp_path, epochs=1)
+    with pytest.raises(InputError, match=r"last\.ckpt.*delete it to start again"):
+        train(tmp_path, epochs=1, features=False)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_for_the_step_and_the_epoch_goes_on_there(tmp_path, monkeypatch, number):
+    whole = train(tmp_path / "whole", epochs=3)
+    steps, done = loop._Run._step, []
+
+    def step(run, index, cached):
+        done.append(len(done))
+        if len(done) == 5:  # the second of the second epoch
+            os.kill(os.getpid(), number)
+        return steps(run, index, cached)
+
+    monkeypatch.setattr(loop._Run, "_step", step)
+    with pytest.raises(Interrupted) as stopped:
+        train(tmp_path / "cut", epochs=3)
+    assert stopped.value.signal_number == number
+    assert len(done) == 5
+    torch.manual_seed(99)
+    assert same_weights(whole, train(tmp_path / "cut", epochs=3))
+    assert len(done) == 9  # no step was made twice
+    assert (tmp_path / "cut" / METRICS_CSV).read_bytes() == (tmp_path / "whole" / METRICS_CSV).read_bytes()
+
+
+def test_a_signal_while_judging_keeps_the_steps_of_the_epoch(tmp_path, monkeypatch):
+    whole = train(tmp_path / "whole", epochs=2)
+
+    def stop(*_):
+        raise Interrupted(signal.SIGTERM)
+
+    monkeypatch.setattr(loop, "validation_agreement", stop)
+    with pytest.raises(Interrupted):
+        train(tmp_path / "cut", epochs=2)
+    monkeypatch.undo()
+    monkeypatch.setattr(loop._Run, "_step", counted := Counted(loop._Run._step))
+    assert same_weights(whole, train(tmp_path / "cut", epochs=2))
+    assert counted.calls == 3
+
+
+class Counted:
+    def __init__(self, function):
+        self.function, self.calls = function, 0
+
+    def __get__(self, instance, owner):
+        def call(*arguments):
+            self.calls += 1
+            return self.function(instance, *arguments)
+
+        return call
+
+
+@pytest.mark.parametrize("weighting", ["fixed", "paper", "learned", "ulwr"])
+def test_a_step_makes_no_tensor_from_values_of_the_host(tmp_path, monkeypatch, weighting):
+    # A GPU would have to be waited for, in every step.
+    steps, made = loop._Run._step, []
+    tensor = torch.tensor
+
+    def step(run, index, cached):
+        assert index.device == cached.device == run.train.device
+        monkeypatch.setattr(torch, "tensor", lambda *args, **kwargs: made.append(args) or tensor(*args, **kwargs))
+        sums = steps(run, index, cached)
+        monkeypatch.setattr(torch, "tensor", tensor)
+        return sums
+
+    train(tmp_path / "warm", weighting=weighting, epochs=1)
+    monkeypatch.setattr(loop._Run, "_step", step)
+    train(tmp_path / "out", weighting=weighting, epochs=1)
+    assert not made
+
+
+def test_accumulated_parts_give_the_step_of_the_whole_batch(tmp_path):
+    train(tmp_path / "one", per_case=True, batch_size=8)
+    train(tmp_path / "four", per_case=True, batch_size=8, accumulate=4)
+    losses = [[float(row["loss"]) for row in rows(tmp_path / name)] for name in ("one", "four")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+def test_without_features_no_feature_loss_is_logged(tmp_path):
+    train(tmp_path, feature_weight=0.0)
+    assert {row["feature"] for row in rows(tmp_path)} == {"0.0"}
+
+
+def test_paper_weights_reach_the_log(tmp_path):
+    train(tmp_path, weighting="paper", epochs=1, optimizer="adam", feature_loss="mse")
+    assert float(rows(tmp_path)[0]["weight_mask"]) == pytest.approx(0.9266, abs=1e-3)
+
+
+def test_without_validation_the_last_epoch_is_kept(tmp_path):
+    trained = train(tmp_path, val=0)
+    assert trained.agreement is None
+    assert trained.best_epoch == 3
+    assert rows(tmp_path)[0]["agreement"] == ""
+
+
+def test_no_training_case_is_one_clear_line(tmp_path):
+    with pytest.raises(InputError, match="no training case has a target"):
+        train(tmp_path, cases=0)
+
+
+def test_learning_rate_rises_then_falls():
+    lrs = [cosine_lr(step, 100, 1.0, 0.1) for step in range(100)]
+    assert lrs[0] == pytest.approx(0.1)
+    assert lrs[9] == lrs[10] == 1.0
+    assert lrs[10:] == sorted(lrs[10:], reverse=True)
+    assert lrs[-1] == pytest.approx(0.01, abs=0.001)
+
+
+def test_an_untrained_student_expects_lesions_as_rare_as_they_are():
+    student, cases = TinyStudent(), bright_squares(6, 1)
+    start_from_share(student, cases.foreground_share())
+    assert cases.foreground_share() == pytest.approx(81 / SIZE**2)
+    assert torch.sigmoid(student.head.bias).item() == pytest.approx(81 / SIZE**2, rel=1e-4)
+
+
+def test_adapters_take_the_nearest_grid():
+    adapters = FeatureAdapters([(4, 32, 32), (5, 16, 16), (6, 8, 8)], {"a.b": (3, 16, 16), "c": (2, 6, 6)})
+    assert adapters.sources == {"a.b": 1, "c": 2}
+    maps = [torch.randn(2, channels, side, side) for channels, side in ((4, 32), (5, 16), (6, 8))]
+    assert {level: tuple(found.shape) for level, found in adapters(maps).items()} == {
+        "a.b": (2, 3, 16, 16),
+        "c": (2, 2, 6, 6),
+    }
+
+
+@pytest.mark.parametrize("weighting", ["learned", "ulwr"])
+def test_other_weightings_learn_and_are_logged(tmp_path, weighting):
+    train(tmp_path, weighting=weighting, epochs=2)
+    log = rows(tmp_path)
+    assert float(log[1]["loss"]) < float(log[0]["loss"])
+    mask = [float(row["weight_mask"]) for row in log]
+    assert mask[0] != mask[1] if weighting == "learned" else mask == pytest.approx([1, 1], abs=1e-4)
+
+
+def test_ulwr_of_equally_sure_cases_is_fixed(tmp_path):
+    fixed = train(tmp_path / "fixed", doubt=0.0)
+    assert same_weights(fixed, train(tmp_path / "ulwr", doubt=0.0, weighting="ulwr"))
+    assert not same_weights(fixed, train(tmp_path / "doubts", weighting="ulwr"))
+
+
+def test_priors_and_noise_robust_loss_reach_the_log(tmp_path):
+    train(tmp_path / "gce", mask_loss="gce", prior_weight=0.5, feature_weight=0.0, epochs=1)
+    train(tmp_path / "bce", epochs=1)
+    gce, bce = rows(tmp_path / "gce")[0], rows(tmp_path / "bce")[0]
+    assert float(gce["prior"]) > 0
+    assert float(bce["prior"]) == 0
+    assert float(gce["cross_entropy"]) < float(bce["cross_entropy"])
+
+
+def test_training_stops_early_and_keeps_the_best(tmp_path):
+    trained = train(tmp_path, epochs=12, lr=1e-12, patience=2, per_case=True)
+    assert (trained.best_epoch, trained.epochs) == (1, 3)
+
+
+def test_a_step_without_a_finite_gradient_is_skipped_and_counted(tmp_path):
+    trained = train(tmp_path, broken_cases=1)
+    assert {row["skipped_steps"] for row in rows(tmp_path)} == {"1"}
+    assert all(torch.isfinite(tensor).all() for tensor in trained.student.state_dict().values())
+    assert trained.agreement > 0.3
+
+
+def test_a_loss_that_stays_not_finite_stops_with_advice(tmp_path):
+    with pytest.raises(TrainingError, match=r"not finite in \d+ steps in a row; lower distill\.lr"):
+        train(tmp_path, broken_cases=10)
+
+
+def test_the_threshold_that_agrees_best_is_chosen():
+    val = bright_squares(4, 2)
+    timid = nn.Module()
+    # Probability 0.3 in the lesion, 0.1 elsewhere.
+    timid.forward = lambda frames: torch.where(frames.mean(1, keepdim=True) > 0.5, -0.847, -2.197)
+    fabric = make_fabric("cpu", "32-true")
+    assert choose_threshold(timid, val, Preprocessing(SIZE), fabric) == 0.3
+    assert choose_threshold(timid, bright_squares(0, 2), Preprocessing(SIZE), fabric) == 0.5
+
+
+def test_a_constant_schedule_only_warms_up():
+    constant = settings(lr_schedule="constant", warmup_share=0.1, lr=1.0)
+    assert [scheduled_lr(step, 40, constant) for step in (0, 3, 4, 39)] == [0.25, 1.0, 1.0, 1.0]
+    assert scheduled_lr(39, 40, settings(warmup_share=0.1, lr=1.0)) < 0.02
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_loss_curve_of_one(tmp_path):
+    train(tmp_path / "one", per_case=True, batch_size=5)
+    code = "from pathlib import Path; from support.training_data import train; train(Path('two'), per_case=True, batch_size=5)"
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "run_two"]
+    (tmp_path / "run_two.py").write_text(code)
+    path = os.pathsep.join([str(TESTS), *sys.path])
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    subprocess.run(launch, cwd=tmp_path, env=environment, check=True, timeout=300)
+    ours, theirs = rows(tmp_path / "one"), rows(tmp_path / "two")
+    for column in ("loss", "agreement", "gradient_norm"):
+        assert [float(row[column]) for row in theirs] == pytest.approx([float(row[column]) for row in ours], rel=1e-3)
+
+
+def test_devices_that_are_not_there_are_refused():
+    with pytest.raises(ConfigError, match="choose from auto, cpu"):
+        resolve_device("gpu7x")
+    with pytest.raises(ConfigError, match="is not there"):
+        resolve_device("cuda:99")
+    assert choose_precision(torch.device("cpu")) in ("32-true", "bf16-mixed")
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("bf16-mixed", torch.float32), ("32-true", torch.bfloat16)])
+def test_depthwise_convolutions_leave_bf16_on_a_cpu(precision, expected):
+    network = nn.Sequential(nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 2, 1))
+    names = list(network.state_dict())
+    train_depthwise_in_float32(network, make_fabric("cpu", precision))
+    assert list(network.state_dict()) == names
+    frames = torch.randn(1, 4, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        depthwise = network[0](frames)
+        assert depthwise.dtype == expected
+        assert network[1](depthwise).dtype == torch.bfloat16
+    alone = copy.deepcopy(network)
+    with torch.no_grad():
+        alone[0].weight.zero_()
+        alone[0].bias.zero_()
+    assert alone[0](frames).abs().max() == 0, "a copy must use its own weights"
