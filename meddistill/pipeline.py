@@ -42,14 +42,18 @@ QUICKSTART = Config(
         targets=TargetsConfig(jitter_copies=1, views="whole", logit_shift=0.5),
     ),
 )
-"""Small and quick, without any download. `configs/quickstart.yaml` says the same: a wheel has no `configs/`."""
+"""Small and quick, without any download. `configs/quickstart.yaml` says the same: a wheel has no
+`configs/`."""
 
 
-def run_pipeline(run: RunDir, config: Config, *, device: str = "auto", overwrite: bool = False) -> Path:
-    """Do prepare, detect, distill and eval in order, each as its own command would; returns RUN/eval.
+def run_pipeline(
+    run: RunDir, config: Config, *, device: str = "auto", overwrite: bool = False
+) -> Path:
+    """Do prepare, detect, distill and eval in order, each as its own command would; returns
+    RUN/eval.
 
-    Finished stages are kept, an interrupted one is continued. Raises whatever a stage raises, after the stages before
-    it are done.
+    Finished stages are kept, an interrupted one is continued. Raises whatever a stage raises, after
+    the stages before it are done.
     """
     stages = _stages(run, config, device, overwrite)
     for number, (title, start) in enumerate(stages, start=1):
@@ -61,7 +65,9 @@ def run_pipeline(run: RunDir, config: Config, *, device: str = "auto", overwrite
     return run.eval
 
 
-def _stages(run: RunDir, config: Config, device: str, overwrite: bool) -> list[tuple[str, Callable[[], Path]]]:
+def _stages(
+    run: RunDir, config: Config, device: str, overwrite: bool
+) -> list[tuple[str, Callable[[], Path]]]:
     # Each stage is imported when its turn comes: the first line appears at once, not after torch.
     def prepare() -> Path:
         from meddistill.stages.prepare import run_prepare
@@ -76,7 +82,9 @@ def _stages(run: RunDir, config: Config, device: str, overwrite: bool) -> list[t
     def distill() -> Path:
         from meddistill.stages.distill import run_distill
 
-        return run_distill(run, config.distill, seed=config.seed, device=device, overwrite=overwrite)
+        return run_distill(
+            run, config.distill, seed=config.seed, device=device, overwrite=overwrite
+        )
 
     def evaluate() -> Path:
         from meddistill.stages.evaluate import run_eval
@@ -92,21 +100,28 @@ def _stages(run: RunDir, config: Config, device: str, overwrite: bool) -> list[t
 
 
 def run_demo(run: RunDir, *, device: str = "auto", overwrite: bool = False) -> Path:
-    """Write sample data to RUN/source, do the four stages with `QUICKSTART`, say what came out; returns RUN/eval."""
+    """Write sample data to RUN/source, do the four stages with `QUICKSTART`, say what came out;
+    returns RUN/eval."""
     _write_source(run, overwrite)
     source = run.root / "source"
-    prepare = dataclasses.replace(QUICKSTART.prepare, source=str(source), groups=str(source / GROUPS_CSV))
+    prepare = dataclasses.replace(
+        QUICKSTART.prepare, source=str(source), groups=str(source / GROUPS_CSV)
+    )
     begun = time.monotonic()
-    run_pipeline(run, dataclasses.replace(QUICKSTART, prepare=prepare), device=device, overwrite=overwrite)
+    run_pipeline(
+        run, dataclasses.replace(QUICKSTART, prepare=prepare), device=device, overwrite=overwrite
+    )
     console.answer(demo_answer(run, time.monotonic() - begun))
     return run.eval
 
 
 def demo_answer(run: RunDir, seconds: float) -> str:
-    """The end of the demo: the student's Dice beside the filled boxes', where to look, what to type next."""
+    """The end of the demo: the student's Dice beside the filled boxes', where to look, what to type
+    next."""
     summary = read_json(run.eval / SUMMARY_JSON)
     lines = [
-        f"The demo is done ({seconds:.0f} s). Mean Dice on the {summary['n_cases']} test slices, heads it never saw:"
+        f"The demo is done ({seconds:.0f} s). Mean Dice on the {summary['n_cases']} test slices, "
+        "heads it never saw:"
     ]
     for method, label in (
         ("student", "student: needs no box and no GPU"),
@@ -121,7 +136,10 @@ def demo_answer(run: RunDir, seconds: float) -> str:
 def _next_steps(run: RunDir) -> list[str]:
     steps = [
         ("the report, in a browser", str(run.eval / REPORT_HTML)),
-        ("the student on other images", f"meddistill predict {run.student} IMAGES... --out predictions"),
+        (
+            "the student on other images",
+            f"meddistill predict {run.student} IMAGES... --out predictions",
+        ),
         ("your own data, DIR/images with DIR/masks", "meddistill prepare runs/mine --source DIR"),
         ("then, stage by stage", "meddistill detect runs/mine --help (then distill, eval)"),
     ]
@@ -130,7 +148,9 @@ def _next_steps(run: RunDir) -> list[str]:
 
 
 def _write_source(run: RunDir, overwrite: bool) -> None:
-    """Sample data as a stage of its own, so that it is resumed, kept or refused as the others are."""
+    """Sample data as a stage of its own, so that it is resumed, kept or refused as the others
+    are.
+    """
     settings = {"cases": DEMO_CASES, "seed": DEMO_SEED}
     stage = Stage.open(run.root / "source", "phantom", settings, {}, overwrite=overwrite)
     if not stage.finished:

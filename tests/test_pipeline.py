@@ -1,4 +1,5 @@
-"""The four commands one after the other on tiny sample data: exactly the promised files, and no look at a mask."""
+"""The four commands one after the other on tiny sample data: exactly the promised files, and no
+look at a mask."""
 
 import hashlib
 import shutil
@@ -49,7 +50,9 @@ def files_of(folder):
 
 
 def hashes_of(folder):
-    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in files_of(folder)}
+    return {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in files_of(folder)
+    }
 
 
 @pytest.fixture(scope="module")
@@ -83,16 +86,35 @@ def test_each_stage_leaves_exactly_its_files(run):
         for case_id in ids
     }
     assert files_of(run.data) == per_case | {
-        "cases.csv", "converted.jsonl", "data.yaml", "duplicates.csv", "rejected.csv", "report.html", "run.json",
-        "source_index.csv", "train.txt", "val.txt", "test.txt",
-    }  # fmt: skip
+        "cases.csv",
+        "converted.jsonl",
+        "data.yaml",
+        "duplicates.csv",
+        "rejected.csv",
+        "report.html",
+        "run.json",
+        "source_index.csv",
+        "train.txt",
+        "val.txt",
+        "test.txt",
+    }
     assert files_of(run.detector) == {
-        "boxes.csv", "metrics.json", "results.csv", "run.json", "train.log", "weights/best.pt",
-    }  # fmt: skip
+        "boxes.csv",
+        "metrics.json",
+        "results.csv",
+        "run.json",
+        "train.log",
+        "weights/best.pt",
+    }
     key_of = {row.case_id: row.key for row in read_table(run.teacher / QUALITY_CSV, QualityRow)}
     assert key_of.keys() == {*cases["train"], *cases["val"], *cases["test"]}
     taught = cases["train"] + cases["val"]
-    assert files_of(run.teacher) == {"feature_basis.npz", "least_trusted.png", "quality.csv", "run.json"} | {
+    assert files_of(run.teacher) == {
+        "feature_basis.npz",
+        "least_trusted.png",
+        "quality.csv",
+        "run.json",
+    } | {
         f"{kind}/{case_id}.{key_of[case_id]}.npz"
         for kind, ids in (("targets", key_of), ("features", taught))
         for case_id in ids
@@ -100,11 +122,30 @@ def test_each_stage_leaves_exactly_its_files(run):
     events = {name for name in files_of(run.student) if name.startswith("events.out.tfevents")}
     assert len(events) == 1
     assert files_of(run.student) - events == {
-        "README.md", "config.json", "last.ckpt", "metrics.csv", "model.safetensors", "preprocessing.json", "run.json",
-    }  # fmt: skip
-    pictures = {f"{kind}/{case_id}.png" for kind in ("masks", "overlays") for case_id in cases["test"]}
-    assert files_of(run.eval) == pictures | {"per_case.csv", "report.html", "run.json", "summary.json"}
-    assert {path.name for path in run.root.iterdir()} == {"data", "detector", "teacher", "student", "eval"}
+        "README.md",
+        "config.json",
+        "last.ckpt",
+        "metrics.csv",
+        "model.safetensors",
+        "preprocessing.json",
+        "run.json",
+    }
+    pictures = {
+        f"{kind}/{case_id}.png" for kind in ("masks", "overlays") for case_id in cases["test"]
+    }
+    assert files_of(run.eval) == pictures | {
+        "per_case.csv",
+        "report.html",
+        "run.json",
+        "summary.json",
+    }
+    assert {path.name for path in run.root.iterdir()} == {
+        "data",
+        "detector",
+        "teacher",
+        "student",
+        "eval",
+    }
 
 
 def test_distill_gives_the_same_student_without_the_true_masks(run, tmp_path, root):
@@ -120,12 +161,24 @@ def test_distill_gives_the_same_student_without_the_true_masks(run, tmp_path, ro
 
 def test_run_keeps_what_the_four_commands_made(run, root, capsys):
     before = hashes_of(run.root)
-    meddistill("run", run.root, "--source", root / "source", "--config", root / "tiny.yaml", "--device", "cpu")
+    meddistill(
+        "run",
+        run.root,
+        "--source",
+        root / "source",
+        "--config",
+        root / "tiny.yaml",
+        "--device",
+        "cpu",
+    )
     assert hashes_of(run.root) == before
     shown = capsys.readouterr().err
     assert [line[4:16] for line in shown.splitlines() if line.startswith("--- ")] == [
-        "stage 1 of 4", "stage 2 of 4", "stage 3 of 4", "stage 4 of 4",
-    ]  # fmt: skip
+        "stage 1 of 4",
+        "stage 2 of 4",
+        "stage 3 of 4",
+        "stage 4 of 4",
+    ]
 
 
 def test_demo_ends_with_the_comparison_and_what_to_type_next(run):

@@ -1,1 +1,2 @@
-"""What everything stands on and that knows nothing of medical images: errors, console, files, hashes, downloads."""
+"""What everything stands on and that knows nothing of medical images: errors, console, files,
+hashes, downloads."""

@@ -1,4 +1,5 @@
-"""What a person sees in the terminal: progress with the time left, and short messages. Nothing else prints."""
+"""What a person sees in the terminal: progress with the time left, and short messages. Nothing else
+prints."""
 
 from __future__ import annotations
 
@@ -70,7 +71,8 @@ def heading(title: str) -> None:
 
 
 def summary(title: str, facts: Sequence[tuple[str, str]], next_command: str = "") -> None:
-    """The end of a stage: label and value a line, in a box on a terminal, and the command that comes next.
+    """The end of a stage: label and value a line, in a box on a terminal, and the command that
+    comes next.
 
     That stands alone on its line, unbroken: it is there to be copied.
     """
@@ -85,7 +87,9 @@ def summary(title: str, facts: Sequence[tuple[str, str]], next_command: str = ""
         table.add_column(overflow="fold")
         for label, value in facts:
             table.add_row(Text(label), Text(value))
-        console.print(Panel(table, title=Text(title, style="bold"), title_align="left", expand=False))
+        console.print(
+            Panel(table, title=Text(title, style="bold"), title_align="left", expand=False)
+        )
     else:
         for line in (title, *(f"  {label}: {value}" for label, value in facts)):
             console.print(line, markup=False, soft_wrap=True)
@@ -105,7 +109,8 @@ def next_hidden() -> Iterator[None]:
 
 
 def answer_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table that the user asked for, on standard output; its last column takes what is left of a terminal's width.
+    """A table that the user asked for, on standard output; its last column takes what is left of a
+    terminal's width.
 
     Elsewhere a line a row, unbroken, its columns aligned.
     """
@@ -123,7 +128,9 @@ def answer_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         return
     widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
     for row in (header, *rows):
-        answer("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        answer(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        )
 
 
 def answer(text: str) -> None:
@@ -132,7 +139,9 @@ def answer(text: str) -> None:
 
 
 def warn(message: str) -> None:
-    console.print(f"warning: {message}", style="yellow", markup=False, soft_wrap=not console.is_terminal)
+    console.print(
+        f"warning: {message}", style="yellow", markup=False, soft_wrap=not console.is_terminal
+    )
 
 
 def fail(message: str) -> None:
@@ -155,10 +164,13 @@ def _live_bar() -> Progress:
             return Text(f"{elapsed}, {duration(task.time_remaining)} left")
 
     return Progress(
-        TextColumn(f"{{task.description:<{_TITLE_WIDTH}}}"), BarColumn(bar_width=_bar_width()),
-        MofNCompleteColumn(), Clock(Column(no_wrap=True)), TextColumn("{task.fields[note]}", style="dim"),
+        TextColumn(f"{{task.description:<{_TITLE_WIDTH}}}"),
+        BarColumn(bar_width=_bar_width()),
+        MofNCompleteColumn(),
+        Clock(Column(no_wrap=True)),
+        TextColumn("{task.fields[note]}", style="dim"),
         console=console,
-    )  # fmt: skip
+    )
 
 
 def duration(seconds: float | None) -> str:
@@ -166,7 +178,11 @@ def duration(seconds: float | None) -> str:
     if seconds is None:
         return "-:--"
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
+    return (
+        f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+        if minutes >= 60
+        else f"{minutes}:{rest:02d}"
+    )
 
 
 def _bar_width() -> int:
@@ -175,7 +191,9 @@ def _bar_width() -> int:
 
 
 class Bar:
-    """One progress bar; `advance` it, and put a short text (a loss, a count) behind it with `note`."""
+    """One progress bar; `advance` it, and put a short text (a loss, a count) behind it with
+    `note`.
+    """
 
     def __init__(self, title: str, total: int) -> None:
         self.title = title
@@ -191,7 +209,8 @@ class Bar:
             self._rich.start()
 
     def resume(self, done: int) -> None:
-        """Say that `done` steps were made by an earlier run: they count as done, but not for the time left."""
+        """Say that `done` steps were made by an earlier run: they count as done, but not for the
+        time left."""
         self.done = self._before = done
         if self._rich is not None:
             self._rich.reset(self._task, completed=done)

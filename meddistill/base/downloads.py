@@ -1,4 +1,5 @@
-"""Weights files: look for them on this machine, download them once, never use one whose SHA-256 is wrong."""
+"""Weights files: look for them on this machine, download them once, never use one whose SHA-256 is
+wrong."""
 
 from __future__ import annotations
 
@@ -39,7 +40,8 @@ def cache_dir() -> Path:
 
 
 def find_weights(weights: Weights, folders: list[Path] | None = None) -> Path | None:
-    """The file in one of `folders`, else in the cache, else None. The size is checked here, the hash on use."""
+    """The file in one of `folders`, else in the cache, else None. The size is checked here, the
+    hash on use."""
     for folder in [*(folders or []), cache_dir()]:
         path = folder / weights.file
         if path.is_file() and path.stat().st_size == weights.bytes:
@@ -50,8 +52,8 @@ def find_weights(weights: Weights, folders: list[Path] | None = None) -> Path | 
 def obtain_weights(weights: Weights, folders: list[Path] | None = None) -> Path:
     """The verified file: found on this machine, else downloaded into the cache in one attempt.
 
-    A file in the cache whose hash is wrong is deleted and downloaded again; elsewhere it is reported.
-    Raises: WeightsError naming file, size, SHA-256, address and where to put it.
+    A file in the cache whose hash is wrong is deleted and downloaded again; elsewhere it is
+    reported. Raises: WeightsError naming file, size, SHA-256, address and where to put it.
     """
     path = find_weights(weights, folders)
     if path is not None:
@@ -60,9 +62,13 @@ def obtain_weights(weights: Weights, folders: list[Path] | None = None) -> Path:
             return path
         if path.parent != cache_dir():
             raise WeightsError(
-                f"{path} is damaged: SHA-256 {found}, expected {weights.sha256}; install or copy it again"
+                f"{path} is damaged: SHA-256 {found}, expected {weights.sha256}; install or copy "
+                "it again"
             )
-        console.warn(f"{path} has SHA-256 {found}, expected {weights.sha256}; it is deleted and fetched again")
+        console.warn(
+            f"{path} has SHA-256 {found}, expected {weights.sha256}; it is deleted and fetched "
+            "again"
+        )
         path.unlink()
     return download(weights)
 
@@ -78,20 +84,27 @@ def download(weights: Weights) -> Path:
     folder = cache_dir()
     advice = f"put it into {folder} (or set {CACHE_VARIABLE} to its folder)"
     if not weights.address:
-        raise WeightsError(f"{weights} is not on this machine and has no address to download it from; {advice}")
+        raise WeightsError(
+            f"{weights} is not on this machine and has no address to download it from; {advice}"
+        )
     console.say(f"downloading {weights.address} ({weights.bytes / 1e6:.0f} MB) to {folder}")
     bar = _DownloadBar(weights.file)
     pooch.get_logger().setLevel("WARNING")  # the progress bar says it
-    downloader = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 20, timeout=(_CONNECT_S, _READ_S))
+    downloader = pooch.HTTPDownloader(
+        progressbar=bar, chunk_size=1 << 20, timeout=(_CONNECT_S, _READ_S)
+    )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         stale = folder / weights.file
         if stale.exists():  # of the wrong size: find_weights passed it over
             stale.unlink()
-        path = pooch.retrieve(weights.address, f"sha256:{weights.sha256}", weights.file, folder, downloader=downloader)
+        path = pooch.retrieve(
+            weights.address, f"sha256:{weights.sha256}", weights.file, folder, downloader=downloader
+        )
     except ValueError as error:
         raise WeightsError(
-            f"{weights.address} served another file than {weights}; it was deleted. {advice} yourself"
+            f"{weights.address} served another file than {weights}; it was deleted. {advice} "
+            "yourself"
         ) from error
     except (RequestException, OSError) as error:
         raise WeightsError(
@@ -104,7 +117,8 @@ def download(weights: Weights) -> Path:
 
 
 class _DownloadBar:
-    """Our progress bar in the shape that pooch drives: it sets `total` (bytes), then calls update, reset and close."""
+    """Our progress bar in the shape that pooch drives: it sets `total` (bytes), then calls update,
+    reset and close."""
 
     def __init__(self, title: str) -> None:
         self._title = title

@@ -1,4 +1,5 @@
-"""What can go wrong in a way the user can mend: one line, what was expected, what was found, what to do next."""
+"""What can go wrong in a way the user can mend: one line, what was expected, what was found, what
+to do next."""
 
 from __future__ import annotations
 
@@ -9,7 +10,9 @@ from collections.abc import Iterable
 
 
 class MedDistillError(Exception):
-    """A problem that the user can act on; the command line prints it in one line and exits with 1."""
+    """A problem that the user can act on; the command line prints it in one line and exits with
+    1.
+    """
 
 
 class ConfigError(MedDistillError):
@@ -37,18 +40,21 @@ class TrainingError(MedDistillError):
 
 
 def in_one_line(error: BaseException, most: int = 200) -> str:
-    """What a foreign error says, in one line of at most `most` characters; its type where it says nothing."""
+    """What a foreign error says, in one line of at most `most` characters; its type where it says
+    nothing."""
     return " ".join(str(error).split())[:most] or type(error).__name__
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what a foreign error says, where the others are advice; its type where it says nothing."""
+    """The first line of what a foreign error says, where the others are advice; its type where it
+    says nothing."""
     lines = str(error).strip().splitlines()
     return " ".join(lines[0].split())[:200] if lines else type(error).__name__
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
-    """`; did you mean 'X'?` for the allowed name closest to `name`; the list of allowed names where none is close."""
+    """`; did you mean 'X'?` for the allowed name closest to `name`; the list of allowed names where
+    none is close."""
     allowed = list(allowed)
     close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.6)
     return f"; did you mean '{close[0]}'?" if close else f"; choose from {', '.join(allowed)}"
@@ -64,7 +70,8 @@ _DISK = {
     errno.EACCES: f"permission denied; {_FORBIDDEN}",
     errno.EPERM: f"not permitted; {_FORBIDDEN}",
 }
-# What libraries that write files themselves leave of the system's error: safetensors, then numpy, then torch twice.
+# What libraries that write files themselves leave of the system's error: safetensors, then numpy,
+# then torch twice.
 _DISK_TEXT = re.compile(
     r"os error (?P<number>\d+)|\d+ requested and \d+ written"
     r"|PytorchStreamWriter failed|inline_container.*unexpected pos"
@@ -72,7 +79,8 @@ _DISK_TEXT = re.compile(
 
 
 def disk_problem(error: BaseException) -> str | None:
-    """One line for a disk that is full, read-only or forbidden, with what to do; None for any other error."""
+    """One line for a disk that is full, read-only or forbidden, with what to do; None for any other
+    error."""
     number, where = None, ""
     if isinstance(error, OSError) and error.errno is not None:
         number, where = error.errno, f"{error.filename}: " if error.filename else ""
@@ -83,7 +91,8 @@ def disk_problem(error: BaseException) -> str | None:
     return disk_problem(error.__cause__) if error.__cause__ else None
 
 
-# What torch says where a process of the same job is gone: gloo on CPUs, NCCL on GPUs, the store that both meet at.
+# What torch says where a process of the same job is gone: gloo on CPUs, NCCL on GPUs, the store
+# that both meet at.
 _LOST = re.compile(r"gloo.*(closed|reset) by peer|gloo.*timed out|NCCL", re.IGNORECASE | re.DOTALL)
 _LOST_KINDS = ("DistBackendError", "DistNetworkError", "DistStoreError")
 
@@ -93,14 +102,16 @@ def lost_process(error: BaseException) -> str | None:
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if kinds & set(_LOST_KINDS) or (isinstance(error, RuntimeError) and _LOST.search(str(error))):
         return (
-            "another process of this job ended before its time (its own message says why); nothing finished is lost: "
+            "another process of this job ended before its time (its own message says why); "
+            "nothing finished is lost: "
             "the same command goes on from the last epoch"
         )
     return None
 
 
 class Interrupted(BaseException):
-    """SIGINT or SIGTERM arrived. Not an Exception, so that nothing on its way takes it for a failure."""
+    """SIGINT or SIGTERM arrived. Not an Exception, so that nothing on its way takes it for a
+    failure."""
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(signal_number)

@@ -28,7 +28,8 @@ _TEMPORARY = re.compile(r"\..+\.\d+\.tmp(\.[A-Za-z0-9]+)?")
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` to write to; renamed to `path` at the end, removed on an error."""
+    """A temporary name beside `path` to write to; renamed to `path` at the end, removed on an
+    error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # Keep the suffix last: writers choose the format by it.
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
@@ -40,7 +41,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def leftovers(directory: Path, *, below: bool = True) -> list[Path]:
-    """Temporary files that a killed process left of `atomic_path` in `directory` (and `below`): nobody's any more."""
+    """Temporary files that a killed process left of `atomic_path` in `directory` (and `below`):
+    nobody's any more."""
     found = directory.rglob(".*.tmp*") if below else directory.glob(".*.tmp*")
     return [path for path in found if _TEMPORARY.fullmatch(path.name)]
 
@@ -51,7 +53,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON, indented, with keys in the order given. Raises ValueError for NaN and infinity."""
+    """Write JSON, indented, with keys in the order given. Raises ValueError for NaN and
+    infinity.
+    """
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
@@ -86,7 +90,8 @@ def _to_text(value: Any) -> str:
 
 
 def read_table(path: Path, row_type: type[Row]) -> list[Row]:
-    """Read a CSV that `write_table` wrote (or a person, with the same columns in any order; others are ignored).
+    """Read a CSV that `write_table` wrote (or a person, with the same columns in any order; others
+    are ignored).
 
     Raises: InputError naming file, line and column for anything that does not fit.
     """
@@ -103,16 +108,22 @@ def _parse_rows(reader: csv.DictReader[str], path: Path, row_type: type[Row]) ->
     wanted = columns(row_type)
     missing = [name for name in wanted if name not in (reader.fieldnames or [])]
     if missing:
-        raise InputError(f"{path} lacks the column(s) {', '.join(missing)}; expected {', '.join(wanted)}")
+        raise InputError(
+            f"{path} lacks the column(s) {', '.join(missing)}; expected {', '.join(wanted)}"
+        )
     hints = typing.get_type_hints(row_type)
-    fields = [(field.name, _COLUMN.get(field.name, field.name)) for field in dataclasses.fields(row_type)]  # type: ignore[arg-type]
+    fields = [
+        (field.name, _COLUMN.get(field.name, field.name)) for field in dataclasses.fields(row_type)
+    ]  # type: ignore[arg-type]
     for record in reader:
         values = {}
         for name, column in fields:
             try:
                 values[name] = _from_text(record[column], hints[name])
             except (ValueError, TypeError) as error:
-                raise InputError(f"{path} line {reader.line_num}, column {column}: {error}") from None
+                raise InputError(
+                    f"{path} line {reader.line_num}, column {column}: {error}"
+                ) from None
         try:
             yield row_type(**values)
         except ValueError as error:

@@ -1,6 +1,8 @@
-"""What a source holds, by content: SHA-256 of every file, remembered by size and time so that a second look is quick.
+"""What a source holds, by content: SHA-256 of every file, remembered by size and time so that a
+second look is quick.
 
-Like git's index: a file whose size and modification time are as before is taken as unchanged, any other is read again.
+Like git's index: a file whose size and modification time are as before is taken as unchanged, any
+other is read again.
 """
 
 from __future__ import annotations
@@ -26,8 +28,11 @@ class SourceFile:
     sha256: str
 
 
-def hash_files(files: Iterable[Path], directory: Path, index: Path | None = None) -> dict[Path, str]:
-    """SHA-256 by file; '' for one that cannot be read. Files as `index` (source_index.csv) knows them are not read."""
+def hash_files(
+    files: Iterable[Path], directory: Path, index: Path | None = None
+) -> dict[Path, str]:
+    """SHA-256 by file; '' for one that cannot be read. Files as `index` (source_index.csv) knows
+    them are not read."""
     known: dict[str, SourceFile] = {}
     if index is not None and index.exists():
         known = {row.path: row for row in read_table(index, SourceFile)}
@@ -53,12 +58,15 @@ def write_index(path: Path, hashes: Mapping[Path, str], directory: Path) -> None
     for file, sha256 in sorted(hashes.items()):
         if sha256:
             status = file.stat()
-            rows.append(SourceFile(shown(file, directory), status.st_size, status.st_mtime_ns, sha256))
+            rows.append(
+                SourceFile(shown(file, directory), status.st_size, status.st_mtime_ns, sha256)
+            )
     write_table(path, SourceFile, rows)
 
 
 def fingerprint_source(hashes: Mapping[Path, str], directory: Path) -> str:
-    """One SHA-256 of all relative names and contents; where the folder lies and when it was copied do not count."""
+    """One SHA-256 of all relative names and contents; where the folder lies and when it was copied
+    do not count."""
     lines = sorted(f"{shown(path, directory)}\0{sha256}\n" for path, sha256 in hashes.items())
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 

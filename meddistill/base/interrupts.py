@@ -29,8 +29,8 @@ class Request:
 def held_back() -> Iterator[Request]:
     """Within, a first signal only makes a `Request`, a second one ends the process at once.
 
-    A request that nobody asked about is raised at the end. Threads other than the main one get no signals and change
-    nothing.
+    A request that nobody asked about is raised at the end. Threads other than the main one get no
+    signals and change nothing.
     """
     request = Request()
     if threading.current_thread() is not threading.main_thread():

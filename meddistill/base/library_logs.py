@@ -1,4 +1,5 @@
-"""What other libraries say while a command runs: hushed, so that ours is seen, or shown with `--verbose`."""
+"""What other libraries say while a command runs: hushed, so that ours is seen, or shown with
+`--verbose`."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ import warnings
 
 from meddistill.base import console
 
-# Libraries that print by themselves, past `logging`: read when they are imported, which no command has done yet.
+# Libraries that print by themselves, past `logging`: read when they are imported, which no command
+# has done yet.
 _QUIET = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_VERBOSITY": "error",
@@ -35,13 +37,14 @@ _handler = _ToConsole()
 def listen(verbose: bool) -> None:
     """Show other libraries' warnings and log records from INFO on, or only their errors.
 
-    Called once by the command line; who uses MedDistill from Python has settings of their own. Warnings that were
-    asked for with `python -W` or PYTHONWARNINGS stay as asked.
+    Called once by the command line; who uses MedDistill from Python has settings of their own.
+    Warnings that were asked for with `python -W` or PYTHONWARNINGS stay as asked.
     """
     root = logging.getLogger()
     _handler.setLevel(logging.INFO if verbose else logging.ERROR)
     root.setLevel(logging.INFO if verbose else logging.WARNING)
-    # Also keeps libraries from bringing a handler of their own, as Lightning does where the root has none.
+    # Also keeps libraries from bringing a handler of their own, as Lightning does where the root
+    # has none.
     if _handler not in root.handlers:
         root.addHandler(_handler)
     logging.captureWarnings(verbose)

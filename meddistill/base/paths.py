@@ -11,5 +11,11 @@ def shown(path: Path, directory: Path) -> str:
 
 
 def printable(text: str) -> str:
-    """`text` in one line, with the bytes of a file name that are no UTF-8 escaped: fit for a table or a terminal."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\n", "\\n").replace("\r", "\\r")
+    """`text` in one line, with the bytes of a file name that are no UTF-8 escaped: fit for a table
+    or a terminal."""
+    return (
+        text.encode("utf-8", "backslashreplace")
+        .decode("utf-8")
+        .replace("\n", "\\n")
+        .replace("\r", "\\r")
+    )

@@ -1,4 +1,5 @@
-"""The command line: its commands, what goes for all of them, and how it ends. Imports no torch: `--help` is quick."""
+"""The command line: its commands, what goes for all of them, and how it ends. Imports no torch:
+`--help` is quick."""
 
 import gc
 import os
@@ -36,10 +37,14 @@ def _show_version(value: bool) -> None:
 @app.callback()
 def _common(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and end.")
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and end."
+        ),
     ] = False,
     quiet: Annotated[
-        bool, option("--quiet", "-q", text="Print warnings, errors and results only.", default="off")
+        bool,
+        option("--quiet", "-q", text="Print warnings, errors and results only.", default="off"),
     ] = False,
     verbose: Annotated[
         bool,
@@ -62,7 +67,8 @@ def _common(
 def main() -> None:
     """Entry point: a problem the user can mend is one line and status 1; a bug keeps its traceback.
 
-    SIGINT and SIGTERM end with 130 and 143: files appear whole or not at all, so the same command goes on from there.
+    SIGINT and SIGTERM end with 130 and 143: files appear whole or not at all, so the same command
+    goes on from there.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
@@ -72,8 +78,12 @@ def main() -> None:
         _fail(str(error))
     except Interrupted as interrupted:
         name = signal.Signals(interrupted.signal_number).name
-        again = "the same command" if _processes() > 1 else shlex.join(["meddistill", *sys.argv[1:]])
-        console.console.print(f"stopped by {name}; to continue: {again}", markup=False, soft_wrap=True)
+        again = (
+            "the same command" if _processes() > 1 else shlex.join(["meddistill", *sys.argv[1:]])
+        )
+        console.console.print(
+            f"stopped by {name}; to continue: {again}", markup=False, soft_wrap=True
+        )
         sys.exit(128 + interrupted.signal_number)
     except Exception as error:
         problem = disk_problem(error) or (lost_process(error) if _processes() > 1 else None)

@@ -48,7 +48,8 @@ def show_config(
         ),
     ] = "",
 ) -> None:
-    """List the settings that --set and --config take, with default and effect; piped, as YAML that --config reads."""
+    """List the settings that --set and --config take, with default and effect; piped, as YAML that
+    --config reads."""
     from meddistill.stages.show_config import run_settings
 
     run_settings(section)
@@ -66,7 +67,11 @@ def sources() -> None:
 def teachers(
     fetch: Annotated[
         Optional[str],
-        option(text="Download and verify this teacher's weights now.", default="none", autocompletion=complete_teacher),
+        option(
+            text="Download and verify this teacher's weights now.",
+            default="none",
+            autocompletion=complete_teacher,
+        ),
     ] = None,
 ) -> None:
     """List the teachers: licence, size, and which are on this machine."""

@@ -1,4 +1,5 @@
-"""The commands' options: their types, help texts and what the shell completes. Imports no torch, as `cli`."""
+"""The commands' options: their types, help texts and what the shell completes. Imports no torch, as
+`cli`."""
 
 from __future__ import annotations
 
@@ -23,7 +24,9 @@ Completion = Callable[[str], list[str]]
 def option(*flags: str, text: str, default: str, **more: Any) -> Any:
     """An option that is no setting; `default` is what happens without it."""
     # Square brackets are markup to rich.
-    return typer.Option(*flags, help=with_default(text, default).replace("[", "\\["), show_default=False, **more)
+    return typer.Option(
+        *flags, help=with_default(text, default).replace("[", "\\["), show_default=False, **more
+    )
 
 
 def setting(key: str, *flags: str, also: str = "", **more: Any) -> Any:
@@ -62,45 +65,71 @@ def complete_split(incomplete: str) -> list[str]:
 
 
 def complete_section(incomplete: str) -> list[str]:
-    return _starting_with(incomplete, [*sections(), *all_settings()] if "." in incomplete else sections())
+    return _starting_with(
+        incomplete, [*sections(), *all_settings()] if "." in incomplete else sections()
+    )
 
 
 def complete_set(incomplete: str) -> list[str]:
     return _starting_with(incomplete, [f"{key}=" for key in all_settings()])
 
 
-Run = Annotated[Path, typer.Argument(help="Directory that holds all stages of one experiment.", metavar="RUN")]
-StudentDir = Annotated[Path, typer.Argument(help="Directory of the student, e.g. RUN/student.", metavar="STUDENT")]
+Run = Annotated[
+    Path, typer.Argument(help="Directory that holds all stages of one experiment.", metavar="RUN")
+]
+StudentDir = Annotated[
+    Path, typer.Argument(help="Directory of the student, e.g. RUN/student.", metavar="STUDENT")
+]
 Source = Annotated[Optional[Path], setting("prepare.source")]
 ConfigFile = Annotated[
     Optional[Path],
-    option("--config", text="YAML file with a section a stage.", default="none", rich_help_panel=_SHARED),
+    option(
+        "--config",
+        text="YAML file with a section a stage.",
+        default="none",
+        rich_help_panel=_SHARED,
+    ),
 ]
 Overrides = Annotated[
     Optional[list[str]],
     option(
-        "--set", text="One setting, as section.key=value; may be repeated; `meddistill config` lists them.",
-        default="none", autocompletion=complete_set, rich_help_panel=_SHARED,
+        "--set",
+        text="One setting, as section.key=value; may be repeated; `meddistill config` lists them.",
+        default="none",
+        autocompletion=complete_set,
+        rich_help_panel=_SHARED,
     ),
-]  # fmt: skip
+]
 Seed = Annotated[Optional[int], setting("seed", rich_help_panel=_SHARED)]
 Device = Annotated[
     str,
     option(
-        text="cpu, cuda, cuda:1, or auto: cuda where there is one.", default="auto",
-        autocompletion=choices("auto", "cpu", "cuda"), rich_help_panel=_SHARED,
+        text="cpu, cuda, cuda:1, or auto: cuda where there is one.",
+        default="auto",
+        autocompletion=choices("auto", "cpu", "cuda"),
+        rich_help_panel=_SHARED,
     ),
-]  # fmt: skip
+]
 Overwrite = Annotated[
     bool,
-    option("--overwrite", text="Replace what is finished with other settings.", default="off", rich_help_panel=_SHARED),
+    option(
+        "--overwrite",
+        text="Replace what is finished with other settings.",
+        default="off",
+        rich_help_panel=_SHARED,
+    ),
 ]
 Out = Annotated[
-    Optional[Path], option(text="Write here.", default="the stage's directory in RUN", rich_help_panel=_SHARED)
+    Optional[Path],
+    option(text="Write here.", default="the stage's directory in RUN", rich_help_panel=_SHARED),
 ]
-Data = Annotated[Optional[Path], option(text="Prepared data to read.", default="RUN/data", rich_help_panel=_SHARED)]
+Data = Annotated[
+    Optional[Path],
+    option(text="Prepared data to read.", default="RUN/data", rich_help_panel=_SHARED),
+]
 Threshold = Annotated[
-    Optional[float], option(text="Probability from which a pixel is lesion, 0 to 1.", default="the student's")
+    Optional[float],
+    option(text="Probability from which a pixel is lesion, 0 to 1.", default="the student's"),
 ]
 
 
@@ -110,7 +139,9 @@ def run_dir(path: Path) -> Any:
     return RunDir(path)
 
 
-def load(config: Path | None, flags: dict[str, Any], overrides: list[str] | None, *stages: str) -> Any:
+def load(
+    config: Path | None, flags: dict[str, Any], overrides: list[str] | None, *stages: str
+) -> Any:
     """The settings of all stages; `--verbose` shows those of `stages`."""
     from meddistill.settings.layers import load_config
 

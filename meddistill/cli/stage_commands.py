@@ -1,4 +1,6 @@
-"""The four stages, and all of them in a row: options become a config, the config goes to a stage."""
+"""The four stages, and all of them in a row: options become a config, the config goes to a
+stage.
+"""
 
 from pathlib import Path
 from typing import Annotated, Optional
@@ -42,9 +44,15 @@ def prepare(
     source: Source = None,
     dataset: Annotated[
         Optional[str],
-        setting("prepare.dataset", also="`meddistill sources` lists them.", autocompletion=complete_dataset),
+        setting(
+            "prepare.dataset",
+            also="`meddistill sources` lists them.",
+            autocompletion=complete_dataset,
+        ),
     ] = None,
-    classes: Annotated[Optional[str], setting("prepare.classes", also="Several with commas.")] = None,
+    classes: Annotated[
+        Optional[str], setting("prepare.classes", also="Several with commas.")
+    ] = None,
     groups: Annotated[Optional[Path], setting("prepare.groups")] = None,
     boxes: Annotated[Optional[Path], setting("prepare.boxes")] = None,
     test: Annotated[Optional[str], setting("prepare.test")] = None,
@@ -60,7 +68,11 @@ def prepare(
     strict: Annotated[Optional[bool], setting("prepare.strict", "--strict")] = None,
     update: Annotated[
         bool,
-        option("--update", text="Add what is new in the source; earlier cases keep their split.", default="off"),
+        option(
+            "--update",
+            text="Add what is new in the source; earlier cases keep their split.",
+            default="off",
+        ),
     ] = False,
     config: ConfigFile = None,
     overrides: Overrides = None,
@@ -89,7 +101,14 @@ def prepare(
     settings = load(config, flags, overrides, "prepare")
     from meddistill.stages.prepare import run_prepare
 
-    run_prepare(run_dir(run), settings.prepare, seed=settings.seed, overwrite=overwrite, out=out, update=update)
+    run_prepare(
+        run_dir(run),
+        settings.prepare,
+        seed=settings.seed,
+        overwrite=overwrite,
+        out=out,
+        update=update,
+    )
 
 
 @commands.command(rich_help_panel=_STAGES)
@@ -99,7 +118,9 @@ def detect(
     train: Annotated[Optional[bool], setting("detect.train", "--train/--no-train")] = None,
     epochs: Annotated[Optional[int], setting("detect.epochs")] = None,
     confidence: Annotated[Optional[float], setting("detect.confidence")] = None,
-    trust_weights: Annotated[Optional[bool], setting("detect.trust_weights", "--trust-weights")] = None,
+    trust_weights: Annotated[
+        Optional[bool], setting("detect.trust_weights", "--trust-weights")
+    ] = None,
     data: Data = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
@@ -121,14 +142,22 @@ def detect(
     from meddistill.stages.detect import run_detect
 
     run_detect(
-        run_dir(run), settings.detect, seed=settings.seed, device=device, overwrite=overwrite, out=out, data=data
+        run_dir(run),
+        settings.detect,
+        seed=settings.seed,
+        device=device,
+        overwrite=overwrite,
+        out=out,
+        data=data,
     )
 
 
 @commands.command(rich_help_panel=_STAGES)
 def distill(
     run: Run,
-    teacher: Annotated[Optional[str], setting("distill.teacher", autocompletion=complete_teacher)] = None,
+    teacher: Annotated[
+        Optional[str], setting("distill.teacher", autocompletion=complete_teacher)
+    ] = None,
     boxes: Annotated[Optional[Path], setting("distill.boxes_file")] = None,
     epochs: Annotated[Optional[int], setting("distill.epochs")] = None,
     batch_size: Annotated[Optional[int], setting("distill.batch_size")] = None,
@@ -152,7 +181,13 @@ def distill(
     from meddistill.stages.distill import run_distill
 
     run_distill(
-        run_dir(run), settings.distill, seed=settings.seed, device=device, overwrite=overwrite, out=out, data=data
+        run_dir(run),
+        settings.distill,
+        seed=settings.seed,
+        device=device,
+        overwrite=overwrite,
+        out=out,
+        data=data,
     )
 
 
@@ -160,28 +195,40 @@ def distill(
 def evaluate(
     runs: Annotated[
         Optional[list[Path]],
-        typer.Argument(help="Directory of the experiment; several with --aggregate.", metavar="[RUN]"),
+        typer.Argument(
+            help="Directory of the experiment; several with --aggregate.", metavar="[RUN]"
+        ),
     ] = None,
     split: Annotated[Optional[str], setting("eval.split", autocompletion=complete_split)] = None,
     threshold: Annotated[Optional[float], setting("eval.threshold")] = None,
-    student: Annotated[Optional[Path], option(text="Student to evaluate.", default="RUN/student")] = None,
+    student: Annotated[
+        Optional[Path], option(text="Student to evaluate.", default="RUN/student")
+    ] = None,
     boxes: Annotated[
-        Optional[Path], option(text="Table of boxes that the baselines use.", default="RUN/detector/boxes.csv")
+        Optional[Path],
+        option(text="Table of boxes that the baselines use.", default="RUN/detector/boxes.csv"),
     ] = None,
     flip_average: Annotated[Optional[bool], setting("eval.flip_average", "--flip-average")] = None,
     keep_largest: Annotated[Optional[bool], setting("eval.keep_largest", "--keep-largest")] = None,
     min_component_px: Annotated[Optional[int], setting("eval.min_component_px")] = None,
     compare: Annotated[
         Optional[tuple[str, str]],
-        option(text="Paired difference of two finished evaluations: RUN, DIR:METHOD or METHOD, twice.", default="none"),
+        option(
+            text="Paired difference of two finished evaluations: RUN, DIR:METHOD or METHOD, twice.",
+            default="none",
+        ),
     ] = None,
     aggregate: Annotated[
-        bool, option("--aggregate", text="Take the evaluations of several RUNs together.", default="off")
+        bool,
+        option("--aggregate", text="Take the evaluations of several RUNs together.", default="off"),
     ] = False,
     data: Data = None,
-    images: Annotated[Optional[Path], option(text="Without RUN: folder of images.", default="none")] = None,
+    images: Annotated[
+        Optional[Path], option(text="Without RUN: folder of images.", default="none")
+    ] = None,
     masks: Annotated[
-        Optional[Path], option(text="Without RUN: folder of true masks, equal stems.", default="none")
+        Optional[Path],
+        option(text="Without RUN: folder of true masks, equal stems.", default="none"),
     ] = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
@@ -190,7 +237,8 @@ def evaluate(
     overwrite: Overwrite = False,
     out: Out = None,
 ) -> None:
-    """Compare the student (and the baselines) with the true masks: numbers, pictures and a report in RUN/eval."""
+    """Compare the student (and the baselines) with the true masks: numbers, pictures and a report
+    in RUN/eval."""
     flags = {
         "seed": seed,
         "eval.split": split,
@@ -212,13 +260,29 @@ def evaluate(
         if images or masks:
             raise ConfigError("give either RUN or --images and --masks, not both")
         run_eval(
-            run_dir(run), settings.eval, seed=settings.seed, device=device, overwrite=overwrite, out=out, data=data,
-            student=student, boxes=boxes,
-        )  # fmt: skip
+            run_dir(run),
+            settings.eval,
+            seed=settings.seed,
+            device=device,
+            overwrite=overwrite,
+            out=out,
+            data=data,
+            student=student,
+            boxes=boxes,
+        )
         return
     if not (images and masks and student and out):
         raise ConfigError("without RUN, eval needs all of --images, --masks, --student and --out")
-    run_eval_folders(images, masks, student, out, settings.eval, seed=settings.seed, device=device, overwrite=overwrite)
+    run_eval_folders(
+        images,
+        masks,
+        student,
+        out,
+        settings.eval,
+        seed=settings.seed,
+        device=device,
+        overwrite=overwrite,
+    )
 
 
 def _compare_or_aggregate(
@@ -249,7 +313,13 @@ def run_all(
 ) -> None:
     """Do the four stages in order; finished ones are kept."""
     settings = load(
-        config, {"seed": seed, "prepare.source": text_of(source)}, overrides, "prepare", "detect", "distill", "eval"
+        config,
+        {"seed": seed, "prepare.source": text_of(source)},
+        overrides,
+        "prepare",
+        "detect",
+        "distill",
+        "eval",
     )
     from meddistill.pipeline import run_pipeline
 
@@ -258,9 +328,9 @@ def run_all(
 
 @commands.command(rich_help_panel=_ROW)
 def demo(
-    run: Annotated[Path, typer.Argument(help="Where to put the demo's files.", metavar="[RUN]")] = Path(
-        "meddistill-demo"
-    ),
+    run: Annotated[
+        Path, typer.Argument(help="Where to put the demo's files.", metavar="[RUN]")
+    ] = Path("meddistill-demo"),
     device: Device = "auto",
     overwrite: Overwrite = False,
 ) -> None:

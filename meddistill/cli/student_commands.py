@@ -25,14 +25,24 @@ _USE = "A student at work"
 @commands.command(rich_help_panel=_USE)
 def predict(
     student: StudentDir,
-    paths: Annotated[list[str], typer.Argument(help="Images, folders of images, or patterns.", metavar="PATHS...")],
-    out: Annotated[Path, option(text="Directory for masks and predictions.csv.", default="none, it must be given")],
+    paths: Annotated[
+        list[str],
+        typer.Argument(help="Images, folders of images, or patterns.", metavar="PATHS..."),
+    ],
+    out: Annotated[
+        Path,
+        option(text="Directory for masks and predictions.csv.", default="none, it must be given"),
+    ],
     threshold: Threshold = None,
     probabilities: Annotated[
         bool, option("--probabilities", text="Also write probability maps, 16-bit.", default="off")
     ] = False,
-    overlays: Annotated[bool, option("--overlays", text="Also draw each mask on its image.", default="off")] = False,
-    batch_size: Annotated[int, option(text="Images a forward pass; changes no result.", default="16", min=1)] = 16,
+    overlays: Annotated[
+        bool, option("--overlays", text="Also draw each mask on its image.", default="off")
+    ] = False,
+    batch_size: Annotated[
+        int, option(text="Images a forward pass; changes no result.", default="16", min=1)
+    ] = 16,
     device: Device = "auto",
     overwrite: Overwrite = False,
 ) -> None:
@@ -40,10 +50,16 @@ def predict(
     from meddistill.stages.predict import run_predict
 
     run_predict(
-        student, paths, out,
-        threshold=threshold, probabilities=probabilities, overlays=overlays, batch_size=batch_size, device=device,
+        student,
+        paths,
+        out,
+        threshold=threshold,
+        probabilities=probabilities,
+        overlays=overlays,
+        batch_size=batch_size,
+        device=device,
         overwrite=overwrite,
-    )  # fmt: skip
+    )
 
 
 @commands.command(rich_help_panel=_USE)
@@ -51,17 +67,37 @@ def export(
     student: StudentDir,
     file_format: Annotated[
         str,
-        option("--format", text="onnx or torchscript.", default="onnx", autocompletion=choices("onnx", "torchscript")),
+        option(
+            "--format",
+            text="onnx or torchscript.",
+            default="onnx",
+            autocompletion=choices("onnx", "torchscript"),
+        ),
     ] = "onnx",
-    int8: Annotated[bool, option("--int8", text="8-bit weights and activations (onnx).", default="off")] = False,
+    int8: Annotated[
+        bool, option("--int8", text="8-bit weights and activations (onnx).", default="off")
+    ] = False,
     images: Annotated[
         Optional[list[str]],
-        option(text="Images to check it on; may be repeated.", default="those of the student's RUN"),
+        option(
+            text="Images to check it on; may be repeated.", default="those of the student's RUN"
+        ),
     ] = None,
-    out: Annotated[Optional[Path], option(text="File to write.", default="STUDENT/student.onnx or .pt")] = None,
+    out: Annotated[
+        Optional[Path], option(text="File to write.", default="STUDENT/student.onnx or .pt")
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Turn a student into one file, pixels in and probabilities out, and check it against PyTorch."""
+    """Turn a student into one file, pixels in and probabilities out, and check it against
+    PyTorch.
+    """
     from meddistill.stages.export import run_export
 
-    run_export(student, file_format=file_format, int8=int8, images=images or (), out=out, overwrite=overwrite)
+    run_export(
+        student,
+        file_format=file_format,
+        int8=int8,
+        images=images or (),
+        out=out,
+        overwrite=overwrite,
+    )

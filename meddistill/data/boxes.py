@@ -8,7 +8,8 @@ from meddistill.data.formats.pictures import connected_components
 
 
 def mask_to_boxes(mask: np.ndarray, min_area_px: int = 1) -> np.ndarray:
-    """Boxes (N, 4) float32 of the 8-connected components of a bool mask (H, W), largest component first.
+    """Boxes (N, 4) float32 of the 8-connected components of a bool mask (H, W), largest component
+    first.
 
     Components smaller than `min_area_px` pixels give none; an empty mask gives (0, 4).
     """
@@ -18,7 +19,8 @@ def mask_to_boxes(mask: np.ndarray, min_area_px: int = 1) -> np.ndarray:
 
 
 def unite_boxes(boxes_xyxy_px: np.ndarray, merge_distance_px: float, per_case: bool) -> np.ndarray:
-    """Boxes (N, 4) to (M, 4): those near each other merged (distance 0: none), or with `per_case` all into one."""
+    """Boxes (N, 4) to (M, 4): those near each other merged (distance 0: none), or with `per_case`
+    all into one."""
     boxes = np.asarray(boxes_xyxy_px, dtype=np.float32).reshape(-1, 4)
     if per_case and len(boxes):
         return _hull(boxes)
@@ -26,14 +28,19 @@ def unite_boxes(boxes_xyxy_px: np.ndarray, merge_distance_px: float, per_case: b
 
 
 def merge_boxes(boxes_xyxy_px: np.ndarray, distance_px: float) -> np.ndarray:
-    """Boxes (N, 4) to (M, 4), M <= N: any two that are at most `distance_px` apart become the box around both.
+    """Boxes (N, 4) to (M, 4), M <= N: any two that are at most `distance_px` apart become the box
+    around both.
 
     A merged box takes the place of its first member. 0 merges boxes that touch or overlap.
     """
     boxes = list(np.asarray(boxes_xyxy_px, dtype=np.float32).reshape(-1, 4))
     index = 0
     while index < len(boxes):
-        near = [other for other in range(index + 1, len(boxes)) if _gap(boxes[index], boxes[other]) <= distance_px]
+        near = [
+            other
+            for other in range(index + 1, len(boxes))
+            if _gap(boxes[index], boxes[other]) <= distance_px
+        ]
         if not near:
             index += 1
             continue
@@ -44,7 +51,9 @@ def merge_boxes(boxes_xyxy_px: np.ndarray, distance_px: float) -> np.ndarray:
 
 
 def _hull(boxes: np.ndarray) -> np.ndarray:
-    return np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])[None].astype(np.float32)
+    return np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])[None].astype(
+        np.float32
+    )
 
 
 def _gap(a: np.ndarray, b: np.ndarray) -> float:
@@ -54,8 +63,12 @@ def _gap(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Intersection over union (M, N) float32 of boxes a (M, 4) and b (N, 4); 0 where both have no area."""
-    a, b = np.asarray(a, dtype=np.float64).reshape(-1, 1, 4), np.asarray(b, dtype=np.float64).reshape(1, -1, 4)
+    """Intersection over union (M, N) float32 of boxes a (M, 4) and b (N, 4); 0 where both have no
+    area."""
+    a, b = (
+        np.asarray(a, dtype=np.float64).reshape(-1, 1, 4),
+        np.asarray(b, dtype=np.float64).reshape(1, -1, 4),
+    )
     sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
     intersection = np.clip(sides, 0, None).prod(axis=-1)
     union = _area(a) + _area(b) - intersection
@@ -73,12 +86,16 @@ def fill_boxes(boxes_xyxy_px: np.ndarray, size_hw: tuple[int, int]) -> np.ndarra
     filled = np.zeros(size_hw, dtype=bool)
     for x1, y1, x2, y2 in clip_boxes(boxes_xyxy_px, (height, width)):
         if x2 > x1 and y2 > y1:
-            filled[int(np.floor(y1)) : int(np.ceil(y2)), int(np.floor(x1)) : int(np.ceil(x2))] = True
+            filled[int(np.floor(y1)) : int(np.ceil(y2)), int(np.floor(x1)) : int(np.ceil(x2))] = (
+                True
+            )
     return filled
 
 
 def clip_boxes(boxes_xyxy_px: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-    """The boxes (N, 4) float32 cut to the image; one that lies outside keeps its row with no area."""
+    """The boxes (N, 4) float32 cut to the image; one that lies outside keeps its row with no
+    area.
+    """
     height, width = size_hw
     boxes = np.asarray(boxes_xyxy_px, dtype=np.float32).reshape(-1, 4)
     return np.asarray(np.clip(boxes, 0, np.array([width, height, width, height], dtype=np.float32)))

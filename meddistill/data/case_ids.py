@@ -16,15 +16,18 @@ def assign_case_ids(cases: Sequence[RawCase]) -> list[str]:
 
 
 def unique_names(names: Sequence[str], sources: Sequence[str]) -> list[str]:
-    """A safe name for each: itself where it is plain and alone, else with what is not plain replaced by `_`.
+    """A safe name for each: itself where it is plain and alone, else with what is not plain
+    replaced by `_`.
 
-    Names that then are equal, upper and lower case alike, all get a hash of their source appended: which of them
-    came first does not matter.
+    Names that then are equal, upper and lower case alike, all get a hash of their source appended:
+    which of them came first does not matter.
     """
     plain = [_plain(name) for name in names]
     counts = Counter(name.lower() for name in plain)
     return [
-        name if counts[name.lower()] == 1 else f"{name}-{hashlib.sha256(source.encode()).hexdigest()[:8]}"
+        name
+        if counts[name.lower()] == 1
+        else f"{name}-{hashlib.sha256(source.encode()).hexdigest()[:8]}"
         for name, source in zip(plain, sources, strict=True)
     ]
 

@@ -17,9 +17,10 @@ _PERCENTILES = (0.5, 99.5)
 class IntensitySettings:
     """How pixels become 8-bit ones.
 
-    `mode`: `auto` leaves 8-bit pixels as they are, takes a window that the file brings, else percentiles;
-    `percentile` and `full` stretch everything. `window`: (low, high) that goes over all of them. `per_volume`: limits
-    of a volume's slice are those of the volume, so that slices stay comparable.
+    `mode`: `auto` leaves 8-bit pixels as they are, takes a window that the file brings, else
+    percentiles; `percentile` and `full` stretch everything. `window`: (low, high) that goes over
+    all of them. `per_volume`: limits of a volume's slice are those of the volume, so that slices
+    stay comparable.
     """
 
     mode: str = "auto"
@@ -28,9 +29,12 @@ class IntensitySettings:
 
 
 def settings_of_prepare(settings: Mapping[str, Any]) -> IntensitySettings:
-    """How `prepare` made 8-bit images, from its settings in RUN/data/run.json; what they lack has its default."""
+    """How `prepare` made 8-bit images, from its settings in RUN/data/run.json; what they lack has
+    its default."""
     mode, window = str(settings.get("intensity", "auto")), str(settings.get("window", ""))
-    return IntensitySettings(mode, parse_window(window), settings.get("intensity_per", "volume") == "volume")
+    return IntensitySettings(
+        mode, parse_window(window), settings.get("intensity_per", "volume") == "volume"
+    )
 
 
 def parse_window(text: str) -> tuple[float, float] | None:
@@ -47,7 +51,8 @@ def parse_window(text: str) -> tuple[float, float] | None:
 
 
 def percentile_limits(pixels: np.ndarray) -> tuple[float, float]:
-    """The 0.5 and 99.5 percentiles of the finite values; lowest and highest where those two are equal."""
+    """The 0.5 and 99.5 percentiles of the finite values; lowest and highest where those two are
+    equal."""
     values = pixels[np.isfinite(pixels)]
     if values.size == 0:
         return 0.0, 0.0
@@ -64,8 +69,9 @@ def to_8bit(
 ) -> np.ndarray:
     """uint8 of the same shape (H, W) or (H, W, 3); three equal channels become one.
 
-    `file_window`: (low, high) that the file asks for. `volume_limits`: (low, high) of the volume it is a slice of.
-    Raises: InputError where there is nothing to see: no pixel, NaN or infinity, or one value everywhere.
+    `file_window`: (low, high) that the file asks for. `volume_limits`: (low, high) of the volume it
+    is a slice of. Raises: InputError where there is nothing to see: no pixel, NaN or infinity, or
+    one value everywhere.
     """
     settings = settings or IntensitySettings()
     if pixels.size == 0:
@@ -84,15 +90,23 @@ def to_8bit(
         if settings.mode == "full":
             window = lowest, highest
         else:
-            window = volume_limits if volume_limits and settings.per_volume else percentile_limits(pixels)
+            window = (
+                volume_limits
+                if volume_limits and settings.per_volume
+                else percentile_limits(pixels)
+            )
     return _stretch(pixels, *window)
 
 
 def _stretch(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
     if not low < high:
         raise InputError(f"image has no range of values: {low:g} to {high:g}")
-    inside = np.clip(pixels, low, high).astype(np.float32)  # first: the largest floats would overflow
-    stretched = np.rint((inside - np.float32(low)) * np.float32(255 / (high - low))).astype(np.uint8)
+    inside = np.clip(pixels, low, high).astype(
+        np.float32
+    )  # first: the largest floats would overflow
+    stretched = np.rint((inside - np.float32(low)) * np.float32(255 / (high - low))).astype(
+        np.uint8
+    )
     if (stretched == stretched.flat[0]).all():
         raise InputError(f"image is constant between {low:g} and {high:g}")
     return stretched

@@ -1,4 +1,5 @@
-"""Mask files as truth values, whatever they were saved as. Read by `prepare` and `eval`; never by training."""
+"""Mask files as truth values, whatever they were saved as. Read by `prepare` and `eval`; never by
+training."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ _COLOUR_TOLERANCE = 48
 
 
 def parse_labels(text: str) -> tuple[Label, ...] | str | None:
-    """`1,4` as values, `#ff0000,#00ff00` as colours, `any` for every value but 0; None for an empty text.
+    """`1,4` as values, `#ff0000,#00ff00` as colours, `any` for every value but 0; None for an empty
+    text.
 
     Raises: ConfigError for anything else, and for values and colours mixed.
     """
@@ -37,17 +39,20 @@ def parse_labels(text: str) -> tuple[Label, ...] | str | None:
         elif re.fullmatch(r"-?\d+(\.\d+)?", part):
             labels.append(float(part))
         else:
-            raise ConfigError(f"label is '{text}'; expected values (1,4), colours (#ff0000) or 'any'")
+            raise ConfigError(
+                f"label is '{text}'; expected values (1,4), colours (#ff0000) or 'any'"
+            )
     if len({isinstance(label, tuple) for label in labels}) > 1:
         raise ConfigError(f"label is '{text}': values and colours do not mix")
     return tuple(labels)
 
 
 def read_mask(path: Path, labels: Sequence[Label] | str | None = None) -> np.ndarray:
-    """bool (H, W): True where the mask is at least half of its range, or has one of `labels`; all False if empty.
+    """bool (H, W): True where the mask is at least half of its range, or has one of `labels`; all
+    False if empty.
 
-    A lossless mask of 0 and 1 counts as full range. Raises: InputError where the file cannot be read, or its
-    values are neither (label numbers, or a faint mask) and no labels are given.
+    A lossless mask of 0 and 1 counts as full range. Raises: InputError where the file cannot be
+    read, or its values are neither (label numbers, or a faint mask) and no labels are given.
     """
     colours = _are_colours(labels)
     pixels, lossy = load_labels(path, colours)
@@ -78,16 +83,22 @@ def binarise(pixels: np.ndarray, lossy: bool = False, name: str = "mask") -> np.
         full = float(np.iinfo(pixels.dtype).max)
     if highest < full / 2:
         values = np.unique(pixels)
-        listed = ", ".join(f"{value:g}" for value in values[:6]) + (", ..." if len(values) > 6 else "")
+        listed = ", ".join(f"{value:g}" for value in values[:6]) + (
+            ", ..." if len(values) > 6 else ""
+        )
         raise InputError(
-            f"{name} holds the values {listed}, none at half of {full:g}: not a black and white mask; "
+            f"{name} holds the values {listed}, none at half of {full:g}: not a black and white "
+            "mask; "
             "name the lesion's values with --label"
         )
     return np.asarray(pixels >= full / 2)
 
 
-def select_labels(pixels: np.ndarray, labels: Sequence[Label] | str, tolerance: int = 0) -> np.ndarray:
-    """bool (H, W): True where pixels (H, W[, 3]) have one of the labels; `any` is every value but 0 (and black).
+def select_labels(
+    pixels: np.ndarray, labels: Sequence[Label] | str, tolerance: int = 0
+) -> np.ndarray:
+    """bool (H, W): True where pixels (H, W[, 3]) have one of the labels; `any` is every value but 0
+    (and black).
 
     Raises: InputError for values asked of a colour mask.
     """

@@ -1,4 +1,5 @@
-"""Pictures of a mask on its image, in the paper's style: filled in yellow, outlined in dark red, truth beside it."""
+"""Pictures of a mask on its image, in the paper's style: filled in yellow, outlined in dark red,
+truth beside it."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ def side_by_side(image: np.ndarray, pred: np.ndarray, target: np.ndarray | None)
 
 
 def outline(mask: np.ndarray) -> np.ndarray:
-    """bool (H, W): the mask's inner rim, 1 px wide for each 256 px of the longest side (at least 1)."""
+    """bool (H, W): the mask's inner rim, 1 px wide for each 256 px of the longest side (at least
+    1)."""
     if not mask.any():
         return mask.copy()
     width_px = max(1, round(max(mask.shape) / 256))

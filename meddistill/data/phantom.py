@@ -1,12 +1,15 @@
-"""Sample data without a download: procedural slices that look like contrast-enhanced head MRI, with lesions and masks.
+"""Sample data without a download: procedural slices that look like contrast-enhanced head MRI, with
+lesions and masks.
 
-No anatomy is claimed: the slices have what makes the task honest (folded cortex, ventricles, bright scalp and
-vessels, bias field, Rician noise, lesions from faint to bright). Lengths are px of a 256 px slice; grey values before
-noise lie in [0, 1]. A head is drawn once and cut at several heights, so that neighbouring slices of a group agree.
+No anatomy is claimed: the slices have what makes the task honest (folded cortex, ventricles, bright
+scalp and vessels, bias field, Rician noise, lesions from faint to bright). Lengths are px of a 256
+px slice; grey values before noise lie in [0, 1]. A head is drawn once and cut at several heights,
+so that neighbouring slices of a group agree.
 
-Lesions were matched to tumours in contrast-enhanced T1 MRI. Percentiles 5, 50, 95 of 150 drawn slices, and of 300 of
-doi:10.6084/m9.figshare.1512427.v5: share of the image 0.4, 1.2, 3.5 % (real 0.3, 1.2, 4.7), length over width 1.1, 1.5,
-2.6 (real 1.1, 1.4, 2.3), contrast to the ring around the lesion -0.3, 0.5, 1.2 (real -0.3, 0.5, 1.6).
+Lesions were matched to tumours in contrast-enhanced T1 MRI. Percentiles 5, 50, 95 of 150 drawn
+slices, and of 300 of doi:10.6084/m9.figshare.1512427.v5: share of the image 0.4, 1.2, 3.5 % (real
+0.3, 1.2, 4.7), length over width 1.1, 1.5, 2.6 (real 1.1, 1.4, 2.3), contrast to the ring around
+the lesion -0.3, 0.5, 1.2 (real -0.3, 0.5, 1.6).
 """
 
 from __future__ import annotations
@@ -34,16 +37,18 @@ _FIELDS = ("outline", "warp_a", "warp_b", "folds", "fine", "bias")
 _WHITE, _GREY, _FLUID = 0.36, 0.26, 0.09
 
 Field = np.ndarray
-"""(H, W) float32: one value a pixel. Scalars are Python's: NumPy's would make it 64 bit, and drawing twice as slow."""
+"""(H, W) float32: one value a pixel. Scalars are Python's: NumPy's would make it 64 bit, and
+drawing twice as slow."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Lesion:
-    """A lesion of one kind: centre and mean radius in px from the middle of the head, shape as harmonics of the angle.
+    """A lesion of one kind: centre and mean radius in px from the middle of the head, shape as
+    harmonics of the angle.
 
-    `harmonics` (K, 2): amplitude (share of the radius) and phase of the k-th, from k = 2. `level`: grey value of
-    what is bright (dark for kind `dark`). `height` and `extent`: where the head is cut for the largest outline, and
-    how far it reaches up and down.
+    `harmonics` (K, 2): amplitude (share of the radius) and phase of the k-th, from k = 2. `level`:
+    grey value of what is bright (dark for kind `dark`). `height` and `extent`: where the head is
+    cut for the largest outline, and how far it reaches up and down.
     """
 
     kind: str
@@ -61,7 +66,8 @@ class Lesion:
 
 @dataclasses.dataclass(frozen=True)
 class Head:
-    """One person: everything that neighbouring slices share. `noise` holds pairs of (N, N) normal grids by name."""
+    """One person: everything that neighbouring slices share. `noise` holds pairs of (N, N) normal
+    grids by name."""
 
     half_width: float
     half_length: float
@@ -81,18 +87,20 @@ class Head:
 def draw_slice(rng: Generator, size: int = _SCALE_PX) -> tuple[np.ndarray, np.ndarray, str]:
     """One slice of a random head.
 
-    Returns the image uint8 (size, size), its lesions' mask bool (size, size) (all False where there is none), and the
-    class: one of `CLASSES`.
+    Returns the image uint8 (size, size), its lesions' mask bool (size, size) (all False where there
+    is none), and the class: one of `CLASSES`.
     """
     head = draw_head(rng)
     return cut_slice(head, rng.uniform(-0.5, 0.5), rng, size)
 
 
 def write_phantom(directory: Path, *, cases: int, seed: int, size: int = _SCALE_PX) -> None:
-    """Write a source of the `folder` layout: images/ID.png, masks/ID.png (0/255) and groups.csv (id,group,class).
+    """Write a source of the `folder` layout: images/ID.png, masks/ID.png (0/255) and groups.csv
+    (id,group,class).
 
-    A group is one head, cut at up to `SLICES_PER_GROUP` neighbouring heights. Same seed, same bytes; a larger `cases`
-    only adds heads. Raises: ConfigError for fewer than one case or a size below 64 px.
+    A group is one head, cut at up to `SLICES_PER_GROUP` neighbouring heights. Same seed, same
+    bytes; a larger `cases` only adds heads. Raises: ConfigError for fewer than one case or a size
+    below 64 px.
     """
     if cases < 1:
         raise ConfigError(f"a phantom needs at least 1 case, got {cases}")
@@ -138,7 +146,10 @@ def draw_head(rng: Generator) -> Head:
     lesions: list[Lesion] = []
     while len(lesions) < count:
         lesion = _draw_lesion(head, kind, count, rng)
-        if all(np.hypot(lesion.x - o.x, lesion.y - o.y) > 1.6 * (lesion.radius + o.radius) + 8 for o in lesions):
+        if all(
+            np.hypot(lesion.x - o.x, lesion.y - o.y) > 1.6 * (lesion.radius + o.radius) + 8
+            for o in lesions
+        ):
             lesions.append(lesion)
     return dataclasses.replace(head, lesions=tuple(lesions))
 
@@ -157,7 +168,9 @@ def _draw_lesion(head: Head, kind: str, count: int, rng: Generator) -> Lesion:
         radius=radius,
         aspect=rng.uniform(1.0, 1.8),
         angle=rng.uniform(0, math.pi),
-        harmonics=np.stack([rng.normal(0, 0.5 / orders**1.5), rng.uniform(0, 2 * np.pi, orders.size)], axis=1),
+        harmonics=np.stack(
+            [rng.normal(0, 0.5 / orders**1.5), rng.uniform(0, 2 * np.pi, orders.size)], axis=1
+        ),
         level=rng.uniform(0.12, 0.18) if kind == "dark" else rng.uniform(0.48, 0.82),
         rim=rng.uniform(2.5, 5.0),
         height=rng.uniform(-0.2, 0.2),
@@ -165,8 +178,11 @@ def _draw_lesion(head: Head, kind: str, count: int, rng: Generator) -> Lesion:
     )
 
 
-def cut_slice(head: Head, height: float, rng: Generator, size: int = _SCALE_PX) -> tuple[np.ndarray, np.ndarray, str]:
-    """The head at one height in [-0.5, 0.5] (0 = through the ventricles); `rng` draws the scanner's noise alone.
+def cut_slice(
+    head: Head, height: float, rng: Generator, size: int = _SCALE_PX
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """The head at one height in [-0.5, 0.5] (0 = through the ventricles); `rng` draws the scanner's
+    noise alone.
 
     Returns image, mask and class as `draw_slice` does.
     """
@@ -187,11 +203,16 @@ def cut_slice(head: Head, height: float, rng: Generator, size: int = _SCALE_PX) 
     for lesion in head.lesions:
         image, one = _add_lesion(image, lesion, height, x, y, depth_in_brain, smooth)
         mask |= one
-    return _scan(head, image, smooth, rng, size), mask, head.lesions[0].kind if mask.any() else "none"
+    return (
+        _scan(head, image, smooth, rng, size),
+        mask,
+        head.lesions[0].kind if mask.any() else "none",
+    )
 
 
 class _Noise:
-    """Smooth noise of deviation 1 that changes slowly with height: `self(name, cell)` has bumps of `cell` px."""
+    """Smooth noise of deviation 1 that changes slowly with height: `self(name, cell)` has bumps of
+    `cell` px."""
 
     def __init__(self, head: Head, height: float, size: int) -> None:
         cosine, sine = math.cos(height), math.sin(height)
@@ -205,16 +226,25 @@ class _Noise:
     def at(self, name: str, rows: Field, columns: Field) -> Field:
         """The same noise at any place, in cells; it repeats after the grid's end."""
         return 2.1 * ndimage.map_coordinates(
-            self.grids[name], [rows, columns], np.float32, order=3, mode="grid-wrap", prefilter=False
+            self.grids[name],
+            [rows, columns],
+            np.float32,
+            order=3,
+            mode="grid-wrap",
+            prefilter=False,
         )
 
 
 def _spline(grid: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Cubic B-spline along the rows of a grid that repeats: (N, M) to (places, M). No BLAS: its threads cost more."""
+    """Cubic B-spline along the rows of a grid that repeats: (N, M) to (places, M). No BLAS: its
+    threads cost more."""
     first = np.floor(places).astype(int)
     t = (places - first).astype(np.float32)[:, None]
     weights = ((1 - t) ** 3, (3 * t - 6) * t * t + 4, ((3 - 3 * t) * t + 3) * t + 1, t**3)
-    return sum(weight / 6 * grid[(first + shift) % len(grid)] for shift, weight in enumerate(weights, start=-1))
+    return sum(
+        weight / 6 * grid[(first + shift) % len(grid)]
+        for shift, weight in enumerate(weights, start=-1)
+    )
 
 
 def _step(distance: Field, width: float = 0.7) -> Field:
@@ -223,9 +253,12 @@ def _step(distance: Field, width: float = 0.7) -> Field:
 
 
 def _depth(head: Head, height: float, x: Field, y: Field, smooth: _Noise) -> Field:
-    """Distance to the head's surface in px, about; negative outside. Wider at the back, smaller towards the top."""
+    """Distance to the head's surface in px, about; negative outside. Wider at the back, smaller
+    towards the top."""
     shrink = 1 - 0.25 * max(height, 0.0) ** 2 - 0.1 * max(-height, 0.0) ** 2
-    across = x / (head.half_width * shrink * (1 + 0.0009 * y) * (1 + head.asymmetry * np.sign(x) * 0.2))
+    across = x / (
+        head.half_width * shrink * (1 + 0.0009 * y) * (1 + head.asymmetry * np.sign(x) * 0.2)
+    )
     along = y / (head.half_length * shrink)
     radius = (np.abs(across) ** 2.3 + np.abs(along) ** 2.3) ** (1 / 2.3)
     return (1 - radius) * np.hypot(x, y) / np.maximum(radius, 0.05) + 1.2 * smooth("outline", 40)
@@ -238,39 +271,53 @@ def _shell(head: Head, depth: Field, smooth: _Noise) -> Field:
     fat = 0.6 + 0.09 * smooth("fine", 3) + 0.12 * smooth("warp_b", 25)
     marrow = 0.3 + 0.06 * smooth("fine", 4) + 0.08 * smooth("warp_a", 20)
     bone = 0.05 + marrow * np.exp(-(((depth - scalp - 0.5 * skull) / (0.22 * skull)) ** 2))
-    return np.where(depth < scalp + skull, fat + (bone - fat) * _step(depth - scalp), _FLUID) * _step(depth)
+    return np.where(
+        depth < scalp + skull, fat + (bone - fat) * _step(depth - scalp), _FLUID
+    ) * _step(depth)
 
 
 def _brain(head: Head, depth: Field, x: Field, y: Field, smooth: _Noise) -> tuple[Field, Field]:
     """White and grey matter with folds; also the distance to the nearest fold in px.
 
-    A fold is where a noise field, stretched towards the centre, crosses zero; grey matter lines folds and surface.
+    A fold is where a noise field, stretched towards the centre, crosses zero; grey matter lines
+    folds and surface.
     """
     wave_a, wave_b = smooth("warp_a", 14), smooth("warp_b", 14)
     angle = np.arctan2(y + 4 * wave_a, x + 4 * wave_b) / (2 * np.pi) * 48
     field = smooth.at("folds", angle, (depth + 5 * wave_b) / 22 + 7)
     slope_y, slope_x = np.gradient(field, 256 / field.shape[0])
     fold = np.abs(field) / (np.hypot(slope_x, slope_y) + 0.02)
-    # The two halves of the brain meet in a fold from front to back, which the callosum bridges in the middle.
+    # The two halves of the brain meet in a fold from front to back, which the callosum bridges in
+    # the middle.
     middle = np.abs(x + 1.5 * wave_a) + 12 * _step(34 - np.abs(y + 4), 4)
     reach = 20 + 7 * smooth("warp_a", 28)
     fold = np.minimum(fold + np.maximum(depth - reach, 0) * 0.5, middle)
     cortex = np.maximum(_step(4.0 - fold, 1.5), _step(4.5 - depth, 1.5))
     grey = np.clip(cortex, 0, 1)
     for side in (-1, 1):  # thalamus and basal ganglia
-        grey = np.maximum(grey, 0.8 * _step(1 - np.hypot((x - side * 21) / 10, (y - 4) / 20) + 0.12 * wave_a, 0.25))
+        grey = np.maximum(
+            grey,
+            0.8 * _step(1 - np.hypot((x - side * 21) / 10, (y - 4) / 20) + 0.12 * wave_a, 0.25),
+        )
     texture = 0.012 * smooth("fine", 2.5) + 0.012 * smooth("warp_b", 9)
     image = _WHITE + (_GREY - _WHITE) * grey + texture
     fluid = _step(1.1 + 0.5 * wave_a - fold, 0.8) * np.clip(1.2 - depth / 40, 0.35, 1)
     return image + (_FLUID - image) * fluid, fold
 
 
-def _ventricles(head: Head, height: float, image: Field, x: Field, y: Field, smooth: _Noise) -> Field:
-    """Two curved fluid spaces beside the middle, wider in front and behind, gone towards the top of the head."""
+def _ventricles(
+    head: Head, height: float, image: Field, x: Field, y: Field, smooth: _Noise
+) -> Field:
+    """Two curved fluid spaces beside the middle, wider in front and behind, gone towards the top of
+    the head."""
     size = head.ventricles * (1 - 1.6 * abs(height) ** 1.5)
     along = (y + 2) / 38
     ends = _step((1 - np.abs(along)) * 20, 2)
-    width = size * (2.0 + 5.5 * along**2 + 2.0 * along**2 * (along < 0)) * np.sqrt(np.clip(1 - along**4, 0, 1))
+    width = (
+        size
+        * (2.0 + 5.5 * along**2 + 2.0 * along**2 * (along < 0))
+        * np.sqrt(np.clip(1 - along**4, 0, 1))
+    )
     for side in (-1, 1):
         bow = side * (5 + 14 * along**2 * (1 + side * head.asymmetry))
         distance = width - np.abs(x - bow + 1.2 * smooth("warp_b", 18))
@@ -285,24 +332,37 @@ def _vessels(head: Head, image: Field, depth: Field, fold: Field, x: Field, y: F
         near = 1 - ((x - 70 * across) ** 2 + (y - 90 * along) ** 2) / (10 + 5 * bright) ** 2
         blush += (0.4 + 0.2 * bright) * np.clip(near, 0, None) ** 2
     image = image + blush * np.exp(-(fold**2)) * _step(depth)
-    sinus = np.exp(-((x / 3) ** 2 + ((np.abs(y) - head.half_length + sum(head.skull) + 3) / 4) ** 2))
+    sinus = np.exp(
+        -((x / 3) ** 2 + ((np.abs(y) - head.half_length + sum(head.skull) + 3) / 4) ** 2)
+    )
     return image + 0.4 * sinus * (y > 0)
 
 
 def _add_lesion(
     image: Field, lesion: Lesion, height: float, x: Field, y: Field, depth: Field, smooth: _Noise
 ) -> tuple[Field, np.ndarray]:
-    """The image with the lesion in it, and the lesion's mask: one connected piece inside the brain."""
+    """The image with the lesion in it, and the lesion's mask: one connected piece inside the
+    brain.
+    """
     reach = math.sqrt(max(1 - ((height - lesion.height) / lesion.extent) ** 2, 0.0))
     cosine, sine, stretch = math.cos(lesion.angle), math.sin(lesion.angle), math.sqrt(lesion.aspect)
     along = ((x - lesion.x) * cosine + (y - lesion.y) * sine) / stretch
     across = ((y - lesion.y) * cosine - (x - lesion.x) * sine) * stretch
     direction = np.arctan2(across, along)
-    lobes = sum(a * np.cos(k * direction + phase) for k, (a, phase) in enumerate(lesion.harmonics.tolist(), start=2))
-    outline = lesion.radius * reach * np.clip(1 + lobes, 0.45, 1.6) * (1 + 0.07 * smooth("warp_a", 8))
+    lobes = sum(
+        a * np.cos(k * direction + phase)
+        for k, (a, phase) in enumerate(lesion.harmonics.tolist(), start=2)
+    )
+    outline = (
+        lesion.radius * reach * np.clip(1 + lobes, 0.45, 1.6) * (1 + 0.07 * smooth("warp_a", 8))
+    )
     inward = np.minimum(outline - np.hypot(along, across), depth - 1)
     pieces, count = ndimage.label(inward > 0)
-    mask = pieces == 1 + np.argmax(np.bincount(pieces.ravel())[1:]) if count else np.zeros(image.shape, dtype=bool)
+    mask = (
+        pieces == 1 + np.argmax(np.bincount(pieces.ravel())[1:])
+        if count
+        else np.zeros(image.shape, dtype=bool)
+    )
     inward = np.where(mask | (inward <= 0), inward, -1.0)
 
     grain = 0.05 * smooth("fine", 3) + 0.06 * smooth("warp_b", 7)
@@ -310,11 +370,14 @@ def _add_lesion(
         core = 0.2 + 0.5 * grain
         rim = lesion.rim * (1 + 0.3 * smooth("warp_b", 12))
         filling = core + (lesion.level + grain - core) * _step(rim - inward, 1.2)
-        image = image * (1 - 0.22 * np.exp(-np.clip(-inward, 0, None) / (0.5 * lesion.radius)) * _step(depth))
+        image = image * (
+            1 - 0.22 * np.exp(-np.clip(-inward, 0, None) / (0.5 * lesion.radius)) * _step(depth)
+        )
     elif lesion.kind == "solid":
         filling = lesion.level * (1 - 0.12 * _step(inward - 0.35 * lesion.radius, 3)) + grain
     else:
-        # A cyst: fluid in a thin wall that takes up contrast, by which it differs from ventricles and wide folds.
+        # A cyst: fluid in a thin wall that takes up contrast, by which it differs from ventricles
+        # and wide folds.
         filling = lesion.level + 0.4 * grain + 0.45 * np.exp(-(((inward - 1.2) / 1.6) ** 2))
     return image + (filling - image) * _step(inward, 0.9), mask
 

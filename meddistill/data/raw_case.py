@@ -1,4 +1,5 @@
-"""One image of a source before it is read, and references to its files that other processes can be sent."""
+"""One image of a source before it is read, and references to its files that other processes can be
+sent."""
 
 from __future__ import annotations
 
@@ -12,10 +13,11 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """Pixels as a file holds them: (H, W) or (H, W, 3) RGB, any real dtype; spacing (row, column) in mm if known.
+    """Pixels as a file holds them: (H, W) or (H, W, 3) RGB, any real dtype; spacing (row, column)
+    in mm if known.
 
-    `window`: (low, high) values that the file asks to be shown. `volume_limits`: (low, high) of the whole volume.
-    `inverted`: the lowest value is to be shown white.
+    `window`: (low, high) values that the file asks to be shown. `volume_limits`: (low, high) of the
+    whole volume. `inverted`: the lowest value is to be shown white.
     """
 
     pixels: np.ndarray
@@ -26,7 +28,8 @@ class Picture:
 
 
 class ImageRef(Protocol):
-    """Where an image is, small enough to send to another process. `token` says what of the files is meant."""
+    """Where an image is, small enough to send to another process. `token` says what of the files is
+    meant."""
 
     @property
     def files(self) -> tuple[Path, ...]: ...
@@ -38,7 +41,9 @@ class ImageRef(Protocol):
 
 
 class MaskRef(Protocol):
-    """Where a mask is; `files` is empty where it is drawn from a table. `load` gives bool (H, W)."""
+    """Where a mask is; `files` is empty where it is drawn from a table. `load` gives bool (H,
+    W).
+    """
 
     @property
     def files(self) -> tuple[Path, ...]: ...
@@ -51,7 +56,8 @@ class MaskRef(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class OneFile:
-    """An image or a mask, or one of several, in a file of its own: `files` of such an `ImageRef` or `MaskRef`."""
+    """An image or a mask, or one of several, in a file of its own: `files` of such an `ImageRef` or
+    `MaskRef`."""
 
     path: Path
 
@@ -64,12 +70,13 @@ class OneFile:
 class RawCase:
     """One image of a source before it is read.
 
-    `name` is what ties it to tables and becomes its case id; `source` is its path within the source folder.
-    `boxes_xyxy_px`: boxes that people drew, half-open; () = looked at, none there; None = no boxes given.
-    With neither mask nor boxes nobody has annotated the case. `group` is empty where the layout knows none.
-    `columns` are other facts that may choose a split, such as `fold`. A slice of a volume that shows nothing is left
-    out in silence, an image that shows nothing is rejected; one with `keep_if_empty` False is left out where its
-    mask is empty. `unannotated`: nobody has annotated it, whatever a mask says; that is for evaluation alone.
+    `name` is what ties it to tables and becomes its case id; `source` is its path within the source
+    folder. `boxes_xyxy_px`: boxes that people drew, half-open; () = looked at, none there; None =
+    no boxes given. With neither mask nor boxes nobody has annotated the case. `group` is empty
+    where the layout knows none. `columns` are other facts that may choose a split, such as `fold`.
+    A slice of a volume that shows nothing is left out in silence, an image that shows nothing is
+    rejected; one with `keep_if_empty` False is left out where its mask is empty. `unannotated`:
+    nobody has annotated it, whatever a mask says; that is for evaluation alone.
     """
 
     name: str

@@ -28,10 +28,11 @@ _SUFFIXES = (*IMAGE_SUFFIXES, *_NIFTI, *_DICOM)
 
 @dataclasses.dataclass(frozen=True)
 class Scan:
-    """One file: `images` are uint8 (H, W) or (H, W, 3) slices, `spacing_hw_mm` their pixels' size where known.
+    """One file: `images` are uint8 (H, W) or (H, W, 3) slices, `spacing_hw_mm` their pixels' size
+    where known.
 
-    `kind` is `picture` (one slice), `frames` (several, each a picture of its own) or `volume`, of which
-    `write_volume` makes one again. A slice that shows nothing among others is all zeros.
+    `kind` is `picture` (one slice), `frames` (several, each a picture of its own) or `volume`, of
+    which `write_volume` makes one again. A slice that shows nothing among others is all zeros.
     """
 
     path: Path
@@ -40,14 +41,17 @@ class Scan:
     spacing_hw_mm: tuple[float, float] | None = None
 
     def write_volume(self, path: Path, maps: Sequence[np.ndarray]) -> None:
-        """Write one map (H, W) a slice as a NIfTI volume, `path`.nii.gz, that lies where this one does."""
+        """Write one map (H, W) a slice as a NIfTI volume, `path`.nii.gz, that lies where this one
+        does."""
         write_slices(path, self.path, maps)
 
 
 def find_scans(patterns: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """Files that `patterns` (files, folders, globs) mean, each once, and a line for each pattern that means none.
+    """Files that `patterns` (files, folders, globs) mean, each once, and a line for each pattern
+    that means none.
 
-    A folder stands for the images in it and below, a glob for files; hidden files are left out unless named.
+    A folder stands for the images in it and below, a glob for files; hidden files are left out
+    unless named.
     """
     found: dict[str, Path] = {}
     problems = []
@@ -64,7 +68,9 @@ def find_scans(patterns: Sequence[str]) -> tuple[list[Path], list[str]]:
             files = [match for match in matches if match.is_file()]
             if not files:
                 problems.append(
-                    f"{pattern} does not exist" if not glob.has_magic(pattern) else f"{pattern} fits no file"
+                    f"{pattern} does not exist"
+                    if not glob.has_magic(pattern)
+                    else f"{pattern} fits no file"
                 )
         for file in files:
             found.setdefault(os.path.realpath(file), file)
@@ -89,7 +95,9 @@ def read_scan(path: Path, intensity: IntensitySettings | None = None) -> Scan:
         raise InputError(reason if path.name in reason else f"{path.name}: {reason}") from error
 
 
-def _of_many(path: Path, kind: str, pictures: Sequence[Picture], intensity: IntensitySettings | None) -> Scan:
+def _of_many(
+    path: Path, kind: str, pictures: Sequence[Picture], intensity: IntensitySettings | None
+) -> Scan:
     images = [_shown(picture, intensity, alone=len(pictures) == 1) for picture in pictures]
     if not any(image.any() for image in images):
         raise InputError("no slice shows anything")
@@ -99,7 +107,9 @@ def _of_many(path: Path, kind: str, pictures: Sequence[Picture], intensity: Inte
 def _shown(picture: Picture, intensity: IntensitySettings | None, alone: bool) -> np.ndarray:
     if not alone and (picture.pixels == picture.pixels.flat[0]).all():
         return np.zeros(picture.pixels.shape, np.uint8)
-    image = to_8bit(picture.pixels, intensity, file_window=picture.window, volume_limits=picture.volume_limits)
+    image = to_8bit(
+        picture.pixels, intensity, file_window=picture.window, volume_limits=picture.volume_limits
+    )
     return 255 - image if picture.inverted else image
 
 
@@ -123,4 +133,8 @@ def _is_scan(path: Path) -> bool:
         return False
     # Scanners write DICOM files without a suffix, or with a number for one.
     known = path.name.lower().endswith(_SUFFIXES)
-    return known or ((not path.suffix or path.suffix[1:].isdecimal()) and path.name != "DICOMDIR" and is_dicom(path))
+    return known or (
+        (not path.suffix or path.suffix[1:].isdecimal())
+        and path.name != "DICOMDIR"
+        and is_dicom(path)
+    )

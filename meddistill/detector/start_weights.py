@@ -1,4 +1,5 @@
-"""Where a detector starts: a file, an official one found or fetched, or a network's yaml with random weights."""
+"""Where a detector starts: a file, an official one found or fetched, or a network's yaml with
+random weights."""
 
 from __future__ import annotations
 
@@ -34,9 +35,11 @@ class Start:
 
 
 def fingerprint_start(weights: str) -> str:
-    """What identifies `detect.weights`, without a network: a file by its content, random weights by their yaml.
+    """What identifies `detect.weights`, without a network: a file by its content, random weights by
+    their yaml.
 
-    An official name counts as its file, found or not, so that a finished RUN stays finished where it cannot be had.
+    An official name counts as its file, found or not, so that a finished RUN stays finished where
+    it cannot be had.
     """
     path = Path(weights)
     if path.is_file():
@@ -45,22 +48,27 @@ def fingerprint_start(weights: str) -> str:
 
 
 def find_start(weights: str, train: bool) -> Start:
-    """Resolve `detect.weights`: a file, an official name (looked for here and in the cache, then fetched once), or
-    a network's yaml such as `yolo11n.yaml`.
+    """Resolve `detect.weights`: a file, an official name (looked for here and in the cache, then
+    fetched once), or a network's yaml such as `yolo11n.yaml`.
 
-    Raises: WeightsError where nothing is found; only training from an official name falls back to random weights.
+    Raises: WeightsError where nothing is found; only training from an official name falls back to
+    random weights.
     """
     path = Path(weights)
     if path.suffix in _YAML:
         if not train:
-            raise WeightsError(f"{weights} has no weights to take as they are; --no-train needs a .pt file")
+            raise WeightsError(
+                f"{weights} has no weights to take as they are; --no-train needs a .pt file"
+            )
         return Start(f"{weights}, random weights", weights, None)
     official = OFFICIAL.get(weights)
     if path.is_file():
         return Start(path.name, str(path.resolve()), path)
     if official is None:
         hint = nearest(path.name, OFFICIAL)
-        raise WeightsError(f"detector weights {weights} do not exist{hint} (official names are fetched)")
+        raise WeightsError(
+            f"detector weights {weights} do not exist{hint} (official names are fetched)"
+        )
     try:
         found = obtain_weights(official)
     except WeightsError as error:

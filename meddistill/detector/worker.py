@@ -1,8 +1,10 @@
-"""The process that runs Ultralytics: reads one job from standard input, answers with a JSON line an event.
+"""The process that runs Ultralytics: reads one job from standard input, answers with a JSON line an
+event.
 
-A process of its own, as Ultralytics sets seeds, threads, logging and settings for the whole of it. `detector.py`
-starts it with its environment set; nothing else imports it. Standard output carries events only: what Ultralytics
-prints goes to standard error, the log file. When standard input closes, its parent is gone, and so is it.
+A process of its own, as Ultralytics sets seeds, threads, logging and settings for the whole of it.
+`detector.py` starts it with its environment set; nothing else imports it. Standard output carries
+events only: what Ultralytics prints goes to standard error, the log file. When standard input
+closes, its parent is gone, and so is it.
 """
 
 from __future__ import annotations
@@ -50,14 +52,17 @@ def main() -> None:
 
 
 def train(job: dict[str, Any], device: str, send: Any) -> None:
-    """Train, keeping `weights/last.pt` and `weights/best.pt` whole at every moment; best.pt is cleaned at the end."""
+    """Train, keeping `weights/last.pt` and `weights/best.pt` whole at every moment; best.pt is
+    cleaned at the end."""
     import torch
     from ultralytics.models.yolo.detect import DetectionTrainer
 
     class Trainer(DetectionTrainer):  # type: ignore[misc]
         def set_model_attributes(self) -> None:
             super().set_model_attributes()
-            self.model.to(memory_format=torch.channels_last)  # a sixth faster on CPU, where it is not the default
+            self.model.to(
+                memory_format=torch.channels_last
+            )  # a sixth faster on CPU, where it is not the default
 
         def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
             batch = super().preprocess_batch(batch)
@@ -99,7 +104,8 @@ def train(job: dict[str, Any], device: str, send: Any) -> None:
 
 
 def predict(job: dict[str, Any], device: str, send: Any) -> None:
-    """Send `boxes` [x1, y1, x2, y2, confidence, class name] of every image, px of the image, surest first."""
+    """Send `boxes` [x1, y1, x2, y2, confidence, class name] of every image, px of the image, surest
+    first."""
     from ultralytics import YOLO
     from ultralytics.utils.patches import imread
 
@@ -112,11 +118,21 @@ def predict(job: dict[str, Any], device: str, send: Any) -> None:
         for path, image in zip(paths[start:], images, strict=False):
             if image is None:
                 raise ValueError(f"{path} cannot be read as an image")
-        # rect=False: always a square frame, so that boxes do not depend on what else is in the batch.
+        # rect=False: always a square frame, so that boxes do not depend on what else is in the
+        # batch.
         results = model.predict(
-            images, imgsz=job["image_size"], conf=job["floor"], iou=job["nms_iou"], agnostic_nms=True, rect=False,
-            max_det=job["max_boxes"], device=device, batch=len(images), save=False, verbose=False,
-        )  # fmt: skip
+            images,
+            imgsz=job["image_size"],
+            conf=job["floor"],
+            iou=job["nms_iou"],
+            agnostic_nms=True,
+            rect=False,
+            max_det=job["max_boxes"],
+            device=device,
+            batch=len(images),
+            save=False,
+            verbose=False,
+        )
         for offset, result in enumerate(results):
             rows = result.boxes.data.cpu().tolist()
             boxes = [[*row[:5], str(result.names[int(row[5])])] for row in rows]
@@ -134,7 +150,9 @@ def _prepare(job: dict[str, Any]) -> str:
     # No experiment tracker and no account, whatever happens to be installed.
     SETTINGS.update({key: False for key, value in SETTINGS.items() if isinstance(value, bool)})
     if os.environ["ULTRALYTICS_SAFE_LOAD"] == "1" and not _SafeLoad.SUPPORTED:
-        raise TypeError("this torch cannot load weights without running code inside them (2.6 or later can)")
+        raise TypeError(
+            "this torch cannot load weights without running code inside them (2.6 or later can)"
+        )
     device = job["device"]
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -158,7 +176,8 @@ def _progress(last: Path, settings: dict[str, Any]) -> tuple[int, bool]:
 
 
 def _clean_weights(path: Path) -> None:
-    """Keep of a checkpoint what prediction needs: no optimiser, date, or path of this machine; same run, same bytes."""
+    """Keep of a checkpoint what prediction needs: no optimiser, date, or path of this machine; same
+    run, same bytes."""
     import torch
     from ultralytics import __version__
     from ultralytics.nn.tasks import torch_safe_load
@@ -170,7 +189,9 @@ def _clean_weights(path: Path) -> None:
     for parameter in model.parameters():
         parameter.requires_grad = False
     buffer = io.BytesIO()
-    torch.save({"model": model, "train_args": arguments, "epoch": -1, "version": __version__}, buffer)
+    torch.save(
+        {"model": model, "train_args": arguments, "epoch": -1, "version": __version__}, buffer
+    )
     with atomic_path(path) as temporary:
         temporary.write_bytes(buffer.getvalue())
 

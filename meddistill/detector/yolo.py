@@ -1,4 +1,5 @@
-"""The detector: Ultralytics YOLO, trained and applied in a process of its own (`detector_worker.py`)."""
+"""The detector: Ultralytics YOLO, trained and applied in a process of its own
+(`detector_worker.py`)."""
 
 from __future__ import annotations
 
@@ -34,16 +35,26 @@ NMS_IOU = 0.5
 """Of two boxes that overlap more, the surer one is kept, whatever their classes."""
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-# Small grey lesions: no colour to shift, no up or down to rely on, and no crop that would cut most of them off.
+# Small grey lesions: no colour to shift, no up or down to rely on, and no crop that would cut most
+# of them off.
 AUGMENTATION = {
-    "hsv_h": 0.0, "hsv_s": 0.0, "hsv_v": 0.3, "degrees": 10.0, "translate": 0.1, "scale": 0.3,
-    "fliplr": 0.5, "flipud": 0.5, "mixup": 0.0, "erasing": 0.0,
-}  # fmt: skip
+    "hsv_h": 0.0,
+    "hsv_s": 0.0,
+    "hsv_v": 0.3,
+    "degrees": 10.0,
+    "translate": 0.1,
+    "scale": 0.3,
+    "fliplr": 0.5,
+    "flipud": 0.5,
+    "mixup": 0.0,
+    "erasing": 0.0,
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Detections:
-    """Boxes of one image: `boxes_xyxy_px` (N, 4) float32 half-open, `confidence` (N,) falling, `class_names` (N)."""
+    """Boxes of one image: `boxes_xyxy_px` (N, 4) float32 half-open, `confidence` (N,) falling,
+    `class_names` (N)."""
 
     boxes_xyxy_px: np.ndarray
     confidence: np.ndarray
@@ -52,7 +63,9 @@ class Detections:
     def above(self, confidence: float, limit: int) -> Detections:
         """The surest `limit` boxes of at least `confidence`."""
         kept = min(int(np.count_nonzero(self.confidence >= confidence)), limit)
-        return Detections(self.boxes_xyxy_px[:kept], self.confidence[:kept], self.class_names[:kept])
+        return Detections(
+            self.boxes_xyxy_px[:kept], self.confidence[:kept], self.class_names[:kept]
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,18 +93,26 @@ def predict_boxes(
     trust_weights: bool = False,
     log: Path | None = None,
 ) -> list[Detections]:
-    """Boxes of every image, in the order given. All classes of the network count; boxes of several are merged.
+    """Boxes of every image, in the order given. All classes of the network count; boxes of several
+    are merged.
 
-    Boxes are clipped to the image and at least one pixel wide and high.
-    Raises: WeightsError for weights that are unreadable or hold code; InputError for an image that cannot be read.
+    Boxes are clipped to the image and at least one pixel wide and high. Raises: WeightsError for
+    weights that are unreadable or hold code; InputError for an image that cannot be read.
     """
     found: dict[int, Detections] = {}
     job = {
-        "weights": str(weights), "images": [str(path) for path in image_paths], "image_size": image_size,
-        "floor": floor, "nms_iou": NMS_IOU, "max_boxes": max_boxes, "batch_size": batch_size,
-    }  # fmt: skip
+        "weights": str(weights),
+        "images": [str(path) for path in image_paths],
+        "image_size": image_size,
+        "floor": floor,
+        "nms_iou": NMS_IOU,
+        "max_boxes": max_boxes,
+        "batch_size": batch_size,
+    }
     with console.progress("boxes", len(image_paths)) as bar:
-        for event in _run_worker({"train": None, "predict": job, "device": device}, trust_weights, weights, log):
+        for event in _run_worker(
+            {"train": None, "predict": job, "device": device}, trust_weights, weights, log
+        ):
             if event["event"] == "boxes":
                 found[event["index"]] = _detections(event["boxes"])
                 bar.advance()
@@ -110,17 +131,23 @@ def train_detector(
 ) -> dict[str, Any]:
     """Train on a view that `write_training_view` made; the result is `weights_dir/best.pt`.
 
-    `start`: a .pt file, or the name of a network's yaml to begin from random weights. An interrupted training goes on
-    after its last whole epoch (`weights_dir/last.pt`). Returns `epochs` run in all and `device` by name.
+    `start`: a .pt file, or the name of a network's yaml to begin from random weights. An
+    interrupted training goes on after its last whole epoch (`weights_dir/last.pt`). Returns
+    `epochs` run in all and `device` by name.
     """
     job = {
-        "data": str(view / "data.yaml"), "start": start, "weights_dir": str(weights_dir),
-        "save_dir": str(view / "training"), "settings": _ultralytics_settings(settings),
-    }  # fmt: skip
+        "data": str(view / "data.yaml"),
+        "start": start,
+        "weights_dir": str(weights_dir),
+        "save_dir": str(view / "training"),
+        "settings": _ultralytics_settings(settings),
+    }
     outcome: dict[str, Any] = {"epochs": 0, "device": device}
     with console.progress("detector", settings.epochs) as bar:
         weights = Path(start) if start.endswith(".pt") else None
-        for event in _run_worker({"train": job, "predict": None, "device": device}, trust_weights, weights, log):
+        for event in _run_worker(
+            {"train": job, "predict": None, "device": device}, trust_weights, weights, log
+        ):
             if event["event"] == "device":
                 outcome["device"] = event["name"]
             elif event["event"] == "resumed":
@@ -136,22 +163,36 @@ def train_detector(
 def _ultralytics_settings(settings: TrainingSettings) -> dict[str, Any]:
     return {
         **AUGMENTATION,
-        "epochs": settings.epochs, "patience": settings.patience, "imgsz": settings.image_size,
-        "batch": settings.batch_size, "nbs": settings.batch_size, "seed": settings.seed,
-        "mosaic": settings.mosaic, "close_mosaic": max(1, settings.epochs // 3),
-        "optimizer": "AdamW", "lr0": settings.lr, "cos_lr": True, "warmup_epochs": min(3.0, settings.epochs / 10),
-        "warmup_bias_lr": 0.0, "momentum": 0.9,
+        "epochs": settings.epochs,
+        "patience": settings.patience,
+        "imgsz": settings.image_size,
+        "batch": settings.batch_size,
+        "nbs": settings.batch_size,
+        "seed": settings.seed,
+        "mosaic": settings.mosaic,
+        "close_mosaic": max(1, settings.epochs // 3),
+        "optimizer": "AdamW",
+        "lr0": settings.lr,
+        "cos_lr": True,
+        "warmup_epochs": min(3.0, settings.epochs / 10),
+        "warmup_bias_lr": 0.0,
+        "momentum": 0.9,
         # Mixed precision makes Ultralytics download a network to try it on.
-        "amp": False, "deterministic": True, "workers": 4, "plots": False, "exist_ok": True,
-    }  # fmt: skip
+        "amp": False,
+        "deterministic": True,
+        "workers": 4,
+        "plots": False,
+        "exist_ok": True,
+    }
 
 
 def write_training_view(directory: Path, cases: Iterable[Case], data_dir: Path) -> Path:
     """Lay out annotated cases as Ultralytics wants them; returns `directory`, made anew.
 
-    Ultralytics takes an image without a label for one without a lesion. So the lists that it gets, `train.txt` and
-    `val.txt`, hold the cases that were annotated, with boxes or as free of lesions, and never an `unknown` one. Its
-    caches land here, outside the prepared data. Where no validation case has a box, it validates on training cases.
+    Ultralytics takes an image without a label for one without a lesion. So the lists that it gets,
+    `train.txt` and `val.txt`, hold the cases that were annotated, with boxes or as free of lesions,
+    and never an `unknown` one. Its caches land here, outside the prepared data. Where no validation
+    case has a box, it validates on training cases.
     """
     shutil.rmtree(directory / "images", ignore_errors=True)
     shutil.rmtree(directory / "labels", ignore_errors=True)
@@ -164,20 +205,29 @@ def write_training_view(directory: Path, cases: Iterable[Case], data_dir: Path) 
         image = directory / "images" / case.split / f"{case.case_id}{source.suffix}"
         label = directory / "labels" / case.split / f"{case.case_id}.txt"
         _link(source, image)
-        text = label_path(data_dir, case).read_text(encoding="utf-8") if case.annotation == "boxes" else ""
+        text = (
+            label_path(data_dir, case).read_text(encoding="utf-8")
+            if case.annotation == "boxes"
+            else ""
+        )
         write_text(label, text)
         lists[case.split].append(str(image.resolve()))
         has_box |= case.split == "val" and case.annotation == "boxes"
     for split, images in lists.items():
         write_text(directory / f"{split}.txt", "".join(f"{image}\n" for image in images))
-    content = {"path": str(directory.resolve()), "train": "train.txt", "val": "val.txt" if has_box else "train.txt"}
+    content = {
+        "path": str(directory.resolve()),
+        "train": "train.txt",
+        "val": "val.txt" if has_box else "train.txt",
+    }
     write_json(directory / "data.yaml", {**content, "names": {"0": "lesion"}})  # JSON is YAML
     return directory
 
 
 def _link(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    # Ultralytics repairs damaged JPEG files in place: those are copied, so that the prepared data stay as they are.
+    # Ultralytics repairs damaged JPEG files in place: those are copied, so that the prepared data
+    # stay as they are.
     if source.suffix.lower() == ".png":
         try:
             os.link(source, target)
@@ -202,9 +252,13 @@ def _run_worker(
     with _log_file(log) as log_file, tempfile.TemporaryDirectory(prefix="meddistill-") as scratch:
         worker = subprocess.Popen(
             [sys.executable, "-m", "meddistill.detector.worker"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log_file, text=True, encoding="utf-8",
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log_file,
+            text=True,
+            encoding="utf-8",
             env=_environment(Path(scratch), trust_weights),
-        )  # fmt: skip
+        )
         assert worker.stdin is not None
         assert worker.stdout is not None
         last: dict[str, Any] = {}
@@ -228,26 +282,36 @@ def _run_worker(
         _raise_failure(last, worker.returncode, weights, log)
 
 
-def _raise_failure(last: dict[str, Any], status: int, weights: Path | None, log: Path | None) -> None:
+def _raise_failure(
+    last: dict[str, Any], status: int, weights: Path | None, log: Path | None
+) -> None:
     message = str(last.get("message", f"its process ended with status {status}"))[:300]
     if last.get("kind") == "weights":
         raise WeightsError(
-            f"{weights} was not loaded as a detector: {message}. Weights that need code of their own to load are "
+            f"{weights} was not loaded as a detector: {message}. Weights that need code of their "
+            "own to load are "
             "refused; if you know where the file comes from, pass --trust-weights"
         )
     if "cannot be read as an image" in message:
         raise InputError(message)
-    raise MedDistillError(f"the detector failed: {message}" + (f"; all of it is in {log}" if log else ""))
+    raise MedDistillError(
+        f"the detector failed: {message}" + (f"; all of it is in {log}" if log else "")
+    )
 
 
 def _environment(scratch: Path, trust_weights: bool) -> dict[str, str]:
-    """The worker's environment: nothing written to the home directory, nothing downloaded, installed or reported."""
+    """The worker's environment: nothing written to the home directory, nothing downloaded,
+    installed or reported."""
     settings = scratch / "Ultralytics"
     settings.mkdir()
-    (settings / "Arial.ttf").touch()  # plots are off; without a font it would look for one on the network
+    (
+        settings / "Arial.ttf"
+    ).touch()  # plots are off; without a font it would look for one on the network
     package = str(Path(meddistill.__file__).resolve().parents[1])
     environment = {
-        name: value for name, value in os.environ.items() if name not in ("RANK", "LOCAL_RANK", "WORLD_SIZE")
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("RANK", "LOCAL_RANK", "WORLD_SIZE")
     }
     environment.setdefault("OMP_NUM_THREADS", str(usable_cores()))
     return environment | {
@@ -276,6 +340,10 @@ def _log_file(log: Path | None) -> Iterator[Any]:
 
 
 def tidy_console(text: str) -> str:
-    """What a terminal would show in the end: without colours, and of a bar redrawn in place its last state."""
-    lines = (_ESCAPES.sub("", line).rstrip("\r").rsplit("\r", 1)[-1].rstrip() for line in text.split("\n"))
+    """What a terminal would show in the end: without colours, and of a bar redrawn in place its
+    last state."""
+    lines = (
+        _ESCAPES.sub("", line).rstrip("\r").rsplit("\r", 1)[-1].rstrip()
+        for line in text.split("\n")
+    )
     return "\n".join(lines)

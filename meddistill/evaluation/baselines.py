@@ -1,4 +1,5 @@
-"""What the student is compared with: the detector's boxes filled in, and the teacher prompted by those boxes."""
+"""What the student is compared with: the detector's boxes filled in, and the teacher prompted by
+those boxes."""
 
 from __future__ import annotations
 
@@ -16,13 +17,18 @@ from meddistill.run.record import fingerprint_file, fingerprint_stage
 from meddistill.run.tables import Case, QualityRow, boxes_xyxy, read_boxes
 
 STUDENT, BOXES, TEACHER = "student", "boxes", "teacher"
-LABELS = {STUDENT: "student", TEACHER: "teacher, prompted by detector", BOXES: "detector's boxes, filled"}
+LABELS = {
+    STUDENT: "student",
+    TEACHER: "teacher, prompted by detector",
+    BOXES: "detector's boxes, filled",
+}
 TEACHER_THRESHOLD = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
 class Guess:
-    """What a method says of a case: mask bool (H, W), and the probabilities float (H, W) it came from, if any."""
+    """What a method says of a case: mask bool (H, W), and the probabilities float (H, W) it came
+    from, if any."""
 
     mask: np.ndarray
     probs: np.ndarray | None = None
@@ -34,15 +40,19 @@ GuessOf = Callable[[Subject, tuple[int, int]], Guess]
 
 @dataclasses.dataclass(frozen=True)
 class Baselines:
-    """`guesses`: by method. `skipped`: why a method cannot be had. `inputs`: fingerprints of what they read."""
+    """`guesses`: by method. `skipped`: why a method cannot be had. `inputs`: fingerprints of what
+    they read."""
 
     guesses: dict[str, GuessOf] = dataclasses.field(default_factory=dict)
     skipped: dict[str, str] = dataclasses.field(default_factory=dict)
     inputs: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
-def find_baselines(run: RunDir, cases: Sequence[Case], split: str, boxes: Path | None = None) -> Baselines:
-    """The baselines that RUN has for one split; `cases` are those of all splits, `boxes` replaces the detector's table.
+def find_baselines(
+    run: RunDir, cases: Sequence[Case], split: str, boxes: Path | None = None
+) -> Baselines:
+    """The baselines that RUN has for one split; `cases` are those of all splits, `boxes` replaces
+    the detector's table.
 
     Raises: InputError for a damaged table.
     """
@@ -62,9 +72,13 @@ def _find_teacher(found: Baselines, run: RunDir, split: str) -> None:
         found.skipped[TEACHER] = f"no finished {run.teacher.name}/"
         return
     rows = read_table(run.teacher / QUALITY_CSV, QualityRow)
-    prompted = {row.case_id: row for row in rows if row.split == split and row.prompt_source != "annotated"}
+    prompted = {
+        row.case_id: row for row in rows if row.split == split and row.prompt_source != "annotated"
+    }
     if not prompted:
-        found.skipped[TEACHER] = f"{run.teacher.name}/ has no target of '{split}' that detected boxes prompted"
+        found.skipped[TEACHER] = (
+            f"{run.teacher.name}/ has no target of '{split}' that detected boxes prompted"
+        )
         return
     found.guesses[TEACHER] = _teacher_targets(run.teacher, prompted)
     found.inputs[TEACHER] = fingerprint_stage(run.teacher)
@@ -72,7 +86,9 @@ def _find_teacher(found: Baselines, run: RunDir, split: str) -> None:
 
 def _filled_boxes(path: Path, cases: Sequence[Case]) -> GuessOf:
     rows = read_boxes(path, cases)
-    return lambda subject, size_hw: Guess(fill_boxes(boxes_xyxy(rows.get(subject.case_id, [])), size_hw))
+    return lambda subject, size_hw: Guess(
+        fill_boxes(boxes_xyxy(rows.get(subject.case_id, [])), size_hw)
+    )
 
 
 def _teacher_targets(teacher_dir: Path, rows: dict[str, QualityRow]) -> GuessOf:

@@ -8,13 +8,15 @@ import numpy as np
 
 N_BINS = 15
 NEAR = 0.05
-"""Pixels that the prediction gives at least this, or that are lesion, are `near`: plain background is easy."""
+"""Pixels that the prediction gives at least this, or that are lesion, are `near`: plain background
+is easy."""
 
 
 class Calibration:
     """Pixels counted in equal-width bins of probability, over as many cases as are added.
 
-    `near` keeps the near pixels alone, so that background cannot hide a bad calibration at the lesion.
+    `near` keeps the near pixels alone, so that background cannot hide a bad calibration at the
+    lesion.
     """
 
     def __init__(self, near: bool = False) -> None:
@@ -48,11 +50,17 @@ class Calibration:
 
     @property
     def ece(self) -> float:
-        """Expected calibration error (Naeini et al. 2015): |mean probability - lesion share|, weighted by pixels."""
-        return float(np.abs(self.prob_sums - self.true_sums).sum() / self.n_pixels) if self.n_pixels else 0.0
+        """Expected calibration error (Naeini et al. 2015): |mean probability - lesion share|,
+        weighted by pixels."""
+        return (
+            float(np.abs(self.prob_sums - self.true_sums).sum() / self.n_pixels)
+            if self.n_pixels
+            else 0.0
+        )
 
     def as_dict(self) -> dict[str, Any]:
-        """Numbers and the reliability curve: a point (mean probability, lesion share, pixels) a bin that has pixels."""
+        """Numbers and the reliability curve: a point (mean probability, lesion share, pixels) a bin
+        that has pixels."""
         filled = self.counts > 0
         curve = {
             "prob": self.prob_sums[filled] / self.counts[filled],

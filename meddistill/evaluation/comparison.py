@@ -13,14 +13,27 @@ from meddistill.evaluation.scores import ScoreRow, by_method
 from meddistill.evaluation.statistics import compare_paired
 from meddistill.evaluation.summary import align, format_interval, summarise
 
-COMPARED = ("dice", "iou", "sensitivity", "precision", "nsd_px", "hd95_px", "assd_px", "hd95_mm", "assd_mm")
+COMPARED = (
+    "dice",
+    "iou",
+    "sensitivity",
+    "precision",
+    "nsd_px",
+    "hd95_px",
+    "assd_px",
+    "hd95_mm",
+    "assd_mm",
+)
 """Metrics that are compared; of the distances less is better."""
 
 
-def compare(first: Sequence[ScoreRow], second: Sequence[ScoreRow], *, seed: int = 0) -> dict[str, Any]:
+def compare(
+    first: Sequence[ScoreRow], second: Sequence[ScoreRow], *, seed: int = 0
+) -> dict[str, Any]:
     """Paired differences first - second over the cases that both have, in all and per class (Dice).
 
-    Rows of one method each. Raises: InputError where they share no case, or a case's truth or group is not the same.
+    Rows of one method each. Raises: InputError where they share no case, or a case's truth or group
+    is not the same.
     """
     of_first, of_second = ({row.case_id: row for row in rows} for rows in (first, second))
     shared = sorted(of_first.keys() & of_second.keys())
@@ -30,7 +43,8 @@ def compare(first: Sequence[ScoreRow], second: Sequence[ScoreRow], *, seed: int 
     for a, b in pairs:
         if (a.true_px, a.group) != (b.true_px, b.group):
             raise InputError(
-                f"case {a.case_id} has a true mask of {a.true_px} px in group '{a.group}' in one evaluation and "
+                f"case {a.case_id} has a true mask of {a.true_px} px in group '{a.group}' in one "
+                "evaluation and "
                 f"{b.true_px} px in '{b.group}' in the other: not the same data"
             )
     classes = sorted({a.class_name for a, _ in pairs})
@@ -40,12 +54,15 @@ def compare(first: Sequence[ScoreRow], second: Sequence[ScoreRow], *, seed: int 
         "n_only_second": len(of_second) - len(pairs),
         "metrics": {name: found for name in COMPARED if (found := _difference(pairs, name, seed))},
         "dice_by_class": {
-            name: _difference([pair for pair in pairs if pair[0].class_name == name], "dice", seed) for name in classes
+            name: _difference([pair for pair in pairs if pair[0].class_name == name], "dice", seed)
+            for name in classes
         },
     }
 
 
-def _difference(pairs: Sequence[tuple[ScoreRow, ScoreRow]], name: str, seed: int) -> dict[str, Any] | None:
+def _difference(
+    pairs: Sequence[tuple[ScoreRow, ScoreRow]], name: str, seed: int
+) -> dict[str, Any] | None:
     first, second = ([getattr(pair[side], name) for pair in pairs] for side in (0, 1))
     if None in first or None in second:
         return None
@@ -54,12 +71,17 @@ def _difference(pairs: Sequence[tuple[ScoreRow, ScoreRow]], name: str, seed: int
     return means | dataclasses.asdict(paired)
 
 
-def format_comparison(comparison: dict[str, Any], definitions: Mapping[str, tuple[str, str, str]]) -> str:
+def format_comparison(
+    comparison: dict[str, Any], definitions: Mapping[str, tuple[str, str, str]]
+) -> str:
     """The comparison as aligned lines for the terminal."""
     lines = [["", "A", "B", "A - B [95 % CI]", "Wilcoxon p", "A higher", "A lower"]]
     entries = {_title(definitions[name]): found for name, found in comparison["metrics"].items()}
     if len(comparison["dice_by_class"]) > 1:
-        entries |= {f"Dice, {name or 'no class'}": found for name, found in comparison["dice_by_class"].items()}
+        entries |= {
+            f"Dice, {name or 'no class'}": found
+            for name, found in comparison["dice_by_class"].items()
+        }
     for title, found in entries.items():
         digits = 2 if found["mean_first"] > 2 or found["mean_second"] > 2 else 3
         lines.append(
@@ -84,9 +106,10 @@ def _title(definition: tuple[str, str, str]) -> str:
 def aggregate(runs: Mapping[str, Sequence[ScoreRow]], *, seed: int = 0) -> dict[str, Any]:
     """Evaluations of several RUNs (the folds of a cross-validation, or several seeds) as one.
 
-    `pooled`: as one evaluation's summary, over all rows; a group that several runs tested stays one group. `per_run`:
-    run -> method -> mean Dice and cases. `between_runs`: method -> mean and standard deviation (n - 1) of the runs'
-    mean Dice, over the runs that have the method; 0 for one run. `n_repeated`: cases that more than one run tested.
+    `pooled`: as one evaluation's summary, over all rows; a group that several runs tested stays one
+    group. `per_run`: run -> method -> mean Dice and cases. `between_runs`: method -> mean and
+    standard deviation (n - 1) of the runs' mean Dice, over the runs that have the method; 0 for one
+    run. `n_repeated`: cases that more than one run tested.
     """
     per_run: dict[str, dict[str, Any]] = {}
     for name, rows in runs.items():

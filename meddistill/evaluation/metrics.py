@@ -1,6 +1,8 @@
-"""How close a predicted mask is to the true one: overlap, outline distance, area. The only module that uses medpy.
+"""How close a predicted mask is to the true one: overlap, outline distance, area. The only module
+that uses medpy.
 
-Masks are boolean (H, W); spacing is (row, column) in mm. Nothing is ever NaN, so nothing is dropped from a mean:
+Masks are boolean (H, W); spacing is (row, column) in mm. Nothing is ever NaN, so nothing is dropped
+from a mean:
 
 | prediction | truth | overlaps and NSD | distances             | area error | counted as    |
 |------------|-------|------------------|-----------------------|------------|---------------|
@@ -19,7 +21,8 @@ import math
 import numpy as np
 from medpy.metric import binary
 
-# The public functions of medpy each compute the same surface distances again: six distance transforms where two do.
+# The public functions of medpy each compute the same surface distances again: six distance
+# transforms where two do.
 _directed_surface_distances = getattr(binary, "__surface_distances")
 
 DEFINITIONS = {
@@ -29,16 +32,37 @@ DEFINITIONS = {
     "precision": ("Precision", "", "TP / (TP + FP): share of the predicted pixels that are true"),
     "specificity": ("Specificity", "", "TN / (TN + FP): share of the background left alone"),
     "hd_px": ("HD", "px", "Hausdorff distance: the largest distance from one outline to the other"),
-    "hd95_px": ("HD95", "px", "95th percentile of the distances of both outlines, pooled (as medpy's hd95)"),
+    "hd95_px": (
+        "HD95",
+        "px",
+        "95th percentile of the distances of both outlines, pooled (as medpy's hd95)",
+    ),
     "assd_px": ("ASSD", "px", "mean of the distances of both outlines, pooled (as medpy's assd)"),
-    "nsd_px": ("NSD", "", "share of both outlines, pooled, within {tolerance_px:g} px of the other"),
+    "nsd_px": (
+        "NSD",
+        "",
+        "share of both outlines, pooled, within {tolerance_px:g} px of the other",
+    ),
     "hd_mm": ("HD", "mm", "Hausdorff distance: the largest distance from one outline to the other"),
-    "hd95_mm": ("HD95", "mm", "95th percentile of the distances of both outlines, pooled (as medpy's hd95)"),
+    "hd95_mm": (
+        "HD95",
+        "mm",
+        "95th percentile of the distances of both outlines, pooled (as medpy's hd95)",
+    ),
     "assd_mm": ("ASSD", "mm", "mean of the distances of both outlines, pooled (as medpy's assd)"),
-    "nsd_mm": ("NSD", "", "share of both outlines, pooled, within {tolerance_mm:g} mm of the other"),
-    "area_error": ("Area error", "", "2 (predicted - true) / (predicted + true): +0.1 is about 10 % too large"),
+    "nsd_mm": (
+        "NSD",
+        "",
+        "share of both outlines, pooled, within {tolerance_mm:g} mm of the other",
+    ),
+    "area_error": (
+        "Area error",
+        "",
+        "2 (predicted - true) / (predicted + true): +0.1 is about 10 % too large",
+    ),
 }
-"""Name, unit and definition of every metric of two masks, in the order of the tables; tolerances to be filled in."""
+"""Name, unit and definition of every metric of two masks, in the order of the tables; tolerances to
+be filled in."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,7 +84,8 @@ class Overlap:
 
     @property
     def sensitivity(self) -> float:
-        """0, not undefined, where something was predicted and nothing was there to find (see the table above)."""
+        """0, not undefined, where something was predicted and nothing was there to find (see the
+        table above)."""
         return _ratio(self.tp, self.tp + self.fn, empty=float(self.fp == 0))
 
     @property
@@ -75,7 +100,8 @@ class Overlap:
 
     @property
     def area_error(self) -> float:
-        """Symmetric relative error in [-2, 2]: 0 for equal areas, -2 for a miss, +2 for a false alarm."""
+        """Symmetric relative error in [-2, 2]: 0 for equal areas, -2 for a miss, +2 for a false
+        alarm."""
         return _ratio(2 * (self.fp - self.fn), 2 * self.tp + self.fp + self.fn, empty=0.0)
 
 
@@ -147,13 +173,17 @@ def dice(pred: np.ndarray, target: np.ndarray) -> float:
 
 
 def outline_distances(
-    pred: np.ndarray, target: np.ndarray, spacing_hw: tuple[float, float] = (1.0, 1.0), *, tolerance: float = 2.0
+    pred: np.ndarray,
+    target: np.ndarray,
+    spacing_hw: tuple[float, float] = (1.0, 1.0),
+    *,
+    tolerance: float = 2.0,
 ) -> Distances:
     """HD, HD95, ASSD and NSD of two boolean masks (H, W), in the unit of `spacing_hw`.
 
-    Both empty: distances 0, NSD 1. One empty: distances are the image's diagonal, NSD 0.
-    NSD counts outline pixels, as medpy's surfaces do, without weighing them by length (Nikolov et al. 2018 weigh them).
-    Raises: ValueError if shapes differ or a spacing is not above 0.
+    Both empty: distances 0, NSD 1. One empty: distances are the image's diagonal, NSD 0. NSD counts
+    outline pixels, as medpy's surfaces do, without weighing them by length (Nikolov et al. 2018
+    weigh them). Raises: ValueError if shapes differ or a spacing is not above 0.
     """
     _check(pred, target)
     if not (min(spacing_hw) > 0 and math.isfinite(max(spacing_hw))):
@@ -173,12 +203,15 @@ def outline_distances(
     )
 
 
-def surface_distances(pred: np.ndarray, target: np.ndarray, spacing_hw: tuple[float, float] = (1.0, 1.0)) -> np.ndarray:
-    """Distance of each outline pixel of either mask to the other's outline: (N,) float64, first pred's, then target's.
+def surface_distances(
+    pred: np.ndarray, target: np.ndarray, spacing_hw: tuple[float, float] = (1.0, 1.0)
+) -> np.ndarray:
+    """Distance of each outline pixel of either mask to the other's outline: (N,) float64, first
+    pred's, then target's.
 
-    Both masks boolean (H, W) and not empty. An outline pixel is a mask pixel with a 4-neighbour outside the mask or
-    the image. Computed by medpy on the box around the union plus one pixel: no outline pixel lies outside, so the
-    numbers are those of the full image.
+    Both masks boolean (H, W) and not empty. An outline pixel is a mask pixel with a 4-neighbour
+    outside the mask or the image. Computed by medpy on the box around the union plus one pixel: no
+    outline pixel lies outside, so the numbers are those of the full image.
     """
     rows, columns = box_around(pred | target)
     pred, target = pred[rows, columns], target[rows, columns]
@@ -191,8 +224,10 @@ def surface_distances(pred: np.ndarray, target: np.ndarray, spacing_hw: tuple[fl
 
 
 def box_around(mask: np.ndarray, margin_px: int = 1) -> tuple[slice, slice]:
-    """Rows and columns of the smallest box around a boolean mask (H, W) that is not empty, grown by a margin."""
-    # Columns are looked for in the mask's rows alone: a column-wise pass over the whole image is what costs.
+    """Rows and columns of the smallest box around a boolean mask (H, W) that is not empty, grown by
+    a margin."""
+    # Columns are looked for in the mask's rows alone: a column-wise pass over the whole image is
+    # what costs.
     top, bottom = _extent(np.asarray(mask.any(axis=1)))
     left, right = _extent(np.asarray(mask[top:bottom].any(axis=0)))
     height, width = mask.shape
@@ -212,6 +247,8 @@ def _ratio(part: int, whole: int, empty: float = 1.0) -> float:
 
 def _check(pred: np.ndarray, target: np.ndarray) -> None:
     if pred.shape != target.shape or pred.ndim != 2:
-        raise ValueError(f"masks must be two arrays (H, W) of one shape, got {pred.shape} and {target.shape}")
+        raise ValueError(
+            f"masks must be two arrays (H, W) of one shape, got {pred.shape} and {target.shape}"
+        )
     if pred.dtype != np.bool_ or target.dtype != np.bool_:
         raise ValueError(f"masks must be boolean, got {pred.dtype} and {target.dtype}")

@@ -1,4 +1,6 @@
-"""One method's scores on one case: the row of per_case.csv that everything else is computed from."""
+"""One method's scores on one case: the row of per_case.csv that everything else is computed
+from.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +29,11 @@ class Judging:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ScoreRow:
-    """Units and empties: `evaluation/metrics.py`. `volume` names the volume that the slice is of, or is empty.
+    """Units and empties: `evaluation/metrics.py`. `volume` names the volume that the slice is of,
+    or is empty.
 
-    Millimetres are None where the spacing is not known; `brier` and `ece` where the method gives no probabilities.
+    Millimetres are None where the spacing is not known; `brier` and `ece` where the method gives no
+    probabilities.
     """
 
     case_id: str
@@ -76,7 +80,8 @@ def score(
     target: np.ndarray,
     judging: Judging,
 ) -> ScoreRow:
-    """Judge a mask, bool (H, W), and the probabilities it came from, if any, against the truth, bool (H, W)."""
+    """Judge a mask, bool (H, W), and the probabilities it came from, if any, against the truth,
+    bool (H, W)."""
     scores = score_case(
         pred,
         target,
@@ -112,7 +117,8 @@ def score(
 
 
 def read_scores(path: Path) -> list[ScoreRow]:
-    """Rows of a per_case.csv. Raises: InputError where it is missing, damaged or empty, or has a case twice."""
+    """Rows of a per_case.csv. Raises: InputError where it is missing, damaged or empty, or has a
+    case twice."""
     rows: list[ScoreRow] = read_table(path, ScoreRow)
     if not rows:
         raise InputError(f"{path} has no row: that evaluation had no true mask to compare with")

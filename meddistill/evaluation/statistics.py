@@ -1,7 +1,9 @@
-"""From a number a case to a number with its uncertainty: quantiles, intervals resampled by group, paired differences.
+"""From a number a case to a number with its uncertainty: quantiles, intervals resampled by group,
+paired differences.
 
-Slices of one patient are alike, so the unit that is resampled is the group (patient, or what stands for it), never
-the case: an interval over cases would be too narrow. All functions are pure and seeded.
+Slices of one patient are alike, so the unit that is resampled is the group (patient, or what stands
+for it), never the case: an interval over cases would be too narrow. All functions are pure and
+seeded.
 """
 
 from __future__ import annotations
@@ -34,8 +36,9 @@ class Spread:
 class PairedDifference:
     """First minus second over the same cases.
 
-    `p_wilcoxon`: two-sided signed-rank test over the groups' mean differences (cases of one group are not independent);
-    1 where all are zero. `n_better`, `n_worse`: cases in which the first has the larger or the smaller value.
+    `p_wilcoxon`: two-sided signed-rank test over the groups' mean differences (cases of one group
+    are not independent); 1 where all are zero. `n_better`, `n_worse`: cases in which the first has
+    the larger or the smaller value.
     """
 
     n: int
@@ -48,7 +51,9 @@ class PairedDifference:
     n_worse: int
 
 
-def describe(values: Sequence[float], groups: Sequence[str], *, seed: int = 0, resamples: int = RESAMPLES) -> Spread:
+def describe(
+    values: Sequence[float], groups: Sequence[str], *, seed: int = 0, resamples: int = RESAMPLES
+) -> Spread:
     """Mean, interval, median and quartiles of one value a case. `groups` names each case's group.
 
     Raises: ValueError for no values, values that are not finite, or lists of two lengths.
@@ -67,10 +72,12 @@ def bootstrap_ratio(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> tuple[float, float] | None:
-    """95 % percentile interval of sum(parts) / sum(wholes), resampling whole groups with replacement.
+    """95 % percentile interval of sum(parts) / sum(wholes), resampling whole groups with
+    replacement.
 
-    With `wholes` all 1 this is the mean; with counts it is a pooled ratio, such as an F1. None for fewer than two
-    groups: one patient says nothing of the next. Resamples whose wholes sum to 0 are left out.
+    With `wholes` all 1 this is the mean; with counts it is a pooled ratio, such as an F1. None for
+    fewer than two groups: one patient says nothing of the next. Resamples whose wholes sum to 0 are
+    left out.
     """
     names, index = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
     if names.size < 2:
@@ -82,7 +89,9 @@ def bootstrap_ratio(
     drawn = []
     for start in range(0, resamples, chunk):
         # How often each group is drawn in a resample: (chunk, groups).
-        times = rng.multinomial(names.size, np.full(names.size, 1 / names.size), size=min(chunk, resamples - start))
+        times = rng.multinomial(
+            names.size, np.full(names.size, 1 / names.size), size=min(chunk, resamples - start)
+        )
         numerator, denominator = times @ part_sums, times @ whole_sums
         drawn.append(numerator[denominator > 0] / denominator[denominator > 0])
     ratios = np.concatenate(drawn)
@@ -138,5 +147,7 @@ def _checked(values: Sequence[float], groups: Sequence[str]) -> np.ndarray:
     if array.size != len(groups):
         raise ValueError(f"{array.size} values, but {len(groups)} groups")
     if not np.isfinite(array).all():
-        raise ValueError("a value is not finite; the metrics never give NaN, so this is a mistake upstream")
+        raise ValueError(
+            "a value is not finite; the metrics never give NaN, so this is a mistake upstream"
+        )
     return array

@@ -25,7 +25,8 @@ MASK_ENDINGS = ("", "_mask", "_m", "_segmentation", "_seg", "_gt", "_label", "-m
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """One image to predict and, where `mask` is given, to score. `name` is what a person reads; any characters.
+    """One image to predict and, where `mask` is given, to score. `name` is what a person reads; any
+    characters.
 
     `volume` names the volume that the image is a slice of; empty for one that stands alone.
     """
@@ -62,7 +63,8 @@ def subjects_of_run(cases: Sequence[Case], data_dir: Path) -> list[Subject]:
 
 
 def volume_of(source: str) -> str:
-    """The volume that a case's `source` is a slice of: the file before `#` (`brain.nii.gz#axial12`), a DICOM's folder.
+    """The volume that a case's `source` is a slice of: the file before `#`
+    (`brain.nii.gz#axial12`), a DICOM's folder.
 
     Empty for anything else.
     """
@@ -73,10 +75,12 @@ def volume_of(source: str) -> str:
 
 
 def subjects_of_folders(images: Path, masks: Path) -> tuple[list[Subject], list[Path]]:
-    """Images paired with masks of the same stem (or stem + one of `MASK_ENDINGS`), and the files without a partner.
+    """Images paired with masks of the same stem (or stem + one of `MASK_ENDINGS`), and the files
+    without a partner.
 
-    Folders are searched through; a file's folder below `images` is its class. Each case is its own group, for nothing
-    better is known. Raises: InputError for a folder that is missing or without images, a stem twice, or no pair.
+    Folders are searched through; a file's folder below `images` is its class. Each case is its own
+    group, for nothing better is known. Raises: InputError for a folder that is missing or without
+    images, a stem twice, or no pair.
     """
     by_stem = _by_stem(images)
     mask_of, strangers = _pair(by_stem, _by_stem(masks))
@@ -94,7 +98,16 @@ def subjects_of_folders(images: Path, masks: Path) -> tuple[list[Subject], list[
         taken.add(case_id)
         class_name = image.parent.relative_to(images).as_posix()
         subjects.append(
-            Subject(case_id, image.name, "folder", case_id, "" if class_name == "." else class_name, image, mask, None)
+            Subject(
+                case_id,
+                image.name,
+                "folder",
+                case_id,
+                "" if class_name == "." else class_name,
+                image,
+                mask,
+                None,
+            )
         )
     return subjects, [image for stem, image in by_stem.items() if stem not in mask_of] + strangers
 
@@ -102,12 +115,15 @@ def subjects_of_folders(images: Path, masks: Path) -> tuple[list[Subject], list[
 def read_image(path: Path, intensity: IntensitySettings | None = None) -> np.ndarray:
     """uint8 RGB (H, W, 3) of any picture file.
 
-    `intensity`: how values become 8-bit ones, for a picture that `prepare` has not seen; None leaves 8-bit pixels as
-    they are and treats others as `prepare` does by default. Raises: InputError naming the file.
+    `intensity`: how values become 8-bit ones, for a picture that `prepare` has not seen; None
+    leaves 8-bit pixels as they are and treats others as `prepare` does by default. Raises:
+    InputError naming the file.
     """
     try:
         pixels = load_picture(path)
-        wished = intensity is not None and (intensity.window is not None or intensity.mode != "auto")
+        wished = intensity is not None and (
+            intensity.window is not None or intensity.mode != "auto"
+        )
         if wished or pixels.dtype != np.uint8:
             pixels = to_8bit(pixels, intensity)
     except InputError as error:
@@ -116,14 +132,16 @@ def read_image(path: Path, intensity: IntensitySettings | None = None) -> np.nda
 
 
 def read_truth(path: Path, size_hw: tuple[int, int]) -> np.ndarray:
-    """bool (H, W). Raises: InputError naming the file that cannot be read or has another size than its image."""
+    """bool (H, W). Raises: InputError naming the file that cannot be read or has another size than
+    its image."""
     try:
         mask = read_mask(path)
     except InputError as error:
         raise _naming(path, error) from error
     if mask.shape != size_hw:
         raise InputError(
-            f"{path} is {mask.shape[1]}x{mask.shape[0]} px, its image {size_hw[1]}x{size_hw[0]}: mask and image differ"
+            f"{path} is {mask.shape[1]}x{mask.shape[0]} px, its image {size_hw[1]}x{size_hw[0]}: "
+            "mask and image differ"
         )
     return mask
 
@@ -140,7 +158,9 @@ def _by_stem(folder: Path) -> dict[str, Path]:
         if path.suffix.lower() not in IMAGE_SUFFIXES or not path.is_file():
             continue
         if path.stem in found:
-            raise InputError(f"{path} and {found[path.stem]} share a stem, so their pairs cannot be told apart")
+            raise InputError(
+                f"{path} and {found[path.stem]} share a stem, so their pairs cannot be told apart"
+            )
         found[path.stem] = path
     if not found:
         raise InputError(f"{folder} holds no image ({', '.join(IMAGE_SUFFIXES)})")
@@ -148,7 +168,8 @@ def _by_stem(folder: Path) -> dict[str, Path]:
 
 
 def _pair(images: dict[str, Path], masks: dict[str, Path]) -> tuple[dict[str, Path], list[Path]]:
-    """Mask by image stem, and the masks of no image. One ending holds for all: the one that pairs most."""
+    """Mask by image stem, and the masks of no image. One ending holds for all: the one that pairs
+    most."""
     ending = max(MASK_ENDINGS, key=lambda end: sum(stem + end in masks for stem in images))
     pairs = {stem: masks[stem + ending] for stem in images if stem + ending in masks}
     used = set(pairs.values())

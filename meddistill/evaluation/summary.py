@@ -1,4 +1,5 @@
-"""From a row a case and method to the summary: overall, per class, lesion size and volume, with intervals by group."""
+"""From a row a case and method to the summary: overall, per class, lesion size and volume, with
+intervals by group."""
 
 from __future__ import annotations
 
@@ -19,14 +20,18 @@ SIZES = ("small", "medium", "large")
 
 
 def define(judging: Judging) -> dict[str, dict[str, str]]:
-    """Name, unit and definition of every number in the summary, with the tolerances that it was computed with."""
+    """Name, unit and definition of every number in the summary, with the tolerances that it was
+    computed with."""
     texts = dict(DEFINITIONS)
     texts["brier"] = ("Brier score", "", "mean over pixels of (probability - truth) squared")
     texts["ece"] = ("ECE", "", "expected calibration error over pixels, 15 bins of equal width")
     texts["lesion_f1"] = (
-        "Lesion F1", "", "2 found / (2 found + missed + false) over all 8-connected lesions, matched one to one at an "
+        "Lesion F1",
+        "",
+        "2 found / (2 found + missed + false) over all 8-connected lesions, matched one to one at "
+        "an "
         "IoU of {lesion_iou:g} or more",
-    )  # fmt: skip
+    )
     texts["volume_dice"] = ("Dice 3-D", "", "Dice over all evaluated slices of a volume at once")
     values = dataclasses.asdict(judging)
     return {
@@ -36,7 +41,8 @@ def define(judging: Judging) -> dict[str, dict[str, str]]:
 
 
 def summarise(rows: Sequence[ScoreRow], *, seed: int = 0) -> dict[str, Any]:
-    """method -> its scores over all cases, `by_class`, `by_size` and, where there are any, `by_volume`.
+    """method -> its scores over all cases, `by_class`, `by_size` and, where there are any,
+    `by_volume`.
 
     Methods in the order of their first row. Raises: ValueError for no rows.
     """
@@ -46,11 +52,15 @@ def summarise(rows: Sequence[ScoreRow], *, seed: int = 0) -> dict[str, Any]:
     summary: dict[str, Any] = {}
     for method, of_method in by_method(rows).items():
         by_class = _split_by(of_method, lambda row: row.class_name)
-        by_size = _split_by([row for row in of_method if row.true_px], lambda row: size_of(row.true_px, bounds))
+        by_size = _split_by(
+            [row for row in of_method if row.true_px], lambda row: size_of(row.true_px, bounds)
+        )
         summary[method] = {
             **_describe_rows(of_method, seed),
             "by_class": {name: _describe_rows(by_class[name], seed) for name in sorted(by_class)},
-            "by_size": {name: _describe_rows(by_size[name], seed) for name in SIZES if name in by_size},
+            "by_size": {
+                name: _describe_rows(by_size[name], seed) for name in SIZES if name in by_size
+            },
             "by_volume": _describe_volumes(of_method, seed),
         }
     return summary
@@ -70,17 +80,23 @@ def size_of(true_px: int, bounds: tuple[float, float]) -> str:
 
 
 def volume_dice(rows: Iterable[ScoreRow]) -> dict[str, tuple[float, str]]:
-    """Volume -> (3-D Dice over its slices, group). Rows of one method; slices that stand alone are left out."""
-    return {name: (_pooled_dice(slices), slices[0].group) for name, slices in _split_by_volume(rows).items()}
+    """Volume -> (3-D Dice over its slices, group). Rows of one method; slices that stand alone are
+    left out."""
+    return {
+        name: (_pooled_dice(slices), slices[0].group)
+        for name, slices in _split_by_volume(rows).items()
+    }
 
 
 def by_volume(rows: Sequence[ScoreRow]) -> list[dict[str, Any]]:
-    """A row a volume: its name, number of slices and 3-D Dice a method, worst by the first method first."""
+    """A row a volume: its name, number of slices and 3-D Dice a method, worst by the first method
+    first."""
     table: dict[str, dict[str, Any]] = {}
     for method, of_method in by_method(rows).items():
         for name, slices in _split_by_volume(of_method).items():
             row = table.setdefault(
-                name, {"volume": name, "group": slices[0].group, "n_slices": len(slices), "dice": {}}
+                name,
+                {"volume": name, "group": slices[0].group, "n_slices": len(slices), "dice": {}},
             )
             row["dice"][method] = _pooled_dice(slices)
     return sorted(table.values(), key=lambda row: (next(iter(row["dice"].values())), row["volume"]))
@@ -98,7 +114,8 @@ def _split_by_volume(rows: Iterable[ScoreRow]) -> dict[str, list[ScoreRow]]:
 
 
 def _describe_rows(rows: Sequence[ScoreRow], seed: int) -> dict[str, Any]:
-    """Spread of every metric over the rows; distances again over cases where both masks hold something."""
+    """Spread of every metric over the rows; distances again over cases where both masks hold
+    something."""
     both = [row for row in rows if row.pred_px and row.true_px]
     return {
         "n": len(rows),
@@ -113,7 +130,9 @@ def _describe_rows(rows: Sequence[ScoreRow], seed: int) -> dict[str, Any]:
 
 
 def _describe_lesions(rows: Sequence[ScoreRow], seed: int) -> dict[str, Any]:
-    counts = LesionCounts(*(sum(getattr(row.lesions, name) for row in rows) for name in ("found", "missed", "false")))
+    counts = LesionCounts(
+        *(sum(getattr(row.lesions, name) for row in rows) for name in ("found", "missed", "false"))
+    )
     parts = [2 * row.lesions_found for row in rows]
     wholes = [2 * row.lesions_found + row.lesions_missed + row.lesions_false for row in rows]
     interval = bootstrap_ratio(parts, wholes, [row.group for row in rows], seed=seed)
@@ -132,28 +151,38 @@ def _spreads(rows: Sequence[ScoreRow], names: Sequence[str], seed: int) -> dict[
     spreads = {}
     for name in names:
         known = [(getattr(row, name), row.group) for row in rows if getattr(row, name) is not None]
-        # Millimetres are given for all cases or not at all: a mean over those with a spacing is another quantity.
+        # Millimetres are given for all cases or not at all: a mean over those with a spacing is
+        # another quantity.
         if known and len(known) == len(rows):
             values, groups = zip(*known, strict=True)
             spreads[name] = dataclasses.asdict(describe(values, groups, seed=seed))
     return spreads
 
 
-def _split_by(rows: Iterable[ScoreRow], key: Callable[[ScoreRow], str]) -> dict[str, list[ScoreRow]]:
+def _split_by(
+    rows: Iterable[ScoreRow], key: Callable[[ScoreRow], str]
+) -> dict[str, list[ScoreRow]]:
     parts: dict[str, list[ScoreRow]] = {}
     for row in rows:
         parts.setdefault(key(row), []).append(row)
     return parts
 
 
-def error_budget(rows: Sequence[ScoreRow], student: str, teacher: str, boxes: str) -> dict[str, Any] | None:
-    """Where the student's Dice is lost, over the cases with a lesion that all three methods were scored on.
+def error_budget(
+    rows: Sequence[ScoreRow], student: str, teacher: str, boxes: str
+) -> dict[str, Any] | None:
+    """Where the student's Dice is lost, over the cases with a lesion that all three methods were
+    scored on.
 
-    `detector`: what a perfect teacher would lose where no box touches the lesion. `teacher`: what else the prompted
-    teacher loses. `student`: what the student loses besides (below 0: won back). The three add up to `total` =
-    1 - the student's mean Dice. None where a method is absent or no case has a lesion.
+    `detector`: what a perfect teacher would lose where no box touches the lesion. `teacher`: what
+    else the prompted teacher loses. `student`: what the student loses besides (below 0: won back).
+    The three add up to `total` = 1 - the student's mean Dice. None where a method is absent or no
+    case has a lesion.
     """
-    of = {name: {row.case_id: row for row in part if row.true_px} for name, part in by_method(rows).items()}
+    of = {
+        name: {row.case_id: row for row in part if row.true_px}
+        for name, part in by_method(rows).items()
+    }
     if not {student, teacher, boxes} <= of.keys():
         return None
     shared = sorted(of[student].keys() & of[teacher].keys() & of[boxes].keys())
@@ -173,7 +202,8 @@ def error_budget(rows: Sequence[ScoreRow], student: str, teacher: str, boxes: st
 
 
 def format_table(methods: dict[str, Any], labels: dict[str, str]) -> str:
-    """The summary as a few aligned lines that fit a terminal of 80 columns; the last says what the methods are."""
+    """The summary as a few aligned lines that fit a terminal of 80 columns; the last says what the
+    methods are."""
     lines = [["", "Dice mean [95 % CI]", "median", "IoU", "HD95 px", "missed", "false alarms"]]
     for method, scores in methods.items():
         metrics = scores["metrics"]
@@ -188,7 +218,9 @@ def format_table(methods: dict[str, Any], labels: dict[str, str]) -> str:
                 f"{scores['n_false']}/{scores['n'] - scores['n_with_lesion']}",
             ]
         )
-    told = "; ".join(f"{method} = {labels[method]}" for method in methods if labels.get(method, method) != method)
+    told = "; ".join(
+        f"{method} = {labels[method]}" for method in methods if labels.get(method, method) != method
+    )
     return "\n".join(filter(None, [align(lines), told]))
 
 
@@ -205,4 +237,8 @@ def align(lines: Sequence[Sequence[str]]) -> str:
 
 
 def format_interval(interval: Sequence[float] | None, digits: int = 3) -> str:
-    return "[one group]" if interval is None else f"[{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]"
+    return (
+        "[one group]"
+        if interval is None
+        else f"[{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]"
+    )

@@ -12,7 +12,8 @@ Facts = list[tuple[str, str]]
 
 
 def headline(stage: str, results: Mapping[str, Any]) -> Facts:
-    """The numbers of a stage's `results` in run.json that a person asks for first; none for a stage not known here.
+    """The numbers of a stage's `results` in run.json that a person asks for first; none for a stage
+    not known here.
 
     Raises: InputError for results that such a stage does not write.
     """
@@ -21,13 +22,18 @@ def headline(stage: str, results: Mapping[str, Any]) -> Facts:
     try:
         return _HEADLINES[stage](results)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"its results are not those of {stage} ({type(error).__name__}: {error})") from error
+        raise InputError(
+            f"its results are not those of {stage} ({type(error).__name__}: {error})"
+        ) from error
 
 
 def _prepared(results: Mapping[str, Any]) -> Facts:
     splits = ", ".join(f"{split} {counts['cases']}" for split, counts in results["splits"].items())
     unknown = sum(counts["unknown"] for counts in results["splits"].values())
-    facts = [("cases", f"{results['cases']} ({splits})"), ("boxes", str(results["boxes"].get("boxes", 0)))]
+    facts = [
+        ("cases", f"{results['cases']} ({splits})"),
+        ("boxes", str(results["boxes"].get("boxes", 0))),
+    ]
     if unknown:
         facts.append(("unknown", f"{unknown} cases that nobody looked at"))
     if results["rejected"]:
@@ -37,11 +43,15 @@ def _prepared(results: Mapping[str, Any]) -> Facts:
 
 def _detected(results: Mapping[str, Any]) -> Facts:
     names = {"recall50_val": "recall", "precision50_val": "precision", "map50_val": "mAP50"}
-    numbers = [f"{name} {results[key]:.3f}" for key, name in names.items() if results[key] is not None]
+    numbers = [
+        f"{name} {results[key]:.3f}" for key, name in names.items() if results[key] is not None
+    ]
     facts = [("validation", ", ".join(numbers) or "no annotated case to measure on")]
     facts.append(("threshold", f"{results['confidence']:.3f}"))
     if "cases_without_box" in results:
-        facts.append(("without a box", f"{results['cases_without_box']} of {results['cases']} cases"))
+        facts.append(
+            ("without a box", f"{results['cases_without_box']} of {results['cases']} cases")
+        )
     return facts
 
 
@@ -53,9 +63,17 @@ def _distilled(results: Mapping[str, Any]) -> Facts:
     agreement = results["agreement"]
     left_out = results["cases_without_box"] + results["targets_rejected"]
     return [
-        ("agreement", "no validation case" if agreement is None else f"{agreement:.3f} with the teacher, validation"),
+        (
+            "agreement",
+            "no validation case"
+            if agreement is None
+            else f"{agreement:.3f} with the teacher, validation",
+        ),
         ("epoch", f"{results['best_epoch']} of {results['epochs']}"),
-        ("learned from", f"{results['train_cases']} cases" + (f", {left_out} left out" if left_out else "")),
+        (
+            "learned from",
+            f"{results['train_cases']} cases" + (f", {left_out} left out" if left_out else ""),
+        ),
     ]
 
 
@@ -63,7 +81,9 @@ def _evaluated(results: Mapping[str, Any]) -> Facts:
     if not results["dice"]:
         return [("Dice", "no true mask to judge by")]
     counts = {scores["n"] for scores in results["dice"].values()}
-    means = ", ".join(f"{method} {scores['mean']:.3f}" for method, scores in results["dice"].items())
+    means = ", ".join(
+        f"{method} {scores['mean']:.3f}" for method, scores in results["dice"].items()
+    )
     return [("Dice", means), ("cases", str(max(counts)))]
 
 

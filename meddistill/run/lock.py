@@ -1,4 +1,5 @@
-"""One writer a directory: a lock that the kernel holds for a process, so that it ends with it however it ends."""
+"""One writer a directory: a lock that the kernel holds for a process, so that it ends with it
+however it ends."""
 
 from __future__ import annotations
 
@@ -16,7 +17,9 @@ try:
 except ImportError:  # Windows: no lock there
     fcntl = None  # type: ignore[assignment]
 
-_held: dict[Path, list[int]] = {}  # lock file -> its open descriptor, once for each holder in this process
+_held: dict[
+    Path, list[int]
+] = {}  # lock file -> its open descriptor, once for each holder in this process
 
 
 def lock_path(directory: Path) -> Path:
@@ -25,11 +28,12 @@ def lock_path(directory: Path) -> Path:
 
 
 def acquire(directory: Path) -> None:
-    """Become the only process that writes to `directory`; it need not exist. Each call wants its own `release`.
+    """Become the only process that writes to `directory`; it need not exist. Each call wants its
+    own `release`.
 
-    A lock file that a killed process, or a copy of the RUN, left behind is nobody's and is taken over. Of the processes
-    of one distributed job the first takes the lock for all.
-    Raises: StageError naming process and host where another one holds it.
+    A lock file that a killed process, or a copy of the RUN, left behind is nobody's and is taken
+    over. Of the processes of one distributed job the first takes the lock for all. Raises:
+    StageError naming process and host where another one holds it.
     """
     path = lock_path(directory.resolve())
     if fcntl is None or rank() > 0:
@@ -46,7 +50,8 @@ def acquire(directory: Path) -> None:
             holder = _holder(descriptor)
             os.close(descriptor)
             raise StageError(
-                f"{directory} is being written by process {holder.get('pid', '?')} on {holder.get('host', '?')}; "
+                f"{directory} is being written by process {holder.get('pid', '?')} on "
+                f"{holder.get('host', '?')}; "
                 "wait until it ends, stop it, or write elsewhere with --out"
             ) from None
         except OSError:  # a file system without locks
@@ -61,7 +66,8 @@ def acquire(directory: Path) -> None:
 
 
 def release(directory: Path) -> None:
-    """Give the lock back; with the last holder its file goes, too. Nothing happens where it is not held."""
+    """Give the lock back; with the last holder its file goes, too. Nothing happens where it is not
+    held."""
     path = lock_path(directory.resolve())
     holders = _held.get(path, [])
     if not holders:
@@ -75,7 +81,8 @@ def release(directory: Path) -> None:
 
 
 def is_held(directory: Path) -> bool:
-    """Whether a process, this one too, is writing to `directory`; changes nothing. False where there are no locks."""
+    """Whether a process, this one too, is writing to `directory`; changes nothing. False where
+    there are no locks."""
     path = lock_path(directory.resolve())
     if path in _held:
         return True
@@ -112,7 +119,8 @@ def _is_still_at(descriptor: int, path: Path) -> bool:
 
 
 def rank() -> int:
-    """This process's place among those that a launcher such as torchrun started; 0 where it is alone."""
+    """This process's place among those that a launcher such as torchrun started; 0 where it is
+    alone."""
     for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):
         if os.environ.get(name, "").isdigit():
             return int(os.environ[name])

@@ -27,7 +27,9 @@ def after_detect(run: RunDir, out: Path, data: Path | None = None) -> str:
 
 
 def after_distill(run: RunDir, out: Path, data: Path | None = None) -> str:
-    """An evaluation of its own for a student of its own: RUN/student-NAME goes with RUN/eval-NAME."""
+    """An evaluation of its own for a student of its own: RUN/student-NAME goes with
+    RUN/eval-NAME.
+    """
     other = _unless(out, run.student)
     own = None if other is None else run.root / f"eval-{out.name.removeprefix('student-')}"
     return command("eval", run, data=data, student=other, out=own)

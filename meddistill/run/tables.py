@@ -24,9 +24,10 @@ _CASE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 class Case:
     """One image of the data set: a row of cases.csv.
 
-    `annotation` is `boxes` (annotated, at least one), `none` (looked at, no lesion) or `unknown` (nobody looked).
-    `image` is relative to RUN/data; `width` and `height` are its pixels; `spacing_mm` is `row,column` pixel
-    spacing in mm joined by a comma, or empty. `source` is the file it came from, as given; `sha256` is of the PNG.
+    `annotation` is `boxes` (annotated, at least one), `none` (looked at, no lesion) or `unknown`
+    (nobody looked). `image` is relative to RUN/data; `width` and `height` are its pixels;
+    `spacing_mm` is `row,column` pixel spacing in mm joined by a comma, or empty. `source` is the
+    file it came from, as given; `sha256` is of the PNG.
     """
 
     case_id: str
@@ -48,7 +49,9 @@ class Case:
         _check_choice("split", self.split, SPLITS)
         _check_choice("annotation", self.annotation, ANNOTATIONS)
         if (self.annotation == "boxes") != (self.n_boxes > 0):
-            raise ValueError(f"annotation '{self.annotation}' does not go with n_boxes {self.n_boxes}")
+            raise ValueError(
+                f"annotation '{self.annotation}' does not go with n_boxes {self.n_boxes}"
+            )
         if Path(self.image).is_absolute() or ".." in Path(self.image).parts:
             raise ValueError(f"image '{self.image}' points outside the data folder")
         if "\0" in self.image:
@@ -95,10 +98,12 @@ class BoxRow:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class QualityRow:
-    """How far the teacher's mask of one case is to be trusted: a row of quality.csv (see `targets/gating.py`).
+    """How far the teacher's mask of one case is to be trusted: a row of quality.csv (see
+    `targets/gating.py`).
 
-    `key` finds the target; `v` is the published variance, `doubt` ours (both [0, 1]); `agreement`, `stability`,
-    `box_iou` and `area_share` lie in [0, 1], `predicted_iou` may exceed 1. `weight` scales the case's loss in [0, 1].
+    `key` finds the target; `v` is the published variance, `doubt` ours (both [0, 1]); `agreement`,
+    `stability`, `box_iou` and `area_share` lie in [0, 1], `predicted_iou` may exceed 1. `weight`
+    scales the case's loss in [0, 1].
     """
 
     case_id: str
@@ -121,7 +126,9 @@ class QualityRow:
 def check_case_id(case_id: str) -> None:
     """Raise ValueError unless `case_id` is a plain name: case ids become file names."""
     if not _CASE_ID.fullmatch(case_id):
-        raise ValueError(f"case_id {case_id!r} is not a plain name (letters, digits, '.', '_', '-')")
+        raise ValueError(
+            f"case_id {case_id!r} is not a plain name (letters, digits, '.', '_', '-')"
+        )
 
 
 def _check_choice(what: str, value: str, allowed: Sequence[str]) -> None:
@@ -139,7 +146,8 @@ def _is_positive(text: str) -> bool:
 def read_cases(data_dir: Path) -> list[Case]:
     """All cases of a prepared data folder, in the file's order.
 
-    Raises: StageError where `meddistill prepare` has not finished; InputError for a damaged table or a case id twice.
+    Raises: StageError where `meddistill prepare` has not finished; InputError for a damaged table
+    or a case id twice.
     """
     require(data_dir / RUN_JSON, "prepare")
     cases = read_table(data_dir / CASES_CSV, Case)
@@ -151,7 +159,8 @@ def read_cases(data_dir: Path) -> list[Case]:
 def read_boxes(path: Path, cases: Iterable[Case]) -> dict[str, list[BoxRow]]:
     """Detected boxes by case id; a case without a row has no entry.
 
-    Raises: InputError for a damaged table, or rows of cases that cases.csv does not have (the first three are named).
+    Raises: InputError for a damaged table, or rows of cases that cases.csv does not have (the first
+    three are named).
     """
     known = {case.case_id for case in cases}
     found: dict[str, list[BoxRow]] = {}
@@ -160,11 +169,14 @@ def read_boxes(path: Path, cases: Iterable[Case]) -> dict[str, list[BoxRow]]:
     strangers = [case_id for case_id in found if case_id not in known]
     if strangers:
         raise InputError(
-            f"{path} has boxes of {len(strangers)} case(s) that are not in cases.csv: {', '.join(strangers[:3])}"
+            f"{path} has boxes of {len(strangers)} case(s) that are not in cases.csv: "
+            f"{', '.join(strangers[:3])}"
         )
     return found
 
 
 def boxes_xyxy(rows: Sequence[BoxRow]) -> np.ndarray:
     """Coordinates (N, 4) float32 of box rows."""
-    return np.array([[row.x1, row.y1, row.x2, row.y2] for row in rows], dtype=np.float32).reshape(-1, 4)
+    return np.array([[row.x1, row.y1, row.x2, row.y2] for row in rows], dtype=np.float32).reshape(
+        -1, 4
+    )

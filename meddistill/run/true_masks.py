@@ -1,4 +1,5 @@
-"""Where the true masks of a RUN lie: for `prepare`, which puts them there, and for evaluation. Never for training."""
+"""Where the true masks of a RUN lie: for `prepare`, which puts them there, and for evaluation.
+Never for training."""
 
 from __future__ import annotations
 
@@ -8,5 +9,6 @@ from meddistill.run.tables import Case
 
 
 def mask_path(data_dir: Path, case: Case) -> Path:
-    """The case's true mask, 0/255. For evaluation only: nothing under `stages/distill` may call this."""
+    """The case's true mask, 0/255. For evaluation only: nothing under `stages/distill` may call
+    this."""
     return data_dir / "masks" / case.split / f"{case.case_id}.png"

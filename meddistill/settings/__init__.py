@@ -1,1 +1,2 @@
-"""The settings: a dataclass a stage, the layers that they come from, what they must fulfil, their help texts."""
+"""The settings: a dataclass a stage, the layers that they come from, what they must fulfil, their
+help texts."""

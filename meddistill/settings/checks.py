@@ -1,4 +1,5 @@
-"""What a setting must fulfil; each check raises a ConfigError that names the field, its value and what is allowed."""
+"""What a setting must fulfil; each check raises a ConfigError that names the field, its value and
+what is allowed."""
 
 from __future__ import annotations
 

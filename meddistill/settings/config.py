@@ -1,4 +1,5 @@
-"""All settings of a RUN, a section a stage. `layers` lays a YAML file, typed flags and `--set` over the defaults."""
+"""All settings of a RUN, a section a stage. `layers` lays a YAML file, typed flags and `--set` over
+the defaults."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ from typing import Optional
 
 from meddistill.settings.checks import check_above_zero, check_at_least, check_range
 
-# OmegaConf reads annotations at run time and knows Optional[float], not every spelling of `float | None`.
-# ruff: noqa: UP045
+# OmegaConf reads annotations at run time and knows Optional[float], not every spelling of `float |
+# None`. ruff: noqa: UP045
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +16,8 @@ class DetectConfig:
     """Settings of `meddistill detect`."""
 
     weights: str = "yolo11n.pt"
-    """Detector to start from: a .pt file, or an official name that is looked for locally, then downloaded once."""
+    """Detector to start from: a .pt file, or an official name that is looked for locally, then
+    downloaded once."""
     train: bool = True
     """Train it; false takes a pretrained detector as it is."""
     epochs: int = 60
@@ -32,9 +33,11 @@ class DetectConfig:
     mosaic: float = 0.5
     """Share of training images that are four images in one; off in the last third of the epochs."""
     trust_weights: bool = False
-    """Load `weights` even where that runs code inside the file; only for files whose origin you know."""
+    """Load `weights` even where that runs code inside the file; only for files whose origin you
+    know."""
     confidence: Optional[float] = None
-    """Boxes below this score are dropped; empty = the lowest within 0.03 of the best F1 at IoU 0.5 on validation."""
+    """Boxes below this score are dropped; empty = the lowest within 0.03 of the best F1 at IoU 0.5
+    on validation."""
     max_boxes: int = 5
     """Most boxes kept an image."""
 

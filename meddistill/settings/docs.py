@@ -1,7 +1,8 @@
-"""Every setting with its default and meaning, read from the text of this room: help texts repeat none by hand.
+"""Every setting with its default and meaning, read from the text of this room: help texts repeat
+none by hand.
 
-A docstring below a field exists in the source alone; and reading that is quicker than importing it, which `--help`
-must not wait for.
+A docstring below a field exists in the source alone; and reading that is quicker than importing it,
+which `--help` must not wait for.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ class Setting:
 @cache
 def all_settings() -> dict[str, Setting]:
     """Settings by key, in the order of `Config`; those of a section follow each other."""
-    texts = [path.read_text(encoding="utf-8") for path in sorted(Path(__file__).parent.glob("*.py"))]
+    texts = [
+        path.read_text(encoding="utf-8") for path in sorted(Path(__file__).parent.glob("*.py"))
+    ]
     nodes = [node for text in texts for node in ast.parse(text).body]
     classes = {node.name: node for node in nodes if isinstance(node, ast.ClassDef)}
     return {setting.key: setting for setting in _fields("Config", classes, "")}
@@ -42,7 +45,8 @@ def sections() -> list[str]:
 
 
 def settings_of(name: str) -> list[Setting]:
-    """The settings of a section with all below it, or the one with that key; all of them for an empty name.
+    """The settings of a section with all below it, or the one with that key; all of them for an
+    empty name.
 
     Raises: ConfigError with the nearest right name.
     """
@@ -50,16 +54,20 @@ def settings_of(name: str) -> list[Setting]:
         setting
         for key, setting in all_settings().items()
         if not name or key == name or key.startswith(f"{name}.")
-    ]  # fmt: skip
+    ]
     if not found:
         keys = list(all_settings())
         close = nearest(name, [*sections(), *keys])
-        raise ConfigError(f"no section or setting '{name}'{close if len(close) < 80 else nearest(name, sections())}")
+        raise ConfigError(
+            "no section or setting "
+            f"'{name}'{close if len(close) < 80 else nearest(name, sections())}"
+        )
     return found
 
 
 def default_text(default: Any) -> str:
-    """A default as a person reads it; `empty` is what the docstrings call a value that is not there."""
+    """A default as a person reads it; `empty` is what the docstrings call a value that is not
+    there."""
     if default is None or default == "" or default == []:
         return "empty"
     if isinstance(default, bool):
@@ -75,7 +83,11 @@ def with_default(text: str, default: str) -> str:
 def _fields(name: str, classes: dict[str, ast.ClassDef], prefix: str) -> Iterator[Setting]:
     body = classes[name].body
     for node, below in itertools.pairwise([*body, ast.Pass()]):
-        if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None):
+        if not (
+            isinstance(node, ast.AnnAssign)
+            and isinstance(node.target, ast.Name)
+            and node.value is not None
+        ):
             continue
         key = prefix + node.target.id
         if isinstance(node.annotation, ast.Name) and node.annotation.id in classes:
@@ -92,6 +104,10 @@ def _default(value: ast.expr) -> Any:
 
 
 def _docstring(node: ast.stmt) -> str:
-    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+    if (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    ):
         return " ".join(inspect.cleandoc(node.value.value).split())
     return ""

@@ -1,4 +1,6 @@
-"""One `Config` out of its layers: defaults < YAML file < typed flags < `--set section.key=value`."""
+"""One `Config` out of its layers: defaults < YAML file < typed flags < `--set
+section.key=value`.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +16,15 @@ from meddistill.settings.config import Config
 
 
 def load_config(
-    yaml_file: Path | None = None, flags: Mapping[str, Any] | None = None, overrides: Sequence[str] = ()
+    yaml_file: Path | None = None,
+    flags: Mapping[str, Any] | None = None,
+    overrides: Sequence[str] = (),
 ) -> Config:
-    """Merge defaults < YAML file < typed flags < `section.key=value` overrides. Flags that are None were not given.
+    """Merge defaults < YAML file < typed flags < `section.key=value` overrides. Flags that are None
+    were not given.
 
-    Raises: ConfigError naming the key (with the nearest right name) or the value that does not fit; InputError where
-    the file cannot be read.
+    Raises: ConfigError naming the key (with the nearest right name) or the value that does not fit;
+    InputError where the file cannot be read.
     """
     merged = _unlocked(OmegaConf.structured(Config))
     layers: list[tuple[str, DictConfig]] = []
@@ -42,7 +47,9 @@ def load_config(
         try:
             merged = _unlocked(OmegaConf.merge(merged, layer))
         except OmegaConfBaseException as error:
-            raise ConfigError(f"{where}: {error.full_key or ''} {first_line(error)}".replace(":  ", ": ")) from error
+            raise ConfigError(
+                f"{where}: {error.full_key or ''} {first_line(error)}".replace(":  ", ": ")
+            ) from error
     try:
         config = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
@@ -59,7 +66,9 @@ def _read_yaml(path: Path) -> DictConfig:
     except Exception as error:  # unreadable, not UTF-8, not YAML
         raise InputError(f"config file {path} cannot be read: {first_line(error)}") from error
     if not isinstance(loaded, DictConfig):
-        raise InputError(f"config file {path} must hold sections such as `distill:`, got a list or a bare value")
+        raise InputError(
+            f"config file {path} must hold sections such as `distill:`, got a list or a bare value"
+        )
     return loaded
 
 
@@ -75,8 +84,12 @@ def _unlocked(config: Any) -> Any:
 def _check_keys(layer: Any, schema: Any, where: str, prefix: str = "") -> None:
     for key in layer:
         if key not in schema:
-            raise ConfigError(f"{where}: unknown key '{prefix}{key}'{nearest(str(key), [str(k) for k in schema])}")
+            raise ConfigError(
+                f"{where}: unknown key '{prefix}{key}'{nearest(str(key), [str(k) for k in schema])}"
+            )
         if OmegaConf.is_dict(schema[key]):
             if not OmegaConf.is_dict(layer[key]):
-                raise ConfigError(f"{where}: '{prefix}{key}' is a section with keys, got {layer[key]!r}")
+                raise ConfigError(
+                    f"{where}: '{prefix}{key}' is a section with keys, got {layer[key]!r}"
+                )
             _check_keys(layer[key], schema[key], where, f"{prefix}{key}.")

@@ -7,7 +7,8 @@ import dataclasses
 from meddistill.base.errors import ConfigError
 from meddistill.settings.checks import check_at_least, check_choice, check_range
 
-# OmegaConf reads annotations at run time and knows Optional[float], not every spelling of `float | None`.
+# OmegaConf reads annotations at run time and knows Optional[float], not every spelling of `float |
+# None`.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,11 +22,14 @@ class PrepareConfig:
     classes: list[str] = dataclasses.field(default_factory=list)
     """Classes to keep; empty keeps all."""
     groups: str = ""
-    """CSV `id,group` (or `series`, `patient`) and other columns such as `fold`; empty = what the layout knows."""
+    """CSV `id,group` (or `series`, `patient`) and other columns such as `fold`; empty = what the
+    layout knows."""
     boxes: str = ""
-    """CSV of boxes (`image,x1,y1,x2,y2` px, half-open) for a source without masks; empty = from masks."""
+    """CSV of boxes (`image,x1,y1,x2,y2` px, half-open) for a source without masks; empty = from
+    masks."""
     test: str = ""
-    """Which groups are the test split, as COLUMN=VALUE[,VALUE] of the groups file; empty = a seeded share."""
+    """Which groups are the test split, as COLUMN=VALUE[,VALUE] of the groups file; empty = a seeded
+    share."""
     val: str = ""
     """Which groups are the validation split, likewise."""
     test_fraction: float = 0.2
@@ -33,7 +37,8 @@ class PrepareConfig:
     val_fraction: float = 0.15
     """Share of the remaining cases whose groups go to validation where `val` is empty."""
     stratify: str = "class+size"
-    """What drawn splits are balanced by: `class+size` (thirds of lesion size), `class`, or `none`."""
+    """What drawn splits are balanced by: `class+size` (thirds of lesion size), `class`, or `none`.
+    """
     max_train_cases: int = 0
     """Most training cases: whole groups in a seeded order, the last one cut short; 0 keeps all."""
     max_val_cases: int = 0
@@ -43,11 +48,13 @@ class PrepareConfig:
     box_fraction: float = 1.0
     """Share of the training groups that keep their boxes; the rest is marked `unknown`."""
     folds: int = 0
-    """Number of folds of a cross-validation, drawn by group; 0 = none. Fold `fold` is the test split then."""
+    """Number of folds of a cross-validation, drawn by group; 0 = none. Fold `fold` is the test
+    split then."""
     fold: int = 0
     """Which of `folds` is the test split, counted from 0."""
     group_from: str = ""
-    """Regular expression on a case's path; what it finds is the group. `folder`: the folder's name is."""
+    """Regular expression on a case's path; what it finds is the group. `folder`: the folder's name
+    is."""
     min_area_px: int = 10
     """Smallest connected component of a mask that becomes a box, in pixels."""
     merge_distance_px: float = 0.0
@@ -55,9 +62,11 @@ class PrepareConfig:
     boxes_per: str = "component"
     """One box per `component` of a mask (or as drawn), or one per `case` around all of them."""
     label: str = ""
-    """Which mask values (1,4) or colours (#ff0000) are lesion; `any` = all but 0; empty = a black and white mask."""
+    """Which mask values (1,4) or colours (#ff0000) are lesion; `any` = all but 0; empty = a black
+    and white mask."""
     intensity: str = "auto"
-    """To 8 bits: `auto` (8-bit as is, the file's window, else percentiles 0.5-99.5), `percentile` or `full` range."""
+    """To 8 bits: `auto` (8-bit as is, the file's window, else percentiles 0.5-99.5), `percentile`
+    or `full` range."""
     window: str = ""
     """CENTER,WIDTH of the values to show, for images of any depth; empty = as `intensity` says."""
     intensity_per: str = "volume"
@@ -69,9 +78,11 @@ class PrepareConfig:
     empty_slices: float = 0.1
     """Seeded share of the slices without lesion that is kept, of volumes with masks."""
     duplicate_bits: int = 24
-    """Images of different splits whose perceptual hashes differ in at most this many of 512 bits are reported."""
+    """Images of different splits whose perceptual hashes differ in at most this many of 512 bits
+    are reported."""
     strict: bool = False
-    """Stop at an image that is rejected or has a near-duplicate in another split, instead of listing it."""
+    """Stop at an image that is rejected or has a near-duplicate in another split, instead of
+    listing it."""
     workers: int = 0
     """Processes that read images; 0 = one a core, at most 8. Does not change the result."""
 
@@ -80,7 +91,15 @@ class PrepareConfig:
         check_range(self, 0.0, 0.95, "test_fraction", "val_fraction")
         check_range(self, 0, 2, "axis")
         check_range(self, 0, 512, "duplicate_bits")
-        check_at_least(self, 0, "max_train_cases", "max_val_cases", "max_test_cases", "workers", "merge_distance_px")
+        check_at_least(
+            self,
+            0,
+            "max_train_cases",
+            "max_val_cases",
+            "max_test_cases",
+            "workers",
+            "merge_distance_px",
+        )
         check_at_least(self, 1, "min_area_px")
         check_choice(self, "stratify", ("class+size", "class", "none"))
         check_choice(self, "boxes_per", ("component", "case"))

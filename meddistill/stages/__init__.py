@@ -1,1 +1,2 @@
-"""One module a command: it checks its inputs, reads, calls, writes; stages meet on disk and never import each other."""
+"""One module a command: it checks its inputs, reads, calls, writes; stages meet on disk and never
+import each other."""

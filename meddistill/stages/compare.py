@@ -1,4 +1,5 @@
-"""`meddistill eval --compare` and `--aggregate`: evaluations that are finished, side by side or taken together."""
+"""`meddistill eval --compare` and `--aggregate`: evaluations that are finished, side by side or
+taken together."""
 
 from __future__ import annotations
 
@@ -21,20 +22,26 @@ METHODS = (STUDENT, TEACHER, BOXES)
 def run_compare(
     first: str, second: str, *, seed: int, run: RunDir | None = None, out: Path | None = None
 ) -> dict[str, object]:
-    """Compare two methods on the same cases; print the table, write comparison.json to `out` if given.
+    """Compare two methods on the same cases; print the table, write comparison.json to `out` if
+    given.
 
-    A side is a RUN or an evaluation's directory (its student), DIR:METHOD, or a METHOD of `run`: student, teacher,
-    boxes. Raises: StageError for an evaluation that is not there, ConfigError for a side that says nothing.
+    A side is a RUN or an evaluation's directory (its student), DIR:METHOD, or a METHOD of `run`:
+    student, teacher, boxes. Raises: StageError for an evaluation that is not there, ConfigError for
+    a side that says nothing.
     """
     sides = [_side(text, run) for text in (first, second)]
     rows = [_rows_of(*side) for side in sides]
     comparison = compare(*rows, seed=seed)
     names = [f"{directory} {method}" for directory, method in sides]
-    for name, count in zip(names, (comparison["n_only_first"], comparison["n_only_second"]), strict=True):
+    for name, count in zip(
+        names, (comparison["n_only_first"], comparison["n_only_second"]), strict=True
+    ):
         if count:
             console.warn(f"{count} case(s) are in {name} alone and are left out")
     n_groups = comparison["metrics"]["dice"]["n_groups"]
-    console.answer(f"A: {names[0]}\nB: {names[1]}\n{comparison['n']} cases of {n_groups} groups, paired\n")
+    console.answer(
+        f"A: {names[0]}\nB: {names[1]}\n{comparison['n']} cases of {n_groups} groups, paired\n"
+    )
     console.answer(format_comparison(comparison, DEFINITIONS))
     result = {"first": names[0], "second": names[1], **comparison}
     if out is not None:
@@ -43,25 +50,38 @@ def run_compare(
 
 
 def run_aggregate(runs: Sequence[Path], *, seed: int, out: Path | None = None) -> dict[str, object]:
-    """Take the evaluations of several RUNs together; print the table, write aggregate.json to `out` if given.
+    """Take the evaluations of several RUNs together; print the table, write aggregate.json to `out`
+    if given.
 
-    Raises: StageError for a RUN that is not evaluated, ConfigError for fewer than two or one named twice.
+    Raises: StageError for a RUN that is not evaluated, ConfigError for fewer than two or one named
+    twice.
     """
     directories = [_evaluation(path) for path in runs]
     if len(directories) < 2 or len(set(directories)) != len(directories):
-        raise ConfigError(f"--aggregate takes at least two different RUNs, got {', '.join(map(str, runs)) or 'none'}")
+        raise ConfigError(
+            "--aggregate takes at least two different RUNs, got "
+            f"{', '.join(map(str, runs)) or 'none'}"
+        )
     scores = {str(directory): read_scores(directory / PER_CASE_CSV) for directory in directories}
     result = aggregate(scores, seed=seed)
     lines = [["Dice mean by run", *result["between_runs"]]]
     for name, methods in result["per_run"].items():
-        cells = [f"{methods[method]['dice']:.3f}" if method in methods else "-" for method in result["between_runs"]]
+        cells = [
+            f"{methods[method]['dice']:.3f}" if method in methods else "-"
+            for method in result["between_runs"]
+        ]
         lines.append([name, *cells])
-    spread = [f"{found['mean']:.3f} +- {found['sd']:.3f}" for found in result["between_runs"].values()]
+    spread = [
+        f"{found['mean']:.3f} +- {found['sd']:.3f}" for found in result["between_runs"].values()
+    ]
     lines.append(["mean +- sd of the runs", *spread])
     console.answer(align(lines) + "\n\nall cases of all runs")
     console.answer(format_table(result["pooled"], LABELS))
     if result["n_repeated"]:
-        console.say(f"{result['n_repeated']} cases were tested by more than one run: seeds or settings, not folds")
+        console.say(
+            f"{result['n_repeated']} cases were tested by more than one run: seeds or settings, "
+            "not folds"
+        )
     if out is not None:
         write_json(out / AGGREGATE_JSON, result)
     return result
@@ -70,7 +90,9 @@ def run_aggregate(runs: Sequence[Path], *, seed: int, out: Path | None = None) -
 def _side(text: str, run: RunDir | None) -> tuple[Path, str]:
     if text in METHODS:
         if run is None:
-            raise ConfigError(f"'{text}' of which RUN? type `meddistill eval RUN --compare ...`, or DIR:{text}")
+            raise ConfigError(
+                f"'{text}' of which RUN? type `meddistill eval RUN --compare ...`, or DIR:{text}"
+            )
         return _evaluation(run.root), text
     directory, colon, method = text.rpartition(":")
     if colon and method in METHODS:
@@ -90,5 +112,7 @@ def _evaluation(path: Path) -> Path:
 def _rows_of(directory: Path, method: str) -> list[ScoreRow]:
     rows = by_method(read_scores(directory / PER_CASE_CSV))
     if method not in rows:
-        raise InputError(f"{directory / PER_CASE_CSV} has no scores of '{method}', only of {', '.join(rows)}")
+        raise InputError(
+            f"{directory / PER_CASE_CSV} has no scores of '{method}', only of {', '.join(rows)}"
+        )
     return rows[method]

@@ -1,4 +1,5 @@
-"""`meddistill detect`: train YOLO on the annotated cases, or take a trained one, and write boxes for every case."""
+"""`meddistill detect`: train YOLO on the annotated cases, or take a trained one, and write boxes
+for every case."""
 
 from __future__ import annotations
 
@@ -53,10 +54,11 @@ def run_detect(
     out: Path | None = None,
     data: Path | None = None,
 ) -> Path:
-    """Write weights/best.pt, boxes.csv, metrics.json and run.json to RUN/detector (or `out`), which is returned.
+    """Write weights/best.pt, boxes.csv, metrics.json and run.json to RUN/detector (or `out`), which
+    is returned.
 
-    Raises: StageError where prepare has not finished or there is nothing to learn from; WeightsError for weights that
-    are missing (with `train: false`), damaged or not to be trusted.
+    Raises: StageError where prepare has not finished or there is nothing to learn from;
+    WeightsError for weights that are missing (with `train: false`), damaged or not to be trusted.
     """
     data_dir, out = data or run.data, out or run.detector
     cases = read_cases(data_dir)
@@ -67,26 +69,39 @@ def run_detect(
     if not overwrite and Stage.is_finished(out, "detect", settings, inputs):
         console.say(f"{out} is finished; nothing to do")
         return out
-    start = find_start(config.weights, config.train)  # before the stage begins: without weights it leaves no trace
+    start = find_start(
+        config.weights, config.train
+    )  # before the stage begins: without weights it leaves no trace
     stage = Stage.open(out, "detect", settings, inputs, overwrite=overwrite)
     console.detail(f"what Ultralytics says goes to {out / TRAIN_LOG}")
     training = _obtain_weights(out, config, start, cases, data_dir, seed, device)
 
     images = [image_path(data_dir, case) for case in cases]
     found = predict_boxes(
-        out / BEST_PT, images, config.image_size, device,
-        trust_weights=config.trust_weights, log=out / TRAIN_LOG,
-    )  # fmt: skip
-    metrics, confidence = measure(cases, found, [annotated_boxes(data_dir, case) for case in cases], config)
+        out / BEST_PT,
+        images,
+        config.image_size,
+        device,
+        trust_weights=config.trust_weights,
+        log=out / TRAIN_LOG,
+    )
+    metrics, confidence = measure(
+        cases, found, [annotated_boxes(data_dir, case) for case in cases], config
+    )
     write_table(out / BOXES_CSV, BoxRow, box_rows(cases, found, confidence, config.max_boxes))
     write_json(out / METRICS_JSON, {**metrics, "training": training})
     shutil.rmtree(out / "scratch", ignore_errors=True)
     (out / LAST_PT).unlink(missing_ok=True)
     results = {
-        **{key: metrics[key] for key in ("confidence", "recall50_val", "precision50_val", "map50_val")},
+        **{
+            key: metrics[key]
+            for key in ("confidence", "recall50_val", "precision50_val", "map50_val")
+        },
         "start": training["start"],
         "cases": len(cases),
-        "cases_without_box": sum(split["n_cases_without_box"] for split in metrics["splits"].values()),
+        "cases_without_box": sum(
+            split["n_cases_without_box"] for split in metrics["splits"].values()
+        ),
     }
     stage.finish(
         results,
@@ -110,18 +125,27 @@ def _settings(config: DetectConfig, seed: int) -> dict[str, Any]:
 def _check_trainable(cases: Sequence[Case], data_dir: Path) -> None:
     if not any(case.split == "train" and case.annotation == "boxes" for case in cases):
         raise StageError(
-            f"no training case in {data_dir} has a box: there is nothing to train a detector on; prepare with boxes or "
-            "masks (and a box_fraction above 0), or give a trained detector with --weights FILE --no-train"
+            f"no training case in {data_dir} has a box: there is nothing to train a detector on; "
+            "prepare with boxes or "
+            "masks (and a box_fraction above 0), or give a trained detector with --weights FILE "
+            "--no-train"
         )
     if not any(case.split == "val" for case in cases):
         raise StageError(
-            f"{data_dir} has no validation split, by which the detector's threshold is chosen; prepare again with "
+            f"{data_dir} has no validation split, by which the detector's threshold is chosen; "
+            "prepare again with "
             "--val COLUMN=VALUE or --set prepare.val_fraction=0.15"
         )
 
 
 def _obtain_weights(
-    out: Path, config: DetectConfig, start: Start, cases: Sequence[Case], data_dir: Path, seed: int, device: str
+    out: Path,
+    config: DetectConfig,
+    start: Start,
+    cases: Sequence[Case],
+    data_dir: Path,
+    seed: int,
+    device: str,
 ) -> dict[str, Any]:
     """Put best.pt in place, by training or by copying; returns what metrics.json says of it."""
     if not config.train:
@@ -131,13 +155,23 @@ def _obtain_weights(
         return {"start": start.name, "epochs": 0}
     view = write_training_view(out / "scratch", cases, data_dir)
     settings = TrainingSettings(
-        epochs=config.epochs, patience=config.patience, image_size=config.image_size, batch_size=config.batch_size,
-        mosaic=config.mosaic, lr=config.lr, seed=seed,
-    )  # fmt: skip
+        epochs=config.epochs,
+        patience=config.patience,
+        image_size=config.image_size,
+        batch_size=config.batch_size,
+        mosaic=config.mosaic,
+        lr=config.lr,
+        seed=seed,
+    )
     outcome = train_detector(
-        view, (out / BEST_PT).parent, start.argument, settings,
-        device=device, trust_weights=config.trust_weights, log=out / TRAIN_LOG,
-    )  # fmt: skip
+        view,
+        (out / BEST_PT).parent,
+        start.argument,
+        settings,
+        device=device,
+        trust_weights=config.trust_weights,
+        log=out / TRAIN_LOG,
+    )
     epochs_table = view / "training" / "results.csv"
     if epochs_table.exists():
         shutil.copyfile(epochs_table, out / RESULTS_CSV)
@@ -145,13 +179,19 @@ def _obtain_weights(
 
 
 def measure(
-    cases: Sequence[Case], found: Sequence[Detections], annotated: Sequence[np.ndarray], config: DetectConfig
+    cases: Sequence[Case],
+    found: Sequence[Detections],
+    annotated: Sequence[np.ndarray],
+    config: DetectConfig,
 ) -> tuple[dict[str, Any], float]:
-    """What metrics.json holds, and the threshold: the one given, else the best F1 on validation, else 0.25.
+    """What metrics.json holds, and the threshold: the one given, else the best F1 on validation,
+    else 0.25.
 
     Only annotated cases are measured: a box in an `unknown` case is neither right nor wrong.
     """
-    val = detection.precision_recall(*_annotated_images("val", cases, found, annotated, config.max_boxes))
+    val = detection.precision_recall(
+        *_annotated_images("val", cases, found, annotated, config.max_boxes)
+    )
     confidence, source = config.confidence, "given"
     if confidence is None:
         confidence, source = detection.choose_confidence(val), "best F1 at IoU 0.5 on validation"
@@ -167,7 +207,8 @@ def measure(
         "map50_val": detection.average_precision(detection.precision_recall(*candidates)),
         "map50_95_val": detection.mean_average_precision(*candidates),
         "splits": {
-            split: _split_metrics(split, cases, found, annotated, confidence, config.max_boxes) for split in SPLITS
+            split: _split_metrics(split, cases, found, annotated, confidence, config.max_boxes)
+            for split in SPLITS
         },
         "pr_curve_val": detection.curve_points(val),
     }
@@ -181,13 +222,18 @@ def _annotated_images(
     annotated: Sequence[np.ndarray],
     max_boxes: int | None = None,
 ) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
-    """Boxes found, their confidences and the annotated boxes, of a split's cases that someone looked at."""
+    """Boxes found, their confidences and the annotated boxes, of a split's cases that someone
+    looked at."""
     inside = [
         (pred if max_boxes is None else pred.above(0.0, max_boxes), target)
         for case, pred, target in zip(cases, found, annotated, strict=True)
         if case.split == split and case.annotation != "unknown"
     ]
-    return [p.boxes_xyxy_px for p, _ in inside], [p.confidence for p, _ in inside], [target for _, target in inside]
+    return (
+        [p.boxes_xyxy_px for p, _ in inside],
+        [p.confidence for p, _ in inside],
+        [target for _, target in inside],
+    )
 
 
 def _split_metrics(
@@ -198,10 +244,14 @@ def _split_metrics(
     confidence: float,
     max_boxes: int,
 ) -> dict[str, Any]:
-    curve = detection.precision_recall(*_annotated_images(split, cases, found, annotated, max_boxes))
+    curve = detection.precision_recall(
+        *_annotated_images(split, cases, found, annotated, max_boxes)
+    )
     precision, recall = curve.at(confidence)
     inside = [(case, pred) for case, pred in zip(cases, found, strict=True) if case.split == split]
-    without = [case for case, pred in inside if len(pred.above(confidence, max_boxes).confidence) == 0]
+    without = [
+        case for case, pred in inside if len(pred.above(confidence, max_boxes).confidence) == 0
+    ]
     return {
         "n_cases": len(inside),
         "n_annotated_boxes": curve.n_true,
@@ -213,12 +263,18 @@ def _split_metrics(
     }
 
 
-def box_rows(cases: Sequence[Case], found: Sequence[Detections], confidence: float, max_boxes: int) -> list[BoxRow]:
+def box_rows(
+    cases: Sequence[Case], found: Sequence[Detections], confidence: float, max_boxes: int
+) -> list[BoxRow]:
     """Rows of boxes.csv: the surest `max_boxes` boxes a case of at least `confidence`."""
     rows = []
     for case, pred in zip(cases, found, strict=True):
         kept = pred.above(confidence, max_boxes)
-        for box, score, name in zip(kept.boxes_xyxy_px.tolist(), kept.confidence, kept.class_names, strict=True):
+        for box, score, name in zip(
+            kept.boxes_xyxy_px.tolist(), kept.confidence, kept.class_names, strict=True
+        ):
             x1, y1, x2, y2 = (round(value, 2) for value in box)
-            rows.append(BoxRow(case.case_id, case.split, x1, y1, x2, y2, round(float(score), 5), name))
+            rows.append(
+                BoxRow(case.case_id, case.split, x1, y1, x2, y2, round(float(score), 5), name)
+            )
     return rows

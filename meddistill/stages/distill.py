@@ -1,4 +1,5 @@
-"""`meddistill distill`: the teacher makes soft masks once (RUN/teacher), the student learns them (RUN/student).
+"""`meddistill distill`: the teacher makes soft masks once (RUN/teacher), the student learns them
+(RUN/student).
 
 No mask is read here, and nothing that is imported here can read one.
 """
@@ -60,9 +61,9 @@ def run_distill(
 ) -> Path:
     """Make the targets and train the student; returns the student's directory.
 
-    `teacher`: one to use instead of loading `config.teacher` by name. `overwrite` replaces the student; targets are
-    keyed by what they depend on and are reused either way.
-    Raises: StageError naming the command that makes what is missing.
+    `teacher`: one to use instead of loading `config.teacher` by name. `overwrite` replaces the
+    student; targets are keyed by what they depend on and are reused either way. Raises: StageError
+    naming the command that makes what is missing.
     """
     data_dir = data or run.data
     cases = read_cases(data_dir)
@@ -79,16 +80,23 @@ def run_distill(
     student_dir = out or run.student
     inputs = {"data": fingerprint_stage(data_dir), "targets": _fingerprint_targets(quality)}
     settings = {"seed": seed, **as_settings(config)}
-    # Neither changes the student: eval's baseline is not its business, and it does not see its pictures.
+    # Neither changes the student: eval's baseline is not its business, and it does not see its
+    # pictures.
     del settings["test_targets"], settings["picture_every"]
     with fabric.rank_zero_first():
-        stage = Stage.open(student_dir, "distill", settings, inputs, overwrite and fabric.is_global_zero)
+        stage = Stage.open(
+            student_dir, "distill", settings, inputs, overwrite and fabric.is_global_zero
+        )
     if stage.finished:
         say(f"{student_dir} is already made with these settings")
         if fabric.is_global_zero and not (student_dir / MODEL_CARD).exists():
-            write_model_card(student_dir, data_dir)  # killed after run.json, which the card tells of
+            write_model_card(
+                student_dir, data_dir
+            )  # killed after run.json, which the card tells of
         return student_dir
-    make = functools.partial(build_and_train, config, fabric=fabric, seed=seed, intensity=intensity_of(data_dir))
+    make = functools.partial(
+        build_and_train, config, fabric=fabric, seed=seed, intensity=intensity_of(data_dir)
+    )
     pack = functools.partial(_pack, run, config, data_dir, cases, prompts, quality)
     scratch, rounds_dir = student_dir / f"packed-{fabric.global_rank}", student_dir / "rounds"
     train, val = (pack(quality, split, scratch / split) for split in ("train", "val"))
@@ -99,9 +107,17 @@ def run_distill(
         if fabric.is_global_zero and not table.exists():
             teacher = teacher or _load_teacher(config, fabric)
             rows = refresh_targets(
-                teacher, student.student, cases, prompts, quality, data_dir, run.teacher, rounds_dir, config,
+                teacher,
+                student.student,
+                cases,
+                prompts,
+                quality,
+                data_dir,
+                run.teacher,
+                rounds_dir,
+                config,
                 batch_size=_TEACHER_BATCH,
-            )  # fmt: skip
+            )
             write_table(table, QualityRow, rows)
         fabric.barrier()
         quality = read_table(table, QualityRow)
@@ -110,17 +126,27 @@ def run_distill(
     shutil.rmtree(scratch, ignore_errors=True)
     learned = set(train.case_ids)
     results = {
-        "best_epoch": student.best_epoch, "epochs": student.epochs, "agreement": student.agreement,
-        "parameters": student.parameters, "precision": precision_of(fabric), "train_cases": len(train),
-        "val_cases": len(val), "cases_without_box": len(skipped),
+        "best_epoch": student.best_epoch,
+        "epochs": student.epochs,
+        "agreement": student.agreement,
+        "parameters": student.parameters,
+        "precision": precision_of(fabric),
+        "train_cases": len(train),
+        "val_cases": len(val),
+        "cases_without_box": len(skipped),
         "targets_rejected": sum(row.split != "test" for row in quality) - len(train) - len(val),
-        "prompt_sources": dict(Counter(row.prompt_source for row in quality if row.case_id in learned)),
-    }  # fmt: skip
+        "prompt_sources": dict(
+            Counter(row.prompt_source for row in quality if row.case_id in learned)
+        ),
+    }
     if fabric.is_global_zero:
         stage.finish(results, stage_outputs(student_dir), device=str(fabric.device))
         write_model_card(student_dir, data_dir)
     fabric.barrier()
-    facts = [*headline("distill", results), ("student", f"{student_dir}, {student.parameters / 1e6:.2f} M parameters")]
+    facts = [
+        *headline("distill", results),
+        ("student", f"{student_dir}, {student.parameters / 1e6:.2f} M parameters"),
+    ]
     summary("distill", facts, after_distill(run, student_dir, data))
     return student_dir
 
@@ -145,32 +171,47 @@ def _find_boxes(run: RunDir, config: DistillConfig, cases: Sequence[Case]) -> Pa
 def _choose_prompts(
     data_dir: Path, cases: Sequence[Case], boxes_file: Path | None, config: DistillConfig
 ) -> tuple[list[Prompt], list[Case]]:
-    annotated = {case.case_id: annotated_boxes(data_dir, case) for case in cases if case.split != "test"}
+    annotated = {
+        case.case_id: annotated_boxes(data_dir, case) for case in cases if case.split != "test"
+    }
     detected = None
     if boxes_file is not None:
-        detected = {case_id: boxes_xyxy(rows) for case_id, rows in read_boxes(boxes_file, cases).items()}
+        detected = {
+            case_id: boxes_xyxy(rows) for case_id, rows in read_boxes(boxes_file, cases).items()
+        }
     if not config.test_targets:
         cases = [case for case in cases if case.split != "test"]
     return choose_prompts(cases, annotated, detected, boxes=config.boxes, no_box=config.no_box)
 
 
 def _make_targets(
-    run: RunDir, config: DistillConfig, data_dir: Path, boxes_file: Path | None, prompts: Sequence[Prompt],
-    fabric: Fabric, teacher: Teacher | None,
-) -> list[QualityRow]:  # fmt: skip
+    run: RunDir,
+    config: DistillConfig,
+    data_dir: Path,
+    boxes_file: Path | None,
+    prompts: Sequence[Prompt],
+    fabric: Fabric,
+    teacher: Teacher | None,
+) -> list[QualityRow]:
     levels = _levels(config)
     settings = {
         "teacher": config.teacher if teacher is None else teacher.fingerprint,
-        "teacher_checkpoint": config.teacher_checkpoint, "boxes": config.boxes, "no_box": config.no_box,
-        "image_size": config.image_size, "feature_levels": levels, "targets": as_settings(config.targets),
-        "test_targets": config.test_targets, "unseen": config.rounds > 1,
-    }  # fmt: skip
+        "teacher_checkpoint": config.teacher_checkpoint,
+        "boxes": config.boxes,
+        "no_box": config.no_box,
+        "image_size": config.image_size,
+        "feature_levels": levels,
+        "targets": as_settings(config.targets),
+        "test_targets": config.test_targets,
+        "unseen": config.rounds > 1,
+    }
     boxes = fingerprint_file(boxes_file) if boxes_file else "annotated only"
     inputs = {"data": fingerprint_stage(data_dir), "boxes": boxes}
     if Stage.is_finished(run.teacher, "teacher", settings, inputs):
         say(f"{run.teacher} already holds these targets")
         return read_table(run.teacher / QUALITY_CSV, QualityRow)
-    # Before anything is touched: a teacher that cannot be had must not cost the targets of the last one.
+    # Before anything is touched: a teacher that cannot be had must not cost the targets of the last
+    # one.
     if teacher is None:
         teacher = _load_teacher(config, fabric)
     for level in levels:
@@ -180,21 +221,37 @@ def _make_targets(
     with fabric.rank_zero_first():
         stage = Stage.open(run.teacher, "teacher", settings, inputs, refresh=True)
     requests = [
-        TargetRequest(prompt.case, prompt.boxes_xyxy_px, prompt.source, _frame_size(prompt.case, config))
+        TargetRequest(
+            prompt.case, prompt.boxes_xyxy_px, prompt.source, _frame_size(prompt.case, config)
+        )
         for prompt in prompts
     ]
     make = functools.partial(
-        make_targets, teacher, requests, data_dir, run.teacher, config.targets, feature_levels=levels,
-        seed=config.targets.seed, batch_size=_TEACHER_BATCH, no_box="empty",
-    )  # fmt: skip
+        make_targets,
+        teacher,
+        requests,
+        data_dir,
+        run.teacher,
+        config.targets,
+        feature_levels=levels,
+        seed=config.targets.seed,
+        batch_size=_TEACHER_BATCH,
+        no_box="empty",
+    )
     if fabric.world_size > 1:
         if levels:
             with fabric.rank_zero_first():  # the first fits the basis, the others read it
                 fit_basis(
-                    teacher, [prompt.case for prompt in prompts], data_dir, run.teacher, levels=levels,
-                    budget_bytes=config.targets.feature_bytes, grid=config.targets.feature_grid,
-                    seed=config.targets.seed, batch_size=_TEACHER_BATCH,
-                )  # fmt: skip
+                    teacher,
+                    [prompt.case for prompt in prompts],
+                    data_dir,
+                    run.teacher,
+                    levels=levels,
+                    budget_bytes=config.targets.feature_bytes,
+                    grid=config.targets.feature_grid,
+                    seed=config.targets.seed,
+                    batch_size=_TEACHER_BATCH,
+                )
         make(part=(fabric.global_rank, fabric.world_size))
         fabric.barrier()
     if fabric.is_global_zero:
@@ -206,7 +263,8 @@ def _make_targets(
 
 
 def _fingerprint_targets(quality: Sequence[QualityRow]) -> str:
-    """What the student learns from: unlike run.json of the teacher, not what else was asked of it meanwhile."""
+    """What the student learns from: unlike run.json of the teacher, not what else was asked of it
+    meanwhile."""
     rows = [repr(row) for row in quality if row.split != "test"]
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
@@ -222,22 +280,43 @@ def _levels(config: DistillConfig) -> list[str]:
 
 def _load_teacher(config: DistillConfig, fabric: Fabric) -> Teacher:
     return load_teacher(
-        config.teacher, checkpoint=config.teacher_checkpoint, device=fabric.device, precision=precision_of(fabric)
+        config.teacher,
+        checkpoint=config.teacher_checkpoint,
+        device=fabric.device,
+        precision=precision_of(fabric),
     )
 
 
 def _pack(
-    run: RunDir, config: DistillConfig, data_dir: Path, cases: Sequence[Case], prompts: Sequence[Prompt],
-    first_quality: Sequence[QualityRow], quality: Sequence[QualityRow], split: str, scratch: Path,
+    run: RunDir,
+    config: DistillConfig,
+    data_dir: Path,
+    cases: Sequence[Case],
+    prompts: Sequence[Prompt],
+    first_quality: Sequence[QualityRow],
+    quality: Sequence[QualityRow],
+    split: str,
+    scratch: Path,
     rounds_dir: Path | None = None,
-) -> PackedCases:  # fmt: skip
+) -> PackedCases:
     levels, boxes = [], {}
     if split == "train":
         levels = _levels(config)
         if config.prior_weight:
-            boxes = {prompt.case.case_id: prompt.boxes_xyxy_px for prompt in prompts if prompt.source == ANNOTATED}
+            boxes = {
+                prompt.case.case_id: prompt.boxes_xyxy_px
+                for prompt in prompts
+                if prompt.source == ANNOTATED
+            }
     return pack_targets(
-        [row for row in quality if row.split == split], {case.case_id: case for case in cases}, data_dir, run.teacher,
-        config.image_size, feature_levels=levels, prior_boxes=boxes, scratch=scratch, rounds_dir=rounds_dir,
+        [row for row in quality if row.split == split],
+        {case.case_id: case for case in cases},
+        data_dir,
+        run.teacher,
+        config.image_size,
+        feature_levels=levels,
+        prior_boxes=boxes,
+        scratch=scratch,
+        rounds_dir=rounds_dir,
         feature_keys={row.case_id: row.key for row in first_quality},
-    )  # fmt: skip
+    )

@@ -1,4 +1,5 @@
-"""`meddistill eval`: the student and its baselines against the true masks, in numbers, pictures and a page."""
+"""`meddistill eval`: the student and its baselines against the true masks, in numbers, pictures and
+a page."""
 
 from __future__ import annotations
 
@@ -66,7 +67,8 @@ from meddistill.settings.config import as_settings
 from meddistill.settings.evaluate import EvalConfig
 
 UNKNOWN_GROUPS = (
-    "groups are unknown: slices of one patient may lie on both sides of the split and count as independent, so the "
+    "groups are unknown: slices of one patient may lie on both sides of the split and count as "
+    "independent, so the "
     "numbers may be optimistic and their intervals too narrow"
 )
 
@@ -81,7 +83,8 @@ class Predictor(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """A case as it was read: image uint8 (H, W, 3), truth bool (H, W) or None, the student's probabilities (H, W)."""
+    """A case as it was read: image uint8 (H, W, 3), truth bool (H, W) or None, the student's
+    probabilities (H, W)."""
 
     subject: Subject
     image: np.ndarray
@@ -104,24 +107,42 @@ def run_eval(
 ) -> Path:
     """Evaluate RUN's student on one split and write RUN/eval (or `out`); returns that directory.
 
-    `data`, `student`, `boxes` replace RUN's own. `predictor` stands in for the student that would be loaded.
-    Raises: StageError for a RUN that lacks an earlier stage, ConfigError for a split without cases, InputError at the
-    end, after all other cases are done, where some could not be read.
+    `data`, `student`, `boxes` replace RUN's own. `predictor` stands in for the student that would
+    be loaded. Raises: StageError for a RUN that lacks an earlier stage, ConfigError for a split
+    without cases, InputError at the end, after all other cases are done, where some could not be
+    read.
     """
     data_dir, student_dir = data or run.data, student or run.student
     all_cases = read_cases(data_dir)
     cases = [case for case in all_cases if case.split == config.split]
     if not cases:
-        raise ConfigError(f"{data_dir} has no case in the split '{config.split}'; choose another with --split")
+        raise ConfigError(
+            f"{data_dir} has no case in the split '{config.split}'; choose another with --split"
+        )
     if student is None:
         require(student_dir / RUN_JSON, "distill")
-    baselines = find_baselines(run, all_cases, config.split, boxes) if config.baselines else Baselines()
-    inputs = {"data": fingerprint_stage(data_dir), "student": _fingerprint_student(student_dir), **baselines.inputs}
+    baselines = (
+        find_baselines(run, all_cases, config.split, boxes) if config.baselines else Baselines()
+    )
+    inputs = {
+        "data": fingerprint_stage(data_dir),
+        "student": _fingerprint_student(student_dir),
+        **baselines.inputs,
+    }
     return _evaluate(
-        subjects_of_run(cases, data_dir), baselines, config, out or run.eval, student_dir, inputs,
-        seed=seed, device=device, overwrite=overwrite, predictor=predictor,
-        history=read_history(student_dir, run.detector), groups_known=_groups_known(data_dir),
-    )  # fmt: skip
+        subjects_of_run(cases, data_dir),
+        baselines,
+        config,
+        out or run.eval,
+        student_dir,
+        inputs,
+        seed=seed,
+        device=device,
+        overwrite=overwrite,
+        predictor=predictor,
+        history=read_history(student_dir, run.detector),
+        groups_known=_groups_known(data_dir),
+    )
 
 
 def run_eval_folders(
@@ -136,21 +157,38 @@ def run_eval_folders(
     overwrite: bool = False,
     predictor: Predictor | None = None,
 ) -> Path:
-    """Evaluate a student on a folder of images and one of masks; files without a partner are named and left out."""
+    """Evaluate a student on a folder of images and one of masks; files without a partner are named
+    and left out."""
     subjects, unpaired = subjects_of_folders(images, masks)
     if unpaired:
-        names = ", ".join(path.name for path in unpaired[:5]) + (", ..." if len(unpaired) > 5 else "")
+        names = ", ".join(path.name for path in unpaired[:5]) + (
+            ", ..." if len(unpaired) > 5 else ""
+        )
         console.warn(f"{len(unpaired)} file(s) have no partner and are left out: {names}")
     inputs = {
-        "images": fingerprint_source(hash_files([subject.image for subject in subjects], images), images),
-        "masks": fingerprint_source(hash_files([subject.mask for subject in subjects if subject.mask], masks), masks),
+        "images": fingerprint_source(
+            hash_files([subject.image for subject in subjects], images), images
+        ),
+        "masks": fingerprint_source(
+            hash_files([subject.mask for subject in subjects if subject.mask], masks), masks
+        ),
         "student": _fingerprint_student(student),
     }
     return _evaluate(
-        subjects, Baselines(), config, out, student, inputs,
-        seed=seed, device=device, overwrite=overwrite, predictor=predictor, history=read_history(student),
-        groups_known=False, as_prepared=False,
-    )  # fmt: skip
+        subjects,
+        Baselines(),
+        config,
+        out,
+        student,
+        inputs,
+        seed=seed,
+        device=device,
+        overwrite=overwrite,
+        predictor=predictor,
+        history=read_history(student),
+        groups_known=False,
+        as_prepared=False,
+    )
 
 
 def _evaluate(
@@ -180,7 +218,10 @@ def _evaluate(
     for method, reason in baselines.skipped.items():
         console.say(f"{LABELS[method]}: not evaluated, {reason}")
     if not any(subject.mask for subject in subjects):
-        console.say(f"no case of '{config.split}' has a true mask: nothing to evaluate against, only pictures")
+        console.say(
+            f"no case of '{config.split}' has a true mask: nothing to evaluate against, only "
+            "pictures"
+        )
     if not groups_known:
         console.warn(UNKNOWN_GROUPS)
     # What `prepare` made is read as it is; foreign pictures become what the student knows.
@@ -199,10 +240,15 @@ def _evaluate(
             n_cleaned += cleaned
             pred = guesses[STUDENT].mask
             write_png(out / "masks" / f"{view.subject.case_id}.png", pred.astype(np.uint8) * 255)
-            write_png(out / "overlays" / f"{view.subject.case_id}.png", side_by_side(view.image, pred, view.truth))
+            write_png(
+                out / "overlays" / f"{view.subject.case_id}.png",
+                side_by_side(view.image, pred, view.truth),
+            )
             if view.truth is not None:
                 for method, guess in guesses.items():
-                    rows.append(score(view.subject, method, guess.mask, guess.probs, view.truth, judging))
+                    rows.append(
+                        score(view.subject, method, guess.mask, guess.probs, view.truth, judging)
+                    )
                 for counted in calibration.values():
                     counted.add(view.probs, view.truth)
             bar.advance()
@@ -225,7 +271,9 @@ def _evaluate(
         "size_bounds_px": size_bounds(rows),
         "methods": summarise(rows, seed=seed) if rows else {},
         "volumes": by_volume(rows),
-        "calibration": {name: counted.as_dict() for name, counted in calibration.items()} if rows else None,
+        "calibration": {name: counted.as_dict() for name, counted in calibration.items()}
+        if rows
+        else None,
         "error_budget": error_budget(rows, STUDENT, TEACHER, BOXES),
     }
     write_table(out / PER_CASE_CSV, ScoreRow, rows)
@@ -236,16 +284,23 @@ def _evaluate(
         console.answer(format_table(summary["methods"], LABELS))
     if failures:
         raise InputError(
-            f"{len(failures)} of {len(subjects)} cases could not be evaluated, {out / REPORT_HTML} shows the others; "
+            f"{len(failures)} of {len(subjects)} cases could not be evaluated, {out / REPORT_HTML} "
+            "shows the others; "
             f"first: {failures[0]}"
         )
-    results = {"dice": {name: scores["metrics"]["dice"] for name, scores in summary["methods"].items()}}
+    results = {
+        "dice": {name: scores["metrics"]["dice"] for name, scores in summary["methods"].items()}
+    }
     stage.finish(
         results,
         [out / name for name in (PER_CASE_CSV, SUMMARY_JSON, REPORT_HTML)],
         device,
     )
-    console.summary("eval", [*headline("eval", results), ("report", str(out / REPORT_HTML))], after_eval(student_dir))
+    console.summary(
+        "eval",
+        [*headline("eval", results), ("report", str(out / REPORT_HTML))],
+        after_eval(student_dir),
+    )
     return out
 
 
@@ -256,13 +311,18 @@ def _views(
     intensity: IntensitySettings | None,
     failures: list[str],
 ) -> Iterator[View]:
-    """Each readable case with its truth and the student's probabilities; the others are named in `failures`."""
+    """Each readable case with its truth and the student's probabilities; the others are named in
+    `failures`."""
     for start in range(0, len(subjects), config.batch_size):
         batch = []
         for subject in subjects[start : start + config.batch_size]:
             try:
                 image = read_image(subject.image, intensity)
-                truth = None if subject.mask is None else read_truth(subject.mask, (image.shape[0], image.shape[1]))
+                truth = (
+                    None
+                    if subject.mask is None
+                    else read_truth(subject.mask, (image.shape[0], image.shape[1]))
+                )
                 batch.append((subject, image, truth))
             except InputError as error:
                 failures.append(str(error))
@@ -270,18 +330,25 @@ def _views(
         images = [image for _, image, _ in batch]
         probs = predictor.predict_probs(images)
         if config.flip_average:
-            mirrored = predictor.predict_probs([np.ascontiguousarray(image[:, ::-1]) for image in images])
+            mirrored = predictor.predict_probs(
+                [np.ascontiguousarray(image[:, ::-1]) for image in images]
+            )
             probs = [(one + other[:, ::-1]) / 2 for one, other in zip(probs, mirrored, strict=True)]
         for (subject, image, truth), prob in zip(batch, probs, strict=True):
             yield View(subject, image, truth, prob)
 
 
-def _guesses(view: View, baselines: Baselines, config: EvalConfig, threshold: float) -> tuple[dict[str, Guess], bool]:
-    """What every method says of a case, the student first, and whether cleaning up changed the student's mask."""
+def _guesses(
+    view: View, baselines: Baselines, config: EvalConfig, threshold: float
+) -> tuple[dict[str, Guess], bool]:
+    """What every method says of a case, the student first, and whether cleaning up changed the
+    student's mask."""
     raw = view.probs >= np.float32(threshold)
     mask = clean_up(raw, min_component_px=config.min_component_px, keep_largest=config.keep_largest)
     size_hw = (view.image.shape[0], view.image.shape[1])
-    others = {method: guess_of(view.subject, size_hw) for method, guess_of in baselines.guesses.items()}
+    others = {
+        method: guess_of(view.subject, size_hw) for method, guess_of in baselines.guesses.items()
+    }
     return {STUDENT: Guess(mask, view.probs), **others}, bool((mask != raw).any())
 
 
@@ -294,16 +361,21 @@ def _gallery(
     threshold: float,
     intensity: IntensitySettings | None,
 ) -> Iterator[GalleryItem]:
-    """The chosen cases, worst first, predicted once more: keeping all probabilities would not scale."""
+    """The chosen cases, worst first, predicted once more: keeping all probabilities would not
+    scale."""
     by_case: dict[str, list[ScoreRow]] = {}
     for row in rows:
         by_case.setdefault(row.case_id, []).append(row)
     dice = {row.case_id: row.dice for row in rows if row.method == STUDENT}
-    chosen = choose_cases(dice or {subject.case_id: 0.0 for subject in subjects}, config.gallery_cases)
+    chosen = choose_cases(
+        dice or {subject.case_id: 0.0 for subject in subjects}, config.gallery_cases
+    )
     by_id = {subject.case_id: subject for subject in subjects}
     for view in _views([by_id[case_id] for case_id in chosen], predictor, config, intensity, []):
         guesses, _ = _guesses(view, baselines, config, threshold)
-        yield make_item(view.subject, view.image, view.truth, guesses, by_case.get(view.subject.case_id, []))
+        yield make_item(
+            view.subject, view.image, view.truth, guesses, by_case.get(view.subject.case_id, [])
+        )
 
 
 def _groups_known(data_dir: Path) -> bool:

@@ -1,4 +1,5 @@
-"""`meddistill export`: a student as one file for other programs, checked against PyTorch on real images."""
+"""`meddistill export`: a student as one file for other programs, checked against PyTorch on real
+images."""
 
 from __future__ import annotations
 
@@ -41,8 +42,9 @@ class Exported(Protocol):
 class Agreement:
     """How an exported student compares with PyTorch over `images` pictures.
 
-    `max_difference`: of any pixel's probability, in [0, 1]. `dice`: mean Dice of its masks with PyTorch's at the
-    student's threshold, 1 where both are empty; `lowest_dice`: of the worst picture.
+    `max_difference`: of any pixel's probability, in [0, 1]. `dice`: mean Dice of its masks with
+    PyTorch's at the student's threshold, 1 where both are empty; `lowest_dice`: of the worst
+    picture.
     """
 
     images: int
@@ -60,11 +62,12 @@ def run_export(
     out: Path | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Export a student and return the file; beside it lies FILE.json with what it was made of and how it compares.
+    """Export a student and return the file; beside it lies FILE.json with what it was made of and
+    how it compares.
 
-    `images`: files, folders or patterns to check it on (and to calibrate int8 with); none takes the data set that lies
-    beside the student in its RUN. Raises: MedDistillError where the exported student says something else than PyTorch:
-    then there is no file.
+    `images`: files, folders or patterns to check it on (and to calibrate int8 with); none takes the
+    data set that lies beside the student in its RUN. Raises: MedDistillError where the exported
+    student says something else than PyTorch: then there is no file.
     """
     if file_format not in FORMATS:
         raise ConfigError(f"format is '{file_format}'{nearest(file_format, FORMATS)}")
@@ -72,7 +75,9 @@ def run_export(
         raise ConfigError("--int8 goes with --format onnx only")
     path = out or student_dir / f"student{'.int8' if int8 else ''}{FORMATS[file_format]}"
     if path.exists() and not overwrite:
-        raise InputError(f"{path} is there already; pass --overwrite to replace it or --out for another file")
+        raise InputError(
+            f"{path} is there already; pass --overwrite to replace it or --out for another file"
+        )
     student = load_student(student_dir)
     pictures = _pictures(student_dir, images)
     checked, calibration = _share(pictures) if int8 else (pictures[:_CHECKED], [])
@@ -83,19 +88,28 @@ def run_export(
             agreement = compare(student, exported, checked)
             if not int8 and agreement.max_difference > MAX_DIFFERENCE:
                 raise MedDistillError(
-                    f"the exported student differs from PyTorch by {agreement.max_difference:.2g} in probability (at "
-                    f"most {MAX_DIFFERENCE:g} is rounding; Dice {agreement.dice:.4f}); nothing was written"
+                    f"the exported student differs from PyTorch by {agreement.max_difference:.2g} "
+                    "in probability (at "
+                    f"most {MAX_DIFFERENCE:g} is rounding; Dice {agreement.dice:.4f}); nothing was "
+                    "written"
                 )
             sha256 = sha256_file(temporary)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
-    record = {"file": path.name, "sha256": sha256, **facts, "agreement": dataclasses.asdict(agreement)}
+    record = {
+        "file": path.name,
+        "sha256": sha256,
+        **facts,
+        "agreement": dataclasses.asdict(agreement),
+    }
     write_json(path.with_name(f"{path.name}.json"), record)
     if out is None:
         _renew_card(student_dir)
     console.say(
-        f"{path} ({path.stat().st_size / 2**20:.1f} MiB) on {agreement.images} image(s) against PyTorch: Dice "
-        f"{agreement.dice:.4f} (lowest {agreement.lowest_dice:.4f}), largest difference {agreement.max_difference:.2g}"
+        f"{path} ({path.stat().st_size / 2**20:.1f} MiB) on {agreement.images} image(s) against "
+        "PyTorch: Dice "
+        f"{agreement.dice:.4f} (lowest {agreement.lowest_dice:.4f}), largest difference "
+        f"{agreement.max_difference:.2g}"
     )
     return path
 
@@ -114,7 +128,11 @@ def compare(student: Student, exported: Exported, images: Sequence[np.ndarray]) 
 
 
 def _export(
-    student: Student, path: Path, file_format: str, facts: Mapping[str, str], calibration: Sequence[np.ndarray]
+    student: Student,
+    path: Path,
+    file_format: str,
+    facts: Mapping[str, str],
+    calibration: Sequence[np.ndarray],
 ) -> Exported:
     if file_format == "torchscript":
         from meddistill.student.export.torchscript import TorchScriptStudent, export_torchscript
@@ -134,19 +152,29 @@ def _pictures(student_dir: Path, patterns: Sequence[str]) -> list[np.ndarray]:
         files, problems = find_scans(patterns)
         if problems:
             raise InputError(problems[0])
-        return [image for path in files[: _CHECKED + _CALIBRATED] for image in read_scan(path).images]
+        return [
+            image for path in files[: _CHECKED + _CALIBRATED] for image in read_scan(path).images
+        ]
     data_dir = student_dir.resolve().parent / "data"
     if not (data_dir / CASES_CSV).is_file():
-        raise InputError(f"{student_dir} lies in no RUN with data; give images to check the export on with --images")
+        raise InputError(
+            f"{student_dir} lies in no RUN with data; give images to check the export on with "
+            "--images"
+        )
     cases = [case for case in read_cases(data_dir) if case.split != "test"]
-    step = max(1, len(cases) // (_CHECKED + _CALIBRATED))  # spread over the set: neighbours look alike
+    step = max(
+        1, len(cases) // (_CHECKED + _CALIBRATED)
+    )  # spread over the set: neighbours look alike
     if not cases:
         raise InputError(f"{data_dir} has no training or validation case; give --images")
-    return [read_rgb(image_path(data_dir, case)) for case in cases[::step][: _CHECKED + _CALIBRATED]]
+    return [
+        read_rgb(image_path(data_dir, case)) for case in cases[::step][: _CHECKED + _CALIBRATED]
+    ]
 
 
 def _share(pictures: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Pictures to check int8 on and others to calibrate it with: every third, and the rest; a single one does both."""
+    """Pictures to check int8 on and others to calibrate it with: every third, and the rest; a
+    single one does both."""
     checked = [picture for index, picture in enumerate(pictures) if index % 3 == 0]
     rest = [picture for index, picture in enumerate(pictures) if index % 3]
     return checked[:_CHECKED], (rest or checked)[:_CALIBRATED]

@@ -35,17 +35,19 @@ class Predictor(Protocol):
 
     preprocessing: Preprocessing
 
-    def predict_probs(self, images: Sequence[np.ndarray], batch_size: int = ...) -> list[np.ndarray]: ...
+    def predict_probs(
+        self, images: Sequence[np.ndarray], batch_size: int = ...
+    ) -> list[np.ndarray]: ...
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PredictionRow:
     """What was found on one slice: a row of predictions.csv.
 
-    `slice` counts from 0 (a volume's axial slices, from the feet up) and is empty for a picture. `area_mm2` is empty
-    where the pixels' size is not known. `components`: 8-connected parts of the mask. `confidence` in [0, 1]: mean
-    probability of the mask's pixels; of an empty mask, 1 minus the highest probability anywhere. `mask`: the file
-    that holds it, relative to the table.
+    `slice` counts from 0 (a volume's axial slices, from the feet up) and is empty for a picture.
+    `area_mm2` is empty where the pixels' size is not known. `components`: 8-connected parts of the
+    mask. `confidence` in [0, 1]: mean probability of the mask's pixels; of an empty mask, 1 minus
+    the highest probability anywhere. `mask`: the file that holds it, relative to the table.
     """
 
     name: str
@@ -75,10 +77,11 @@ def run_predict(
 ) -> Path:
     """Segment files, folders and globs; returns `out` with masks/NAME.png and predictions.csv.
 
-    `threshold`: probability from which a pixel is lesion; None takes the student's. `probabilities` adds 16-bit PNGs
-    (0 to 65535 for 0 to 1), `overlays` the mask on its image. Masks and probabilities (float32) of a NIfTI volume are
-    volumes that lie where it does; its overlays are those of slices with a lesion.
-    Raises: InputError at the end, when all others are done, where a file could not be read.
+    `threshold`: probability from which a pixel is lesion; None takes the student's. `probabilities`
+    adds 16-bit PNGs (0 to 65535 for 0 to 1), `overlays` the mask on its image. Masks and
+    probabilities (float32) of a NIfTI volume are volumes that lie where it does; its overlays are
+    those of slices with a lesion. Raises: InputError at the end, when all others are done, where a
+    file could not be read.
     """
     files, failures = find_scans(patterns)
     for failure in failures:
@@ -102,13 +105,21 @@ def run_predict(
     with console.progress("predict", len(files)) as bar:
         for name, scan, probs in _predictions(files, names, predictor, batch_size, failures):
             masks = [prob >= cut for prob in probs]
-            written = _write_maps(out / MASKS, name, scan, [mask.astype(np.uint8) * 255 for mask in masks])
+            written = _write_maps(
+                out / MASKS, name, scan, [mask.astype(np.uint8) * 255 for mask in masks]
+            )
             if probabilities:
-                maps = probs if scan.kind == "volume" else [np.rint(prob * 65535).astype(np.uint16) for prob in probs]
+                maps = (
+                    probs
+                    if scan.kind == "volume"
+                    else [np.rint(prob * 65535).astype(np.uint16) for prob in probs]
+                )
                 _write_maps(out / PROBABILITIES, name, scan, maps)
             if overlays:
                 _write_overlays(out / OVERLAYS, name, scan, masks)
-            rows += _rows(name, scan, masks, probs, [path.relative_to(out).as_posix() for path in written])
+            rows += _rows(
+                name, scan, masks, probs, [path.relative_to(out).as_posix() for path in written]
+            )
             bar.advance()
             bar.note(f"{len(failures)} failed" if failures else "")
     write_table(out / PREDICTIONS_CSV, PredictionRow, rows)
@@ -116,7 +127,10 @@ def run_predict(
     console.say(f"{found} of {len(rows)} image(s) have a lesion; table: {out / PREDICTIONS_CSV}")
     if failures:
         done = len({row.source for row in rows})
-        raise InputError(f"{len(failures)} input(s) could not be predicted, {done} file(s) were; first: {failures[0]}")
+        raise InputError(
+            f"{len(failures)} input(s) could not be predicted, {done} file(s) were; first: "
+            f"{failures[0]}"
+        )
     stage.finish({"images": len(rows), "with_lesion": found}, [out / PREDICTIONS_CSV], device)
     return out
 
@@ -133,7 +147,9 @@ def _open(
     settings = {"threshold": threshold, "probabilities": probabilities, "overlays": overlays}
     inputs = {str(path): _stamp(path) for path in files}
     for name in (CONFIG_JSON, MODEL_SAFETENSORS, PREPROCESSING_JSON):
-        inputs[f"student/{name}"] = fingerprint_file(student_dir / name) if (student_dir / name).is_file() else ""
+        inputs[f"student/{name}"] = (
+            fingerprint_file(student_dir / name) if (student_dir / name).is_file() else ""
+        )
     return Stage.open(out, "predict", settings, inputs, overwrite)
 
 
@@ -144,9 +160,14 @@ def _stamp(path: Path) -> str:
 
 
 def _predictions(
-    files: Sequence[Path], names: Sequence[str], predictor: Predictor, batch_size: int, failures: list[str]
+    files: Sequence[Path],
+    names: Sequence[str],
+    predictor: Predictor,
+    batch_size: int,
+    failures: list[str],
 ) -> Iterator[tuple[str, Scan, list[np.ndarray]]]:
-    """Each readable file with its slices and their probabilities, several small files a batch; others are named."""
+    """Each readable file with its slices and their probabilities, several small files a batch;
+    others are named."""
     waiting: list[tuple[str, Scan]] = []
     for index, (path, name) in enumerate(zip(files, names, strict=True)):
         try:
@@ -193,11 +214,17 @@ def _write_overlays(directory: Path, name: str, scan: Scan, masks: Sequence[np.n
 
 
 def _rows(
-    name: str, scan: Scan, masks: Sequence[np.ndarray], probs: Sequence[np.ndarray], mask_files: Sequence[str]
+    name: str,
+    scan: Scan,
+    masks: Sequence[np.ndarray],
+    probs: Sequence[np.ndarray],
+    mask_files: Sequence[str],
 ) -> Iterator[PredictionRow]:
     for index, (mask, prob) in enumerate(zip(masks, probs, strict=True)):
         area = int(mask.sum())
-        pixel_mm2 = None if scan.spacing_hw_mm is None else scan.spacing_hw_mm[0] * scan.spacing_hw_mm[1]
+        pixel_mm2 = (
+            None if scan.spacing_hw_mm is None else scan.spacing_hw_mm[0] * scan.spacing_hw_mm[1]
+        )
         yield PredictionRow(
             name=name,
             source=str(scan.path),

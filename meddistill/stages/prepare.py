@@ -63,10 +63,12 @@ def run_prepare(
     out: Path | None = None,
     update: bool = False,
 ) -> Path:
-    """Convert every image to an 8-bit PNG, find boxes, split by group, and write RUN/data. Returns that folder.
+    """Convert every image to an 8-bit PNG, find boxes, split by group, and write RUN/data. Returns
+    that folder.
 
-    With `update`, cases that an earlier run made are taken over with their split, and only new ones are read.
-    Raises: ConfigError, InputError and StageError for what the user can mend; a first run leaves nothing behind then.
+    With `update`, cases that an earlier run made are taken over with their split, and only new ones
+    are read. Raises: ConfigError, InputError and StageError for what the user can mend; a first run
+    leaves nothing behind then.
     """
     out = out or run.data
     if _kept_without_source(out, config, seed, overwrite):
@@ -98,7 +100,9 @@ def run_prepare(
                 run.root.rmdir()
         raise
     console.summary(
-        "prepare", [*headline("prepare", summary), ("report", str(out / REPORT_HTML))], after_prepare(run, out)
+        "prepare",
+        [*headline("prepare", summary), ("report", str(out / REPORT_HTML))],
+        after_prepare(run, out),
     )
     return out
 
@@ -123,7 +127,9 @@ def _make(
         elif not result.skipped:
             good.append((case, result))
     if not good:
-        raise InputError(f"no case is left of {len(converted)} in {directory}: {first_reasons(rejected)}")
+        raise InputError(
+            f"no case is left of {len(converted)} in {directory}: {first_reasons(rejected)}"
+        )
     rows, results = partition(good, config, seed, {row.group: row.split for row in previous})
     duplicates = _find_duplicates(rows, results, config)
     _place(out, rows, results, previous)
@@ -138,9 +144,17 @@ def _make(
         "warnings": warnings,
         "duplicates": len(duplicates),
         "boxes": summarise_boxes(
-            [(results[row.case_id].boxes, row.height, row.width) for row in rows if row.annotation == "boxes"]
+            [
+                (results[row.case_id].boxes, row.height, row.width)
+                for row in rows
+                if row.annotation == "boxes"
+            ]
         ),
-        **summarise(rows, rejected, len(converted) - len(rows) - sum(bool(result.reason) for result in converted)),
+        **summarise(
+            rows,
+            rejected,
+            len(converted) - len(rows) - sum(bool(result.reason) for result in converted),
+        ),
     }
     write_text(out / REPORT_HTML, data_report(out, rows, results, rejected, duplicates, summary))
     write_table(out / CASES_CSV, Case, rows)
@@ -153,7 +167,8 @@ def _make(
 
 
 def _kept_without_source(out: Path, config: PrepareConfig, seed: int, overwrite: bool) -> bool:
-    """Whether `out` is finished with these settings on a machine that does not have the source (a RUN can be moved)."""
+    """Whether `out` is finished with these settings on a machine that does not have the source (a
+    RUN can be moved)."""
     if not config.source:
         raise InputError("no source given; pass --source DIR, the folder of the images")
     if overwrite or Path(config.source).exists() or not (out / RUN_JSON).exists():
@@ -161,34 +176,48 @@ def _kept_without_source(out: Path, config: PrepareConfig, seed: int, overwrite:
     settings = read_json(out / RUN_JSON).get("settings", {})
     dataset = settings.get("dataset") if config.dataset == "auto" else config.dataset
     if settings != _identity(config, seed, dataset):
-        raise StageError(f"{out} is finished with other settings, and the source {config.source} is not here")
-    console.say(f"{out} is finished with the same settings; the source is not on this machine, so it was not compared")
+        raise StageError(
+            f"{out} is finished with other settings, and the source {config.source} is not here"
+        )
+    console.say(
+        f"{out} is finished with the same settings; the source is not on this machine, so it was "
+        "not compared"
+    )
     return True
 
 
 def _identity(config: PrepareConfig, seed: int, dataset: str) -> dict[str, Any]:
-    settings = {key: value for key, value in as_settings(config).items() if key not in _NOT_IDENTITY}
+    settings = {
+        key: value for key, value in as_settings(config).items() if key not in _NOT_IDENTITY
+    }
     return {**settings, "dataset": dataset, "seed": seed}
 
 
 def _check_apart(directory: Path, out: Path) -> None:
     source, target = directory.resolve(), out.resolve()
     if source == target or source in target.parents or target in source.parents:
-        raise InputError(f"{out} and the source {directory} lie in each other; choose a RUN outside the source")
+        raise InputError(
+            f"{out} and the source {directory} lie in each other; choose a RUN outside the source"
+        )
 
 
 def _check_update(out: Path, identity: Mapping[str, Any]) -> list[Case]:
-    """The cases of the finished run that is to be updated; none where there is nothing to update yet.
+    """The cases of the finished run that is to be updated; none where there is nothing to update
+    yet.
 
-    Raises: StageError where it has other settings: an update adds cases, it does not change those that are there.
+    Raises: StageError where it has other settings: an update adds cases, it does not change those
+    that are there.
     """
     if not (out / RUN_JSON).exists():
         return []
     settings = read_json(out / RUN_JSON).get("settings", {})
-    changed = sorted(key for key in identity.keys() | settings.keys() if identity.get(key) != settings.get(key))
+    changed = sorted(
+        key for key in identity.keys() | settings.keys() if identity.get(key) != settings.get(key)
+    )
     if changed:
         raise StageError(
-            f"{out} was made with other settings ({', '.join(changed)}), which --update would have to keep; "
+            f"{out} was made with other settings ({', '.join(changed)}), which --update would have "
+            "to keep; "
             "--overwrite starts anew"
         )
     return read_table(out / CASES_CSV, Case)
@@ -207,18 +236,28 @@ def _convert_cases(
     config: PrepareConfig,
     previous: Sequence[Case],
 ) -> list[Converted]:
-    """Results in the order of the cases; what an interrupted or earlier run has done already is not done again."""
+    """Results in the order of the cases; what an interrupted or earlier run has done already is not
+    done again."""
     intensity = settings_of_prepare(as_settings(config))
-    settings = ConvertSettings(config.min_area_px, config.merge_distance_px, config.boxes_per, intensity)
+    settings = ConvertSettings(
+        config.min_area_px, config.merge_distance_px, config.boxes_per, intensity
+    )
     keys = [case_key(case, hashes, settings) for case in cases]
     staging = out / STAGING
     staging.mkdir(exist_ok=True)
-    with Journal(out / CONVERTED_JSONL) as journal, console.progress("reading images", len(cases)) as bar:
-        _take_over(out, dict(zip([case.source for case in cases], keys, strict=True)), journal, previous)
+    with (
+        Journal(out / CONVERTED_JSONL) as journal,
+        console.progress("reading images", len(cases)) as bar,
+    ):
+        _take_over(
+            out, dict(zip([case.source for case in cases], keys, strict=True)), journal, previous
+        )
         todo = []
         for key, case in zip(keys, cases, strict=True):
             known = journal.results.get(key)
-            if known is None or not (known.reason or known.skipped or (staging / f"{key}.png").exists()):
+            if known is None or not (
+                known.reason or known.skipped or (staging / f"{key}.png").exists()
+            ):
                 todo.append((key, case))
         bar.resume(len(cases) - len(todo))
         by_key = dict(todo)
@@ -230,8 +269,11 @@ def _convert_cases(
     return [journal.results[key] for key in keys]
 
 
-def _take_over(out: Path, key_by_source: Mapping[str, str], journal: Journal, previous: Sequence[Case]) -> None:
-    """Put what an earlier run made back into the staging folder, under the keys that the source has now."""
+def _take_over(
+    out: Path, key_by_source: Mapping[str, str], journal: Journal, previous: Sequence[Case]
+) -> None:
+    """Put what an earlier run made back into the staging folder, under the keys that the source has
+    now."""
     for row in previous:
         key = key_by_source.get(row.source, "")
         result = journal.results.get(key)
@@ -241,18 +283,25 @@ def _take_over(out: Path, key_by_source: Mapping[str, str], journal: Journal, pr
                 _link(mask_path(out, row), out / STAGING / f"{key}.mask.png")
 
 
-def _find_duplicates(rows: Sequence[Case], results: Mapping[str, Converted], config: PrepareConfig) -> list[Duplicate]:
+def _find_duplicates(
+    rows: Sequence[Case], results: Mapping[str, Converted], config: PrepareConfig
+) -> list[Duplicate]:
     pairs = near_duplicates(
-        [results[row.case_id].looks for row in rows], [row.split for row in rows], config.duplicate_bits
+        [results[row.case_id].looks for row in rows],
+        [row.split for row in rows],
+        config.duplicate_bits,
     )
     duplicates = [
-        Duplicate(rows[i].case_id, rows[i].split, rows[j].case_id, rows[j].split, bits) for i, j, bits in pairs
+        Duplicate(rows[i].case_id, rows[i].split, rows[j].case_id, rows[j].split, bits)
+        for i, j, bits in pairs
     ]
     if duplicates and config.strict:
         first = duplicates[0]
         raise InputError(
-            f"--strict: {first.case_id} ({first.split}) and {first.other_id} ({first.other_split}) look the "
-            f"same, as do {len(duplicates) - 1} more pairs across splits; give --groups, or take one of each pair out"
+            f"--strict: {first.case_id} ({first.split}) and {first.other_id} ({first.other_split}) "
+            "look the "
+            f"same, as do {len(duplicates) - 1} more pairs across splits; give --groups, or take "
+            "one of each pair out"
         )
     return duplicates
 
@@ -260,15 +309,24 @@ def _find_duplicates(rows: Sequence[Case], results: Mapping[str, Converted], con
 def _warnings(rows: Sequence[Case], duplicates: Sequence[Duplicate]) -> list[str]:
     warnings = []
     if duplicates:
-        warnings.append(f"{len(duplicates)} pairs of images look the same across splits; see {DUPLICATES_CSV}")
+        warnings.append(
+            f"{len(duplicates)} pairs of images look the same across splits; see {DUPLICATES_CSV}"
+        )
     if not any(row.annotation == "boxes" for row in rows if row.split == "train"):
-        warnings.append("no training case has a box: a detector cannot be trained, only taken as it is (--no-train)")
+        warnings.append(
+            "no training case has a box: a detector cannot be trained, only taken as it is "
+            "(--no-train)"
+        )
     if not any(row.has_mask for row in rows):
-        warnings.append("no case has a mask: there will be nothing to evaluate against, only pictures")
+        warnings.append(
+            "no case has a mask: there will be nothing to evaluate against, only pictures"
+        )
     return warnings
 
 
-def _place(out: Path, rows: Sequence[Case], results: Mapping[str, Converted], previous: Sequence[Case]) -> None:
+def _place(
+    out: Path, rows: Sequence[Case], results: Mapping[str, Converted], previous: Sequence[Case]
+) -> None:
     """Put images, masks and labels where cases.csv says.
 
     An unknown case gets no label file: to a detector an empty one means `no lesion`.
@@ -298,9 +356,12 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _write_data_yaml(out: Path, rows: Sequence[Case]) -> None:
-    """data.yaml for Ultralytics, with lists that leave out the unknown cases: it would take them for negatives."""
+    """data.yaml for Ultralytics, with lists that leave out the unknown cases: it would take them
+    for negatives."""
     for split in SPLITS:
-        lines = [f"./{row.image}\n" for row in rows if row.split == split and row.annotation != "unknown"]
+        lines = [
+            f"./{row.image}\n" for row in rows if row.split == split and row.annotation != "unknown"
+        ]
         write_text(out / f"{split}.txt", "".join(lines))
     lists = "".join(f"{split}: {split}.txt\n" for split in SPLITS)
     text = f"# Annotated cases only; the paths are relative to this file.\n{lists}names:\n  0: lesion\n"

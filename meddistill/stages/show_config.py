@@ -14,7 +14,8 @@ _WIDE = 120
 
 
 def run_settings(section: str) -> None:
-    """Print a section's settings, one setting, or all of them: a table on a terminal, else YAML for `--config`.
+    """Print a section's settings, one setting, or all of them: a table on a terminal, else YAML for
+    `--config`.
 
     Raises: ConfigError with the nearest right name for a section that is not there.
     """
@@ -26,18 +27,26 @@ def run_settings(section: str) -> None:
     if shutil.get_terminal_size().columns >= _WIDE:
         console.answer_table(("setting", "default", "effect"), told)
     else:
-        console.answer_table(("setting", "effect"), [(key, with_default(doc, default)) for key, default, doc in told])
-    console.say("change one with --set KEY=VALUE, or in a YAML file for --config; null or [] is empty")
+        console.answer_table(
+            ("setting", "effect"), [(key, with_default(doc, default)) for key, default, doc in told]
+        )
+    console.say(
+        "change one with --set KEY=VALUE, or in a YAML file for --config; null or [] is empty"
+    )
 
 
 def as_yaml(settings: list[Setting]) -> str:
-    """The settings with their defaults, nested by section, each with its docstring behind it on the same line."""
+    """The settings with their defaults, nested by section, each with its docstring behind it on the
+    same line."""
     lines: list[str] = []
     open_sections: list[str] = []
     for setting in settings:
         *inside, name = setting.key.split(".")
         shared = 0
-        while shared < min(len(inside), len(open_sections)) and inside[shared] == open_sections[shared]:
+        while (
+            shared < min(len(inside), len(open_sections))
+            and inside[shared] == open_sections[shared]
+        ):
             shared += 1
         lines += [f"{'  ' * depth}{inside[depth]}:" for depth in range(shared, len(inside))]
         open_sections = inside

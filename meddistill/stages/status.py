@@ -1,4 +1,5 @@
-"""`meddistill status`: which stages of RUN are done, what came out, and what to type next. Reads only, and little."""
+"""`meddistill status`: which stages of RUN are done, what came out, and what to type next. Reads
+only, and little."""
 
 from __future__ import annotations
 
@@ -25,17 +26,35 @@ from meddistill.run.next_commands import (
 from meddistill.run.record import fingerprint_stage
 
 DONE, OUTDATED, RUNNING, UNFINISHED, UNREADABLE, MISSING = (
-    "done", "outdated", "running", "unfinished", "unreadable", "missing",
-)  # fmt: skip
+    "done",
+    "outdated",
+    "running",
+    "unfinished",
+    "unreadable",
+    "missing",
+)
 # The directories of RUN in the order they are made, and the stage that each holds.
-_USUAL = {"data": "prepare", "detector": "detect", "teacher": "teacher", "student": "distill", "eval": "eval"}
+_USUAL = {
+    "data": "prepare",
+    "detector": "detect",
+    "teacher": "teacher",
+    "student": "distill",
+    "eval": "eval",
+}
 # `teacher` is made by distill.
-_COMMANDS = {"prepare": "prepare", "detect": "detect", "teacher": "distill", "distill": "distill", "eval": "eval"}
+_COMMANDS = {
+    "prepare": "prepare",
+    "detect": "detect",
+    "teacher": "distill",
+    "distill": "distill",
+    "eval": "eval",
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """One directory of RUN as it was found. `stage`: what it holds; `record`: its run.json, {} where there is none.
+    """One directory of RUN as it was found. `stage`: what it holds; `record`: its run.json, {}
+    where there is none.
 
     `text`: headline numbers, or what is wrong. `moment`: local time when it was finished or begun.
     """
@@ -60,18 +79,23 @@ def run_status(run: RunDir) -> list[Look]:
     rows = [
         (look.directory.name, look.state, look.moment, _duration(look.seconds), look.text)
         for look in looks
-    ]  # fmt: skip
+    ]
     console.answer_table(("stage", "state", "when", "took", "what came out"), rows)
     console.answer(f"next: {next_command(run, looks)}")
     return looks
 
 
 def survey(run: RunDir) -> list[Look]:
-    """The usual stages, there or not, and every other directory that a stage made; those of a kind together."""
-    others = {path.parent for name in (RUN_JSON, UNFINISHED_JSON) for path in run.root.glob(f"*/{name}")}
+    """The usual stages, there or not, and every other directory that a stage made; those of a kind
+    together."""
+    others = {
+        path.parent for name in (RUN_JSON, UNFINISHED_JSON) for path in run.root.glob(f"*/{name}")
+    }
     usual = [run.root / name for name in _USUAL]
     looks = [_look(path) for path in [*usual, *sorted(others - set(usual))]]
-    looks = [look for look in looks if look.stage != "phantom"]  # the demo's sample images are a source
+    looks = [
+        look for look in looks if look.stage != "phantom"
+    ]  # the demo's sample images are a source
     looks.sort(key=lambda look: _rank(look.stage))
     return [_compare(look, looks) for look in looks]
 
@@ -94,14 +118,21 @@ def _look(directory: Path) -> Look:
             facts = headline(stage, record.get("results", {}))
             text = "; ".join(f"{label} {value}" for label, value in facts)
             when = datetime.fromisoformat(record["finished"])
-            return Look(directory, stage, DONE, text, _moment(when), float(record["seconds"]), record)
+            return Look(
+                directory, stage, DONE, text, _moment(when), float(record["seconds"]), record
+            )
         if half.exists():
             stage = _stage_in(directory, _read(half), stage)
             return Look(directory, stage, UNFINISHED, _progress(directory), _moment_of(half))
     except MedDistillError as error:
         return Look(directory, stage, UNREADABLE, str(error))
     except (KeyError, TypeError, ValueError) as error:
-        return Look(directory, stage, UNREADABLE, f"{directory / RUN_JSON} lacks what a stage writes: {error}")
+        return Look(
+            directory,
+            stage,
+            UNREADABLE,
+            f"{directory / RUN_JSON} lacks what a stage writes: {error}",
+        )
     return Look(directory, stage, MISSING)
 
 
@@ -115,7 +146,8 @@ def _stage_in(directory: Path, record: Mapping[str, Any], expected: str) -> str:
 def _read(path: Path) -> dict[str, Any]:
     record = read_json(path)
     if not isinstance(record, dict) or not all(
-        isinstance(record.get(key, {}), dict) for key in ("inputs", "settings", "results", "outputs")
+        isinstance(record.get(key, {}), dict)
+        for key in ("inputs", "settings", "results", "outputs")
     ):
         raise InputError(f"{path} is not what a stage writes")
     return record
@@ -144,29 +176,43 @@ def _differences(look: Look, looks: Sequence[Look]) -> Iterator[str]:
     inputs = look.record.get("inputs", {})
     by_name = {other.directory.name: other for other in looks if other.state == DONE}
     for name in ("data", "teacher"):
-        if name in inputs and name in by_name and inputs[name] != fingerprint_stage(by_name[name].directory):
+        if (
+            name in inputs
+            and name in by_name
+            and inputs[name] != fingerprint_stage(by_name[name].directory)
+        ):
             yield f"made from another {name} than RUN holds now"
     # Any directory may hold a student: a script's, too, such as the twin that true masks trained.
-    if "student" in inputs and all(inputs["student"] != fingerprint_stage(one.directory) for one in by_name.values()):
+    if "student" in inputs and all(
+        inputs["student"] != fingerprint_stage(one.directory) for one in by_name.values()
+    ):
         yield "of a student that RUN does not hold now"
     boxes = inputs.get("boxes")
     # Boxes from a file elsewhere were meant to be others.
     given = any(other.record.get("settings", {}).get("boxes_file") for other in looks)
-    if look.stage == "teacher" and boxes and boxes != "annotated only" and "detector" in by_name and not given:
+    if (
+        look.stage == "teacher"
+        and boxes
+        and boxes != "annotated only"
+        and "detector" in by_name
+        and not given
+    ):
         table = by_name["detector"].record.get("outputs", {}).get(BOXES_CSV, {})
         if isinstance(table, dict) and table.get("sha256") != boxes:
             yield "prompted by other boxes than RUN/detector holds now"
 
 
 def next_command(run: RunDir, looks: Sequence[Look]) -> str:
-    """What to type: the first stage that lacks something, else a student without an evaluation, else `predict`."""
+    """What to type: the first stage that lacks something, else a student without an evaluation,
+    else `predict`."""
     state = {look.directory.name: look.state for look in looks}
     for look in looks:
         name, usual = look.directory.name, look.directory.name in _USUAL
         if look.state == RUNNING:
             return f"wait for {look.directory}: it is being written"
         if look.state == MISSING:
-            # A student that is there needed no detector, and whoever has a student has no use for targets alone.
+            # A student that is there needed no detector, and whoever has a student has no use for
+            # targets alone.
             if name in ("detector", "teacher") and state["student"] in (DONE, OUTDATED):
                 continue
             if name == "teacher":
@@ -174,12 +220,18 @@ def next_command(run: RunDir, looks: Sequence[Look]) -> str:
             return _first_time(run, look)
         if look.state != DONE and look.stage in _COMMANDS:
             out = None if usual else look.directory
-            line = _begin(run) if look.stage == "prepare" else command(_COMMANDS[look.stage], run, out=out)
+            line = (
+                _begin(run)
+                if look.stage == "prepare"
+                else command(_COMMANDS[look.stage], run, out=out)
+            )
             if look.state == UNFINISHED:
                 return f"{line}  # with the options it was begun with: it goes on where it stopped"
             # The teacher's targets are keyed by what they depend on: they need no overwriting.
             return line if look.stage == "teacher" else f"{line} --overwrite"
-    evaluated = {look.record.get("inputs", {}).get("student") for look in looks if look.stage == "eval"}
+    evaluated = {
+        look.record.get("inputs", {}).get("student") for look in looks if look.stage == "eval"
+    }
     students = [look for look in looks if look.stage == "distill"]
     for student in students:
         if fingerprint_stage(student.directory) not in evaluated:

@@ -17,14 +17,18 @@ from meddistill.run.tables import Case
 
 
 def run_verify(run: RunDir) -> int:
-    """Compare the files that each run.json names, and the images that cases.csv names, with their SHA-256.
+    """Compare the files that each run.json names, and the images that cases.csv names, with their
+    SHA-256.
 
-    Says what was checked, and warns where a stage was made from other data or another teacher than RUN holds now.
-    Returns the number of files. Raises: StageError naming what is missing or changed, or where no stage is finished.
+    Says what was checked, and warns where a stage was made from other data or another teacher than
+    RUN holds now. Returns the number of files. Raises: StageError naming what is missing or
+    changed, or where no stage is finished.
     """
     stages = sorted(path.parent for path in run.root.glob(f"*/{RUN_JSON}"))
     if not stages:
-        raise StageError(f"{run.root} holds no finished stage; `meddistill prepare` makes the first")
+        raise StageError(
+            f"{run.root} holds no finished stage; `meddistill prepare` makes the first"
+        )
     problems: list[str] = []
     total = 0
     for stage in stages:
@@ -38,7 +42,8 @@ def run_verify(run: RunDir) -> int:
     if problems:
         more = f" and {len(problems) - 10} more" if len(problems) > 10 else ""
         raise StageError(
-            f"{len(problems)} of {total} files are not what was written: {'; '.join(problems[:10])}{more}; "
+            f"{len(problems)} of {total} files are not what was written: "
+            f"{'; '.join(problems[:10])}{more}; "
             "restore them, or make the stage again with --overwrite"
         )
     console.answer(f"{total} files of {len(stages)} stages are what was written")
@@ -79,5 +84,9 @@ def _warn_of_other_inputs(stage: Path) -> None:
     inputs = _record(stage)["inputs"]
     for name in ("data", "teacher"):
         upstream = stage.parent / name
-        if name in inputs and (upstream / RUN_JSON).exists() and fingerprint_stage(upstream) != inputs[name]:
+        if (
+            name in inputs
+            and (upstream / RUN_JSON).exists()
+            and fingerprint_stage(upstream) != inputs[name]
+        ):
             console.warn(f"{stage} was made from another {name} than {upstream} holds now")

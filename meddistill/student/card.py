@@ -70,14 +70,21 @@ _NAMES = {
 }
 
 
-def write_model_card(student_dir: Path, data_dir: Path | None = None, eval_dir: Path | None = None) -> None:
-    """Write README.md from what the stages wrote down: the student's run.json, its data's and its evaluation's.
+def write_model_card(
+    student_dir: Path, data_dir: Path | None = None, eval_dir: Path | None = None
+) -> None:
+    """Write README.md from what the stages wrote down: the student's run.json, its data's and its
+    evaluation's.
 
-    What is not there is left out; without an evaluation the card says that nobody has measured this student.
-    Raises: InputError for a student without config.json or preprocessing.json.
+    What is not there is left out; without an evaluation the card says that nobody has measured this
+    student. Raises: InputError for a student without config.json or preprocessing.json.
     """
-    config, preprocessing = (read_json(student_dir / name) for name in (CONFIG_JSON, PREPROCESSING_JSON))
-    training, data = (_record(directory / RUN_JSON) for directory in (student_dir, data_dir or Path("nowhere")))
+    config, preprocessing = (
+        read_json(student_dir / name) for name in (CONFIG_JSON, PREPROCESSING_JSON)
+    )
+    training, data = (
+        _record(directory / RUN_JSON) for directory in (student_dir, data_dir or Path("nowhere"))
+    )
     summary = _record(eval_dir / SUMMARY_JSON) if eval_dir else {}
     is_smp = "encoder_name" in config
     parts = [
@@ -86,7 +93,9 @@ def write_model_card(student_dir: Path, data_dir: Path | None = None, eval_dir: 
         _data(data),
         _supervision(training, config),
         _LOAD,
-        _SMP.format(size=preprocessing["image_size"], mean=preprocessing["mean"], std=preprocessing["std"])
+        _SMP.format(
+            size=preprocessing["image_size"], mean=preprocessing["mean"], std=preprocessing["std"]
+        )
         if is_smp
         else "",
         _LIMITS,
@@ -107,14 +116,19 @@ def _numbers(summary: Mapping[str, Any]) -> str:
     for method, scores in methods.items():
         dice, hd95 = (scores["metrics"].get(name) or {} for name in ("dice", "hd95_px"))
         rows.append(
-            f"| {_NAMES.get(method, _plain(method))} | {_number(dice.get('mean'))} {_interval(dice.get('ci95'))} "
-            f"| {_number(dice.get('median'))} | {_number(hd95.get('mean'), 1)} | {scores.get('n_missed', '')} |"
+            f"| {_NAMES.get(method, _plain(method))} | {_number(dice.get('mean'))} "
+            f"{_interval(dice.get('ci95'))} "
+            f"| {_number(dice.get('median'))} | {_number(hd95.get('mean'), 1)} | "
+            f"{scores.get('n_missed', '')} |"
         )
     student = methods.get("student", next(iter(methods.values())))
     return (
-        f"\n## Numbers\n\nOn the {student['n']} cases of the split `{_plain(summary.get('split'))}`, pixels from "
-        f"probability {summary.get('threshold')} on, against true masks that were not used in training:\n\n"
-        "| | Dice, mean [95 % interval] | Dice, median | HD95, px (a miss counts as the diagonal) | missed |\n"
+        f"\n## Numbers\n\nOn the {student['n']} cases of the split "
+        f"`{_plain(summary.get('split'))}`, pixels from "
+        f"probability {summary.get('threshold')} on, against true masks that were not used in "
+        "training:\n\n"
+        "| | Dice, mean [95 % interval] | Dice, median | HD95, px (a miss counts as the diagonal) "
+        "| missed |\n"
         "|---|---|---|---|---|\n" + "\n".join(rows) + "\n"
     )
 
@@ -125,13 +139,20 @@ def _data(record: Mapping[str, Any]) -> str:
         return ""
     results = record["results"]
     known = results.get("groups_known", False)
-    groups = "a group never lies in two splits" if known else "groups unknown: one patient may lie in two splits"
+    groups = (
+        "a group never lies in two splits"
+        if known
+        else "groups unknown: one patient may lie in two splits"
+    )
     lines = [f"\n## Data\n\nLayout `{_plain(results.get('dataset'))}`; {groups}.\n"]
     for split, counts in splits.items():
-        classes = ", ".join(f"{_plain(name)} {count}" for name, count in (counts.get("classes") or {}).items())
+        classes = ", ".join(
+            f"{_plain(name)} {count}" for name, count in (counts.get("classes") or {}).items()
+        )
         with_boxes = f"{counts['boxes']} with boxes, {counts['none']} without lesion, {counts['unknown']} not annotated"
         lines.append(
-            f"- {_plain(split)}: {counts['cases']} images of {counts['groups']} groups, {with_boxes} ({classes})"
+            f"- {_plain(split)}: {counts['cases']} images of {counts['groups']} groups, "
+            f"{with_boxes} ({classes})"
         )
     return "\n".join(lines) + "\n"
 
@@ -139,20 +160,32 @@ def _data(record: Mapping[str, Any]) -> str:
 def _supervision(record: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     settings, results = record.get("settings") or {}, record.get("results") or {}
     network = _plain(settings.get("student") or config.get("_model_class"))
-    encoder = f" with encoder `{_plain(config['encoder_name'])}`" if "encoder_name" in config else ""
+    encoder = (
+        f" with encoder `{_plain(config['encoder_name'])}`" if "encoder_name" in config else ""
+    )
     size = f", {results['parameters']:,} parameters" if "parameters" in results else ""
     lines = [f"\n## Supervision\n\nNetwork: `{network}`{encoder}{size}.\n"]
     if record.get("stage") == "supervised twin":
-        lines.append("Trained on true masks, to compare distilled students with: no teacher had a part in it.")
+        lines.append(
+            "Trained on true masks, to compare distilled students with: no teacher had a part in "
+            "it."
+        )
     elif settings.get("teacher"):
         lines.append(
-            f"Images and boxes: the teacher `{_plain(settings['teacher'])}` turned boxes into soft masks, which the "
-            "student learned. No mask drawn by a person was used to train it (boxes may have been derived from masks)."
+            f"Images and boxes: the teacher `{_plain(settings['teacher'])}` turned boxes into soft "
+            "masks, which the "
+            "student learned. No mask drawn by a person was used to train it (boxes may have been "
+            "derived from masks)."
         )
-        sources = ", ".join(f"{count} {_plain(name)}" for name, count in (results.get("prompt_sources") or {}).items())
+        sources = ", ".join(
+            f"{count} {_plain(name)}"
+            for name, count in (results.get("prompt_sources") or {}).items()
+        )
         lines.append(
-            f"Training cases: {results.get('train_cases')} (boxes: {sources}); epochs: {results.get('epochs')}; "
-            f"weighting: `{_plain(settings.get('weighting'))}`; seed: {settings.get('seed')}. The epoch was chosen by "
+            f"Training cases: {results.get('train_cases')} (boxes: {sources}); epochs: "
+            f"{results.get('epochs')}; "
+            f"weighting: `{_plain(settings.get('weighting'))}`; seed: {settings.get('seed')}. The "
+            "epoch was chosen by "
             "agreement with the teacher on validation cases."
         )
     return "\n".join(lines) + "\n"

@@ -4,8 +4,8 @@
     prediction = student.predict(image)  # uint8 (H, W) or (H, W, 3)
     prediction.mask, prediction.probs
 
-On disk: `config.json` and `model.safetensors` in segmentation-models-pytorch's own format (`smp.from_pretrained(DIR)`
-loads an smp network), and `preprocessing.json`.
+On disk: `config.json` and `model.safetensors` in segmentation-models-pytorch's own format
+(`smp.from_pretrained(DIR)` loads an smp network), and `preprocessing.json`.
 """
 
 from __future__ import annotations
@@ -35,17 +35,22 @@ NESTED_UNET = "nested_unet"
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """`mask`: uint8 (H, W), 0 or 255. `probs`: float32 (H, W) in [0, 1], lesion probability, the image's own size."""
+    """`mask`: uint8 (H, W), 0 or 255. `probs`: float32 (H, W) in [0, 1], lesion probability, the
+    image's own size."""
 
     mask: np.ndarray
     probs: np.ndarray
 
 
 class Student:
-    """A trained network with its preprocessing: images in, probabilities and masks of the same size out."""
+    """A trained network with its preprocessing: images in, probabilities and masks of the same size
+    out."""
 
     def __init__(
-        self, module: StudentNetwork, preprocessing: Preprocessing, device: torch.device | str = "cpu"
+        self,
+        module: StudentNetwork,
+        preprocessing: Preprocessing,
+        device: torch.device | str = "cpu",
     ) -> None:
         self.device = torch.device(device)
         self.module = module.to(self.device).eval()
@@ -54,27 +59,33 @@ class Student:
     def predict(self, image: np.ndarray) -> Prediction:
         """Segment one image: uint8 (H, W) or (H, W, 3) RGB of any size.
 
-        The mask holds the pixels whose probability, at the image's own size, reaches `preprocessing.threshold`.
-        Raises: ValueError for another shape or dtype.
+        The mask holds the pixels whose probability, at the image's own size, reaches
+        `preprocessing.threshold`. Raises: ValueError for another shape or dtype.
         """
         return self.as_prediction(self.predict_probs([image])[0])
 
     def as_prediction(self, probs: np.ndarray) -> Prediction:
         """Threshold probabilities (H, W) as `predict` does."""
-        mask = np.where(probs >= np.float32(self.preprocessing.threshold), np.uint8(255), np.uint8(0))
+        mask = np.where(
+            probs >= np.float32(self.preprocessing.threshold), np.uint8(255), np.uint8(0)
+        )
         return Prediction(mask=mask, probs=probs)
 
     @torch.inference_mode()
     def predict_probs(self, images: Sequence[np.ndarray], batch_size: int = 16) -> list[np.ndarray]:
-        """Lesion probability of each image, float32 (H, W) in [0, 1] at its own size; no image gives no result.
+        """Lesion probability of each image, float32 (H, W) in [0, 1] at its own size; no image
+        gives no result.
 
-        Images may differ in size: each is brought to the frame alone, frames go through the network `batch_size` at
-        a time. The result does not depend on the batch. Raises: ValueError for another shape or dtype.
+        Images may differ in size: each is brought to the frame alone, frames go through the network
+        `batch_size` at a time. The result does not depend on the batch. Raises: ValueError for
+        another shape or dtype.
         """
         results: list[np.ndarray] = []
         for start in range(0, len(images), batch_size):
             batch = images[start : start + batch_size]
-            frames = torch.cat([preprocess(self._as_tensor(image), self.preprocessing) for image in batch])
+            frames = torch.cat(
+                [preprocess(self._as_tensor(image), self.preprocessing) for image in batch]
+            )
             for image, frame in zip(batch, torch.sigmoid(self.module(frames)), strict=True):
                 height, width = image.shape[:2]
                 results.append(from_frame(frame[None], (height, width))[0, 0].cpu().numpy())
@@ -89,8 +100,14 @@ def rgb_tensor(image: np.ndarray) -> torch.Tensor:
 
     Raises: ValueError for another shape or dtype, or an image without pixels.
     """
-    if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
-        raise ValueError(f"expected a uint8 image (H, W) or (H, W, 3), got {image.dtype} {image.shape}")
+    if (
+        image.dtype != np.uint8
+        or image.ndim not in (2, 3)
+        or (image.ndim == 3 and image.shape[2] != 3)
+    ):
+        raise ValueError(
+            f"expected a uint8 image (H, W) or (H, W, 3), got {image.dtype} {image.shape}"
+        )
     if image.size == 0:
         raise ValueError(f"expected an image with pixels, got shape {image.shape}")
     rgb = np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
@@ -100,12 +117,14 @@ def rgb_tensor(image: np.ndarray) -> torch.Tensor:
 def build_student(
     name: str, *, encoder: str, encoder_weights: str, decoder_channels: Sequence[int] = ()
 ) -> StudentNetwork:
-    """A student to train: `nested_unet` (the paper's) or an architecture of segmentation-models-pytorch.
+    """A student to train: `nested_unet` (the paper's) or an architecture of
+    segmentation-models-pytorch.
 
-    `encoder_weights`: `imagenet` (looked for locally, then once on the hub; random with a warning where there are
-    none), `none`, or a file. `nested_unet` has no encoder to start from: it takes neither encoder nor weights.
-    `decoder_channels`: widths of an smp decoder, coarse to fine; empty: 128, 64, 32, 16, 16 for UNet++, else smp's own.
-    Random weights follow torch's global seed. Raises: ConfigError, WeightsError.
+    `encoder_weights`: `imagenet` (looked for locally, then once on the hub; random with a warning
+    where there are none), `none`, or a file. `nested_unet` has no encoder to start from: it takes
+    neither encoder nor weights. `decoder_channels`: widths of an smp decoder, coarse to fine;
+    empty: 128, 64, 32, 16, 16 for UNet++, else smp's own. Random weights follow torch's global
+    seed. Raises: ConfigError, WeightsError.
     """
     if name == NESTED_UNET:
         return NestedUNet()
@@ -122,8 +141,11 @@ def build_student(
 
 
 def save_student(directory: Path, module: StudentNetwork, preprocessing: Preprocessing) -> None:
-    """Write config.json, model.safetensors and preprocessing.json; each whole or not at all, other files untouched."""
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.saved_state().items()}
+    """Write config.json, model.safetensors and preprocessing.json; each whole or not at all, other
+    files untouched."""
+    state = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in module.saved_state().items()
+    }
     with atomic_path(directory / MODEL_SAFETENSORS) as temporary:
         safetensors.torch.save_file(state, temporary, metadata={"format": "pt"})
     write_json(directory / CONFIG_JSON, module.saved_config())
@@ -138,7 +160,9 @@ def load_student(directory: Path | str, device: torch.device | str = "cpu") -> S
     directory = Path(directory)
     for name in (CONFIG_JSON, MODEL_SAFETENSORS, PREPROCESSING_JSON):
         if not (directory / name).is_file():
-            raise InputError(f"{directory} is not a student: it has no {name}{_where_it_may_be(directory)}")
+            raise InputError(
+                f"{directory} is not a student: it has no {name}{_where_it_may_be(directory)}"
+            )
     preprocessing = read_preprocessing(directory / PREPROCESSING_JSON)
     config = read_json(directory / CONFIG_JSON)
     try:
@@ -151,17 +175,22 @@ def load_student(directory: Path | str, device: torch.device | str = "cpu") -> S
             raise InputError(f"{directory / MODEL_SAFETENSORS} does not fit {CONFIG_JSON}: {what}")
         module = _network_of(config)
     except (ConfigError, TypeError, ValueError, OverflowError, IndexError, RuntimeError) as error:
-        raise InputError(f"{directory / CONFIG_JSON} describes no student network: {error}") from error
+        raise InputError(
+            f"{directory / CONFIG_JSON} describes no student network: {error}"
+        ) from error
     try:
         module.load_saved_state(safetensors.torch.load_file(directory / MODEL_SAFETENSORS))
     except (SafetensorError, RuntimeError, OSError) as error:
-        raise InputError(f"{directory / MODEL_SAFETENSORS} does not fit {CONFIG_JSON}: {in_one_line(error)}") from error
+        raise InputError(
+            f"{directory / MODEL_SAFETENSORS} does not fit {CONFIG_JSON}: {in_one_line(error)}"
+        ) from error
     module.weights_source = str(directory)
     return Student(module, preprocessing, torch_device(device))
 
 
 def read_preprocessing(path: Path) -> Preprocessing:
-    """Read preprocessing.json; keys it does not know are ignored. Raises: InputError naming the value that is wrong."""
+    """Read preprocessing.json; keys it does not know are ignored. Raises: InputError naming the
+    value that is wrong."""
     found = read_json(path)
     try:
         values = Preprocessing(
@@ -172,7 +201,9 @@ def read_preprocessing(path: Path) -> Preprocessing:
             intensity=_intensity(found.get("intensity", {})),
         )
         if values.image_size < 1 or min(values.std) <= 0 or not 0 <= values.threshold <= 1:
-            raise ValueError(f"image_size, std must be positive and threshold in [0, 1], got {values}")
+            raise ValueError(
+                f"image_size, std must be positive and threshold in [0, 1], got {values}"
+            )
     except (KeyError, TypeError, ValueError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else error
         raise InputError(f"{path} is not a student's preprocessing: {reason}") from error
@@ -180,14 +211,17 @@ def read_preprocessing(path: Path) -> Preprocessing:
 
 
 def torch_device(name: torch.device | str) -> torch.device:
-    """`auto` is CUDA where there is one, else the CPU. Raises: ConfigError for a device that this machine lacks."""
+    """`auto` is CUDA where there is one, else the CPU. Raises: ConfigError for a device that this
+    machine lacks."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ConfigError(f"device '{name}' cannot be used: {first_line(error)}; use cpu or auto") from error
+        raise ConfigError(
+            f"device '{name}' cannot be used: {first_line(error)}; use cpu or auto"
+        ) from error
     return device
 
 
@@ -203,12 +237,20 @@ def _network_of(config: Any) -> StudentNetwork:
 
 def _where_it_may_be(directory: Path) -> str:
     nested = directory / "student"
-    return f"; did you mean {nested}?" if (nested / CONFIG_JSON).is_file() else "; `meddistill distill` makes one"
+    return (
+        f"; did you mean {nested}?"
+        if (nested / CONFIG_JSON).is_file()
+        else "; `meddistill distill` makes one"
+    )
 
 
 def _intensity(found: Any) -> IntensitySettings:
     """What a student that was made before intensities were stored lacks has its default."""
-    if not isinstance(found, dict) or found.get("mode", "auto") not in ("auto", "percentile", "full"):
+    if not isinstance(found, dict) or found.get("mode", "auto") not in (
+        "auto",
+        "percentile",
+        "full",
+    ):
         raise ValueError(f"intensity is {found}")
     window = found.get("window")
     if window is not None:
@@ -216,7 +258,9 @@ def _intensity(found: Any) -> IntensitySettings:
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise ValueError(f"the window of intensity is {window}")
         window = (low, high)
-    return IntensitySettings(str(found.get("mode", "auto")), window, bool(found.get("per_volume", True)))
+    return IntensitySettings(
+        str(found.get("mode", "auto")), window, bool(found.get("per_volume", True))
+    )
 
 
 def _three(values: Any) -> tuple[float, float, float]:

@@ -1,4 +1,5 @@
-"""What the teacher says to a case: each box and jittered copies of it, whole or zoomed, fused into one soft mask."""
+"""What the teacher says to a case: each box and jittered copies of it, whole or zoomed, fused into
+one soft mask."""
 
 from __future__ import annotations
 
@@ -31,10 +32,11 @@ _GUESS_EPSILON = 1e-4
 class Question:
     """A case as the teacher is asked about it.
 
-    `boxes_xyxy_px`: (1 + copies, N, 4) px of the image, the plain boxes first (`jittered_boxes`). `frame_size`: side of
-    the frame that the answer comes in, px. `views`: the image `whole`, a window around each box enlarged (`zoom`), or
-    `both`. `guess`: (H, W) float32 in [0, 1], the student's probabilities in the image, which prompt a teacher that
-    takes masks beside each box, where it sees the image whole.
+    `boxes_xyxy_px`: (1 + copies, N, 4) px of the image, the plain boxes first (`jittered_boxes`).
+    `frame_size`: side of the frame that the answer comes in, px. `views`: the image `whole`, a
+    window around each box enlarged (`zoom`), or `both`. `guess`: (H, W) float32 in [0, 1], the
+    student's probabilities in the image, which prompt a teacher that takes masks beside each box,
+    where it sees the image whole.
     """
 
     image: np.ndarray
@@ -46,11 +48,13 @@ class Question:
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """Mean and variance over copies and views, (S, S) float32, 0 in the frame's padding; and the case's scores.
+    """Mean and variance over copies and views, (S, S) float32, 0 in the frame's padding; and the
+    case's scores.
 
-    The teacher's `logit_shift` is added to the logit of the mean: averaged first, the copies' disagreement at the edge
-    widens the mask (LiteMedSAM, 300 cases of folds 1-3, boxes off by up to 10 % a side, five maps: Dice .882, against
-    .872 with shifted copies averaged and .847 without a shift).
+    The teacher's `logit_shift` is added to the logit of the mean: averaged first, the copies'
+    disagreement at the edge widens the mask (LiteMedSAM, 300 cases of folds 1-3, boxes off by up to
+    10 % a side, five maps: Dice .882, against .872 with shifted copies averaged and .847 without a
+    shift).
     """
 
     probs: Tensor
@@ -60,7 +64,9 @@ class Answer:
 
 @dataclasses.dataclass(frozen=True)
 class _View:
-    """One picture for the encoder: a window of the image, and the boxes (copies, n, 4) in its px."""
+    """One picture for the encoder: a window of the image, and the boxes (copies, n, 4) in its
+    px.
+    """
 
     picture: np.ndarray
     window: Window
@@ -69,7 +75,8 @@ class _View:
 
 @dataclasses.dataclass(frozen=True)
 class _Look:
-    """One way of seeing all boxes of a case: the whole image, or a window for each box; and the teacher's replies."""
+    """One way of seeing all boxes of a case: the whole image, or a window for each box; and the
+    teacher's replies."""
 
     views: Sequence[_View]
     replies: Sequence[BoxMasks]
@@ -83,7 +90,8 @@ class _Look:
         content_hw: tuple[int, int],
         fused: bool,
     ) -> Tensor:
-        """Logits of one copy at `content_hw`: a map a box (N, H, W), or with `fused` their largest (1, H, W)."""
+        """Logits of one copy at `content_hw`: a map a box (N, H, W), or with `fused` their largest
+        (1, H, W)."""
         maps = []
         for view, reply in zip(self.views, self.replies, strict=True):
             logits = reply.logits.view(copies, -1, *reply.logits.shape[-2:])[copy]
@@ -94,12 +102,17 @@ class _Look:
 
 
 def jittered_boxes(
-    boxes_xyxy_px: np.ndarray, size_hw: tuple[int, int], copies: int, share: float, case_id: str, seed: int
+    boxes_xyxy_px: np.ndarray,
+    size_hw: tuple[int, int],
+    copies: int,
+    share: float,
+    case_id: str,
+    seed: int,
 ) -> np.ndarray:
     """The boxes and `copies` jittered versions: (1 + copies, N, 4) float32, the plain boxes first.
 
-    Each side moves by up to `share` of the box's width or height, uniformly, and stays inside the image. The same for
-    a case whatever its place in the data set.
+    Each side moves by up to `share` of the box's width or height, uniformly, and stays inside the
+    image. The same for a case whatever its place in the data set.
     """
     boxes = np.asarray(boxes_xyxy_px, np.float64).reshape(-1, 4)
     digest = hashlib.sha256(f"{seed} {case_id}".encode()).digest()
@@ -115,19 +128,26 @@ def jittered_boxes(
 def ask_teacher(
     teacher: Teacher, questions: Sequence[Question], config: TargetsConfig, *, whole: bool = False
 ) -> tuple[list[Answer], Encoded | None]:
-    """Answer a batch of questions; every picture is encoded once and all its boxes decoded together.
+    """Answer a batch of questions; every picture is encoded once and all its boxes decoded
+    together.
 
-    `whole` encodes every whole image, for its features; else one without a box, which gives zeros anyway, is not looked
-    at. Returns the answers and, with `whole`, the encoding of the whole images, else None.
+    `whole` encodes every whole image, for its features; else one without a box, which gives zeros
+    anyway, is not looked at. Returns the answers and, with `whole`, the encoding of the whole
+    images, else None.
     """
     encoded = None
     looks: list[list[_Look]] = [[] for _ in questions]
-    seen_whole = [question.views != "zoom" and question.boxes_xyxy_px.shape[1] > 0 for question in questions]
+    seen_whole = [
+        question.views != "zoom" and question.boxes_xyxy_px.shape[1] > 0 for question in questions
+    ]
     asked = [index for index, seen in enumerate(seen_whole) if seen or whole]
     if asked:
         seen_images = teacher.encode([questions[index].image for index in asked])
         nothing = np.zeros((0, 4), np.float32)
-        prompts = [questions[index].boxes_xyxy_px.reshape(-1, 4) if seen_whole[index] else nothing for index in asked]
+        prompts = [
+            questions[index].boxes_xyxy_px.reshape(-1, 4) if seen_whole[index] else nothing
+            for index in asked
+        ]
         chosen = [questions[index] for index in asked]
         replies = _decode_whole(teacher, seen_images, chosen, prompts) if any(seen_whole) else []
         for index, reply in zip(asked, replies, strict=False):
@@ -149,19 +169,23 @@ def _decode_whole(
     if not takes_masks(teacher) or all(question.guess is None for question in questions):
         return teacher.decode(encoded, prompts)
     guesses = [
-        _guess_logits(question) if len(boxes) else None for question, boxes in zip(questions, prompts, strict=True)
+        _guess_logits(question) if len(boxes) else None
+        for question, boxes in zip(questions, prompts, strict=True)
     ]
     return teacher.decode(encoded, prompts, guesses)
 
 
 def _guess_logits(question: Question) -> Tensor | None:
-    """The student's logits for each box and copy, (copies * N, H, W); outside its plain box a lesion is another's."""
+    """The student's logits for each box and copy, (copies * N, H, W); outside its plain box a
+    lesion is another's."""
     if question.guess is None:
         return None
     guess = torch.from_numpy(np.ascontiguousarray(question.guess, np.float32))
     logits = torch.logit(guess, eps=_GUESS_EPSILON)
     copies, count = question.boxes_xyxy_px.shape[:2]
-    alone = torch.full((count, *logits.shape), float(torch.logit(torch.zeros(()), eps=_GUESS_EPSILON)))
+    alone = torch.full(
+        (count, *logits.shape), float(torch.logit(torch.zeros(()), eps=_GUESS_EPSILON))
+    )
     for index, (x1, y1, x2, y2) in enumerate(question.boxes_xyxy_px[0].tolist()):
         rows, columns = slice(math.floor(y1), math.ceil(y2)), slice(math.floor(x1), math.ceil(x2))
         alone[index, rows, columns] = logits[rows, columns]
@@ -174,8 +198,13 @@ def takes_masks(teacher: Teacher) -> bool:
 
 
 def logit_shift(teacher: Teacher, config: TargetsConfig) -> float:
-    """What is added to the logit of the teacher's mean: the config's value, else the teacher's own, else 0."""
-    return float(getattr(teacher, "logit_shift", 0.0)) if config.logit_shift is None else config.logit_shift
+    """What is added to the logit of the teacher's mean: the config's value, else the teacher's own,
+    else 0."""
+    return (
+        float(getattr(teacher, "logit_shift", 0.0))
+        if config.logit_shift is None
+        else config.logit_shift
+    )
 
 
 def _whole_view(question: Question) -> _View:
@@ -189,7 +218,9 @@ def _zoomed_views(question: Question, context: float) -> Iterator[_View]:
         boxes = question.boxes_xyxy_px[:, number : number + 1]
         window = zoom_window(boxes[0, 0], size_hw, context)
         picture = cut_and_enlarge(question.image, window)
-        yield _View(picture, window, boxes_in_window(boxes, window, (picture.shape[0], picture.shape[1])))
+        yield _View(
+            picture, window, boxes_in_window(boxes, window, (picture.shape[0], picture.shape[1]))
+        )
 
 
 def _decode_views(teacher: Teacher, views: Sequence[_View], batch_size: int) -> Iterator[BoxMasks]:
@@ -200,7 +231,8 @@ def _decode_views(teacher: Teacher, views: Sequence[_View], batch_size: int) -> 
 
 
 def _fuse(teacher: Teacher, question: Question, looks: Sequence[_Look], shift: float) -> Answer:
-    """A copy of all boxes gives a map a look, the largest logit over boxes; mean and variance are over all maps."""
+    """A copy of all boxes gives a map a look, the largest logit over boxes; mean and variance are
+    over all maps."""
     copies, count = question.boxes_xyxy_px.shape[:2]
     size_hw = (question.image.shape[0], question.image.shape[1])
     content = scaled_hw(size_hw, question.frame_size)
@@ -217,12 +249,17 @@ def _fuse(teacher: Teacher, question: Question, looks: Sequence[_Look], shift: f
             logits = look.place(teacher, copy, copies, size_hw, content, fused=True)[0]
             probs = torch.sigmoid(logits + shift)
             total = total.to(probs) + torch.sigmoid(logits)
-            shifted_total, squares = shifted_total.to(probs) + probs, squares.to(probs) + probs.square()
+            shifted_total, squares = (
+                shifted_total.to(probs) + probs,
+                squares.to(probs) + probs.square(),
+            )
             masks.append((probs > 0.5)[::step, ::step])
     mean = _shifted(total / len(masks), shift)
     variance = (squares / len(masks) - (shifted_total / len(masks)).square()).clamp(0, 0.25)
     plain = [look.place(teacher, 0, copies, size_hw, content, fused=False) for look in looks]
-    plain_mask = _shifted(torch.stack([torch.sigmoid(logits) for logits in plain]).mean(0), shift) > 0.5
+    plain_mask = (
+        _shifted(torch.stack([torch.sigmoid(logits) for logits in plain]).mean(0), shift) > 0.5
+    )
     scale = np.array([content[1] / size_hw[1], content[0] / size_hw[0]] * 2, np.float32)
     replies = [reply for look in looks for reply in look.replies]
     scores = Scores(
@@ -230,7 +267,9 @@ def _fuse(teacher: Teacher, question: Question, looks: Sequence[_Look], shift: f
         agreement=float(gating.mask_iou(torch.stack(masks), (mean > 0.5)[::step, ::step]).mean()),
         stability=float(np.mean([gating.stability(reply.logits) for reply in replies])),
         predicted_iou=float(torch.cat([reply.predicted_iou for reply in replies]).mean()),
-        box_iou=gating.box_iou_of_masks(plain_mask.cpu(), torch.from_numpy(question.boxes_xyxy_px[0] * scale)),
+        box_iou=gating.box_iou_of_masks(
+            plain_mask.cpu(), torch.from_numpy(question.boxes_xyxy_px[0] * scale)
+        ),
         area_share=float((mean > 0.5).float().mean()),
     )
     return Answer(F.pad(mean, padding), F.pad(variance, padding), scores)
@@ -243,9 +282,14 @@ def _shifted(probs: Tensor, shift: float) -> Tensor:
 
 
 def place_on_image(
-    teacher: Teacher, logits: Tensor, window: Window, size_hw: tuple[int, int], content_hw: tuple[int, int]
+    teacher: Teacher,
+    logits: Tensor,
+    window: Window,
+    size_hw: tuple[int, int],
+    content_hw: tuple[int, int],
 ) -> Tensor:
-    """Logits (N, h, w) of a window of the image, on the image resized to `content_hw`: (N, H, W); -30 outside of it."""
+    """Logits (N, h, w) of a window of the image, on the image resized to `content_hw`: (N, H, W);
+    -30 outside of it."""
     left, top, right, bottom = window
     if (left, top, right, bottom) == (0, 0, size_hw[1], size_hw[0]):
         return teacher.to_image(logits, content_hw)
@@ -256,5 +300,7 @@ def place_on_image(
     y = (torch.arange(content_hw[0], device=logits.device) + 0.5 - top * scale_y) / height * 2 - 1
     x = (torch.arange(content_hw[1], device=logits.device) + 0.5 - left * scale_x) / width * 2 - 1
     grid = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1)[None]
-    placed = F.grid_sample(local[None] - _NOTHING, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    placed = F.grid_sample(
+        local[None] - _NOTHING, grid, mode="bilinear", padding_mode="zeros", align_corners=False
+    )
     return placed[0] + _NOTHING

@@ -1,4 +1,5 @@
-"""A picture of the targets that deserve the least trust, so that a person can look before a student learns them."""
+"""A picture of the targets that deserve the least trust, so that a person can look before a student
+learns them."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ _CYAN = (0, 255, 255)
 
 
 def least_trusted(rows: Sequence[QualityRow], count: int = TILES) -> list[QualityRow]:
-    """The rows that were not accepted, then those of greatest doubt; test cases and empty targets are left out."""
+    """The rows that were not accepted, then those of greatest doubt; test cases and empty targets
+    are left out."""
     shown = [row for row in rows if row.split != "test" and row.n_boxes]
     return sorted(shown, key=lambda row: (row.accepted, -row.doubt, row.case_id))[:count]
 
@@ -30,20 +32,31 @@ def write_contact_sheet(
     rows: Sequence[QualityRow],
     load: Callable[[QualityRow], tuple[np.ndarray, np.ndarray, np.ndarray]],
 ) -> None:
-    """Draw `rows` as tiles, five a line: the surroundings of the boxes, the mask over them, the boxes in cyan.
+    """Draw `rows` as tiles, five a line: the surroundings of the boxes, the mask over them, the
+    boxes in cyan.
 
-    `load` gives a row's image uint8 RGB (H, W, 3), its target's probabilities (S, S) and its boxes (N, 4) px. The
-    caption of a tile is case, doubt and, for a case not accepted, a cross.
+    `load` gives a row's image uint8 RGB (H, W, 3), its target's probabilities (S, S) and its boxes
+    (N, 4) px. The caption of a tile is case, doubt and, for a case not accepted, a cross.
     """
     tiles = []
     for row in rows:
         image, probs, boxes = load(row)
-        mask = from_frame(torch.from_numpy(probs)[None, None], (image.shape[0], image.shape[1]))[0, 0].numpy() > 0.5
+        mask = (
+            from_frame(torch.from_numpy(probs)[None, None], (image.shape[0], image.shape[1]))[
+                0, 0
+            ].numpy()
+            > 0.5
+        )
         tile = _tile(overlay(image, mask), boxes)
-        tiles.append(caption(tile, f"{'' if row.accepted else 'x '}{row.case_id[-18:]} {row.doubt:.2f}"))
+        tiles.append(
+            caption(tile, f"{'' if row.accepted else 'x '}{row.case_id[-18:]} {row.doubt:.2f}")
+        )
     blank = np.zeros((_TILE_PX, _TILE_PX, 3), np.uint8)
     tiles += [blank] * (-len(tiles) % _COLUMNS)
-    lines = [np.concatenate(tiles[start : start + _COLUMNS], axis=1) for start in range(0, len(tiles), _COLUMNS)]
+    lines = [
+        np.concatenate(tiles[start : start + _COLUMNS], axis=1)
+        for start in range(0, len(tiles), _COLUMNS)
+    ]
     if lines:
         write_png(path, np.concatenate(lines, axis=0))
 
@@ -55,7 +68,9 @@ def _tile(picture: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     scale = _TILE_PX / max(right - left, bottom - top)
     height, width = max(1, round((bottom - top) * scale)), max(1, round((right - left) * scale))
     tile = np.zeros((_TILE_PX, _TILE_PX, 3), np.uint8)
-    tile[:height, :width] = resize(np.ascontiguousarray(picture[top:bottom, left:right]), (height, width))
+    tile[:height, :width] = resize(
+        np.ascontiguousarray(picture[top:bottom, left:right]), (height, width)
+    )
     for box in boxes:
         corners = ((box - [left, top, left, top]) * scale).round().astype(int)
         x1, y1, x2, y2 = corners.clip(0, [width - 1, height - 1] * 2)

@@ -1,7 +1,8 @@
-"""The teacher's feature maps made small enough to keep: pooled onto the student's frame and projected by a PCA.
+"""The teacher's feature maps made small enough to keep: pooled onto the student's frame and
+projected by a PCA.
 
-A full map of one level is 2 MB a case; pooled and projected it is 300 kB at most. The PCA is fitted once, on a seeded
-sample of training images, and kept beside the targets.
+A full map of one level is 2 MB a case; pooled and projected it is 300 kB at most. The PCA is fitted
+once, on a seeded sample of training images, and kept beside the targets.
 """
 
 from __future__ import annotations
@@ -33,9 +34,11 @@ _SAMPLE_CASES = 48
 
 @dataclasses.dataclass(frozen=True)
 class FeatureBasis:
-    """Mean (C,) and scaled principal axes (C, D) of each level; maps come out on a (grid, grid) raster of the frame.
+    """Mean (C,) and scaled principal axes (C, D) of each level; maps come out on a (grid, grid)
+    raster of the frame.
 
-    `identity` names teacher, levels, sizes and sample: features made with another basis do not go with these.
+    `identity` names teacher, levels, sizes and sample: features made with another basis do not go
+    with these.
     """
 
     identity: str
@@ -43,7 +46,8 @@ class FeatureBasis:
     levels: Mapping[str, tuple[Tensor, Tensor]]
 
     def project(self, encoded: Encoded, index: int, frame_size: int) -> dict[str, np.ndarray]:
-        """The maps of one image of the batch: level -> (D, grid, grid) float16, 0 in the frame's padding."""
+        """The maps of one image of the batch: level -> (D, grid, grid) float16, 0 in the frame's
+        padding."""
         projected = {}
         for level, (mean, axes) in self.levels.items():
             pooled, inside = pool_to_frame(encoded, level, index, frame_size, self.grid)
@@ -53,16 +57,21 @@ class FeatureBasis:
         return projected
 
 
-def pool_to_frame(encoded: Encoded, level: str, index: int, frame_size: int, grid: int) -> tuple[Tensor, Tensor]:
+def pool_to_frame(
+    encoded: Encoded, level: str, index: int, frame_size: int, grid: int
+) -> tuple[Tensor, Tensor]:
     """One image's map of `level`, averaged onto a raster that spans the student's frame.
 
-    Returns (C, grid, grid) and the cells that see the image, boolean (grid, grid); the others are 0.
+    Returns (C, grid, grid) and the cells that see the image, boolean (grid, grid); the others are
+    0.
     """
     features = encoded.features[level][index]
     content = scaled_hw(encoded.sizes_hw[index], frame_size)
     rows, columns = (
         area_weights(cells * share, grid * inside / frame_size, cells, grid).to(features)
-        for cells, share, inside in zip(features.shape[-2:], encoded.valid_share[index], content, strict=True)
+        for cells, share, inside in zip(
+            features.shape[-2:], encoded.valid_share[index], content, strict=True
+        )
     )
     inside_cells = (rows.sum(1) > 0)[:, None] & (columns.sum(1) > 0)[None]
     return rows @ features @ columns.T, inside_cells
@@ -80,20 +89,25 @@ def fit_basis(
     seed: int,
     batch_size: int,
 ) -> FeatureBasis:
-    """The basis for `levels`: read from `out_dir` where it was fitted on the same sample, else fitted and kept there.
+    """The basis for `levels`: read from `out_dir` where it was fitted on the same sample, else
+    fitted and kept there.
 
-    The levels share `budget_bytes` a case equally. The sample is drawn from the training cases by seed and case id,
-    so their order does not matter.
-    Raises: ConfigError for a level that the teacher does not have, or a budget that holds no channel.
+    The levels share `budget_bytes` a case equally. The sample is drawn from the training cases by
+    seed and case id, so their order does not matter. Raises: ConfigError for a level that the
+    teacher does not have, or a budget that holds no channel.
     """
     for level in levels:
         if level not in teacher.feature_channels:
             raise ConfigError(
-                f"teacher {teacher.name} has no feature level '{level}'{nearest(level, teacher.feature_channels)}"
+                f"teacher {teacher.name} has no feature level "
+                f"'{level}'{nearest(level, teacher.feature_channels)}"
             )
     axes = budget_bytes // (2 * grid * grid * len(levels))
     if axes < 1:
-        raise ConfigError(f"{budget_bytes} bytes hold no channel of {len(levels)} level(s) on a {grid}x{grid} grid")
+        raise ConfigError(
+            f"{budget_bytes} bytes hold no channel of {len(levels)} level(s) on a {grid}x{grid} "
+            "grid"
+        )
     sample = _sample(cases, seed)
     content = [teacher.fingerprint, sorted(levels), axes, grid, [case.sha256 for case in sample]]
     identity = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:24]
@@ -107,9 +121,13 @@ def fit_basis(
         encoded = teacher.encode([read_rgb(image_path(data_dir, case)) for case in batch])
         for index in range(len(batch)):
             for level in levels:
-                pooled, inside = pool_to_frame(encoded, level, index, max(encoded.sizes_hw[index]), grid)
+                pooled, inside = pool_to_frame(
+                    encoded, level, index, max(encoded.sizes_hw[index]), grid
+                )
                 moments[level].add(pooled[:, inside])
-    basis = FeatureBasis(identity, grid, {level: moments[level].principal_axes(axes) for level in levels})
+    basis = FeatureBasis(
+        identity, grid, {level: moments[level].principal_axes(axes) for level in levels}
+    )
     arrays = {}
     for level, (mean, directions) in basis.levels.items():
         arrays[f"{level}.mean"], arrays[f"{level}.axes"] = mean.numpy(), directions.numpy()
@@ -120,7 +138,9 @@ def fit_basis(
 
 def _sample(cases: Sequence[Case], seed: int) -> list[Case]:
     training = [case for case in cases if case.split == "train"] or list(cases)
-    by_chance = sorted(training, key=lambda case: hashlib.sha256(f"{seed} {case.case_id}".encode()).digest())
+    by_chance = sorted(
+        training, key=lambda case: hashlib.sha256(f"{seed} {case.case_id}".encode()).digest()
+    )
     return by_chance[:_SAMPLE_CASES]
 
 
@@ -130,7 +150,10 @@ def _read_basis(path: Path, identity: str, grid: int, levels: Sequence[str]) -> 
             if str(arrays["identity"]) != identity:
                 return None
             pairs = {
-                level: (torch.from_numpy(arrays[f"{level}.mean"]), torch.from_numpy(arrays[f"{level}.axes"]))
+                level: (
+                    torch.from_numpy(arrays[f"{level}.mean"]),
+                    torch.from_numpy(arrays[f"{level}.axes"]),
+                )
                 for level in levels
             }
             return FeatureBasis(identity, grid, pairs)
@@ -139,7 +162,8 @@ def _read_basis(path: Path, identity: str, grid: int, levels: Sequence[str]) -> 
 
 
 class _Moments:
-    """Sums over all positions of all maps, from which mean and covariance follow; memory does not grow."""
+    """Sums over all positions of all maps, from which mean and covariance follow; memory does not
+    grow."""
 
     def __init__(self, channels: int) -> None:
         self.count = 0
@@ -154,7 +178,8 @@ class _Moments:
         self.products += columns @ columns.T
 
     def principal_axes(self, wanted: int) -> tuple[Tensor, Tensor]:
-        """Mean (C,) and the first axes (C, D), scaled so that the D channels have mean square 1; D <= `wanted`, C."""
+        """Mean (C,) and the first axes (C, D), scaled so that the D channels have mean square 1; D
+        <= `wanted`, C."""
         mean = self.total / max(self.count, 1)
         covariance = self.products / max(self.count, 1) - torch.outer(mean, mean)
         values, vectors = torch.linalg.eigh(covariance)

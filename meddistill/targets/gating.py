@@ -14,13 +14,15 @@ _STABILITY_OFFSET = 1.0
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """What is measured on the teacher's answer to one case. All but `predicted_iou` (may exceed 1) lie in [0, 1].
+    """What is measured on the teacher's answer to one case. All but `predicted_iou` (may exceed 1)
+    lie in [0, 1].
 
-    `v`: the published scalar, spatial variance of each plain box's probability map, mean over boxes; for a near-binary
-    mask it is f(1 - f) of the foreground share f, so it follows the lesion's size. `agreement`: mean IoU of the copies'
-    masks with the mean mask. `stability`: IoU of the masks at logits above +1 and above -1. `predicted_iou`: the
-    teacher's own estimate, mean over boxes and copies. `box_iou`: IoU of each mask's bounding box with its prompt, mean
-    over boxes. `area_share`: share of the image that is lesion.
+    `v`: the published scalar, spatial variance of each plain box's probability map, mean over
+    boxes; for a near-binary mask it is f(1 - f) of the foreground share f, so it follows the
+    lesion's size. `agreement`: mean IoU of the copies' masks with the mean mask. `stability`: IoU
+    of the masks at logits above +1 and above -1. `predicted_iou`: the teacher's own estimate, mean
+    over boxes and copies. `box_iou`: IoU of each mask's bounding box with its prompt, mean over
+    boxes. `area_share`: share of the image that is lesion.
     """
 
     v: float = 0.0
@@ -33,7 +35,8 @@ class Scores:
 
 @dataclasses.dataclass(frozen=True)
 class Grade:
-    """The verdict on a case: `doubt` in [0, 1], `weight` of its loss in [0, 1], and why it was not accepted."""
+    """The verdict on a case: `doubt` in [0, 1], `weight` of its loss in [0, 1], and why it was not
+    accepted."""
 
     doubt: float
     accepted: bool
@@ -42,24 +45,27 @@ class Grade:
 
 
 def trust(scores: Scores, *, annotated: bool) -> float:
-    """How far to trust the mask, in [0, 1]: the teacher's predicted IoU (at most 1), and for an annotated box times the
-    IoU of mask and box.
+    """How far to trust the mask, in [0, 1]: the teacher's predicted IoU (at most 1), and for an
+    annotated box times the IoU of mask and box.
 
-    Chosen by measurement with LiteMedSAM on folds 1-3 of the brain tumour set (scripts/studies/teacher.py), as rank
-    correlation with true Dice and with lesion area. Tight boxes, 680 cases: the product .90 and .10, predicted IoU .71
-    and .10, box IoU .86 and .11, agreement of the copies .18 and -.28, stability .72 and .16; 1 - v: -.29 and -.94, so
-    v only tells how large the lesion is. A detector's boxes, 320 cases: predicted IoU .64 and .02, the product .54 and
-    .13, box IoU .36 and .17, the detector's confidence .55: a mask may fill a wrong box well.
+    Chosen by measurement with LiteMedSAM on folds 1-3 of the brain tumour set
+    (scripts/studies/teacher.py), as rank correlation with true Dice and with lesion area. Tight
+    boxes, 680 cases: the product .90 and .10, predicted IoU .71 and .10, box IoU .86 and .11,
+    agreement of the copies .18 and -.28, stability .72 and .16; 1 - v: -.29 and -.94, so v only
+    tells how large the lesion is. A detector's boxes, 320 cases: predicted IoU .64 and .02, the
+    product .54 and .13, box IoU .36 and .17, the detector's confidence .55: a mask may fill a wrong
+    box well.
     """
     predicted = min(max(scores.predicted_iou, 0.0), 1.0)
     return predicted * scores.box_iou if annotated else predicted
 
 
 def grade(scores: Scores, config: TargetsConfig, *, annotated: bool = True) -> Grade:
-    """Doubt (1 - `trust`), weight and acceptance of a case; below the least trust or empty it is not accepted.
+    """Doubt (1 - `trust`), weight and acceptance of a case; below the least trust or empty it is
+    not accepted.
 
-    `annotated`: the boxes were drawn by people (`config.min_trust`), not found by a detector or the student
-    (`config.min_trust_detected`).
+    `annotated`: the boxes were drawn by people (`config.min_trust`), not found by a detector or the
+    student (`config.min_trust_detected`).
     """
     trusted = trust(scores, annotated=annotated)
     least = config.min_trust if annotated else config.min_trust_detected
@@ -81,7 +87,8 @@ def mask_iou(first: Tensor, second: Tensor) -> Tensor:
 
 
 def stability(logits: Tensor) -> float:
-    """IoU of the masks at logits above +1 and above -1, mean over the maps (N, h, w); SAM's stability score."""
+    """IoU of the masks at logits above +1 and above -1, mean over the maps (N, h, w); SAM's
+    stability score."""
     inner = (logits > _STABILITY_OFFSET).sum((-2, -1)).float()
     outer = (logits > -_STABILITY_OFFSET).sum((-2, -1)).float()
     return float(torch.where(outer > 0, inner / outer.clamp(min=1), torch.zeros_like(outer)).mean())

@@ -1,7 +1,8 @@
 """The teacher's soft masks, made once and kept: one file a case, found by what it depends on.
 
-A file's key covers image, boxes, teacher, settings and frame, so that a changed box makes that case's target anew
-and nothing else, a second student finds all of them, and a killed pass goes on where it stopped.
+A file's key covers image, boxes, teacher, settings and frame, so that a changed box makes that
+case's target anew and nothing else, a second student finds all of them, and a killed pass goes on
+where it stopped.
 """
 
 from __future__ import annotations
@@ -49,8 +50,9 @@ _FEATURES = "features"
 class TargetRequest:
     """A case and the boxes (N, 4) float32 px that prompt the teacher.
 
-    `prompt_source`: `annotated`, `detected`, `student` or `none`. `frame_size`: side of the square frame of the target,
-    px. `guess`: (S, S) uint8 in 1/255, a student's probabilities in its frame, for a teacher that masks may prompt.
+    `prompt_source`: `annotated`, `detected`, `student` or `none`. `frame_size`: side of the square
+    frame of the target, px. `guess`: (S, S) uint8 in 1/255, a student's probabilities in its frame,
+    for a teacher that masks may prompt.
     """
 
     case: Case
@@ -64,8 +66,9 @@ class TargetRequest:
 class Target:
     """What the student learns from, in its frame (S, S); 0 in the padding.
 
-    `probs` float32 in [0, 1]: mean over the jittered copies. `uncertainty` float32 in [0, 1/4]: their variance.
-    `v`: the published scalar. `features`: level -> (C, h, w) float16 on a grid that spans the whole frame.
+    `probs` float32 in [0, 1]: mean over the jittered copies. `uncertainty` float32 in [0, 1/4]:
+    their variance. `v`: the published scalar. `features`: level -> (C, h, w) float16 on a grid that
+    spans the whole frame.
     """
 
     probs: np.ndarray
@@ -96,33 +99,42 @@ def make_targets(
     no_box: str = "skip",
     part: tuple[int, int] = (0, 1),
 ) -> list[QualityRow]:
-    """Make the targets that `out_dir` does not hold yet, and write quality.csv with a row for every target.
+    """Make the targets that `out_dir` does not hold yet, and write quality.csv with a row for every
+    target.
 
     A picture of the least trusted ones is put beside it.
 
-    Boxes are clipped to their image (counted); what is left below 1 px is dropped (named). A case without a box is
-    left out (counted), or gets an empty target with `no_box='empty'`. Test cases get no features.
-    `part`: (rank, ranks); with several ranks each makes its share and no table: a last pass with one rank writes that.
-    Returns the rows of this part, in the order of the requests.
-    Raises: InputError for an image that is unreadable or not of the size that cases.csv says; ConfigError for an
-    unknown feature level.
+    Boxes are clipped to their image (counted); what is left below 1 px is dropped (named). A case
+    without a box is left out (counted), or gets an empty target with `no_box='empty'`. Test cases
+    get no features. `part`: (rank, ranks); with several ranks each makes its share and no table: a
+    last pass with one rank writes that. Returns the rows of this part, in the order of the
+    requests. Raises: InputError for an image that is unreadable or not of the size that cases.csv
+    says; ConfigError for an unknown feature level.
     """
     rank, ranks = part
     jobs = _prepare_jobs(teacher, requests, config, seed, no_box)
     basis = None
     if feature_levels:
         basis = fit_basis(
-            teacher, [request.case for request in requests], data_dir, out_dir,
-            levels=feature_levels, budget_bytes=config.feature_bytes, grid=config.feature_grid,
-            seed=seed, batch_size=batch_size,
-        )  # fmt: skip
+            teacher,
+            [request.case for request in requests],
+            data_dir,
+            out_dir,
+            levels=feature_levels,
+            budget_bytes=config.feature_bytes,
+            grid=config.feature_grid,
+            seed=seed,
+            batch_size=batch_size,
+        )
     mine = jobs[rank::ranks]
     scores = {job.key: _read_scores(out_dir, job, basis) for job in mine}
     todo = [job for job in mine if scores[job.key] is None]
     if todo:
         with console.progress(f"teacher {teacher.name}", len(mine)) as bar:
             bar.resume(len(mine) - len(todo))
-            for job, made in _compute(teacher, todo, data_dir, out_dir, config, basis, seed, batch_size):
+            for job, made in _compute(
+                teacher, todo, data_dir, out_dir, config, basis, seed, batch_size
+            ):
                 scores[job.key] = made
                 bar.advance()
     else:
@@ -148,12 +160,18 @@ def load_target(out_dir: Path, case_id: str, key: str) -> Target:
             with beside.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 features = {level: arrays[level] for level in arrays.files if level != "basis"}
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} cannot be read ({error}); run `meddistill distill` again to make it") from error
+        raise InputError(
+            f"{path} cannot be read ({error}); run `meddistill distill` again to make it"
+        ) from error
     return Target(probs, uncertainty, v, features)
 
 
 def _prepare_jobs(
-    teacher: Teacher, requests: Sequence[TargetRequest], config: TargetsConfig, seed: int, no_box: str
+    teacher: Teacher,
+    requests: Sequence[TargetRequest],
+    config: TargetsConfig,
+    seed: int,
+    no_box: str,
 ) -> list[_Job]:
     """Clip and drop boxes, leave out what has none, and say how many of each."""
     jobs, clipped, degenerate, without = [], 0, [], 0
@@ -175,14 +193,20 @@ def _prepare_jobs(
     if clipped:
         console.say(f"{clipped} box(es) reached outside their image and were clipped")
     if degenerate:
-        console.warn(f"dropped boxes smaller than 1 px of {len(degenerate)} case(s): {', '.join(degenerate[:5])}")
+        console.warn(
+            f"dropped boxes smaller than 1 px of {len(degenerate)} case(s): "
+            f"{', '.join(degenerate[:5])}"
+        )
     if without:
         console.say(f"{without} case(s) without a box get no target")
     return jobs
 
 
-def _key(teacher: Teacher, request: TargetRequest, boxes: np.ndarray, config: TargetsConfig, seed: int) -> str:
-    """What the target depends on, hashed. Thresholds are left out: they judge a target, they do not change it."""
+def _key(
+    teacher: Teacher, request: TargetRequest, boxes: np.ndarray, config: TargetsConfig, seed: int
+) -> str:
+    """What the target depends on, hashed. Thresholds are left out: they judge a target, they do not
+    change it."""
     views = _views(request, config)
     content = {
         "format": _FORMAT,
@@ -218,7 +242,9 @@ def _compute(
     batch_size: int,
 ) -> Iterator[tuple[_Job, Scores]]:
     for batch, images in read_ahead(jobs, data_dir, batch_size):
-        questions = [_question(job, image, config, seed) for job, image in zip(batch, images, strict=True)]
+        questions = [
+            _question(job, image, config, seed) for job, image in zip(batch, images, strict=True)
+        ]
         keep_features = [basis is not None and job.request.case.split != "test" for job in batch]
         answers, encoded = ask_teacher(teacher, questions, config, whole=any(keep_features))
         for index, (job, answer) in enumerate(zip(batch, answers, strict=True)):
@@ -233,11 +259,18 @@ def _compute(
 def _question(job: _Job, image: np.ndarray, config: TargetsConfig, seed: int) -> Question:
     size_hw = (image.shape[0], image.shape[1])
     boxes = jittered_boxes(
-        job.boxes, size_hw, config.jitter_copies, config.jitter_share, job.request.case.case_id, seed
+        job.boxes,
+        size_hw,
+        config.jitter_copies,
+        config.jitter_share,
+        job.request.case.case_id,
+        seed,
     )
     guess = job.request.guess
     if guess is not None:
-        guess = from_frame(torch.from_numpy(guess.astype(np.float32) / 255)[None, None], size_hw)[0, 0].numpy()
+        guess = from_frame(torch.from_numpy(guess.astype(np.float32) / 255)[None, None], size_hw)[
+            0, 0
+        ].numpy()
     return Question(image, boxes, job.request.frame_size, _views(job.request, config), guess)
 
 
@@ -250,7 +283,8 @@ def _views(request: TargetRequest, config: TargetsConfig) -> str:
 def read_ahead(
     jobs: Sequence[_Job], data_dir: Path, batch_size: int
 ) -> Iterator[tuple[Sequence[_Job], list[np.ndarray]]]:
-    """Batches of jobs with their images; a thread reads the next batch while the caller works on this one."""
+    """Batches of jobs with their images; a thread reads the next batch while the caller works on
+    this one."""
     batches = [jobs[start : start + batch_size] for start in range(0, len(jobs), batch_size)]
 
     def read(batch: Sequence[_Job]) -> list[np.ndarray]:
@@ -266,20 +300,27 @@ def read_ahead(
             yield batch, images
 
 
-def _picture_least_trusted(rows: Sequence[QualityRow], jobs: Sequence[_Job], data_dir: Path, out_dir: Path) -> None:
+def _picture_least_trusted(
+    rows: Sequence[QualityRow], jobs: Sequence[_Job], data_dir: Path, out_dir: Path
+) -> None:
     wanted = contact_sheet.least_trusted(rows)
     keys = {row.key for row in wanted}
     by_key = {job.key: job for job in jobs if job.key in keys}
 
     def load(row: QualityRow) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         job = by_key[row.key]
-        return read_case(job.request.case, data_dir), load_target(out_dir, row.case_id, row.key).probs, job.boxes
+        return (
+            read_case(job.request.case, data_dir),
+            load_target(out_dir, row.case_id, row.key).probs,
+            job.boxes,
+        )
 
     contact_sheet.write_contact_sheet(out_dir / LEAST_TRUSTED_PNG, wanted, load)
 
 
 def read_case(case: Case, data_dir: Path) -> np.ndarray:
-    """The case's image, uint8 RGB. Raises: InputError where it cannot be read or has another size than its row."""
+    """The case's image, uint8 RGB. Raises: InputError where it cannot be read or has another size
+    than its row."""
     image = read_rgb(image_path(data_dir, case))
     if image.shape[:2] != (case.height, case.width):
         raise InputError(
@@ -303,14 +344,17 @@ def _write_target(out_dir: Path, job: _Job, answer: Answer) -> None:
         )
 
 
-def _write_features(out_dir: Path, job: _Job, basis: FeatureBasis, encoded: Encoded, index: int) -> None:
+def _write_features(
+    out_dir: Path, job: _Job, basis: FeatureBasis, encoded: Encoded, index: int
+) -> None:
     maps = basis.project(encoded, index, job.request.frame_size)
     with atomic_path(_file(out_dir, _FEATURES, job.request.case.case_id, job.key)) as temporary:
         np.savez(temporary, basis=np.array(basis.identity), **maps)  # type: ignore[arg-type]
 
 
 def _read_scores(out_dir: Path, job: _Job, basis: FeatureBasis | None) -> Scores | None:
-    """Scores of a target that is there and whole, with features where they are asked for; else None."""
+    """Scores of a target that is there and whole, with features where they are asked for; else
+    None."""
     case = job.request.case
     try:
         if basis is not None and case.split != "test":
@@ -333,7 +377,14 @@ def _to_row(job: _Job, scores: Scores, config: TargetsConfig) -> QualityRow:
         verdict = gating.grade(scores, config, annotated=source == ANNOTATED)
     measured = {name: round(value, 6) for name, value in dataclasses.asdict(scores).items()}
     return QualityRow(
-        case_id=case.case_id, split=case.split, prompt_source=source, n_boxes=len(job.boxes), key=job.key,
-        doubt=round(verdict.doubt, 6), accepted=verdict.accepted, reason=verdict.reason, weight=verdict.weight,
+        case_id=case.case_id,
+        split=case.split,
+        prompt_source=source,
+        n_boxes=len(job.boxes),
+        key=job.key,
+        doubt=round(verdict.doubt, 6),
+        accepted=verdict.accepted,
+        reason=verdict.reason,
+        weight=verdict.weight,
         **measured,
-    )  # fmt: skip
+    )

@@ -17,7 +17,8 @@ from meddistill.training.packed_cases import PackedCases
 
 
 def teaches(row: QualityRow) -> bool:
-    """Whether the student learns from this target: accepted, and not left without a box by clipping."""
+    """Whether the student learns from this target: accepted, and not left without a box by
+    clipping."""
     return row.accepted and row.weight > 0 and (row.n_boxes > 0 or row.prompt_source == NO_BOX)
 
 
@@ -36,31 +37,47 @@ def pack_targets(
 ) -> PackedCases:
     """Images and targets of the rows that `teaches` lets through, in their order.
 
-    `prior_boxes`: case id -> (N, 4) px, boxes that the box priors may trust. `scratch`: where sets too large for
-    memory are mapped. `rounds_dir`: where the targets lie that the student's boxes gave. `feature_keys`: case id -> key
-    of the first target of the case; it holds the features, which depend on the image alone.
+    `prior_boxes`: case id -> (N, 4) px, boxes that the box priors may trust. `scratch`: where sets
+    too large for memory are mapped. `rounds_dir`: where the targets lie that the student's boxes
+    gave. `feature_keys`: case id -> key of the first target of the case; it holds the features,
+    which depend on the image alone.
     """
     rows = [row for row in rows if teaches(row)]
     feature_keys = feature_keys or {}
     shapes: dict[str, tuple[int, int, int]] = {}
     if rows and feature_levels:
-        first = load_target(teacher_dir, rows[0].case_id, feature_keys.get(rows[0].case_id, rows[0].key)).features
-        shapes = {level: (first[level].shape[0], *first[level].shape[1:]) for level in feature_levels}  # type: ignore[misc]
+        first = load_target(
+            teacher_dir, rows[0].case_id, feature_keys.get(rows[0].case_id, rows[0].key)
+        ).features
+        shapes = {
+            level: (first[level].shape[0], *first[level].shape[1:]) for level in feature_levels
+        }  # type: ignore[misc]
     boxes = prior_boxes or {}
     packed = PackedCases(
-        [row.case_id for row in rows], image_size, shapes,
-        max_boxes=max((len(found) for found in boxes.values()), default=0), directory=scratch,
-    )  # fmt: skip
+        [row.case_id for row in rows],
+        image_size,
+        shapes,
+        max_boxes=max((len(found) for found in boxes.values()), default=0),
+        directory=scratch,
+    )
     for index, row in enumerate(track(rows, "load targets", len(rows))):
-        folder = rounds_dir if rounds_dir is not None and row.prompt_source == STUDENT else teacher_dir
+        folder = (
+            rounds_dir if rounds_dir is not None and row.prompt_source == STUDENT else teacher_dir
+        )
         target = load_target(folder, row.case_id, row.key)
         features = target.features
         if feature_levels and folder != teacher_dir:
             features = load_target(teacher_dir, row.case_id, feature_keys[row.case_id]).features
         packed.put(
-            index, read_rgb(image_path(data_dir, cases[row.case_id])), target.probs, target.uncertainty,
-            published_v=row.v, doubt=row.doubt, weight=row.weight, boxes_xyxy_px=boxes.get(row.case_id),
+            index,
+            read_rgb(image_path(data_dir, cases[row.case_id])),
+            target.probs,
+            target.uncertainty,
+            published_v=row.v,
+            doubt=row.doubt,
+            weight=row.weight,
+            boxes_xyxy_px=boxes.get(row.case_id),
             features=features,
-        )  # fmt: skip
+        )
     packed.normalise_case_weights()
     return packed

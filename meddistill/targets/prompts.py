@@ -17,7 +17,8 @@ NOTHING = np.zeros((0, 4), dtype=np.float32)
 
 @dataclasses.dataclass(frozen=True)
 class Prompt:
-    """A case and the boxes (N, 4) px that its target is made from; `source` says whose they are, or `none`."""
+    """A case and the boxes (N, 4) px that its target is made from; `source` says whose they are, or
+    `none`."""
 
     case: Case
     boxes_xyxy_px: np.ndarray
@@ -25,7 +26,8 @@ class Prompt:
 
 
 def cases_needing_detector(cases: Sequence[Case], boxes: str) -> list[Case]:
-    """Training and validation cases whose boxes can only come from a detector, by the rule of `distill.boxes`."""
+    """Training and validation cases whose boxes can only come from a detector, by the rule of
+    `distill.boxes`."""
     learning = [case for case in cases if case.split != "test"]
     return [case for case in learning if boxes != "annotated" or case.annotation == "unknown"]
 
@@ -40,10 +42,11 @@ def choose_prompts(
 ) -> tuple[list[Prompt], list[Case]]:
     """The prompts, and the training and validation cases left out because nobody gave them a box.
 
-    `annotated`, `detected`: case id -> (N, 4) px; `detected` is None where there is no detector, and test cases, whose
-    boxes are always the detector's, then get no prompt. `boxes`: `annotated` (else the detector's), `detected`, or
-    `both` (all of them; a pixel's probability is the largest over the boxes). A case that people looked at and found
-    without lesion is prompted by no box: its target is empty. `no_box`: `skip`, or `empty` for the same without a look.
+    `annotated`, `detected`: case id -> (N, 4) px; `detected` is None where there is no detector,
+    and test cases, whose boxes are always the detector's, then get no prompt. `boxes`: `annotated`
+    (else the detector's), `detected`, or `both` (all of them; a pixel's probability is the largest
+    over the boxes). A case that people looked at and found without lesion is prompted by no box:
+    its target is empty. `no_box`: `skip`, or `empty` for the same without a look.
     """
     prompts, skipped = [], []
     for case in cases:
@@ -62,7 +65,9 @@ def choose_prompts(
     return prompts, skipped
 
 
-def _choose(case: Case, theirs: np.ndarray, found: np.ndarray, boxes: str) -> tuple[np.ndarray, str]:
+def _choose(
+    case: Case, theirs: np.ndarray, found: np.ndarray, boxes: str
+) -> tuple[np.ndarray, str]:
     if boxes == "detected":
         return found, DETECTED if len(found) else NO_BOX
     if boxes == "annotated" and case.annotation != "unknown":

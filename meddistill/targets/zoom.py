@@ -1,4 +1,5 @@
-"""Crop-and-zoom: the teacher sees the surroundings of one box enlarged, so that a small lesion fills many pixels."""
+"""Crop-and-zoom: the teacher sees the surroundings of one box enlarged, so that a small lesion
+fills many pixels."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ Window = tuple[int, int, int, int]
 
 
 def zoom_window(box_xyxy_px: np.ndarray, size_hw: tuple[int, int], context: float) -> Window:
-    """The square (x1, y1, x2, y2) in whole px around a box, `context` times its longer side, inside the image.
+    """The square (x1, y1, x2, y2) in whole px around a box, `context` times its longer side, inside
+    the image.
 
     At the border it is moved inwards, not cut; an image narrower than the square limits that side.
     """
@@ -27,7 +29,9 @@ def zoom_window(box_xyxy_px: np.ndarray, size_hw: tuple[int, int], context: floa
 
 
 def cut_and_enlarge(image: np.ndarray, window: Window) -> np.ndarray:
-    """The window of uint8 RGB (H, W, 3), enlarged (bicubic) until its longest side is the image's."""
+    """The window of uint8 RGB (H, W, 3), enlarged (bicubic) until its longest side is the
+    image's.
+    """
     left, top, right, bottom = window
     cut = image[top:bottom, left:right]
     scale = max(image.shape[:2]) / max(cut.shape[:2])
@@ -39,8 +43,11 @@ def cut_and_enlarge(image: np.ndarray, window: Window) -> np.ndarray:
     return pixels[0].permute(1, 2, 0).round().clamp(0, 255).byte().numpy()
 
 
-def boxes_in_window(boxes_xyxy_px: np.ndarray, window: Window, size_hw: tuple[int, int]) -> np.ndarray:
-    """Boxes (..., 4) of the image in px of the enlarged window, whose size is `size_hw`; clipped to it."""
+def boxes_in_window(
+    boxes_xyxy_px: np.ndarray, window: Window, size_hw: tuple[int, int]
+) -> np.ndarray:
+    """Boxes (..., 4) of the image in px of the enlarged window, whose size is `size_hw`; clipped to
+    it."""
     left, top, right, bottom = window
     offset = np.array([left, top, left, top], np.float32)
     scale = np.array([size_hw[1] / (right - left), size_hw[0] / (bottom - top)] * 2, np.float32)

@@ -1,1 +1,2 @@
-"""Foundation models that turn boxes into soft masks: what one is, the ones there are, how they are loaded."""
+"""Foundation models that turn boxes into soft masks: what one is, the ones there are, how they are
+loaded."""

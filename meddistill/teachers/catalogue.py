@@ -1,4 +1,5 @@
-"""The teachers that are published: name, network, weights. Imports no torch, so that the shell can complete names."""
+"""The teachers that are published: name, network, weights. Imports no torch, so that the shell can
+complete names."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ _SQUASH = "squashed to a square, ImageNet mean and std"
 
 @dataclasses.dataclass(frozen=True)
 class TeacherEntry:
-    """A teacher that can be named. `input_size`: side of its square input, px. `model_yaml`: a SAM 2 network's."""
+    """A teacher that can be named. `input_size`: side of its square input, px. `model_yaml`: a SAM
+    2 network's."""
 
     name: str
     network: str
@@ -28,7 +30,9 @@ def _sam2(version: str, size: str, letters: str, file_size: int, sha256: str) ->
     file = f"{stem}{size.replace('-', '_')}.pt"
     weights = Weights(file, file_size, sha256, _META + folder + file, "Apache-2.0")
     yaml = f"sam{version}/{stem}{letters}.yaml"
-    return TeacherEntry(f"sam{version}-{size}", f"SAM {version} Hiera {size}", weights, 1024, _SQUASH, yaml)
+    return TeacherEntry(
+        f"sam{version}-{size}", f"SAM {version} Hiera {size}", weights, 1024, _SQUASH, yaml
+    )
 
 
 _MEDSAM2 = Weights(
@@ -48,19 +52,77 @@ _LITEMEDSAM = Weights(
 
 # Meta's names of the sizes: the letters in its yaml, then bytes and SHA-256 of its checkpoint.
 _ENTRIES = (
-    _sam2("2", "tiny", "t", 155906050, "65b50056e05bcb13694174f51bb6da89c894b57b75ccdf0ba6352c597c5d1125"),
-    _sam2("2", "small", "s", 184309650, "95949964d4e548409021d47b22712d5f1abf2564cc0c3c765ba599a24ac7dce3"),
-    _sam2("2", "base-plus", "b+", 323493298, "d0bb7f236400a49669ffdd1be617959a8b1d1065081789d7bbff88eded3a8071"),
-    _sam2("2", "large", "l", 897952466, "7442e4e9b732a508f80e141e7c2913437a3610ee0c77381a66658c3a445df87b"),
-    _sam2("2.1", "tiny", "t", 156008466, "7402e0d864fa82708a20fbd15bc84245c2f26dff0eb43a4b5b93452deb34be69"),
-    _sam2("2.1", "small", "s", 184416285, "6d1aa6f30de5c92224f8172114de081d104bbd23dd9dc5c58996f0cad5dc4d38"),
-    _sam2("2.1", "base-plus", "b+", 323606802, "a2345aede8715ab1d5d31b4a509fb160c5a4af1970f199d9054ccfb746c004c5"),
-    _sam2("2.1", "large", "l", 898083611, "2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318"),
-    TeacherEntry("medsam2", "SAM 2.1 Hiera tiny, medical", _MEDSAM2, 512, _SQUASH, "sam2.1/sam2.1_hiera_t.yaml"),
+    _sam2(
+        "2",
+        "tiny",
+        "t",
+        155906050,
+        "65b50056e05bcb13694174f51bb6da89c894b57b75ccdf0ba6352c597c5d1125",
+    ),
+    _sam2(
+        "2",
+        "small",
+        "s",
+        184309650,
+        "95949964d4e548409021d47b22712d5f1abf2564cc0c3c765ba599a24ac7dce3",
+    ),
+    _sam2(
+        "2",
+        "base-plus",
+        "b+",
+        323493298,
+        "d0bb7f236400a49669ffdd1be617959a8b1d1065081789d7bbff88eded3a8071",
+    ),
+    _sam2(
+        "2",
+        "large",
+        "l",
+        897952466,
+        "7442e4e9b732a508f80e141e7c2913437a3610ee0c77381a66658c3a445df87b",
+    ),
+    _sam2(
+        "2.1",
+        "tiny",
+        "t",
+        156008466,
+        "7402e0d864fa82708a20fbd15bc84245c2f26dff0eb43a4b5b93452deb34be69",
+    ),
+    _sam2(
+        "2.1",
+        "small",
+        "s",
+        184416285,
+        "6d1aa6f30de5c92224f8172114de081d104bbd23dd9dc5c58996f0cad5dc4d38",
+    ),
+    _sam2(
+        "2.1",
+        "base-plus",
+        "b+",
+        323606802,
+        "a2345aede8715ab1d5d31b4a509fb160c5a4af1970f199d9054ccfb746c004c5",
+    ),
+    _sam2(
+        "2.1",
+        "large",
+        "l",
+        898083611,
+        "2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318",
+    ),
     TeacherEntry(
-        "litemedsam", "LiteMedSAM (TinyViT)", _LITEMEDSAM, 256,
+        "medsam2",
+        "SAM 2.1 Hiera tiny, medical",
+        _MEDSAM2,
+        512,
+        _SQUASH,
+        "sam2.1/sam2.1_hiera_t.yaml",
+    ),
+    TeacherEntry(
+        "litemedsam",
+        "LiteMedSAM (TinyViT)",
+        _LITEMEDSAM,
+        256,
         "longest side resized by area, minimum and maximum of the image to 0 and 1, padded",
     ),
-)  # fmt: skip
+)
 
 TEACHERS = {entry.name: entry for entry in _ENTRIES}

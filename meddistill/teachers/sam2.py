@@ -1,8 +1,9 @@
 """SAM 2 and 2.1 (Ravi et al., 2024) as a box-prompted image teacher, through the module `sam2`.
 
-The network's own parts are called, so that batches, several boxes an image and inputs other than 1024 px work; at
-1024 px the result is that of `SAM2ImagePredictor` with `multimask_output=False`. Dynamic multimask (what
-`apply_postprocessing` switches on in `build_sam2`) stays off: one box, one mask. The only module that imports `sam2`.
+The network's own parts are called, so that batches, several boxes an image and inputs other than
+1024 px work; at 1024 px the result is that of `SAM2ImagePredictor` with `multimask_output=False`.
+Dynamic multimask (what `apply_postprocessing` switches on in `build_sam2`) stays off: one box, one
+mask. The only module that imports `sam2`.
 """
 
 from __future__ import annotations
@@ -31,13 +32,16 @@ _STD = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
 
 
 def _import_sam2() -> Any:
-    """The module `sam2`. Importing it sets Hydra up with rules that Hydra 1.4 refuses, so we do that first."""
+    """The module `sam2`. Importing it sets Hydra up with rules that Hydra 1.4 refuses, so we do
+    that first."""
     from hydra import initialize_config_module
     from hydra.core.global_hydra import GlobalHydra
 
     if not GlobalHydra.instance().is_initialized():
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about rules that differ between versions; no config is composed
+            warnings.simplefilter(
+                "ignore"
+            )  # about rules that differ between versions; no config is composed
             initialize_config_module("sam2")
     import sam2
 
@@ -45,16 +49,18 @@ def _import_sam2() -> Any:
 
 
 def packaged_yaml(name: str) -> Path:
-    """The model description `name` (such as `sam2.1/sam2.1_hiera_t.yaml`) inside the installed `sam2` package."""
+    """The model description `name` (such as `sam2.1/sam2.1_hiera_t.yaml`) inside the installed
+    `sam2` package."""
     return Path(_import_sam2().__file__).parent / "configs" / name
 
 
 def build_network(model_yaml: Path, image_size: int | None = None) -> torch.nn.Module:
     """Build a SAM 2 network with random weights from its yaml.
 
-    A yaml names the classes it wants, so a foreign one could run anything: only networks of `sam2` are allowed, and
-    they are built here, not by Hydra. `image_size`: side of the square input in px, instead of the yaml's.
-    Raises: InputError for a file that cannot be read, has no `model`, or names anything else.
+    A yaml names the classes it wants, so a foreign one could run anything: only networks of `sam2`
+    are allowed, and they are built here, not by Hydra. `image_size`: side of the square input in
+    px, instead of the yaml's. Raises: InputError for a file that cannot be read, has no `model`, or
+    names anything else.
     """
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -63,10 +69,14 @@ def build_network(model_yaml: Path, image_size: int | None = None) -> torch.nn.M
     try:
         config = OmegaConf.load(model_yaml)
         if not isinstance(config, DictConfig) or "model" not in config:
-            raise InputError(f"{model_yaml} has no section `model`; expected a SAM 2 model description")
+            raise InputError(
+                f"{model_yaml} has no section `model`; expected a SAM 2 model description"
+            )
         model = OmegaConf.to_container(config.model, resolve=True)
     except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
-        raise InputError(f"{model_yaml} cannot be read as a SAM 2 model description: {error}") from error
+        raise InputError(
+            f"{model_yaml} cannot be read as a SAM 2 model description: {error}"
+        ) from error
     if image_size is not None and isinstance(model, dict):
         model["image_size"] = image_size
     _import_sam2()
@@ -75,17 +85,22 @@ def build_network(model_yaml: Path, image_size: int | None = None) -> torch.nn.M
     except (TypeError, AssertionError) as error:
         raise InputError(f"{model_yaml} does not describe a SAM 2 network: {error}") from error
     if not isinstance(network, torch.nn.Module):
-        raise InputError(f"{model_yaml} does not describe a SAM 2 network: `model` has no `_target_`")
+        raise InputError(
+            f"{model_yaml} does not describe a SAM 2 network: `model` has no `_target_`"
+        )
     return network
 
 
 def _instantiate(node: Any, model_yaml: Path) -> Any:
-    """Values as they are; a mapping with `_target_` becomes that `sam2` network, the rest its arguments."""
+    """Values as they are; a mapping with `_target_` becomes that `sam2` network, the rest its
+    arguments."""
     if isinstance(node, list):
         return [_instantiate(value, model_yaml) for value in node]
     if not isinstance(node, dict):
         return node
-    arguments = {key: _instantiate(value, model_yaml) for key, value in node.items() if key != "_target_"}
+    arguments = {
+        key: _instantiate(value, model_yaml) for key, value in node.items() if key != "_target_"
+    }
     if "_target_" not in node:
         return arguments
     target = str(node["_target_"])
@@ -95,38 +110,52 @@ def _instantiate(node: Any, model_yaml: Path) -> Any:
         try:
             kind = getattr(importlib.import_module(module_name), class_name, None)
         except ImportError as error:
-            raise InputError(f"{model_yaml} names {target!r}, which this version of sam2 does not have") from error
+            raise InputError(
+                f"{model_yaml} names {target!r}, which this version of sam2 does not have"
+            ) from error
     if not (isinstance(kind, type) and issubclass(kind, torch.nn.Module)):
         raise InputError(f"{model_yaml} names {target!r}; only networks of `sam2` are allowed")
     return kind(**arguments)
 
 
 def load_network(model_yaml: Path, weights: Path, image_size: int | None = None) -> torch.nn.Module:
-    """`build_network` with the weights of a checkpoint in Meta's form `{"model": state_dict}`; every key must fit.
+    """`build_network` with the weights of a checkpoint in Meta's form `{"model": state_dict}`;
+    every key must fit.
 
-    Raises: InputError as `build_network`; WeightsError for a file in another form or for another network.
+    Raises: InputError as `build_network`; WeightsError for a file in another form or for another
+    network.
     """
     network = build_network(model_yaml, image_size)
     try:
         content = torch.load(weights, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever unpickling a foreign file raises
-        raise WeightsError(f"{weights} is not a checkpoint of tensors: {first_line(error)}") from error
+        raise WeightsError(
+            f"{weights} is not a checkpoint of tensors: {first_line(error)}"
+        ) from error
     if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
         raise WeightsError(f'{weights} is not in SAM 2\'s form {{"model": weights}}')
     try:
         network.load_state_dict(content["model"], strict=True)
     except RuntimeError as error:
-        raise WeightsError(f"{weights} does not fit the network of {model_yaml.name}: {in_one_line(error)}") from error
+        raise WeightsError(
+            f"{weights} does not fit the network of {model_yaml.name}: {in_one_line(error)}"
+        ) from error
     return network
 
 
 class Sam2:
-    """A `sam2*` teacher. Feature levels: `embedding` (what the decoder reads) and `stage1` to `stage4` of the trunk."""
+    """A `sam2*` teacher. Feature levels: `embedding` (what the decoder reads) and `stage1` to
+    `stage4` of the trunk."""
 
     takes_masks = True
 
     def __init__(
-        self, name: str, network: torch.nn.Module, identity: str, device: torch.device, precision: str = "32-true"
+        self,
+        name: str,
+        network: torch.nn.Module,
+        identity: str,
+        device: torch.device,
+        precision: str = "32-true",
     ) -> None:
         """`identity` names the weights (their SHA-256) for the fingerprint."""
         self.name = name
@@ -145,7 +174,13 @@ class Sam2:
 
     @classmethod
     def from_files(
-        cls, name: str, model_yaml: Path, weights: Path, device: torch.device, precision: str, image_size: int | None
+        cls,
+        name: str,
+        model_yaml: Path,
+        weights: Path,
+        device: torch.device,
+        precision: str,
+        image_size: int | None,
     ) -> Sam2:
         """Load a teacher from its model description and checkpoint. Raises as `load_network`."""
         identity = f"{sha256_file(weights)} {sha256_file(model_yaml)}"
@@ -168,7 +203,9 @@ class Sam2:
             if self.net.directly_add_no_mem_embed:
                 embedding = embedding + self.net.no_mem_embed.view(1, -1, 1, 1)
         features = {"embedding": embedding.float()}
-        features |= {f"stage{number}": stage.float() for number, stage in enumerate(stages, start=1)}
+        features |= {
+            f"stage{number}": stage.float() for number, stage in enumerate(stages, start=1)
+        }
         return Encoded(features, [(1.0, 1.0)] * len(images), sizes, state=fine)
 
     @torch.inference_mode()
@@ -181,20 +218,31 @@ class Sam2:
         prompts = []
         for boxes, (height, width) in zip(boxes_xyxy_px, encoded.sizes_hw, strict=True):
             scale = torch.tensor([width, height, width, height], dtype=torch.float32)
-            prompts.append(torch.from_numpy(np.asarray(boxes, np.float32).reshape(-1, 4)) / scale * self.input_size)
+            prompts.append(
+                torch.from_numpy(np.asarray(boxes, np.float32).reshape(-1, 4))
+                / scale
+                * self.input_size
+            )
         embedding, fine = encoded.features["embedding"], encoded.state
         image_pe = self.net.sam_prompt_encoder.get_dense_pe()
         side = 4 * embedding.shape[-1]
         guesses = _MaskPrompts(mask_logits, [len(boxes) for boxes in prompts], side, self.device)
 
         def decode_chunk(image_index: Tensor, boxes: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
-            # As the official predictor: the corners are two points with labels 2 and 3, and a third is padding.
-            labels = torch.tensor([[2, 3]], dtype=torch.int, device=self.device).repeat(len(boxes), 1)
+            # As the official predictor: the corners are two points with labels 2 and 3, and a third
+            # is padding.
+            labels = torch.tensor([[2, 3]], dtype=torch.int, device=self.device).repeat(
+                len(boxes), 1
+            )
             encode_prompts = self.net.sam_prompt_encoder
-            sparse, dense = encode_prompts(points=(boxes.view(-1, 2, 2), labels), boxes=None, masks=None)
+            sparse, dense = encode_prompts(
+                points=(boxes.view(-1, 2, 2), labels), boxes=None, masks=None
+            )
             if guesses.given is not None:
                 masks, given = guesses.rows(rows)
-                dense = torch.where(given, encode_prompts(points=None, boxes=None, masks=masks)[1], dense)
+                dense = torch.where(
+                    given, encode_prompts(points=None, boxes=None, masks=masks)[1], dense
+                )
             with autocast(self.device, self.precision):
                 masks, ious, _, _ = self.net.sam_mask_decoder(
                     image_embeddings=embedding[image_index],
@@ -213,18 +261,30 @@ class Sam2:
         return resize_maps(logits, size_hw)
 
     def _to_input(self, image: np.ndarray) -> Tensor:
-        """Official preprocessing: (H, W, 3) uint8 RGB squashed to a square (antialiased), ImageNet mean and std."""
-        pixels = torch.from_numpy(np.ascontiguousarray(image)).to(self.device).permute(2, 0, 1)[None].float() / 255
+        """Official preprocessing: (H, W, 3) uint8 RGB squashed to a square (antialiased), ImageNet
+        mean and std."""
+        pixels = (
+            torch.from_numpy(np.ascontiguousarray(image))
+            .to(self.device)
+            .permute(2, 0, 1)[None]
+            .float()
+            / 255
+        )
         side = (self.input_size, self.input_size)
         pixels = F.interpolate(pixels, side, mode="bilinear", align_corners=False, antialias=True)
         return (pixels - _MEAN.to(pixels)) / _STD.to(pixels)
 
 
 class _MaskPrompts:
-    """First guesses of a call's prompts, as the prompt encoder takes them; `given` is None where there are none."""
+    """First guesses of a call's prompts, as the prompt encoder takes them; `given` is None where
+    there are none."""
 
     def __init__(
-        self, mask_logits: Sequence[Tensor | None] | None, counts: Sequence[int], side: int, device: torch.device
+        self,
+        mask_logits: Sequence[Tensor | None] | None,
+        counts: Sequence[int],
+        side: int,
+        device: torch.device,
     ) -> None:
         self.given: Tensor | None = None
         found = list(mask_logits or [])
@@ -238,7 +298,11 @@ class _MaskPrompts:
                 continue
             # Squashed to the square, as the image was.
             small = F.interpolate(
-                masks[:, None].to(device).float(), (side, side), mode="bilinear", align_corners=False, antialias=True
+                masks[:, None].to(device).float(),
+                (side, side),
+                mode="bilinear",
+                align_corners=False,
+                antialias=True,
             )
             frames.append(small[:, 0].clamp(-_MOST_MASK_LOGIT, _MOST_MASK_LOGIT))
         self.masks = torch.cat(frames)

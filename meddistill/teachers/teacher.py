@@ -1,4 +1,5 @@
-"""What a teacher is: encode images once, decode any number of boxes on them. Each backend is one module."""
+"""What a teacher is: encode images once, decode any number of boxes on them. Each backend is one
+module."""
 
 from __future__ import annotations
 
@@ -22,8 +23,9 @@ class Encoded:
     """A batch of encoded images.
 
     `features`: level name -> (B, C, h, w) encoder maps, channels first, on the teacher's own grid.
-    `valid_share`: per image, the (height, width) share of that grid which the image covers; the rest is padding
-    (1, 1 for a teacher that squashes to a square). `sizes_hw`: the images' own sizes. `state`: the backend's own.
+    `valid_share`: per image, the (height, width) share of that grid which the image covers; the
+    rest is padding (1, 1 for a teacher that squashes to a square). `sizes_hw`: the images' own
+    sizes. `state`: the backend's own.
     """
 
     features: Mapping[str, Tensor]
@@ -46,11 +48,12 @@ class BoxMasks:
 
 
 class Teacher(Protocol):
-    """A frozen, box-promptable segmenter. Images are uint8 RGB (H, W, 3); boxes are (N, 4) float32 px, half-open.
+    """A frozen, box-promptable segmenter. Images are uint8 RGB (H, W, 3); boxes are (N, 4) float32
+    px, half-open.
 
-    `fingerprint` changes whenever weights or settings that change its output do: cached targets are keyed by it.
-    Neither device nor precision does, so that a RUN can go on on another machine: bf16 moves masks less than a pixel's
-    edge (see `load_teacher`).
+    `fingerprint` changes whenever weights or settings that change its output do: cached targets are
+    keyed by it. Neither device nor precision does, so that a RUN can go on on another machine: bf16
+    moves masks less than a pixel's edge (see `load_teacher`).
     """
 
     name: str
@@ -69,23 +72,29 @@ class Teacher(Protocol):
         boxes_xyxy_px: Sequence[np.ndarray],
         mask_logits: Sequence[Tensor | None] | None = None,
     ) -> list[BoxMasks]:
-        """Decode all boxes of all images in one decoder call; counts may differ from image to image.
+        """Decode all boxes of all images in one decoder call; counts may differ from image to
+        image.
 
-        `mask_logits`: of each image None, or a first guess for each of its boxes, (N, H, W) logits in the image's px,
-        that prompts beside the box. A teacher without `takes_masks` is prompted by the boxes alone.
+        `mask_logits`: of each image None, or a first guess for each of its boxes, (N, H, W) logits
+        in the image's px, that prompts beside the box. A teacher without `takes_masks` is prompted
+        by the boxes alone.
         """
         ...
 
     def to_image(self, logits: Tensor, size_hw: tuple[int, int]) -> Tensor:
-        """Map (N, h, w) maps in the teacher's frame to the image's own size: (N, H, W), bilinear."""
+        """Map (N, h, w) maps in the teacher's frame to the image's own size: (N, H, W),
+        bilinear.
+        """
         ...
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep freed memory for the next call instead of giving it back to the system.
+    """Let the C library keep freed memory for the next call instead of giving it back to the
+    system.
 
-    Each forward pass on a CPU allocates and frees maps of many MB; without this, glibc maps and zeroes fresh pages for
-    every one of them, which costs as much time as the arithmetic. Process-wide; does nothing elsewhere than glibc.
+    Each forward pass on a CPU allocates and frees maps of many MB; without this, glibc maps and
+    zeroes fresh pages for every one of them, which costs as much time as the arithmetic.
+    Process-wide; does nothing elsewhere than glibc.
     """
     mmap_threshold, trim_threshold = -3, -1  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD of malloc.h
     with contextlib.suppress(OSError, AttributeError):
@@ -112,16 +121,23 @@ def decode_in_chunks(
     mask_hw: tuple[int, int],
     device: torch.device,
 ) -> list[BoxMasks]:
-    """Decode the boxes of all images together, at most `CHUNK_BOXES` a call so that memory stays bounded.
+    """Decode the boxes of all images together, at most `CHUNK_BOXES` a call so that memory stays
+    bounded.
 
-    `decode_chunk` takes the image index (N,) and the box (N, 4) of each prompt, and which of all prompts these are; it
-    returns logits (N, h, w) and predicted IoU (N,). `prompts`: boxes (n, 4) of each image in the teacher's frame.
+    `decode_chunk` takes the image index (N,) and the box (N, 4) of each prompt, and which of all
+    prompts these are; it returns logits (N, h, w) and predicted IoU (N,). `prompts`: boxes (n, 4)
+    of each image in the teacher's frame.
     """
     counts = [len(boxes) for boxes in prompts]
     if sum(counts) == 0:
-        return [BoxMasks(torch.zeros(0, *mask_hw, device=device), torch.zeros(0, device=device)) for _ in prompts]
+        return [
+            BoxMasks(torch.zeros(0, *mask_hw, device=device), torch.zeros(0, device=device))
+            for _ in prompts
+        ]
     boxes = torch.cat(list(prompts)).to(device)
-    image_index = torch.repeat_interleave(torch.arange(len(prompts)), torch.tensor(counts)).to(device)
+    image_index = torch.repeat_interleave(torch.arange(len(prompts)), torch.tensor(counts)).to(
+        device
+    )
     chunks = [slice(start, start + CHUNK_BOXES) for start in range(0, len(boxes), CHUNK_BOXES)]
     parts = [decode_chunk(image_index[chunk], boxes[chunk], chunk) for chunk in chunks]
     logits, ious = (torch.cat(tensors) for tensors in zip(*parts, strict=True))

@@ -1,1 +1,2 @@
-"""How the student learns: the loop, its step, losses and their weights, averages, checkpoints, selection."""
+"""How the student learns: the loop, its step, losses and their weights, averages, checkpoints,
+selection."""

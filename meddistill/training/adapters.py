@@ -1,4 +1,6 @@
-"""The bridge between two encoders: the student's maps brought to the teacher's channels and grid."""
+"""The bridge between two encoders: the student's maps brought to the teacher's channels and
+grid.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +14,21 @@ from torch import Tensor, nn
 class FeatureAdapters(nn.Module):
     """One 1x1 convolution a teacher level. Used in training only; not part of the student.
 
-    A level is compared with the student's map whose grid is nearest to the teacher's (the coarser of two equally
-    near). `teacher_shapes`: level -> (C, h, w). `student_shapes`: (C, h, w) of each of the student's encoder maps.
+    A level is compared with the student's map whose grid is nearest to the teacher's (the coarser
+    of two equally near). `teacher_shapes`: level -> (C, h, w). `student_shapes`: (C, h, w) of each
+    of the student's encoder maps.
     """
 
     def __init__(
-        self, student_shapes: Sequence[tuple[int, int, int]], teacher_shapes: Mapping[str, tuple[int, int, int]]
+        self,
+        student_shapes: Sequence[tuple[int, int, int]],
+        teacher_shapes: Mapping[str, tuple[int, int, int]],
     ) -> None:
         super().__init__()
         self.grids = {level: shape[1:] for level, shape in teacher_shapes.items()}
-        self.sources = {level: _nearest_grid(student_shapes, shape) for level, shape in teacher_shapes.items()}
+        self.sources = {
+            level: _nearest_grid(student_shapes, shape) for level, shape in teacher_shapes.items()
+        }
         # A ModuleList: level names of foreign teachers may hold dots, which module names may not.
         self.convolutions = nn.ModuleList(
             nn.Conv2d(student_shapes[self.sources[level]][0], shape[0], kernel_size=1)
@@ -36,7 +43,9 @@ class FeatureAdapters(nn.Module):
         return adapted
 
 
-def _nearest_grid(student_shapes: Sequence[tuple[int, int, int]], teacher: tuple[int, int, int]) -> int:
+def _nearest_grid(
+    student_shapes: Sequence[tuple[int, int, int]], teacher: tuple[int, int, int]
+) -> int:
     def distance(index: int) -> tuple[float, int]:
         ratio = student_shapes[index][1] / teacher[1]
         return max(ratio, 1 / ratio), -index

@@ -1,7 +1,8 @@
-"""Random views of a batch: one warp for image, target and uncertainty together, then intensity changes of the image.
+"""Random views of a batch: one warp for image, target and uncertainty together, then intensity
+changes of the image.
 
-What a case undergoes in an epoch follows from seed, epoch and its place in the data set alone, not from the batch it
-falls into. All work is batched and stays on the tensors' device.
+What a case undergoes in an epoch follows from seed, epoch and its place in the data set alone, not
+from the batch it falls into. All work is batched and stays on the tensors' device.
 """
 
 from __future__ import annotations
@@ -33,11 +34,18 @@ _DRAWS = 16
 class Augmentation:
     """Draws and applies the random views of one training set of `cases` cases.
 
-    `is_grey`: its images have no colour; then one channel is changed in place of three equal ones, in half the time.
+    `is_grey`: its images have no colour; then one channel is changed in place of three equal ones,
+    in half the time.
     """
 
     def __init__(
-        self, cases: int, image_size: int, seed: int, device: torch.device | str = "cpu", *, is_grey: bool = False
+        self,
+        cases: int,
+        image_size: int,
+        seed: int,
+        device: torch.device | str = "cpu",
+        *,
+        is_grey: bool = False,
     ) -> None:
         self.cases = cases
         self.is_grey = is_grey
@@ -48,7 +56,9 @@ class Augmentation:
         self._noise = torch.randn(_BANK, 1, image_size, image_size, generator=generator).to(device)
         coarse = torch.rand(_BANK, 1, 4, 4, generator=generator) * 2 - 1
         size = (image_size, image_size)
-        self._bias = F.interpolate(coarse, size, mode="bicubic", align_corners=True).clamp(-1, 1).to(device)
+        self._bias = (
+            F.interpolate(coarse, size, mode="bicubic", align_corners=True).clamp(-1, 1).to(device)
+        )
         row = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
         self._blur = (row[:, None] * row[None]).to(device)
         self._draws = torch.zeros(0)
@@ -59,18 +69,25 @@ class Augmentation:
         self._draws = torch.rand(self.cases, _DRAWS, generator=generator).to(self.device)
 
     def __call__(self, batch: Batch, cached_view: Tensor) -> Batch:
-        """A view of each case. `cached_view`: (B,) bool, cases whose geometry must stay, as their features are used."""
+        """A view of each case. `cached_view`: (B,) bool, cases whose geometry must stay, as their
+        features are used."""
         draws = self._draws[batch.index]
         images = batch.images[:, :1] if self.is_grey else batch.images
         stack = torch.cat([images, batch.probs, batch.uncertainty], dim=1)
         matrices = _affine_matrices(draws[:, :8])
-        matrices = torch.where(cached_view[:, None, None], torch.eye(2, 3, device=matrices.device), matrices)
+        matrices = torch.where(
+            cached_view[:, None, None], torch.eye(2, 3, device=matrices.device), matrices
+        )
         grid = F.affine_grid(matrices, list(stack.shape), align_corners=False)
-        warped = F.grid_sample(stack, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        warped = F.grid_sample(
+            stack, grid, mode="bilinear", padding_mode="zeros", align_corners=False
+        )
         # Interpolating on its own grid gives back the input up to rounding; keep it exact.
         stack = torch.where(cached_view[:, None, None, None], stack, warped)
         images = self._change_intensity(stack[:, :-2], draws[:, 8:]).expand_as(batch.images)
-        return dataclasses.replace(batch, images=images, probs=stack[:, -2:-1], uncertainty=stack[:, -1:])
+        return dataclasses.replace(
+            batch, images=images, probs=stack[:, -2:-1], uncertainty=stack[:, -1:]
+        )
 
     def _change_intensity(self, images: Tensor, draws: Tensor) -> Tensor:
         gamma, contrast, brightness, which, bias, noise, blur, gate = (
@@ -79,23 +96,31 @@ class Augmentation:
         values = (images / 255).clamp(0, 1)
         values = values.clamp(min=1e-6) ** (MAX_GAMMA ** (2 * gamma - 1))
         mean = values.mean((1, 2, 3), keepdim=True)
-        values = (values - mean) * MAX_CONTRAST ** (2 * contrast - 1) + mean + MAX_BRIGHTNESS * (2 * brightness - 1)
+        values = (
+            (values - mean) * MAX_CONTRAST ** (2 * contrast - 1)
+            + mean
+            + MAX_BRIGHTNESS * (2 * brightness - 1)
+        )
         picked = (which.flatten() * _BANK).long().clamp(max=_BANK - 1)
         values = values * (1 + MAX_BIAS * (2 * bias - 1) * self._bias[picked])
-        # Half of the cases are blurred, the other half gets noise: together they would hide small lesions.
+        # Half of the cases are blurred, the other half gets noise: together they would hide small
+        # lesions.
         values = torch.lerp(values, _smooth(values, self._blur), (gate < 0.5) * MAX_BLUR * blur)
         values = values + (gate >= 0.5) * MAX_NOISE * noise * self._noise[picked]
         return values.clamp(0, 1) * 255
 
 
 def _affine_matrices(draws: Tensor) -> Tensor:
-    """(B, 8) uniform numbers to (B, 2, 3) maps from output to input coordinates, which run from -1 to 1."""
+    """(B, 8) uniform numbers to (B, 2, 3) maps from output to input coordinates, which run from -1
+    to 1."""
     flip_x, flip_y, angle, scale, aspect, shear, shift_x, shift_y = draws.unbind(1)
     radians = math.radians(MAX_ROTATION_DEG) * (2 * angle - 1)
     cosine, sine = torch.cos(radians), torch.sin(radians)
     zero, one = torch.zeros_like(angle), torch.ones_like(angle)
     size, stretch = MAX_SCALE ** (2 * scale - 1), MAX_STRETCH ** (2 * aspect - 1)
-    flips = _matrix(torch.where(flip_x < 0.5, -one, one), zero, zero, torch.where(flip_y < 0.5, -one, one))
+    flips = _matrix(
+        torch.where(flip_x < 0.5, -one, one), zero, zero, torch.where(flip_y < 0.5, -one, one)
+    )
     linear = (
         _matrix(cosine, -sine, sine, cosine)
         @ _matrix(one, MAX_SHEAR * (2 * shear - 1), zero, one)

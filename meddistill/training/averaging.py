@@ -14,8 +14,9 @@ Network = TypeVar("Network", bound=nn.Module)
 class MovingAverage(Generic[Network]):
     """Exponential moving average of a module's parameters and buffers.
 
-    The decay rises with the step t as min(decay, (1 + t) / (10 + t)), so that a short run does not keep its random
-    start. Integer buffers (BatchNorm's counter) are copied. Source: the ramp of TensorFlow's ExponentialMovingAverage.
+    The decay rises with the step t as min(decay, (1 + t) / (10 + t)), so that a short run does not
+    keep its random start. Integer buffers (BatchNorm's counter) are copied. Source: the ramp of
+    TensorFlow's ExponentialMovingAverage.
     """
 
     def __init__(self, module: Network, decay: float) -> None:
@@ -28,10 +29,13 @@ class MovingAverage(Generic[Network]):
 
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
-        """Move the average towards `module`, which has the same tensors in the same order, and keeps them."""
+        """Move the average towards `module`, which has the same tensors in the same order, and
+        keeps them."""
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps)) if self.decay else 0.0
         self.steps += 1
-        if module is not self._followed:  # walking through hundreds of layers takes longer than the update
+        if (
+            module is not self._followed
+        ):  # walking through hundreds of layers takes longer than the update
             self._followed = module
             pairs = list(zip(_tensors(self.module), _tensors(module), strict=True))
             self._floats = _unzip([pair for pair in pairs if pair[0].is_floating_point()])

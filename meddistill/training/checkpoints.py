@@ -15,13 +15,27 @@ from meddistill.base.files import atomic_path
 from meddistill.run.layout import LAST_CKPT, PREVIOUS_CKPT
 
 KEYS = frozenset(
-    {"epoch", "step", "sums", "model", "average", "average_steps", "optimizer", "best", "rng", "history", "skipped"}
+    {
+        "epoch",
+        "step",
+        "sums",
+        "model",
+        "average",
+        "average_steps",
+        "optimizer",
+        "best",
+        "rng",
+        "history",
+        "skipped",
+    }
 )
-"""What a checkpoint holds: finished epochs, steps of the one after, and the state at that moment."""
+"""What a checkpoint holds: finished epochs, steps of the one after, and the state at that moment.
+"""
 
 
 def save_checkpoint(out: Path, state: Mapping[str, Any]) -> None:
-    """Write `state` (tensors, numbers, texts; the keys are `KEYS`) as the last checkpoint; the one before is kept."""
+    """Write `state` (tensors, numbers, texts; the keys are `KEYS`) as the last checkpoint; the one
+    before is kept."""
     if state.keys() != KEYS:
         raise ValueError(f"expected the keys {sorted(KEYS)}, got {sorted(state)}")
     last = out / LAST_CKPT
@@ -32,7 +46,8 @@ def save_checkpoint(out: Path, state: Mapping[str, Any]) -> None:
 
 
 def load_checkpoint(out: Path) -> dict[str, Any] | None:
-    """The newest checkpoint that can be read, on the CPU; None where there is none. Damaged ones are named."""
+    """The newest checkpoint that can be read, on the CPU; None where there is none. Damaged ones
+    are named."""
     damaged = False
     for path in (out / LAST_CKPT, out / PREVIOUS_CKPT):
         if not path.exists():
@@ -41,7 +56,15 @@ def load_checkpoint(out: Path) -> dict[str, Any] | None:
             state = torch.load(path, map_location="cpu", weights_only=True)
             if not isinstance(state, dict) or not state.keys() >= KEYS:
                 raise ValueError
-        except (RuntimeError, ValueError, KeyError, TypeError, EOFError, OSError, pickle.UnpicklingError):
+        except (
+            RuntimeError,
+            ValueError,
+            KeyError,
+            TypeError,
+            EOFError,
+            OSError,
+            pickle.UnpicklingError,
+        ):
             damaged = True
             warn(f"{path} is damaged, or of another version")
             continue

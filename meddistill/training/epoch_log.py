@@ -1,4 +1,5 @@
-"""The training log: a row an epoch in metrics.csv; the same numbers, grouped, and pictures as TensorBoard events."""
+"""The training log: a row an epoch in metrics.csv; the same numbers, grouped, and pictures as
+TensorBoard events."""
 
 from __future__ import annotations
 
@@ -28,16 +29,19 @@ TAGS = {
     "gradient_norm": "optimiser/gradient_norm",
     "skipped_steps": "optimiser/skipped_steps",
 }
-"""Column of metrics.csv -> its name in TensorBoard, which shows what stands before the slash as a section."""
+"""Column of metrics.csv -> its name in TensorBoard, which shows what stands before the slash as a
+section."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class EpochRow:
-    """One epoch. Losses are means over the cases drawn, before their weights (`loss` is after them).
+    """One epoch. Losses are means over the cases drawn, before their weights (`loss` is after
+    them).
 
-    `feature` and `prior` are means over the cases drawn as the cached view. `agreement`: soft Dice of the
-    averaged student with the teacher on the validation cases, in [0, 1]; empty without validation cases. `lr` is the
-    epoch's last. `skipped_steps`: how many were left out because their gradient was not finite.
+    `feature` and `prior` are means over the cases drawn as the cached view. `agreement`: soft Dice
+    of the averaged student with the teacher on the validation cases, in [0, 1]; empty without
+    validation cases. `lr` is the epoch's last. `skipped_steps`: how many were left out because
+    their gradient was not finite.
     """
 
     epoch: int
@@ -59,8 +63,8 @@ class EpochRow:
 class History:
     """Rows so far, on disk after every epoch.
 
-    `rows`: those of the checkpoint that training goes on from. Events of later epochs, which an interrupted run may
-    have left, are withdrawn; with no rows all of them are.
+    `rows`: those of the checkpoint that training goes on from. Events of later epochs, which an
+    interrupted run may have left, are withdrawn; with no rows all of them are.
     """
 
     def __init__(self, out: Path, rows: Sequence[EpochRow] = ()) -> None:
@@ -72,7 +76,8 @@ class History:
         self._events = SummaryWriter(str(out), purge_step=rows[-1].epoch + 1 if rows else None)
 
     def append(self, row: EpochRow, picture: np.ndarray | None = None) -> None:
-        """Log an epoch, and `picture` of its cases (training cases where it has no agreement), uint8 RGB (H, W, 3)."""
+        """Log an epoch, and `picture` of its cases (training cases where it has no agreement),
+        uint8 RGB (H, W, 3)."""
         self.rows.append(_rounded(row))
         write_table(self._out / METRICS_CSV, EpochRow, self.rows)
         for name, tag in TAGS.items():

@@ -1,4 +1,5 @@
-"""A picture of how far the student is: a few cases, each as image, target and the student's mask, one below another."""
+"""A picture of how far the student is: a few cases, each as image, target and the student's mask,
+one below another."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ _TILE_PX = 224
 
 
 def choose_places(cases: PackedCases) -> Tensor:
-    """At most `CASES` places in `cases`, the same every time, evenly spread over those whose target has a lesion.
+    """At most `CASES` places in `cases`, the same every time, evenly spread over those whose target
+    has a lesion.
 
     Over all of them where no target has one.
     """
@@ -29,12 +31,17 @@ def choose_places(cases: PackedCases) -> Tensor:
 
 
 def draw_cases(
-    student: nn.Module, cases: PackedCases, places: Tensor, preprocessing: Preprocessing, fabric: Fabric
+    student: nn.Module,
+    cases: PackedCases,
+    places: Tensor,
+    preprocessing: Preprocessing,
+    fabric: Fabric,
 ) -> np.ndarray:
-    """uint8 RGB: a column a case of `places`; from top to bottom its frame, the target and the student's mask.
+    """uint8 RGB: a column a case of `places`; from top to bottom its frame, the target and the
+    student's mask.
 
-    Both masks are probabilities of at least 0.5, drawn as in the report. The captions hold the case id and the
-    student's soft Dice with the target.
+    Both masks are probabilities of at least 0.5, drawn as in the report. The captions hold the case
+    id and the student's soft Dice with the target.
     """
     batch = cases.batch(places)
     probs = predict_probs(student, batch.images, preprocessing, fabric)

@@ -16,16 +16,20 @@ from meddistill.teachers.teacher import keep_freed_memory
 
 
 def make_fabric(device: str, precision: str) -> Fabric:
-    """A launched Fabric for `device` (`auto`, `cpu`, `cuda`, `cuda:1`) and `precision` (`auto` or Fabric's names).
+    """A launched Fabric for `device` (`auto`, `cpu`, `cuda`, `cuda:1`) and `precision` (`auto` or
+    Fabric's names).
 
-    Under torchrun it joins the processes that the launcher started; else it is one process on one device.
-    Raises: ConfigError for a device that is not there.
+    Under torchrun it joins the processes that the launcher started; else it is one process on one
+    device. Raises: ConfigError for a device that is not there.
     """
     resolved = resolve_device(device)
     # Lightning announces what run.json holds anyway.
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-    world, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    world, local = (
+        int(os.environ.get("WORLD_SIZE", "1")),
+        int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
+    )
     devices: int | list[int] = [resolved.index] if resolved.index is not None else 1
     fabric = Fabric(
         accelerator=resolved.type,
@@ -55,7 +59,8 @@ def sum_over_ranks(fabric: Fabric, tensor: Tensor) -> Tensor:
 
 
 def resolve_device(device: str) -> torch.device:
-    """`auto` is CUDA where there is one, else the CPU. Raises: ConfigError for a device that is not there."""
+    """`auto` is CUDA where there is one, else the CPU. Raises: ConfigError for a device that is not
+    there."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -63,28 +68,35 @@ def resolve_device(device: str) -> torch.device:
     except RuntimeError:
         raise ConfigError(f"device is '{device}'; choose from auto, cpu, cuda, cuda:N") from None
     if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"device '{device}' is not there: torch sees {torch.cuda.device_count()} CUDA device(s)")
+        raise ConfigError(
+            f"device '{device}' is not there: torch sees {torch.cuda.device_count()} CUDA device(s)"
+        )
     return resolved
 
 
 def choose_precision(device: torch.device) -> str:
     """bf16 where the hardware has it, else 32 bit.
 
-    UNet++ with tf_efficientnet_lite0, a training step of 8 images of 256 px, channels last, two cores of an AMD EPYC
-    with AVX512-BF16: 1.15 s in bf16, 2.2 s in 32 bit (3.2 s in 32 bit, channels first).
+    UNet++ with tf_efficientnet_lite0, a training step of 8 images of 256 px, channels last, two
+    cores of an AMD EPYC with AVX512-BF16: 1.15 s in bf16, 2.2 s in 32 bit (3.2 s in 32 bit,
+    channels first).
     """
     if device.type == "cuda":
-        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+        return (
+            "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+        )
     # Private, and so asked for with care: a torch without it trains in 32 bit.
     native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     return "bf16-mixed" if device.type == "cpu" and native() else "32-true"
 
 
 def train_depthwise_in_float32(network: nn.Module, fabric: Fabric) -> None:
-    """Take depthwise convolutions out of bf16 on a CPU, where their backward pass has no fast kernel.
+    """Take depthwise convolutions out of bf16 on a CPU, where their backward pass has no fast
+    kernel.
 
-    A training step of the default student (8 images of 192 px, one core of an AMD EPYC): 1.33 s without, 1.01 s with.
-    Only what trains is changed, in place; weights, names and copies made before stay as they are.
+    A training step of the default student (8 images of 192 px, one core of an AMD EPYC): 1.33 s
+    without, 1.01 s with. Only what trains is changed, in place; weights, names and copies made
+    before stay as they are.
     """
     if fabric.device.type != "cpu" or precision_of(fabric) != "bf16-mixed":
         return

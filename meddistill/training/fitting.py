@@ -49,9 +49,11 @@ def build_and_train(
     start: Learned | None = None,
     intensity: IntensitySettings | None = None,
 ) -> Learned:
-    """Build the student (or go on with that of an earlier round, `start`), train it and save it in `out`.
+    """Build the student (or go on with that of an earlier round, `start`), train it and save it in
+    `out`.
 
-    `intensity`: how the images that it learns from became 8-bit ones; stored for those that it will be given.
+    `intensity`: how the images that it learns from became 8-bit ones; stored for those that it will
+    be given.
 
     Raises: as `train_student` and `build_student`.
     """
@@ -68,8 +70,12 @@ def build_and_train(
     else:
         module = copy.deepcopy(start.student.module).cpu().requires_grad_(True)  # as a new one is
     mean, std = module.preprocessing_mean_std
-    preprocessing = Preprocessing(config.image_size, mean, std, intensity=intensity or IntensitySettings())
-    trained = train_student(module, train, val, preprocessing, config, fabric=fabric, out=out, seed=seed)
+    preprocessing = Preprocessing(
+        config.image_size, mean, std, intensity=intensity or IntensitySettings()
+    )
+    trained = train_student(
+        module, train, val, preprocessing, config, fabric=fabric, out=out, seed=seed
+    )
     if trained.agreement is None:
         warn("no validation case has a target: the last epoch's student is kept, unchosen")
     preprocessing = dataclasses.replace(
@@ -88,12 +94,19 @@ def intensity_of(data_dir: Path) -> IntensitySettings:
 
 
 def stage_outputs(out: Path) -> list[Path]:
-    """The files of a student that run.json hashes: weights, settings, log; not checkpoint and events."""
-    return [out / name for name in (CONFIG_JSON, METRICS_CSV, MODEL_SAFETENSORS, PREPROCESSING_JSON)]
+    """The files of a student that run.json hashes: weights, settings, log; not checkpoint and
+    events."""
+    return [
+        out / name for name in (CONFIG_JSON, METRICS_CSV, MODEL_SAFETENSORS, PREPROCESSING_JSON)
+    ]
 
 
 def _threshold(
-    config: DistillConfig, trained: Trained, val: PackedCases, preprocessing: Preprocessing, fabric: Fabric
+    config: DistillConfig,
+    trained: Trained,
+    val: PackedCases,
+    preprocessing: Preprocessing,
+    fabric: Fabric,
 ) -> float:
     if config.threshold is not None:
         return config.threshold

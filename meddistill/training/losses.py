@@ -1,7 +1,8 @@
-"""What the student is told about one case, term by term. Every function returns one value a case, (B,).
+"""What the student is told about one case, term by term. Every function returns one value a case,
+(B,).
 
-No value depends on the other cases of its batch, so batch size, accumulation and ranks change nothing. All of it is
-computed in float32, whatever precision the network ran in.
+No value depends on the other cases of its batch, so batch size, accumulation and ranks change
+nothing. All of it is computed in float32, whatever precision the network ran in.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ _OUTSIDE_LOGIT = -30.0
 def confidence_from_uncertainty(uncertainty: Tensor, gamma: float) -> Tensor:
     """How far a pixel of the target is to be trusted: c = (1 - 4u)^gamma, in [0, 1].
 
-    `uncertainty`: any shape, variance of a probability over the teacher's copies, 0 to 1/4. gamma 0 trusts every pixel.
+    `uncertainty`: any shape, variance of a probability over the teacher's copies, 0 to 1/4. gamma 0
+    trusts every pixel.
     """
     return (1 - 4 * uncertainty.float()).clamp(0, 1) ** gamma
 
@@ -24,23 +26,25 @@ def confidence_from_uncertainty(uncertainty: Tensor, gamma: float) -> Tensor:
 def soft_bce_loss(logits: Tensor, target_probs: Tensor, confidence: Tensor) -> Tensor:
     """Binary cross-entropy to the teacher's soft mask, trusting sure pixels more.
 
-    Shape: all three (B, 1, H, W); `target_probs` and `confidence` in [0, 1]; confidence 0 silences a pixel.
-    Returns (B,): the confidence-weighted mean over the pixels; 0 for a case without confidence. Its minimum is the
-    target's entropy, not 0. Raises: ValueError if shapes differ.
+    Shape: all three (B, 1, H, W); `target_probs` and `confidence` in [0, 1]; confidence 0 silences
+    a pixel. Returns (B,): the confidence-weighted mean over the pixels; 0 for a case without
+    confidence. Its minimum is the target's entropy, not 0. Raises: ValueError if shapes differ.
     """
     _same_shape(logits, target_probs, confidence)
-    per_pixel = F.binary_cross_entropy_with_logits(logits.float(), target_probs.float(), reduction="none")
+    per_pixel = F.binary_cross_entropy_with_logits(
+        logits.float(), target_probs.float(), reduction="none"
+    )
     return _confident_mean(per_pixel, confidence)
 
 
 def soft_dice_loss(logits: Tensor, target_probs: Tensor, confidence: Tensor) -> Tensor:
     """1 - Dice of two soft masks, in the form whose minimum is at p = q for soft targets, too.
 
-    Shape: as `soft_bce_loss`. Returns (B,) in [0, 1]: with p the student's probabilities, q the target's and sums
-    weighted by confidence, sum|p - q| / (sum p + sum q + 1). For a hard target this is 1 - the usual soft Dice; the
-    usual one, 2 sum(pq) / (sum p + sum q), would push p to 0 or 1 where q is between. The 1 (a pixel) makes two empty
-    masks a loss of 0. Source: Wang et al., "Dice Semimetric Losses", MICCAI 2023 (DML1).
-    Raises: ValueError if shapes differ.
+    Shape: as `soft_bce_loss`. Returns (B,) in [0, 1]: with p the student's probabilities, q the
+    target's and sums weighted by confidence, sum|p - q| / (sum p + sum q + 1). For a hard target
+    this is 1 - the usual soft Dice; the usual one, 2 sum(pq) / (sum p + sum q), would push p to 0
+    or 1 where q is between. The 1 (a pixel) makes two empty masks a loss of 0. Source: Wang et al.,
+    "Dice Semimetric Losses", MICCAI 2023 (DML1). Raises: ValueError if shapes differ.
     """
     _same_shape(logits, target_probs, confidence)
     probs, target, sure = torch.sigmoid(logits.float()), target_probs.float(), confidence.float()
@@ -48,12 +52,16 @@ def soft_dice_loss(logits: Tensor, target_probs: Tensor, confidence: Tensor) -> 
     return difference / ((sure * (probs + target)).flatten(1).sum(1) + 1)
 
 
-def generalised_cross_entropy_loss(logits: Tensor, target_probs: Tensor, confidence: Tensor, q: float = 0.7) -> Tensor:
-    """Cross-entropy that gives up on targets it cannot fit: t (1 - p^q) / q + (1 - t)(1 - (1 - p)^q) / q.
+def generalised_cross_entropy_loss(
+    logits: Tensor, target_probs: Tensor, confidence: Tensor, q: float = 0.7
+) -> Tensor:
+    """Cross-entropy that gives up on targets it cannot fit: t (1 - p^q) / q + (1 - t)(1 - (1 -
+    p)^q) / q.
 
-    Shape: as `soft_bce_loss`; q in (0, 1]: near 0 it is cross-entropy, at 1 the absolute error, least moved by noise.
-    Returns (B,) in [0, 1/q]. Source: Zhang & Sabuncu, "Generalized Cross Entropy Loss", NeurIPS 2018, here with a soft
-    target t as the mean over its two classes. Raises: ValueError if shapes differ.
+    Shape: as `soft_bce_loss`; q in (0, 1]: near 0 it is cross-entropy, at 1 the absolute error,
+    least moved by noise. Returns (B,) in [0, 1/q]. Source: Zhang & Sabuncu, "Generalized Cross
+    Entropy Loss", NeurIPS 2018, here with a soft target t as the mean over its two classes. Raises:
+    ValueError if shapes differ.
     """
     _same_shape(logits, target_probs, confidence)
     target = target_probs.float()
@@ -75,18 +83,23 @@ def probability_mse_loss(logits: Tensor, target_probs: Tensor, confidence: Tenso
 def cosine_feature_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """1 - cosine between the feature vectors of the two networks, mean over the grid.
 
-    Shape: both (B, C, h, w), on the same grid. Returns (B,) in [0, 2]. Raises: ValueError if shapes differ.
+    Shape: both (B, C, h, w), on the same grid. Returns (B,) in [0, 2]. Raises: ValueError if shapes
+    differ.
     """
     _same_shape(student, teacher)
-    return 1 - F.cosine_similarity(student.float(), teacher.float(), dim=1, eps=1e-6).flatten(1).mean(1)
+    return 1 - F.cosine_similarity(student.float(), teacher.float(), dim=1, eps=1e-6).flatten(
+        1
+    ).mean(1)
 
 
 def normalised_mse_feature_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """Squared error to the teacher's features, each position's vector brought to mean 0 and variance 1 first.
+    """Squared error to the teacher's features, each position's vector brought to mean 0 and
+    variance 1 first.
 
-    Shape: both (B, C, h, w). Returns (B,), 1 for a student that says 0 everywhere; mean over channels and grid.
-    Source: the "whitened" target of Wei et al., "Contrastive Learning Rivals Masked Image Modeling in Fine-tuning via
-    Feature Distillation", 2022. Raises: ValueError if shapes differ.
+    Shape: both (B, C, h, w). Returns (B,), 1 for a student that says 0 everywhere; mean over
+    channels and grid. Source: the "whitened" target of Wei et al., "Contrastive Learning Rivals
+    Masked Image Modeling in Fine-tuning via Feature Distillation", 2022. Raises: ValueError if
+    shapes differ.
     """
     _same_shape(student, teacher)
     teacher = teacher.float()
@@ -97,7 +110,8 @@ def normalised_mse_feature_loss(student: Tensor, teacher: Tensor) -> Tensor:
 def soft_dice_agreement(probs: Tensor, target_probs: Tensor) -> Tensor:
     """How well two soft masks agree, for choosing a checkpoint: 1 - sum|p - q| / (sum p + sum q).
 
-    Shape: both (B, 1, H, W) in [0, 1]. Returns (B,) in [0, 1]; two masks that sum to less than a pixel agree fully.
+    Shape: both (B, 1, H, W) in [0, 1]. Returns (B,) in [0, 1]; two masks that sum to less than a
+    pixel agree fully.
     """
     _same_shape(probs, target_probs)
     probs, target = probs.float().flatten(1), target_probs.float().flatten(1)
@@ -109,9 +123,10 @@ def soft_dice_agreement(probs: Tensor, target_probs: Tensor) -> Tensor:
 def box_emptiness_loss(logits: Tensor, boxes_xyxy_px: Tensor) -> Tensor:
     """Nothing outside the boxes: mean of -log(1 - p) over the pixels that no box covers.
 
-    Shape: logits (B, 1, S, S); boxes (B, K, 4) px of the frame, half-open, rows of NaN where a case has fewer. Returns
-    (B,) >= 0; 0 for a case without a box, of which nothing is known. Source: the emptiness constraint of Kervadec et
-    al., "Bounding boxes for weakly supervised segmentation", MIDL 2020.
+    Shape: logits (B, 1, S, S); boxes (B, K, 4) px of the frame, half-open, rows of NaN where a case
+    has fewer. Returns (B,) >= 0; 0 for a case without a box, of which nothing is known. Source: the
+    emptiness constraint of Kervadec et al., "Bounding boxes for weakly supervised segmentation",
+    MIDL 2020.
     """
     in_x, in_y = _box_lines(boxes_xyxy_px, logits.shape[-1])
     inside = (in_y[:, :, :, None] & in_x[:, :, None, :]).any(1)
@@ -121,10 +136,12 @@ def box_emptiness_loss(logits: Tensor, boxes_xyxy_px: Tensor) -> Tensor:
 
 
 def box_tightness_loss(logits: Tensor, boxes_xyxy_px: Tensor) -> Tensor:
-    """Every row and column of a box is touched: mean over its lines of -log(largest p on the line inside the box).
+    """Every row and column of a box is touched: mean over its lines of -log(largest p on the line
+    inside the box).
 
-    Shape and empties: as `box_emptiness_loss`. For upright frames and tight boxes only. Source: the tightness prior of
-    Hsu et al., "Weakly supervised instance segmentation using the bounding box tightness prior", NeurIPS 2019.
+    Shape and empties: as `box_emptiness_loss`. For upright frames and tight boxes only. Source: the
+    tightness prior of Hsu et al., "Weakly supervised instance segmentation using the bounding box
+    tightness prior", NeurIPS 2019.
     """
     in_x, in_y = _box_lines(boxes_xyxy_px, logits.shape[-1])
     inside = in_y[:, :, :, None] & in_x[:, :, None, :]
@@ -138,7 +155,8 @@ FEATURE_LOSSES = {"cosine": cosine_feature_loss, "mse": normalised_mse_feature_l
 
 
 def _box_lines(boxes_xyxy_px: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """Which columns and rows each box covers by their middle: two bool (B, K, S); none for a row of NaN."""
+    """Which columns and rows each box covers by their middle: two bool (B, K, S); none for a row of
+    NaN."""
     middle = torch.arange(side, device=boxes_xyxy_px.device) + 0.5
     x1, y1, x2, y2 = boxes_xyxy_px[..., None].unbind(2)
     return (x1 <= middle) & (middle < x2), (y1 <= middle) & (middle < y2)

@@ -18,7 +18,8 @@ def scheduled_lr(step: int, total_steps: int, settings: DistillConfig) -> float:
 
 
 def cosine_lr(step: int, total_steps: int, peak: float, warmup_share: float) -> float:
-    """Step size at `step` of `total_steps`: a linear rise over the warm-up's share, then half a cosine down to 1 %."""
+    """Step size at `step` of `total_steps`: a linear rise over the warm-up's share, then half a
+    cosine down to 1 %."""
     warmup = max(1, round(total_steps * warmup_share))
     if step < warmup:
         return peak * (step + 1) / warmup
@@ -33,5 +34,8 @@ def build_optimizer(model: nn.Module, settings: DistillConfig) -> torch.optim.Op
     # Norms and biases are not decayed: they are scales and offsets, not directions.
     matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
     others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    groups = [
+        {"params": matrices, "weight_decay": settings.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
     return torch.optim.AdamW(groups, lr=settings.lr, fused=True)

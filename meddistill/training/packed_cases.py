@@ -1,7 +1,8 @@
-"""All cases of a split, held once as packed bytes and drawn by index: no file is opened while training.
+"""All cases of a split, held once as packed bytes and drawn by index: no file is opened while
+training.
 
-A case takes 5 S^2 bytes (RGB frame, soft mask, uncertainty; 330 kB at 256 px) and its features. Beyond
-`memory_limit_bytes` the arrays live in files that the system maps into memory.
+A case takes 5 S^2 bytes (RGB frame, soft mask, uncertainty; 330 kB at 256 px) and its features.
+Beyond `memory_limit_bytes` the arrays live in files that the system maps into memory.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ MEMORY_LIMIT_BYTES = 8 * 2**30
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """Some cases, as the training step takes them. `features`: level -> (B, C, h, w) float16 of the unwarped view."""
+    """Some cases, as the training step takes them. `features`: level -> (B, C, h, w) float16 of the
+    unwarped view."""
 
     index: Tensor
     """(B,) int64: place of each case in its `PackedCases`."""
@@ -39,15 +41,17 @@ class Batch:
     case_weight: Tensor
     """(B,) float32; its mean over the whole set is 1."""
     boxes_xyxy_px: Tensor
-    """(B, K, 4) float32 px of the unwarped frame; rows of NaN where a case has fewer or they are not to be trusted."""
+    """(B, K, 4) float32 px of the unwarped frame; rows of NaN where a case has fewer or they are
+    not to be trusted."""
     features: dict[str, Tensor]
 
 
 class PackedCases:
     """Images and targets of `case_ids`, filled with `put` and drawn with `batch`.
 
-    `feature_shapes`: level -> (C, h, w). `max_boxes`: boxes kept a case, for box priors. `is_grey`: no image put in has
-    colour. `directory`: where to map the arrays if they exceed the limit; without it they stay in memory.
+    `feature_shapes`: level -> (C, h, w). `max_boxes`: boxes kept a case, for box priors. `is_grey`:
+    no image put in has colour. `directory`: where to map the arrays if they exceed the limit;
+    without it they stay in memory.
     """
 
     def __init__(
@@ -69,7 +73,9 @@ class PackedCases:
         needed = sum(math.prod(shape) for shape in shapes.values())
         needed += sum(2 * count * math.prod(shape) for shape in self.feature_shapes.values())
         where = directory if directory is not None and needed > memory_limit_bytes else None
-        self._packed = {name: _allocate(shape, torch.uint8, where, name) for name, shape in shapes.items()}
+        self._packed = {
+            name: _allocate(shape, torch.uint8, where, name) for name, shape in shapes.items()
+        }
         self._features = {
             level: _allocate((count, *shape), torch.float16, where, f"features-{number}")
             for number, (level, shape) in enumerate(self.feature_shapes.items())
@@ -100,32 +106,45 @@ class PackedCases:
         boxes_xyxy_px: np.ndarray | None = None,
         features: Mapping[str, np.ndarray] | None = None,
     ) -> None:
-        """Store one case. `image`: uint8 (H, W, 3), any size; `probs` in [0, 1] and `uncertainty` in [0, 1/4]: (S, S);
-        `boxes_xyxy_px`: (N, 4) in the image.
+        """Store one case. `image`: uint8 (H, W, 3), any size; `probs` in [0, 1] and `uncertainty`
+        in [0, 1/4]: (S, S); `boxes_xyxy_px`: (N, 4) in the image.
 
-        Rounded to 1/255 of their range. Raises: ValueError for a target of another size or features that are missing.
+        Rounded to 1/255 of their range. Raises: ValueError for a target of another size or features
+        that are missing.
         """
         side = self.image_size
         if probs.shape != (side, side) or uncertainty.shape != (side, side):
-            raise ValueError(f"{self.case_ids[index]}: target is {probs.shape}, the frame {(side, side)}")
+            raise ValueError(
+                f"{self.case_ids[index]}: target is {probs.shape}, the frame {(side, side)}"
+            )
         frame = to_frame(torch.from_numpy(image).permute(2, 0, 1)[None].float(), side)[0]
         packed = frame.round().clamp(0, 255).to(torch.uint8)
         self._packed["images"][index] = packed
         self.is_grey = self.is_grey and bool((packed == packed[:1]).all())
         self._packed["probs"][index, 0] = _to_byte(probs, 1.0)
         self._packed["uncertainty"][index, 0] = _to_byte(uncertainty, 0.25)
-        self.published_v[index], self.doubt[index], self.case_weight[index] = published_v, doubt, weight
+        self.published_v[index], self.doubt[index], self.case_weight[index] = (
+            published_v,
+            doubt,
+            weight,
+        )
         if boxes_xyxy_px is not None:
-            kept = torch.from_numpy(boxes_xyxy_px[: self.boxes_xyxy_px.shape[1]]) * (side / max(image.shape[:2]))
+            kept = torch.from_numpy(boxes_xyxy_px[: self.boxes_xyxy_px.shape[1]]) * (
+                side / max(image.shape[:2])
+            )
             self.boxes_xyxy_px[index, : len(kept)] = kept
         for level, store in self._features.items():
             found = (features or {}).get(level)
             if found is None or found.shape != self.feature_shapes[level]:
-                raise ValueError(f"{self.case_ids[index]}: no features '{level}' of shape {self.feature_shapes[level]}")
+                raise ValueError(
+                    f"{self.case_ids[index]}: no features '{level}' of shape "
+                    f"{self.feature_shapes[level]}"
+                )
             store[index] = torch.from_numpy(np.ascontiguousarray(found, dtype=np.float16))
 
     def normalise_case_weights(self) -> None:
-        """Scale the case weights to a mean of 1 over the set, so that they do not change the step size."""
+        """Scale the case weights to a mean of 1 over the set, so that they do not change the step
+        size."""
         mean = float(self.case_weight.double().mean()) if len(self) else 0.0
         if mean > 0:
             self.case_weight = (self.case_weight / mean).float()
@@ -167,7 +186,9 @@ def _to_byte(values: np.ndarray, full_scale: float) -> Tensor:
     return torch.from_numpy(np.clip(np.rint(values * (255 / full_scale)), 0, 255).astype(np.uint8))
 
 
-def _allocate(shape: tuple[int, ...], dtype: torch.dtype, directory: Path | None, name: str) -> Tensor:
+def _allocate(
+    shape: tuple[int, ...], dtype: torch.dtype, directory: Path | None, name: str
+) -> Tensor:
     if directory is None:
         return torch.zeros(shape, dtype=dtype)
     directory.mkdir(parents=True, exist_ok=True)

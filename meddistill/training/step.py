@@ -27,10 +27,11 @@ from meddistill.training.weighting import Weighting
 
 
 class DistillLosses(NamedTuple):
-    """Terms of one batch, each (B,); `total` is what is minimised, the terms are before their weights.
+    """Terms of one batch, each (B,); `total` is what is minimised, the terms are before their
+    weights.
 
-    `cross_entropy` is the soft BCE or its noise-robust form. `feature` and `prior` are 0 where the case is not the
-    cached view; `cached` says where it is. The last three are the weights.
+    `cross_entropy` is the soft BCE or its noise-robust form. `feature` and `prior` are 0 where the
+    case is not the cached view; `cached` says where it is. The last three are the weights.
     """
 
     total: Tensor
@@ -46,8 +47,9 @@ class DistillLosses(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What the student makes of a batch: `logits` (B, 1, S, S), `features` {level: in the teacher's shape}, empty where
-    the feature level is off, and `deeper`: logits like the first, of the maps that deep supervision judges.
+    """What the student makes of a batch: `logits` (B, 1, S, S), `features` {level: in the teacher's
+    shape}, empty where the feature level is off, and `deeper`: logits like the first, of the maps
+    that deep supervision judges.
     """
 
     logits: Tensor
@@ -56,16 +58,20 @@ class Seen(NamedTuple):
 
 
 class DistillModel(nn.Module):
-    """All that learns: student, adapters and weighting in one module, so that one wrapper sees every parameter.
+    """All that learns: student, adapters and weighting in one module, so that one wrapper sees
+    every parameter.
 
-    `deep_supervision` adds a 1x1 convolution to one channel for each of the student's `deep_channels`; like the
-    adapters they serve the training and are not part of the student.
+    `deep_supervision` adds a 1x1 convolution to one channel for each of the student's
+    `deep_channels`; like the adapters they serve the training and are not part of the student.
     """
 
     def __init__(
-        self, student: StudentNetwork, adapters: FeatureAdapters | None, weighting: Weighting,
+        self,
+        student: StudentNetwork,
+        adapters: FeatureAdapters | None,
+        weighting: Weighting,
         deep_supervision: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.student = student
         self.adapters = adapters
@@ -78,7 +84,10 @@ class DistillModel(nn.Module):
         if self.adapters is None and not self.deep_heads:
             return Seen(self.student(frames), {}, [])
         logits, maps, deep = self.student.forward_deep(frames)
-        deeper = [head(each).float() for head, each in zip(self.deep_heads, deep[: len(self.deep_heads)], strict=True)]
+        deeper = [
+            head(each).float()
+            for head, each in zip(self.deep_heads, deep[: len(self.deep_heads)], strict=True)
+        ]
         return Seen(logits, self.adapters(maps) if self.adapters else {}, deeper)
 
 
@@ -92,9 +101,10 @@ def distill_step(
 ) -> DistillLosses:
     """Forward pass and the losses of each case.
 
-    `cached_view`: (B,) bool, the cases drawn as the view that their features were computed on. Their features and
-    priors count 1 / `feature_share`, so that the expectation does not follow the share. Under deep supervision the
-    mask-level terms are means over all heads (Zhou et al., "UNet++", 2018).
+    `cached_view`: (B,) bool, the cases drawn as the view that their features were computed on.
+    Their features and priors count 1 / `feature_share`, so that the expectation does not follow the
+    share. Under deep supervision the mask-level terms are means over all heads (Zhou et al.,
+    "UNet++", 2018).
     """
     frames = normalise(batch.images, preprocessing).contiguous(memory_format=torch.channels_last)
     logits, maps, deeper = model(frames)
@@ -102,28 +112,48 @@ def distill_step(
     probs = (batch.probs >= 0.5).float() if settings.hard_targets else batch.probs
     cross_entropy, dice = (
         torch.stack(terms).mean(0)
-        for terms in zip(*(_mask_level(each, probs, sure, settings) for each in (logits, *deeper)), strict=True)
+        for terms in zip(
+            *(_mask_level(each, probs, sure, settings) for each in (logits, *deeper)), strict=True
+        )
     )
     probability = probability_mse_loss(logits, probs, sure)
     cached = cached_view.float()
     feature = prior = torch.zeros_like(dice)
     if maps:
         compare = FEATURE_LOSSES[settings.feature_loss]
-        feature = torch.stack([compare(maps[level], batch.features[level]) for level in maps]).mean(0) * cached
+        feature = (
+            torch.stack([compare(maps[level], batch.features[level]) for level in maps]).mean(0)
+            * cached
+        )
     if settings.prior_weight:
         boxes = batch.boxes_xyxy_px
         prior = (box_emptiness_loss(logits, boxes) + box_tightness_loss(logits, boxes)) * cached
     weights = weighting(batch.published_v, batch.doubt)
-    total = weights.mask * (cross_entropy + settings.dice_weight * dice) + weights.probability * probability
-    total = total + (weights.feature * feature + settings.prior_weight * prior) / (settings.feature_share or 1.0)
+    total = (
+        weights.mask * (cross_entropy + settings.dice_weight * dice)
+        + weights.probability * probability
+    )
+    total = total + (weights.feature * feature + settings.prior_weight * prior) / (
+        settings.feature_share or 1.0
+    )
     total = batch.case_weight * total + weights.penalty
     return DistillLosses(
-        total, cross_entropy, dice, probability, feature, prior, cached,
-        weights.mask, weights.probability, weights.feature,
-    )  # fmt: skip
+        total,
+        cross_entropy,
+        dice,
+        probability,
+        feature,
+        prior,
+        cached,
+        weights.mask,
+        weights.probability,
+        weights.feature,
+    )
 
 
-def _mask_level(logits: Tensor, probs: Tensor, sure: Tensor, settings: DistillConfig) -> tuple[Tensor, Tensor]:
+def _mask_level(
+    logits: Tensor, probs: Tensor, sure: Tensor, settings: DistillConfig
+) -> tuple[Tensor, Tensor]:
     """Cross-entropy, or its noise-robust form, and soft Dice of one head."""
     if settings.mask_loss == "gce":
         cross_entropy = generalised_cross_entropy_loss(logits, probs, sure, settings.gce_q)

@@ -1,4 +1,5 @@
-"""What part f of `scripts/bench/run.py` compares `meddistill prepare` with: a plain loop in one process.
+"""What part f of `scripts/bench/run.py` compares `meddistill prepare` with: a plain loop in one
+process.
 
     .venv/bin/python scripts/bench/plain_prepare.py SOURCE OUT
 
@@ -27,7 +28,10 @@ def prepare_in_a_loop(source: Path, out: Path) -> None:
         for region in regionprops(label(mask, connectivity=2)):
             y1, x1, y2, x2 = region.bbox
             height, width = mask.shape
-            lines.append(f"0 {(x1 + x2) / 2 / width} {(y1 + y2) / 2 / height} {(x2 - x1) / width} {(y2 - y1) / height}")
+            lines.append(
+                f"0 {(x1 + x2) / 2 / width} {(y1 + y2) / 2 / height} {(x2 - x1) / width} "
+                f"{(y2 - y1) / height}"
+            )
         cv2.imwrite(str(out / "images" / path.name), image)
         cv2.imwrite(str(out / "masks" / path.name), mask.astype(np.uint8) * 255)
         (out / "labels" / f"{path.stem}.txt").write_text("\n".join(lines))
@@ -35,8 +39,14 @@ def prepare_in_a_loop(source: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, help="folder with images/ and masks/, equal file names")
-    parser.add_argument("out", type=Path, help="folder to write; must not hold images/, masks/ or labels/ yet")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "source", type=Path, help="folder with images/ and masks/, equal file names"
+    )
+    parser.add_argument(
+        "out", type=Path, help="folder to write; must not hold images/, masks/ or labels/ yet"
+    )
     arguments = parser.parse_args()
     prepare_in_a_loop(arguments.source, arguments.out)

@@ -4,8 +4,8 @@
     python scripts/bench/run.py --only a --teacher sam2.1-tiny --student nested_unet
     python scripts/bench/run.py --only b,c --batch-size 64 --device cuda --json out.json
 
-Each pair takes turns, `--repeats` times; a ratio is the median over the turns, with the lowest and highest. Data are
-sample slices drawn for the purpose. Parts:
+Each pair takes turns, `--repeats` times; a ratio is the median over the turns, with the lowest and
+highest. Data are sample slices drawn for the purpose. Parts:
  a  100 epochs of distillation against the published loop (detector and teacher run for every image of every epoch,
     batch size 1), extrapolated from measured passes and steps; and our whole against teacher pass + bare steps
  b  training images/s with the real loader and augmentation, against the same step on a batch that is there already
@@ -67,15 +67,22 @@ MATRIX_SIDE = {"cuda": 8192, "cpu": 1024}
 
 
 class Bench:
-    """The measurements of one run; each returns a row: what, ours, baseline (seconds), ratio with spread."""
+    """The measurements of one run; each returns a row: what, ours, baseline (seconds), ratio with
+    spread."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
         self.fabric = make_fabric(args.device, "auto")
         self.rng = np.random.default_rng(0)
-        self.images = [np.repeat(draw_slice(self.rng, args.image_size)[0][..., None], 3, 2) for _ in range(args.images)]
+        self.images = [
+            np.repeat(draw_slice(self.rng, args.image_size)[0][..., None], 3, 2)
+            for _ in range(args.images)
+        ]
         side = args.image_size
-        self.boxes = [np.array([[side * 0.4, side * 0.4, side * 0.6, side * 0.6]], np.float32) for _ in self.images]
+        self.boxes = [
+            np.array([[side * 0.4, side * 0.4, side * 0.6, side * 0.6]], np.float32)
+            for _ in self.images
+        ]
 
     @functools.cached_property
     def teacher(self) -> Teacher:
@@ -89,7 +96,9 @@ class Bench:
         load = load_teacher if self.args.teacher == "litemedsam" else random_teacher
         return load(self.args.teacher, device=self.fabric.device, precision=precision)
 
-    def turns(self, ours: Callable[[], Any], baseline: Callable[[], Any], repeats: int = 0) -> dict[str, Any]:
+    def turns(
+        self, ours: Callable[[], Any], baseline: Callable[[], Any], repeats: int = 0
+    ) -> dict[str, Any]:
         """Seconds of both in turns, and how many times faster ours is."""
         times: tuple[list[float], list[float]] = ([], [])
         for turn in range(repeats or self.args.repeats):
@@ -98,9 +107,12 @@ class Bench:
                 times[which].append(self.timed((ours, baseline)[which]))
         ratios = [base / our for our, base in zip(*times, strict=True)]
         return {
-            "ours_s": statistics.median(times[0]), "baseline_s": statistics.median(times[1]),
-            "ratio": statistics.median(ratios), "low": min(ratios), "high": max(ratios),
-        }  # fmt: skip
+            "ours_s": statistics.median(times[0]),
+            "baseline_s": statistics.median(times[1]),
+            "ratio": statistics.median(ratios),
+            "low": min(ratios),
+            "high": max(ratios),
+        }
 
     def timed(self, work: Callable[[], Any]) -> float:
         started = time.perf_counter()
@@ -114,18 +126,25 @@ class Bench:
         torch.manual_seed(0)
         default = DistillConfig()
         return build_student(
-            "nested_unet" if self.args.student == "nested_unet" else default.student, encoder=default.encoder,
-            encoder_weights="none", decoder_channels=WIDE if self.args.student == "wide" else (),
-        )  # fmt: skip
+            "nested_unet" if self.args.student == "nested_unet" else default.student,
+            encoder=default.encoder,
+            encoder_weights="none",
+            decoder_channels=WIDE if self.args.student == "wide" else (),
+        )
 
     def training(self, out: Path) -> tuple[_Run, BareStep]:
         """A training run on random targets, and a bare step of a network like its own."""
         args = self.args
         settings = DistillConfig(
-            encoder_weights="none", batch_size=args.batch_size, image_size=args.image_size, epochs=EPOCHS,
+            encoder_weights="none",
+            batch_size=args.batch_size,
+            image_size=args.image_size,
+            epochs=EPOCHS,
             feature_weight=0.0,
-        )  # fmt: skip
-        packed = PackedCases([str(number) for number in range(args.batch_size * 4)], args.image_size)
+        )
+        packed = PackedCases(
+            [str(number) for number in range(args.batch_size * 4)], args.image_size
+        )
         for index in range(len(packed)):
             probs = np.zeros((args.image_size, args.image_size), np.float32)
             probs[20:60, 20:60] = 1
@@ -133,9 +152,25 @@ class Bench:
 
         module = self.student()
         preprocessing = Preprocessing(args.image_size, *module.preprocessing_mean_std)
-        run = _Run(module, packed, PackedCases([], args.image_size), preprocessing, settings, self.fabric, out, 0)
+        run = _Run(
+            module,
+            packed,
+            PackedCases([], args.image_size),
+            preprocessing,
+            settings,
+            self.fabric,
+            out,
+            0,
+        )
         twin = _Run(
-            self.student(), packed, PackedCases([], args.image_size), preprocessing, settings, self.fabric, out, 0
+            self.student(),
+            packed,
+            PackedCases([], args.image_size),
+            preprocessing,
+            settings,
+            self.fabric,
+            out,
+            0,
         )
         twin.raw.train()
         return run, BareStep(twin.raw, settings, preprocessing, precision_of(self.fabric))
@@ -177,7 +212,10 @@ class Bench:
     def h(self, out: Path) -> dict[str, Any]:
         run, bare = self.training(out)
         size, device = self.args.batch_size, self.fabric.device
-        batch, view = run.train.batch(torch.arange(size)), torch.zeros(size, dtype=torch.bool, device=device)
+        batch, view = (
+            run.train.batch(torch.arange(size)),
+            torch.zeros(size, dtype=torch.bool, device=device),
+        )
         side = MATRIX_SIDE[device.type]
         kind = torch.bfloat16 if precision_of(self.fabric) == "bf16-mixed" else torch.float32
         left, right = (torch.randn(side, side, device=device).to(kind) for _ in range(2))
@@ -198,12 +236,17 @@ class Bench:
         operations, rate = counted.get_total_flops(), 10 * 2 * side**3 / found["baseline_s"]
         for name in ("ratio", "low", "high"):
             found[name] *= operations / (10 * 2 * side**3)
-        found |= {"baseline_s": operations / rate, "operations": operations, "operations_per_s": rate}
+        found |= {
+            "baseline_s": operations / rate,
+            "operations": operations,
+            "operations_per_s": rate,
+        }
         what = f"training step of {size} images against its operations in a matrix product ({rate / 1e12:.3g} TFLOP/s)"
         return found | {"what": what, "profile": self._profile(step, found["ours_s"])}
 
     def _profile(self, step: Callable[[], None], seconds: float) -> dict[str, Any]:
-        """Seconds of a step by operator, of the device itself; how many kernels; how much of the step they fill."""
+        """Seconds of a step by operator, of the device itself; how many kernels; how much of the
+        step they fill."""
         on_device = self.fabric.device.type == "cuda"
         kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_device else [])]
         with torch_profile(activities=kinds) as profiler:
@@ -218,13 +261,20 @@ class Bench:
                 times[event.name] = times.get(event.name, 0.0) + own / 1e6
         busy = sum(times.values())
         largest = dict(sorted(times.items(), key=lambda item: -item[1])[:10])
-        return {"operators_s": largest, "busy_s": busy, "busy_share": busy / seconds, "kernels": kernels}
+        return {
+            "operators_s": largest,
+            "busy_s": busy,
+            "busy_share": busy / seconds,
+            "kernels": kernels,
+        }
 
     def d(self) -> dict[str, Any]:
         config = TargetsConfig(jitter_copies=8, views="whole")
         side = self.args.image_size
         images, boxes = self.images[:4], self.boxes[:4]
-        all_boxes = [jittered_boxes(each, (side, side), 8, 0.1, str(n), 0) for n, each in enumerate(boxes)]
+        all_boxes = [
+            jittered_boxes(each, (side, side), 8, 0.1, str(n), 0) for n, each in enumerate(boxes)
+        ]
 
         def batched() -> None:
             ask_teacher(
@@ -241,7 +291,9 @@ class Bench:
                     self.teacher.decode(encoded, [box[None]])
 
         batched()
-        return self.turns(batched, one_by_one) | {"what": f"{self.teacher.name}: 9 boxes an image at once, one by one"}
+        return self.turns(batched, one_by_one) | {
+            "what": f"{self.teacher.name}: 9 boxes an image at once, one by one"
+        }
 
     def a(self, out: Path) -> dict[str, Any]:
         os.environ |= {"YOLO_CONFIG_DIR": str(out), "YOLO_OFFLINE": "true", "YOLO_VERBOSE": "false"}
@@ -278,16 +330,25 @@ class Bench:
         for _ in range(args.repeats):
             for name, (work, images) in works.items():
                 seconds[name].append(self.timed(work) / images)
-        turns = [dict(zip(works, each, strict=True)) for each in zip(*seconds.values(), strict=True)]
+        turns = [
+            dict(zip(works, each, strict=True)) for each in zip(*seconds.values(), strict=True)
+        ]
         ratios = [t["published"] * EPOCHS / (t["teacher"] + EPOCHS * t["epoch"]) for t in turns]
-        overheads = [(t["teacher"] + EPOCHS * t["epoch"]) / (t["teacher"] + EPOCHS * t["bare"]) for t in turns]
+        overheads = [
+            (t["teacher"] + EPOCHS * t["epoch"]) / (t["teacher"] + EPOCHS * t["bare"])
+            for t in turns
+        ]
         per_image = {name: statistics.median(values) for name, values in seconds.items()}
         return {
             "what": f"{EPOCHS} epochs an image (extrapolated): {self.teacher.name}, {args.student}",
-            "ours_s": per_image["teacher"] + EPOCHS * per_image["epoch"], "baseline_s": per_image["published"] * EPOCHS,
-            "ratio": statistics.median(ratios), "low": min(ratios), "high": max(ratios),
-            "overhead": statistics.median(overheads), "seconds_an_image": per_image,
-        }  # fmt: skip
+            "ours_s": per_image["teacher"] + EPOCHS * per_image["epoch"],
+            "baseline_s": per_image["published"] * EPOCHS,
+            "ratio": statistics.median(ratios),
+            "low": min(ratios),
+            "high": max(ratios),
+            "overhead": statistics.median(overheads),
+            "seconds_an_image": per_image,
+        }
 
     def _epoch(self, run: _Run) -> None:
         run.epoch, run.step = run.epoch + 1, 0
@@ -297,11 +358,20 @@ class Bench:
         rows, columns = np.mgrid[:512, :512]
         pairs = []
         for _ in range(self.args.images):
-            y, x, r = self.rng.uniform(150, 350), self.rng.uniform(150, 350), self.rng.uniform(15, 60)
-            pairs.append(
-                ((rows - y) ** 2 + (columns - x) ** 2 < r**2, (rows - y - 3) ** 2 + (columns - x + 2) ** 2 < r**2)
+            y, x, r = (
+                self.rng.uniform(150, 350),
+                self.rng.uniform(150, 350),
+                self.rng.uniform(15, 60),
             )
-        found = self.turns(lambda: [score_case(*pair) for pair in pairs], lambda: metrics_in_a_loop(pairs))
+            pairs.append(
+                (
+                    (rows - y) ** 2 + (columns - x) ** 2 < r**2,
+                    (rows - y - 3) ** 2 + (columns - x + 2) ** 2 < r**2,
+                )
+            )
+        found = self.turns(
+            lambda: [score_case(*pair) for pair in pairs], lambda: metrics_in_a_loop(pairs)
+        )
         return found | {"what": "metrics at 512 px against medpy on whole images"}
 
     def f(self, scratch: Path) -> dict[str, Any]:
@@ -311,42 +381,67 @@ class Bench:
         def ours() -> None:
             nonlocal number
             number += 1
-            command = ["prepare", scratch / f"run-{number}", "--source", source, "--dataset", "folder"]
+            command = [
+                "prepare",
+                scratch / f"run-{number}",
+                "--source",
+                source,
+                "--dataset",
+                "folder",
+            ]
             _python("-m", "meddistill", "-q", *command)
 
         # Processes of their own: a worker of `prepare` imports what its parent's script imports.
         plain = Path(__file__).with_name("plain_prepare.py")
         found = self.turns(ours, lambda: _python(plain, source, scratch / "plain"), repeats=3)
-        return found | {"what": f"prepare of {self.args.prepared} pictures of 512 px against a plain loop"}
+        return found | {
+            "what": f"prepare of {self.args.prepared} pictures of 512 px against a plain loop"
+        }
 
     def _write_pictures(self, source: Path) -> None:
-        """A folder of slices with masks: a few are drawn, a second each, the rest are shifted, mirrored and noisy."""
+        """A folder of slices with masks: a few are drawn, a second each, the rest are shifted,
+        mirrored and noisy."""
         drawn = [draw_slice(self.rng, 512) for _ in range(12)]
         for number in range(self.args.prepared):
             image, mask, _ = drawn[number % len(drawn)]
             shift, turn = self.rng.integers(0, 512, 2), (-1) ** self.rng.integers(0, 2, 2)
-            image, mask = (np.roll(pixels, shift, (0, 1))[:: turn[0], :: turn[1]] for pixels in (image, mask))
+            image, mask = (
+                np.roll(pixels, shift, (0, 1))[:: turn[0], :: turn[1]] for pixels in (image, mask)
+            )
             noisy = np.clip(image + self.rng.integers(-3, 4, image.shape), 0, 255)
             write_png(source / "images" / f"{number:05d}.png", noisy.astype(np.uint8))
-            write_png(source / "masks" / f"{number:05d}.png", np.ascontiguousarray(mask) * np.uint8(255))
+            write_png(
+                source / "masks" / f"{number:05d}.png", np.ascontiguousarray(mask) * np.uint8(255)
+            )
 
     def g(self) -> dict[str, Any]:
         command = [sys.executable, "-m", "meddistill", "--help"]
         found = self.turns(
             lambda: subprocess.run(command, stdout=subprocess.DEVNULL, check=True),
-            lambda: subprocess.run([sys.executable, "-c", "import typer.rich_utils, rich.markdown"], check=True),
+            lambda: subprocess.run(
+                [sys.executable, "-c", "import typer.rich_utils, rich.markdown"], check=True
+            ),
         )
         return found | {"what": "meddistill --help against the import of Typer and Rich alone"}
 
 
 def _python(*words: object) -> None:
-    subprocess.run([sys.executable, *map(str, words)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+    subprocess.run(
+        [sys.executable, *map(str, words)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=True,
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--only", default=",".join(PARTS), help="parts, such as b,c (default: all)")
-    parser.add_argument("--teacher", default="litemedsam", help="litemedsam, or a SAM 2 with random weights")
+    parser.add_argument(
+        "--teacher", default="litemedsam", help="litemedsam, or a SAM 2 with random weights"
+    )
     parser.add_argument(
         "--student",
         default="default",
@@ -355,9 +450,15 @@ def main() -> None:
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 (default: cpu)")
     parser.add_argument("--images", type=int, default=8, help="sample images (default: 8)")
-    parser.add_argument("--prepared", type=int, default=1200, help="pictures of part f (default: 1200)")
-    parser.add_argument("--image-size", type=int, default=256, help="side of the frame, px (default: 256)")
-    parser.add_argument("--batch-size", type=int, default=8, help="images a training step (default: 8)")
+    parser.add_argument(
+        "--prepared", type=int, default=1200, help="pictures of part f (default: 1200)"
+    )
+    parser.add_argument(
+        "--image-size", type=int, default=256, help="side of the frame, px (default: 256)"
+    )
+    parser.add_argument(
+        "--batch-size", type=int, default=8, help="images a training step (default: 8)"
+    )
     parser.add_argument("--repeats", type=int, default=5, help="turns of each pair (default: 5)")
     parser.add_argument("--json", type=Path, help="file for the figures")
     args = parser.parse_args()
@@ -366,7 +467,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         bench, wanted = Bench(args), args.only.split(",")
         if "b" in wanted or "c" in wanted:
-            rows |= {name: row for name, row in bench.b_and_c(Path(folder)).items() if name in wanted}
+            rows |= {
+                name: row for name, row in bench.b_and_c(Path(folder)).items() if name in wanted
+            }
         for name in wanted:
             if name in "afh":
                 rows[name] = getattr(bench, name)(Path(folder))
@@ -374,12 +477,17 @@ def main() -> None:
                 rows[name] = getattr(bench, name)()
     rows = dict(sorted(rows.items()))
     device = (
-        torch.cuda.get_device_name() if args.device.startswith("cuda") else platform.processor() or platform.machine()
+        torch.cuda.get_device_name()
+        if args.device.startswith("cuda")
+        else platform.processor() or platform.machine()
     )
     about = {
-        "date": datetime.date.today().isoformat(), "device": device, "threads": torch.get_num_threads(),
-        "torch": torch.__version__, "arguments": {name: str(value) for name, value in vars(args).items()},
-    }  # fmt: skip
+        "date": datetime.date.today().isoformat(),
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "arguments": {name: str(value) for name, value in vars(args).items()},
+    }
     print(f"{about['date']}, {device}, {about['threads']} thread(s), torch {torch.__version__}\n")
     print("| | ours, s | baseline, s | baseline / ours [lowest, highest] |\n|---|---|---|---|")
     for name, row in rows.items():
@@ -389,7 +497,10 @@ def main() -> None:
         print(f"\nOur whole over teacher pass + bare steps: {rows['a']['overhead']:.3f}")
     if "h" in rows:
         profile = rows["h"]["profile"]
-        print(f"\nOperators fill {profile['busy_share']:.0%} of the step ({profile['kernels']} kernels on the device):")
+        print(
+            f"\nOperators fill {profile['busy_share']:.0%} of the step ({profile['kernels']} "
+            "kernels on the device):"
+        )
         for name, seconds in profile["operators_s"].items():
             print(f"  {seconds / profile['busy_s']:6.1%}  {name}")
     if args.json:

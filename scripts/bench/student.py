@@ -1,11 +1,12 @@
-"""Milliseconds an image and peak memory of a student in PyTorch, ONNX and int8 ONNX, beside the teacher LiteMedSAM.
+"""Milliseconds an image and peak memory of a student in PyTorch, ONNX and int8 ONNX, beside the
+teacher LiteMedSAM.
 
     python scripts/bench/student.py --images FOLDER [--student RUN/student] [--threads 2]
 
-Everything from the decoded uint8 image to the mask of its size counts, on both sides; the teacher encodes the image
-and decodes one box. Each runs in a process of its own, one image at a time. Without --student the default network
-is taken as it is before training: that changes no time. `CPU ms` adds up the threads' work and is what to compare
-on a machine that others use, too.
+Everything from the decoded uint8 image to the mask of its size counts, on both sides; the teacher
+encodes the image and decodes one box. Each runs in a process of its own, one image at a time.
+Without --student the default network is taken as it is before training: that changes no time. `CPU
+ms` adds up the threads' work and is what to compare on a machine that others use, too.
 """
 
 from __future__ import annotations
@@ -33,13 +34,25 @@ TITLES = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--images", required=True, help="folder of images")
-    parser.add_argument("--student", type=Path, help="directory of a student [default: the default network, untrained]")
-    parser.add_argument("--decoder-channels", default="", help="of the untrained network, e.g. 128,64,32,16,16")
-    parser.add_argument("--image-size", type=int, default=256, help="frame of the untrained network, px")
+    parser.add_argument(
+        "--student",
+        type=Path,
+        help="directory of a student [default: the default network, untrained]",
+    )
+    parser.add_argument(
+        "--decoder-channels", default="", help="of the untrained network, e.g. 128,64,32,16,16"
+    )
+    parser.add_argument(
+        "--image-size", type=int, default=256, help="frame of the untrained network, px"
+    )
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: 2)")
-    parser.add_argument("--repeats", type=int, default=30, help="images timed, after five that warm up")
+    parser.add_argument(
+        "--repeats", type=int, default=30, help="images timed, after five that warm up"
+    )
     parser.add_argument("--only", choices=CONTENDERS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.only:
@@ -64,9 +77,14 @@ def make_student(arguments: argparse.Namespace, directory: Path) -> None:
         save_student(directory, given.module, given.preprocessing)
         return
     config = DistillConfig()
-    channels = [int(part) for part in arguments.decoder_channels.split(",") if part] or list(config.decoder_channels)
+    channels = [int(part) for part in arguments.decoder_channels.split(",") if part] or list(
+        config.decoder_channels
+    )
     module = build_student(
-        config.student, encoder=config.encoder, encoder_weights=config.encoder_weights, decoder_channels=channels
+        config.student,
+        encoder=config.encoder,
+        encoder_weights=config.encoder_weights,
+        decoder_channels=channels,
     )
     mean, std = module.preprocessing_mean_std
     save_student(directory, module, Preprocessing(arguments.image_size, mean, std))
@@ -149,20 +167,29 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
 
 
 def print_table(
-    results: dict[str, dict[str, float]], agreement: dict[str, dict[str, float]], arguments: argparse.Namespace
+    results: dict[str, dict[str, float]],
+    agreement: dict[str, dict[str, float]],
+    arguments: argparse.Namespace,
 ) -> None:
-    print(f"{arguments.threads} thread(s), {platform.machine()}, Python {platform.python_version()}\n")
-    print("| | ms an image (median) | fastest | CPU ms | times faster (CPU) | peak MiB | Dice with PyTorch |")
+    print(
+        f"{arguments.threads} thread(s), {platform.machine()}, Python {platform.python_version()}\n"
+    )
+    print(
+        "| | ms an image (median) | fastest | CPU ms | times faster (CPU) | peak MiB | Dice with "
+        "PyTorch |"
+    )
     print("|---|---|---|---|---|---|---|")
     for name, result in results.items():
         faster = results["litemedsam"]["cpu_ms"] / result["cpu_ms"]
         dice = f"{agreement[name]['dice']:.4f}" if name in agreement else ""
         print(
-            f"| {TITLES[name]} | {result['median_ms']:.1f} | {result['fastest_ms']:.1f} | {result['cpu_ms']:.1f} "
+            f"| {TITLES[name]} | {result['median_ms']:.1f} | {result['fastest_ms']:.1f} | "
+            f"{result['cpu_ms']:.1f} "
             f"| {faster:.1f} | {result['peak_mib']:.0f} | {dice} |"
         )
     print(
-        f"\nONNX is {results['pytorch']['cpu_ms'] / results['onnx']['cpu_ms']:.2f} times faster than PyTorch (CPU ms)"
+        f"\nONNX is {results['pytorch']['cpu_ms'] / results['onnx']['cpu_ms']:.2f} times faster "
+        "than PyTorch (CPU ms)"
     )
 
 

@@ -1,10 +1,12 @@
-"""Images per second of a teacher: one image and one box at a time, against batches with all boxes in one call.
+"""Images per second of a teacher: one image and one box at a time, against batches with all boxes
+in one call.
 
     python scripts/bench/teacher.py --teacher litemedsam --images 8 --batch-size 2 --copies 8
     python scripts/bench/teacher.py --teacher sam2.1-large --random-weights --device cuda --precision bf16-mixed
 
-For a SAM 2 teacher the one-by-one path is the official SAM2ImagePredictor, for LiteMedSAM our own. Speed does not
-depend on the weights, so `--random-weights` measures a SAM 2 network whose checkpoint is not on this machine.
+For a SAM 2 teacher the one-by-one path is the official SAM2ImagePredictor, for LiteMedSAM our own.
+Speed does not depend on the weights, so `--random-weights` measures a SAM 2 network whose
+checkpoint is not on this machine.
 """
 
 from __future__ import annotations
@@ -22,50 +24,78 @@ from meddistill.teachers.teacher import Teacher, autocast, keep_freed_memory
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--teacher", default="litemedsam", help="a name of `meddistill teachers` (default: litemedsam)")
-    parser.add_argument("--random-weights", action="store_true", help="a SAM 2 without its checkpoint: same time")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--teacher",
+        default="litemedsam",
+        help="a name of `meddistill teachers` (default: litemedsam)",
+    )
+    parser.add_argument(
+        "--random-weights", action="store_true", help="a SAM 2 without its checkpoint: same time"
+    )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 (default: cpu)")
-    parser.add_argument("--precision", default="32-true", help="32-true or bf16-mixed (default: 32-true)")
+    parser.add_argument(
+        "--precision", default="32-true", help="32-true or bf16-mixed (default: 32-true)"
+    )
     parser.add_argument("--images", type=int, default=8, help="how many (default: 8)")
     parser.add_argument("--size", type=int, default=256, help="side of the images, px")
     parser.add_argument("--boxes", type=int, default=1, help="boxes an image")
     parser.add_argument("--copies", type=int, default=8, help="jittered copies a box")
-    parser.add_argument("--batch-size", type=int, default=4, help="images a forward pass (default: 4)")
+    parser.add_argument(
+        "--batch-size", type=int, default=4, help="images a forward pass (default: 4)"
+    )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    teacher = random_teacher(args.teacher, args.device, args.precision) if args.random_weights else load_teacher(
-        args.teacher, device=args.device, precision=args.precision
-    )  # fmt: skip
+    teacher = (
+        random_teacher(args.teacher, args.device, args.precision)
+        if args.random_weights
+        else load_teacher(args.teacher, device=args.device, precision=args.precision)
+    )
     rng = np.random.default_rng(0)
-    images = [rng.integers(0, 255, (args.size, args.size, 3)).astype(np.uint8) for _ in range(args.images)]
+    images = [
+        rng.integers(0, 255, (args.size, args.size, 3)).astype(np.uint8) for _ in range(args.images)
+    ]
     low = rng.uniform(0, args.size / 2, (args.images, args.boxes * (1 + args.copies), 2))
     boxes = np.concatenate([low, low + args.size / 4], axis=2).astype(np.float32)
     ways = {"one by one": one_by_one, f"batches of {args.batch_size}": in_batches}
     if isinstance(teacher, sam2.Sam2):
         ways["one by one"] = official_predictor
-    print(f"{args.teacher}, {args.precision}, {args.device}, {args.threads} threads, {boxes.shape[1]} boxes an image")
+    print(
+        f"{args.teacher}, {args.precision}, {args.device}, {args.threads} threads, "
+        f"{boxes.shape[1]} boxes an image"
+    )
     for name, way in ways.items():
         way(teacher, images[: args.batch_size], boxes, args.batch_size)
         seconds = _timed(lambda way=way: way(teacher, images, boxes, args.batch_size), args.device)
-        print(f"{name:16s} {args.images / seconds:8.2f} images/s  ({seconds / args.images:.3f} s an image)")
+        print(
+            f"{name:16s} {args.images / seconds:8.2f} images/s  ({seconds / args.images:.3f} s an "
+            "image)"
+        )
 
 
-def in_batches(teacher: Teacher, images: list[np.ndarray], boxes: np.ndarray, batch_size: int) -> None:
+def in_batches(
+    teacher: Teacher, images: list[np.ndarray], boxes: np.ndarray, batch_size: int
+) -> None:
     for start in range(0, len(images), batch_size):
         encoded = teacher.encode(images[start : start + batch_size])
         teacher.decode(encoded, list(boxes[start : start + batch_size]))
 
 
-def one_by_one(teacher: Teacher, images: list[np.ndarray], boxes: np.ndarray, batch_size: int) -> None:
+def one_by_one(
+    teacher: Teacher, images: list[np.ndarray], boxes: np.ndarray, batch_size: int
+) -> None:
     for image, image_boxes in zip(images, boxes, strict=False):
         encoded = teacher.encode([image])
         for box in image_boxes:
             teacher.decode(encoded, [box[None]])
 
 
-def official_predictor(teacher: sam2.Sam2, images: list[np.ndarray], boxes: np.ndarray, batch_size: int) -> None:
+def official_predictor(
+    teacher: sam2.Sam2, images: list[np.ndarray], boxes: np.ndarray, batch_size: int
+) -> None:
     from sam2.sam2_image_predictor import SAM2ImagePredictor
 
     predictor = SAM2ImagePredictor(teacher.net)

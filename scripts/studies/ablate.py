@@ -1,11 +1,13 @@
-"""What each part of the method is worth: one factor at a time around the default, several seeds a row.
+"""What each part of the method is worth: one factor at a time around the default, several seeds a
+row.
 
     .venv/bin/python scripts/studies/ablate.py RUN --config configs/brain_tumor.yaml --seeds 3 --set distill.epochs=9
 
-RUN is prepared (and has a detector where that is needed); its targets are made once and shared. Every run is evaluated
-on the true masks of the validation split (to tune defaults; the test split stays out of sight) and its numbers are
-added to OUT/runs.csv and OUT/cases.csv as soon as it ends: typed again, the command goes on where it stopped.
-OUT/table.md compares each row with the default, case by case over the seeds' mean. Of rows that are there already:
+RUN is prepared (and has a detector where that is needed); its targets are made once and shared.
+Every run is evaluated on the true masks of the validation split (to tune defaults; the test split
+stays out of sight) and its numbers are added to OUT/runs.csv and OUT/cases.csv as soon as it ends:
+typed again, the command goes on where it stopped. OUT/table.md compares each row with the default,
+case by case over the seeds' mean. Of rows that are there already:
 
     .venv/bin/python scripts/studies/ablate.py --table scripts/studies/ablation
 """
@@ -80,9 +82,11 @@ ROWS: dict[str, dict[str, Any]] = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RunRow:
-    """One training run. `dice_*` over the validation cases with a mask; `missed`: share of lesions with Dice 0.
+    """One training run. `dice_*` over the validation cases with a mask; `missed`: share of lesions
+    with Dice 0.
 
-    `seconds` of distill; `image_cpu_ms`: processor time of predicting one image on the CPU, median over some cases.
+    `seconds` of distill; `image_cpu_ms`: processor time of predicting one image on the CPU, median
+    over some cases.
     """
 
     row: str
@@ -115,10 +119,18 @@ class CaseRow:
 
 
 def run_ablation(
-    run: RunDir, base: DistillConfig, rows: Sequence[str], seeds: Sequence[int], out: Path, *, split: str = "val",
-    device: str = "auto", teacher: Teacher | None = None,
-) -> str:  # fmt: skip
-    """Train and judge what `out` does not hold yet; returns the table, which is also written to `out`."""
+    run: RunDir,
+    base: DistillConfig,
+    rows: Sequence[str],
+    seeds: Sequence[int],
+    out: Path,
+    *,
+    split: str = "val",
+    device: str = "auto",
+    teacher: Teacher | None = None,
+) -> str:
+    """Train and judge what `out` does not hold yet; returns the table, which is also written to
+    `out`."""
     judged = [case for case in read_cases(run.data) if case.split == split and case.has_mask]
     if not judged:
         raise InputError(f"{run.data} has no {split} case with a mask to judge by")
@@ -130,12 +142,18 @@ def run_ablation(
             config = vary(base, ROWS[name])
             started = time.perf_counter()
             student_dir = run_distill(
-                run, config, seed=seed, device=device, out=out / "students" / f"{name.replace(' ', '-')}-{seed}",
+                run,
+                config,
+                seed=seed,
+                device=device,
+                out=out / "students" / f"{name.replace(' ', '-')}-{seed}",
                 teacher=teacher,
-            )  # fmt: skip
+            )
             seconds = round(time.perf_counter() - started, 1)
             scores = judge(load_student(student_dir, device), judged, run.data)
-            image_cpu_ms = time_on_cpu(load_student(student_dir, "cpu"), judged[:TIMED_CASES], run.data)
+            image_cpu_ms = time_on_cpu(
+                load_student(student_dir, "cpu"), judged[:TIMED_CASES], run.data
+            )
             cases += [
                 CaseRow(name, seed, case.case_id, case.group, round(score, 6))
                 for case, score in zip(judged, scores, strict=True)
@@ -161,7 +179,9 @@ def vary(base: DistillConfig, changes: Mapping[str, Any]) -> DistillConfig:
 
 def read_rows(folder: Path) -> tuple[list[RunRow], list[CaseRow]]:
     """What earlier runs left in `folder`; nothing where it holds nothing."""
-    runs, cases = (_read(folder / name, kind) for name, kind in (("runs.csv", RunRow), ("cases.csv", CaseRow)))
+    runs, cases = (
+        _read(folder / name, kind) for name, kind in (("runs.csv", RunRow), ("cases.csv", CaseRow))
+    )
     return runs, cases
 
 
@@ -187,11 +207,13 @@ def time_on_cpu(student: Student, cases: Sequence[Case], data_dir: Path) -> floa
 
 
 def make_table(runs: Sequence[RunRow], cases: Sequence[CaseRow]) -> str:
-    """A Markdown table, a line a row: mean and spread over seeds, paired difference with the default."""
+    """A Markdown table, a line a row: mean and spread over seeds, paired difference with the
+    default."""
     per_row = {name: _case_means(cases, name) for name in dict.fromkeys(run.row for run in runs)}
     groups = {case.case_id: case.group for case in cases}
     lines = [
-        "| row | seeds | Dice | spread over seeds | median | not found | against default (95 % interval) | p "
+        "| row | seeds | Dice | spread over seeds | median | not found | against default (95 % "
+        "interval) | p "
         "| parameters, M | CPU ms an image |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
@@ -203,14 +225,17 @@ def make_table(runs: Sequence[RunRow], cases: Sequence[CaseRow]) -> str:
         if name != DEFAULT and per_row.get(DEFAULT, {}).keys() == scores.keys():
             ids = list(scores)
             paired = compare_paired(
-                [scores[case] for case in ids], [per_row[DEFAULT][case] for case in ids], [groups[case] for case in ids]
+                [scores[case] for case in ids],
+                [per_row[DEFAULT][case] for case in ids],
+                [groups[case] for case in ids],
             )
             interval = f" ({paired.ci95[0]:+.3f} to {paired.ci95[1]:+.3f})" if paired.ci95 else ""
             difference, p = f"{paired.mean:+.3f}{interval}", f"{paired.p_wilcoxon:.3f}"
         median = statistics.mean(run.dice_median for run in mine)
         missed = statistics.mean(run.missed for run in mine)
         lines.append(
-            f"| {name} | {len(mine)} | {statistics.mean(means):.3f} | {spread} | {median:.3f} | {missed:.1%} "
+            f"| {name} | {len(mine)} | {statistics.mean(means):.3f} | {spread} | {median:.3f} | "
+            f"{missed:.1%} "
             f"| {difference} | {p} | {mine[0].parameters / 1e6:.2f} "
             f"| {statistics.median(run.image_cpu_ms for run in mine):.0f} |"
         )
@@ -227,19 +252,37 @@ def _case_means(cases: Sequence[CaseRow], name: str) -> dict[str, float]:
 
 
 def _summary(
-    name: str, seed: int, scores: Sequence[float], cases: Sequence[Case], record: dict[str, Any],
-    config: DistillConfig, seconds: float, image_cpu_ms: float,
-) -> RunRow:  # fmt: skip
+    name: str,
+    seed: int,
+    scores: Sequence[float],
+    cases: Sequence[Case],
+    record: dict[str, Any],
+    config: DistillConfig,
+    seconds: float,
+    image_cpu_ms: float,
+) -> RunRow:
     results = record["results"]
-    lesions = [score for score, case in zip(scores, cases, strict=True) if case.annotation != "none"]
+    lesions = [
+        score for score, case in zip(scores, cases, strict=True) if case.annotation != "none"
+    ]
     return RunRow(
-        row=name, seed=seed, dice_mean=round(float(np.mean(scores)), 6), dice_median=round(float(np.median(scores)), 6),
-        missed=round(float(np.mean([score == 0 for score in lesions])), 6) if lesions else 0.0, cases=len(scores),
-        train_cases=results["train_cases"], agreement=results["agreement"], best_epoch=results["best_epoch"],
-        epochs=results["epochs"], image_size=config.image_size, precision=results["precision"],
-        device=record["device"], seconds=seconds, parameters=results["parameters"],
+        row=name,
+        seed=seed,
+        dice_mean=round(float(np.mean(scores)), 6),
+        dice_median=round(float(np.median(scores)), 6),
+        missed=round(float(np.mean([score == 0 for score in lesions])), 6) if lesions else 0.0,
+        cases=len(scores),
+        train_cases=results["train_cases"],
+        agreement=results["agreement"],
+        best_epoch=results["best_epoch"],
+        epochs=results["epochs"],
+        image_size=config.image_size,
+        precision=results["precision"],
+        device=record["device"],
+        seconds=seconds,
+        parameters=results["parameters"],
         image_cpu_ms=round(image_cpu_ms, 1),
-    )  # fmt: skip
+    )
 
 
 def _read(path: Path, kind: Any) -> list[Any]:
@@ -252,15 +295,27 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command(help="\b\n" + (__doc__ or "").replace("\n\n", "\n\n\b\n"))
 def main(
-    run: Annotated[Optional[Path], typer.Argument(help="A prepared RUN with masks on its validation cases.")] = None,
-    config: Annotated[Optional[Path], typer.Option(help="YAML file: the default that rows vary.")] = None,
-    overrides: Annotated[Optional[list[str]], typer.Option("--set", help="One setting, as section.key=value.")] = None,
-    rows: Annotated[Optional[list[str]], typer.Option("--row", help="A row to run; may be repeated [all].")] = None,
+    run: Annotated[
+        Optional[Path], typer.Argument(help="A prepared RUN with masks on its validation cases.")
+    ] = None,
+    config: Annotated[
+        Optional[Path], typer.Option(help="YAML file: the default that rows vary.")
+    ] = None,
+    overrides: Annotated[
+        Optional[list[str]], typer.Option("--set", help="One setting, as section.key=value.")
+    ] = None,
+    rows: Annotated[
+        Optional[list[str]], typer.Option("--row", help="A row to run; may be repeated [all].")
+    ] = None,
     seeds: Annotated[int, typer.Option(help="Runs a row: seeds 0, 1, ...")] = 3,
     split: Annotated[str, typer.Option(help="Split whose masks judge.")] = "val",
-    out: Annotated[Optional[Path], typer.Option(help="Where to write [default: RUN/ablation].")] = None,
+    out: Annotated[
+        Optional[Path], typer.Option(help="Where to write [default: RUN/ablation].")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto.")] = "auto",
-    table_of: Annotated[Optional[Path], typer.Option("--table", help="Only print the table of this folder.")] = None,
+    table_of: Annotated[
+        Optional[Path], typer.Option("--table", help="Only print the table of this folder.")
+    ] = None,
 ) -> None:
     try:
         if table_of is not None:
@@ -276,7 +331,13 @@ def main(
                 raise ConfigError(f"row '{name}' is not known{nearest(name, ROWS)}")
         base = load_config(config, {}, overrides or []).distill
         table = run_ablation(
-            RunDir(run), base, rows or list(ROWS), range(seeds), out or run / "ablation", split=split, device=device
+            RunDir(run),
+            base,
+            rows or list(ROWS),
+            range(seeds),
+            out or run / "ablation",
+            split=split,
+            device=device,
         )
         typer.echo(table)
     except MedDistillError as error:

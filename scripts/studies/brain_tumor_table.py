@@ -1,9 +1,11 @@
-"""Print the README's brain tumour table from what `scripts/studies/brain_tumor.sh` made, and how far the aims are met.
+"""Print the README's brain tumour table from what `scripts/studies/brain_tumor.sh` made, and how
+far the aims are met.
 
 .venv/bin/python scripts/studies/brain_tumor_table.py OUT
 
-A student's Dice is its mean over the seeds, case by case; intervals resample groups of cases; the median is the mean of
-the seeds' medians. Not found: cases of which no pixel is hit, for each seed. What is not there yet is left out.
+A student's Dice is its mean over the seeds, case by case; intervals resample groups of cases; the
+median is the mean of the seeds' medians. Not found: cases of which no pixel is hit, for each seed.
+What is not there yet is left out.
 """
 
 from __future__ import annotations
@@ -24,7 +26,10 @@ from meddistill.evaluation.scores import ScoreRow, read_scores
 from meddistill.evaluation.statistics import compare_paired, describe
 from meddistill.run.layout import METRICS_JSON, PER_CASE_CSV, RUN_JSON, RunDir
 
-STUDENT_OF_ALL, STUDENT_OF_QUARTER = "**student, boxes on all training cases**", "**student, boxes on a quarter**"
+STUDENT_OF_ALL, STUDENT_OF_QUARTER = (
+    "**student, boxes on all training cases**",
+    "**student, boxes on a quarter**",
+)
 TWIN, PROMPTED = "student's twin, trained on the true masks", "teacher, prompted by the detector"
 PUBLISHED = "student, the published objective on the same targets"
 ALONE = "student of the annotated quarter alone"
@@ -62,7 +67,10 @@ class Method:
     @property
     def dice(self) -> dict[str, float]:
         """Mean over the seeds, by case."""
-        return {case_id: statistics.mean(row.dice for row in rows) for case_id, rows in self.cases.items()}
+        return {
+            case_id: statistics.mean(row.dice for row in rows)
+            for case_id, rows in self.cases.items()
+        }
 
     @property
     def groups(self) -> list[str]:
@@ -72,14 +80,19 @@ class Method:
     def seeds(self) -> int:
         return min(len(rows) for rows in self.cases.values())
 
-    def over_cases(self, name: str, summary: Callable[[list[float]], float] = statistics.mean) -> list[float]:
+    def over_cases(
+        self, name: str, summary: Callable[[list[float]], float] = statistics.mean
+    ) -> list[float]:
         """A column summed up over the cases, one value a seed."""
         cases = self.cases.values()
-        return [summary([getattr(rows[seed], name) for rows in cases]) for seed in range(self.seeds)]
+        return [
+            summary([getattr(rows[seed], name) for rows in cases]) for seed in range(self.seeds)
+        ]
 
 
 def table(out: Path) -> str:
-    """Markdown: a line a method, then one an aim. Raises: InputError where nothing is evaluated yet."""
+    """Markdown: a line a method, then one an aim. Raises: InputError where nothing is evaluated
+    yet."""
     methods = {}
     for label, run, pattern, name in ROWS:
         cases: dict[str, list[ScoreRow]] = {}
@@ -92,13 +105,19 @@ def table(out: Path) -> str:
         if cases:
             methods[label] = Method(label, cases)
     if not methods:
-        raise InputError(f"{out} holds no finished evaluation; run scripts/studies/brain_tumor.sh first")
+        raise InputError(
+            f"{out} holds no finished evaluation; run scripts/studies/brain_tumor.sh first"
+        )
     lines = [
         "| on the test cases | Dice, mean [95 %] | each seed | median | HD95, px | not found |",
         "|---|---|---|---|---|---|",
         *map(_line, methods.values()),
         "",
-        *(_aim(methods[first], methods[second]) for first, second in AIMS if {first, second} <= methods.keys()),
+        *(
+            _aim(methods[first], methods[second])
+            for first, second in AIMS
+            if {first, second} <= methods.keys()
+        ),
     ]
     return "\n".join([*lines, "", *_detectors(out)])
 
@@ -106,9 +125,13 @@ def table(out: Path) -> str:
 def _line(method: Method) -> str:
     spread = describe(list(method.dice.values()), method.groups)
     interval = f" [{spread.ci95[0]:.3f}, {spread.ci95[1]:.3f}]" if spread.ci95 else ""
-    seeds = ", ".join(f"{value:.3f}" for value in method.over_cases("dice")) if method.seeds > 1 else ""
+    seeds = (
+        ", ".join(f"{value:.3f}" for value in method.over_cases("dice")) if method.seeds > 1 else ""
+    )
     median = statistics.mean(method.over_cases("dice", statistics.median))
-    lost = ", ".join(f"{value:.0f}" for value in method.over_cases("dice", lambda values: values.count(0)))
+    lost = ", ".join(
+        f"{value:.0f}" for value in method.over_cases("dice", lambda values: values.count(0))
+    )
     return (
         f"| {method.label} | {spread.mean:.3f}{interval} | {seeds} | {median:.3f} "
         f"| {statistics.mean(method.over_cases('hd95_px')):.1f} | {lost} of {len(method.cases)} |"
@@ -140,7 +163,9 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command(help="\b\n" + (__doc__ or "").replace("\n\n", "\n\n\b\n"))
-def main(out: Annotated[Path, typer.Argument(help="The OUT of scripts/studies/brain_tumor.sh.")]) -> None:
+def main(
+    out: Annotated[Path, typer.Argument(help="The OUT of scripts/studies/brain_tumor.sh.")],
+) -> None:
     try:
         print(table(out))
     except InputError as error:

@@ -1,10 +1,12 @@
-"""The student's mask-trained twin: the same trainer, settings and cases, with true masks in place of the teacher's.
+"""The student's mask-trained twin: the same trainer, settings and cases, with true masks in place
+of the teacher's.
 
     .venv/bin/python scripts/studies/supervised_twin.py RUN --config configs/brain_tumor.yaml --out RUN/student-twin
 
-It is the upper bound that a distilled student is compared with, and the only place where masks meet the trainer: no
-module of the package leads from a mask to training. Every training and validation case with a mask is used, boxes or
-not. The result is a student directory like any other: `meddistill eval RUN --student RUN/student-twin`.
+It is the upper bound that a distilled student is compared with, and the only place where masks meet
+the trainer: no module of the package leads from a mask to training. Every training and validation
+case with a mask is used, boxes or not. The result is a student directory like any other:
+`meddistill eval RUN --student RUN/student-twin`.
 """
 
 from __future__ import annotations
@@ -39,26 +41,44 @@ from meddistill.training.packed_cases import PackedCases
 
 
 def train_twin(
-    run: RunDir, config: DistillConfig, out: Path, *, seed: int, device: str = "auto", overwrite: bool = False
+    run: RunDir,
+    config: DistillConfig,
+    out: Path,
+    *,
+    seed: int,
+    device: str = "auto",
+    overwrite: bool = False,
 ) -> Path:
-    """Train on the true masks of the training cases, choose the epoch by those of the validation cases."""
+    """Train on the true masks of the training cases, choose the epoch by those of the validation
+    cases."""
     config = dataclasses.replace(config, feature_weight=0.0)
     cases = [case for case in read_cases(run.data) if case.has_mask]
     settings = {"seed": seed, **dataclasses.asdict(config)}
     del settings["picture_every"]  # changes nothing in the twin
-    stage = Stage.open(out, "supervised twin", settings, {"data": fingerprint_stage(run.data)}, overwrite)
+    stage = Stage.open(
+        out, "supervised twin", settings, {"data": fingerprint_stage(run.data)}, overwrite
+    )
     if stage.finished:
         say(f"{out} is already made with these settings")
         return out
-    train, val = (_pack([case for case in cases if case.split == split], run, config) for split in ("train", "val"))
+    train, val = (
+        _pack([case for case in cases if case.split == split], run, config)
+        for split in ("train", "val")
+    )
     if not len(train):
         raise InputError(f"{run.data} has no training case with a mask")
     fabric = make_fabric(device, config.precision)
-    twin = build_and_train(config, train, val, fabric=fabric, out=out, seed=seed, intensity=intensity_of(run.data))
+    twin = build_and_train(
+        config, train, val, fabric=fabric, out=out, seed=seed, intensity=intensity_of(run.data)
+    )
     results = {
-        "best_epoch": twin.best_epoch, "epochs": twin.epochs, "agreement": twin.agreement,
-        "parameters": twin.parameters, "train_cases": len(train), "val_cases": len(val),
-    }  # fmt: skip
+        "best_epoch": twin.best_epoch,
+        "epochs": twin.epochs,
+        "agreement": twin.agreement,
+        "parameters": twin.parameters,
+        "train_cases": len(train),
+        "val_cases": len(val),
+    }
     stage.finish(results, stage_outputs(out), device=str(fabric.device))
     return out
 
@@ -79,18 +99,36 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command(help="\b\n" + (__doc__ or "").replace("\n\n", "\n\n\b\n"))
 def main(
     run: Annotated[Path, typer.Argument(help="A prepared RUN with masks.")],
-    config: Annotated[Optional[Path], typer.Option(help="YAML file of the distilled student.")] = None,
-    overrides: Annotated[Optional[list[str]], typer.Option("--set", help="One setting, as section.key=value.")] = None,
-    out: Annotated[Optional[Path], typer.Option(help="Where to write [default: RUN/student-twin].")] = None,
+    config: Annotated[
+        Optional[Path], typer.Option(help="YAML file of the distilled student.")
+    ] = None,
+    overrides: Annotated[
+        Optional[list[str]], typer.Option("--set", help="One setting, as section.key=value.")
+    ] = None,
+    out: Annotated[
+        Optional[Path], typer.Option(help="Where to write [default: RUN/student-twin].")
+    ] = None,
     seed: Annotated[Optional[int], typer.Option(help="Seed of every random choice.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto.")] = "auto",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a twin that has other settings.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a twin that has other settings.")
+    ] = False,
 ) -> None:
     try:
         settings = load_config(config, {"seed": seed}, overrides or [])
         twin = out or run / "student-twin"
-        train_twin(RunDir(run), settings.distill, twin, seed=settings.seed, device=device, overwrite=overwrite)
-        say(f"twin in {twin}; next: meddistill eval {run} --student {twin} --out {run / 'eval-twin'}")
+        train_twin(
+            RunDir(run),
+            settings.distill,
+            twin,
+            seed=settings.seed,
+            device=device,
+            overwrite=overwrite,
+        )
+        say(
+            f"twin in {twin}; next: meddistill eval {run} --student {twin} --out "
+            f"{run / 'eval-twin'}"
+        )
     except MedDistillError as error:
         console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(1)

@@ -1,4 +1,6 @@
-"""Weights: found, downloaded and verified; a file that is not the right one is never left behind."""
+"""Weights: found, downloaded and verified; a file that is not the right one is never left
+behind.
+"""
 
 import hashlib
 import threading
@@ -14,13 +16,19 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Serves the right file, a tampered one, one cut short (twice: the header lies, or not), and an error page."""
+    """Serves the right file, a tampered one, one cut short (twice: the header lies, or not), and an
+    error page."""
 
     requests = 0
 
     def do_GET(self):
         type(self).requests += 1
-        body = {"/right": CONTENT, "/tampered": b"x" + CONTENT[1:], "/short": CONTENT[:100], "/cut": CONTENT[:100]}
+        body = {
+            "/right": CONTENT,
+            "/tampered": b"x" + CONTENT[1:],
+            "/short": CONTENT[:100],
+            "/cut": CONTENT[:100],
+        }
         if self.path not in body:
             self.send_error(404)
             return
@@ -68,7 +76,8 @@ def test_the_right_file_is_downloaded_once(server, cache):
 @pytest.mark.parametrize("kind", ["tampered", "short"])
 def test_another_file_is_deleted_and_reported(server, cache, kind):
     with pytest.raises(
-        WeightsError, match=rf"/{kind} served another file than net\.pt \({len(CONTENT)} bytes, SHA-256"
+        WeightsError,
+        match=rf"/{kind} served another file than net\.pt \({len(CONTENT)} bytes, SHA-256",
     ):
         obtain_weights(_weights(f"{server}/{kind}"))
     assert list(cache.iterdir()) == []
@@ -77,7 +86,8 @@ def test_another_file_is_deleted_and_reported(server, cache, kind):
 @pytest.mark.parametrize("kind", ["cut", "missing"])
 def test_a_failed_download_says_what_is_missing_and_where_it_goes(server, cache, kind):
     with pytest.raises(
-        WeightsError, match=rf"{SHA256}\) is not on this machine .*/{kind} cannot be .* put it into .*cache"
+        WeightsError,
+        match=rf"{SHA256}\) is not on this machine .*/{kind} cannot be .* put it into .*cache",
     ):
         obtain_weights(_weights(f"{server}/{kind}"))
     assert list(cache.iterdir()) == []
@@ -86,7 +96,8 @@ def test_a_failed_download_says_what_is_missing_and_where_it_goes(server, cache,
 
 def test_without_network_it_is_one_line(cache):
     with pytest.raises(
-        WeightsError, match=r"http://127\.0\.0\.1:9/net\.pt cannot be downloaded \(ConnectionError\)"
+        WeightsError,
+        match=r"http://127\.0\.0\.1:9/net\.pt cannot be downloaded \(ConnectionError\)",
     ) as caught:
         obtain_weights(_weights("http://127.0.0.1:9/net.pt"))
     assert "\n" not in str(caught.value)

@@ -1,4 +1,5 @@
-"""Options become a config: each reaches its setting. Exit statuses, one-line errors, and a quick `--help`."""
+"""Options become a config: each reaches its setting. Exit statuses, one-line errors, and a quick
+`--help`."""
 
 import gc
 import logging
@@ -29,7 +30,8 @@ HANDS_OVER = {
     "run": ("meddistill.pipeline", "run_pipeline"),
     "demo": ("meddistill.pipeline", "run_demo"),
 }
-# Option of a command, as typed -> what arrives: a setting of the config, or an argument of the function.
+# Option of a command, as typed -> what arrives: a setting of the config, or an argument of the
+# function.
 CASES = [
     ("prepare", "--source D", "source", "D"),
     ("prepare", "--dataset folder", "dataset", "folder"),
@@ -109,9 +111,14 @@ def handed_over(monkeypatch):
     for module, _ in HANDS_OVER.values():
         stand_in = types.ModuleType(module)
         monkeypatch.setitem(sys.modules, module, stand_in)
-    for module, function in [*HANDS_OVER.values(), ("meddistill.stages.evaluate", "run_eval_folders")]:
+    for module, function in [
+        *HANDS_OVER.values(),
+        ("meddistill.stages.evaluate", "run_eval_folders"),
+    ]:
         setattr(
-            sys.modules[module], function, lambda *args, _name=function, **named: calls.append((_name, args, named))
+            sys.modules[module],
+            function,
+            lambda *args, _name=function, **named: calls.append((_name, args, named)),
         )
     return calls
 
@@ -141,7 +148,9 @@ def _setting(config, dotted):
     return config
 
 
-@pytest.mark.parametrize(("command", "typed", "where", "value"), CASES, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    ("command", "typed", "where", "value"), CASES, ids=lambda value: str(value)[:40]
+)
 def test_option_arrives(handed_over, command, typed, where, value):
     assert _meddistill(command, "RUN", *typed.split()) == 0
     (function, args, named), *more = handed_over
@@ -155,7 +164,9 @@ def test_option_arrives(handed_over, command, typed, where, value):
     if typed not in ("--train",):
         _meddistill(command, "RUN")
         (_, args, named) = handed_over[0]
-        assert value != (named[where.rstrip("=")] if where.endswith("=") else _setting(_config_of(args), where))
+        assert value != (
+            named[where.rstrip("=")] if where.endswith("=") else _setting(_config_of(args), where)
+        )
 
 
 def test_every_option_is_in_the_table():
@@ -165,8 +176,14 @@ def test_every_option_is_in_the_table():
     for command in HANDS_OVER:
         for parameter in commands[command].params:
             for option in [*parameter.opts, *parameter.secondary_opts]:
-                if option.startswith("-") and option not in ELSEWHERE and (command, option) not in ELSEWHERE:
-                    assert (command, option) in told, f"{command} {option} reaches no setting in this test"
+                if (
+                    option.startswith("-")
+                    and option not in ELSEWHERE
+                    and (command, option) not in ELSEWHERE
+                ):
+                    assert (command, option) in told, (
+                        f"{command} {option} reaches no setting in this test"
+                    )
 
 
 def _parameters():
@@ -180,11 +197,17 @@ def _parameters():
 
 
 def test_every_option_says_what_it_does_and_its_default():
-    actions = ("--version", "--install-completion", "--show-completion")  # they do something at once
+    actions = (
+        "--version",
+        "--install-completion",
+        "--show-completion",
+    )  # they do something at once
     for name, parameter in _parameters():
         assert getattr(parameter, "help", None), f"{name} has no help"
         if parameter.opts[0].startswith("--") and parameter.opts[0] not in actions:
-            assert re.search(r"\(default: [^)]+\)\.$", parameter.help), f"{name} tells no default: {parameter.help}"
+            assert re.search(r"\(default: [^)]+\)\.$", parameter.help), (
+                f"{name} tells no default: {parameter.help}"
+            )
 
 
 def test_a_default_that_python_knows_is_the_one_that_is_told():
@@ -209,7 +232,10 @@ def test_the_help_of_a_setting_is_what_config_says(capsys):
     [
         ("prepare RUN --dataset ", {"auto", "folder", "brain-tumor", "coco"}),
         ("prepare RUN --dataset co", {"coco"}),
-        ("distill RUN --teacher sam2.1", {"sam2.1-tiny", "sam2.1-small", "sam2.1-base-plus", "sam2.1-large"}),
+        (
+            "distill RUN --teacher sam2.1",
+            {"sam2.1-tiny", "sam2.1-small", "sam2.1-base-plus", "sam2.1-large"},
+        ),
         ("teachers --fetch lite", {"litemedsam"}),
         ("eval RUN --split ", {"train", "val", "test"}),
         ("config d", {"detect", "distill", "distill.targets"}),
@@ -221,11 +247,14 @@ def test_the_shell_completes(typed, offered):
     code = (
         "import sys\nfrom meddistill.cli import app as cli\nsys.argv = ['meddistill']\n"
         "try:\n    cli.main()\n"
-        "finally:\n    assert not {'torch', 'ultralytics', 'sam2', 'timm'} & sys.modules.keys(), 'heavy'\n"
+        "finally:\n    assert not {'torch', 'ultralytics', 'sam2', 'timm'} & sys.modules.keys(), "
+        "'heavy'\n"
     )
     asked = {"COMP_WORDS": f"meddistill {typed}", "COMP_CWORD": str(len(f"{typed}.".split()))}
     environment = os.environ | asked | {"_MEDDISTILL_COMPLETE": "complete_bash"}
-    found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
     assert "heavy" not in found.stderr
     names = {line.split(",")[-1] for line in found.stdout.split()}
     assert offered <= names, found
@@ -234,9 +263,14 @@ def test_the_shell_completes(typed, offered):
 
 
 def test_completion_can_be_installed(tmp_path):
-    environment = os.environ | {"HOME": str(tmp_path), "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    environment = os.environ | {
+        "HOME": str(tmp_path),
+        "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1",
+    }
     command = [sys.executable, "-m", "meddistill", "--show-completion", "bash"]
-    shown = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=True
+    ).stdout
     assert "COMPLETE" in shown
 
 
@@ -253,7 +287,9 @@ def test_verbose_shows_the_resolved_settings(handed_over, capsys):
 
 def test_a_command_collects_its_garbage_though_the_start_did_not(handed_over):
     enabled = []
-    sys.modules["meddistill.stages.detect"].run_detect = lambda *_, **__: enabled.append(gc.isenabled())
+    sys.modules["meddistill.stages.detect"].run_detect = lambda *_, **__: enabled.append(
+        gc.isenabled()
+    )
     gc.disable()
     try:
         assert _meddistill("detect", "RUN") == 0
@@ -274,7 +310,12 @@ def test_other_libraries_are_heard_with_verbose_alone(handed_over, capsys):
     assert capsys.readouterr().err == "anything: a problem\n"
     assert _meddistill("--verbose", "detect", "RUN") == 0
     shown = capsys.readouterr().err
-    for text in ("a torch warning", "timm: loading", "building the font cache", "anything: a problem"):
+    for text in (
+        "a torch warning",
+        "timm: loading",
+        "building the font cache",
+        "anything: a problem",
+    ):
         assert text in shown
     assert _meddistill("-q", "-v", "detect", "RUN") == 2
 
@@ -283,7 +324,8 @@ def test_other_libraries_are_heard_with_verbose_alone(handed_over, capsys):
 def test_config_file_arrives_and_flags_go_over_it(handed_over, tmp_path, command):
     yaml = tmp_path / "my.yaml"
     yaml.write_text(
-        "seed: 3\nprepare: {min_area_px: 4}\ndetect: {epochs: 4}\ndistill: {epochs: 4}\neval: {batch_size: 4}\n"
+        "seed: 3\nprepare: {min_area_px: 4}\ndetect: {epochs: 4}\ndistill: {epochs: 4}\neval: "
+        "{batch_size: 4}\n"
     )
     assert _meddistill(command, "RUN", "--config", yaml) == 0
     assert _meddistill(command, "RUN", "--config", yaml, "--seed", 9) == 0
@@ -311,7 +353,10 @@ def test_eval_of_folders(handed_over):
     [
         ("eval --images I --masks M", "needs all of --images, --masks, --student and --out"),
         ("eval RUN --images I", "either RUN or --images and --masks"),
-        ("distill RUN --set distill.epoch=2", "unknown key 'distill.epoch'; did you mean 'epochs'?"),
+        (
+            "distill RUN --set distill.epoch=2",
+            "unknown key 'distill.epoch'; did you mean 'epochs'?",
+        ),
         ("distill RUN --set distill.epochs", "--set expects section.key=value"),
         ("distill RUN --set distill.epochs=many", "epochs"),
         ("distill RUN --epochs 0", "epochs must be at least 1, got 0"),
@@ -347,7 +392,9 @@ def test_a_bug_keeps_its_traceback(handed_over):
         _meddistill("prepare", "RUN")
 
 
-@pytest.mark.parametrize("typed", ["nonsense", "prepare", "distill RUN --epochs many", "detect RUN --bogus"])
+@pytest.mark.parametrize(
+    "typed", ["nonsense", "prepare", "distill RUN --epochs many", "detect RUN --bogus"]
+)
 def test_usage_errors_are_status_2(handed_over, capsys, typed):
     assert _meddistill(*typed.split()) == 2
     assert "Usage" in capsys.readouterr().err
@@ -356,15 +403,31 @@ def test_usage_errors_are_status_2(handed_over, capsys, typed):
 
 def test_help_is_quick_and_version_is_told():
     def run(*arguments):
-        return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True).stdout
+        return subprocess.run(
+            [sys.executable, *arguments], capture_output=True, text=True, check=True
+        ).stdout
 
-    loaded = run("-c", "import sys; from meddistill.cli import app; print(*sorted(sys.modules))").split()
+    loaded = run(
+        "-c", "import sys; from meddistill.cli import app; print(*sorted(sys.modules))"
+    ).split()
     assert "typer" in loaded
-    heavy = {"torch", "ultralytics", "sam2", "cv2", "pandas", "scipy", "omegaconf", "matplotlib", "lightning", "timm"}
+    heavy = {
+        "torch",
+        "ultralytics",
+        "sam2",
+        "cv2",
+        "pandas",
+        "scipy",
+        "omegaconf",
+        "matplotlib",
+        "lightning",
+        "timm",
+    }
     assert heavy.isdisjoint(loaded)
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     shown = run("-m", "meddistill", "--help")
-    # Processor time, so that a busy machine does not fail it: about 0.5 s, where torch alone takes more than 2.
+    # Processor time, so that a busy machine does not fail it: about 0.5 s, where torch alone takes
+    # more than 2.
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 1.5
     assert all(command in shown for command in HANDS_OVER)
     assert run("-m", "meddistill", "--version").startswith("meddistill 0.")

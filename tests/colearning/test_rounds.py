@@ -37,18 +37,45 @@ def settle(tmp_path):
         image[0, 0] = 1
         if bright:
             image[8:20, 8:20] = 255
-        case = Case(case_id, split, "g", "", annotation, False, f"{case_id}.png", SIZE, SIZE,
-                    int(annotation == "boxes"), "", "", case_id)  # fmt: skip
+        case = Case(
+            case_id,
+            split,
+            "g",
+            "",
+            annotation,
+            False,
+            f"{case_id}.png",
+            SIZE,
+            SIZE,
+            int(annotation == "boxes"),
+            "",
+            "",
+            case_id,
+        )
         write_png(tmp_path / case.image, image)
         request = TargetRequest(case, boxes, source, SIZE)
         quality = make_targets(
-            PaintingTeacher(), [request], tmp_path, tmp_path / "teacher", CONFIG.targets, seed=0, batch_size=1,
+            PaintingTeacher(),
+            [request],
+            tmp_path,
+            tmp_path / "teacher",
+            CONFIG.targets,
+            seed=0,
+            batch_size=1,
             no_box="empty",
-        )  # fmt: skip
+        )
         rows = refresh_targets(
-            PaintingTeacher(), SquareStudent(), [case], [Prompt(case, boxes, source)], quality, tmp_path,
-            tmp_path / "teacher", tmp_path / "rounds", CONFIG, batch_size=1,
-        )  # fmt: skip
+            PaintingTeacher(),
+            SquareStudent(),
+            [case],
+            [Prompt(case, boxes, source)],
+            quality,
+            tmp_path,
+            tmp_path / "teacher",
+            tmp_path / "rounds",
+            CONFIG,
+            batch_size=1,
+        )
         assert len(rows) == 1
         return quality[0], rows[0]
 

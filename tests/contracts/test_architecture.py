@@ -1,4 +1,5 @@
-"""What depends on what: imports point one way, a foreign library lives in one module, training cannot see a mask."""
+"""What depends on what: imports point one way, a foreign library lives in one module, training
+cannot see a mask."""
 
 import ast
 import sys
@@ -22,7 +23,8 @@ LAYERS = [
     ["settings"],
     ["base"],
 ]
-# Arrays, file formats and the engine's handle are common language; what has an API that moves under us is not.
+# Arrays, file formats and the engine's handle are common language; what has an API that moves under
+# us is not.
 EVERYWHERE = {
     "numpy",
     "torch",
@@ -86,7 +88,9 @@ def reached_from(module):
         name = waiting.pop()
         if name not in seen:
             seen.add(name)
-            waiting += [other for other in imports(name) if other in MODULES and other != "meddistill"]
+            waiting += [
+                other for other in imports(name) if other in MODULES and other != "meddistill"
+            ]
     return seen
 
 
@@ -95,7 +99,9 @@ def _layer(module):
     for depth, rooms in enumerate(LAYERS):
         if room in rooms:
             return depth
-    raise AssertionError(f"{module} is in no layer: add it to LAYERS, and to the layout in the README")
+    raise AssertionError(
+        f"{module} is in no layer: add it to LAYERS, and to the layout in the README"
+    )
 
 
 @pytest.mark.parametrize("module", ROOMS)
@@ -105,7 +111,9 @@ def test_imports_point_one_way(module):
     assert upward == [], f"{module} imports from above"
 
 
-@pytest.mark.parametrize("module", [name for name in ROOMS if name.startswith("meddistill.stages.")])
+@pytest.mark.parametrize(
+    "module", [name for name in ROOMS if name.startswith("meddistill.stages.")]
+)
 def test_stages_meet_on_disk_only(module):
     assert [name for name in imports(module) if name.startswith("meddistill.stages.")] == []
 
@@ -137,15 +145,23 @@ def test_the_command_line_imports_nothing_heavy_at_its_top():
 def test_distill_has_no_way_to_a_mask():
     reached = reached_from("meddistill.stages.distill")
     assert "meddistill.targets.making" in reached  # the walk does go somewhere
-    assert not {name for name in reached if name.startswith(("meddistill.data.masks", "meddistill.data.sources"))}
+    assert not {
+        name
+        for name in reached
+        if name.startswith(("meddistill.data.masks", "meddistill.data.sources"))
+    }
     assert "meddistill.stages.prepare" not in reached
     for module in reached - {"meddistill.run.true_masks"}:
         for node in ast.walk(_tree(module)):
             name = getattr(node, "id", getattr(node, "attr", getattr(node, "name", None)))
             assert name not in ("mask_path", "read_mask"), f"{module} names {name}"
             if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
-                names = [part.value for part in ast.walk(node.right) if isinstance(part, ast.Constant)]
-                assert not any("masks" in str(name) for name in names), f"{module} goes into the folder of true masks"
+                names = [
+                    part.value for part in ast.walk(node.right) if isinstance(part, ast.Constant)
+                ]
+                assert not any("masks" in str(name) for name in names), (
+                    f"{module} goes into the folder of true masks"
+                )
 
 
 def test_evaluation_does_reach_masks():

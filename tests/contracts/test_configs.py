@@ -1,4 +1,5 @@
-"""Every YAML under configs/ loads and opens with the command that runs it; the scripts of the paper use it."""
+"""Every YAML under configs/ loads and opens with the command that runs it; the scripts of the paper
+use it."""
 
 import os
 import re
@@ -42,7 +43,9 @@ def test_config_loads_and_each_of_its_lines_arrives(path):
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_config_opens_with_the_command_that_runs_it(path):
     first = path.read_text(encoding="utf-8").splitlines()[0]
-    assert re.fullmatch(rf"# meddistill run RUN --source DIR --config {path.relative_to(ROOT).as_posix()}.*", first)
+    assert re.fullmatch(
+        rf"# meddistill run RUN --source DIR --config {path.relative_to(ROOT).as_posix()}.*", first
+    )
 
 
 def test_quickstart_is_what_the_demo_does():
@@ -55,17 +58,32 @@ def test_paper_has_the_published_settings():
     assert config.prepare.classes == ["pituitary"]
     assert (config.detect.image_size, config.detect.confidence) == (256, 0.5)
     distill = config.distill
-    assert (distill.teacher, distill.student, distill.boxes) == ("sam2-large", "nested_unet", "detected")
-    assert (distill.optimizer, distill.lr, distill.epochs, distill.batch_size) == ("adam", 1e-4, 100, 1)
+    assert (distill.teacher, distill.student, distill.boxes) == (
+        "sam2-large",
+        "nested_unet",
+        "detected",
+    )
+    assert (distill.optimizer, distill.lr, distill.epochs, distill.batch_size) == (
+        "adam",
+        1e-4,
+        100,
+        1,
+    )
     assert (distill.weighting, distill.augment, distill.ema_decay) == ("paper", False, 0.0)
-    assert (distill.lr_schedule, distill.confidence_gamma, distill.targets.min_trust) == ("constant", 0.0, 0.0)
+    assert (distill.lr_schedule, distill.confidence_gamma, distill.targets.min_trust) == (
+        "constant",
+        0.0,
+        0.0,
+    )
     assert distill.targets.min_trust_detected == 0
     assert distill.targets.jitter_copies == 0
 
 
 def test_deep_supervision_goes_with_the_papers_network_alone():
     assert DistillConfig(student="nested_unet", deep_supervision=True).deep_supervision
-    with pytest.raises(ConfigError, match="deep_supervision goes with student=nested_unet, not with 'unet'"):
+    with pytest.raises(
+        ConfigError, match="deep_supervision goes with student=nested_unet, not with 'unet'"
+    ):
         DistillConfig(student="unet", deep_supervision=True)
 
 
@@ -92,9 +110,19 @@ def test_paper_step_calls_its_command_with_the_papers_config(script, arguments, 
     environment = os.environ | {"MEDDISTILL": r"printf %s\n"}
     shown = subprocess.run(
         ["bash", ROOT / "scripts/paper" / script, *arguments, "--set", "a=b c"],
-        capture_output=True, text=True, check=True, cwd=tmp_path, env=environment,
-    )  # fmt: skip
-    assert shown.stdout.splitlines() == [*command, "--config", str(ROOT / "configs/paper.yaml"), "--set", "a=b c"]
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env=environment,
+    )
+    assert shown.stdout.splitlines() == [
+        *command,
+        "--config",
+        str(ROOT / "configs/paper.yaml"),
+        "--set",
+        "a=b c",
+    ]
 
 
 def test_four_paper_steps():

@@ -1,4 +1,5 @@
-"""No stage lists a directory more than once: with a million files on a network disk that is minutes each time."""
+"""No stage lists a directory more than once: with a million files on a network disk that is minutes
+each time."""
 
 import os
 import sys
@@ -25,7 +26,11 @@ LISTED = None
 def _note(event, arguments):
     if LISTED is not None and event in ("os.scandir", "os.listdir"):
         where = arguments[0]
-        LISTED[os.readlink(f"/proc/self/fd/{where}") if isinstance(where, int) else os.fspath(where or ".")] += 1
+        LISTED[
+            os.readlink(f"/proc/self/fd/{where}")
+            if isinstance(where, int)
+            else os.fspath(where or ".")
+        ] += 1
 
 
 sys.addaudithook(_note)  # cannot be taken back, so it looks at LISTED
@@ -46,13 +51,22 @@ def test_no_stage_lists_a_directory_twice(tmp_path, monkeypatch):
     write_phantom(tmp_path / "source", cases=16, seed=0, size=64)
     run = RunDir(tmp_path / "run")
     config = DistillConfig(
-        encoder_weights="none", image_size=64, epochs=1, batch_size=4, targets=TargetsConfig(jitter_copies=1),
-        precision="32-true", test_targets=False,
-    )  # fmt: skip
+        encoder_weights="none",
+        image_size=64,
+        epochs=1,
+        batch_size=4,
+        targets=TargetsConfig(jitter_copies=1),
+        precision="32-true",
+        test_targets=False,
+    )
     stages = {
-        "prepare": lambda: run_prepare(run, PrepareConfig(source=str(tmp_path / "source"), dataset="folder"), seed=0),
+        "prepare": lambda: run_prepare(
+            run, PrepareConfig(source=str(tmp_path / "source"), dataset="folder"), seed=0
+        ),
         "distill": lambda: run_distill(run, config, device="cpu", teacher=PaintingTeacher()),
-        "eval": lambda: run_eval(run, EvalConfig(baselines=False), seed=0, predictor=BrightnessStudent()),
+        "eval": lambda: run_eval(
+            run, EvalConfig(baselines=False), seed=0, predictor=BrightnessStudent()
+        ),
     }
     for name, work in stages.items():
         found = listings(tmp_path, work)

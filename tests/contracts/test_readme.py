@@ -74,7 +74,9 @@ def test_what_cannot_be_done_here_is_parsed_only(command):
     assert check_readme.executable(f"`{command}`") == []
 
 
-@pytest.mark.parametrize("row", [Case, Duplicate, BoxRow, QualityRow, EpochRow, ScoreRow, PredictionRow])
+@pytest.mark.parametrize(
+    "row", [Case, Duplicate, BoxRow, QualityRow, EpochRow, ScoreRow, PredictionRow]
+)
 def test_every_column_of_every_table_is_explained(row):
     reference = README.split("Every column and key", 1)[1].split("</details>", 1)[0]
     words = {word for code in re.findall(r"`([^`\n]+)`", reference) for word in code.split(",")}
@@ -84,7 +86,9 @@ def test_every_column_of_every_table_is_explained(row):
 def test_files_that_the_readme_links_to_are_there():
     links = re.findall(r"\]\(([^)#][^)]*)\)", README)
     assert links
-    assert [link for link in links if not link.startswith("https://") and not (ROOT / link).exists()] == []
+    assert [
+        link for link in links if not link.startswith("https://") and not (ROOT / link).exists()
+    ] == []
 
 
 @pytest.mark.slow

@@ -1,4 +1,5 @@
-"""The sample data: shapes, masks that fit the picture, groups, determinism, and that a filled box is no good answer."""
+"""The sample data: shapes, masks that fit the picture, groups, determinism, and that a filled box
+is no good answer."""
 
 import csv
 from collections import defaultdict
@@ -84,7 +85,10 @@ def test_written_source_is_a_folder_layout_with_groups(tmp_path):
     by_group = defaultdict(list)
     for row in rows:
         by_group[row["group"]].append(row["id"])
-        image, mask = read_rgb(tmp_path / f"images/{row['id']}.png"), read_mask(tmp_path / f"masks/{row['id']}.png")
+        image, mask = (
+            read_rgb(tmp_path / f"images/{row['id']}.png"),
+            read_mask(tmp_path / f"masks/{row['id']}.png"),
+        )
         assert image.shape == (96, 96, 3)
         assert mask.shape == (96, 96)
         assert mask.any() == (row["class"] != "none")
@@ -111,7 +115,8 @@ def test_more_cases_only_add_heads(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"), [({"cases": 0}, "at least 1 case"), ({"cases": 1, "size": 32}, "at least 64 px")]
+    ("settings", "message"),
+    [({"cases": 0}, "at least 1 case"), ({"cases": 1, "size": 32}, "at least 64 px")],
 )
 def test_impossible_requests_are_refused(tmp_path, settings, message):
     with pytest.raises(ConfigError, match=message):

@@ -50,7 +50,11 @@ def test_the_summary_counts_and_averages_by_hand():
     assert found["by_class"]["none"]["metrics"]["dice"]["mean"] == 0.5
     assert "hd_mm" not in found["metrics"]
     assert "brier" not in found["metrics"]
-    assert (found["lesions"]["found"], found["lesions"]["missed"], found["lesions"]["false"]) == (1, 1, 1)
+    assert (found["lesions"]["found"], found["lesions"]["missed"], found["lesions"]["false"]) == (
+        1,
+        1,
+        1,
+    )
     assert found["lesions"]["f1"] == 0.5
 
 
@@ -68,8 +72,10 @@ def test_sizes_are_thirds_of_the_cases_with_a_lesion():
     assert 16 < low < 36
     assert 64 < high < 100
     assert {name: part["n"] for name, part in summarise(rows)["student"]["by_size"].items()} == {
-        "small": 2, "medium": 2, "large": 2,
-    }  # fmt: skip
+        "small": 2,
+        "medium": 2,
+        "large": 2,
+    }
     assert size_bounds(rows[-1:]) == (0, 0)
 
 
@@ -83,7 +89,12 @@ def test_a_volume_is_scored_on_all_its_slices_at_once():
     assert volume_dice(rows) == {"v.nii": (pytest.approx(200 / 204), "a")}
     assert summarise(rows)["student"]["by_volume"]["n"] == 1
     assert summarise(rows[2:])["student"]["by_volume"] is None
-    expected = {"volume": "v.nii", "group": "a", "n_slices": 2, "dice": {"student": pytest.approx(200 / 204)}}
+    expected = {
+        "volume": "v.nii",
+        "group": "a",
+        "n_slices": 2,
+        "dice": {"student": pytest.approx(200 / 204)},
+    }
     assert by_volume(rows) == [expected]
     assert by_volume(rows[2:]) == []
 
@@ -101,19 +112,24 @@ def test_the_error_budget_adds_up_to_what_the_student_lacks():
     half[13:] = False  # Dice 2/3
     rows = [
         # The detector sees nothing: all is lost there, and half of it is won back by the student.
-        row_of("a1", nothing(), lesion, "boxes"), row_of("a1", nothing(), lesion, "teacher"),
+        row_of("a1", nothing(), lesion, "boxes"),
+        row_of("a1", nothing(), lesion, "teacher"),
         row_of("a1", half, lesion),
         # The box touches: the teacher loses a third, and the student the rest.
-        row_of("b1", lesion, lesion, "boxes"), row_of("b1", half, lesion, "teacher"), row_of("b1", other, lesion),
+        row_of("b1", lesion, lesion, "boxes"),
+        row_of("b1", half, lesion, "teacher"),
+        row_of("b1", other, lesion),
         # Healthy cases do not count.
         *(row_of("c1", nothing(), nothing(), method) for method in ("boxes", "teacher", "student")),
-    ]  # fmt: skip
+    ]
     budget = error_budget(rows, "student", "teacher", "boxes")
     assert (budget["n"], budget["n_untouched"]) == (2, 1)
     assert budget["detector"] == pytest.approx(0.5)
     assert budget["teacher"] == pytest.approx((1 / 3) / 2)
     assert budget["student"] == pytest.approx(((1 / 3 - 1) + (1 - 1 / 3)) / 2)
-    assert budget["detector"] + budget["teacher"] + budget["student"] == pytest.approx(budget["total"])
+    assert budget["detector"] + budget["teacher"] + budget["student"] == pytest.approx(
+        budget["total"]
+    )
     assert error_budget(rows[1:], "student", "teacher", "nobody") is None
     assert error_budget(rows[-3:], "student", "teacher", "boxes") is None
 
@@ -124,7 +140,9 @@ def two_students():
     lesion = square(10, 10, 10)
     names = [f"{letter}{number}" for letter in "abcde" for number in (1, 2)]
     first = [row_of(name, lesion, lesion, class_name=f"c{name[1]}") for name in names]
-    second = [row_of(name, np.roll(lesion, 1, axis=0), lesion, class_name=f"c{name[1]}") for name in names]
+    second = [
+        row_of(name, np.roll(lesion, 1, axis=0), lesion, class_name=f"c{name[1]}") for name in names
+    ]
     return first, second
 
 
@@ -164,7 +182,9 @@ def test_folds_are_taken_together(two_students):
     assert found["per_run"]["two"]["student"] == {"n": 6, "dice": pytest.approx(0.9)}
     assert found["between_runs"]["student"]["mean"] == pytest.approx(0.95)
     assert found["between_runs"]["student"]["sd"] == pytest.approx(0.1 / np.sqrt(2))
-    assert found["pooled"]["student"]["metrics"]["dice"]["mean"] == pytest.approx((4 * 1 + 6 * 0.9) / 10)
+    assert found["pooled"]["student"]["metrics"]["dice"]["mean"] == pytest.approx(
+        (4 * 1 + 6 * 0.9) / 10
+    )
     assert aggregate({"one": first, "two": second})["n_repeated"] == 10
 
 
@@ -189,9 +209,12 @@ def evaluated(tmp_path, two_students):
 )
 def test_sides_are_found(evaluated, capsys, first, second, run, difference):
     found = run_compare(
-        first.format(evaluated), second.format(evaluated), seed=0, run=RunDir(evaluated / run) if run else None,
+        first.format(evaluated),
+        second.format(evaluated),
+        seed=0,
+        run=RunDir(evaluated / run) if run else None,
         out=evaluated / "out",
-    )  # fmt: skip
+    )
     assert found["metrics"]["dice"]["mean"] == pytest.approx(difference)
     assert read_json(evaluated / "out" / "comparison.json")["n"] == 10
     assert f"{difference:+.3f}" in capsys.readouterr().out

@@ -53,7 +53,9 @@ def test_a_split_prediction_finds_the_lesion_once():
 def test_the_overlap_asked_for_decides(min_iou, found):
     target = np.zeros((1, 6), dtype=bool)
     target[0, :3] = True
-    assert match_lesions(np.roll(target, 2, axis=1), target, min_iou=min_iou).found == found  # IoU 1 / 5
+    assert (
+        match_lesions(np.roll(target, 2, axis=1), target, min_iou=min_iou).found == found
+    )  # IoU 1 / 5
 
 
 def test_lesions_that_do_not_touch_never_match_even_at_no_overlap_asked():

@@ -1,4 +1,5 @@
-"""Matching, precision, recall, average precision and the choice of a threshold, on boxes that can be drawn."""
+"""Matching, precision, recall, average precision and the choice of a threshold, on boxes that can
+be drawn."""
 
 import numpy as np
 import pytest
@@ -29,7 +30,11 @@ def curve_of(*images, iou=0.5):
 
 def test_each_annotated_box_is_found_once_and_by_the_surer_detection():
     pred = boxes(LEFT, LEFT, FAR)
-    assert match_boxes(pred, np.array([0.5, 0.9, 0.8]), boxes(LEFT)).tolist() == [False, True, False]
+    assert match_boxes(pred, np.array([0.5, 0.9, 0.8]), boxes(LEFT)).tolist() == [
+        False,
+        True,
+        False,
+    ]
 
 
 def test_an_overlap_of_just_the_limit_counts_and_one_below_does_not():
@@ -62,11 +67,17 @@ def test_a_split_without_lesions_has_no_recall_but_a_precision():
 
 
 def test_average_precision_of_perfect_half_and_no_detections():
-    assert average_precision(curve_of((boxes(LEFT, RIGHT), [0.9, 0.8], boxes(LEFT, RIGHT)))) == pytest.approx(1)
+    assert average_precision(
+        curve_of((boxes(LEFT, RIGHT), [0.9, 0.8], boxes(LEFT, RIGHT)))
+    ) == pytest.approx(1)
     # One of two found: precision 1 at the 51 recalls from 0 to 0.5, 0 at the other 50.
-    assert average_precision(curve_of((boxes(LEFT), [0.9], boxes(LEFT, RIGHT)))) == pytest.approx(51 / 101)
+    assert average_precision(curve_of((boxes(LEFT), [0.9], boxes(LEFT, RIGHT)))) == pytest.approx(
+        51 / 101
+    )
     # A surer false alarm: precision 1/2 over all recalls.
-    assert average_precision(curve_of((boxes(FAR, LEFT), [0.9, 0.5], boxes(LEFT)))) == pytest.approx(0.5)
+    assert average_precision(
+        curve_of((boxes(FAR, LEFT), [0.9, 0.5], boxes(LEFT)))
+    ) == pytest.approx(0.5)
     assert average_precision(curve_of((NONE, [], boxes(LEFT)))) == 0.0
 
 

@@ -1,4 +1,5 @@
-"""Metrics: known answers on masks that can be drawn, medpy on the full image, and a brute-force count."""
+"""Metrics: known answers on masks that can be drawn, medpy on the full image, and a brute-force
+count."""
 
 import math
 
@@ -46,7 +47,12 @@ def test_a_perfect_prediction_scores_one_and_zero():
 
 def test_a_square_shifted_by_one_pixel():
     scores = score_case(np.roll(SQUARE, 1, axis=1), SQUARE)
-    assert (scores.overlap.tp, scores.overlap.fp, scores.overlap.fn, scores.overlap.tn) == (2, 2, 2, 24)
+    assert (scores.overlap.tp, scores.overlap.fp, scores.overlap.fn, scores.overlap.tn) == (
+        2,
+        2,
+        2,
+        24,
+    )
     assert scores.overlap.dice == 0.5
     assert scores.overlap.iou == pytest.approx(1 / 3)
     assert scores.overlap.sensitivity == scores.overlap.precision == 0.5
@@ -73,8 +79,13 @@ def test_both_empty_is_perfect():
     assert not scores.missed
     assert not scores.false_alarm
     values = scores.values()
-    assert [values[name] for name in ("dice", "iou", "sensitivity", "precision", "specificity", "nsd_px")] == [1] * 6
-    assert [values[name] for name in ("hd_px", "hd95_px", "assd_px", "hd_mm", "area_error")] == [0] * 5
+    assert [
+        values[name]
+        for name in ("dice", "iou", "sensitivity", "precision", "specificity", "nsd_px")
+    ] == [1] * 6
+    assert [values[name] for name in ("hd_px", "hd95_px", "assd_px", "hd_mm", "area_error")] == [
+        0
+    ] * 5
 
 
 @pytest.mark.parametrize("missed", [True, False], ids=["missed", "false alarm"])
@@ -83,7 +94,9 @@ def test_one_empty_costs_the_diagonal_and_is_counted(missed):
     scores = score_case(pred, target, (2.0, 1.0))
     assert (scores.missed, scores.false_alarm) == (missed, not missed)
     values = scores.values()
-    assert [values[name] for name in ("dice", "iou", "sensitivity", "precision", "nsd_px", "nsd_mm")] == [0] * 6
+    assert [
+        values[name] for name in ("dice", "iou", "sensitivity", "precision", "nsd_px", "nsd_mm")
+    ] == [0] * 6
     assert [values[name] for name in ("hd_px", "hd95_px", "assd_px")] == [DIAGONAL] * 3
     assert values["hd95_mm"] == pytest.approx(math.hypot(5 * 2, 6 * 1))
     assert values["area_error"] == (-2 if missed else 2)
@@ -96,7 +109,9 @@ def test_a_truth_that_fills_the_image():
     assert score_case(full, full).px.hd == 0
 
 
-@pytest.mark.parametrize(("shift_axis", "expected_mm"), [(0, 3.0), (1, 0.5)], ids=["rows", "columns"])
+@pytest.mark.parametrize(
+    ("shift_axis", "expected_mm"), [(0, 3.0), (1, 0.5)], ids=["rows", "columns"]
+)
 def test_spacing_is_row_then_column(shift_axis, expected_mm):
     point = np.zeros((7, 7), dtype=bool)
     point[3, 3] = True
@@ -105,8 +120,8 @@ def test_spacing_is_row_then_column(shift_axis, expected_mm):
 
 
 def test_hd95_pools_both_directions():
-    # 19 pixels agree and one of pred lies 10 px off: 1 of the 39 pooled distances is 10, the 95th percentile is 0;
-    # the maximum over directions of directed 95th percentiles would be 0.5.
+    # 19 pixels agree and one of pred lies 10 px off: 1 of the 39 pooled distances is 10, the 95th
+    # percentile is 0; the maximum over directions of directed 95th percentiles would be 0.5.
     target = np.zeros((3, 40), dtype=bool)
     target[1, :19] = True
     pred = target.copy()
@@ -139,7 +154,9 @@ def test_box_around_is_half_open_and_stays_inside():
 # Small images make 1-pixel, border-touching and full masks common.
 sizes = st.tuples(st.integers(1, 12), st.integers(1, 12))
 two_masks = sizes.flatmap(lambda size: st.tuples(hnp.arrays(bool, size), hnp.arrays(bool, size)))
-sparse_masks = sizes.flatmap(lambda size: st.tuples(*[hnp.arrays(bool, size, fill=st.just(False))] * 2))
+sparse_masks = sizes.flatmap(
+    lambda size: st.tuples(*[hnp.arrays(bool, size, fill=st.just(False))] * 2)
+)
 spacings = st.tuples(st.sampled_from([0.25, 0.7, 1.0, 3.5]), st.sampled_from([0.3, 1.0, 2.0]))
 
 
@@ -159,7 +176,9 @@ def brute_force(pred: np.ndarray, target: np.ndarray, spacing: tuple[float, floa
     a, b = outline_pixels(pred), outline_pixels(target)
 
     def nearest(point, others):
-        return min(math.hypot((point[0] - r) * spacing[0], (point[1] - c) * spacing[1]) for r, c in others)
+        return min(
+            math.hypot((point[0] - r) * spacing[0], (point[1] - c) * spacing[1]) for r, c in others
+        )
 
     return [nearest(point, b) for point in a] + [nearest(point, a) for point in b]
 
@@ -206,6 +225,17 @@ def test_every_metric_is_finite_and_distances_are_symmetric(masks, spacing):
     values = score_case(pred, target, spacing).values()
     assert all(math.isfinite(value) for value in values.values())
     swapped = score_case(target, pred, spacing).values()
-    for name in ("dice", "iou", "hd_px", "hd95_px", "assd_px", "nsd_px", "hd_mm", "hd95_mm", "assd_mm", "nsd_mm"):
+    for name in (
+        "dice",
+        "iou",
+        "hd_px",
+        "hd95_px",
+        "assd_px",
+        "nsd_px",
+        "hd_mm",
+        "hd95_mm",
+        "assd_mm",
+        "nsd_mm",
+    ):
         assert values[name] == pytest.approx(swapped[name])
     assert values["area_error"] == pytest.approx(-swapped["area_error"])

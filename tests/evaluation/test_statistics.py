@@ -17,7 +17,9 @@ def test_the_interval_of_independent_cases_is_the_textbooks():
     values = np.random.default_rng(1).normal(0.8, 0.1, 400)
     spread = describe(values, [str(i) for i in range(400)])
     half_width = 1.96 * values.std() / np.sqrt(400)
-    assert spread.ci95 == pytest.approx((values.mean() - half_width, values.mean() + half_width), abs=0.001)
+    assert spread.ci95 == pytest.approx(
+        (values.mean() - half_width, values.mean() + half_width), abs=0.001
+    )
 
 
 def test_copies_of_a_case_in_its_group_do_not_narrow_the_interval():
@@ -28,11 +30,14 @@ def test_copies_of_a_case_in_its_group_do_not_narrow_the_interval():
     as_if_independent = describe(np.repeat(values, 10), [str(i) for i in range(400)])
     width = once.ci95[1] - once.ci95[0]
     assert ten_slices_each.ci95 == pytest.approx(once.ci95)
-    assert as_if_independent.ci95[1] - as_if_independent.ci95[0] == pytest.approx(width / np.sqrt(10), rel=0.1)
+    assert as_if_independent.ci95[1] - as_if_independent.ci95[0] == pytest.approx(
+        width / np.sqrt(10), rel=0.1
+    )
 
 
 def test_large_groups_count_by_their_cases():
-    # The mean over cases is 0.1; resampling draws whole groups, so a resample without group `a` has mean 1.
+    # The mean over cases is 0.1; resampling draws whole groups, so a resample without group `a` has
+    # mean 1.
     spread = describe([0.0] * 9 + [1.0], ["a"] * 9 + ["b"])
     assert spread.mean == pytest.approx(0.1)
     assert spread.ci95 == (0.0, 1.0)
@@ -66,7 +71,9 @@ def test_a_paired_difference_knows_sign_interval_and_counts():
     assert result.mean == pytest.approx(0.1 - 0.011)
     assert 0 < result.ci95[0] < result.mean < result.ci95[1]
     assert result.p_wilcoxon == pytest.approx(stats.wilcoxon(first - second).pvalue)
-    assert compare_paired(second, first, [str(i) for i in range(50)]).mean == pytest.approx(-result.mean)
+    assert compare_paired(second, first, [str(i) for i in range(50)]).mean == pytest.approx(
+        -result.mean
+    )
 
 
 def test_the_test_is_over_groups():

@@ -1,7 +1,9 @@
-"""Damaged and hostile files at every reader: an answer or a MedDistillError, never another exception.
+"""Damaged and hostile files at every reader: an answer or a MedDistillError, never another
+exception.
 
-Each starts from a valid file and changes it: bytes flipped, pieces cut, doubled or moved, values made empty, huge, not
-a number, or paths. 100 examples each in the default suite, 2,000 in the slow one, the same ones every time.
+Each starts from a valid file and changes it: bytes flipped, pieces cut, doubled or moved, values
+made empty, huge, not a number, or paths. 100 examples each in the default suite, 2,000 in the slow
+one, the same ones every time.
 """
 
 import contextlib
@@ -38,11 +40,42 @@ from meddistill.student.networks.nested_unet import NestedUNet
 from meddistill.student.student import load_student, read_preprocessing, save_student
 
 TOKENS = (
-    b"", b"\0", b",", b"\n", b"\r\n", b'"', b"'", b"nan", b"inf", b"-1", b"0", b"1e309", b"99999999999999999999",
-    b"-0.0", b"null", b"true", b"[]", b"{}", b"{", b"]", b": ", b"- ", b"&a *a", b"!!python/object:os.system x", b"..",
-    b"../../x", b"/etc/passwd", b"<b>", "é\u202e\U0001f4a9".encode(), b"\xff\xfe", b"\xef\xbb\xbf", b"${oc.env:HOME}",
-    b"\x7f\xff\xff\xff", b"\xff\xff\xff\xff", b"\0\0\0\0",
-)  # fmt: skip
+    b"",
+    b"\0",
+    b",",
+    b"\n",
+    b"\r\n",
+    b'"',
+    b"'",
+    b"nan",
+    b"inf",
+    b"-1",
+    b"0",
+    b"1e309",
+    b"99999999999999999999",
+    b"-0.0",
+    b"null",
+    b"true",
+    b"[]",
+    b"{}",
+    b"{",
+    b"]",
+    b": ",
+    b"- ",
+    b"&a *a",
+    b"!!python/object:os.system x",
+    b"..",
+    b"../../x",
+    b"/etc/passwd",
+    b"<b>",
+    "é\u202e\U0001f4a9".encode(),
+    b"\xff\xfe",
+    b"\xef\xbb\xbf",
+    b"${oc.env:HOME}",
+    b"\x7f\xff\xff\xff",
+    b"\xff\xff\xff\xff",
+    b"\0\0\0\0",
+)
 PLACE = st.floats(0, 1, exclude_max=True)
 CHANGE = st.one_of(
     st.tuples(st.just("flip"), PLACE, st.integers(1, 255)),
@@ -77,7 +110,9 @@ def changed(data, changes):
 
 
 def picture(folder, suffix, depth=np.uint8, channels=3):
-    pixels = np.random.default_rng(0).integers(0, np.iinfo(depth).max, (24, 20, channels)).astype(depth)
+    pixels = (
+        np.random.default_rng(0).integers(0, np.iinfo(depth).max, (24, 20, channels)).astype(depth)
+    )
     cv2.imwrite(str(folder / f"a{suffix}"), pixels)
     return folder / f"a{suffix}"
 
@@ -125,17 +160,37 @@ def source(make, name, dataset):
 
 def table(folder):
     row = QualityRow(
-        case_id="a", split="train", prompt_source="annotated", n_boxes=1, key="0" * 24, doubt=0.1, accepted=True,
-        reason="", weight=1.0, **dict.fromkeys(SCORES, 0.5),
-    )  # fmt: skip
+        case_id="a",
+        split="train",
+        prompt_source="annotated",
+        n_boxes=1,
+        key="0" * 24,
+        doubt=0.1,
+        accepted=True,
+        reason="",
+        weight=1.0,
+        **dict.fromkeys(SCORES, 0.5),
+    )
     write_table(folder / QUALITY_CSV, QualityRow, [row, row])
     return folder / QUALITY_CSV, lambda path: read_table(path, QualityRow)
 
 
 SCORES = [
-    name for name in QualityRow.__dataclass_fields__
-    if name not in ("case_id", "split", "prompt_source", "n_boxes", "key", "doubt", "accepted", "reason", "weight")
-]  # fmt: skip
+    name
+    for name in QualityRow.__dataclass_fields__
+    if name
+    not in (
+        "case_id",
+        "split",
+        "prompt_source",
+        "n_boxes",
+        "key",
+        "doubt",
+        "accepted",
+        "reason",
+        "weight",
+    )
+]
 
 
 def text(name, content, reader):
@@ -165,7 +220,9 @@ def raw_nifti(folder):
 
 def begun(folder):
     Stage.open(folder / "stage", "prepare", {"a": 1}, {"b": "c"}).finish({}, [])
-    return folder / "stage" / "run.json", lambda _: Stage.open(folder / "stage", "prepare", {"a": 1}, {"b": "c"})
+    return folder / "stage" / "run.json", lambda _: Stage.open(
+        folder / "stage", "prepare", {"a": 1}, {"b": "c"}
+    )
 
 
 def log(folder):
@@ -179,14 +236,20 @@ READERS = {
     "cases.csv": lambda folder: of_run(folder, f"data/{CASES_CSV}", reads_cases),
     "run.json": begun,
     "boxes.csv": lambda folder: of_run(
-        folder, f"detector/{BOXES_CSV}", lambda run: read_boxes(run.detector / BOXES_CSV, read_cases(run.data))
+        folder,
+        f"detector/{BOXES_CSV}",
+        lambda run: read_boxes(run.detector / BOXES_CSV, read_cases(run.data)),
     ),
     "quality.csv": table,
     "metrics.csv": log,
-    "YOLO label": text("a.txt", "0 0.5 0.5 0.25 0.25\n0 0.1 0.2 0.05 0.1\n", lambda p: read_yolo_label(p, (40, 48))),
+    "YOLO label": text(
+        "a.txt", "0 0.5 0.5 0.25 0.25\n0 0.1 0.2 0.05 0.1\n", lambda p: read_yolo_label(p, (40, 48))
+    ),
     "YAML config": text("a.yaml", (ROOT / "configs/paper.yaml").read_text(), load_config),
     "groups.csv": text("groups.csv", "id,group,fold\na,p1,1\nb,p2,2\n", read_groups),
-    "table of boxes": text("b.csv", "image,x1,y1,x2,y2,class\na.png,1,2,30,40,x\nb.png,,,,,\n", read_box_table),
+    "table of boxes": text(
+        "b.csv", "image,x1,y1,x2,y2,class\na.png,1,2,30,40,x\nb.png,,,,,\n", read_box_table
+    ),
     "PNG": lambda folder: (picture(folder, ".png"), reads_picture),
     "PNG, 16 bit": lambda folder: (picture(folder, ".png", np.uint16, 1), reads_picture),
     "JPEG": lambda folder: (picture(folder, ".jpg"), reads_picture),
@@ -199,8 +262,12 @@ READERS = {
     "VOC": source(make_voc, "*.xml", "voc"),
     "YOLO set": source(make_yolo, "data.yaml", "yolo"),
     "preprocessing.json": lambda folder: student(folder, "preprocessing.json", read_preprocessing),
-    "student's config": lambda folder: student(folder, "config.json", lambda path: load_student(path.parent)),
-    "student's weights": lambda folder: student(folder, "model.safetensors", lambda path: load_student(path.parent)),
+    "student's config": lambda folder: student(
+        folder, "config.json", lambda path: load_student(path.parent)
+    ),
+    "student's weights": lambda folder: student(
+        folder, "model.safetensors", lambda path: load_student(path.parent)
+    ),
 }
 
 
@@ -211,7 +278,11 @@ def fuzz(name, folder, examples):
     outcomes = {"read": 0, "refused": 0}
 
     @settings(
-        max_examples=examples, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
     )
     @given(changes=st.lists(CHANGE, min_size=1, max_size=4))
     def one(changes):

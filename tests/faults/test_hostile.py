@@ -1,4 +1,5 @@
-"""Files that nobody sane would make, and everybody has: each is read right or listed with its reason, nothing else."""
+"""Files that nobody sane would make, and everybody has: each is read right or listed with its
+reason, nothing else."""
 
 import io
 import os
@@ -33,17 +34,29 @@ def png(pixels=None):
 
 def jpeg(pixels=None, **options):
     content = io.BytesIO()
-    Image.fromarray(image(5) if pixels is None else pixels).save(content, "JPEG", quality=95, **options)
+    Image.fromarray(image(5) if pixels is None else pixels).save(
+        content, "JPEG", quality=95, **options
+    )
     return content.getvalue()
 
 
 def chunk(kind, content):
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+    return (
+        struct.pack(">I", len(content))
+        + kind
+        + content
+        + struct.pack(">I", zlib.crc32(kind + content))
+    )
 
 
 def png_bomb(width, height):
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + head
+        + chunk(b"IDAT", zlib.compress(b"\0" * 1000))
+        + chunk(b"IEND", b"")
+    )
 
 
 def bmp_bomb():
@@ -65,7 +78,13 @@ def tiff_bomb():
 
 
 def gif_bomb():
-    return b"GIF89a" + struct.pack("<HH", 60000, 60000) + b"\x80\0\0\0\0\0\xff\xff\xff" + b",\0\0\0\0" + b"\0" * 20
+    return (
+        b"GIF89a"
+        + struct.pack("<HH", 60000, 60000)
+        + b"\x80\0\0\0\0\0\xff\xff\xff"
+        + b",\0\0\0\0"
+        + b"\0" * 20
+    )
 
 
 def text_bomb():
@@ -101,7 +120,8 @@ def with_value(value):
     return tiff(values)
 
 
-# --- the image is hostile: name of the file, its bytes, what is to become of it ------------------------------------
+# --- the image is hostile: name of the file, its bytes, what is to become of it
+# ------------------------------------
 
 IMAGES = {
     "zero bytes": ("x.png", b"", REJECTED),
@@ -154,18 +174,40 @@ IMAGES = {
 }
 
 
-# --- the name is hostile: the picture is good, and has its mask --------------------------------------------------
+# --- the name is hostile: the picture is good, and has its mask
+# --------------------------------------------------
 
 NAMES = {
-    "spaces": "two  words .png", "quotes": "it's \"x\".png", "newline": "line\nbreak.png", "tab": "a\tb.png",
-    "carriage return": "a\rb.png", "umlauts": "Größe-ß.png", "chinese": "肿瘤.png", "emoji": "🧠.png",
-    "right to left": "\u202egnp.x.png", "leading dash": "-rf.png", "leading dashes": "--help.png",
-    "leading dots": "..png.png", "dots inside": "a..b.png", "dots only": "....png", "looks like up": "..%2f..%2fx.png",
-    "backslashes": "..\\..\\x.png", "a formula": "=1+1.png", "comma": "a,b;c.png", "percent": "%s%n.png",
-    "markup": "[red]x[b].png", "script": "<script>alert(1)<script>.png", "long": "x" * 240 + ".png",
-    "a device of Windows": "con.png", "star": "*.png", "dollar": "$(touch x).png", "tilde": "~.png",
-    "bytes that are no UTF-8": b"caf\xe9.png", "only strange letters": "£€.png", "trailing dot": "x..png",
-}  # fmt: skip
+    "spaces": "two  words .png",
+    "quotes": 'it\'s "x".png',
+    "newline": "line\nbreak.png",
+    "tab": "a\tb.png",
+    "carriage return": "a\rb.png",
+    "umlauts": "Größe-ß.png",
+    "chinese": "肿瘤.png",
+    "emoji": "🧠.png",
+    "right to left": "\u202egnp.x.png",
+    "leading dash": "-rf.png",
+    "leading dashes": "--help.png",
+    "leading dots": "..png.png",
+    "dots inside": "a..b.png",
+    "dots only": "....png",
+    "looks like up": "..%2f..%2fx.png",
+    "backslashes": "..\\..\\x.png",
+    "a formula": "=1+1.png",
+    "comma": "a,b;c.png",
+    "percent": "%s%n.png",
+    "markup": "[red]x[b].png",
+    "script": "<script>alert(1)<script>.png",
+    "long": "x" * 240 + ".png",
+    "a device of Windows": "con.png",
+    "star": "*.png",
+    "dollar": "$(touch x).png",
+    "tilde": "~.png",
+    "bytes that are no UTF-8": b"caf\xe9.png",
+    "only strange letters": "£€.png",
+    "trailing dot": "x..png",
+}
 
 
 def make_image(source, name, content):
@@ -180,7 +222,8 @@ def make_named(source, name):
             file.write(png(pixels))
 
 
-# --- the mask is hostile, or what stands in a folder is no file ---------------------------------------------------
+# --- the mask is hostile, or what stands in a folder is no file
+# ---------------------------------------------------
 
 
 def mask_file(name, content):
@@ -277,7 +320,10 @@ SCENES = {
     "mask of label numbers": (mask_file("x.png", png(mask(3))), REJECTED),
     "mask too faint": (mask_file("x.jpg", jpeg(mask(90))), REJECTED),
     "mask is a bomb": (mask_file("x.png", png_bomb(20000, 20000)), REJECTED),
-    "mask of the whole image": (mask_file("x.png", png(np.full((24, 24), 255, dtype=np.uint8))), READ),
+    "mask of the whole image": (
+        mask_file("x.png", png(np.full((24, 24), 255, dtype=np.uint8))),
+        READ,
+    ),
     "mask of 0 and 1": (mask_file("x.png", png(mask(1))), READ),
     "mask in colour": (mask_file("x.png", png(np.dstack([mask()] * 3))), READ),
     "mask with transparency": (mask_file("x.png", png(np.dstack([mask()] * 4))), READ),
@@ -302,7 +348,8 @@ SCENES = {
 
 HOSTILE = {
     **{
-        what: (lambda s, n=name, c=content: make_image(s, n, c), fate) for what, (name, content, fate) in IMAGES.items()
+        what: (lambda s, n=name, c=content: make_image(s, n, c), fate)
+        for what, (name, content, fate) in IMAGES.items()
     },
     **{f"name: {what}": (lambda s, n=name: make_named(s, n), READ) for what, name in NAMES.items()},
     **SCENES,
@@ -327,7 +374,9 @@ def test_hostile_files_are_read_right_or_listed(tmp_path, what):
         save(source / "masks" / f"good{number}.png", mask())
     make(source)
     before = snapshot(tmp_path)
-    config = PrepareConfig(source=str(source), dataset="folder", test_fraction=0.0, val_fraction=0.0, duplicate_bits=0)
+    config = PrepareConfig(
+        source=str(source), dataset="folder", test_fraction=0.0, val_fraction=0.0, duplicate_bits=0
+    )
     out = run_prepare(RunDir(tmp_path / "run"), config, seed=0)
 
     cases = read_cases(out)

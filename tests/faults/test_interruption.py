@@ -1,6 +1,7 @@
 """Stages killed at random moments and run again end as if nothing had happened, byte for byte.
 
-A kill is SIGKILL of a real process, at a moment drawn among all its file renames (before and after) and training steps.
+A kill is SIGKILL of a real process, at a moment drawn among all its file renames (before and after)
+and training steps.
 """
 
 import contextlib
@@ -34,9 +35,13 @@ class Server:
         self.log, self.file = log, log.open("w")
         path = os.pathsep.join([str(TESTS), *filter(None, sys.path)])
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "support.kill_server"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=self.file, text=True, env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
+            [sys.executable, "-m", "support.kill_server"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.file,
+            text=True,
+            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        )
 
     def run(self, stage, root, kill_at=0, limit=0):
         """Exit status, number of events and error; see kill_server."""
@@ -105,7 +110,9 @@ def kill_and_go_on(whole, tmp_path, stage, numbers):
     assert len(expected) > 3
     for kill_at in moments(stage, len(numbers), events[stage]):
         root = tmp_path / f"{stage}-{kill_at}"
-        shutil.copytree(intact, root, ignore=lambda folder, names: made(folder, names, intact, stage))
+        shutil.copytree(
+            intact, root, ignore=lambda folder, names: made(folder, names, intact, stage)
+        )
         assert not any((root / name).exists() for name in MADE[stage])
         assert server.run(stage, root, kill_at)[0] == -9
         assert not (root / MADE[stage][-1] / RUN_JSON).exists() or kill_at >= events[stage] - 2
@@ -113,14 +120,18 @@ def kill_and_go_on(whole, tmp_path, stage, numbers):
         assert status == 0, error
         found = content(root, stage)
         assert found.keys() == expected.keys(), f"killed at event {kill_at} of {events[stage]}"
-        assert [name for name in expected if found[name] != expected[name]] == [], f"killed at event {kill_at}"
+        assert [name for name in expected if found[name] != expected[name]] == [], (
+            f"killed at event {kill_at}"
+        )
         shutil.rmtree(root)
 
 
 def made(folder, names, intact, stage):
     """What `stage` and those after it make: left out of the copy."""
     later = [name for one in STAGES[STAGES.index(stage) :] for name in MADE[one]]
-    return [name for name in names if Path(folder) == intact and (name in later or name.startswith("."))]
+    return [
+        name for name in names if Path(folder) == intact and (name in later or name.startswith("."))
+    ]
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -138,7 +149,10 @@ def test_a_full_disk_is_one_line_and_costs_nothing(whole, tmp_path, stage, limit
     status, _, error = server.run(stage, root, limit=limit)
     assert status == 1
     # The first when the stage is under way, the second where not even its mark can be written.
-    assert "beyond the size that this process may write" in error or "cannot be written (File too large)" in error
+    assert (
+        "beyond the size that this process may write" in error
+        or "cannot be written (File too large)" in error
+    )
     assert len(error.splitlines()) == 1
     assert {path: path.read_bytes() for path in before} == before
     assert not (root / MADE[stage][-1] / RUN_JSON).exists()
@@ -156,7 +170,9 @@ def test_many_kills_cost_nothing(whole, tmp_path, stage):
 def test_a_stage_that_is_killed_again_and_again_still_ends_the_same(whole, tmp_path):
     server, intact, events = whole
     root = tmp_path / "again"
-    shutil.copytree(intact, root, ignore=lambda folder, names: made(folder, names, intact, "distill"))
+    shutil.copytree(
+        intact, root, ignore=lambda folder, names: made(folder, names, intact, "distill")
+    )
     chance, kills = random.Random(7), 0
     while server.run("distill", root, chance.randint(2, events["distill"] // 3))[0] == -9:
         kills += 1

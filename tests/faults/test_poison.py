@@ -42,7 +42,9 @@ def ran(tmp_path, monkeypatch):
 @pytest.mark.parametrize("reader", READERS)
 def test_weights_cannot_run_code(tmp_path, ran, reader):
     torch.save({"model": Poison(), "state_dict": Poison()}, tmp_path / "poison.pth")
-    with pytest.raises(WeightsError, match=r"poison\.pth (cannot be read|is not a checkpoint|does not hold)"):
+    with pytest.raises(
+        WeightsError, match=r"poison\.pth (cannot be read|is not a checkpoint|does not hold)"
+    ):
         READERS[reader](tmp_path / "poison.pth")
     assert not ran.exists()
 

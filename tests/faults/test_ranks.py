@@ -18,7 +18,8 @@ from meddistill.stages.prepare import run_prepare
 
 pytestmark = pytest.mark.slow
 
-# The command itself; teacher and student cost nothing. No BatchNorm: torch synchronises it on GPUs alone.
+# The command itself; teacher and student cost nothing. No BatchNorm: torch synchronises it on GPUs
+# alone.
 JOB = """
 import sys
 from pathlib import Path
@@ -57,7 +58,13 @@ def run(tmp_path):
 
 def start(job, run, epochs, processes=2):
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    command = [sys.executable, *(launcher if processes > 1 else []), str(job), str(run.root), str(epochs)]
+    command = [
+        sys.executable,
+        *(launcher if processes > 1 else []),
+        str(job),
+        str(run.root),
+        str(epochs),
+    ]
     path = os.pathsep.join([str(TESTS), *filter(None, sys.path)])
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
@@ -76,12 +83,19 @@ def curve(folder, column):
 
 def rank(pid):
     """RANK of a process, or None where it is none of ours."""
-    pairs = dict(item.split("=", 1) for item in Path(f"/proc/{pid}/environ").read_text().split("\0") if item.count("="))
+    pairs = dict(
+        item.split("=", 1)
+        for item in Path(f"/proc/{pid}/environ").read_text().split("\0")
+        if item.count("=")
+    )
     return pairs.get("RANK")
 
 
 def children(process):
-    return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    return [
+        int(pid)
+        for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    ]
 
 
 def test_two_processes_make_what_one_makes(job, run, tmp_path):
@@ -92,10 +106,16 @@ def test_two_processes_make_what_one_makes(job, run, tmp_path):
     (tmp_path / "alone").mkdir()
     (tmp_path / "alone" / "data").symlink_to(run.data)
     finish(start(job, RunDir(alone), 3, processes=1))
-    assert {path.name: path.read_bytes() for path in (alone / "teacher" / "targets").iterdir()} == shared
-    assert (alone / "teacher" / QUALITY_CSV).read_bytes() == (run.teacher / QUALITY_CSV).read_bytes()
+    assert {
+        path.name: path.read_bytes() for path in (alone / "teacher" / "targets").iterdir()
+    } == shared
+    assert (alone / "teacher" / QUALITY_CSV).read_bytes() == (
+        run.teacher / QUALITY_CSV
+    ).read_bytes()
     for column in ("loss", "feature", "agreement"):
-        assert curve(run.student, column) == pytest.approx(curve(alone / "student", column), rel=2e-3)
+        assert curve(run.student, column) == pytest.approx(
+            curve(alone / "student", column), rel=2e-3
+        )
 
 
 def test_a_process_that_dies_stops_the_others_and_the_same_command_goes_on(job, run):
@@ -108,7 +128,9 @@ def test_a_process_that_dies_stops_the_others_and_the_same_command_goes_on(job, 
     _, errors = process.communicate(timeout=120)
     assert process.returncode != 0
     # torchrun ends the first process, too; which of the two it hears of first is chance.
-    assert "another process of this job ended" in errors or "to continue: the same command" in errors
+    assert (
+        "another process of this job ended" in errors or "to continue: the same command" in errors
+    )
     assert not (run.student / RUN_JSON).exists()
     before = len(curve(run.student, "loss"))
     assert 0 < before < 120

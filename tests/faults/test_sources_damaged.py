@@ -16,7 +16,9 @@ from meddistill.stages.prepare import run_prepare
 
 def prepare(tmp_path, source, **settings):
     settings = {"test_fraction": 0.0, "val_fraction": 0.0, "duplicate_bits": 0, **settings}
-    out = run_prepare(RunDir(tmp_path / "run"), PrepareConfig(source=str(source), **settings), seed=0)
+    out = run_prepare(
+        RunDir(tmp_path / "run"), PrepareConfig(source=str(source), **settings), seed=0
+    )
     cases = {case.case_id: case for case in read_cases(out)}
     return cases, {row.source: row.reason for row in read_table(out / "rejected.csv", Rejected)}
 
@@ -29,13 +31,21 @@ def damage(path, keep=60):
     ("name", "victim", "reason"),
     [
         ("figshare", "brainTumorDataPublic_1-3/2.mat", "2.mat cannot be read as a MATLAB 7.3 file"),
-        ("nifti", "imagesTr/liver_1.nii.gz", "liver_1.nii.gz is not a NIfTI volume|liver_1.nii.gz is damaged"),
+        (
+            "nifti",
+            "imagesTr/liver_1.nii.gz",
+            "liver_1.nii.gz is not a NIfTI volume|liver_1.nii.gz is damaged",
+        ),
         ("dicom", "images/series-p1/im1.dcm", "not a DICOM file"),
         ("coco", "val2017/1.jpg", "1.jpg cannot be read as an image"),
         ("yolo", "images/train/a.jpg", "a.jpg cannot be read as an image"),
         ("voc", "Annotations/a.xml", "a.xml is not a readable annotation"),
         ("busi", "benign/benign (1).png", "cannot be read as an image"),
-        ("lgg", "TCGA_CS_4941_19960909/TCGA_CS_4941_19960909_1_mask.tif", "cannot be read as an image"),
+        (
+            "lgg",
+            "TCGA_CS_4941_19960909/TCGA_CS_4941_19960909_1_mask.tif",
+            "cannot be read as an image",
+        ),
     ],
 )
 def test_a_damaged_file_is_listed_and_the_rest_goes_on(tmp_path, name, victim, reason):
@@ -125,7 +135,11 @@ def test_coco_names_do_not_lead_outside(tmp_path, name):
 
 def test_an_xml_that_blows_up_is_refused(tmp_path):
     make_voc(tmp_path / "source")
-    bomb = '<!DOCTYPE a [<!ENTITY x "xxxxxxxxxx"><!ENTITY y "&x;&x;&x;">]><annotation>&y;</annotation>'
+    bomb = (
+        '<!DOCTYPE a [<!ENTITY x "xxxxxxxxxx"><!ENTITY y "&x;&x;&x;">]><annotation>&y;</annotation>'
+    )
     (tmp_path / "source" / "Annotations" / "a.xml").write_text(bomb)
     _, reasons = prepare(tmp_path, tmp_path / "source")
-    assert reasons["JPEGImages/a.jpg"] == "a.xml declares a document type, which no annotation needs"
+    assert (
+        reasons["JPEGImages/a.jpg"] == "a.xml declares a document type, which no annotation needs"
+    )

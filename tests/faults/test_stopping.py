@@ -1,4 +1,5 @@
-"""Two writers, a full disk, a signal: one line each, the right exit status, and nothing half-written."""
+"""Two writers, a full disk, a signal: one line each, the right exit status, and nothing
+half-written."""
 
 import json
 import os
@@ -53,7 +54,9 @@ def open_stage(out, **settings):
 def test_a_second_process_stops_at_the_lock_and_names_the_first(tmp_path):
     first = start(OPEN_AND_WAIT, tmp_path / "out")
     try:
-        with pytest.raises(StageError, match=rf"out is being written by process {first.pid} on \S+; wait"):
+        with pytest.raises(
+            StageError, match=rf"out is being written by process {first.pid} on \S+; wait"
+        ):
             open_stage(tmp_path / "out")
         with pytest.raises(StageError, match="is being written by process"):
             open_stage(tmp_path / "out", overwrite=True)
@@ -135,8 +138,14 @@ def test_a_full_disk_is_one_line_and_leaves_the_old_file_alone(tmp_path):
         (OSError(28, "No space left on device", "/x/y"), "/x/y: the disk is full"),
         (PermissionError(13, "Permission denied", "/x"), "/x: permission denied"),
         (OSError("100000 requested and 2484 written"), "the disk is full"),
-        (RuntimeError("[enforce fail at inline_container.cc:671] . unexpected pos 576 vs 534"), "the disk is full"),
-        (Exception("Error while serializing: I/O error: File too large (os error 27)"), "a file grew beyond"),
+        (
+            RuntimeError("[enforce fail at inline_container.cc:671] . unexpected pos 576 vs 534"),
+            "the disk is full",
+        ),
+        (
+            Exception("Error while serializing: I/O error: File too large (os error 27)"),
+            "a file grew beyond",
+        ),
         (OSError(30, "Read-only file system"), "the file system is read-only"),
     ],
 )
@@ -148,7 +157,8 @@ def test_disk_problems_of_every_library_are_recognised(error, line):
 
 
 @pytest.mark.parametrize(
-    "bug", [KeyError("a"), RuntimeError("shapes differ"), FileNotFoundError(2, "No such file", "/x")]
+    "bug",
+    [KeyError("a"), RuntimeError("shapes differ"), FileNotFoundError(2, "No such file", "/x")],
 )
 def test_a_bug_is_not_taken_for_a_disk_problem(bug):
     assert disk_problem(bug) is None
@@ -158,13 +168,19 @@ def test_run_json_is_written_last_and_whole(tmp_path):
     stage = open_stage(tmp_path / "out")
     write_text(tmp_path / "out" / "result.txt", "1")
     stage.finish({}, [tmp_path / "out" / "result.txt"])
-    assert sorted(path.name for path in Path(tmp_path / "out").iterdir()) == ["result.txt", RUN_JSON]
+    assert sorted(path.name for path in Path(tmp_path / "out").iterdir()) == [
+        "result.txt",
+        RUN_JSON,
+    ]
 
 
 @pytest.mark.parametrize(
     "error",
     [
-        RuntimeError("[/x/gloo/transport/tcp/pair.cc:545] Read error [127.0.0.1]:36527: Connection reset by peer."),
+        RuntimeError(
+            "[/x/gloo/transport/tcp/pair.cc:545] Read error [127.0.0.1]:36527: Connection reset "
+            "by peer."
+        ),
         RuntimeError("[1] gloo timed out waiting through 1800000ms for recv operation to complete"),
         type("DistBackendError", (RuntimeError,), {})("NCCL error"),
     ],

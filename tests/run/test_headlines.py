@@ -1,4 +1,5 @@
-"""The end of a stage: a box on a terminal, a line a fact elsewhere; and a command that can be pasted."""
+"""The end of a stage: a box on a terminal, a line a fact elsewhere; and a command that can be
+pasted."""
 
 import io
 import shlex
@@ -13,7 +14,10 @@ from meddistill.run.headlines import headline
 from meddistill.run.layout import RunDir
 from meddistill.run.next_commands import after_detect, after_distill, after_prepare
 
-FACTS = [("cases", "6 (train 2, val 2, test 2)"), ("report", "runs/mine/" + "long/" * 14 + "report.html")]
+FACTS = [
+    ("cases", "6 (train 2, val 2, test 2)"),
+    ("report", "runs/mine/" + "long/" * 14 + "report.html"),
+]
 RUN = RunDir(Path("my runs/a"))
 
 
@@ -24,7 +28,9 @@ def screen(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm")
     shown = io.StringIO()
-    monkeypatch.setattr(console, "console", Console(file=shown, force_terminal=True, color_system=None, width=80))
+    monkeypatch.setattr(
+        console, "console", Console(file=shown, force_terminal=True, color_system=None, width=80)
+    )
     return shown
 
 
@@ -42,16 +48,21 @@ def test_where_plain_text_is_asked_for_nothing_is_drawn(screen, monkeypatch, nam
     console.summary("prepare", FACTS, "meddistill detect runs/mine")
     assert screen.getvalue().isascii()
     assert screen.getvalue().splitlines() == [
-        "prepare", "  cases: 6 (train 2, val 2, test 2)", f"  report: {FACTS[1][1]}",
+        "prepare",
+        "  cases: 6 (train 2, val 2, test 2)",
+        f"  report: {FACTS[1][1]}",
         "next: meddistill detect runs/mine",
-    ]  # fmt: skip
+    ]
 
 
 def test_a_log_has_a_line_a_fact(capsys):
     console.summary("prepare", FACTS, "meddistill detect runs/mine")
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert shown.err.splitlines()[1:3] == ["  cases: 6 (train 2, val 2, test 2)", f"  report: {FACTS[1][1]}"]
+    assert shown.err.splitlines()[1:3] == [
+        "  cases: 6 (train 2, val 2, test 2)",
+        f"  report: {FACTS[1][1]}",
+    ]
 
 
 def test_quiet_says_nothing(screen, monkeypatch):

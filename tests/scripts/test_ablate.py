@@ -1,4 +1,5 @@
-"""The ablation: rows vary the default, results are kept as they come, the table compares case by case."""
+"""The ablation: rows vary the default, results are kept as they come, the table compares case by
+case."""
 
 import csv
 
@@ -21,7 +22,11 @@ from meddistill.student.student import Student
 from meddistill.training import fitting
 
 CONFIG = DistillConfig(
-    image_size=64, epochs=1, batch_size=4, precision="32-true", targets=TargetsConfig(jitter_copies=1)
+    image_size=64,
+    epochs=1,
+    batch_size=4,
+    precision="32-true",
+    targets=TargetsConfig(jitter_copies=1),
 )
 
 
@@ -29,14 +34,20 @@ CONFIG = DistillConfig(
 def ablate(monkeypatch):
     module = load_script("studies/ablate")
     monkeypatch.setattr(fitting, "build_student", lambda *_, **__: TinyStudent())
-    monkeypatch.setattr(module, "load_student", lambda *_: Student(TinyStudent(), Preprocessing(64, threshold=0.4)))
+    monkeypatch.setattr(
+        module, "load_student", lambda *_: Student(TinyStudent(), Preprocessing(64, threshold=0.4))
+    )
     return module
 
 
 @pytest.fixture
 def run(tmp_path):
     write_phantom(tmp_path / "source", cases=24, seed=0, size=64)
-    run_prepare(RunDir(tmp_path / "run"), PrepareConfig(source=str(tmp_path / "source"), dataset="folder"), seed=0)
+    run_prepare(
+        RunDir(tmp_path / "run"),
+        PrepareConfig(source=str(tmp_path / "source"), dataset="folder"),
+        seed=0,
+    )
     return RunDir(tmp_path / "run")
 
 
@@ -58,15 +69,28 @@ def test_two_rounds_make_as_many_steps_as_one(ablate):
 
 def test_rows_are_kept_as_they_come_and_not_run_again(ablate, run, tmp_path, monkeypatch):
     out = tmp_path / "ablation"
-    ablate.run_ablation(run, CONFIG, ["default"], [0, 1], out, device="cpu", teacher=PaintingTeacher())
-    assert [(row["row"], row["seed"]) for row in table(out / "runs.csv")] == [("default", "0"), ("default", "1")]
+    ablate.run_ablation(
+        run, CONFIG, ["default"], [0, 1], out, device="cpu", teacher=PaintingTeacher()
+    )
+    assert [(row["row"], row["seed"]) for row in table(out / "runs.csv")] == [
+        ("default", "0"),
+        ("default", "1"),
+    ]
     made = []
     train = ablate.run_distill
     monkeypatch.setattr(
-        ablate, "run_distill", lambda *args, **kwargs: made.append(kwargs["seed"]) or train(*args, **kwargs)
+        ablate,
+        "run_distill",
+        lambda *args, **kwargs: made.append(kwargs["seed"]) or train(*args, **kwargs),
     )
     text = ablate.run_ablation(
-        run, CONFIG, ["default", "no features"], [0, 1], out, device="cpu", teacher=PaintingTeacher()
+        run,
+        CONFIG,
+        ["default", "no features"],
+        [0, 1],
+        out,
+        device="cpu",
+        teacher=PaintingTeacher(),
     )
     assert made == [0, 1]  # of the new row alone
     assert len(table(out / "runs.csv")) == 4
@@ -78,14 +102,20 @@ def test_rows_are_kept_as_they_come_and_not_run_again(ablate, run, tmp_path, mon
 
 def test_the_table_compares_the_same_cases(ablate):
     def scores(row, seed, *values):
-        return [ablate.CaseRow(row, seed, f"c{i}", f"g{i}", value) for i, value in enumerate(values)]
+        return [
+            ablate.CaseRow(row, seed, f"c{i}", f"g{i}", value) for i, value in enumerate(values)
+        ]
 
     def summary(row, seed, mean):
-        return ablate.RunRow(row, seed, mean, mean, 0.0, 3, 5, None, 1, 1, 64, "32-true", "cpu", 1.0, 5_400_000, 30.0)
+        return ablate.RunRow(
+            row, seed, mean, mean, 0.0, 3, 5, None, 1, 1, 64, "32-true", "cpu", 1.0, 5_400_000, 30.0
+        )
 
     runs = [summary("default", 0, 0.5), summary("default", 1, 0.7), summary("other", 0, 0.7)]
     cases = (
-        scores("default", 0, 0.4, 0.5, 0.6) + scores("default", 1, 0.6, 0.7, 0.8) + scores("other", 0, 0.6, 0.7, 0.8)
+        scores("default", 0, 0.4, 0.5, 0.6)
+        + scores("default", 1, 0.6, 0.7, 0.8)
+        + scores("other", 0, 0.6, 0.7, 0.8)
     )
     default, other = ablate.make_table(runs, cases).splitlines()[2:]
     assert default == "| default | 2 | 0.600 | 0.141 | 0.600 | 0.0% |  |  | 5.40 | 30 |"
@@ -94,7 +124,9 @@ def test_the_table_compares_the_same_cases(ablate):
 
 def test_rows_that_are_there_make_the_table_again(ablate, run, tmp_path, monkeypatch, capsys):
     out = tmp_path / "ablation"
-    text = ablate.run_ablation(run, CONFIG, ["default"], [0], out, device="cpu", teacher=PaintingTeacher())
+    text = ablate.run_ablation(
+        run, CONFIG, ["default"], [0], out, device="cpu", teacher=PaintingTeacher()
+    )
     monkeypatch.setattr(ablate, "run_distill", None)  # nothing is trained for it
     capsys.readouterr()
     ablate.app(["--table", str(out)], standalone_mode=False)
@@ -102,7 +134,12 @@ def test_rows_that_are_there_make_the_table_again(ablate, run, tmp_path, monkeyp
 
 
 def test_a_split_without_masks_is_one_clear_line(ablate, run, tmp_path):
-    cases = (run.data / "cases.csv").read_text().replace(",boxes,1,", ",boxes,0,").replace(",none,1,", ",none,0,")
+    cases = (
+        (run.data / "cases.csv")
+        .read_text()
+        .replace(",boxes,1,", ",boxes,0,")
+        .replace(",none,1,", ",none,0,")
+    )
     (run.data / "cases.csv").write_text(cases)
     with pytest.raises(InputError, match="no val case with a mask"):
         ablate.run_ablation(run, CONFIG, ["default"], [0], tmp_path / "ablation")

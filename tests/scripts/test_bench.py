@@ -10,10 +10,23 @@ from support.paths import ROOT
 
 
 def bench(tmp_path, *arguments):
-    command = [sys.executable, ROOT / "scripts/bench/run.py", "--json", tmp_path / "out.json", "--repeats", "2", *arguments]
+    command = [
+        sys.executable,
+        ROOT / "scripts/bench/run.py",
+        "--json",
+        tmp_path / "out.json",
+        "--repeats",
+        "2",
+        *arguments,
+    ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     shown = subprocess.run(
-        [str(word) for word in command], env=environment, capture_output=True, text=True, check=True, timeout=300
+        [str(word) for word in command],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
     )
     return shown.stdout, json.loads((tmp_path / "out.json").read_text())
 
@@ -22,7 +35,11 @@ def bench(tmp_path, *arguments):
     ("parts", "more"),
     [
         ("e", ["--images", "1"]),
-        pytest.param("b,c", ["--images", "2", "--image-size", "64", "--batch-size", "2"], marks=pytest.mark.slow),
+        pytest.param(
+            "b,c",
+            ["--images", "2", "--image-size", "64", "--batch-size", "2"],
+            marks=pytest.mark.slow,
+        ),
         pytest.param("f", ["--images", "1", "--prepared", "6"], marks=pytest.mark.slow),
     ],
 )
@@ -38,7 +55,9 @@ def test_pairs_take_turns_and_are_written_down(tmp_path, parts, more):
 
 @pytest.mark.slow
 def test_a_steps_share_of_the_matrix_throughput_is_explained(tmp_path):
-    shown, found = bench(tmp_path, "--only", "h", "--images", "2", "--image-size", "64", "--batch-size", "2")
+    shown, found = bench(
+        tmp_path, "--only", "h", "--images", "2", "--image-size", "64", "--batch-size", "2"
+    )
     row = found["rows"]["h"]
     assert row["ratio"] == pytest.approx(row["baseline_s"] / row["ours_s"], rel=0.5)
     assert row["operations"] / row["operations_per_s"] == pytest.approx(row["baseline_s"])

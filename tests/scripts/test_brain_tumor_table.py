@@ -21,11 +21,14 @@ def script():
 
 
 def evaluation(folder, found, *, finished=True, method="student"):
-    """An evaluation of two cases of two groups; `found`: how many of the lesion's ten columns each mask has."""
+    """An evaluation of two cases of two groups; `found`: how many of the lesion's ten columns each
+    mask has."""
     rows = []
     for index, columns in enumerate(found):
         mask = TRUTH & (np.arange(SIZE_HW[1]) < 10 + columns)
-        subject = Subject(f"c{index}", f"c{index}", "test", f"g{index}", "", folder / "unread.png", None, None)
+        subject = Subject(
+            f"c{index}", f"c{index}", "test", f"g{index}", "", folder / "unread.png", None, None
+        )
         rows.append(score(subject, method, mask, None, TRUTH, Judging()))
     write_table(folder / PER_CASE_CSV, ScoreRow, rows)
     if finished:
@@ -38,12 +41,15 @@ def test_seeds_are_averaged_and_aims_compared_case_by_case(script, tmp_path):
     evaluation(tmp_path / "full/eval-twin-0", [10, 10])
     evaluation(tmp_path / "full/eval-twin-1", [0, 0], finished=False)  # still being made
     shown = script.table(tmp_path)
-    student, twin = (line for line in shown.splitlines() if line.startswith(("| **student", "| student's twin")))
+    student, twin = (
+        line for line in shown.splitlines() if line.startswith(("| **student", "| student's twin"))
+    )
     assert "| 0.750 [0.500, 1.000] | 0.500, 1.000 | 0.750 |" in student
     assert student.endswith("| 1, 0 of 2 |")
     assert "| 1.000 [1.000, 1.000] |  | 1.000 |" in twin
     assert (
-        "- student, boxes on all training cases against student's twin, trained on the true masks: ratio 0.750" in shown
+        "- student, boxes on all training cases against student's twin, trained on the true "
+        "masks: ratio 0.750" in shown
     )
     assert "ratio 0.750, difference -0.250 [-0.500, +0.000]" in shown
     assert shown.count("ratio") == 1  # the other aims have no figures yet

@@ -1,4 +1,5 @@
-"""The README's picture: drawn from what a RUN's stages wrote, small, and clear about what is missing."""
+"""The README's picture: drawn from what a RUN's stages wrote, small, and clear about what is
+missing."""
 
 import io
 import json
@@ -38,7 +39,8 @@ def finish(directory, name):
 
 
 def make_run(root, side=SIDE, ids=IDS):
-    """Phantom test slices with a teacher that blurs the truth and a student that moves it by 0, 2, 4, ... px.
+    """Phantom test slices with a teacher that blurs the truth and a student that moves it by 0, 2,
+    4, ... px.
 
     The last case has no box, and so a target without lesion.
     """
@@ -50,9 +52,20 @@ def make_run(root, side=SIDE, ids=IDS):
         while not mask.any():
             grey, mask, _ = draw_slice(rng, side)
         case = Case(
-            case_id, "test", case_id, "mass", "boxes", True, f"images/test/{case_id}.png", side, side, 1, "", case_id,
+            case_id,
+            "test",
+            case_id,
+            "mass",
+            "boxes",
+            True,
+            f"images/test/{case_id}.png",
+            side,
+            side,
+            1,
+            "",
+            case_id,
             "0" * 64,
-        )  # fmt: skip
+        )
         cases.append(case)
         image = grey if grey.ndim == 3 else np.repeat(grey[..., None], 3, axis=2)
         write_png(image_path(run.data, case), image)
@@ -63,13 +76,36 @@ def make_run(root, side=SIDE, ids=IDS):
         path = run.teacher / "targets" / f"{case_id}.k.npz"
         path.parent.mkdir(parents=True, exist_ok=True)
         uncertainty = (soft * (1 - soft) * 255 * bool(len(found))).astype(np.uint8)
-        np.savez(path, probs=(soft * 255).astype(np.uint8), uncertainty=uncertainty, scores=json.dumps({"v": 0.1}))
+        np.savez(
+            path,
+            probs=(soft * 255).astype(np.uint8),
+            uncertainty=uncertainty,
+            scores=json.dumps({"v": 0.1}),
+        )
         targets.append(
-            QualityRow(case_id, "test", "detected", len(found), "k", 0.1, 0.1, 1, 1, 0.9, 0.9, 0.1, True, "", 1)
+            QualityRow(
+                case_id,
+                "test",
+                "detected",
+                len(found),
+                "k",
+                0.1,
+                0.1,
+                1,
+                1,
+                0.9,
+                0.9,
+                0.1,
+                True,
+                "",
+                1,
+            )
         )
         student = np.roll(mask, 2 * number, axis=1)
         write_png(run.eval / "masks" / f"{case_id}.png", student.astype(np.uint8) * 255)
-        subject = Subject(case_id, case_id, "test", case_id, "mass", image_path(run.data, case), None, None)
+        subject = Subject(
+            case_id, case_id, "test", case_id, "mass", image_path(run.data, case), None, None
+        )
         scores.append(score(subject, "student", student, None, mask, Judging()))
     write_table(run.data / CASES_CSV, Case, cases)
     write_table(run.detector / BOXES_CSV, BoxRow, boxes)

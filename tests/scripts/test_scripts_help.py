@@ -1,4 +1,5 @@
-"""Every script answers `--help` with what it does, its arguments and an example, and does nothing else."""
+"""Every script answers `--help` with what it does, its arguments and an example, and does nothing
+else."""
 
 import re
 import runpy
@@ -9,7 +10,9 @@ import pytest
 from support.paths import SCRIPTS
 
 PYTHON = sorted(SCRIPTS.rglob("*.py"))
-SHELL = sorted(path for path in SCRIPTS.glob("**/*.sh") if not path.name.startswith("_"))  # those are sourced
+SHELL = sorted(
+    path for path in SCRIPTS.glob("**/*.sh") if not path.name.startswith("_")
+)  # those are sourced
 
 
 def check_help(text, script):
@@ -32,11 +35,18 @@ def test_python_script_explains_itself(script, monkeypatch, capsys):
 
 @pytest.mark.parametrize("script", SHELL, ids=lambda path: path.name)
 def test_shell_script_explains_itself(script, tmp_path):
-    shown = subprocess.run(["bash", script, "--help"], capture_output=True, text=True, check=True, cwd=tmp_path)
+    shown = subprocess.run(
+        ["bash", script, "--help"], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
     check_help(shown.stdout, script)
     assert "set -euo" not in shown.stdout
     assert not list(tmp_path.iterdir())
 
 
 def test_every_kind_of_script_is_looked_at():
-    assert {path.name for path in [*PYTHON, *SHELL]} >= {"make_picture.py", "run.py", "demo.sh", "4_eval.sh"}
+    assert {path.name for path in [*PYTHON, *SHELL]} >= {
+        "make_picture.py",
+        "run.py",
+        "demo.sh",
+        "4_eval.sh",
+    }

@@ -25,26 +25,39 @@ def twin(monkeypatch):
 @pytest.fixture
 def run(tmp_path):
     write_phantom(tmp_path / "source", cases=20, seed=0, size=64)
-    run_prepare(RunDir(tmp_path / "run"), PrepareConfig(source=str(tmp_path / "source"), dataset="folder"), seed=0)
+    run_prepare(
+        RunDir(tmp_path / "run"),
+        PrepareConfig(source=str(tmp_path / "source"), dataset="folder"),
+        seed=0,
+    )
     return RunDir(tmp_path / "run")
 
 
 def test_it_writes_a_student(twin, run):
     out = twin.train_twin(run, CONFIG, run.root / "student-twin", seed=0, device="cpu")
-    assert {"model.safetensors", "preprocessing.json", "metrics.csv", "run.json"} <= {p.name for p in out.iterdir()}
+    assert {"model.safetensors", "preprocessing.json", "metrics.csv", "run.json"} <= {
+        p.name for p in out.iterdir()
+    }
 
 
 def test_true_masks_arrive_in_the_frame(twin, run):
     cases = [case for case in twin.read_cases(run.data) if case.n_boxes][:3]
     packed = twin._pack(cases, run, CONFIG)
     found = packed.batch(torch.arange(3))
-    truth = torch.stack([torch.from_numpy(twin.read_mask(twin.mask_path(run.data, case))) for case in cases])
+    truth = torch.stack(
+        [torch.from_numpy(twin.read_mask(twin.mask_path(run.data, case))) for case in cases]
+    )
     assert torch.equal(found.probs[:, 0], truth.float())
     assert found.uncertainty.max() == 0
 
 
 def test_data_without_masks_is_one_clear_line(twin, run):
-    cases = (run.data / "cases.csv").read_text().replace(",boxes,1,", ",boxes,0,").replace(",none,1,", ",none,0,")
+    cases = (
+        (run.data / "cases.csv")
+        .read_text()
+        .replace(",boxes,1,", ",boxes,0,")
+        .replace(",none,1,", ",none,0,")
+    )
     (run.data / "cases.csv").write_text(cases)
     with pytest.raises(InputError, match="no training case with a mask"):
         twin.train_twin(run, CONFIG, run.root / "student-twin", seed=0, device="cpu")

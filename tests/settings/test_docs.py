@@ -47,7 +47,11 @@ def test_a_section_holds_those_below_it():
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("distil", "did you mean 'distill'"), ("distill.epoch", "did you mean 'distill.epochs'"), ("xyz", "choose from")],
+    [
+        ("distil", "did you mean 'distill'"),
+        ("distill.epoch", "did you mean 'distill.epochs'"),
+        ("xyz", "choose from"),
+    ],
 )
 def test_a_name_that_is_not_there_is_told_the_nearest(name, message):
     with pytest.raises(ConfigError, match=message):
@@ -56,7 +60,12 @@ def test_a_name_that_is_not_there_is_told_the_nearest(name, message):
 
 def test_what_is_empty_is_called_so():
     assert [default_text(value) for value in (None, "", [])] == ["empty"] * 3
-    assert [default_text(value) for value in (0, False, 0.0, ["a", "b"])] == ["0", "false", "0.0", "a, b"]
+    assert [default_text(value) for value in (0, False, 0.0, ["a", "b"])] == [
+        "0",
+        "false",
+        "0.0",
+        "a, b",
+    ]
 
 
 def test_piped_it_is_a_yaml_that_config_reads(tmp_path, capsys):
@@ -64,7 +73,9 @@ def test_piped_it_is_a_yaml_that_config_reads(tmp_path, capsys):
     shown = capsys.readouterr().out
     (tmp_path / "all.yaml").write_text(shown, encoding="utf-8")
     assert load_config(tmp_path / "all.yaml") == Config()
-    assert len(shown.splitlines()) == len(all_settings()) + len(sections())  # a setting a line, for grep
+    assert len(shown.splitlines()) == len(all_settings()) + len(
+        sections()
+    )  # a setting a line, for grep
     assert "  lr: 0.0005  # Step size at the start of the decay." in shown
 
 

@@ -1,4 +1,5 @@
-"""`meddistill detect`: what Ultralytics gets, what it leaves, and what is refused. One real training of one epoch."""
+"""`meddistill detect`: what Ultralytics gets, what it leaves, and what is refused. One real
+training of one epoch."""
 
 import dataclasses
 import os
@@ -61,11 +62,26 @@ def trained(tmp_path_factory):
 
 def test_training_leaves_what_the_contract_names(trained):
     run, cases, home, before = trained
-    files = {path.relative_to(run.detector).as_posix() for path in run.detector.rglob("*") if path.is_file()}
-    assert files == {"weights/best.pt", "boxes.csv", "metrics.json", "results.csv", "train.log", "run.json"}
+    files = {
+        path.relative_to(run.detector).as_posix()
+        for path in run.detector.rglob("*")
+        if path.is_file()
+    }
+    assert files == {
+        "weights/best.pt",
+        "boxes.csv",
+        "metrics.json",
+        "results.csv",
+        "train.log",
+        "run.json",
+    }
     assert list(home.rglob("*")) == []
     assert sorted(run.data.rglob("*")) == before
-    assert set(read_json(run.detector / RUN_JSON)["outputs"]) == {"weights/best.pt", "boxes.csv", "metrics.json"}
+    assert set(read_json(run.detector / RUN_JSON)["outputs"]) == {
+        "weights/best.pt",
+        "boxes.csv",
+        "metrics.json",
+    }
     metrics = read_json(run.detector / METRICS_JSON)
     assert metrics["training"]["epochs"] == 1
     assert metrics["training"]["start"] == "yolo11n.yaml, random weights"
@@ -80,7 +96,11 @@ def test_a_finished_detector_is_left_alone_and_other_settings_are_refused(traine
     run_detect(run, QUICK, seed=0, device="cpu")
     assert (run.detector / RUN_JSON).stat().st_mtime_ns == stamp
     with pytest.raises(StageError, match=r"finished with other settings .*epochs was 1, now 2"):
-        run_detect(run, DetectConfig(weights="yolo11n.yaml", epochs=2, image_size=SIZE, batch_size=8), seed=0)
+        run_detect(
+            run,
+            DetectConfig(weights="yolo11n.yaml", epochs=2, image_size=SIZE, batch_size=8),
+            seed=0,
+        )
 
 
 def test_a_trained_detector_is_taken_as_it_is(trained, tmp_path):
@@ -113,7 +133,9 @@ def test_weights_with_code_inside_are_refused_and_the_code_is_not_run(tmp_path, 
 
     monkeypatch.setenv("POISON", str(tmp_path / "ran"))
     torch.save({"model": _Poison(), "train_args": {}}, tmp_path / "poison.pt")
-    with pytest.raises(WeightsError, match=r"poison\.pt was not loaded as a detector: .*--trust-weights"):
+    with pytest.raises(
+        WeightsError, match=r"poison\.pt was not loaded as a detector: .*--trust-weights"
+    ):
         predict_boxes(tmp_path / "poison.pt", [tmp_path / "x.png"], SIZE, "cpu")
     assert not (tmp_path / "ran").exists()
 
@@ -125,10 +147,13 @@ def test_an_image_that_cannot_be_read_is_named(trained, tmp_path):
 
 
 def test_ultralytics_never_gets_an_unknown_case(tmp_path):
-    cases = write_data(tmp_path / "data", ANNOTATIONS | {"val-bare": "unknown", "val-healthy": "none"})
+    cases = write_data(
+        tmp_path / "data", ANNOTATIONS | {"val-bare": "unknown", "val-healthy": "none"}
+    )
     view = write_training_view(tmp_path / "view", cases, tmp_path / "data")
     names = {
-        split: {Path(line).stem for line in (view / f"{split}.txt").read_text().split()} for split in ("train", "val")
+        split: {Path(line).stem for line in (view / f"{split}.txt").read_text().split()}
+        for split in ("train", "val")
     }
     assert names["train"] == {f"train-{i}" for i in range(9)} | {"train-healthy"}
     assert names["val"] == {"val-0", "val-1", "val-healthy"}
@@ -179,7 +204,11 @@ def test_a_box_in_an_unknown_case_is_neither_right_nor_wrong_but_is_written(tmp_
     targets = [annotated_boxes(tmp_path, case) for case in cases]
     metrics, confidence = measure(cases, found, targets, DetectConfig())
     assert confidence == 0.9
-    assert (metrics["precision50_val"], metrics["recall50_val"], metrics["map50_val"]) == (1.0, 1.0, 1.0)
+    assert (metrics["precision50_val"], metrics["recall50_val"], metrics["map50_val"]) == (
+        1.0,
+        1.0,
+        1.0,
+    )
     assert metrics["splits"]["val"]["n_cases_without_box"] == 1
     assert metrics["splits"]["val"]["n_lesion_cases_without_box"] == 0
     assert [row.case_id for row in box_rows(cases, found, 0.5, 5)] == ["val-0", "val-bare"]
@@ -188,7 +217,9 @@ def test_a_box_in_an_unknown_case_is_neither_right_nor_wrong_but_is_written(tmp_
 def test_at_most_the_surest_boxes_of_a_case_are_kept(tmp_path):
     cases = write_data(tmp_path, {"test-0": "boxes"})
     many = Detections(
-        np.tile(np.float32([[1, 2, 30, 40]]), (4, 1)), np.array([0.9, 0.8, 0.7, 0.1]), ("a", "b", "c", "d")
+        np.tile(np.float32([[1, 2, 30, 40]]), (4, 1)),
+        np.array([0.9, 0.8, 0.7, 0.1]),
+        ("a", "b", "c", "d"),
     )
     rows = box_rows(cases, [many], 0.5, 2)
     assert [(row.confidence, row.class_name) for row in rows] == [(0.9, "a"), (0.8, "b")]
@@ -198,7 +229,9 @@ def no_network(wanted):
     raise WeightsError(f"{wanted}: no network")
 
 
-def test_an_official_name_without_file_and_network_trains_from_its_yaml(monkeypatch, tmp_path, capsys):
+def test_an_official_name_without_file_and_network_trains_from_its_yaml(
+    monkeypatch, tmp_path, capsys
+):
     monkeypatch.setenv("MEDDISTILL_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(downloads, "download", no_network)
@@ -257,9 +290,17 @@ def _runs(pid):
 def test_a_killed_training_takes_its_worker_along_and_goes_on_to_the_same_epoch(tmp_path):
     run = RunDir(tmp_path)
     write_data(run.data, ANNOTATIONS)
-    settings = {"weights": "yolo11n.yaml", "epochs": 30, "patience": 100, "image_size": SIZE, "batch_size": 8}
+    settings = {
+        "weights": "yolo11n.yaml",
+        "epochs": 30,
+        "patience": 100,
+        "image_size": SIZE,
+        "batch_size": 8,
+    }
     typed = [f"--set=detect.{key}={value}" for key, value in settings.items()]
-    first = subprocess.Popen([sys.executable, "-m", "meddistill", "detect", str(tmp_path), "--device", "cpu", *typed])
+    first = subprocess.Popen(
+        [sys.executable, "-m", "meddistill", "detect", str(tmp_path), "--device", "cpu", *typed]
+    )
     _wait_until((run.detector / LAST_PT).exists, 600)
     workers = Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split()
     assert workers

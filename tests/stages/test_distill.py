@@ -1,4 +1,5 @@
-"""`meddistill distill` with a teacher that paints its boxes: targets, student, and no look at a mask."""
+"""`meddistill distill` with a teacher that paints its boxes: targets, student, and no look at a
+mask."""
 
 import ast
 import csv
@@ -27,9 +28,13 @@ from meddistill.training import fitting
 
 SIZE = 64
 CONFIG = DistillConfig(
-    encoder_weights="none", image_size=SIZE, epochs=2, batch_size=4,
-    targets=TargetsConfig(jitter_copies=2), precision="32-true",
-)  # fmt: skip
+    encoder_weights="none",
+    image_size=SIZE,
+    epochs=2,
+    batch_size=4,
+    targets=TargetsConfig(jitter_copies=2),
+    precision="32-true",
+)
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +66,20 @@ def test_the_teacher_runs_in_the_precision_of_the_student(run, monkeypatch, prec
         return PaintingTeacher()
 
     monkeypatch.setattr(distill, "load_teacher", load)
-    run_distill(run, dataclasses.replace(CONFIG, teacher="litemedsam", epochs=1, precision=precision), device="cpu")
+    run_distill(
+        run,
+        dataclasses.replace(CONFIG, teacher="litemedsam", epochs=1, precision=precision),
+        device="cpu",
+    )
     assert (asked["name"], asked["precision"]) == ("litemedsam", precision)
 
 
 def add_detector(run):
     """A detector that finds every test case's middle."""
-    rows = [BoxRow(case.case_id, case.split, 20, 20, 40, 40, 0.9, "lesion") for case in read_cases(run.data)]
+    rows = [
+        BoxRow(case.case_id, case.split, 20, 20, 40, 40, 0.9, "lesion")
+        for case in read_cases(run.data)
+    ]
     write_table(run.detector / BOXES_CSV, BoxRow, rows)
     write_json(run.detector / "run.json", {"stage": "detect"})
 
@@ -94,10 +106,18 @@ def test_it_leaves_targets_and_a_student(run):
     }
     assert len(table(student / "metrics.csv")) == 2
     quality = table(run.teacher / "quality.csv")
-    assert {row["split"] for row in quality} == {"train", "val"}  # no detector: no targets of test cases
+    assert {row["split"] for row in quality} == {
+        "train",
+        "val",
+    }  # no detector: no targets of test cases
     record = json.loads((student / "run.json").read_text())
     assert record["results"]["train_cases"] + record["results"]["val_cases"] == len(quality)
-    assert set(record["outputs"]) == {"config.json", "model.safetensors", "preprocessing.json", "metrics.csv"}
+    assert set(record["outputs"]) == {
+        "config.json",
+        "model.safetensors",
+        "preprocessing.json",
+        "metrics.csv",
+    }
 
 
 def test_masks_are_never_read_and_the_same_seed_gives_the_same_bytes(run, tmp_path):
@@ -131,7 +151,9 @@ def test_no_module_that_reads_masks_can_be_reached():
             waiting.extend(imported(reached[name]))
     assert {"meddistill.data.formats.pictures", "meddistill.training.loop"} <= set(reached)
     assert "meddistill.data.masks" not in reached
-    assert [name for name, source in reached.items() if "mask_path" in source] == ["meddistill.run.layout"]
+    assert [name for name, source in reached.items() if "mask_path" in source] == [
+        "meddistill.run.layout"
+    ]
 
 
 def test_a_second_student_reuses_the_targets(run):
@@ -143,7 +165,9 @@ def test_a_second_student_reuses_the_targets(run):
     second = run_distill(run, other, device="cpu", teacher=teacher, out=run.root / "student-paper")
     assert teacher.calls == calls
     assert again == run.student
-    assert (second / "model.safetensors").read_bytes() != (run.student / "model.safetensors").read_bytes()
+    assert (second / "model.safetensors").read_bytes() != (
+        run.student / "model.safetensors"
+    ).read_bytes()
     with pytest.raises(StageError, match="pass --overwrite"):
         run_distill(run, other, device="cpu", teacher=teacher)
 
@@ -161,7 +185,9 @@ def test_after_an_update_only_new_cases_ask_the_teacher(tmp_path, tiny_student):
 
     add(names[:14])
     run = RunDir(tmp_path / "run")
-    settings = PrepareConfig(source=str(tmp_path / "source"), dataset="folder", group_from=r"(\w+?\d+)")
+    settings = PrepareConfig(
+        source=str(tmp_path / "source"), dataset="folder", group_from=r"(\w+?\d+)"
+    )
     run_prepare(run, settings, seed=0)
     targets = TargetsConfig(jitter_copies=2, views="whole")
     config = dataclasses.replace(CONFIG, feature_weight=0.0, test_targets=False, targets=targets)
@@ -192,7 +218,12 @@ def test_test_cases_get_targets_from_the_detectors_boxes(run):
 
 def test_the_targets_of_test_cases_can_be_left_out(run):
     add_detector(run)
-    run_distill(run, dataclasses.replace(CONFIG, test_targets=False), device="cpu", teacher=PaintingTeacher())
+    run_distill(
+        run,
+        dataclasses.replace(CONFIG, test_targets=False),
+        device="cpu",
+        teacher=PaintingTeacher(),
+    )
     assert {row["split"] for row in table(run.teacher / "quality.csv")} == {"train", "val"}
 
 
@@ -208,7 +239,9 @@ def test_a_teacher_that_cannot_be_had_does_not_cost_the_last_ones_targets(run):
     run_distill(run, CONFIG, device="cpu", teacher=PaintingTeacher())
     before = (run.teacher / "run.json").read_bytes()
     with pytest.raises(ConfigError, match="did you mean 'litemedsam'"):
-        run_distill(run, dataclasses.replace(CONFIG, teacher="litemedsa"), device="cpu", overwrite=True)
+        run_distill(
+            run, dataclasses.replace(CONFIG, teacher="litemedsa"), device="cpu", overwrite=True
+        )
     assert (run.teacher / "run.json").read_bytes() == before
     assert (run.student / "run.json").exists()
 
@@ -226,13 +259,20 @@ def test_unknown_cases_need_a_detector(run):
     add_detector(run)
     run_distill(run, CONFIG, device="cpu", teacher=PaintingTeacher())
     assert {
-        row["prompt_source"] for row in table(run.teacher / "quality.csv") if row["case_id"] == victim["case_id"]
+        row["prompt_source"]
+        for row in table(run.teacher / "quality.csv")
+        if row["case_id"] == victim["case_id"]
     } == {"detected"}
 
 
 def test_detected_boxes_need_a_detector(run):
     with pytest.raises(StageError, match=r"boxes is 'detected'.*meddistill detect"):
-        run_distill(run, dataclasses.replace(CONFIG, boxes="detected"), device="cpu", teacher=PaintingTeacher())
+        run_distill(
+            run,
+            dataclasses.replace(CONFIG, boxes="detected"),
+            device="cpu",
+            teacher=PaintingTeacher(),
+        )
 
 
 def test_an_unprepared_run_names_the_command(tmp_path):
@@ -250,15 +290,21 @@ def test_students_of_two_seeds_share_their_targets(run):
     teacher = PaintingTeacher()
     run_distill(run, CONFIG, device="cpu", teacher=teacher)
     calls = teacher.calls
-    other = run_distill(run, CONFIG, seed=1, device="cpu", teacher=teacher, out=run.root / "student-1")
+    other = run_distill(
+        run, CONFIG, seed=1, device="cpu", teacher=teacher, out=run.root / "student-1"
+    )
     assert teacher.calls == calls
-    assert (other / "model.safetensors").read_bytes() != (run.student / "model.safetensors").read_bytes()
+    assert (other / "model.safetensors").read_bytes() != (
+        run.student / "model.safetensors"
+    ).read_bytes()
 
 
 def test_a_student_stays_finished_when_the_teacher_was_asked_for_more(run):
     run_distill(run, CONFIG, device="cpu", teacher=PaintingTeacher())
     without = dataclasses.replace(CONFIG, feature_weight=0.0)
-    run_distill(run, without, device="cpu", teacher=PaintingTeacher(), out=run.root / "student-plain")
+    run_distill(
+        run, without, device="cpu", teacher=PaintingTeacher(), out=run.root / "student-plain"
+    )
     add_detector(run)
     made = (run.student / "model.safetensors").stat().st_mtime_ns
     run_distill(run, CONFIG, device="cpu", teacher=PaintingTeacher())
@@ -266,10 +312,14 @@ def test_a_student_stays_finished_when_the_teacher_was_asked_for_more(run):
 
 
 def test_a_better_threshold_is_stored(run):
-    student = run_distill(run, dataclasses.replace(CONFIG, threshold=None), device="cpu", teacher=PaintingTeacher())
+    student = run_distill(
+        run, dataclasses.replace(CONFIG, threshold=None), device="cpu", teacher=PaintingTeacher()
+    )
     assert 0.1 <= json.loads((student / "preprocessing.json").read_text())["threshold"] <= 0.9
     fixed = dataclasses.replace(CONFIG, threshold=0.35)
-    student = run_distill(run, fixed, device="cpu", teacher=PaintingTeacher(), out=run.root / "student-fixed")
+    student = run_distill(
+        run, fixed, device="cpu", teacher=PaintingTeacher(), out=run.root / "student-fixed"
+    )
     assert json.loads((student / "preprocessing.json").read_text())["threshold"] == 0.35
 
 

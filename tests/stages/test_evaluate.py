@@ -45,13 +45,17 @@ def scores_of(out):
 
 
 def files_in(directory):
-    return {path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()
+    }
 
 
 def test_a_run_is_evaluated_and_leaves_these_files(tmp_path, capsys):
     run = make_run(tmp_path / "run")
     out = evaluate(run)
-    pictures = {f"{folder}/{case_id}.png" for folder in ("masks", "overlays") for case_id in LESIONS}
+    pictures = {
+        f"{folder}/{case_id}.png" for folder in ("masks", "overlays") for case_id in LESIONS
+    }
     assert files_in(out) == {"per_case.csv", "summary.json", "report.html", "run.json"} | pictures
     assert out == run.eval
     printed = capsys.readouterr()
@@ -72,7 +76,10 @@ def test_the_students_threshold_holds_unless_one_is_given(tmp_path):
     strict = evaluate(run, predictor=BrightnessStudent(threshold=0.95), out=tmp_path / "strict")
     assert read_json(strict / "summary.json")["methods"]["student"]["n_missed"] == 3
     given = evaluate(
-        run, EvalConfig(threshold=0.5), predictor=BrightnessStudent(threshold=0.95), out=tmp_path / "given"
+        run,
+        EvalConfig(threshold=0.5),
+        predictor=BrightnessStudent(threshold=0.95),
+        out=tmp_path / "given",
     )
     assert read_json(given / "summary.json")["methods"]["student"]["n_missed"] == 0
     assert read_json(given / "summary.json")["threshold"] == 0.5
@@ -111,7 +118,8 @@ def test_boxes_given_replace_the_detectors(tmp_path):
 
 @pytest.fixture
 def fake_targets(monkeypatch):
-    """`load_target` without a teacher: sure of the left half of each lesion; frames are square, padded below."""
+    """`load_target` without a teacher: sure of the left half of each lesion; frames are square,
+    padded below."""
     module = types.ModuleType("meddistill.targets.making")
 
     def load_target(out_dir, case_id, key):
@@ -129,12 +137,25 @@ def fake_targets(monkeypatch):
 def add_teacher(run, split="test", prompt_source="detected"):
     rows = [
         QualityRow(
-            case_id=name, split=split, prompt_source=prompt_source, n_boxes=int(name[0] == "a"), key=f"key-{name}",
-            v=0.0, doubt=0.0, agreement=1.0, stability=1.0, predicted_iou=1.0, box_iou=1.0, area_share=0.1,
-            accepted=True, reason="", weight=1.0,
+            case_id=name,
+            split=split,
+            prompt_source=prompt_source,
+            n_boxes=int(name[0] == "a"),
+            key=f"key-{name}",
+            v=0.0,
+            doubt=0.0,
+            agreement=1.0,
+            stability=1.0,
+            predicted_iou=1.0,
+            box_iou=1.0,
+            area_share=0.1,
+            accepted=True,
+            reason="",
+            weight=1.0,
         )
-        for name in LESIONS if name != "b2"
-    ]  # fmt: skip
+        for name in LESIONS
+        if name != "b2"
+    ]
     write_table(run.teacher / "quality.csv", QualityRow, rows)
     finish(run.teacher, "distill")
 
@@ -150,12 +171,16 @@ def test_the_teacher_prompted_by_the_detector_is_a_baseline(tmp_path):
 
 
 @pytest.mark.parametrize(("split", "source"), [("train", "detected"), ("test", "annotated")])
-def test_targets_of_another_split_or_annotated_boxes_are_no_baseline(tmp_path, capsys, split, source):
+def test_targets_of_another_split_or_annotated_boxes_are_no_baseline(
+    tmp_path, capsys, split, source
+):
     run = make_run(tmp_path / "run")
     add_teacher(run, split, source)
     out = evaluate(run)
     assert {method for method, _ in scores_of(out)} == {"student"}
-    assert "no target of 'test' that detected boxes prompted" in " ".join(capsys.readouterr().err.split())
+    assert "no target of 'test' that detected boxes prompted" in " ".join(
+        capsys.readouterr().err.split()
+    )
 
 
 def test_flip_averaging_takes_the_mean_of_image_and_mirror_image(tmp_path):
@@ -170,7 +195,9 @@ def test_flip_averaging_takes_the_mean_of_image_and_mirror_image(tmp_path):
     run = make_run(tmp_path / "run")
     plain = evaluate(run, predictor=Leftist(0.4), out=tmp_path / "plain")
     assert read_mask(plain / "masks" / "a1.png").mean() == 0.5
-    mean = evaluate(run, EvalConfig(flip_average=True), predictor=Leftist(0.4), out=tmp_path / "mean")
+    mean = evaluate(
+        run, EvalConfig(flip_average=True), predictor=Leftist(0.4), out=tmp_path / "mean"
+    )
     assert read_mask(mean / "masks" / "a1.png").all()
     assert read_json(mean / "summary.json")["postprocessing"]["flip_average"] is True
 
@@ -227,7 +254,9 @@ def test_an_output_that_cannot_be_written_is_one_line(tmp_path):
 def test_baselines_can_be_left_out(tmp_path):
     run = make_run(tmp_path / "run")
     add_detector(run)
-    assert {method for method, _ in scores_of(evaluate(run, EvalConfig(baselines=False)))} == {"student"}
+    assert {method for method, _ in scores_of(evaluate(run, EvalConfig(baselines=False)))} == {
+        "student"
+    }
 
 
 def test_without_masks_there_are_only_pictures(tmp_path, capsys):
@@ -292,10 +321,13 @@ def test_unreadable_cases_are_named_and_the_others_done(tmp_path, capsys):
 
 @pytest.fixture
 def folders(tmp_path):
-    """images/ and masks/ as on any disk: a suffix at the masks, a strange name, and one of each without partner."""
+    """images/ and masks/ as on any disk: a suffix at the masks, a strange name, and one of each
+    without partner."""
     images, masks, student = tmp_path / "images", tmp_path / "masks", tmp_path / "student"
     for name, case_id in (("one", "a1"), ("<b>two</b>", "a2"), ("alone", "b1")):
-        write_png(images / "glioma" / f"{name.replace('/', '-')}.png", picture_of(truth_of(case_id)))
+        write_png(
+            images / "glioma" / f"{name.replace('/', '-')}.png", picture_of(truth_of(case_id))
+        )
     for name, case_id in (("one", "a1"), ("<b>two<-b>", "a2"), ("stranger", "b1")):
         write_png(masks / f"{name}_mask.png", truth_of(case_id).astype(np.uint8) * 255)
     student.mkdir()
@@ -307,7 +339,13 @@ def folders(tmp_path):
 def test_plain_folders_are_paired_by_stem_and_the_unpaired_named(folders, tmp_path, capsys):
     images, masks, student = folders
     out = run_eval_folders(
-        images, masks, student, tmp_path / "out", EvalConfig(), seed=0, predictor=BrightnessStudent()
+        images,
+        masks,
+        student,
+        tmp_path / "out",
+        EvalConfig(),
+        seed=0,
+        predictor=BrightnessStudent(),
     )
     said = " ".join(capsys.readouterr().err.split())
     assert "2 file(s) have no partner and are left out: alone.png, stranger_mask.png" in said
@@ -344,7 +382,15 @@ def test_folders_that_cannot_be_paired_are_refused(folders, tmp_path, change, me
     else:
         student = tmp_path / "images"
     with pytest.raises(InputError, match=message):
-        run_eval_folders(images, masks, student, tmp_path / "out", EvalConfig(), seed=0, predictor=BrightnessStudent())
+        run_eval_folders(
+            images,
+            masks,
+            student,
+            tmp_path / "out",
+            EvalConfig(),
+            seed=0,
+            predictor=BrightnessStudent(),
+        )
     assert not (tmp_path / "out").exists()
 
 
@@ -379,12 +425,16 @@ def test_known_groups_need_no_warning(tmp_path, capsys):
 def test_slices_of_volumes_get_a_row_a_volume(tmp_path):
     run = make_run(tmp_path)
     cases = [
-        dataclasses.replace(case, source=f"{case.group}.nii.gz#axial{case.case_id[1]}") for case in read_cases(run.data)
+        dataclasses.replace(case, source=f"{case.group}.nii.gz#axial{case.case_id[1]}")
+        for case in read_cases(run.data)
     ]
     write_table(run.data / CASES_CSV, Case, cases)
     out = evaluate(run)
     volumes = json.loads((out / "summary.json").read_text())["volumes"]
-    assert [(row["volume"], row["n_slices"]) for row in volumes] == [("a.nii.gz", 2), ("b.nii.gz", 2)]
+    assert [(row["volume"], row["n_slices"]) for row in volumes] == [
+        ("a.nii.gz", 2),
+        ("b.nii.gz", 2),
+    ]
     page = (out / "report.html").read_text()
     assert "By volume" in page
     assert "a.nii.gz" in page.split("By volume")[1]
@@ -405,12 +455,23 @@ def test_foreign_pictures_are_windowed_as_the_students_were(tmp_path):
     for name in ("config.json", "model.safetensors", "preprocessing.json"):
         (tmp_path / "student" / name).write_text("{}")
     run_eval_folders(
-        tmp_path / "images", tmp_path / "masks", tmp_path / "student", out, EvalConfig(), seed=0, predictor=student
+        tmp_path / "images",
+        tmp_path / "masks",
+        tmp_path / "student",
+        out,
+        EvalConfig(),
+        seed=0,
+        predictor=student,
     )
     assert scores_of(out)["student", "a"].sensitivity == 1
 
 
-NONSENSE = [("image", "images/a\0.png"), ("spacing_mm", "0.5"), ("spacing_mm", "0,1"), ("spacing_mm", "a,b")]
+NONSENSE = [
+    ("image", "images/a\0.png"),
+    ("spacing_mm", "0.5"),
+    ("spacing_mm", "0,1"),
+    ("spacing_mm", "a,b"),
+]
 
 
 @pytest.mark.parametrize(("column", "value"), NONSENSE)

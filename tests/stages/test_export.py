@@ -1,4 +1,6 @@
-"""`meddistill export`: one file, pixels in, probabilities out, and the same as PyTorch at any size."""
+"""`meddistill export`: one file, pixels in, probabilities out, and the same as PyTorch at any
+size.
+"""
 
 import json
 
@@ -14,7 +16,9 @@ from meddistill.stages.export import Agreement, compare, run_export
 from meddistill.student.networks.nested_unet import NestedUNet
 from meddistill.student.student import Student, load_student, rgb_tensor, save_student
 
-PREPROCESSING = Preprocessing(image_size=32, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3), threshold=0.5)
+PREPROCESSING = Preprocessing(
+    image_size=32, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3), threshold=0.5
+)
 SIZES = [(32, 32), (50, 50), (70, 40), (20, 90), (12, 9), (33, 31)]
 
 
@@ -45,7 +49,9 @@ def expect_pytorchs_answer(student_dir, exported):
     for height, width in SIZES:
         image = picture(height, width, seed=7)
         probs = student.predict(image).probs
-        assert 0.05 < (probs > 0.5).mean() < 0.95  # a student that says one thing everywhere compares well with any
+        assert (
+            0.05 < (probs > 0.5).mean() < 0.95
+        )  # a student that says one thing everywhere compares well with any
         got = exported.predict_probs(rgb_tensor(image).numpy())
         assert got.shape == (1, 1, height, width)
         assert got.dtype == np.float32
@@ -59,7 +65,10 @@ def test_torchscript_says_what_pytorch_says(student_dir, tmp_path):
     from meddistill.student.export.torchscript import TorchScriptStudent
 
     path = run_export(
-        student_dir, file_format="torchscript", images=[str(student_dir / "*.png")], out=tmp_path / "student.pt"
+        student_dir,
+        file_format="torchscript",
+        images=[str(student_dir / "*.png")],
+        out=tmp_path / "student.pt",
     )
     expect_pytorchs_answer(student_dir, TorchScriptStudent(path))
     assert {file.name for file in tmp_path.iterdir()} == {"student.pt", "student.pt.json"}
@@ -75,20 +84,26 @@ def test_onnx_says_what_pytorch_says(student_dir, tmp_path):
     pytest.importorskip("onnxscript")
     from meddistill.student.export.onnx_graph import OnnxStudent
 
-    path = run_export(student_dir, images=[str(student_dir / "*.png")], out=tmp_path / "student.onnx")
+    path = run_export(
+        student_dir, images=[str(student_dir / "*.png")], out=tmp_path / "student.onnx"
+    )
     expect_pytorchs_answer(student_dir, OnnxStudent(path, threads=1))
     model = onnx.load(path)
     assert [value.name for value in model.graph.input] == ["image"]
     assert [value.name for value in model.graph.output] == ["probability"]
     facts = {item.key: item.value for item in model.metadata_props}
     assert facts["use"] == "research use; not a medical device"
-    assert "location" not in {entry.key for tensor in model.graph.initializer for entry in tensor.external_data}
+    assert "location" not in {
+        entry.key for tensor in model.graph.initializer for entry in tensor.external_data
+    }
 
 
 @pytest.mark.slow
 def test_int8_is_smaller_and_close(student_dir, tmp_path):
     pytest.importorskip("onnxruntime")
-    path = run_export(student_dir, int8=True, images=[str(student_dir / "*.png")], out=tmp_path / "int8.onnx")
+    path = run_export(
+        student_dir, int8=True, images=[str(student_dir / "*.png")], out=tmp_path / "int8.onnx"
+    )
     record = json.loads((tmp_path / "int8.onnx.json").read_text())
     assert record["weights"] == "int8"
     assert record["agreement"]["images"] == 2
@@ -113,7 +128,9 @@ def test_an_export_that_differs_is_refused_and_leaves_nothing(student_dir, tmp_p
         return Shifted(student, 0.01)
 
     monkeypatch.setattr(export, "_export", export_badly)
-    with pytest.raises(MedDistillError, match=r"differs from PyTorch by 0\.01 .*nothing was written"):
+    with pytest.raises(
+        MedDistillError, match=r"differs from PyTorch by 0\.01 .*nothing was written"
+    ):
         run_export(student_dir, images=[str(student_dir)], out=tmp_path / "student.onnx")
     assert list(tmp_path.iterdir()) == []
 
@@ -131,7 +148,11 @@ def test_agreement_of_known_masks():
     ("options", "kind", "reason"),
     [
         ({"file_format": "onyx"}, ConfigError, "did you mean 'onnx'"),
-        ({"file_format": "torchscript", "int8": True}, ConfigError, "--int8 goes with --format onnx only"),
+        (
+            {"file_format": "torchscript", "int8": True},
+            ConfigError,
+            "--int8 goes with --format onnx only",
+        ),
         ({}, InputError, "lies in no RUN with data; give images"),
         ({"images": ["nowhere.png"]}, InputError, r"nowhere\.png does not exist"),
     ],

@@ -1,4 +1,5 @@
-"""`meddistill predict`: which files it takes, what it writes, and that one bad file does not stop the others."""
+"""`meddistill predict`: which files it takes, what it writes, and that one bad file does not stop
+the others."""
 
 import csv
 import json
@@ -30,7 +31,10 @@ class BrightIsLesion:
     preprocessing = Preprocessing(threshold=0.5)
 
     def predict_probs(self, images, batch_size=16):
-        return [(image if image.ndim == 2 else image[..., 0]).astype(np.float32) / 255 for image in images]
+        return [
+            (image if image.ndim == 2 else image[..., 0]).astype(np.float32) / 255
+            for image in images
+        ]
 
 
 def write_squares(path, size=(20, 30), corners=((2, 3),), side=4, value=200):
@@ -44,7 +48,13 @@ def write_squares(path, size=(20, 30), corners=((2, 3),), side=4, value=200):
 
 
 def run(paths, out, **options):
-    return run_predict(out / "no-student", [str(path) for path in paths], out, predictor=BrightIsLesion(), **options)
+    return run_predict(
+        out / "no-student",
+        [str(path) for path in paths],
+        out,
+        predictor=BrightIsLesion(),
+        **options,
+    )
 
 
 def mask_of(path):
@@ -65,7 +75,9 @@ def test_known_squares_give_known_masks_and_rows(tmp_path):
         "predictions.csv",
         "run.json",
     ]
-    np.testing.assert_array_equal(mask_of(out / "masks" / "two.png"), np.where(pixels > 100, 255, 0))
+    np.testing.assert_array_equal(
+        mask_of(out / "masks" / "two.png"), np.where(pixels > 100, 255, 0)
+    )
     rows = rows_of(out)
     two, none = rows["two"], rows["none"]
     assert (two.width, two.height, two.area_px, two.components, two.slice) == (30, 20, 32, 2, None)
@@ -117,7 +129,9 @@ def test_bad_files_are_named_and_the_rest_is_done(tmp_path, capfd):
 
 
 def test_equal_and_hostile_names_stay_apart_and_inside(tmp_path):
-    for index, name in enumerate(["a/x.png", "b/x.png", "b/X.jpg", "b/..png", 'b/<img src=q>;".png', "b/-rf.png"]):
+    for index, name in enumerate(
+        ["a/x.png", "b/x.png", "b/X.jpg", "b/..png", 'b/<img src=q>;".png', "b/-rf.png"]
+    ):
         write_squares(tmp_path / name, corners=[(index, index)])
     # A hidden file is left out of a folder, yet taken by its name.
     out = run([tmp_path / "a", tmp_path / "b", tmp_path / "b" / "..png"], tmp_path / "out")
@@ -146,9 +160,13 @@ def test_a_folder_means_its_images_and_nothing_else(tmp_path):
 
 def test_what_means_no_file_is_said(tmp_path):
     (tmp_path / "empty").mkdir()
-    files, problems = find_scans([str(tmp_path / "empty"), str(tmp_path / "*.png"), str(tmp_path / "x.png")])
+    files, problems = find_scans(
+        [str(tmp_path / "empty"), str(tmp_path / "*.png"), str(tmp_path / "x.png")]
+    )
     assert files == []
-    for problem, reason in zip(problems, ("holds no image", "fits no file", "does not exist"), strict=True):
+    for problem, reason in zip(
+        problems, ("holds no image", "fits no file", "does not exist"), strict=True
+    ):
         assert reason in problem
     with pytest.raises(InputError, match=r"nothing to predict: .*holds no image"):
         run([tmp_path / "empty"], tmp_path / "out")
@@ -165,7 +183,9 @@ def test_results_do_not_depend_on_the_batch(tmp_path):
         write_squares(tmp_path / "in" / f"{index}.png", size=(20 + index, 30), corners=[(index, 2)])
     for batch_size in (1, 2, 16):
         run([tmp_path / "in"], tmp_path / f"out{batch_size}", batch_size=batch_size)
-    tables = [(tmp_path / f"out{batch_size}" / "predictions.csv").read_text() for batch_size in (1, 2, 16)]
+    tables = [
+        (tmp_path / f"out{batch_size}" / "predictions.csv").read_text() for batch_size in (1, 2, 16)
+    ]
     assert tables[0] == tables[1] == tables[2]
     assert len(tables[0].splitlines()) == 6
 
@@ -209,7 +229,13 @@ def test_a_threshold_outside_0_to_1_is_refused(tmp_path):
 def test_the_command_agrees_with_the_library(tmp_path):
     save_student(tmp_path / "student", NestedUNet([4, 6, 8]), Preprocessing(image_size=32))
     pixels = write_squares(tmp_path / "a.png")
-    arguments = ["predict", str(tmp_path / "student"), str(tmp_path / "a.png"), "--out", str(tmp_path / "out")]
+    arguments = [
+        "predict",
+        str(tmp_path / "student"),
+        str(tmp_path / "a.png"),
+        "--out",
+        str(tmp_path / "out"),
+    ]
     result = CliRunner().invoke(app, [*arguments, "--device", "cpu", "--probabilities"])
     assert result.exit_code == 0, result.output
     student = load_student(tmp_path / "student")
@@ -229,7 +255,8 @@ def test_a_directory_that_is_no_student_is_refused(tmp_path):
 
 
 def nifti_of(path, bright, orientation="RAS", spacing=(0.5, 2.0, 3.0)):
-    """A volume of 12 x 10 x 4 mm-scaled voxels stored in `orientation`, with `bright` (x, y, z in RAS) at 200."""
+    """A volume of 12 x 10 x 4 mm-scaled voxels stored in `orientation`, with `bright` (x, y, z in
+    RAS) at 200."""
     nibabel = pytest.importorskip("nibabel")
     voxels = np.random.default_rng(0).integers(0, 30, (12, 10, 4)).astype(np.int16)
     voxels[0, 0, :], voxels[0, 1, :] = 0, 255  # percentiles of the volume
@@ -254,7 +281,9 @@ def test_a_volume_gives_a_mask_that_lies_where_it_does(tmp_path, orientation):
     assert mask.shape == source.shape
     np.testing.assert_allclose(mask.affine, source.affine)
     assert mask.header["sform_code"] == source.header["sform_code"]
-    np.testing.assert_array_equal(np.asarray(mask.dataobj), np.where(np.asarray(source.dataobj) > 100, 255, 0))
+    np.testing.assert_array_equal(
+        np.asarray(mask.dataobj), np.where(np.asarray(source.dataobj) > 100, 255, 0)
+    )
     probs = nibabel.load(out / "probabilities" / "head.nii.gz")
     assert probs.get_data_dtype() == np.float32
     rows = read_table(out / "predictions.csv", PredictionRow)
@@ -300,10 +329,14 @@ def test_values_become_8_bit_as_they_did_for_training(tmp_path):
     for folder in ("images", "masks"):
         (tmp_path / "source" / folder).mkdir(parents=True)
     cv2.imwrite(str(tmp_path / "source" / "images" / "a.png"), pixels)
-    cv2.imwrite(str(tmp_path / "source" / "masks" / "a.png"), ((pixels > 3000) * 255).astype(np.uint8))
+    cv2.imwrite(
+        str(tmp_path / "source" / "masks" / "a.png"), ((pixels > 3000) * 255).astype(np.uint8)
+    )
     data = run_prepare(
         RunDir(tmp_path / "run"),
-        PrepareConfig(source=str(tmp_path / "source"), dataset="folder", window="1000,600", test="", val=""),
+        PrepareConfig(
+            source=str(tmp_path / "source"), dataset="folder", window="1000,600", test="", val=""
+        ),
         seed=0,
     )
     prepared = cv2.imread(str(next((data / "images").rglob("*.png"))), cv2.IMREAD_UNCHANGED)
@@ -315,7 +348,12 @@ def test_values_become_8_bit_as_they_did_for_training(tmp_path):
     student.predict_probs = lambda images, batch_size=16: [
         seen.append(image) or np.zeros(image.shape[:2], np.float32) for image in images
     ]
-    run_predict(tmp_path / "student", [str(tmp_path / "source" / "images")], tmp_path / "out", predictor=student)
+    run_predict(
+        tmp_path / "student",
+        [str(tmp_path / "source" / "images")],
+        tmp_path / "out",
+        predictor=student,
+    )
     np.testing.assert_array_equal(seen[0], prepared)
 
 
@@ -325,6 +363,8 @@ def test_students_of_earlier_versions_have_the_default_intensity(tmp_path):
     del stored["intensity"]
     (tmp_path / "preprocessing.json").write_text(json.dumps(stored))
     assert load_student(tmp_path).preprocessing.intensity == IntensitySettings()
-    (tmp_path / "preprocessing.json").write_text(json.dumps(stored | {"intensity": {"window": [5, 1]}}))
+    (tmp_path / "preprocessing.json").write_text(
+        json.dumps(stored | {"intensity": {"window": [5, 1]}})
+    )
     with pytest.raises(InputError, match="window of intensity"):
         load_student(tmp_path)

@@ -72,9 +72,21 @@ def test_every_case_has_its_files(tmp_path, folder):
     assert {case.annotation for case in cases} == {"boxes", "none"}
     assert sum(case.annotation == "none" for case in cases) == 4
     assert {path.name for path in out.iterdir()} == {
-        "cases.csv", "rejected.csv", "data.yaml", "train.txt", "val.txt", "test.txt", "images", "labels", "masks",
-        "run.json", "source_index.csv", "converted.jsonl", "duplicates.csv", "report.html",
-    }  # fmt: skip
+        "cases.csv",
+        "rejected.csv",
+        "data.yaml",
+        "train.txt",
+        "val.txt",
+        "test.txt",
+        "images",
+        "labels",
+        "masks",
+        "run.json",
+        "source_index.csv",
+        "converted.jsonl",
+        "duplicates.csv",
+        "report.html",
+    }
 
 
 def test_boxes_come_back_from_the_label_files(tmp_path, folder):
@@ -89,7 +101,12 @@ def test_groups_stay_together_and_the_table_chooses_test(tmp_path, folder):
     for case in cases:
         assert splits.setdefault(case.group, case.split) == case.split
     assert sorted(group for group, split in splits.items() if split == "test") == ["g3", "g8"]
-    assert sorted(group for group, split in splits.items() if split == "val") == ["g0", "g1", "g5", "g6"]
+    assert sorted(group for group, split in splits.items() if split == "val") == [
+        "g0",
+        "g1",
+        "g5",
+        "g6",
+    ]
 
 
 def test_brain_tumor_layout(tmp_path):
@@ -97,13 +114,19 @@ def test_brain_tumor_layout(tmp_path):
     for code in range(4):
         for index in range(4):
             image, mask = draw(index, empty=code == 0)
-            for kind, pixels, name in (("image", image, f"{code}{index}"), ("mask", mask, f"{code}{index}_m")):
+            for kind, pixels, name in (
+                ("image", image, f"{code}{index}"),
+                ("mask", mask, f"{code}{index}_m"),
+            ):
                 (source / kind / str(code)).mkdir(parents=True, exist_ok=True)
                 Image.fromarray(pixels).save(source / kind / str(code) / f"{name}.jpg", quality=95)
     _, cases = prepare(tmp_path, source)
     assert {case.case_id[0]: case.class_name for case in cases} == {
-        "0": "no_tumor", "1": "glioma", "2": "meningioma", "3": "pituitary",
-    }  # fmt: skip
+        "0": "no_tumor",
+        "1": "glioma",
+        "2": "meningioma",
+        "3": "pituitary",
+    }
     assert {case.annotation for case in cases if case.class_name == "no_tumor"} == {"none"}
     assert {case.annotation for case in cases if case.class_name != "no_tumor"} == {"boxes"}
     out, cases = prepare(tmp_path, source, overwrite=True, classes=["pituitary"])
@@ -111,7 +134,9 @@ def test_brain_tumor_layout(tmp_path):
     assert "groups" in json.loads((out / "run.json").read_text())["results"]["warnings"][0]
 
 
-def test_a_quarter_of_the_boxes_leaves_the_rest_unknown_and_out_of_the_detectors_lists(tmp_path, folder):
+def test_a_quarter_of_the_boxes_leaves_the_rest_unknown_and_out_of_the_detectors_lists(
+    tmp_path, folder
+):
     out, cases = prepare(tmp_path, folder, box_fraction=0.25, test="fold=4", val="fold=1")
     train = [case for case in cases if case.split == "train"]
     known = {case.group for case in train if case.annotation != "unknown"}
@@ -122,7 +147,9 @@ def test_a_quarter_of_the_boxes_leaves_the_rest_unknown_and_out_of_the_detectors
         if case.annotation == "unknown":
             assert case.group not in known
             assert case.n_boxes == 0
-            assert not label_path(out, case).exists()  # to Ultralytics an empty label file means `no lesion`
+            assert not label_path(
+                out, case
+            ).exists()  # to Ultralytics an empty label file means `no lesion`
             assert f"./{case.image}" not in listed
             assert mask_path(out, case).exists()
         else:
@@ -165,7 +192,9 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(tmp_path, folder, monkeypa
     with (tmp_path / "b" / "run" / "data" / "converted.jsonl").open("a") as journal:
         journal.write('{"key": "cut of')  # as a killed process leaves it
     calls.clear()
-    monkeypatch.setattr("meddistill.data.prepare.convert.convert", lambda *a: calls.append(a) or convert(*a))
+    monkeypatch.setattr(
+        "meddistill.data.prepare.convert.convert", lambda *a: calls.append(a) or convert(*a)
+    )
     resumed, _ = prepare(tmp_path / "b", folder)
     assert len(calls) == 13
     first, second = contents(whole), contents(resumed)
@@ -280,7 +309,10 @@ def test_bad_settings_are_one_clear_line(tmp_path, folder, settings, error, mess
         ("name,fold\nc00,1\n", "has the columns name, fold; expected one of id"),
         ("id,group\nc00,a\nc00,b\n", "line 3: 'c00' is there twice"),
         ("id,group\nc00,a,x\n", "line 2: expected 2 values"),
-        ("id,group\nzz,a\n", "no case of .* has a row in .*: images/c00.png: groups file has no row 'c00'"),
+        (
+            "id,group\nzz,a\n",
+            "no case of .* has a row in .*: images/c00.png: groups file has no row 'c00'",
+        ),
         ("", "has the columns none"),
     ],
 )
@@ -292,7 +324,9 @@ def test_bad_groups_files_are_one_clear_line(tmp_path, folder, text, message):
 
 def test_a_case_without_a_group_is_rejected(tmp_path, folder):
     lines = (folder / "groups.csv").read_text().splitlines(keepends=True)
-    (folder / "groups.csv").write_text("".join(line for line in lines if not line.startswith("c07")))
+    (folder / "groups.csv").write_text(
+        "".join(line for line in lines if not line.startswith("c07"))
+    )
     out, cases = prepare(tmp_path, folder)
     assert len(cases) == 19
     assert rejected(out) == {"images/c07.png": "groups file has no row 'c07'"}

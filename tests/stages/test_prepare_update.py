@@ -1,4 +1,5 @@
-"""`prepare` with what issue by issue grew around it: updates, folds, groups from names, near-duplicates, the report."""
+"""`prepare` with what issue by issue grew around it: updates, folds, groups from names,
+near-duplicates, the report."""
 
 import json
 import os
@@ -40,7 +41,9 @@ def converted(monkeypatch):
 
     names = []
     original = module.convert
-    monkeypatch.setattr(module, "convert", lambda case, *rest: names.append(case.name) or original(case, *rest))
+    monkeypatch.setattr(
+        module, "convert", lambda case, *rest: names.append(case.name) or original(case, *rest)
+    )
     return names
 
 
@@ -147,7 +150,9 @@ def test_an_interrupted_update_goes_on(tmp_path, source, monkeypatch):
 
 def test_an_update_keeps_settings(tmp_path, source):
     prepare(tmp_path, source)
-    with pytest.raises(StageError, match=r"other settings \(min_area_px\), which --update would have to keep"):
+    with pytest.raises(
+        StageError, match=r"other settings \(min_area_px\), which --update would have to keep"
+    ):
         prepare(tmp_path, source, update=True, min_area_px=3)
 
 
@@ -166,21 +171,27 @@ def test_a_failed_update_leaves_the_data(tmp_path, source):
 def test_near_duplicates_across_splits_are_told_and_strict_fails(tmp_path, source):
     save(source / "images" / "p50-100.png", image(0))
     save(source / "masks" / "p50-100.png", mask())
-    rows = "".join(f"{path.stem},{path.stem},{int(path.stem == 'p50-100')}\n" for path in (source / "images").iterdir())
+    rows = "".join(
+        f"{path.stem},{path.stem},{int(path.stem == 'p50-100')}\n"
+        for path in (source / "images").iterdir()
+    )
     (source / "groups.csv").write_text("id,group,held\n" + rows)
     settings = {"group_from": "", "test": "held=1"}
     with pytest.raises(InputError, match=r"--strict: p0-0 .* and p50-100 .test. look the same"):
         prepare(tmp_path, source, strict=True, **settings)
     out, _ = prepare(tmp_path, source, **settings)
     assert (out / "duplicates.csv").read_text().splitlines()[1:] in (
-        ["p0-0,train,p50-100,test,0"], ["p0-0,val,p50-100,test,0"],
-    )  # fmt: skip
+        ["p0-0,train,p50-100,test,0"],
+        ["p0-0,val,p50-100,test,0"],
+    )
     results = json.loads((out / "run.json").read_text())["results"]
     assert results["duplicates"] == 1
     assert "1 pairs of images look the same across splits" in "".join(results["warnings"])
 
 
-def test_unknown_groups_are_said_in_the_terminal_the_record_and_the_report(tmp_path, source, capsys):
+def test_unknown_groups_are_said_in_the_terminal_the_record_and_the_report(
+    tmp_path, source, capsys
+):
     out, _ = prepare(tmp_path, source, group_from="")
     message = "groups (patients) are unknown"
     assert message in capsys.readouterr().err

@@ -1,4 +1,5 @@
-"""`meddistill status`: what RUN holds, whatever state it is in, and the one command that comes next."""
+"""`meddistill status`: what RUN holds, whatever state it is in, and the one command that comes
+next."""
 
 import shutil
 import subprocess
@@ -13,15 +14,27 @@ from meddistill.run.layout import BOXES_CSV, METRICS_CSV, RUN_JSON, UNFINISHED_J
 from meddistill.run.record import Stage, fingerprint_file, fingerprint_stage
 from meddistill.stages.status import run_status
 
-SPLITS = {split: {"cases": count, "unknown": 0} for split, count in (("train", 6), ("val", 2), ("test", 2))}
+SPLITS = {
+    split: {"cases": count, "unknown": 0}
+    for split, count in (("train", 6), ("val", 2), ("test", 2))
+}
 PREPARED = {"cases": 10, "splits": SPLITS, "boxes": {"boxes": 11}, "rejected": 1}
 DETECTED = {
-    "confidence": 0.25, "recall50_val": 0.8, "precision50_val": None, "map50_val": 0.7, "cases": 10,
+    "confidence": 0.25,
+    "recall50_val": 0.8,
+    "precision50_val": None,
+    "map50_val": 0.7,
+    "cases": 10,
     "cases_without_box": 3,
-}  # fmt: skip
+}
 DISTILLED = {
-    "best_epoch": 7, "epochs": 9, "agreement": 0.91, "train_cases": 5, "cases_without_box": 1, "targets_rejected": 0,
-}  # fmt: skip
+    "best_epoch": 7,
+    "epochs": 9,
+    "agreement": 0.91,
+    "train_cases": 5,
+    "cases_without_box": 1,
+    "targets_rejected": 0,
+}
 EVALUATED = {"dice": {"student": {"n": 2, "mean": 0.71}, "teacher": {"n": 2, "mean": 0.72}}}
 
 
@@ -37,7 +50,12 @@ def make_student(run, out, **settings):
 
 
 def make_eval(run, out, student):
-    make(out, "eval", {"data": fingerprint_stage(run.data), "student": fingerprint_stage(student)}, EVALUATED)
+    make(
+        out,
+        "eval",
+        {"data": fingerprint_stage(run.data), "student": fingerprint_stage(student)},
+        EVALUATED,
+    )
 
 
 @pytest.fixture
@@ -86,7 +104,9 @@ def test_an_empty_run_begins_with_prepare(tmp_path, capsys):
 
 
 def test_a_run_that_is_not_there_is_one_line(tmp_path):
-    with pytest.raises(InputError, match=r"is not there; `meddistill prepare .* --source DIR` makes it"):
+    with pytest.raises(
+        InputError, match=r"is not there; `meddistill prepare .* --source DIR` makes it"
+    ):
         run_status(RunDir(tmp_path / "typo"))
 
 
@@ -96,7 +116,10 @@ def test_a_run_that_is_not_there_is_one_line(tmp_path):
         (["data"], "detect {run}"),
         (["data", "detector"], "distill {run}"),
         (["data", "detector", "teacher"], "distill {run}"),
-        (["data", "teacher", "student"], "eval {run}"),  # boxes were annotated: it needed no detector
+        (
+            ["data", "teacher", "student"],
+            "eval {run}",
+        ),  # boxes were annotated: it needed no detector
     ],
 )
 def test_what_is_missing_comes_next(run, capsys, there, following):
@@ -112,16 +135,24 @@ def test_an_unfinished_training_says_how_far_it_is(run, capsys):
     states, rows, following = shown(run, capsys)
     assert states["student"] == "unfinished"
     assert "2 epochs so far" in rows["student"]
-    assert following.startswith(f"meddistill distill {run.root}  # with the options it was begun with")
+    assert following.startswith(
+        f"meddistill distill {run.root}  # with the options it was begun with"
+    )
 
 
 def test_a_stage_that_is_being_written_is_waited_for(run, capsys):
     (run.detector / RUN_JSON).rename(run.detector / UNFINISHED_JSON)
     holder = subprocess.Popen(
-        [sys.executable, "-c", "import sys; from pathlib import Path; from meddistill import lock\n"
-         "lock.acquire(Path(sys.argv[1])); print(flush=True); input()", str(run.detector)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-c",
+            "import sys; from pathlib import Path; from meddistill import lock\n"
+            "lock.acquire(Path(sys.argv[1])); print(flush=True); input()",
+            str(run.detector),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
     try:
         holder.stdout.readline()
         states, _, following = shown(run, capsys)
@@ -140,15 +171,25 @@ def test_what_was_made_from_other_data_is_told(run, capsys):
     make(run.data, "prepare", {"source": "another"}, PREPARED)
     states, rows, following = shown(run, capsys)
     assert states == {
-        "data": "done", "detector": "outdated", "teacher": "outdated", "student": "outdated", "eval": "outdated",
-    }  # fmt: skip
+        "data": "done",
+        "detector": "outdated",
+        "teacher": "outdated",
+        "student": "outdated",
+        "eval": "outdated",
+    }
     assert "made from another data than RUN holds now" in rows["student"]
     assert following == f"meddistill detect {run.root} --overwrite"
 
 
 def test_a_teacher_that_other_boxes_prompted_is_told_unless_they_were_given(run, capsys):
     shutil.rmtree(run.detector)
-    make(run.detector, "detect", {"data": fingerprint_stage(run.data)}, DETECTED, content="other boxes")
+    make(
+        run.detector,
+        "detect",
+        {"data": fingerprint_stage(run.data)},
+        DETECTED,
+        content="other boxes",
+    )
     states, rows, following = shown(run, capsys)
     assert states["teacher"] == "outdated"
     assert "prompted by other boxes than RUN/detector holds now" in rows["teacher"]
@@ -182,7 +223,13 @@ def test_more_students_and_evaluations_have_their_rows(run, capsys):
 
 def test_a_student_that_a_script_made_is_one(run, capsys):
     twin = run.root / "student-twin"
-    make(twin, "supervised twin", {"data": fingerprint_stage(run.data)}, {"parameters": 5}, content="twin")
+    make(
+        twin,
+        "supervised twin",
+        {"data": fingerprint_stage(run.data)},
+        {"parameters": 5},
+        content="twin",
+    )
     make_eval(run, run.root / "eval-twin", twin)
     states, rows, following = shown(run, capsys)
     assert set(states.values()) == {"done"}
@@ -201,12 +248,19 @@ def test_a_moved_run_is_the_same(run, capsys, tmp_path):
 @pytest.mark.parametrize(
     "damage",
     [
-        "{", "[]", "{}", '"text"', "\x00", '{"stage": "detect"}', '{"stage": "detect", "results": []}',
+        "{",
+        "[]",
+        "{}",
+        '"text"',
+        "\x00",
+        '{"stage": "detect"}',
+        '{"stage": "detect", "results": []}',
         '{"stage": "detect", "results": {}, "seconds": 1, "finished": "2026-01-01T00:00:00+00:00"}',
         '{"stage": "x", "results": {}, "seconds": "long", "finished": "2026-01-01T00:00:00+00:00"}',
-        '{"stage": "x", "results": {}, "seconds": 1, "finished": "yesterday"}', '{"inputs": 3}',
+        '{"stage": "x", "results": {}, "seconds": 1, "finished": "yesterday"}',
+        '{"inputs": 3}',
     ],
-)  # fmt: skip
+)
 def test_a_damaged_run_json_is_a_row(run, capsys, damage):
     write_text(run.detector / RUN_JSON, damage)
     states, rows, following = shown(run, capsys)

@@ -18,7 +18,21 @@ def run(tmp_path):
     data = Stage.open(run.data, "prepare", {}, {})
     image = run.data / "images/test/a.png"
     write_text(image, "pixels")
-    case = Case("a", "test", "g", "", "none", False, "images/test/a.png", 8, 8, 0, "", "a.jpg", sha256_file(image))
+    case = Case(
+        "a",
+        "test",
+        "g",
+        "",
+        "none",
+        False,
+        "images/test/a.png",
+        8,
+        8,
+        0,
+        "",
+        "a.jpg",
+        sha256_file(image),
+    )
     write_table(run.data / CASES_CSV, Case, [case])
     data.finish({}, [run.data / CASES_CSV])
     detector = Stage.open(run.detector, "detect", {}, {"data": fingerprint_stage(run.data)})
@@ -37,7 +51,9 @@ def test_an_untouched_run_passes(run, capsys):
 def test_a_changed_table_a_changed_image_and_a_missing_file_are_named(run):
     write_text(run.data / "images/test/a.png", "Pixels")
     (run.detector / "boxes.csv").unlink()
-    with pytest.raises(StageError, match=r"2 of 3 files .*a\.png has changed; .*boxes\.csv is missing"):
+    with pytest.raises(
+        StageError, match=r"2 of 3 files .*a\.png has changed; .*boxes\.csv is missing"
+    ):
         run_verify(run)
 
 

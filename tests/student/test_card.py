@@ -41,7 +41,9 @@ def test_a_bare_student_says_that_nobody_measured_it(run):
 
 
 def test_an_smp_student_says_how_smp_loads_it(tmp_path):
-    module = build_student("unet", encoder="resnet18", encoder_weights="none", decoder_channels=[8, 8, 8, 8, 8])
+    module = build_student(
+        "unet", encoder="resnet18", encoder_weights="none", decoder_channels=[8, 8, 8, 8, 8]
+    )
     save_student(tmp_path / "student", module, Preprocessing(image_size=96))
     card = card_of(tmp_path)
     assert "library_name: segmentation-models-pytorch" in card
@@ -53,7 +55,12 @@ def test_numbers_data_and_supervision_come_from_the_stages(run):
     write(
         run / "student" / "run.json",
         {
-            "settings": {"student": "nested_unet", "teacher": "sam2.1-large", "weighting": "fixed", "seed": 3},
+            "settings": {
+                "student": "nested_unet",
+                "teacher": "sam2.1-large",
+                "weighting": "fixed",
+                "seed": 3,
+            },
             "results": {
                 "parameters": 9163329,
                 "train_cases": 20,
@@ -62,11 +69,23 @@ def test_numbers_data_and_supervision_come_from_the_stages(run):
             },
         },
     )
-    counts = {"cases": 20, "groups": 4, "boxes": 18, "none": 2, "unknown": 0, "classes": {"<b>glioma|`": 20}}
-    write(run / "data" / "run.json", {"results": {"dataset": "folder", "splits": {"train": counts}}})
+    counts = {
+        "cases": 20,
+        "groups": 4,
+        "boxes": 18,
+        "none": 2,
+        "unknown": 0,
+        "classes": {"<b>glioma|`": 20},
+    }
+    write(
+        run / "data" / "run.json", {"results": {"dataset": "folder", "splits": {"train": counts}}}
+    )
     dice = {"mean": 0.7312, "median": 0.8, "ci95": [0.7, 0.76]}
     scores = {"n": 9, "n_missed": 2, "metrics": {"dice": dice, "hd95_px": {"mean": 12.34}}}
-    write(run / "eval" / "summary.json", {"split": "test", "threshold": 0.5, "methods": {"student": scores}})
+    write(
+        run / "eval" / "summary.json",
+        {"split": "test", "threshold": 0.5, "methods": {"student": scores}},
+    )
     card = card_of(run, data_dir=run / "data", eval_dir=run / "eval")
     assert "| this student | 0.731 [0.700, 0.760] | 0.800 | 12.3 | 2 |" in card
     assert "the 9 cases of the split `test`" in card
@@ -85,15 +104,25 @@ def test_a_directory_that_is_no_student_gets_no_card(tmp_path):
 
 
 def test_the_mask_trained_twin_does_not_claim_to_have_seen_no_mask(run):
-    settings = {"student": "nested_unet", "teacher": "litemedsam"}  # the twin's settings name a teacher it never asked
-    write(run / "student" / "run.json", {"stage": "supervised twin", "settings": settings, "results": {}})
+    settings = {
+        "student": "nested_unet",
+        "teacher": "litemedsam",
+    }  # the twin's settings name a teacher it never asked
+    write(
+        run / "student" / "run.json",
+        {"stage": "supervised twin", "settings": settings, "results": {}},
+    )
     card = card_of(run)
     assert "Trained on true masks" in card
     assert "No mask drawn by a person" not in card
 
 
-@pytest.mark.parametrize(("known", "claim"), [(True, "a group never lies"), (False, "one patient may lie")])
+@pytest.mark.parametrize(
+    ("known", "claim"), [(True, "a group never lies"), (False, "one patient may lie")]
+)
 def test_groups_are_vouched_for_only_where_they_are_known(run, known, claim):
     counts = {"cases": 1, "groups": 1, "boxes": 1, "none": 0, "unknown": 0}
-    write(run / "data" / "run.json", {"results": {"groups_known": known, "splits": {"train": counts}}})
+    write(
+        run / "data" / "run.json", {"results": {"groups_known": known, "splits": {"train": counts}}}
+    )
     assert claim in card_of(run, data_dir=run / "data")

@@ -1,4 +1,5 @@
-"""The student on disk and at work: what is saved comes back, and a prediction depends on its image alone."""
+"""The student on disk and at work: what is saved comes back, and a prediction depends on its image
+alone."""
 
 import json
 import os
@@ -31,7 +32,9 @@ def small_network(name="unet"):
     if name == "nested_unet":
         module = NestedUNet([4, 6, 8])
     else:
-        module = build_student(name, encoder="resnet18", encoder_weights="none", decoder_channels=[16, 8, 8, 8, 8])
+        module = build_student(
+            name, encoder="resnet18", encoder_weights="none", decoder_channels=[16, 8, 8, 8, 8]
+        )
     module.train()
     with torch.no_grad():
         module(torch.randn(4, 3, 64, 64))
@@ -50,7 +53,9 @@ def image(height, width, seed=0):
 def test_the_default_is_a_narrow_unetplusplus_and_another_width_is_asked_for():
     def parameters(channels=()):
         asked = DistillConfig()
-        module = build_student(asked.student, encoder=asked.encoder, encoder_weights="none", decoder_channels=channels)
+        module = build_student(
+            asked.student, encoder=asked.encoder, encoder_weights="none", decoder_channels=channels
+        )
         return sum(parameter.numel() for parameter in module.parameters())
 
     assert parameters() == parameters([128, 64, 32, 16, 16]) == 3_974_897
@@ -62,9 +67,15 @@ def test_what_is_saved_comes_back(tmp_path, name):
     before = Student(small_network(name), SMALL)
     save_student(tmp_path, before.module, SMALL)
     after = load_student(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"config.json", "model.safetensors", "preprocessing.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "config.json",
+        "model.safetensors",
+        "preprocessing.json",
+    }
     assert after.preprocessing == SMALL
-    np.testing.assert_array_equal(after.predict(image(50, 40)).probs, before.predict(image(50, 40)).probs)
+    np.testing.assert_array_equal(
+        after.predict(image(50, 40)).probs, before.predict(image(50, 40)).probs
+    )
 
 
 def test_smp_loads_a_saved_smp_network(tmp_path, monkeypatch):
@@ -109,7 +120,9 @@ def test_the_mask_is_thresholded_at_the_images_own_size(student):
 
 def test_grey_is_the_same_as_grey_repeated(student):
     grey = image(40, 40)[..., 0]
-    np.testing.assert_array_equal(student.predict(grey).probs, student.predict(np.dstack([grey] * 3)).probs)
+    np.testing.assert_array_equal(
+        student.predict(grey).probs, student.predict(np.dstack([grey] * 3)).probs
+    )
 
 
 @pytest.mark.parametrize(
@@ -149,12 +162,28 @@ def break_file(directory, name, content):
         ("config.json", None, "is not a student: it has no config.json"),
         ("config.json", "[]", "no student network: it is no table"),
         ("config.json", '{"_model_class": "Uneet"}', "_model_class is 'Uneet'"),
-        ("config.json", '{"_model_class": "Unet", "encoder_name": "tu-hf-hub:a/b"}', "not known to timm"),
-        ("config.json", '{"_model_class": "NestedUNet", "filters": [4, 6, 9]}', "does not fit config.json: .*size"),
+        (
+            "config.json",
+            '{"_model_class": "Unet", "encoder_name": "tu-hf-hub:a/b"}',
+            "not known to timm",
+        ),
+        (
+            "config.json",
+            '{"_model_class": "NestedUNet", "filters": [4, 6, 9]}',
+            "does not fit config.json: .*size",
+        ),
         ("model.safetensors", "no tensors", "model.safetensors does not fit"),
         ("preprocessing.json", "{}", "it lacks 'image_size'"),
-        ("preprocessing.json", '{"image_size": 64, "mean": [0, 0], "std": [1, 1, 1], "threshold": 0.5}', "unpack"),
-        ("preprocessing.json", '{"image_size": 64, "mean": [0, 0, 0], "std": [1, 0, 1], "threshold": 1}', "positive"),
+        (
+            "preprocessing.json",
+            '{"image_size": 64, "mean": [0, 0], "std": [1, 1, 1], "threshold": 0.5}',
+            "unpack",
+        ),
+        (
+            "preprocessing.json",
+            '{"image_size": 64, "mean": [0, 0, 0], "std": [1, 0, 1], "threshold": 1}',
+            "positive",
+        ),
         ("preprocessing.json", "{", "not readable JSON"),
     ],
 )
@@ -179,7 +208,11 @@ def test_a_run_is_told_where_its_student_is(tmp_path):
         ("unet", "resnet43", "did you mean 'resnet34'"),
         ("unet", "tu-tf_efficientnet_lit0", "did you mean 'tf_efficientnet_lite0'"),
         ("unetplusplus", "mit_b0", "UnetPlusPlus with encoder 'mit_b0' cannot be built"),
-        ("fpn", "resnet18", "decoder_channels does not go with 'fpn', only with unet, unetplusplus"),
+        (
+            "fpn",
+            "resnet18",
+            "decoder_channels does not go with 'fpn', only with unet, unetplusplus",
+        ),
     ],
 )
 def test_an_impossible_student_is_one_clear_line(name, encoder, reason):
@@ -201,7 +234,9 @@ def test_default_encoder_starts_from_the_packages_imagenet_weights():
     package = encoders._read_tensors(encoders._from_package(LITE0).path)
     loaded = module.saved_state()
     # First and last tensors by their meaning, not by the order that loaded them.
-    torch.testing.assert_close(loaded["encoder.model.conv_stem.weight"], package["_conv_stem.weight"])
+    torch.testing.assert_close(
+        loaded["encoder.model.conv_stem.weight"], package["_conv_stem.weight"]
+    )
     torch.testing.assert_close(
         loaded["encoder.model.blocks.6.0.bn3.running_var"], package["_blocks.15._bn2.running_var"]
     )
@@ -219,7 +254,9 @@ def test_without_weights_or_network_it_says_so_and_goes_on(tmp_path, monkeypatch
 def test_no_second_look_where_the_hub_does_not_answer(monkeypatch):
     monkeypatch.setattr(encoders.huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setitem(os.environ, "no_proxy", "*")
-    monkeypatch.setattr(encoders.huggingface_hub, "hf_hub_url", lambda *a, **k: "http://127.0.0.1:9/closed")
+    monkeypatch.setattr(
+        encoders.huggingface_hub, "hf_hub_url", lambda *a, **k: "http://127.0.0.1:9/closed"
+    )
     assert encoders._hub_answers(encoders.HubRepository("a/b", None)) is False
 
 
@@ -229,12 +266,18 @@ def test_encoder_weights_from_a_file(tmp_path):
     torch.save(donor.network.encoder.state_dict(), path)
     module = build_student("unet", encoder="resnet18", encoder_weights=str(path))
     assert module.weights_source == str(path)
-    torch.testing.assert_close(module.network.encoder.conv1.weight, donor.network.encoder.conv1.weight)
+    torch.testing.assert_close(
+        module.network.encoder.conv1.weight, donor.network.encoder.conv1.weight
+    )
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(None, "does not exist"), (b"text", "cannot be read as weights"), ({"a": torch.zeros(2)}, "does not fit")],
+    [
+        (None, "does not exist"),
+        (b"text", "cannot be read as weights"),
+        ({"a": torch.zeros(2)}, "does not fit"),
+    ],
 )
 def test_encoder_weights_that_do_not_fit(tmp_path, content, reason):
     path = tmp_path / "encoder.pth"
@@ -248,16 +291,26 @@ def test_encoder_weights_that_do_not_fit(tmp_path, content, reason):
 
 def test_tensors_are_matched_by_name_before_order():
     wanted = {"model.stages_0.weight": torch.zeros(2), "model.stages_1.weight": torch.zeros(2)}
-    found = {"stages.1.weight": torch.ones(2), "stages.0.weight": torch.full((2,), 5.0), "head": torch.zeros(9)}
+    found = {
+        "stages.1.weight": torch.ones(2),
+        "stages.0.weight": torch.full((2,), 5.0),
+        "head": torch.zeros(9),
+    }
     matched = encoders.match_tensors(wanted, found, "file")
     assert [matched[name][0].item() for name in wanted] == [5, 1]
 
 
 def test_tensors_without_common_names_are_matched_by_order_and_shape():
-    wanted = {"a.weight": torch.zeros(2, 3), "a.num_batches_tracked": torch.tensor(0), "b.weight": torch.zeros(4)}
+    wanted = {
+        "a.weight": torch.zeros(2, 3),
+        "a.num_batches_tracked": torch.tensor(0),
+        "b.weight": torch.zeros(4),
+    }
     found = {"x": torch.ones(2, 3), "y": torch.ones(4), "classifier": torch.ones(7)}
     assert list(encoders.match_tensors(wanted, found, "file")) == ["a.weight", "b.weight"]
-    with pytest.raises(WeightsError, match=r"file does not fit the encoder: b\.weight is \(4,\), found \(5,\)"):
+    with pytest.raises(
+        WeightsError, match=r"file does not fit the encoder: b\.weight is \(4,\), found \(5,\)"
+    ):
         encoders.match_tensors(wanted, {"x": torch.ones(2, 3), "y": torch.ones(5)}, "file")
 
 
@@ -265,7 +318,9 @@ def test_a_config_that_asks_for_a_giant_network_is_refused_before_it_is_built(tm
     save_student(tmp_path, NestedUNet([2, 3]), SMALL)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"filters": [100_000, 200_000]}))
-    with pytest.raises(InputError, match=r"does not fit config\.json: it has [0-9,]+ bytes for [0-9,]+ numbers"):
+    with pytest.raises(
+        InputError, match=r"does not fit config\.json: it has [0-9,]+ bytes for [0-9,]+ numbers"
+    ):
         load_student(tmp_path)
 
 

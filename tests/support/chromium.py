@@ -1,7 +1,7 @@
 """A headless Chromium driven over its debugging pipe: no driver program, no package, no port.
 
-The DevTools protocol's messages are JSON, each ended by a NUL byte: we write to the browser's descriptor 3 and read
-what it writes to 4 (`--remote-debugging-pipe`).
+The DevTools protocol's messages are JSON, each ended by a NUL byte: we write to the browser's
+descriptor 3 and read what it writes to 4 (`--remote-debugging-pipe`).
 """
 
 from __future__ import annotations
@@ -19,10 +19,18 @@ from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage", "--hide-scrollbars",
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-sync",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-dev-shm-usage",
+    "--hide-scrollbars",
     "--remote-debugging-pipe",
-)  # fmt: skip
+)
 # Moves the two pipe ends to descriptors 3 and 4, then becomes the browser.
 _LAUNCHER = """
 import fcntl, os, sys
@@ -43,16 +51,28 @@ def find_chromium() -> str | None:
 
 
 class Page:
-    """One tab. `errors`: what the console and the page complained about; `requests`: every address it asked for."""
+    """One tab. `errors`: what the console and the page complained about; `requests`: every address
+    it asked for."""
 
     def __init__(self, program: str, profile: Path) -> None:
         to_child, self._out = os.pipe()
         self._in, from_child = os.pipe()
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _LAUNCHER, str(to_child), str(from_child), program, *_FLAGS,
-             f"--user-data-dir={profile}", "about:blank"],
-            pass_fds=(to_child, from_child), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-c",
+                _LAUNCHER,
+                str(to_child),
+                str(from_child),
+                program,
+                *_FLAGS,
+                f"--user-data-dir={profile}",
+                "about:blank",
+            ],
+            pass_fds=(to_child, from_child),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         os.close(to_child)
         os.close(from_child)
         self.errors: list[str] = []
@@ -62,7 +82,9 @@ class Page:
         self._session: str | None = None
         self._loaded = False
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)[
+            "sessionId"
+        ]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
 
@@ -95,7 +117,11 @@ class Page:
     def open(self, path: Path, width: int = 1280, height: int = 900, dark: bool = False) -> None:
         """Load a file and wait until all of it is there."""
         self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=width < 600,
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
@@ -106,14 +132,20 @@ class Page:
 
     def run(self, script: str) -> Any:
         """The value of a JavaScript expression. Raises: RuntimeError where it throws."""
-        answer = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        answer = self.call(
+            "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True
+        )
         if "exceptionDetails" in answer:
-            raise RuntimeError(str(answer["exceptionDetails"].get("exception", {}).get("description")))
+            raise RuntimeError(
+                str(answer["exceptionDetails"].get("exception", {}).get("description"))
+            )
         return answer["result"].get("value")
 
     def press(self, key: str) -> None:
         text = {"text": key} if len(key) == 1 else {"text": "\r"} if key == "Enter" else {}
-        code = {"windowsVirtualKeyCode": 27} if key == "Escape" else {}  # a dialog closes by number, not by name
+        code = (
+            {"windowsVirtualKeyCode": 27} if key == "Escape" else {}
+        )  # a dialog closes by number, not by name
         self.call("Input.dispatchKeyEvent", type="keyDown", key=key, code=key, **text, **code)
         self.call("Input.dispatchKeyEvent", type="keyUp", key=key, code=key, **code)
 
@@ -139,8 +171,14 @@ class Page:
         elif method == "Network.requestWillBeSent":
             self.requests.append(params["request"]["url"])
         elif method == "Runtime.exceptionThrown":
-            self.errors.append(params["exceptionDetails"].get("exception", {}).get("description", "exception"))
-        elif method == "Runtime.consoleAPICalled" and params["type"] in ("error", "warning", "assert"):
+            self.errors.append(
+                params["exceptionDetails"].get("exception", {}).get("description", "exception")
+            )
+        elif method == "Runtime.consoleAPICalled" and params["type"] in (
+            "error",
+            "warning",
+            "assert",
+        ):
             self.errors.append(str(params["args"]))
         elif method == "Log.entryAdded" and params["entry"]["level"] in ("error", "warning"):
             self.errors.append(params["entry"]["text"])

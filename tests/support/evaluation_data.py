@@ -18,7 +18,8 @@ from meddistill.run.true_masks import mask_path
 
 SIZE_HW = (40, 48)
 LESIONS = {"a1": (8, 8, 10), "a2": (12, 20, 8), "b1": (20, 6, 6), "b2": None}
-"""Test cases: top, left, side of a bright square; None is a healthy case. The letter is the group."""
+"""Test cases: top, left, side of a bright square; None is a healthy case. The letter is the group.
+"""
 
 
 class BrightnessStudent:
@@ -55,18 +56,28 @@ def finish(directory: Path, name: str) -> None:
 
 
 def make_run(root: Path, *, with_masks: bool = True, spacing_mm: str = "") -> RunDir:
-    """RUN/data with four test cases in two groups and a training case, and an empty RUN/student marked as finished."""
+    """RUN/data with four test cases in two groups and a training case, and an empty RUN/student
+    marked as finished."""
     run = RunDir(root)
     cases = []
     for case_id, place in [*LESIONS.items(), ("t1", (5, 5, 5))]:
         split = "train" if case_id == "t1" else "test"
         has_lesion = place is not None
         case = Case(
-            case_id=case_id, split=split, group=case_id[0], class_name="glioma" if has_lesion else "none",
-            annotation="boxes" if has_lesion else "none", has_mask=with_masks, image=f"images/{split}/{case_id}.png",
-            width=SIZE_HW[1], height=SIZE_HW[0], n_boxes=int(has_lesion), spacing_mm=spacing_mm,
-            source=f"{case_id}.png", sha256="0" * 64,
-        )  # fmt: skip
+            case_id=case_id,
+            split=split,
+            group=case_id[0],
+            class_name="glioma" if has_lesion else "none",
+            annotation="boxes" if has_lesion else "none",
+            has_mask=with_masks,
+            image=f"images/{split}/{case_id}.png",
+            width=SIZE_HW[1],
+            height=SIZE_HW[0],
+            n_boxes=int(has_lesion),
+            spacing_mm=spacing_mm,
+            source=f"{case_id}.png",
+            sha256="0" * 64,
+        )
         mask = square(*place) if place else np.zeros(SIZE_HW, dtype=bool)
         write_png(image_path(run.data, case), picture_of(mask))
         if with_masks:

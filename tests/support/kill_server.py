@@ -1,9 +1,11 @@
-"""Runs stages in processes that kill themselves: started by test_interruption, told what to do line by line.
+"""Runs stages in processes that kill themselves: started by test_interruption, told what to do line
+by line.
 
-Each job is a fork of this process, which has imported everything and computed nothing: a kill costs a second, not the
-ten of a fresh start. A job {"stage", "run", "kill_at", "limit"} answers {"status", "events", "error"}: the exit status
-(-9 where it was killed), how often it renamed a file (before and after) or made a step until its end, and what a
-command would have said. `limit`: no file may grow beyond this many bytes, as on a full disk; 0 for none.
+Each job is a fork of this process, which has imported everything and computed nothing: a kill costs
+a second, not the ten of a fresh start. A job {"stage", "run", "kill_at", "limit"} answers
+{"status", "events", "error"}: the exit status (-9 where it was killed), how often it renamed a file
+(before and after) or made a step until its end, and what a command would have said. `limit`: no
+file may grow beyond this many bytes, as on a full disk; 0 for none.
 """
 
 import json
@@ -31,9 +33,14 @@ from meddistill.stages.prepare import run_prepare
 from meddistill.training import fitting, loop
 
 DISTILL = DistillConfig(
-    encoder_weights="none", image_size=64, epochs=3, batch_size=4, precision="32-true", test_targets=False,
+    encoder_weights="none",
+    image_size=64,
+    epochs=3,
+    batch_size=4,
+    precision="32-true",
+    test_targets=False,
     targets=TargetsConfig(jitter_copies=2),
-)  # fmt: skip
+)
 
 
 class Events:
@@ -77,7 +84,9 @@ def child(job, answer):
     try:
         do(job["stage"], Path(job["run"]))
     except Exception as raised:
-        error = (str(raised) if isinstance(raised, MedDistillError) else disk_problem(raised)) or repr(raised)
+        error = (
+            str(raised) if isinstance(raised, MedDistillError) else disk_problem(raised)
+        ) or repr(raised)
     os.write(answer, json.dumps({"events": events.count, "error": error}).encode())
     return int(bool(error))
 

@@ -66,7 +66,9 @@ def make_kvasir(root):
     for name in ("cju0", "cju1"):
         save(root / "images" / f"{name}.jpg", image(rgb=True))
         save(root / "masks" / f"{name}.jpg", np.repeat(mask()[..., None], 3, axis=2), quality=95)
-    (root / "kavsir_bboxes.json").write_text(json.dumps({"cju0": {"height": SIZE, "width": SIZE, "bbox": []}}))
+    (root / "kavsir_bboxes.json").write_text(
+        json.dumps({"cju0": {"height": SIZE, "width": SIZE, "bbox": []}})
+    )
 
 
 def make_cvc(root):
@@ -81,7 +83,10 @@ def make_cvc(root):
 def make_busi(root):
     for class_name in ("benign", "malignant", "normal"):
         save(root / class_name / f"{class_name} (1).png", image(rgb=True))
-        save(root / class_name / f"{class_name} (1)_mask.png", mask(0 if class_name == "normal" else 255))
+        save(
+            root / class_name / f"{class_name} (1)_mask.png",
+            mask(0 if class_name == "normal" else 255),
+        )
     save(root / "benign" / "benign (1)_mask_1.png", mask(box=[0, 0, 4, 4]))
 
 
@@ -106,8 +111,13 @@ def make_nifti(root):
         labels = np.zeros((SIZE, SIZE, 5), dtype=np.uint8)
         # Pictures count from the patient's right and front: flip what BOX says.
         labels[SIZE - BOX[2] : SIZE - BOX[0], SIZE - BOX[3] : SIZE - BOX[1], 2] = 1
-        nibabel.save(nibabel.Nifti1Image(volume(number), affine), root / "imagesTr" / f"liver_{number}.nii.gz")
-        nibabel.save(nibabel.Nifti1Image(labels, affine), root / "labelsTr" / f"liver_{number}.nii.gz")
+        nibabel.save(
+            nibabel.Nifti1Image(volume(number), affine),
+            root / "imagesTr" / f"liver_{number}.nii.gz",
+        )
+        nibabel.save(
+            nibabel.Nifti1Image(labels, affine), root / "labelsTr" / f"liver_{number}.nii.gz"
+        )
 
 
 def write_dicom(path, pixels, **tags):
@@ -119,7 +129,10 @@ def write_dicom(path, pixels, **tags):
     meta.MediaStorageSOPClassUID = pydicom.uid.CTImageStorage
     meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
     data = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
-    data.SOPClassUID, data.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    data.SOPClassUID, data.SOPInstanceUID = (
+        meta.MediaStorageSOPClassUID,
+        meta.MediaStorageSOPInstanceUID,
+    )
     if pixels.ndim == 3:
         data.NumberOfFrames = len(pixels)
     data.Rows, data.Columns = pixels.shape[-2:]
@@ -150,10 +163,19 @@ def make_coco(root, run_lengths=False):
     if run_lengths:
         flat = (mask().T.ravel() > 0).astype(int)
         changes = np.flatnonzero(np.diff(flat)) + 1
-        shape = {"size": [SIZE, SIZE], "counts": np.diff([0, *changes.tolist(), flat.size]).tolist()}
-    record = {"bbox": [x1, y1, x2 - x1, y2 - y1], "segmentation": shape, "iscrowd": int(run_lengths)}
+        shape = {
+            "size": [SIZE, SIZE],
+            "counts": np.diff([0, *changes.tolist(), flat.size]).tolist(),
+        }
+    record = {
+        "bbox": [x1, y1, x2 - x1, y2 - y1],
+        "segmentation": shape,
+        "iscrowd": int(run_lengths),
+    }
     content = {
-        "images": [{"id": n, "file_name": f"{n}.jpg", "height": SIZE, "width": SIZE} for n in (1, 2, 3)],
+        "images": [
+            {"id": n, "file_name": f"{n}.jpg", "height": SIZE, "width": SIZE} for n in (1, 2, 3)
+        ],
         "annotations": [
             {"id": 1, "image_id": 1, "category_id": 7, **record},
             {"id": 2, "image_id": 2, "category_id": 9, **record},
@@ -177,14 +199,19 @@ def make_yolo(root):
         path = root / "labels" / f"{name}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    (root / "data.yaml").write_text("train: images/train\nval: images/val\nnames:\n  0: cyst\n  1: tumour\n")
+    (root / "data.yaml").write_text(
+        "train: images/train\nval: images/val\nnames:\n  0: cyst\n  1: tumour\n"
+    )
 
 
 def make_voc(root):
     x1, y1, x2, y2 = BOX
     corners = f"<xmin>{x1 + 1}</xmin><ymin>{y1 + 1}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax>"
     (root / "Annotations").mkdir(parents=True)
-    for name, objects in (("a", f"<object><name>mass</name><bndbox>{corners}</bndbox></object>"), ("b", "")):
+    for name, objects in (
+        ("a", f"<object><name>mass</name><bndbox>{corners}</bndbox></object>"),
+        ("b", ""),
+    ):
         save(root / "JPEGImages" / f"{name}.jpg", image(ord(name)))
         (root / "Annotations" / f"{name}.xml").write_text(f"<annotation>{objects}</annotation>")
     save(root / "JPEGImages" / "c.jpg", image(3))
@@ -199,7 +226,18 @@ def make_boxes_csv(root):
 
 
 MAKERS = {
-    "brain-tumor": make_brain_tumor, "figshare": make_figshare, "folder": make_folder, "isic": make_isic,
-    "kvasir": make_kvasir, "cvc-clinicdb": make_cvc, "busi": make_busi, "lgg": make_lgg, "nifti": make_nifti,
-    "dicom": make_dicom, "coco": make_coco, "yolo": make_yolo, "voc": make_voc, "boxes-csv": make_boxes_csv,
-}  # fmt: skip
+    "brain-tumor": make_brain_tumor,
+    "figshare": make_figshare,
+    "folder": make_folder,
+    "isic": make_isic,
+    "kvasir": make_kvasir,
+    "cvc-clinicdb": make_cvc,
+    "busi": make_busi,
+    "lgg": make_lgg,
+    "nifti": make_nifti,
+    "dicom": make_dicom,
+    "coco": make_coco,
+    "yolo": make_yolo,
+    "voc": make_voc,
+    "boxes-csv": make_boxes_csv,
+}

@@ -18,14 +18,23 @@ class PaintingTeacher:
     def encode(self, images):
         self.calls += 1
         self.images += len(images)
-        features = torch.stack([torch.from_numpy(image[::8, ::8]).permute(2, 0, 1).float() for image in images])
-        return Encoded({"embedding": features}, [(1, 1)] * len(images), [image.shape[:2] for image in images], None)
+        features = torch.stack(
+            [torch.from_numpy(image[::8, ::8]).permute(2, 0, 1).float() for image in images]
+        )
+        return Encoded(
+            {"embedding": features},
+            [(1, 1)] * len(images),
+            [image.shape[:2] for image in images],
+            None,
+        )
 
     def decode(self, encoded, boxes_xyxy_px):
         answers = []
         for boxes, (height, width) in zip(boxes_xyxy_px, encoded.sizes_hw, strict=True):
             logits = torch.full((len(boxes), height, width), -8.0)
-            for logit, (x1, y1, x2, y2) in zip(logits, np.rint(boxes).astype(int).tolist(), strict=True):
+            for logit, (x1, y1, x2, y2) in zip(
+                logits, np.rint(boxes).astype(int).tolist(), strict=True
+            ):
                 logit[y1:y2, x1:x2] = 8.0
             answers.append(BoxMasks(logits, torch.full((len(boxes),), 0.9)))
         return answers

@@ -17,7 +17,9 @@ def small_yaml(tmp_path, image_size=1024):
     attention = model.memory_attention
     attention.num_layers, attention.d_model, attention.layer.d_model = 1, width, width
     attention.layer.dim_feedforward = 32
-    attention.layer.self_attention.embedding_dim = attention.layer.cross_attention.embedding_dim = width
+    attention.layer.self_attention.embedding_dim = attention.layer.cross_attention.embedding_dim = (
+        width
+    )
     attention.layer.cross_attention.kv_in_dim = 8
     memory = model.memory_encoder
     memory.out_dim, memory.position_encoding.num_pos_feats = 8, 8

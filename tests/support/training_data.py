@@ -20,7 +20,9 @@ LEVEL = {"embedding": (6, 8, 8)}
 def bright_squares(count, seed, features=True):
     """Cases whose lesion is the bright square: two convolutions can learn it."""
     generator = np.random.default_rng(seed)
-    packed = PackedCases([f"{seed}-{i}" for i in range(count)], SIZE, LEVEL if features else {}, max_boxes=1)
+    packed = PackedCases(
+        [f"{seed}-{i}" for i in range(count)], SIZE, LEVEL if features else {}, max_boxes=1
+    )
     for index in range(count):
         image = generator.integers(20, 90, (SIZE, SIZE, 3), dtype=np.uint8)
         probs = np.zeros((SIZE, SIZE), np.float32)
@@ -42,11 +44,29 @@ def bright_squares(count, seed, features=True):
 
 
 def settings(**changes):
-    defaults = {"epochs": 3, "batch_size": 4, "lr": 0.02, "precision": "32-true", "image_size": SIZE, "ema_decay": 0.9}
+    defaults = {
+        "epochs": 3,
+        "batch_size": 4,
+        "lr": 0.02,
+        "precision": "32-true",
+        "image_size": SIZE,
+        "ema_decay": 0.9,
+    }
     return DistillConfig(**(defaults | changes))
 
 
-def train(out, *, seed=0, features=True, val=4, cases=10, per_case=False, doubt=None, broken_cases=0, **changes):
+def train(
+    out,
+    *,
+    seed=0,
+    features=True,
+    val=4,
+    cases=10,
+    per_case=False,
+    doubt=None,
+    broken_cases=0,
+    **changes,
+):
     torch.manual_seed(seed)
     config = settings(**changes)
     packed = bright_squares(cases, 1, features)
@@ -54,9 +74,15 @@ def train(out, *, seed=0, features=True, val=4, cases=10, per_case=False, doubt=
         packed.doubt[:] = doubt
     packed.case_weight[:broken_cases] = torch.nan
     return train_student(
-        TinyStudent(per_case=per_case), packed, bright_squares(val, 2, features),
-        Preprocessing(SIZE), config, fabric=make_fabric("cpu", config.precision), out=out, seed=seed,
-    )  # fmt: skip
+        TinyStudent(per_case=per_case),
+        packed,
+        bright_squares(val, 2, features),
+        Preprocessing(SIZE),
+        config,
+        fabric=make_fabric("cpu", config.precision),
+        out=out,
+        seed=seed,
+    )
 
 
 def rows(out):

@@ -1,4 +1,5 @@
-"""Quality scores, the zoom window and the picture of the least trusted: known answers on masks one can draw."""
+"""Quality scores, the zoom window and the picture of the least trusted: known answers on masks one
+can draw."""
 
 import numpy as np
 import pytest
@@ -41,7 +42,9 @@ def test_box_iou_compares_the_masks_extent_with_its_prompt():
     assert box_iou_of_masks(_mask(2, 2, 12, 12)[None], boxes[:1]) == 1
     assert box_iou_of_masks(_mask(2, 2, 7, 12)[None], boxes[:1]) == pytest.approx(0.5)
     empty = torch.zeros(1, 20, 20, dtype=torch.bool)
-    assert box_iou_of_masks(torch.cat([_mask(2, 2, 12, 12)[None], empty]), boxes) == pytest.approx(0.5)
+    assert box_iou_of_masks(torch.cat([_mask(2, 2, 12, 12)[None], empty]), boxes) == pytest.approx(
+        0.5
+    )
 
 
 def test_an_empty_mask_is_never_accepted():
@@ -81,23 +84,46 @@ def test_a_cut_is_enlarged_to_the_images_longest_side_and_boxes_go_with_it():
 
 
 def _row(case_id, doubt, accepted=True, split="train", n_boxes=1):
-    scores = {"v": 0.0, "agreement": 1.0, "stability": 1.0, "predicted_iou": 1.0, "box_iou": 1.0, "area_share": 0.1}
+    scores = {
+        "v": 0.0,
+        "agreement": 1.0,
+        "stability": 1.0,
+        "predicted_iou": 1.0,
+        "box_iou": 1.0,
+        "area_share": 0.1,
+    }
     return QualityRow(
-        case_id=case_id, split=split, prompt_source="annotated", n_boxes=n_boxes, key="k", doubt=doubt,
-        accepted=accepted, reason="", weight=1.0, **scores,
-    )  # fmt: skip
+        case_id=case_id,
+        split=split,
+        prompt_source="annotated",
+        n_boxes=n_boxes,
+        key="k",
+        doubt=doubt,
+        accepted=accepted,
+        reason="",
+        weight=1.0,
+        **scores,
+    )
 
 
 def test_the_picture_shows_rejected_cases_first_then_the_doubtful(tmp_path):
     rows = [_row(f"c{n:02}", n / 100) for n in range(30)]
-    rows += [_row("rejected", 0.0, accepted=False), _row("held", 1.0, split="test"), _row("bare", 1.0, n_boxes=0)]
+    rows += [
+        _row("rejected", 0.0, accepted=False),
+        _row("held", 1.0, split="test"),
+        _row("bare", 1.0, n_boxes=0),
+    ]
     chosen = least_trusted(rows)
     assert [row.case_id for row in chosen[:3]] == ["rejected", "c29", "c28"]
     assert len(chosen) == 25
     image = np.full((60, 80, 3), 90, np.uint8)
     probs = np.zeros((64, 64), np.float32)
     probs[16:32, 16:32] = 1  # frame of 64 for 80 px: image px 20 to 40
-    write_contact_sheet(tmp_path / "sheet.png", chosen[:6], lambda row: (image, probs, np.array([[20.0, 20, 40, 40]])))
+    write_contact_sheet(
+        tmp_path / "sheet.png",
+        chosen[:6],
+        lambda row: (image, probs, np.array([[20.0, 20, 40, 40]])),
+    )
     sheet = read_rgb(tmp_path / "sheet.png")
     assert sheet.shape == (2 * 192, 5 * 192, 3)
     yellow = (sheet[..., 0].astype(int) - sheet[..., 2]) > 40
@@ -112,7 +138,9 @@ def test_doubt_follows_predicted_iou_and_the_overlap_with_the_box():
     assert poor.doubt == pytest.approx(1 - 0.36)
     assert not poor.accepted
     assert poor.reason == "trust 0.36 below 0.4: predicted IoU 0.90, mask and box overlap 0.40"
-    assert grade(Scores(area_share=0.1, predicted_iou=0.9, box_iou=0.4), TargetsConfig(min_trust=0)).accepted
+    assert grade(
+        Scores(area_share=0.1, predicted_iou=0.9, box_iou=0.4), TargetsConfig(min_trust=0)
+    ).accepted
 
 
 def test_a_detected_box_is_no_witness_of_its_mask():

@@ -44,7 +44,9 @@ class BoxTeacher:
         for size, boxes in zip(encoded.sizes_hw, boxes_xyxy_px, strict=True):
             self.decoded += len(boxes)
             logits = torch.full((len(boxes), _SIDE, _SIDE), -9.0)
-            for index, (x1, y1, x2, y2) in enumerate(np.round(boxes * _SIDE / max(size)).astype(int)):
+            for index, (x1, y1, x2, y2) in enumerate(
+                np.round(boxes * _SIDE / max(size)).astype(int)
+            ):
                 logits[index, y1:y2, x1:x2] = 9.0
             answers.append(BoxMasks(logits, torch.full((len(boxes),), 0.9)))
         return answers
@@ -52,7 +54,9 @@ class BoxTeacher:
     def to_image(self, logits, size_hw):
         height, width = (max(1, round(side * _SIDE / max(size_hw))) for side in size_hw)
         cut = logits[None, :, :height, :width]
-        return torch.nn.functional.interpolate(cut, size_hw, mode="bilinear", align_corners=False)[0]
+        return torch.nn.functional.interpolate(cut, size_hw, mode="bilinear", align_corners=False)[
+            0
+        ]
 
 
 def _case(data, case_id, size_hw=(64, 64), split="train", shade=80):
@@ -63,7 +67,9 @@ def _case(data, case_id, size_hw=(64, 64), split="train", shade=80):
     Image.fromarray(image).save(path)
     sha = hashlib.sha256(path.read_bytes()).hexdigest()
     relative = f"images/{split}/{case_id}.png"
-    return Case(case_id, split, "g", "c", "boxes", False, relative, size_hw[1], size_hw[0], 1, "", "s", sha)
+    return Case(
+        case_id, split, "g", "c", "boxes", False, relative, size_hw[1], size_hw[0], 1, "", "s", sha
+    )
 
 
 def _request(case, boxes, size=64):
@@ -74,14 +80,18 @@ def _make(tmp_path, requests, teacher=None, config=None, **options):
     teacher = teacher or BoxTeacher()
     config = config or TargetsConfig(jitter_copies=2, views="whole")
     options = {"seed": 0, "batch_size": 2, **options}
-    rows = make_targets(teacher, requests, tmp_path / "data", tmp_path / "teacher", config, **options)
+    rows = make_targets(
+        teacher, requests, tmp_path / "data", tmp_path / "teacher", config, **options
+    )
     return rows, teacher
 
 
 def test_without_jitter_the_target_is_the_plain_mask_and_sure(tmp_path):
     case = _case(tmp_path / "data", "a")
     rows, _ = _make(
-        tmp_path, [_request(case, [[10, 20, 30, 50]])], config=TargetsConfig(jitter_copies=0, views="whole")
+        tmp_path,
+        [_request(case, [[10, 20, 30, 50]])],
+        config=TargetsConfig(jitter_copies=0, views="whole"),
     )
     target = load_target(tmp_path / "teacher", "a", rows[0].key)
     expected = np.zeros((64, 64), bool)
@@ -98,12 +108,15 @@ def test_without_jitter_the_target_is_the_plain_mask_and_sure(tmp_path):
 def test_uncertainty_is_the_variance_over_the_copies_and_lies_at_the_edge(tmp_path):
     case = _case(tmp_path / "data", "a")
     rows, _ = _make(
-        tmp_path, [_request(case, [[10, 10, 50, 50]])], config=TargetsConfig(jitter_copies=8, views="whole")
+        tmp_path,
+        [_request(case, [[10, 10, 50, 50]])],
+        config=TargetsConfig(jitter_copies=8, views="whole"),
     )
     target = load_target(tmp_path / "teacher", "a", rows[0].key)
     assert 0 < target.uncertainty.max() <= 0.25
     assert target.uncertainty[20:40, 20:40].max() == 0
-    # Copies are nearly binary, so the variance is p(1 - p) of the share p of copies that cover a pixel.
+    # Copies are nearly binary, so the variance is p(1 - p) of the share p of copies that cover a
+    # pixel.
     assert np.abs(target.uncertainty - target.probs * (1 - target.probs)).max() < 0.01
     assert rows[0].agreement < 1
 
@@ -128,12 +141,15 @@ def test_a_zoomed_answer_lies_where_the_whole_one_does(tmp_path, size_hw, frame)
 
 def test_both_views_are_averaged_and_their_disagreement_is_uncertainty(tmp_path):
     class TwoMinded(BoxTeacher):
-        """Sees nothing in a window; told apart by its size, as windows are enlarged to the image's longest side."""
+        """Sees nothing in a window; told apart by its size, as windows are enlarged to the image's
+        longest side."""
 
         def decode(self, encoded, boxes_xyxy_px):
             answers = super().decode(encoded, boxes_xyxy_px)
             if encoded.sizes_hw[0] != (48, 64):
-                answers = [BoxMasks(torch.full_like(a.logits, -9.0), a.predicted_iou) for a in answers]
+                answers = [
+                    BoxMasks(torch.full_like(a.logits, -9.0), a.predicted_iou) for a in answers
+                ]
             return answers
 
     case = _case(tmp_path / "data", "a", size_hw=(48, 64))
@@ -173,12 +189,16 @@ def test_the_shift_moves_the_mean_and_not_each_copy(tmp_path):
     rows, _ = _make(tmp_path, [request], Torn(), config)
     # logit(1/3) + 1.5; a mean of shifted copies would stay at 1/3.
     expected = 1 / (1 + 2 * np.exp(-1.5))
-    assert load_target(tmp_path / "teacher", "a", rows[0].key).probs[30, 30] == pytest.approx(expected, abs=0.01)
+    assert load_target(tmp_path / "teacher", "a", rows[0].key).probs[30, 30] == pytest.approx(
+        expected, abs=0.01
+    )
 
 
 @pytest.mark.parametrize(("source", "encoded"), [("annotated", 2), ("detected", 1), ("student", 1)])
 def test_auto_looks_twice_at_an_annotated_box_alone(tmp_path, source, encoded):
-    request = dataclasses.replace(_request(_case(tmp_path / "data", "a"), [[10, 10, 30, 30]]), prompt_source=source)
+    request = dataclasses.replace(
+        _request(_case(tmp_path / "data", "a"), [[10, 10, 30, 30]]), prompt_source=source
+    )
     rows, teacher = _make(tmp_path, [request], BoxTeacher(), TargetsConfig(jitter_copies=1))
     assert teacher.encoded == encoded
     named = TargetsConfig(jitter_copies=1, views="both" if encoded == 2 else "whole")
@@ -209,7 +229,9 @@ def test_a_guess_prompts_a_teacher_that_takes_masks_each_box_its_own_lesion(tmp_
     lesions = [(given[number] > 0).nonzero() for number in range(4)]
     assert [(int(where.min()), int(where.max())) for where in lesions] == [(6, 17), (42, 57)] * 2
     other = dataclasses.replace(asked, guess=np.roll(guess, 1))
-    assert _make(tmp_path, [other], teacher, TargetsConfig(jitter_copies=1))[0][0].key != rows[0].key
+    assert (
+        _make(tmp_path, [other], teacher, TargetsConfig(jitter_copies=1))[0][0].key != rows[0].key
+    )
 
 
 def test_a_guess_changes_nothing_for_a_teacher_of_boxes(tmp_path):
@@ -233,7 +255,9 @@ def test_without_a_box_an_image_is_encoded_for_its_features_alone(tmp_path):
 def test_several_boxes_are_fused_by_maximum(tmp_path):
     case = _case(tmp_path / "data", "a")
     boxes = [[4, 4, 20, 20], [40, 40, 60, 60]]
-    rows, _ = _make(tmp_path, [_request(case, boxes)], config=TargetsConfig(jitter_copies=0, views="whole"))
+    rows, _ = _make(
+        tmp_path, [_request(case, boxes)], config=TargetsConfig(jitter_copies=0, views="whole")
+    )
     mask = load_target(tmp_path / "teacher", "a", rows[0].key).probs > 0.5
     assert mask.sum() == 16 * 16 + 20 * 20
     assert rows[0].n_boxes == 2
@@ -267,10 +291,14 @@ def test_everything_that_changes_the_target_changes_its_key(tmp_path):
     keys = [
         _make(tmp_path, [_request(case, box)])[0][0].key,
         _make(tmp_path, [_request(case, box)], changed)[0][0].key,
-        _make(tmp_path, [_request(case, box)], config=TargetsConfig(jitter_copies=3, views="whole"))[0][0].key,
-        _make(tmp_path, [_request(case, box)], config=TargetsConfig(jitter_copies=2, jitter_share=0.2, views="whole"))[
-            0
-        ][0].key,
+        _make(
+            tmp_path, [_request(case, box)], config=TargetsConfig(jitter_copies=3, views="whole")
+        )[0][0].key,
+        _make(
+            tmp_path,
+            [_request(case, box)],
+            config=TargetsConfig(jitter_copies=2, jitter_share=0.2, views="whole"),
+        )[0][0].key,
         _make(tmp_path, [_request(case, box)], seed=1)[0][0].key,
         _make(tmp_path, [_request(case, box, size=32)])[0][0].key,
         _make(tmp_path, [_request(other, box)])[0][0].key,
@@ -282,7 +310,9 @@ def test_thresholds_judge_the_kept_target_without_making_it_anew(tmp_path):
     case = _case(tmp_path / "data", "a")
     request = _request(case, [[10, 10, 30, 30]])
     assert _make(tmp_path, [request])[0][0].accepted
-    rows, teacher = _make(tmp_path, [request], config=TargetsConfig(jitter_copies=2, views="whole", min_trust=0.95))
+    rows, teacher = _make(
+        tmp_path, [request], config=TargetsConfig(jitter_copies=2, views="whole", min_trust=0.95)
+    )
     assert teacher.encoded == 0
     assert not rows[0].accepted
     assert "below 0.95: predicted IoU 0.90" in rows[0].reason
@@ -314,7 +344,9 @@ def test_a_killed_pass_goes_on_and_ends_the_same(tmp_path):
     )
     assert rows == fresh
     for row in rows:
-        one, two = (load_target(tmp_path / name, row.case_id, row.key) for name in ("teacher", "fresh"))
+        one, two = (
+            load_target(tmp_path / name, row.case_id, row.key) for name in ("teacher", "fresh")
+        )
         assert (one.probs == two.probs).all()
         assert (one.uncertainty == two.uncertainty).all()
 
@@ -375,9 +407,13 @@ def test_jitter_is_bounded_seeded_by_case_and_starts_with_the_plain_box():
 
 def test_features_are_kept_for_training_cases_within_the_budget(tmp_path):
     data = tmp_path / "data"
-    cases = [_case(data, f"t{n}", shade=40 + n) for n in range(4)] + [_case(data, "held", split="test")]
+    cases = [_case(data, f"t{n}", shade=40 + n) for n in range(4)] + [
+        _case(data, "held", split="test")
+    ]
     requests = [_request(case, [[10, 10, 30, 30]]) for case in cases]
-    config = TargetsConfig(jitter_copies=1, views="whole", feature_grid=8, feature_bytes=8 * 8 * 2 * 4)
+    config = TargetsConfig(
+        jitter_copies=1, views="whole", feature_grid=8, feature_bytes=8 * 8 * 2 * 4
+    )
     rows, _ = _make(tmp_path, requests, config=config, feature_levels=["embedding"])
     maps = load_target(tmp_path / "teacher", "t0", rows[0].key).features["embedding"]
     assert maps.shape == (4, 8, 8)
@@ -422,7 +458,11 @@ def test_the_scale_script_makes_every_target_once(tmp_path, monkeypatch):
     script = load_script("bench/scale_targets")
     asked = []
     encode = script.FakeTeacher.encode
-    monkeypatch.setattr(script.FakeTeacher, "encode", lambda self, images: asked.extend(images) or encode(self, images))
+    monkeypatch.setattr(
+        script.FakeTeacher,
+        "encode",
+        lambda self, images: asked.extend(images) or encode(self, images),
+    )
     figures = script.measure(tmp_path, 40)
     assert len(asked) == 40, "the second pass finds what the first has made"
     assert len(list((tmp_path / "teacher" / "targets").iterdir())) == figures["cases"] == 40

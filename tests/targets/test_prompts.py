@@ -11,8 +11,21 @@ FOUND = np.array([[2, 2, 6, 6], [8, 8, 9, 9]], np.float32)
 
 
 def case(case_id, split="train", annotation="boxes"):
-    return Case(case_id, split, "g", "", annotation, False, f"images/{case_id}.png", 16, 16, int(annotation == "boxes"),
-                "", "", "")  # fmt: skip
+    return Case(
+        case_id,
+        split,
+        "g",
+        "",
+        annotation,
+        False,
+        f"images/{case_id}.png",
+        16,
+        16,
+        int(annotation == "boxes"),
+        "",
+        "",
+        "",
+    )
 
 
 def choose(one_case, boxes="annotated", no_box="skip", found=FOUND):
@@ -71,6 +84,11 @@ def test_without_a_detector_test_cases_get_no_prompt():
 
 
 def test_which_cases_need_a_detector():
-    cases = [case("a"), case("u", annotation="unknown"), case("n", annotation="none"), case("t", "test", "unknown")]
+    cases = [
+        case("a"),
+        case("u", annotation="unknown"),
+        case("n", annotation="none"),
+        case("t", "test", "unknown"),
+    ]
     assert [found.case_id for found in cases_needing_detector(cases, "annotated")] == ["u"]
     assert [found.case_id for found in cases_needing_detector(cases, "detected")] == ["a", "u", "n"]

@@ -1,4 +1,5 @@
-"""Teachers: equal to the official predictors, batched equal to one by one, and no weights that are not theirs."""
+"""Teachers: equal to the official predictors, batched equal to one by one, and no weights that are
+not theirs."""
 
 import numpy as np
 import pytest
@@ -54,7 +55,9 @@ def _check_against_predictor(teacher):
         predictor.set_image(image)
         masks, ious, low = predictor.predict(box=boxes, multimask_output=False, return_logits=True)
         size = image.shape[:2]
-        np.testing.assert_allclose(answer.logits.clamp(-32, 32).numpy(), low.reshape(-1, 256, 256), atol=1e-4)
+        np.testing.assert_allclose(
+            answer.logits.clamp(-32, 32).numpy(), low.reshape(-1, 256, 256), atol=1e-4
+        )
         np.testing.assert_allclose(answer.predicted_iou.numpy(), ious.reshape(-1), atol=1e-4)
         on_image = teacher.to_image(answer.logits, size).numpy()
         np.testing.assert_allclose(on_image, masks.reshape(-1, *size), atol=1e-4)
@@ -69,8 +72,12 @@ def _check_batched_equals_one_by_one(teacher):
         alone = teacher.encode([image])
         for level, channels in teacher.feature_channels.items():
             assert together.features[level].shape[1] == channels
-            torch.testing.assert_close(together.features[level][index], alone.features[level][0], atol=1e-4, rtol=1e-4)
-        for box, logits, iou in zip(boxes, answers[index].logits, answers[index].predicted_iou, strict=True):
+            torch.testing.assert_close(
+                together.features[level][index], alone.features[level][0], atol=1e-4, rtol=1e-4
+            )
+        for box, logits, iou in zip(
+            boxes, answers[index].logits, answers[index].predicted_iou, strict=True
+        ):
             answer = teacher.decode(alone, [box[None]])[0]
             torch.testing.assert_close(logits, answer.logits[0], atol=1e-4, rtol=1e-4)
             torch.testing.assert_close(iou, answer.predicted_iou[0], atol=1e-4, rtol=1e-4)
@@ -88,14 +95,21 @@ def test_a_mask_prompts_sam2_as_it_does_the_official_predictor(small_sam2):
     guess[0, 6:30, 6:40] = guess[1, 3:38, 32:48] = 40.0
     encoded = small_sam2.encode([image, image])
     prompted, plain = small_sam2.decode(encoded, [boxes, boxes], [guess, None])
-    low = torch.nn.functional.interpolate(guess[:, None], (256, 256), mode="bilinear", antialias=True)
+    low = torch.nn.functional.interpolate(
+        guess[:, None], (256, 256), mode="bilinear", antialias=True
+    )
     predictor = SAM2ImagePredictor(small_sam2.net)
     predictor.set_image(image)
     for index, box in enumerate(boxes):
         _, iou, logits = predictor.predict(
-            box=box, mask_input=low[index].clamp(-32, 32).numpy(), multimask_output=False, return_logits=True
+            box=box,
+            mask_input=low[index].clamp(-32, 32).numpy(),
+            multimask_output=False,
+            return_logits=True,
         )
-        np.testing.assert_allclose(prompted.logits[index].clamp(-32, 32).numpy(), logits[0], atol=1e-4)
+        np.testing.assert_allclose(
+            prompted.logits[index].clamp(-32, 32).numpy(), logits[0], atol=1e-4
+        )
         np.testing.assert_allclose(prompted.predicted_iou[index].numpy(), iou[0], atol=1e-4)
     boxes_alone = small_sam2.decode(encoded, [boxes, boxes])[1]
     torch.testing.assert_close(plain.logits, boxes_alone.logits, atol=1e-5, rtol=1e-5)
@@ -114,7 +128,11 @@ def test_sam2_batched_equals_one_by_one_below_1024_px(tmp_path):
     network = sam2.build_network(small_yaml(tmp_path), image_size=256)
     teacher = sam2.Sam2("small", network, "random", CPU)
     _check_batched_equals_one_by_one(teacher)
-    assert teacher.decode(teacher.encode([_image((50, 50))]), [_BOXES[0]])[0].logits.shape == (1, 64, 64)
+    assert teacher.decode(teacher.encode([_image((50, 50))]), [_BOXES[0]])[0].logits.shape == (
+        1,
+        64,
+        64,
+    )
 
 
 def test_litemedsam_batched_equals_one_by_one(lite):
@@ -132,7 +150,9 @@ def test_litemedsam_finds_a_bright_disc_in_its_box(lite):
     assert encoded.valid_share == [(1.0, 205 / 256)]
 
 
-@pytest.mark.parametrize("size_hw", [(512, 512), (300, 500), (301, 477), (100, 77), (256, 256), (40, 200)])
+@pytest.mark.parametrize(
+    "size_hw", [(512, 512), (300, 500), (301, 477), (100, 77), (256, 256), (40, 200)]
+)
 def test_litemedsam_preprocessing_is_the_official_one(size_hw):
     import cv2
 
@@ -155,7 +175,8 @@ def test_an_image_of_one_value_gives_zeros_not_nan():
 def test_area_weights_average_what_a_cell_covers():
     weights = area_weights(4, 2, 4, 2)
     assert weights.tolist() == [[0.5, 0.5, 0, 0], [0, 0, 0.5, 0.5]]
-    # Three of four input cells are image and fill 1.5 of 2 output cells: the second sees the third cell alone.
+    # Three of four input cells are image and fill 1.5 of 2 output cells: the second sees the third
+    # cell alone.
     padded = area_weights(3, 1.5, 4, 2)
     assert padded.tolist() == [[0.5, 0.5, 0, 0], [0, 0, 1, 0]]
     assert area_weights(2, 1, 4, 2)[1].sum() == 0
@@ -163,7 +184,9 @@ def test_area_weights_average_what_a_cell_covers():
 
 def test_resize_area_keeps_the_mean():
     image = torch.rand(3, 33, 57)
-    assert float(resize_area(image, (11, 19)).mean()) == pytest.approx(float(image.mean()), abs=1e-5)
+    assert float(resize_area(image, (11, 19)).mean()) == pytest.approx(
+        float(image.mean()), abs=1e-5
+    )
 
 
 def test_fingerprints_follow_weights_alone(small_sam2, lite):
@@ -174,12 +197,19 @@ def test_fingerprints_follow_weights_alone(small_sam2, lite):
         lite.fingerprint,
     ]
     assert len(set(prints)) == 3
-    assert sam2.Sam2("small", network, "random", CPU, "bf16-mixed").fingerprint == small_sam2.fingerprint
+    assert (
+        sam2.Sam2("small", network, "random", CPU, "bf16-mixed").fingerprint
+        == small_sam2.fingerprint
+    )
     assert load_teacher("litemedsam").fingerprint == lite.fingerprint
 
 
 def test_all_official_networks_can_be_built_by_name():
-    names = [f"sam{version}-{size}" for version in ("2", "2.1") for size in ("tiny", "small", "base-plus", "large")]
+    names = [
+        f"sam{version}-{size}"
+        for version in ("2", "2.1")
+        for size in ("tiny", "small", "base-plus", "large")
+    ]
     for name in names:
         yaml = sam2.packaged_yaml(TEACHERS[name].model_yaml)
         assert yaml.is_file()
@@ -195,7 +225,9 @@ def test_a_checkpoint_in_the_official_form_loads_and_others_do_not(tmp_path):
     torch.save({"model": dict(list(state.items())[:-1])}, partial)
     torch.save(state, bare)
     loaded = sam2.load_network(yaml, good)
-    assert all((a == b).all() for a, b in zip(loaded.parameters(), network.parameters(), strict=True))
+    assert all(
+        (a == b).all() for a, b in zip(loaded.parameters(), network.parameters(), strict=True)
+    )
     with pytest.raises(WeightsError, match=r"does not fit the network of small\.yaml"):
         sam2.load_network(yaml, partial)
     with pytest.raises(WeightsError, match="is not in SAM 2's form"):
@@ -229,7 +261,9 @@ def test_litemedsam_refuses_other_weights(tmp_path):
 
 
 def test_an_unknown_teacher_is_answered_with_the_nearest_name():
-    with pytest.raises(ConfigError, match=r"'sam2\.1-larg' is not known; did you mean 'sam2\.1-large'"):
+    with pytest.raises(
+        ConfigError, match=r"'sam2\.1-larg' is not known; did you mean 'sam2\.1-large'"
+    ):
         load_teacher("sam2.1-larg")
 
 
@@ -247,7 +281,10 @@ def test_a_custom_sam2_is_named_by_its_yaml(tmp_path):
     torch.save({"model": sam2.build_network(yaml).state_dict()}, tmp_path / "mine.pt")
     teacher = load_teacher(str(yaml), checkpoint=str(tmp_path / "mine.pt"))
     assert (teacher.name, teacher.input_size) == ("small", 256)
-    with pytest.raises(ConfigError, match=r"small\.yaml needs its weights: give them as distill\.teacher_checkpoint"):
+    with pytest.raises(
+        ConfigError,
+        match=r"small\.yaml needs its weights: give them as distill\.teacher_checkpoint",
+    ):
         load_teacher(str(yaml))
     with pytest.raises(WeightsError, match=r"nowhere\.pt does not exist"):
         load_teacher(str(yaml), checkpoint="nowhere.pt")
@@ -271,5 +308,7 @@ def test_fetch_puts_weights_on_this_machine():
     result = CliRunner().invoke(app, ["teachers", "--fetch", "litemedsam"])
     assert result.exit_code == 0
     assert fetch_teacher("litemedsam").name == "lite_medsam.pth"
-    with pytest.raises(ConfigError, match="teacher 'litemedsm' is not known; did you mean 'litemedsam'"):
+    with pytest.raises(
+        ConfigError, match="teacher 'litemedsm' is not known; did you mean 'litemedsam'"
+    ):
         fetch_teacher("litemedsm")

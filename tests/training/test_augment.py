@@ -1,4 +1,5 @@
-"""Random views: image and target move together, the cached view stays, nothing depends on the batch."""
+"""Random views: image and target move together, the cached view stays, nothing depends on the
+batch."""
 
 import numpy as np
 import torch
@@ -63,7 +64,9 @@ def test_grey_images_change_as_colour_ones_would():
     cached = torch.tensor([True, False, True, False, False, False])
     assert cases.is_grey
     batch = cases.batch(torch.arange(6))
-    for mine, theirs in zip(vars(grey(batch, cached)).values(), vars(colour(batch, cached)).values(), strict=True):
+    for mine, theirs in zip(
+        vars(grey(batch, cached)).values(), vars(colour(batch, cached)).values(), strict=True
+    ):
         torch.testing.assert_close(mine, theirs, equal_nan=True)
     tinted = np.zeros((SIZE, SIZE, 3), np.uint8)
     tinted[0, 0, 2] = 1

@@ -1,4 +1,5 @@
-"""TensorBoard shows a training run in sections, once and whole, with pictures of the same few cases."""
+"""TensorBoard shows a training run in sections, once and whole, with pictures of the same few
+cases."""
 
 import io
 import time
@@ -36,7 +37,12 @@ def test_terms_are_grouped_and_a_picture_is_there_when_due(tmp_path):
     train(tmp_path, epochs=5, picture_every=2)
     events = shown(tmp_path)
     assert set(events.Tags()["scalars"]) == set(TAGS.values())
-    assert {tag.split("/")[0] for tag in TAGS.values()} == {"loss", "weight", "validation", "optimiser"}
+    assert {tag.split("/")[0] for tag in TAGS.values()} == {
+        "loss",
+        "weight",
+        "validation",
+        "optimiser",
+    }
     assert events.Tags()["images"] == ["validation/cases"]
     assert steps(events.Scalars("validation/agreement")) == [1, 2, 3, 4, 5]
     pictures = events.Images("validation/cases")

@@ -38,7 +38,15 @@ def test_it_learns_and_logs_every_term(tmp_path):
     assert trained.agreement > 0.8
     assert trained.agreement == pytest.approx(max(float(row["agreement"]) for row in log))
     assert float(log[trained.best_epoch - 1]["agreement"]) == pytest.approx(trained.agreement)
-    for column in ("cross_entropy", "dice", "probability", "feature", "weight_mask", "weight_feature", "gradient_norm"):
+    for column in (
+        "cross_entropy",
+        "dice",
+        "probability",
+        "feature",
+        "weight_mask",
+        "weight_feature",
+        "gradient_norm",
+    ):
         assert float(log[0][column]) > 0
     assert list(tmp_path.glob("events.out.tfevents.*"))
 
@@ -47,7 +55,9 @@ def test_it_learns_and_logs_every_term(tmp_path):
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(tmp_path, precision):
     first = train(tmp_path / "a", precision=precision)
     assert same_weights(first, train(tmp_path / "b", precision=precision))
-    assert (tmp_path / "a" / METRICS_CSV).read_bytes() == (tmp_path / "b" / METRICS_CSV).read_bytes()
+    assert (tmp_path / "a" / METRICS_CSV).read_bytes() == (
+        tmp_path / "b" / METRICS_CSV
+    ).read_bytes()
     assert not same_weights(first, train(tmp_path / "c", seed=1, precision=precision))
 
 
@@ -68,7 +78,9 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path, monkeypatch
     torch.manual_seed(99)
     resumed = train(tmp_path / "cut", epochs=4)
     assert same_weights(whole, resumed)
-    assert (tmp_path / "cut" / METRICS_CSV).read_bytes() == (tmp_path / "whole" / METRICS_CSV).read_bytes()
+    assert (tmp_path / "cut" / METRICS_CSV).read_bytes() == (
+        tmp_path / "whole" / METRICS_CSV
+    ).read_bytes()
 
 
 @pytest.mark.parametrize("damaged", [(LAST_CKPT,), (LAST_CKPT, PREVIOUS_CKPT)])
@@ -82,8 +94,12 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, capsys, dam
     assert same_weights(whole, train(tmp_path / "cut", epochs=4))
     said = " ".join(capsys.readouterr().err.split())
     assert said.count("is damaged") == len(damaged)
-    assert ("training starts again" if len(damaged) == 2 else "goes on from the checkpoint before") in said
-    assert (tmp_path / "cut" / METRICS_CSV).read_bytes() == (tmp_path / "whole" / METRICS_CSV).read_bytes()
+    assert (
+        "training starts again" if len(damaged) == 2 else "goes on from the checkpoint before"
+    ) in said
+    assert (tmp_path / "cut" / METRICS_CSV).read_bytes() == (
+        tmp_path / "whole" / METRICS_CSV
+    ).read_bytes()
 
 
 def test_a_checkpoint_of_another_network_is_one_clear_line(tmp_path):
@@ -111,7 +127,9 @@ def test_a_signal_waits_for_the_step_and_the_epoch_goes_on_there(tmp_path, monke
     torch.manual_seed(99)
     assert same_weights(whole, train(tmp_path / "cut", epochs=3))
     assert len(done) == 9  # no step was made twice
-    assert (tmp_path / "cut" / METRICS_CSV).read_bytes() == (tmp_path / "whole" / METRICS_CSV).read_bytes()
+    assert (tmp_path / "cut" / METRICS_CSV).read_bytes() == (
+        tmp_path / "whole" / METRICS_CSV
+    ).read_bytes()
 
 
 def test_a_signal_while_judging_keeps_the_steps_of_the_epoch(tmp_path, monkeypatch):
@@ -149,7 +167,9 @@ def test_a_step_makes_no_tensor_from_values_of_the_host(tmp_path, monkeypatch, w
 
     def step(run, index, cached):
         assert index.device == cached.device == run.train.device
-        monkeypatch.setattr(torch, "tensor", lambda *args, **kwargs: made.append(args) or tensor(*args, **kwargs))
+        monkeypatch.setattr(
+            torch, "tensor", lambda *args, **kwargs: made.append(args) or tensor(*args, **kwargs)
+        )
         sums = steps(run, index, cached)
         monkeypatch.setattr(torch, "tensor", tensor)
         return sums
@@ -205,7 +225,9 @@ def test_an_untrained_student_expects_lesions_as_rare_as_they_are():
 
 
 def test_adapters_take_the_nearest_grid():
-    adapters = FeatureAdapters([(4, 32, 32), (5, 16, 16), (6, 8, 8)], {"a.b": (3, 16, 16), "c": (2, 6, 6)})
+    adapters = FeatureAdapters(
+        [(4, 32, 32), (5, 16, 16), (6, 8, 8)], {"a.b": (3, 16, 16), "c": (2, 6, 6)}
+    )
     assert adapters.sources == {"a.b": 1, "c": 2}
     maps = [torch.randn(2, channels, side, side) for channels, side in ((4, 32), (5, 16), (6, 8))]
     assert {level: tuple(found.shape) for level, found in adapters(maps).items()} == {
@@ -274,15 +296,29 @@ def test_a_constant_schedule_only_warms_up():
 @pytest.mark.slow
 def test_two_processes_give_the_loss_curve_of_one(tmp_path):
     train(tmp_path / "one", per_case=True, batch_size=5)
-    code = "from pathlib import Path; from support.training_data import train; train(Path('two'), per_case=True, batch_size=5)"
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "run_two"]
+    code = (
+        "from pathlib import Path; from support.training_data import train; "
+        "train(Path('two'), per_case=True, batch_size=5)"
+    )
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "run_two",
+    ]
     (tmp_path / "run_two.py").write_text(code)
     path = os.pathsep.join([str(TESTS), *sys.path])
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     subprocess.run(launch, cwd=tmp_path, env=environment, check=True, timeout=300)
     ours, theirs = rows(tmp_path / "one"), rows(tmp_path / "two")
     for column in ("loss", "agreement", "gradient_norm"):
-        assert [float(row[column]) for row in theirs] == pytest.approx([float(row[column]) for row in ours], rel=1e-3)
+        assert [float(row[column]) for row in theirs] == pytest.approx(
+            [float(row[column]) for row in ours], rel=1e-3
+        )
 
 
 def test_devices_that_are_not_there_are_refused():
@@ -293,7 +329,9 @@ def test_devices_that_are_not_there_are_refused():
     assert choose_precision(torch.device("cpu")) in ("32-true", "bf16-mixed")
 
 
-@pytest.mark.parametrize(("precision", "expected"), [("bf16-mixed", torch.float32), ("32-true", torch.bfloat16)])
+@pytest.mark.parametrize(
+    ("precision", "expected"), [("bf16-mixed", torch.float32), ("32-true", torch.bfloat16)]
+)
 def test_depthwise_convolutions_leave_bf16_on_a_cpu(precision, expected):
     network = nn.Sequential(nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 2, 1))
     names = list(network.state_dict())

@@ -12,7 +12,9 @@ SHAPES = {"embedding": (4, 2, 2)}
 @pytest.fixture(params=["memory", "mapped"])
 def cases(request, tmp_path):
     limit = 0 if request.param == "mapped" else 2**30
-    packed = PackedCases(["a", "b", "c"], 16, SHAPES, directory=tmp_path / "packed", memory_limit_bytes=limit)
+    packed = PackedCases(
+        ["a", "b", "c"], 16, SHAPES, directory=tmp_path / "packed", memory_limit_bytes=limit
+    )
     generator = np.random.default_rng(0)
     for index in range(3):
         packed.put(

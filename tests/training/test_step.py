@@ -1,4 +1,5 @@
-"""The losses of one step, case by case: what is masked, weighted, scaled; and the average that is kept of training."""
+"""The losses of one step, case by case: what is masked, weighted, scaled; and the average that is
+kept of training."""
 
 import copy
 
@@ -23,14 +24,19 @@ def losses(cached=CACHED, case_weight=(1.0, 1.0, 1.0), **changes):
     cases.case_weight = torch.tensor(case_weight)
     maps = {"embedding": torch.randn(3, 6, 8, 8)}
     weighting = build_weighting(
-        "fixed", mask=config.mask_weight, probability=config.probability_weight, feature=config.feature_weight,
+        "fixed",
+        mask=config.mask_weight,
+        probability=config.probability_weight,
+        feature=config.feature_weight,
         training_doubt=cases.doubt,
-    )  # fmt: skip
+    )
 
     def model(frames):
         return Seen(frames.mean(1, keepdim=True), maps, [])
 
-    return distill_step(model, weighting, cases.batch(torch.arange(3)), cached, Preprocessing(SIZE), config)
+    return distill_step(
+        model, weighting, cases.batch(torch.arange(3)), cached, Preprocessing(SIZE), config
+    )
 
 
 def test_features_and_priors_count_for_cached_views_alone():
@@ -44,7 +50,12 @@ def test_features_and_priors_count_for_cached_views_alone():
 
 
 def test_the_total_is_the_weighted_sum_of_its_terms():
-    weights = {"mask_weight": 0.7, "dice_weight": 0.6, "probability_weight": 0.4, "feature_weight": 0.3}
+    weights = {
+        "mask_weight": 0.7,
+        "dice_weight": 0.6,
+        "probability_weight": 0.4,
+        "feature_weight": 0.3,
+    }
     found = losses(prior_weight=0.2, feature_share=0.5, **weights)
     expected = 0.7 * (found.cross_entropy + 0.6 * found.dice) + 0.4 * found.probability
     # Cached views stand for all views, of which they are the share 0.5.
@@ -54,8 +65,12 @@ def test_the_total_is_the_weighted_sum_of_its_terms():
 
 def test_a_case_weighs_what_its_target_is_trusted():
     plain, weighed = losses(), losses(case_weight=(0.5, 0.0, 2.0))
-    assert weighed.total.tolist() == pytest.approx((plain.total * torch.tensor([0.5, 0.0, 2.0])).tolist())
-    assert torch.equal(weighed.cross_entropy, plain.cross_entropy)  # terms are logged before their weights
+    assert weighed.total.tolist() == pytest.approx(
+        (plain.total * torch.tensor([0.5, 0.0, 2.0])).tolist()
+    )
+    assert torch.equal(
+        weighed.cross_entropy, plain.cross_entropy
+    )  # terms are logged before their weights
 
 
 def test_hard_targets_are_the_masks_of_the_soft_ones():
@@ -65,7 +80,9 @@ def test_hard_targets_are_the_masks_of_the_soft_ones():
     soft, hard = copy.copy(batch), copy.copy(batch)
     object.__setattr__(soft, "probs", torch.where(batch.probs > 0, 0.5, 0.49))
     object.__setattr__(hard, "probs", batch.probs)
-    weighting = build_weighting("fixed", mask=1.0, probability=1.0, feature=0.0, training_doubt=cases.doubt)
+    weighting = build_weighting(
+        "fixed", mask=1.0, probability=1.0, feature=0.0, training_doubt=cases.doubt
+    )
 
     def total(batch, hard_targets):
         config = settings(hard_targets=hard_targets, feature_weight=0.0)
@@ -82,13 +99,20 @@ def test_hard_targets_are_the_masks_of_the_soft_ones():
 def test_deep_supervision_judges_every_nested_network_by_the_mean():
     torch.manual_seed(0)
     cases = bright_squares(2, 1)
-    weighting = build_weighting("fixed", mask=1.0, probability=1.0, feature=0.0, training_doubt=cases.doubt)
+    weighting = build_weighting(
+        "fixed", mask=1.0, probability=1.0, feature=0.0, training_doubt=cases.doubt
+    )
     config = settings(feature_weight=0.0)
 
     def losses_of(*heads):
         seen = Seen(heads[0], {}, list(heads[1:]))
         return distill_step(
-            lambda _: seen, weighting, cases.batch(torch.arange(2)), CACHED[:2], Preprocessing(SIZE), config
+            lambda _: seen,
+            weighting,
+            cases.batch(torch.arange(2)),
+            CACHED[:2],
+            Preprocessing(SIZE),
+            config,
         )
 
     heads = [torch.randn(2, 1, SIZE, SIZE) for _ in range(3)]
@@ -101,7 +125,9 @@ def test_deep_supervision_judges_every_nested_network_by_the_mean():
 
 def test_deep_heads_train_beside_the_student_and_are_not_part_of_it():
     student = NestedUNet([4, 6, 8, 10])
-    weighting = build_weighting("fixed", mask=1.0, probability=0.0, feature=0.0, training_doubt=torch.zeros(2))
+    weighting = build_weighting(
+        "fixed", mask=1.0, probability=0.0, feature=0.0, training_doubt=torch.zeros(2)
+    )
     frames = torch.rand(2, 3, 16, 16)
     assert DistillModel(student, None, weighting)(frames).deeper == []
     model = DistillModel(student, None, weighting, deep_supervision=True)
@@ -127,7 +153,9 @@ def test_the_average_moves_by_one_minus_the_decay_and_faster_at_first():
         value = decay * value + (1 - decay) * step
         assert float(average.module.weight) == pytest.approx(value, rel=1e-4)
     assert decay == 0.9
-    assert float(average.module.running_mean) == pytest.approx(value, rel=1e-3)  # 0 instead of 1 at the start
+    assert float(average.module.running_mean) == pytest.approx(
+        value, rel=1e-3
+    )  # 0 instead of 1 at the start
     assert int(average.module.num_batches_tracked) == 119  # a count is copied, not averaged
 
 

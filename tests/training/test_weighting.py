@@ -73,7 +73,10 @@ def test_ulwr_is_fixed_where_all_cases_are_equally_sure(training):
 def test_ulwr_does_not_depend_on_the_batch():
     weighting = UlwrWeighting(1.0, 0.1, 0.5, torch.tensor([0.1, 0.5, 0.7]))
     together = weights_of(weighting, 0.1, 0.7).mask
-    assert together.tolist() == [weights_of(weighting, 0.1).mask.item(), weights_of(weighting, 0.7).mask.item()]
+    assert together.tolist() == [
+        weights_of(weighting, 0.1).mask.item(),
+        weights_of(weighting, 0.7).mask.item(),
+    ]
 
 
 def test_learned_weights_start_as_fixed_and_stay_bounded():
@@ -89,4 +92,6 @@ def test_learned_weights_start_as_fixed_and_stay_bounded():
 
 def test_an_unknown_weighting_is_answered_with_the_nearest():
     with pytest.raises(ConfigError, match="did you mean 'learned'"):
-        build_weighting("learnt", mask=1.0, probability=0.1, feature=0.1, training_doubt=torch.zeros(1))
+        build_weighting(
+            "learnt", mask=1.0, probability=0.1, feature=0.1, training_doubt=torch.zeros(1)
+        )

@@ -21,7 +21,8 @@ _MOST_FRAMES = 100_000
 
 @contextlib.contextmanager
 def _naming_damage(path: Path) -> Iterator[None]:
-    """pydicom reads an element when it is asked for, and raises a dozen types where that is damaged."""
+    """pydicom reads an element when it is asked for, and raises a dozen types where that is
+    damaged."""
     try:
         yield
     except InputError:
@@ -34,7 +35,9 @@ def _read(path: Path, header_only: bool = False) -> Any:
     try:
         import pydicom
     except ImportError:
-        raise MissingPackageError("reading DICOM needs pydicom: pip install 'meddistill[dicom]'") from None
+        raise MissingPackageError(
+            "reading DICOM needs pydicom: pip install 'meddistill[dicom]'"
+        ) from None
     try:
         return pydicom.dcmread(path, stop_before_pixels=header_only, force=False)
     except Exception as error:  # pydicom raises a dozen types on damaged files
@@ -64,7 +67,9 @@ def _pixels(path: Path, frame: int) -> tuple[Any, np.ndarray]:
 
 @dataclasses.dataclass(frozen=True)
 class DicomImage(OneFile):
-    """One frame: modality values (Hounsfield units for CT), with the window that the file asks for."""
+    """One frame: modality values (Hounsfield units for CT), with the window that the file asks
+    for.
+    """
 
     frame: int = 0
 
@@ -81,7 +86,12 @@ class DicomImage(OneFile):
             from pydicom.pixels import apply_modality_lut
 
             values = np.asarray(apply_modality_lut(pixels, data), dtype=np.float32)
-            return Picture(values, spacing, _window(data), inverted=data.PhotometricInterpretation == "MONOCHROME1")
+            return Picture(
+                values,
+                spacing,
+                _window(data),
+                inverted=data.PhotometricInterpretation == "MONOCHROME1",
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +107,11 @@ class DicomMask(OneFile):
 
     def load(self) -> np.ndarray:
         pixels = _pixels(self.path, self.frame)[1]
-        return binarise(pixels, name=self.path.name) if self.labels is None else select_labels(pixels, self.labels)
+        return (
+            binarise(pixels, name=self.path.name)
+            if self.labels is None
+            else select_labels(pixels, self.labels)
+        )
 
 
 def _spacing(data: Any) -> tuple[float, float] | None:
@@ -135,7 +149,10 @@ def is_dicom(path: Path) -> bool:
 
 def frames_of(path: Path) -> list[DicomImage]:
     """The images in one DICOM file, in their order. Raises: InputError."""
-    return [DicomImage(path, frame) for frame in range(_frame_count(path, _read(path, header_only=True)))]
+    return [
+        DicomImage(path, frame)
+        for frame in range(_frame_count(path, _read(path, header_only=True)))
+    ]
 
 
 def header_facts(path: Path) -> tuple[int, str]:

@@ -21,12 +21,24 @@ def _open(path: Path) -> Iterator[Any]:
     try:
         import h5py
     except ImportError:
-        raise MissingPackageError("reading .mat files needs h5py: pip install 'meddistill[figshare]'") from None
+        raise MissingPackageError(
+            "reading .mat files needs h5py: pip install 'meddistill[figshare]'"
+        ) from None
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except (OSError, KeyError, ValueError, RuntimeError, AttributeError, IndexError, TypeError) as error:
-        raise InputError(f"{path.name} cannot be read as a MATLAB 7.3 file: {in_one_line(error)}") from error
+    except (
+        OSError,
+        KeyError,
+        ValueError,
+        RuntimeError,
+        AttributeError,
+        IndexError,
+        TypeError,
+    ) as error:
+        raise InputError(
+            f"{path.name} cannot be read as a MATLAB 7.3 file: {in_one_line(error)}"
+        ) from error
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,9 +22,11 @@ MAX_VOXELS = 1_000_000_000
 
 @dataclasses.dataclass(frozen=True)
 class VolumeSlice(OneFile):
-    """One slice of a volume in the canonical frame (RAS+): axis 0 sagittal, 1 coronal, 2 axial; `channel` of a 4D one.
+    """One slice of a volume in the canonical frame (RAS+): axis 0 sagittal, 1 coronal, 2 axial;
+    `channel` of a 4D one.
 
-    The image lies as radiologists look at it: patient's front (or head) at the top, right side at the left.
+    The image lies as radiologists look at it: patient's front (or head) at the top, right side at
+    the left.
     """
 
     axis: int
@@ -38,7 +40,11 @@ class VolumeSlice(OneFile):
     def load(self) -> Picture:
         voxels, sides_mm, limits = _load_volume(self.path, _stamp(self.path), self.channel)
         across, down = (axis for axis in range(3) if axis != self.axis)
-        return Picture(_cut(voxels, self.axis, self.index), (sides_mm[down], sides_mm[across]), volume_limits=limits)
+        return Picture(
+            _cut(voxels, self.axis, self.index),
+            (sides_mm[down], sides_mm[across]),
+            volume_limits=limits,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,13 +63,15 @@ class MaskSlice(OneFile):
         voxels = _load_mask(self.path, _stamp(self.path), self.labels)
         if self.index >= voxels.shape[self.axis]:
             raise InputError(
-                f"mask volume has {voxels.shape[self.axis]} slices along axis {self.axis}, fewer than the image"
+                f"mask volume has {voxels.shape[self.axis]} slices along axis {self.axis}, fewer "
+                "than the image"
             )
         return _cut(voxels, self.axis, self.index)
 
 
 def _cut(voxels: np.ndarray, axis: int, index: int) -> np.ndarray:
-    # RAS+ counts to the right, front and top; pictures count down, and show the patient's right side at the left.
+    # RAS+ counts to the right, front and top; pictures count down, and show the patient's right
+    # side at the left.
     return np.ascontiguousarray(np.take(voxels, index, axis=axis)[::-1, ::-1].T)
 
 
@@ -76,7 +84,8 @@ def _stamp(path: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-# A process reads the slices of one volume one after the other; more than one volume in memory serves nothing.
+# A process reads the slices of one volume one after the other; more than one volume in memory
+# serves nothing.
 @lru_cache(maxsize=1)
 def _load_volume(
     path: Path, stamp: tuple[int, int], channel: int
@@ -86,8 +95,11 @@ def _load_volume(
 
 
 @lru_cache(maxsize=1)
-def _load_mask(path: Path, stamp: tuple[int, int], labels: tuple[Label, ...] | str | None) -> np.ndarray:
-    # The whole volume decides what its values mean: a slice that has label 1 alone must not pass for black and white.
+def _load_mask(
+    path: Path, stamp: tuple[int, int], labels: tuple[Label, ...] | str | None
+) -> np.ndarray:
+    # The whole volume decides what its values mean: a slice that has label 1 alone must not pass
+    # for black and white.
     voxels, _ = _read_volume(path, 0)
     flat = voxels.reshape(1, -1)
     chosen = binarise(flat, name=path.name) if labels is None else select_labels(flat, labels)
@@ -116,25 +128,35 @@ def _open(path: Path) -> tuple[Any, Any]:
     try:
         import nibabel
     except ImportError:
-        raise MissingPackageError("reading NIfTI needs nibabel: pip install 'meddistill[nifti]'") from None
+        raise MissingPackageError(
+            "reading NIfTI needs nibabel: pip install 'meddistill[nifti]'"
+        ) from None
     try:
         image = nibabel.load(path, mmap=False)  # a mapped file that shrinks would kill the process
     except Exception as error:  # see above
         raise InputError(f"{path.name} is not a NIfTI volume: {in_one_line(error)}") from error
-    if len(image.shape) not in (3, 4) or 0 in image.shape or np.prod(image.shape, dtype=float) > MAX_VOXELS:
-        raise InputError(f"{path.name} has the shape {'x'.join(map(str, image.shape))}, expected a volume")
+    if (
+        len(image.shape) not in (3, 4)
+        or 0 in image.shape
+        or np.prod(image.shape, dtype=float) > MAX_VOXELS
+    ):
+        raise InputError(
+            f"{path.name} has the shape {'x'.join(map(str, image.shape))}, expected a volume"
+        )
     return nibabel, image
 
 
 def extent(path: Path, axis: int) -> tuple[int, int]:
-    """Slices across a canonical axis, and channels (1 where there is no fourth axis). Raises: InputError."""
+    """Slices across a canonical axis, and channels (1 where there is no fourth axis). Raises:
+    InputError."""
     nibabel, image = _open(path)
     channels = image.shape[3] if len(image.shape) == 4 else 1
     return image.shape[_stored_axis(nibabel, image, axis)], channels
 
 
 def slices_of(path: Path, axis: int = 2) -> list[VolumeSlice]:
-    """All slices of a three-dimensional volume across a canonical axis (2 axial). Raises: InputError."""
+    """All slices of a three-dimensional volume across a canonical axis (2 axial). Raises:
+    InputError."""
     nibabel, image = _open(path)
     if len(image.shape) == 4 and image.shape[3] > 1:
         raise InputError(f"{path.name} has {image.shape[3]} channels, expected one volume")
@@ -143,12 +165,14 @@ def slices_of(path: Path, axis: int = 2) -> list[VolumeSlice]:
 
 
 def write_slices(path: Path, source: Path, maps: Sequence[np.ndarray], axis: int = 2) -> None:
-    """Write one map (H, W) for each of `slices_of(source)` as a volume with the source's shape and affine.
+    """Write one map (H, W) for each of `slices_of(source)` as a volume with the source's shape and
+    affine.
 
     Masks uint8 or probabilities float32; whole or not at all. `path` ends in .nii.gz.
     """
     nibabel, image = _open(source)
-    # The other way round from `_cut`, then from the canonical frame to the one that the source is stored in.
+    # The other way round from `_cut`, then from the canonical frame to the one that the source is
+    # stored in.
     canonical = np.stack([np.asarray(each).T[::-1, ::-1] for each in maps], axis=axis)
     stored = nibabel.io_orientation(image.affine)
     back = nibabel.orientations.ornt_transform(nibabel.orientations.axcodes2ornt("RAS"), stored)

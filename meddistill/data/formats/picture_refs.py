@@ -45,7 +45,9 @@ class MaskFiles:
         for path in self.paths[1:]:
             mask = read_mask(path, self.labels)
             if union.shape != mask.shape:
-                raise InputError(f"its masks differ in size: {_size(union)} and {_size(mask)} ({path.name})")
+                raise InputError(
+                    f"its masks differ in size: {_size(union)} and {_size(mask)} ({path.name})"
+                )
             union |= mask
         return union
 

@@ -1,4 +1,5 @@
-"""Reading pictures of any kind into arrays, and arrays into 8-bit PNG. The only module that uses OpenCV and PIL."""
+"""Reading pictures of any kind into arrays, and arrays into 8-bit PNG. The only module that uses
+OpenCV and PIL."""
 
 from __future__ import annotations
 
@@ -21,25 +22,28 @@ _COLOUR_MODES = ("CMYK", "YCbCr", "LAB", "HSV", "RGBX")
 
 
 def load_picture(path: Path) -> np.ndarray:
-    """Pixels of a picture file: (H, W), or (H, W, 3) RGB, in the file's own depth; upright by its EXIF tag.
+    """Pixels of a picture file: (H, W), or (H, W, 3) RGB, in the file's own depth; upright by its
+    EXIF tag.
 
-    Palettes and CMYK become RGB; what is transparent becomes black.
-    Raises: InputError for a file that is missing, damaged, truncated, of several pages, or above `MAX_PIXELS`.
+    Palettes and CMYK become RGB; what is transparent becomes black. Raises: InputError for a file
+    that is missing, damaged, truncated, of several pages, or above `MAX_PIXELS`.
     """
     return _load(path)[0]
 
 
 def load_labels(path: Path, colours: bool = False) -> tuple[np.ndarray, bool]:
-    """As `load_picture`, but palette pictures give their indices; and whether the file format is lossy.
+    """As `load_picture`, but palette pictures give their indices; and whether the file format is
+    lossy.
 
-    A palette of greys gives the greys (black and white may be stored either way round); with `colours` any palette
-    gives its colours.
+    A palette of greys gives the greys (black and white may be stored either way round); with
+    `colours` any palette gives its colours.
     """
     return _load(path, indices=not colours)
 
 
 def picture_size(path: Path) -> tuple[int, int]:
-    """Height and width of a picture file, upright by its EXIF tag, from its header alone. Raises: InputError."""
+    """Height and width of a picture file, upright by its EXIF tag, from its header alone. Raises:
+    InputError."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -53,7 +57,8 @@ def picture_size(path: Path) -> tuple[int, int]:
 
 def _load(path: Path, indices: bool = False) -> tuple[np.ndarray, bool]:
     try:
-        # Read at once: PIL then cannot keep a damaged file open, and OpenCV need not understand the file's name.
+        # Read at once: PIL then cannot keep a damaged file open, and OpenCV need not understand the
+        # file's name.
         content = path.read_bytes()
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
@@ -122,7 +127,9 @@ def _to_array(image: Image.Image, indices: bool) -> np.ndarray:
     if image.mode == "1":
         image = image.convert("L")
     elif image.mode in ("P", "PA"):
-        colours = image.convert("RGB") if image.mode == "P" and "transparency" not in image.info else None
+        colours = (
+            image.convert("RGB") if image.mode == "P" and "transparency" not in image.info else None
+        )
         grey = colours is not None and _is_grey(np.array(colours))
         if grey:
             image = image.convert("L")
@@ -155,7 +162,8 @@ def _without_alpha(image: Image.Image) -> Image.Image:
 
 
 def read_rgb(path: Path) -> np.ndarray:
-    """uint8 (H, W, 3) RGB of an 8-bit PNG or JPEG, grey repeated. Raises: InputError naming the file."""
+    """uint8 (H, W, 3) RGB of an 8-bit PNG or JPEG, grey repeated. Raises: InputError naming the
+    file."""
     try:
         encoded = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
@@ -170,26 +178,35 @@ def caption(image: np.ndarray, text: str) -> np.ndarray:
     """A copy of uint8 RGB (H, W, 3) with small white letters on a dark strip at the top."""
     captioned = image.copy()
     captioned[:14] //= 3
-    cv2.putText(captioned, text, (3, 11), cv2.FONT_HERSHEY_SIMPLEX, 0.36, (255, 255, 255), 1, cv2.LINE_AA)
+    cv2.putText(
+        captioned, text, (3, 11), cv2.FONT_HERSHEY_SIMPLEX, 0.36, (255, 255, 255), 1, cv2.LINE_AA
+    )
     return captioned
 
 
 def resize(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-    """(h, w[, 3]) of any dtype of OpenCV to (H, W[, 3]): averaged when shrinking, bilinear when growing.
+    """(h, w[, 3]) of any dtype of OpenCV to (H, W[, 3]): averaged when shrinking, bilinear when
+    growing.
 
     For thumbnails and hashes; what a network sees goes through `data/frames.py`.
     """
     shrinks = size_hw[0] < image.shape[0]
-    return np.asarray(cv2.resize(image, size_hw[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR))
+    return np.asarray(
+        cv2.resize(
+            image, size_hw[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        )
+    )
 
 
 def encode_png(image: np.ndarray) -> bytes:
-    """PNG file of uint8 (H, W) or (H, W, 3) RGB, or of uint16 (H, W); equal pixels give equal bytes."""
+    """PNG file of uint8 (H, W) or (H, W, 3) RGB, or of uint16 (H, W); equal pixels give equal
+    bytes."""
     if image.dtype != np.uint8 and not (image.dtype == np.uint16 and image.ndim == 2):
         raise ValueError(f"expected uint8 or flat uint16 pixels, got {image.dtype} {image.shape}")
     if image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    # OpenCV's own choice of filter and level: on MRI slices a third of the time of level 3, files 2 % larger.
+    # OpenCV's own choice of filter and level: on MRI slices a third of the time of level 3, files 2
+    # % larger.
     done, encoded = cv2.imencode(".png", image)
     if not done:
         raise ValueError(f"pixels of shape {image.shape} cannot be written as PNG")
@@ -197,7 +214,8 @@ def encode_png(image: np.ndarray) -> bytes:
 
 
 def is_plain_png(content: bytes) -> bool:
-    """Whether this is a PNG file as `encode_png` writes them: 8 bits, grey or RGB, not interlaced, pixels and no notes.
+    """Whether this is a PNG file as `encode_png` writes them: 8 bits, grey or RGB, not interlaced,
+    pixels and no notes.
 
     A text or a time stamp beside the pixels may tell whose image it is: such a file is not plain.
     """
@@ -210,7 +228,9 @@ def is_plain_png(content: bytes) -> bool:
         at += 12 + length
     header = content[24:29]  # depth, colour type, compression, filter, interlace
     kinds = chunks[:1] == [b"IHDR"] and chunks[-1:] == [b"IEND"] and set(chunks[1:-1]) == {b"IDAT"}
-    return at == len(content) and kinds and header in (bytes([8, 0, 0, 0, 0]), bytes([8, 2, 0, 0, 0]))
+    return (
+        at == len(content) and kinds and header in (bytes([8, 0, 0, 0, 0]), bytes([8, 2, 0, 0, 0]))
+    )
 
 
 def write_png(path: Path, image: np.ndarray) -> None:
@@ -221,7 +241,8 @@ def write_png(path: Path, image: np.ndarray) -> None:
 
 
 def connected_components(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes (N, 4) int, half-open px, and areas (N,) int, px, of the 8-connected components of a bool mask (H, W)."""
+    """Boxes (N, 4) int, half-open px, and areas (N,) int, px, of the 8-connected components of a
+    bool mask (H, W)."""
     pixels = mask.astype(np.uint8)
     x, y, width, height = cv2.boundingRect(pixels)  # most of a mask is empty
     part = np.ascontiguousarray(pixels[y : y + height, x : x + width])
@@ -243,7 +264,8 @@ def draw_boxes(image: np.ndarray, boxes_xyxy_px: np.ndarray) -> np.ndarray:
 
 
 def encode_jpeg(image: np.ndarray, *, max_side: int, quality: int = 85) -> bytes:
-    """JPEG file of uint8 (H, W) or (H, W, 3) RGB, shrunk so that its longest side is at most `max_side` px."""
+    """JPEG file of uint8 (H, W) or (H, W, 3) RGB, shrunk so that its longest side is at most
+    `max_side` px."""
     image = shrink(image, max_side)
     if image.ndim == 3:
         grey = (image[..., :1] == image).all()
@@ -255,7 +277,8 @@ def encode_jpeg(image: np.ndarray, *, max_side: int, quality: int = 85) -> bytes
 
 
 def shrink(image: np.ndarray, max_side: int) -> np.ndarray:
-    """The image with its longest side at most `max_side` px, by area averaging; never enlarged. Any dtype of OpenCV."""
+    """The image with its longest side at most `max_side` px, by area averaging; never enlarged. Any
+    dtype of OpenCV."""
     scale = max_side / max(image.shape[:2])
     if scale >= 1:
         return image

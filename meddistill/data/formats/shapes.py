@@ -14,7 +14,8 @@ from meddistill.base.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Shapes:
-    """The union of polygons (x, y, x, y, ... in px, pixel centres at .5) and run lengths (by column, first of 0s)."""
+    """The union of polygons (x, y, x, y, ... in px, pixel centres at .5) and run lengths (by
+    column, first of 0s)."""
 
     size_hw: tuple[int, int]
     polygons_xy_px: tuple[tuple[float, ...], ...] = ()
@@ -26,7 +27,9 @@ class Shapes:
 
     @property
     def token(self) -> str:
-        return hashlib.sha256(repr((self.size_hw, self.polygons_xy_px, self.run_lengths)).encode()).hexdigest()
+        return hashlib.sha256(
+            repr((self.size_hw, self.polygons_xy_px, self.run_lengths)).encode()
+        ).hexdigest()
 
     def load(self) -> np.ndarray:
         mask = np.zeros(self.size_hw, dtype=bool)
@@ -44,7 +47,8 @@ def polygon_box(points: tuple[float, ...]) -> tuple[float, float, float, float]:
 
 
 def decode_run_lengths(counts: tuple[int, ...], size_hw: tuple[int, int]) -> np.ndarray:
-    """bool (H, W) of COCO run lengths: column by column, lengths of 0s and 1s in turn. Raises: InputError."""
+    """bool (H, W) of COCO run lengths: column by column, lengths of 0s and 1s in turn. Raises:
+    InputError."""
     height, width = size_hw
     if sum(counts) != height * width or min(counts, default=0) < 0:
         raise InputError(f"run lengths add up to {sum(counts)} pixels, expected {width}x{height}")
@@ -53,7 +57,8 @@ def decode_run_lengths(counts: tuple[int, ...], size_hw: tuple[int, int]) -> np.
 
 
 def parse_run_lengths(text: str) -> tuple[int, ...]:
-    """Run lengths of COCO's compressed string (the format of cocoapi `maskApi.c`, rleFrString). Raises: InputError."""
+    """Run lengths of COCO's compressed string (the format of cocoapi `maskApi.c`, rleFrString).
+    Raises: InputError."""
     counts: list[int] = []
     position = 0
     while position < len(text):

@@ -1,4 +1,5 @@
-"""One raw case into one 8-bit PNG (and its mask), in a pool of processes; what was done is kept in a journal."""
+"""One raw case into one 8-bit PNG (and its mask), in a pool of processes; what was done is kept in
+a journal."""
 
 from __future__ import annotations
 
@@ -46,10 +47,10 @@ class ConvertSettings:
 class Converted:
     """What became of a raw case: `reason` is empty where it became an image, else why it did not.
 
-    `skipped`: no case and nobody's fault, such as a slice of a volume without lesion.
-    `annotation` and `boxes` (x1, y1, x2, y2 px, half-open) are as in cases.csv; `lesion_share` is the mask's share of
-    the image (of the boxes' where there is no mask). `key` names its files while the split is not known; `looks` is the
-    perceptual hash.
+    `skipped`: no case and nobody's fault, such as a slice of a volume without lesion. `annotation`
+    and `boxes` (x1, y1, x2, y2 px, half-open) are as in cases.csv; `lesion_share` is the mask's
+    share of the image (of the boxes' where there is no mask). `key` names its files while the split
+    is not known; `looks` is the perceptual hash.
     """
 
     key: str
@@ -67,12 +68,15 @@ class Converted:
 
 
 def case_key(case: RawCase, file_hashes: Mapping[Path, str], settings: ConvertSettings) -> str:
-    """24 hexadecimal digits that change whenever a file of the case, or a setting that shapes it, does."""
+    """24 hexadecimal digits that change whenever a file of the case, or a setting that shapes it,
+    does."""
     parts: dict[str, Any] = {
         "version": _VERSION,
         "source": case.source,
         "image": [case.image.token, [file_hashes.get(path, "") for path in case.image.files]],
-        "mask": [case.mask.token, [file_hashes.get(path, "") for path in case.mask.files]] if case.mask else None,
+        "mask": [case.mask.token, [file_hashes.get(path, "") for path in case.mask.files]]
+        if case.mask
+        else None,
         "boxes": case.boxes_xyxy_px,
         "slice": [case.is_slice, case.keep_if_empty, case.unannotated],
         "settings": dataclasses.asdict(settings),
@@ -89,7 +93,12 @@ def convert(case: RawCase, key: str, staging: Path, settings: ConvertSettings) -
         if case.mask and is_empty and not case.keep_if_empty:
             return Converted(key, skipped=True)
         picture = case.image.load()
-        if case.is_slice and is_empty and picture.pixels.size and (picture.pixels == picture.pixels.flat[0]).all():
+        if (
+            case.is_slice
+            and is_empty
+            and picture.pixels.size
+            and (picture.pixels == picture.pixels.flat[0]).all()
+        ):
             return Converted(key, skipped=True)
         image = to_8bit(
             picture.pixels,
@@ -102,7 +111,9 @@ def convert(case: RawCase, key: str, staging: Path, settings: ConvertSettings) -
         content = (_own_png(case.image) if image is picture.pixels else None) or encode_png(image)
         size_hw = image.shape[:2]
         if mask is not None and mask.shape != size_hw:
-            raise InputError(f"mask is {mask.shape[1]}x{mask.shape[0]}, image {size_hw[1]}x{size_hw[0]}")
+            raise InputError(
+                f"mask is {mask.shape[1]}x{mask.shape[0]}, image {size_hw[1]}x{size_hw[0]}"
+            )
         boxes, annotation = _annotate(case, mask, size_hw, settings)
     except InputError as error:
         return Converted(key, reason=printable(" ".join(str(error).split())))
@@ -129,7 +140,8 @@ def convert(case: RawCase, key: str, staging: Path, settings: ConvertSettings) -
 
 
 def _own_png(image: ImageRef) -> bytes | None:
-    """The file's bytes where it is such a PNG as we write: compressing the same pixels again is most of the work."""
+    """The file's bytes where it is such a PNG as we write: compressing the same pixels again is
+    most of the work."""
     if not isinstance(image, ImageFile) or image.path.suffix.lower() != ".png":
         return None
     content = image.path.read_bytes()
@@ -145,12 +157,16 @@ def _annotate(
         boxes = clip_boxes(np.array(case.boxes_xyxy_px, dtype=np.float32), size_hw)
         outside = (boxes[:, 2:] - boxes[:, :2] <= 0).any(axis=1)
         if outside.any():
-            raise InputError(f"{int(outside.sum())} of its boxes lie outside the image or have no area")
+            raise InputError(
+                f"{int(outside.sum())} of its boxes lie outside the image or have no area"
+            )
         boxes = unite_boxes(boxes, settings.merge_distance_px, per_case)
         return boxes, "boxes" if len(boxes) else "none"
     if mask is None or case.unannotated:
         return np.zeros((0, 4), dtype=np.float32), "unknown"
-    boxes = unite_boxes(mask_to_boxes(mask, settings.min_area_px), settings.merge_distance_px, per_case)
+    boxes = unite_boxes(
+        mask_to_boxes(mask, settings.min_area_px), settings.merge_distance_px, per_case
+    )
     if len(boxes):
         return boxes, "boxes"
     # Specks alone: neither a lesion worth a box nor a healthy image to learn from.
@@ -172,7 +188,8 @@ def _write(path: Path, content: bytes) -> None:
 def convert_all(
     cases: Sequence[tuple[str, RawCase]], staging: Path, settings: ConvertSettings, workers: int
 ) -> Iterator[Converted]:
-    """Convert `(key, case)` pairs and yield results in their order; several processes where it pays."""
+    """Convert `(key, case)` pairs and yield results in their order; several processes where it
+    pays."""
     staging.mkdir(parents=True, exist_ok=True)
     workers = min(workers or usable_cores(), _MOST_WORKERS)
     if workers < 2 or len(cases) < _POOL_FROM:
@@ -187,11 +204,14 @@ def convert_all(
             for results in pool.map(_convert_batch, jobs):
                 yield from results
         except BrokenProcessPool as error:
-            raise InputError("a process that reads images was killed (out of memory?); try workers=1") from error
+            raise InputError(
+                "a process that reads images was killed (out of memory?); try workers=1"
+            ) from error
 
 
 def _batches(cases: Sequence[tuple[str, RawCase]]) -> list[list[tuple[str, RawCase]]]:
-    """Few cases together, but slices of one volume all together: each process then reads a volume once."""
+    """Few cases together, but slices of one volume all together: each process then reads a volume
+    once."""
     batches: list[list[tuple[str, RawCase]]] = []
     for item in cases:
         same_file = bool(batches) and batches[-1][-1][1].image.files == item[1].image.files
@@ -208,7 +228,8 @@ def _convert_batch(job: tuple[list[tuple[str, RawCase]], Path, ConvertSettings])
 
 
 class Journal:
-    """Results of `convert`, one JSON line each, so that an interrupted or later run need not repeat them."""
+    """Results of `convert`, one JSON line each, so that an interrupted or later run need not repeat
+    them."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -13,7 +13,8 @@ from meddistill.run.tables import SPLITS, Case, Rejected
 
 
 def summarise(rows: Sequence[Case], rejected: Sequence[Rejected], left_out: int) -> dict[str, Any]:
-    """Counts for run.json and the terminal: by split, by split and class, and of what was rejected or left out."""
+    """Counts for run.json and the terminal: by split, by split and class, and of what was rejected
+    or left out."""
     splits = {}
     for split in SPLITS:
         members = [row for row in rows if row.split == split]
@@ -25,13 +26,18 @@ def summarise(rows: Sequence[Case], rejected: Sequence[Rejected], left_out: int)
             "none": annotations["none"],
             "unknown": annotations["unknown"],
             "with_mask": sum(row.has_mask for row in members),
-            "classes": dict(sorted(Counter(row.class_name for row in members if row.class_name).items())),
+            "classes": dict(
+                sorted(Counter(row.class_name for row in members if row.class_name).items())
+            ),
         }
     return {"cases": len(rows), "splits": splits, "rejected": len(rejected), "left_out": left_out}
 
 
-def summarise_boxes(boxes_by_size: Sequence[tuple[Sequence[Sequence[float]], int, int]]) -> dict[str, Any]:
-    """Counts and quartiles of the boxes of `(boxes x1 y1 x2 y2 in px, height, width)` a case; {} without any box."""
+def summarise_boxes(
+    boxes_by_size: Sequence[tuple[Sequence[Sequence[float]], int, int]],
+) -> dict[str, Any]:
+    """Counts and quartiles of the boxes of `(boxes x1 y1 x2 y2 in px, height, width)` a case; {}
+    without any box."""
     shares, sides = [], []
     for boxes, height, width in boxes_by_size:
         for x1, y1, x2, y2 in boxes:
@@ -50,7 +56,9 @@ def summarise_boxes(boxes_by_size: Sequence[tuple[Sequence[Sequence[float]], int
 
 def describe(summary: Mapping[str, Any]) -> str:
     """The summary as lines of a table."""
-    lines = [f"{'':6}{'cases':>7}{'groups':>8}{'boxes':>7}{'none':>6}{'unknown':>9}{'masks':>7}  classes"]
+    lines = [
+        f"{'':6}{'cases':>7}{'groups':>8}{'boxes':>7}{'none':>6}{'unknown':>9}{'masks':>7}  classes"
+    ]
     for split, counts in summary["splits"].items():
         classes = ", ".join(f"{name} {count}" for name, count in counts["classes"].items())
         lines.append(
@@ -59,10 +67,17 @@ def describe(summary: Mapping[str, Any]) -> str:
         )
     if boxes := summary.get("boxes"):
         lines.append(
-            f"{boxes['boxes']} boxes, {boxes['cases_with_several']} cases with several; min, quartiles and max"
+            f"{boxes['boxes']} boxes, {boxes['cases_with_several']} cases with several; min, "
+            "quartiles and max"
         )
-        lines.append(f"  of the area, % of the image: {', '.join(f'{value:g}' for value in boxes['area_percent'])}")
-        lines.append(f"  of the longest side, px: {', '.join(f'{value:g}' for value in boxes['longest_side_px'])}")
+        lines.append(
+            "  of the area, % of the image: "
+            f"{', '.join(f'{value:g}' for value in boxes['area_percent'])}"
+        )
+        lines.append(
+            "  of the longest side, px: "
+            f"{', '.join(f'{value:g}' for value in boxes['longest_side_px'])}"
+        )
     if summary["rejected"]:
         lines.append(f"rejected: {summary['rejected']} (see {REJECTED_CSV})")
     if summary["left_out"]:

@@ -45,19 +45,37 @@ def data_report(
     duplicates: Sequence[Duplicate],
     summary: Mapping[str, Any],
 ) -> str:
-    """The page as HTML. Reads at most some hundred images; boxes that are hidden from training are not shown."""
-    parts = [f"<h1>Data: {len(rows)} cases from a source of layout '{escape(str(summary['dataset']))}'</h1>"]
+    """The page as HTML. Reads at most some hundred images; boxes that are hidden from training are
+    not shown."""
+    parts = [
+        f"<h1>Data: {len(rows)} cases from a source of layout "
+        f"'{escape(str(summary['dataset']))}'</h1>"
+    ]
     parts += [f'<p class="warning">{escape(warning)}</p>' for warning in summary["warnings"]]
     parts += ["<h2>Counts</h2>", _counts(summary)]
-    parts += ["<h2>Boxes and brightness</h2>", '<div class="charts">', *_charts(data_dir, rows, results), "</div>"]
-    parts += ["<h2>Samples</h2>", '<div class="samples">', *_samples(data_dir, rows, results), "</div>"]
+    parts += [
+        "<h2>Boxes and brightness</h2>",
+        '<div class="charts">',
+        *_charts(data_dir, rows, results),
+        "</div>",
+    ]
+    parts += [
+        "<h2>Samples</h2>",
+        '<div class="samples">',
+        *_samples(data_dir, rows, results),
+        "</div>",
+    ]
     if duplicates:
-        parts += [f"<h2>{len(duplicates)} pairs look the same across splits</h2>", _duplicates(duplicates)]
+        parts += [
+            f"<h2>{len(duplicates)} pairs look the same across splits</h2>",
+            _duplicates(duplicates),
+        ]
     if rejected:
         parts += [f"<h2>{len(rejected)} files were rejected</h2>", _rejected(rejected)]
     body = "\n".join(parts)
     return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>MedDistill: data</title>\n'
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>MedDistill: '
+        "data</title>\n"
         f"<style>{_STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
     )
 
@@ -67,7 +85,9 @@ def _counts(summary: Mapping[str, Any]) -> str:
     head = ["split", "cases", "groups", "with boxes", "no lesion", "unknown", "with mask", *classes]
     lines = []
     for split, counts in summary["splits"].items():
-        numbers = [counts[key] for key in ("cases", "groups", "boxes", "none", "unknown", "with_mask")]
+        numbers = [
+            counts[key] for key in ("cases", "groups", "boxes", "none", "unknown", "with_mask")
+        ]
         lines.append([split, *numbers, *(counts["classes"].get(name, 0) for name in classes)])
     return _table(head, lines)
 
@@ -75,7 +95,9 @@ def _counts(summary: Mapping[str, Any]) -> str:
 def _table(head: Sequence[str], lines: Sequence[Sequence[Any]], text: bool = False) -> str:
     cell = '<td class="text">' if text else "<td>"
     header = "".join(f"<th>{escape(name)}</th>" for name in head)
-    body = "".join("<tr>" + "".join(f"{cell}{escape(str(v))}</td>" for v in line) + "</tr>\n" for line in lines)
+    body = "".join(
+        "<tr>" + "".join(f"{cell}{escape(str(v))}</td>" for v in line) + "</tr>\n" for line in lines
+    )
     return f"<table>\n<tr>{header}</tr>\n{body}</table>"
 
 
@@ -88,16 +110,23 @@ def _charts(data_dir: Path, rows: Sequence[Case], results: Mapping[str, Converte
     charts = []
     if shares:
         edges = np.linspace(0, max(shares), 25)
-        caption = f"Box area, % of the image (median {np.median(shares):.2g} %, {len(shares)} boxes)"
+        caption = (
+            f"Box area, % of the image (median {np.median(shares):.2g} %, {len(shares)} boxes)"
+        )
         charts.append(_figure(_bars(np.histogram(shares, edges)[0], f"{edges[-1]:.3g} %"), caption))
         charts.append(_figure(_positions(centres), "Where box centres lie in the image"))
     histogram = np.zeros(64, dtype=np.int64)
     by_id = {row.case_id: row for row in rows}
     for case_id in seeded_order(by_id, 0, "histogram")[:_HISTOGRAM_IMAGES]:
-        histogram += np.bincount(read_rgb(image_path(data_dir, by_id[case_id])).ravel() >> 2, minlength=64)
+        histogram += np.bincount(
+            read_rgb(image_path(data_dir, by_id[case_id])).ravel() >> 2, minlength=64
+        )
     # Background is often black altogether: its bar would leave nothing of the others.
     charts.append(
-        _figure(_bars(histogram[1:], "255"), f"Brightness of {min(len(rows), _HISTOGRAM_IMAGES)} images, without 0-3")
+        _figure(
+            _bars(histogram[1:], "255"),
+            f"Brightness of {min(len(rows), _HISTOGRAM_IMAGES)} images, without 0-3",
+        )
     )
     return charts
 
@@ -116,13 +145,15 @@ def _bars(counts: np.ndarray, last_label: str) -> str:
     step = width / len(counts)
     scale = (height - 20) / max(1, int(counts.max()))
     bars = "".join(
-        f'<rect x="{index * step:.1f}" y="{height - 16 - count * scale:.1f}" width="{max(step - 1, 0.5):.1f}" '
+        f'<rect x="{index * step:.1f}" y="{height - 16 - count * scale:.1f}" '
+        f'width="{max(step - 1, 0.5):.1f}" '
         f'height="{count * scale:.1f}" fill="#2f6f9f"/>'
         for index, count in enumerate(counts)
     )
     labels = (
         f'<text x="0" y="{height - 3}" font-size="11">0</text>'
-        f'<text x="{width}" y="{height - 3}" font-size="11" text-anchor="end">{escape(last_label)}</text>'
+        f'<text x="{width}" y="{height - 3}" font-size="11" '
+        f'text-anchor="end">{escape(last_label)}</text>'
     )
     return f'<svg width="{width}" height="{height}" role="img">{bars}{labels}</svg>'
 
@@ -130,10 +161,13 @@ def _bars(counts: np.ndarray, last_label: str) -> str:
 def _positions(centres: Sequence[tuple[float, float]]) -> str:
     """An SVG map of 16x16 cells, the darker the more box centres lie there."""
     side, cells = 150, 16
-    counts = Counter((min(cells - 1, int(x * cells)), min(cells - 1, int(y * cells))) for x, y in centres)
+    counts = Counter(
+        (min(cells - 1, int(x * cells)), min(cells - 1, int(y * cells))) for x, y in centres
+    )
     most, step = max(counts.values()), side / cells
     squares = "".join(
-        f'<rect x="{x * step:.1f}" y="{y * step:.1f}" width="{step:.1f}" height="{step:.1f}" fill="#2f6f9f" '
+        f'<rect x="{x * step:.1f}" y="{y * step:.1f}" width="{step:.1f}" height="{step:.1f}" '
+        'fill="#2f6f9f" '
         f'fill-opacity="{count / most:.2f}"/>'
         for (x, y), count in sorted(counts.items())
     )
@@ -158,19 +192,25 @@ def _samples(data_dir: Path, rows: Sequence[Case], results: Mapping[str, Convert
 
 
 def _annotation(row: Case) -> str:
-    return {"boxes": f"{row.n_boxes} box{'es' if row.n_boxes > 1 else ''}", "none": "no lesion"}.get(
-        row.annotation, "unknown"
-    )
+    return {
+        "boxes": f"{row.n_boxes} box{'es' if row.n_boxes > 1 else ''}",
+        "none": "no lesion",
+    }.get(row.annotation, "unknown")
 
 
 def _duplicates(duplicates: Sequence[Duplicate]) -> str:
     lines = [
-        (each.case_id, each.split, each.other_id, each.other_split, each.bits) for each in duplicates[:_SHOWN_ROWS]
+        (each.case_id, each.split, each.other_id, each.other_split, each.bits)
+        for each in duplicates[:_SHOWN_ROWS]
     ]
     return _table(["case", "split", "looks like", "split", "differing bits"], lines, text=True)
 
 
 def _rejected(rejected: Sequence[Rejected]) -> str:
     lines = [(row.source, row.reason) for row in rejected[:_SHOWN_ROWS]]
-    more = f"<p>... and {len(rejected) - _SHOWN_ROWS} more in rejected.csv</p>" if len(rejected) > _SHOWN_ROWS else ""
+    more = (
+        f"<p>... and {len(rejected) - _SHOWN_ROWS} more in rejected.csv</p>"
+        if len(rejected) > _SHOWN_ROWS
+        else ""
+    )
     return _table(["file", "reason"], lines, text=True) + more

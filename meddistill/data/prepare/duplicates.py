@@ -16,7 +16,8 @@ HASH_BITS = 2 * _SIDE * _SIDE
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Duplicate:
-    """Two cases of different splits that look the same: a row of duplicates.csv; `bits` of their hashes differ."""
+    """Two cases of different splits that look the same: a row of duplicates.csv; `bits` of their
+    hashes differ."""
 
     case_id: str
     split: str
@@ -26,10 +27,11 @@ class Duplicate:
 
 
 def perceptual_hash(image: np.ndarray) -> str:
-    """512 bits as hexadecimal digits: whether brightness rises from each cell of a 16x16 grid to the right and down.
+    """512 bits as hexadecimal digits: whether brightness rises from each cell of a 16x16 grid to
+    the right and down.
 
-    `image`: uint8 (H, W) or (H, W, 3). Resizing, recompression and a change of contrast move few bits. (The
-    difference hash of N. Krawetz, "Kind of like that", 2013, in both directions.)
+    `image`: uint8 (H, W) or (H, W, 3). Resizing, recompression and a change of contrast move few
+    bits. (The difference hash of N. Krawetz, "Kind of like that", 2013, in both directions.)
     """
     grey = image if image.ndim == 2 else image.mean(axis=2).astype(np.uint8)
     factor = min(grey.shape) // _SHRUNK_SIDE
@@ -37,13 +39,19 @@ def perceptual_hash(image: np.ndarray) -> str:
         grey = resize(grey, (grey.shape[0] // factor, grey.shape[1] // factor))
     across = resize(grey, (_SIDE, _SIDE + 1)).astype(np.int16)
     down = resize(grey, (_SIDE + 1, _SIDE)).astype(np.int16)
-    # A step of 1 is noise: flat background must not differ between a picture and its recompressed copy.
-    bits = np.concatenate([(np.diff(across, axis=1) > 1).ravel(), (np.diff(down, axis=0) > 1).ravel()])
+    # A step of 1 is noise: flat background must not differ between a picture and its recompressed
+    # copy.
+    bits = np.concatenate(
+        [(np.diff(across, axis=1) > 1).ravel(), (np.diff(down, axis=0) > 1).ravel()]
+    )
     return np.packbits(bits).tobytes().hex()
 
 
-def near_duplicates(hashes: Sequence[str], splits: Sequence[str], most_bits: int) -> list[tuple[int, int, int]]:
-    """Pairs (i, j, differing bits) of cases in different splits whose hashes differ in at most `most_bits`, i < j."""
+def near_duplicates(
+    hashes: Sequence[str], splits: Sequence[str], most_bits: int
+) -> list[tuple[int, int, int]]:
+    """Pairs (i, j, differing bits) of cases in different splits whose hashes differ in at most
+    `most_bits`, i < j."""
     if not hashes:
         return []
     words = np.array([np.frombuffer(bytes.fromhex(text), dtype=np.uint64) for text in hashes])

@@ -44,7 +44,9 @@ def read_groups(path: Path) -> dict[str, dict[str, str]]:
         row = {key: value.strip() for key, value in record.items()}
         row["group"] = row[group_column]
         if rows.setdefault(name, row) != row:
-            raise InputError(f"groups file {path} line {number}: '{name}' is there twice with different values")
+            raise InputError(
+                f"groups file {path} line {number}: '{name}' is there twice with different values"
+            )
     return rows
 
 
@@ -56,19 +58,25 @@ def _find(header: Sequence[str], names: Sequence[str]) -> str | None:
 def apply_groups(
     cases: Sequence[RawCase], rows: Mapping[str, Mapping[str, str]]
 ) -> tuple[list[RawCase], list[Rejected]]:
-    """The cases with group, columns (and class, where the layout has none) from the table; those without a row are
-    rejected: without a group nobody can tell which split they would leak into."""
+    """The cases with group, columns (and class, where the layout has none) from the table; those
+    without a row are rejected: without a group nobody can tell which split they would leak into."""
     kept, rejected = [], []
     for case in cases:
         row = rows.get(case.name) or rows.get(Path(case.source).name)
         if row is None:
             rejected.append(Rejected(case.source, f"groups file has no row '{case.name}'"))
         elif not row["group"]:
-            rejected.append(Rejected(case.source, f"groups file has an empty group for '{case.name}'"))
+            rejected.append(
+                Rejected(case.source, f"groups file has an empty group for '{case.name}'")
+            )
         else:
             class_name = case.class_name or row.get("class", "")
             columns = {**case.columns, **row}
-            kept.append(dataclasses.replace(case, group=row["group"], columns=columns, class_name=class_name))
+            kept.append(
+                dataclasses.replace(
+                    case, group=row["group"], columns=columns, class_name=class_name
+                )
+            )
     return kept, rejected
 
 
@@ -92,5 +100,8 @@ class Selection:
         if self.column not in case.columns:
             known = list(case.columns)
             hint = nearest(self.column, known) if known else "; give a groups file with --groups"
-            raise InputError(f"'{self.column}={','.join(self.values)}': cases have no column '{self.column}'{hint}")
+            raise InputError(
+                f"'{self.column}={','.join(self.values)}': cases have no column "
+                f"'{self.column}'{hint}"
+            )
         return case.columns[self.column] in self.values

@@ -1,4 +1,5 @@
-"""From converted cases to rows of cases.csv: ids, splits, subsets, and which training cases keep their boxes."""
+"""From converted cases to rows of cases.csv: ids, splits, subsets, and which training cases keep
+their boxes."""
 
 from __future__ import annotations
 
@@ -21,7 +22,10 @@ from meddistill.settings.prepare import PrepareConfig
 
 
 def partition(
-    good: Sequence[tuple[RawCase, Converted]], config: PrepareConfig, seed: int, previous: Mapping[str, str]
+    good: Sequence[tuple[RawCase, Converted]],
+    config: PrepareConfig,
+    seed: int,
+    previous: Mapping[str, str],
 ) -> tuple[list[Case], dict[str, Converted]]:
     """Rows of cases.csv, sorted by split and id, and the conversion of each by case id.
 
@@ -32,11 +36,17 @@ def partition(
     ids = assign_case_ids(cases)
     groups = [case.group or case_id for case, case_id in zip(cases, ids, strict=True)]
     splits = _splits(good, groups, config, seed, previous)
-    most = {"train": config.max_train_cases, "val": config.max_val_cases, "test": config.max_test_cases}
+    most = {
+        "train": config.max_train_cases,
+        "val": config.max_val_cases,
+        "test": config.max_test_cases,
+    }
     kept: list[int] = []
     for split in SPLITS:
         members = [index for index, name in enumerate(splits) if name == split]
-        stays = take_cases([groups[index] for index in members], most[split], seed, f"subset of {split}")
+        stays = take_cases(
+            [groups[index] for index in members], most[split], seed, f"subset of {split}"
+        )
         kept += [index for index, stay in zip(members, stays, strict=True) if stay]
     annotated = keep_boxes(
         [groups[i] for i in kept if splits[i] == "train" and good[i][1].annotation != "unknown"],
@@ -51,7 +61,9 @@ def partition(
         results[ids[index]] = result
     rows.sort(key=lambda row: (SPLITS.index(row.split), row.case_id))
     if not any(row.split == "train" for row in rows):
-        raise InputError(f"no case is left for training of {len(rows)}; change --test, --val or the fractions")
+        raise InputError(
+            f"no case is left for training of {len(rows)}; change --test, --val or the fractions"
+        )
     return rows, results
 
 
@@ -96,7 +108,9 @@ def _chosen(cases: Sequence[RawCase], selection: str) -> list[bool] | None:
     return [wanted.chooses(case) for case in cases]
 
 
-def _row(case: RawCase, result: Converted, case_id: str, group: str, split: str, hidden: bool) -> Case:
+def _row(
+    case: RawCase, result: Converted, case_id: str, group: str, split: str, hidden: bool
+) -> Case:
     return Case(
         case_id=case_id,
         split=split,

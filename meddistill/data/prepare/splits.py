@@ -1,4 +1,5 @@
-"""Who goes to train, validation and test: whole groups, in an order that only seed and group name decide."""
+"""Who goes to train, validation and test: whole groups, in an order that only seed and group name
+decide."""
 
 from __future__ import annotations
 
@@ -11,14 +12,20 @@ from meddistill.base.errors import InputError
 
 def seeded_order(names: Iterable[str], seed: int, purpose: str) -> list[str]:
     """The names once each, in a random order that does not change where other names come or go."""
-    return sorted(set(names), key=lambda name: hashlib.sha256(f"{seed}|{purpose}|{name}".encode()).digest())
+    return sorted(
+        set(names), key=lambda name: hashlib.sha256(f"{seed}|{purpose}|{name}".encode()).digest()
+    )
 
 
-def choose_groups(groups: Sequence[str], strata: Sequence[str], share: float, seed: int, purpose: str) -> set[str]:
-    """Whole groups that together hold about `share` of the cases, and of each stratum as near as groups allow.
+def choose_groups(
+    groups: Sequence[str], strata: Sequence[str], share: float, seed: int, purpose: str
+) -> set[str]:
+    """Whole groups that together hold about `share` of the cases, and of each stratum as near as
+    groups allow.
 
-    `groups[i]` and `strata[i]` are of case i; a group counts for the stratum that most of its cases have.
-    Where share > 0 and there are at least two groups, at least one is chosen and at least one left.
+    `groups[i]` and `strata[i]` are of case i; a group counts for the stratum that most of its cases
+    have. Where share > 0 and there are at least two groups, at least one is chosen and at least one
+    left.
     """
     sizes = Counter(groups)
     if share <= 0 or len(sizes) < 2:
@@ -52,9 +59,10 @@ def split_by_groups(
 ) -> list[str]:
     """`train`, `val` or `test` of every case; a group never straddles two.
 
-    `test[i]` and `val[i]` say that the user put case i there; None draws whole groups by share (validation's is of
-    what test leaves). `fixed`: groups whose split is known from before and stays, unless the user put them elsewhere.
-    Raises: InputError where a group's cases are chosen for different splits.
+    `test[i]` and `val[i]` say that the user put case i there; None draws whole groups by share
+    (validation's is of what test leaves). `fixed`: groups whose split is known from before and
+    stays, unless the user put them elsewhere. Raises: InputError where a group's cases are chosen
+    for different splits.
     """
     in_test = _explicit(groups, test, "test") if test is not None else None
     in_val = _explicit(groups, val, "val") if val is not None else None
@@ -63,33 +71,51 @@ def split_by_groups(
     fixed = {group: split for group, split in (fixed or {}).items() if group in set(groups)}
     if in_test is None:
         in_test = {group for group, split in fixed.items() if split == "test"} - (in_val or set())
-        in_test |= _drawn(groups, strata, fixed.keys() | (in_val or set()), test_fraction, seed, "test")
+        in_test |= _drawn(
+            groups, strata, fixed.keys() | (in_val or set()), test_fraction, seed, "test"
+        )
     if in_val is None:
         in_val = {group for group, split in fixed.items() if split == "val"} - in_test
         in_val |= _drawn(groups, strata, fixed.keys() | in_test, val_fraction, seed, "val")
-    return ["test" if group in in_test else "val" if group in in_val else "train" for group in groups]
+    return [
+        "test" if group in in_test else "val" if group in in_val else "train" for group in groups
+    ]
 
 
 def _explicit(groups: Sequence[str], chosen: Sequence[bool], split: str) -> set[str]:
     inside = {group for group, is_in in zip(groups, chosen, strict=True) if is_in}
     outside = {group for group, is_in in zip(groups, chosen, strict=True) if not is_in}
     if straddling := inside & outside:
-        raise InputError(f"group '{min(straddling)}' has cases inside and outside of the {split} split")
+        raise InputError(
+            f"group '{min(straddling)}' has cases inside and outside of the {split} split"
+        )
     if not inside:
         raise InputError(f"no case is chosen for the {split} split")
     return inside
 
 
 def _drawn(
-    groups: Sequence[str], strata: Sequence[str], taken: Collection[str], share: float, seed: int, purpose: str
+    groups: Sequence[str],
+    strata: Sequence[str],
+    taken: Collection[str],
+    share: float,
+    seed: int,
+    purpose: str,
 ) -> set[str]:
-    rest = [(group, stratum) for group, stratum in zip(groups, strata, strict=True) if group not in taken]
-    return choose_groups([group for group, _ in rest], [stratum for _, stratum in rest], share, seed, purpose)
+    rest = [
+        (group, stratum)
+        for group, stratum in zip(groups, strata, strict=True)
+        if group not in taken
+    ]
+    return choose_groups(
+        [group for group, _ in rest], [stratum for _, stratum in rest], share, seed, purpose
+    )
 
 
 def assign_folds(groups: Sequence[str], strata: Sequence[str], folds: int, seed: int) -> list[int]:
-    """Fold 0 .. folds-1 of every case: whole groups, largest first, each to the fold with the fewest cases of its
-    stratum, then the fewest cases. Raises: InputError where there are fewer groups than folds."""
+    """Fold 0 .. folds-1 of every case: whole groups, largest first, each to the fold with the
+    fewest cases of its stratum, then the fewest cases. Raises: InputError where there are fewer
+    groups than folds."""
     sizes = Counter(groups)
     if len(sizes) < folds:
         raise InputError(f"{len(sizes)} groups cannot make {folds} folds")
@@ -114,23 +140,34 @@ def _stratum_of_groups(groups: Sequence[str], strata: Sequence[str]) -> dict[str
     votes: dict[str, Counter[str]] = {}
     for group, stratum in zip(groups, strata, strict=True):
         votes.setdefault(group, Counter())[stratum] += 1
-    return {group: min(found, key=lambda name: (-found[name], name)) for group, found in votes.items()}
+    return {
+        group: min(found, key=lambda name: (-found[name], name)) for group, found in votes.items()
+    }
 
 
 def size_terciles(lesion_shares: Sequence[float]) -> list[str]:
-    """`none`, `small`, `medium` or `large` for every case, by the terciles of the shares above 0."""
+    """`none`, `small`, `medium` or `large` for every case, by the terciles of the shares above
+    0.
+    """
     present = sorted(share for share in lesion_shares if share > 0)
     if not present:
         return ["none"] * len(lesion_shares)
     first, second = present[len(present) // 3], present[2 * len(present) // 3]
     return [
-        "none" if share <= 0 else "small" if share < first else "medium" if share < second else "large"
+        "none"
+        if share <= 0
+        else "small"
+        if share < first
+        else "medium"
+        if share < second
+        else "large"
         for share in lesion_shares
     ]
 
 
 def take_cases(groups: Sequence[str], most: int, seed: int, purpose: str) -> list[bool]:
-    """Which cases stay when at most `most` may (0: all): whole groups in a seeded order, the last one cut short."""
+    """Which cases stay when at most `most` may (0: all): whole groups in a seeded order, the last
+    one cut short."""
     if most <= 0 or len(groups) <= most:
         return [True] * len(groups)
     left = most
@@ -147,7 +184,8 @@ def take_cases(groups: Sequence[str], most: int, seed: int, purpose: str) -> lis
 
 
 def keep_boxes(groups: Sequence[str], share: float, seed: int) -> set[str]:
-    """The seeded share of groups that keeps its boxes; at least one where share > 0. A smaller share is a subset."""
+    """The seeded share of groups that keeps its boxes; at least one where share > 0. A smaller
+    share is a subset."""
     order = seeded_order(groups, seed, "boxes")
     count = round(share * len(order))
     return set(order[: max(count, 1) if share > 0 else 0])

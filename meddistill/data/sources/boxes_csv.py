@@ -1,4 +1,6 @@
-"""Images and a table of boxes, no masks at all: boxes.csv with `image,x1,y1,x2,y2[,class][,group]`."""
+"""Images and a table of boxes, no masks at all: boxes.csv with
+`image,x1,y1,x2,y2[,class][,group]`.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +33,14 @@ class BoxesCsv:
             return Listing(cases, rejected)
         path = directory / BOXES_CSV
         if not path.is_file():
-            raise InputError(f"{directory} has no {BOXES_CSV}, the layout of {self.name}; or name a table with --boxes")
+            raise InputError(
+                f"{directory} has no {BOXES_CSV}, the layout of {self.name}; or name a table with "
+                "--boxes"
+            )
         table = read_box_table(path)
         cases, strangers = apply_boxes(cases, table, options)
-        rejected += [Rejected(f"{BOXES_CSV}: {name}", "boxes of an image that is not there") for name in strangers]
+        rejected += [
+            Rejected(f"{BOXES_CSV}: {name}", "boxes of an image that is not there")
+            for name in strangers
+        ]
         return Listing(cases, rejected, (), table.classes, [path])

@@ -1,4 +1,5 @@
-"""The Kaggle set atikaakter11 `brain-tumor-segmentation-dataset`: image/{0..3}/ID.jpg, mask/{0..3}/ID_m.jpg."""
+"""The Kaggle set atikaakter11 `brain-tumor-segmentation-dataset`: image/{0..3}/ID.jpg,
+mask/{0..3}/ID_m.jpg."""
 
 from __future__ import annotations
 
@@ -25,7 +26,9 @@ class BrainTumor:
 
     def list_cases(self, directory: Path, options: SourceOptions) -> Listing:
         if not self.recognise(directory):
-            raise InputError(f"{directory} lacks image/{{0..3}}/ and mask/{{0..3}}/, the layout of {self.name}")
+            raise InputError(
+                f"{directory} lacks image/{{0..3}}/ and mask/{{0..3}}/, the layout of {self.name}"
+            )
         images, rejected = image_files(directory / "image", directory)
         masks, strange = image_files(directory / "mask", directory)
         images = [path for path in images if path.parent.name in CLASSES]

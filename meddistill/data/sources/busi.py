@@ -1,4 +1,5 @@
-"""Breast ultrasound (Dataset_BUSI_with_GT): `benign/benign (1).png`, `benign (1)_mask.png`, `benign (1)_mask_1.png`."""
+"""Breast ultrasound (Dataset_BUSI_with_GT): `benign/benign (1).png`, `benign (1)_mask.png`, `benign
+(1)_mask_1.png`."""
 
 from __future__ import annotations
 
@@ -19,7 +20,9 @@ class Busi:
     general = False
 
     def recognise(self, directory: Path) -> str | None:
-        mask = any_file(directory, "benign (*)_mask.png", "malignant (*)_mask.png", "normal (*)_mask.png")
+        mask = any_file(
+            directory, "benign (*)_mask.png", "malignant (*)_mask.png", "normal (*)_mask.png"
+        )
         return f"it has '{shown(mask, directory)}'" if mask else None
 
     def list_cases(self, directory: Path, options: SourceOptions) -> Listing:

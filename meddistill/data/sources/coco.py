@@ -1,4 +1,5 @@
-"""COCO: a JSON with images, annotations (boxes, polygons, run lengths) and categories, and the images somewhere."""
+"""COCO: a JSON with images, annotations (boxes, polygons, run lengths) and categories, and the
+images somewhere."""
 
 from __future__ import annotations
 
@@ -23,13 +24,19 @@ _HEAD = 4096
 
 class Coco:
     name = "coco"
-    summary = "a JSON with images, annotations and categories (boxes, polygons, RLE), and the images"
+    summary = (
+        "a JSON with images, annotations and categories (boxes, polygons, RLE), and the images"
+    )
     general = False
 
     def recognise(self, directory: Path) -> str | None:
         for path in _json_files(directory):
             with path.open("rb") as file:
-                if b'"images"' in (head := file.read(_HEAD)) or b'"annotations"' in head or b'"categories"' in head:
+                if (
+                    b'"images"' in (head := file.read(_HEAD))
+                    or b'"annotations"' in head
+                    or b'"categories"' in head
+                ):
                     return f"{shown(path, directory)} has COCO's keys"
         return None
 
@@ -49,32 +56,70 @@ class Coco:
             classes |= set(names.values())
             for image in content["images"]:
                 try:
-                    cases.append(_case(image, by_image.get(image["id"], []), names, files, directory, options, path))
-                except (InputError, KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-                    detail = str(error) if isinstance(error, InputError) else f"{type(error).__name__} {error}"
+                    cases.append(
+                        _case(
+                            image,
+                            by_image.get(image["id"], []),
+                            names,
+                            files,
+                            directory,
+                            options,
+                            path,
+                        )
+                    )
+                except (
+                    InputError,
+                    KeyError,
+                    TypeError,
+                    ValueError,
+                    IndexError,
+                    AttributeError,
+                ) as error:
+                    detail = (
+                        str(error)
+                        if isinstance(error, InputError)
+                        else f"{type(error).__name__} {error}"
+                    )
                     name = image.get("file_name", "?") if isinstance(image, dict) else "?"
-                    rejected.append(Rejected(str(name), f"entry of {path.name} is damaged: {detail}"))
+                    rejected.append(
+                        Rejected(str(name), f"entry of {path.name} is damaged: {detail}")
+                    )
         if not tables:
-            raise InputError(f"{directory} holds no JSON with the keys {', '.join(_KEYS)}, the layout of {self.name}")
+            raise InputError(
+                f"{directory} holds no JSON with the keys {', '.join(_KEYS)}, the layout of "
+                f"{self.name}"
+            )
         return Listing(cases, rejected, box_classes=sorted(classes), tables=tables)
 
 
 def _json_files(directory: Path) -> list[Path]:
-    return sorted({path for level in range(3) for path in directory.glob("*/" * level + "*.json") if path.is_file()})
+    return sorted(
+        {
+            path
+            for level in range(3)
+            for path in directory.glob("*/" * level + "*.json")
+            if path.is_file()
+        }
+    )
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """The content, or None for a JSON that is something else. Raises: InputError for one that is broken."""
+    """The content, or None for a JSON that is something else. Raises: InputError for one that is
+    broken."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is not readable JSON: {error}") from error
-    if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in _KEYS):
+    if not isinstance(content, dict) or not all(
+        isinstance(content.get(key), list) for key in _KEYS
+    ):
         return None
     return content
 
 
-def _tables(content: dict[str, Any], path: Path) -> tuple[dict[Any, str], dict[Any, list[dict[str, Any]]]]:
+def _tables(
+    content: dict[str, Any], path: Path
+) -> tuple[dict[Any, str], dict[Any, list[dict[str, Any]]]]:
     """Names of the categories by id, annotations by image. Raises: InputError."""
     by_image: dict[Any, list[dict[str, Any]]] = {}
     try:
@@ -83,7 +128,9 @@ def _tables(content: dict[str, Any], path: Path) -> tuple[dict[Any, str], dict[A
             by_image.setdefault(record.get("image_id"), []).append(record)
     except (KeyError, TypeError, AttributeError) as error:
         what = f"{type(error).__name__} {error}"
-        raise InputError(f"{path}: a category lacks id or name, or an annotation is none ({what})") from error
+        raise InputError(
+            f"{path}: a category lacks id or name, or an annotation is none ({what})"
+        ) from error
     return names, by_image
 
 
@@ -120,7 +167,9 @@ def _case(
 
 
 def _find(name: str, files: dict[str, list[Path]], directory: Path) -> Path:
-    """The image file with this name: its path must end in it, and it lies below the source folder."""
+    """The image file with this name: its path must end in it, and it lies below the source
+    folder.
+    """
     ends = [
         path
         for path in files.get(name.rsplit("/", 1)[-1], [])
@@ -140,9 +189,17 @@ def _annotation(record: dict[str, Any], names: dict[Any, str]) -> Annotation:
     run_lengths = None
     if isinstance(shape, dict):
         counts = shape["counts"]
-        run_lengths = parse_run_lengths(counts) if isinstance(counts, str) else tuple(int(count) for count in counts)
+        run_lengths = (
+            parse_run_lengths(counts)
+            if isinstance(counts, str)
+            else tuple(int(count) for count in counts)
+        )
     else:
         polygons = tuple(tuple(float(value) for value in points) for points in shape)
         if any(len(points) < 6 or len(points) % 2 for points in polygons):
-            raise InputError("a polygon has fewer than three points, or an odd number of coordinates")
-    return Annotation(names[record["category_id"]], (x, y, x + width, y + height), polygons, run_lengths)
+            raise InputError(
+                "a polygon has fewer than three points, or an odd number of coordinates"
+            )
+    return Annotation(
+        names[record["category_id"]], (x, y, x + width, y + height), polygons, run_lengths
+    )

@@ -30,7 +30,9 @@ class Dicom:
         masks: dict[str, Path] = {}
         files, rejected = walk_files(directory, directory)
         for path in files:
-            if path.name == "DICOMDIR" or not (path.suffix.lower() in IMAGE_SUFFIXES or is_dicom(path)):
+            if path.name == "DICOMDIR" or not (
+                path.suffix.lower() in IMAGE_SUFFIXES or is_dicom(path)
+            ):
                 if path.suffix.lower() == ".dcm":
                     rejected.append(Rejected(shown(path, directory), "not a DICOM file"))
             elif key := _mask_key(path, directory):
@@ -47,7 +49,9 @@ class Dicom:
                 raise
             except InputError as error:
                 rejected.append(Rejected(shown(path, directory), str(error)))
-        rejected += [Rejected(shown(path, directory), "mask without an image") for path in masks.values()]
+        rejected += [
+            Rejected(shown(path, directory), "mask without an image") for path in masks.values()
+        ]
         if not images:
             raise InputError(f"{directory} holds no DICOM file, the layout of {self.name}")
         return Listing(cases, rejected, ["groups are the patients (PatientID), else the folders"])
@@ -62,10 +66,16 @@ def _mask_key(path: Path, directory: Path) -> str:
 
 def _image_key(path: Path, directory: Path) -> str:
     parts = path.relative_to(directory).with_suffix("").parts
-    return "/".join(part for index, part in enumerate(parts) if index == len(parts) - 1 or part.lower() != "images")
+    return "/".join(
+        part
+        for index, part in enumerate(parts)
+        if index == len(parts) - 1 or part.lower() != "images"
+    )
 
 
-def _frames(path: Path, mask: Path | None, directory: Path, options: SourceOptions) -> list[RawCase]:
+def _frames(
+    path: Path, mask: Path | None, directory: Path, options: SourceOptions
+) -> list[RawCase]:
     count, patient = header_facts(path)
     group = patient or path.parent.relative_to(directory).as_posix()
     cases = []
@@ -76,7 +86,11 @@ def _frames(path: Path, mask: Path | None, directory: Path, options: SourceOptio
             if mask.suffix.lower() in IMAGE_SUFFIXES and count > 1:
                 raise InputError(f"{path.name} has {count} frames, its mask {mask.name} one")
             is_file = mask.suffix.lower() in IMAGE_SUFFIXES
-            reference = MaskFiles((mask,), options.labels) if is_file else DicomMask(mask, frame, options.labels)
+            reference = (
+                MaskFiles((mask,), options.labels)
+                if is_file
+                else DicomMask(mask, frame, options.labels)
+            )
         series = path.parent.relative_to(directory).as_posix().replace("/", "_")
         name = f"{series}_{path.stem}" + (f"_{frame:04}" if count > 1 else "")
         source = shown(path, directory) + (f"#{frame}" if count > 1 else "")

@@ -1,4 +1,5 @@
-"""Jun Cheng's brain tumour set as published: one MATLAB 7.3 file a slice, and cvind.mat with the folds."""
+"""Jun Cheng's brain tumour set as published: one MATLAB 7.3 file a slice, and cvind.mat with the
+folds."""
 
 from __future__ import annotations
 
@@ -47,7 +48,14 @@ class Figshare:
             columns = {"fold": str(folds[number - 1])} if 0 < number <= len(folds) else {}
             cases.append(
                 RawCase(
-                    path.stem, shown(path, directory), MatImage(path), MatMask(path), None, class_name, patient, columns
+                    path.stem,
+                    shown(path, directory),
+                    MatImage(path),
+                    MatMask(path),
+                    None,
+                    class_name,
+                    patient,
+                    columns,
                 )
             )
         return Listing(cases, rejected, ["groups are the patients (PID)"], tables=tables)

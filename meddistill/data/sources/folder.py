@@ -22,14 +22,20 @@ MASK_SUFFIXES = ("_mask", "_m", "_segmentation", "_seg", "_gt")
 
 class Folder:
     name = "folder"
-    summary = "images/ and masks/ with equal stems; masks may end in " + ", ".join(MASK_SUFFIXES) + " and lie beside"
+    summary = (
+        "images/ and masks/ with equal stems; masks may end in "
+        + ", ".join(MASK_SUFFIXES)
+        + " and lie beside"
+    )
     general = True
 
     def recognise(self, directory: Path) -> str | None:
         images, masks = _find(directory, IMAGE_FOLDERS), _find(directory, MASK_FOLDERS)
         if images and masks:
             return f"it has {images.name}/ and {masks.name}/"
-        suffix = next((end for end in MASK_SUFFIXES if any_file(directory, f"*{end}.*", depth=2)), None)
+        suffix = next(
+            (end for end in MASK_SUFFIXES if any_file(directory, f"*{end}.*", depth=2)), None
+        )
         return f"it has files that end in {suffix}" if suffix and not images else None
 
     def list_cases(self, directory: Path, options: SourceOptions) -> Listing:
@@ -47,11 +53,14 @@ class Folder:
             )
             notes = [f"masks end in '{suffix}'"] if suffix else []
             masks = by_name(files, lambda path: _key(path, mask_dir).removesuffix(suffix))
-        cases, unpaired = _pair(images, masks, image_dir, directory, options, has_masks=mask_dir is not None)
+        cases, unpaired = _pair(
+            images, masks, image_dir, directory, options, has_masks=mask_dir is not None
+        )
         return Listing(cases, [*rejected, *unpaired], notes)
 
     def _list_beside(self, directory: Path, options: SourceOptions) -> Listing:
-        """Images and masks in the same folders: a mask is what ends in the one suffix that pairs most files."""
+        """Images and masks in the same folders: a mask is what ends in the one suffix that pairs
+        most files."""
         files, rejected = image_files(directory, directory)
         keys = [_key(path, directory) for path in files]
         suffix = max(MASK_SUFFIXES, key=lambda suffix: _paired(keys, set(keys), suffix))
@@ -63,7 +72,9 @@ class Folder:
         )
         images = [path for path in files if not path.stem.endswith(suffix)]
         cases, unpaired = _pair(images, masks, directory, directory, options, has_masks=True)
-        return Listing(cases, [*rejected, *unpaired], [f"masks end in '{suffix}' and lie beside the images"])
+        return Listing(
+            cases, [*rejected, *unpaired], [f"masks end in '{suffix}' and lie beside the images"]
+        )
 
 
 def _pair(
@@ -74,14 +85,17 @@ def _pair(
     options: SourceOptions,
     has_masks: bool,
 ) -> tuple[list[RawCase], list[Rejected]]:
-    """Cases of all images: one without a mask is unknown here, because people mask some of their images."""
+    """Cases of all images: one without a mask is unknown here, because people mask some of their
+    images."""
     counts = Counter(_key(path, image_dir) for path in images)
     cases, rejected = [], []
     for path in images:
         key, source = _key(path, image_dir), shown(path, directory)
         mask_paths = masks.get(key, [])
         if counts[key] > 1 and has_masks:
-            rejected.append(Rejected(source, f"{counts[key]} images share the stem '{path.stem}': whose mask?"))
+            rejected.append(
+                Rejected(source, f"{counts[key]} images share the stem '{path.stem}': whose mask?")
+            )
         elif len(mask_paths) > 1:
             names = ", ".join(mask.name for mask in mask_paths)
             rejected.append(Rejected(source, f"several masks have its stem: {names}"))
@@ -90,10 +104,16 @@ def _pair(
             folders = path.relative_to(image_dir).parts[:-1]
             splits = [folder for folder in folders if folder.lower() in _SPLIT_FOLDERS]
             columns = {"split": splits[0]} if splits else {}
-            class_name = "/".join(folder for folder in folders if folder.lower() not in _SPLIT_FOLDERS)
-            cases.append(RawCase(path.stem, source, ImageFile(path), mask, None, class_name, "", columns))
+            class_name = "/".join(
+                folder for folder in folders if folder.lower() not in _SPLIT_FOLDERS
+            )
+            cases.append(
+                RawCase(path.stem, source, ImageFile(path), mask, None, class_name, "", columns)
+            )
     for key in masks.keys() - counts.keys():
-        rejected += [Rejected(shown(mask, directory), "mask without an image") for mask in masks[key]]
+        rejected += [
+            Rejected(shown(mask, directory), "mask without an image") for mask in masks[key]
+        ]
     return cases, sorted(rejected, key=lambda row: row.source)
 
 
@@ -110,7 +130,8 @@ def _key(path: Path, folder: Path) -> str:
 
 
 def _common_suffix(mask_keys: list[str], image_keys: set[str]) -> str:
-    """The ending of mask names that pairs the most masks with images; '' where plain stems do as well."""
+    """The ending of mask names that pairs the most masks with images; '' where plain stems do as
+    well."""
     return max(("", *MASK_SUFFIXES), key=lambda suffix: _paired(mask_keys, image_keys, suffix))
 
 

@@ -21,9 +21,21 @@ from meddistill.data.sources.voc import Voc
 from meddistill.data.sources.yolo import Yolo
 
 SOURCES: tuple[Source, ...] = (
-    BrainTumor(), Figshare(), Folder(), Isic(), Kvasir(), CvcClinicDb(), Busi(), Lgg(), Nifti(), Dicom(), Coco(),
-    Yolo(), Voc(), BoxesCsv(),
-)  # fmt: skip
+    BrainTumor(),
+    Figshare(),
+    Folder(),
+    Isic(),
+    Kvasir(),
+    CvcClinicDb(),
+    Busi(),
+    Lgg(),
+    Nifti(),
+    Dicom(),
+    Coco(),
+    Yolo(),
+    Voc(),
+    BoxesCsv(),
+)
 
 
 def describe_sources() -> str:
@@ -36,7 +48,8 @@ def choose_source(name: str, directory: Path, boxes_given: bool = False) -> tupl
 
     With `boxes_given` (a table of boxes from elsewhere) any folder of images will do.
 
-    Raises: InputError where the folder is missing, or no layout or more than one fits; ConfigError for an unknown name.
+    Raises: InputError where the folder is missing, or no layout or more than one fits; ConfigError
+    for an unknown name.
     """
     names = [source.name for source in SOURCES]
     if name != "auto" and name not in names:
@@ -50,12 +63,16 @@ def choose_source(name: str, directory: Path, boxes_given: bool = False) -> tupl
     fits = [fit for fit in fits if not fit[0].general] or fits
     if not fits:
         if boxes_given:
-            return next(source for source in SOURCES if source.name == "boxes-csv"), "images for the boxes file"
+            return next(
+                source for source in SOURCES if source.name == "boxes-csv"
+            ), "images for the boxes file"
         raise InputError(
             f"{directory} has none of the layouts {', '.join(names)}; name one with --dataset, "
             "or arrange images/ and masks/ with equal stems"
         )
     if len(fits) > 1:
         reasons = "; ".join(f"{source.name}: {reason}" for source, reason in fits)
-        raise InputError(f"{directory} fits more than one layout ({reasons}); choose with --dataset")
+        raise InputError(
+            f"{directory} fits more than one layout ({reasons}); choose with --dataset"
+        )
     return fits[0]

@@ -31,4 +31,6 @@ class Lgg:
             key=lambda path: path.stem,
             group=lambda path: path.parent.name,
         )
-        return Listing(cases, [*rejected, *unpaired], ["groups are the TCGA folders, one a patient"])
+        return Listing(
+            cases, [*rejected, *unpaired], ["groups are the TCGA folders, one a patient"]
+        )

@@ -18,7 +18,9 @@ from meddistill.run.tables import Rejected
 _PATTERNS = ("*.nii.gz", "*.nii")
 _MASK_FOLDERS = (*MASK_FOLDERS, "labelstr", "labelsts")
 _MASK_END = re.compile(r"[_-](seg|segmentation|mask|label|gt)$", re.IGNORECASE)
-_CHANNEL_END = re.compile(r"[_-](\d{4}|t1|t1c|t1ce|t1n|t1w|t2|t2w|t2f|flair|adc|dwi|ct|pet)$", re.IGNORECASE)
+_CHANNEL_END = re.compile(
+    r"[_-](\d{4}|t1|t1c|t1ce|t1n|t1w|t2|t2w|t2f|flair|adc|dwi|ct|pet)$", re.IGNORECASE
+)
 _AXES = ("sagittal", "coronal", "axial")
 
 
@@ -69,7 +71,8 @@ def _is_mask(path: Path) -> bool:
 
 
 def _volume_name(path: Path, known: set[str] | frozenset[str] = frozenset()) -> str:
-    """A file's name without what tells masks and channels apart; a name that a mask has is taken as it is."""
+    """A file's name without what tells masks and channels apart; a name that a mask has is taken as
+    it is."""
     stem = _stem(path)
     return stem if stem in known else _CHANNEL_END.sub("", _MASK_END.sub("", stem))
 
@@ -80,7 +83,8 @@ def _choose_channel(name: str, channels: dict[str, Path], wanted: str) -> tuple[
     if wanted in channels:
         return channels[wanted], ""
     raise ConfigError(
-        f"volume {name} has the channels {', '.join(sorted(channels))}; choose one with --set prepare.channel=NAME"
+        f"volume {name} has the channels {', '.join(sorted(channels))}; choose one with --set "
+        "prepare.channel=NAME"
     )
 
 
@@ -91,12 +95,17 @@ def _slices(
     number = 0
     if channels > 1:
         if not channel.isdecimal() or int(channel) >= channels:
-            raise ConfigError(f"{path.name} has {channels} channels; choose one with --set prepare.channel=0")
+            raise ConfigError(
+                f"{path.name} has {channels} channels; choose one with --set prepare.channel=0"
+            )
         number = int(channel)
     width = len(str(count - 1))
     cases = []
     for index in range(count):
-        chance = int.from_bytes(hashlib.sha256(f"{options.seed}|{name}|{index}".encode()).digest()[:8]) / 2**64
+        chance = (
+            int.from_bytes(hashlib.sha256(f"{options.seed}|{name}|{index}".encode()).digest()[:8])
+            / 2**64
+        )
         cases.append(
             RawCase(
                 f"{name}_{'xyz'[options.axis]}{index:0{width}}",

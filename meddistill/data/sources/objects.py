@@ -35,9 +35,15 @@ class Annotation:
 
 def wanted(annotations: Iterable[Annotation], options: SourceOptions) -> list[Annotation]:
     """The annotations of the classes that were asked for; all where none were."""
-    return [each for each in annotations if not options.classes or each.class_name in options.classes]
+    return [
+        each for each in annotations if not options.classes or each.class_name in options.classes
+    ]
 
 
 def main_class(annotations: Sequence[Annotation]) -> str:
     """The class of the largest box; '' where there is none."""
-    return max(annotations, key=lambda each: (each.area, each.class_name)).class_name if annotations else ""
+    return (
+        max(annotations, key=lambda each: (each.area, each.class_name)).class_name
+        if annotations
+        else ""
+    )

@@ -22,8 +22,8 @@ def pair(
     class_name: Callable[[Path], str] = lambda path: "",
     group: Callable[[Path], str] = lambda path: "",
 ) -> tuple[list[RawCase], list[Rejected]]:
-    """Cases of the images whose `key` has masks; an image without one, two images with one key, and a mask that no
-    image claims are rejected."""
+    """Cases of the images whose `key` has masks; an image without one, two images with one key, and
+    a mask that no image claims are rejected."""
     cases: list[RawCase] = []
     rejected: list[Rejected] = []
     by_key: dict[str, list[Path]] = {}
@@ -33,14 +33,28 @@ def pair(
         for path in paths:
             source = shown(path, directory)
             if len(paths) > 1:
-                rejected.append(Rejected(source, f"{len(paths)} images share the name '{name}': whose mask?"))
+                rejected.append(
+                    Rejected(source, f"{len(paths)} images share the name '{name}': whose mask?")
+                )
             elif name not in masks:
                 rejected.append(Rejected(source, "no mask with its name"))
             else:
                 mask = MaskFiles(tuple(masks[name]), options.labels)
-                cases.append(RawCase(path.stem, source, ImageFile(path), mask, None, class_name(path), group(path)))
+                cases.append(
+                    RawCase(
+                        path.stem,
+                        source,
+                        ImageFile(path),
+                        mask,
+                        None,
+                        class_name(path),
+                        group(path),
+                    )
+                )
     for name in masks.keys() - by_key.keys():
-        rejected += [Rejected(shown(path, directory), "mask without an image") for path in masks[name]]
+        rejected += [
+            Rejected(shown(path, directory), "mask without an image") for path in masks[name]
+        ]
     return cases, rejected
 
 

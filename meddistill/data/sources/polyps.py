@@ -28,7 +28,9 @@ class Kvasir:
 
 class CvcClinicDb:
     name = "cvc-clinicdb"
-    summary = "Original/N.tif and Ground Truth/N.tif, or the same as PNG with metadata.csv (CVC-ClinicDB)"
+    summary = (
+        "Original/N.tif and Ground Truth/N.tif, or the same as PNG with metadata.csv (CVC-ClinicDB)"
+    )
     general = False
 
     def recognise(self, directory: Path) -> str | None:
@@ -40,9 +42,13 @@ class CvcClinicDb:
     def list_cases(self, directory: Path, options: SourceOptions) -> Listing:
         table = any_file(directory, "metadata.csv")
         sequences = _read_sequences(table) if table else {}
-        listing = _two_folders(directory, options, ("Original",), ("Ground Truth", "GroundTruth"), sequences)
+        listing = _two_folders(
+            directory, options, ("Original",), ("Ground Truth", "GroundTruth"), sequences
+        )
         notes = ["groups are the video sequences of metadata.csv"] if sequences else []
-        return Listing(listing.cases, listing.rejected, notes, tables=[table] if table and sequences else [])
+        return Listing(
+            listing.cases, listing.rejected, notes, tables=[table] if table and sequences else []
+        )
 
 
 def _two_folders(

@@ -1,4 +1,5 @@
-"""What a source is: a folder in some layout, read as a list of raw cases. No pixels are read while listing."""
+"""What a source is: a folder in some layout, read as a list of raw cases. No pixels are read while
+listing."""
 
 from __future__ import annotations
 
@@ -16,10 +17,11 @@ from meddistill.run.tables import Rejected
 class SourceOptions:
     """What a user may say about how to read a source.
 
-    `labels`: which values or colours of a mask are lesion (`masks.parse_labels`). `classes`: which classes of boxes to
-    keep, for layouts that name a class a box. `axis`, `channel`, `empty_slices` are for volumes: along which axis to
-    slice (0 sagittal, 1 coronal, 2 axial), which modality or channel, which share of the slices without lesion to keep.
-    `boxes_given`: boxes come from a table of the user's.
+    `labels`: which values or colours of a mask are lesion (`masks.parse_labels`). `classes`: which
+    classes of boxes to keep, for layouts that name a class a box. `axis`, `channel`, `empty_slices`
+    are for volumes: along which axis to slice (0 sagittal, 1 coronal, 2 axial), which modality or
+    channel, which share of the slices without lesion to keep. `boxes_given`: boxes come from a
+    table of the user's.
     """
 
     labels: tuple[Label, ...] | str | None = None
@@ -33,10 +35,11 @@ class SourceOptions:
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    """All cases of a source, what was passed over, and `notes` on what was recognised, for the terminal.
+    """All cases of a source, what was passed over, and `notes` on what was recognised, for the
+    terminal.
 
-    `box_classes`: the classes found where a class belongs to a box, not to an image; `classes` were obeyed then.
-    `tables`: files that were read for the list and are no case's own.
+    `box_classes`: the classes found where a class belongs to a box, not to an image; `classes` were
+    obeyed then. `tables`: files that were read for the list and are no case's own.
     """
 
     cases: Sequence[RawCase]
@@ -47,7 +50,8 @@ class Listing:
 
 
 class Source(Protocol):
-    """One layout. `recognise` says why a folder has it, or None; it looks at names only, so that it is quick.
+    """One layout. `recognise` says why a folder has it, or None; it looks at names only, so that it
+    is quick.
 
     `general`: a layout that gives way where a more special one fits too.
     """

@@ -1,4 +1,6 @@
-"""Pascal VOC: Annotations/ID.xml and JPEGImages/ID.jpg (or any folder of images with equal stems)."""
+"""Pascal VOC: Annotations/ID.xml and JPEGImages/ID.jpg (or any folder of images with equal
+stems).
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ class Voc:
 
     def recognise(self, directory: Path) -> str | None:
         folder = any_file(directory, "Annotations", "annotations")
-        table = next(iter(sorted(folder.glob("*.xml"))), None) if folder and folder.is_dir() else None
+        table = (
+            next(iter(sorted(folder.glob("*.xml"))), None) if folder and folder.is_dir() else None
+        )
         return f"it has {shown(table, directory)}" if table else None
 
     def list_cases(self, directory: Path, options: SourceOptions) -> Listing:
@@ -40,7 +44,11 @@ class Voc:
         for table in tables:
             paths = images_of.pop(table.stem, [])
             if len(paths) != 1:
-                reason = f"{len(paths)} images share its stem" if paths else "annotation without an image"
+                reason = (
+                    f"{len(paths)} images share its stem"
+                    if paths
+                    else "annotation without an image"
+                )
                 rejected.append(Rejected(shown(table, directory), reason))
                 continue
             try:
@@ -52,23 +60,38 @@ class Voc:
             kept = wanted(objects, options)
             boxes = tuple(each.box_xyxy_px for each in kept)
             cases.append(
-                RawCase(table.stem, shown(paths[0], directory), ImageFile(paths[0]), None, boxes, main_class(kept))
+                RawCase(
+                    table.stem,
+                    shown(paths[0], directory),
+                    ImageFile(paths[0]),
+                    None,
+                    boxes,
+                    main_class(kept),
+                )
             )
         for paths in images_of.values():
             cases += [RawCase(path.stem, shown(path, directory), ImageFile(path)) for path in paths]
-        return Listing(sorted(cases, key=lambda case: case.source), rejected, (), sorted(classes), tables)
+        return Listing(
+            sorted(cases, key=lambda case: case.source), rejected, (), sorted(classes), tables
+        )
 
 
 def _read_objects(path: Path) -> list[Annotation]:
-    """Objects of one file. VOC counts pixels from 1 and means the last one, too: xmin - 1 to xmax is half-open."""
+    """Objects of one file. VOC counts pixels from 1 and means the last one, too: xmin - 1 to xmax
+    is half-open."""
     try:
         content = path.read_bytes()
-        if b"<!DOCTYPE" in content or b"<!ENTITY" in content:  # entities can blow a small file up to gigabytes
+        if (
+            b"<!DOCTYPE" in content or b"<!ENTITY" in content
+        ):  # entities can blow a small file up to gigabytes
             raise InputError(f"{path.name} declares a document type, which no annotation needs")
         root = ElementTree.fromstring(content)
         objects = []
         for element in root.iter("object"):
-            corners = [float(element.findtext(f"bndbox/{name}", "")) for name in ("xmin", "ymin", "xmax", "ymax")]
+            corners = [
+                float(element.findtext(f"bndbox/{name}", ""))
+                for name in ("xmin", "ymin", "xmax", "ymax")
+            ]
             box = corners[0] - 1, corners[1] - 1, corners[2], corners[3]
             objects.append(Annotation((element.findtext("name") or "").strip(), box))
     except (OSError, ElementTree.ParseError, ValueError, LookupError, RecursionError) as error:

@@ -11,12 +11,24 @@ from meddistill.run.tables import Rejected
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp")
 # What operating systems and people leave lying about; nobody means them as images.
 _CLUTTER = (".ds_store", "thumbs.db", "desktop.ini")
-_CLUTTER_SUFFIXES = (".csv", ".txt", ".md", ".json", ".xml", ".yaml", ".yml", ".pdf", ".html", ".xlsx")
+_CLUTTER_SUFFIXES = (
+    ".csv",
+    ".txt",
+    ".md",
+    ".json",
+    ".xml",
+    ".yaml",
+    ".yml",
+    ".pdf",
+    ".html",
+    ".xlsx",
+)
 
 
 def walk_files(directory: Path, root: Path) -> tuple[list[Path], list[Rejected]]:
-    """All files below `directory`, sorted; and what is none although it looks like one: pipes, broken links, folders
-    that are called like pictures or cannot be opened. Links to folders are followed once, so that a loop ends."""
+    """All files below `directory`, sorted; and what is none although it looks like one: pipes,
+    broken links, folders that are called like pictures or cannot be opened. Links to folders are
+    followed once, so that a loop ends."""
     found: list[Path] = []
     odd: list[Rejected] = []
 
@@ -42,12 +54,15 @@ def walk_files(directory: Path, root: Path) -> tuple[list[Path], list[Rejected]]
             if os.path.isfile(path):
                 found += [] if name.lower() in _CLUTTER else [path]
             else:  # reading a pipe or a device would never end
-                refuse(path, "a link that leads nowhere" if path.is_symlink() else "not a regular file")
+                refuse(
+                    path, "a link that leads nowhere" if path.is_symlink() else "not a regular file"
+                )
     return sorted(found), odd
 
 
 def any_file(directory: Path, *patterns: str, depth: int = 3) -> Path | None:
-    """A file or folder below `directory`, at most `depth` levels down, whose name fits one of the patterns; or None."""
+    """A file or folder below `directory`, at most `depth` levels down, whose name fits one of the
+    patterns; or None."""
     for level in range(1, depth + 1):
         for pattern in patterns:
             found = next(directory.glob("*/" * (level - 1) + pattern), None)
@@ -57,12 +72,15 @@ def any_file(directory: Path, *patterns: str, depth: int = 3) -> Path | None:
 
 
 def image_files(directory: Path, root: Path) -> tuple[list[Path], list[Rejected]]:
-    """Image files below `directory`, and the files that are none (tables and notes are passed over in silence)."""
+    """Image files below `directory`, and the files that are none (tables and notes are passed over
+    in silence)."""
     images = []
     files, rejected = walk_files(directory, root)
     for path in files:
         if path.suffix.lower() in IMAGE_SUFFIXES:
             images.append(path)
         elif path.suffix.lower() not in _CLUTTER_SUFFIXES:
-            rejected.append(Rejected(shown(path, root), f"not an image file type ({', '.join(IMAGE_SUFFIXES)})"))
+            rejected.append(
+                Rejected(shown(path, root), f"not an image file type ({', '.join(IMAGE_SUFFIXES)})")
+            )
     return images, rejected

@@ -1,4 +1,5 @@
-"""An existing YOLO set: images/ and labels/ with equal stems, lines `class cx cy w h` or `class x y x y ...`."""
+"""An existing YOLO set: images/ and labels/ with equal stems, lines `class cx cy w h` or `class x y
+x y ...`."""
 
 from __future__ import annotations
 
@@ -21,15 +22,23 @@ from meddistill.run.tables import Rejected
 
 class Yolo:
     name = "yolo"
-    summary = "images/ and labels/ with equal stems, lines `class cx cy w h` (or polygons), and data.yaml"
+    summary = (
+        "images/ and labels/ with equal stems, lines `class cx cy w h` (or polygons), and data.yaml"
+    )
     general = False
 
     def recognise(self, directory: Path) -> str | None:
         label = _first_label(directory)
-        return f"it has {shown(label, directory)} and images/" if label and any_file(directory, "images") else None
+        return (
+            f"it has {shown(label, directory)} and images/"
+            if label and any_file(directory, "images")
+            else None
+        )
 
     def list_cases(self, directory: Path, options: SourceOptions) -> Listing:
-        table = next((path for path in (any_file(directory, "*.yaml", "*.yml", depth=1),) if path), None)
+        table = next(
+            (path for path in (any_file(directory, "*.yaml", "*.yml", depth=1),) if path), None
+        )
         names = _read_names(table) if table else {}
         images, rejected = image_files(directory, directory)
         images = [path for path in images if "images" in path.relative_to(directory).parts]
@@ -52,7 +61,9 @@ class Yolo:
             classes |= found
             cases.append(case)
         notes = (
-            [f"{unlabelled} images have no label file: taken as unknown, not as free of lesions"] if unlabelled else []
+            [f"{unlabelled} images have no label file: taken as unknown, not as free of lesions"]
+            if unlabelled
+            else []
         )
         return Listing(cases, rejected, notes, sorted(classes | set(names.values())), tables)
 
@@ -66,7 +77,9 @@ def _first_label(directory: Path) -> Path | None:
 
 
 def _label_of(image: Path, directory: Path) -> Path:
-    """`images` becomes `labels` in the last place where it is a folder's name, as Ultralytics does."""
+    """`images` becomes `labels` in the last place where it is a folder's name, as Ultralytics
+    does.
+    """
     parts = list(image.relative_to(directory).parts)
     last = max(index for index, part in enumerate(parts[:-1]) if part == "images")
     parts[last] = "labels"
@@ -74,7 +87,8 @@ def _label_of(image: Path, directory: Path) -> Path:
 
 
 def _read_names(path: Path) -> dict[int, str]:
-    """Class names by number, of `names:` as a list or as numbers with names; {} where the file has none."""
+    """Class names by number, of `names:` as a list or as numbers with names; {} where the file has
+    none."""
     try:
         names = OmegaConf.to_container(OmegaConf.load(path)).get("names", {})  # type: ignore[union-attr]
         numbered = names.items() if isinstance(names, dict) else enumerate(names)
@@ -116,17 +130,27 @@ def _read_label(path: Path, names: dict[int, str], size_hw: tuple[int, int]) -> 
         try:
             code, *values = (float(part) for part in line.split())
         except ValueError:
-            raise InputError(f"label {path.name} line {number} is not numbers: {line[:40]!r}") from None
+            raise InputError(
+                f"label {path.name} line {number} is not numbers: {line[:40]!r}"
+            ) from None
         if not all(math.isfinite(value) for value in (code, *values)):
             raise InputError(f"label {path.name} line {number} has a value that is not finite")
         class_name = names.get(int(code), str(int(code)))
         if len(values) == 4:
             cx, cy, w, h = values
-            box = (cx - w / 2) * width, (cy - h / 2) * height, (cx + w / 2) * width, (cy + h / 2) * height
+            box = (
+                (cx - w / 2) * width,
+                (cy - h / 2) * height,
+                (cx + w / 2) * width,
+                (cy + h / 2) * height,
+            )
             objects.append(Annotation(class_name, box))
         elif len(values) >= 6 and len(values) % 2 == 0:
             points = tuple(value * (width, height)[index % 2] for index, value in enumerate(values))
             objects.append(Annotation(class_name, polygon_box(points), (points,)))
         else:
-            raise InputError(f"label {path.name} line {number} has {len(values) + 1} numbers, expected 5 or a polygon")
+            raise InputError(
+                f"label {path.name} line {number} has {len(values) + 1} numbers, expected 5 or a "
+                "polygon"
+            )
     return objects

@@ -1,4 +1,5 @@
-"""The report's charts, as SVG that takes its colours from the page: light and dark, sharp at any size, a few kB each.
+"""The report's charts, as SVG that takes its colours from the page: light and dark, sharp at any
+size, a few kB each.
 
 Every function is pure and returns safe markup; text that comes from data is escaped on the way in.
 """
@@ -48,7 +49,8 @@ class Axis:
 
 
 def strips(series: Sequence[Series], *, low: float, high: float, title: str) -> Markup:
-    """One strip a method: a dot a case, quartiles as a box, the median as a line, the mean as a diamond."""
+    """One strip a method: a dot a case, quartiles as a box, the median as a line, the mean as a
+    diamond."""
     row_height, top = 78, 8
     height = top + row_height * len(series) + 26
     axis = Axis(low, high, _LEFT - 30, WIDTH - _RIGHT)
@@ -60,8 +62,23 @@ def strips(series: Sequence[Series], *, low: float, high: float, title: str) -> 
         parts += [
             _text(axis.start, middle - 27, one.label, "label"),
             *_dots(one, axis, middle),
-            _tag("rect", x=axis(q1), y=middle - 9, width=max(axis(q3) - axis(q1), 0.5), height=18, rx=3, class_="box"),
-            _tag("line", x1=axis(median), x2=axis(median), y1=middle - 9, y2=middle + 9, class_="median"),
+            _tag(
+                "rect",
+                x=axis(q1),
+                y=middle - 9,
+                width=max(axis(q3) - axis(q1), 0.5),
+                height=18,
+                rx=3,
+                class_="box",
+            ),
+            _tag(
+                "line",
+                x1=axis(median),
+                x2=axis(median),
+                y1=middle - 9,
+                y2=middle + 9,
+                class_="median",
+            ),
             _tag("path", d=f"M{axis(mean):.1f} {middle - 5}l5 5l-5 5l-5-5z", class_="mean"),
         ]
         parts[-4:] = [_tag("g", Markup("").join(parts[-4:]), class_=one.css)]
@@ -69,7 +86,8 @@ def strips(series: Sequence[Series], *, low: float, high: float, title: str) -> 
 
 
 def _dots(one: Series, axis: Axis, middle: float) -> list[Markup]:
-    """Dots stacked away from the middle line, so that many equal values look many; an even choice of very many."""
+    """Dots stacked away from the middle line, so that many equal values look many; an even choice
+    of very many."""
     order = np.argsort(one.values, kind="stable")
     if len(order) > _MOST_DOTS:
         order = order[np.linspace(0, len(order) - 1, _MOST_DOTS).round().astype(int)]
@@ -105,10 +123,18 @@ def curve(
     parts = [_grid(across, 12, height - 44), _side_ticks(up)]
     parts.append(_text((across.start + across.end) / 2, height - 6, x_label, "axis middle"))
     parts.append(
-        _text(0, 0, y_label, "axis middle", transform=f"translate(11 {(up.start + up.end) / 2:.0f}) rotate(-90)")
+        _text(
+            0,
+            0,
+            y_label,
+            "axis middle",
+            transform=f"translate(11 {(up.start + up.end) / 2:.0f}) rotate(-90)",
+        )
     )
     if diagonal:
-        parts.append(_tag("path", d=f"M{across(0)} {up(0)}L{across(1)} {up(1)}", class_="reference"))
+        parts.append(
+            _tag("path", d=f"M{across(0)} {up(0)}L{across(1)} {up(1)}", class_="reference")
+        )
     points = [(across(a), up(b)) for a, b in zip(x, y, strict=True)]
     inside = [_tag("path", d=_polyline(points), class_="line")]
     if dots:
@@ -147,19 +173,34 @@ def epochs(values: Sequence[float | None], *, title: str) -> Markup:
 
 
 def stack(parts: Mapping[str, tuple[float, str]], *, title: str) -> Markup:
-    """One bar of shares that lie side by side: label -> (value, css). Values below 0 are not drawn."""
+    """One bar of shares that lie side by side: label -> (value, css). Values below 0 are not
+    drawn.
+    """
     shown = {label: (value, css) for label, (value, css) in parts.items() if value > 0}
     axis = Axis(0, sum(value for value, _ in shown.values()), 0, WIDTH)
     rects, start = [], 0.0
     for label, (value, css) in shown.items():
         left, right = axis(start), axis(start + value)
         name = _tag("title", escape(f"{label}: {value:.3f}"))
-        rects.append(_tag("rect", name, x=left, y=0, width=max(right - left - 1.5, 0.5), height=22, rx=3, class_=css))
+        rects.append(
+            _tag(
+                "rect",
+                name,
+                x=left,
+                y=0,
+                width=max(right - left - 1.5, 0.5),
+                height=22,
+                rx=3,
+                class_=css,
+            )
+        )
         start += value
     return _svg(22, title, rects, preserveAspectRatio="none")
 
 
-def interval(mean: float, ci: Sequence[float] | None, *, css: str, low: float = 0.0, high: float = 1.0) -> Markup:
+def interval(
+    mean: float, ci: Sequence[float] | None, *, css: str, low: float = 0.0, high: float = 1.0
+) -> Markup:
     """A mean with its interval as a small line, to stand in a table."""
     width = 120
     axis = Axis(low, high, 5, width - 5)
@@ -173,13 +214,17 @@ def interval(mean: float, ci: Sequence[float] | None, *, css: str, low: float = 
 def _grid(axis: Axis, top: float, bottom: float) -> Markup:
     lines = []
     for tick in axis.ticks:
-        lines.append(_tag("line", x1=axis(tick), x2=axis(tick), y1=top, y2=bottom, class_="gridline"))
+        lines.append(
+            _tag("line", x1=axis(tick), x2=axis(tick), y1=top, y2=bottom, class_="gridline")
+        )
         lines.append(_text(axis(tick), bottom + 16, f"{tick:g}", "tick middle"))
     return Markup("").join(lines)
 
 
 def _side_ticks(axis: Axis) -> Markup:
-    return Markup("").join(_text(_LEFT - 8, axis(tick) + 4, f"{tick:g}", "tick end") for tick in axis.ticks)
+    return Markup("").join(
+        _text(_LEFT - 8, axis(tick) + 4, f"{tick:g}", "tick end") for tick in axis.ticks
+    )
 
 
 def _round_step(raw: float) -> float:
@@ -195,9 +240,13 @@ def _text(x: float, y: float, content: str, css: str, **attributes: str) -> Mark
     return _tag("text", escape(content), x=x, y=y, class_=css, **attributes)
 
 
-def _svg(height: float, title: str, parts: Sequence[Markup], width: float = WIDTH, **attributes: str) -> Markup:
+def _svg(
+    height: float, title: str, parts: Sequence[Markup], width: float = WIDTH, **attributes: str
+) -> Markup:
     box = f"0 0 {width} {height:.0f}"
-    return _tag("svg", Markup("").join(parts), viewBox=box, role="img", aria_label=title, **attributes)
+    return _tag(
+        "svg", Markup("").join(parts), viewBox=box, role="img", aria_label=title, **attributes
+    )
 
 
 def _tag(name: str, content: Markup | None = None, **attributes: str | float) -> Markup:

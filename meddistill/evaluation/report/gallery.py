@@ -1,4 +1,5 @@
-"""The report's pictures: a small JPEG a case, and its masks as outlines that the page can switch on and off."""
+"""The report's pictures: a small JPEG a case, and its masks as outlines that the page can switch on
+and off."""
 
 from __future__ import annotations
 
@@ -22,9 +23,11 @@ _MOST_EDGES = 6000
 
 @dataclasses.dataclass(frozen=True)
 class GalleryItem:
-    """One case as the page's script reads it; addresses hold their data, paths are SVG in pixels of the image.
+    """One case as the page's script reads it; addresses hold their data, paths are SVG in pixels of
+    the image.
 
-    `outlines`: by method, and `truth` where there is one. `scores`: by method; empty without a truth.
+    `outlines`: by method, and `truth` where there is one. `scores`: by method; empty without a
+    truth.
     """
 
     id: str
@@ -42,7 +45,8 @@ class GalleryItem:
 
 
 def choose_cases(dice: Mapping[str, float], limit: int) -> list[str]:
-    """At most `limit` case ids, worst first: the worst half of them, and an even choice of all the others."""
+    """At most `limit` case ids, worst first: the worst half of them, and an even choice of all the
+    others."""
     ranked = sorted(dice, key=lambda case_id: (dice[case_id], case_id))
     if len(ranked) <= limit:
         return ranked
@@ -58,7 +62,9 @@ def make_item(
     guesses: Mapping[str, Guess],
     rows: Sequence[ScoreRow],
 ) -> GalleryItem:
-    """Image uint8 (H, W, 3), truth bool (H, W) or None; `rows` are the case's scores, one a method."""
+    """Image uint8 (H, W, 3), truth bool (H, W) or None; `rows` are the case's scores, one a
+    method.
+    """
     outlines = {name: outline_path(guess.mask) for name, guess in guesses.items()}
     if truth is not None:
         outlines["truth"] = outline_path(truth)
@@ -71,9 +77,14 @@ def make_item(
         width=image.shape[1],
         height=image.shape[0],
         picture=_address("jpeg", encode_jpeg(image, max_side=PICTURE_SIDE)),
-        uncertainty="" if probs is None else _address("png", encode_png(uncertainty_picture(probs))),
+        uncertainty=""
+        if probs is None
+        else _address("png", encode_png(uncertainty_picture(probs))),
         outlines=outlines,
-        scores={row.method: {"dice": round(row.dice, 4), "hd95_px": round(row.hd95_px, 2)} for row in rows},
+        scores={
+            row.method: {"dice": round(row.dice, 4), "hd95_px": round(row.hd95_px, 2)}
+            for row in rows
+        },
         true_px=0 if truth is None else int(truth.sum()),
         missed=bool(student and student.missed),
         false_alarm=bool(student and student.false_alarm),
@@ -81,7 +92,8 @@ def make_item(
 
 
 def outline_path(mask: np.ndarray) -> str:
-    """SVG path around a boolean mask (H, W), in px, holes included (fill by even-odd); '' for an empty mask.
+    """SVG path around a boolean mask (H, W), in px, holes included (fill by even-odd); '' for an
+    empty mask.
 
     A ragged mask is drawn more coarsely, so that no path is long.
     """
@@ -91,18 +103,22 @@ def outline_path(mask: np.ndarray) -> str:
     while _n_edges(soft >= 0.5) > _MOST_EDGES:
         soft = shrink(soft, max(soft.shape) // 2)
     scale = max(mask.shape) / max(soft.shape)
-    # A rim of background closes outlines at the image's edge; pixel (0, 0) of the mask covers 0 to 1.
+    # A rim of background closes outlines at the image's edge; pixel (0, 0) of the mask covers 0 to
+    # 1.
     contours = find_contours(np.pad(soft, 1), 0.5)
     return "".join(_to_path((_corners(contour) - 0.5) * scale) for contour in contours)
 
 
 def _n_edges(mask: np.ndarray) -> int:
     """Pixel sides between mask and background."""
-    return int(np.count_nonzero(mask[1:] != mask[:-1]) + np.count_nonzero(mask[:, 1:] != mask[:, :-1]))
+    return int(
+        np.count_nonzero(mask[1:] != mask[:-1]) + np.count_nonzero(mask[:, 1:] != mask[:, :-1])
+    )
 
 
 def _corners(contour: np.ndarray) -> np.ndarray:
-    """A closed contour (N, 2), its last point as its first, without the points on straight lines: (M, 2), open."""
+    """A closed contour (N, 2), its last point as its first, without the points on straight lines:
+    (M, 2), open."""
     points = contour[:-1]
     before, after = points - np.roll(points, 1, axis=0), np.roll(points, -1, axis=0) - points
     turns = np.abs(before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0]) > 1e-9
@@ -110,11 +126,16 @@ def _corners(contour: np.ndarray) -> np.ndarray:
 
 
 def _to_path(points: np.ndarray) -> str:
-    return "M" + "L".join(f"{x:.4g} {y:.4g}" for y, x in points.tolist()) + "Z" if len(points) > 2 else ""
+    return (
+        "M" + "L".join(f"{x:.4g} {y:.4g}" for y, x in points.tolist()) + "Z"
+        if len(points) > 2
+        else ""
+    )
 
 
 def uncertainty_picture(probs: np.ndarray) -> np.ndarray:
-    """uint8 (h, w): 4 p (1 - p), 255 where the student is torn (p = 0.5), in steps of 16 so that it compresses."""
+    """uint8 (h, w): 4 p (1 - p), 255 where the student is torn (p = 0.5), in steps of 16 so that it
+    compresses."""
     doubt = shrink((4 * probs * (1 - probs)).astype(np.float32), UNCERTAINTY_SIDE)
     return (np.clip(doubt, 0, 1) * 15).round().astype(np.uint8) * 17
 

@@ -19,15 +19,34 @@ from meddistill.evaluation.scores import ScoreRow, by_method
 _TEMPLATES = Path(__file__).parent / "templates"
 # Metrics of the big table, and whether a second row gives detected cases alone.
 _ROWS = (
-    ("dice", False), ("iou", False), ("sensitivity", False), ("precision", False), ("specificity", False),
-    ("hd95_px", True), ("hd95_mm", True), ("hd_px", True), ("hd_mm", True), ("assd_px", True), ("assd_mm", True),
-    ("nsd_px", False), ("nsd_mm", False), ("area_error", False), ("brier", False), ("ece", False),
-)  # fmt: skip
+    ("dice", False),
+    ("iou", False),
+    ("sensitivity", False),
+    ("precision", False),
+    ("specificity", False),
+    ("hd95_px", True),
+    ("hd95_mm", True),
+    ("hd_px", True),
+    ("hd_mm", True),
+    ("assd_px", True),
+    ("assd_mm", True),
+    ("nsd_px", False),
+    ("nsd_mm", False),
+    ("area_error", False),
+    ("brier", False),
+    ("ece", False),
+)
 _TRAINING_NAMES = {
-    "loss": "total loss", "bce": "mask: BCE", "dice": "mask: Dice loss", "probability": "probability: MSE",
-    "feature": "features", "prior": "box prior", "agreement": "agreement with the teacher (validation)",
-    "lr": "step size", "gradient_norm": "gradient norm",
-}  # fmt: skip
+    "loss": "total loss",
+    "bce": "mask: BCE",
+    "dice": "mask: Dice loss",
+    "probability": "probability: MSE",
+    "feature": "features",
+    "prior": "box prior",
+    "agreement": "agreement with the teacher (validation)",
+    "lr": "step size",
+    "gradient_norm": "gradient norm",
+}
 
 
 def write_report(
@@ -37,7 +56,8 @@ def write_report(
     gallery: Sequence[GalleryItem],
     history: History,
 ) -> None:
-    """Write the page. Every text in it (case names, classes) is escaped; pictures are data addresses."""
+    """Write the page. Every text in it (case names, classes) is escaped; pictures are data
+    addresses."""
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -73,22 +93,35 @@ def _asset(name: str) -> str:
 
 
 def _metric_rows(summary: dict[str, Any]) -> list[dict[str, Any]]:
-    """Rows of the big table: a metric with its definition, and a spread a method (None where it has none)."""
+    """Rows of the big table: a metric with its definition, and a spread a method (None where it has
+    none)."""
     table = []
     for name, also_detected in _ROWS:
-        cells = {method: scores["metrics"].get(name) for method, scores in summary["methods"].items()}
+        cells = {
+            method: scores["metrics"].get(name) for method, scores in summary["methods"].items()
+        }
         if not any(cells.values()):
             continue
         digits = 2 if name.startswith(("hd", "assd")) else 3
         entry = {**summary["definitions"][name], "cells": cells, "digits": digits, "note": ""}
         table.append(
-            entry | ({"note": "all cases; a miss or a false alarm costs the diagonal"} if also_detected else {})
+            entry
+            | (
+                {"note": "all cases; a miss or a false alarm costs the diagonal"}
+                if also_detected
+                else {}
+            )
         )
         if also_detected:
-            detected = {method: scores["detected_only"] for method, scores in summary["methods"].items()}
+            detected = {
+                method: scores["detected_only"] for method, scores in summary["methods"].items()
+            }
             cells = {method: part["metrics"].get(name) for method, part in detected.items()}
             counts = ", ".join(f"{part['n']} ({method})" for method, part in detected.items())
-            table.append(entry | {"cells": cells, "note": f"only cases where both masks hold something: {counts}"})
+            table.append(
+                entry
+                | {"cells": cells, "note": f"only cases where both masks hold something: {counts}"}
+            )
     return table
 
 
@@ -98,12 +131,20 @@ def _distributions(rows: Sequence[ScoreRow]) -> list[dict[str, Any]]:
     drawn = []
     for name, title, high in (("dice", "Dice", 1.0), ("hd95_px", "HD95, px", None)):
         series = [
-            charts.Series(LABELS[method], method, [getattr(row, name) for row in part], [row.case_id for row in part])
+            charts.Series(
+                LABELS[method],
+                method,
+                [getattr(row, name) for row in part],
+                [row.case_id for row in part],
+            )
             for method, part in by_method(rows).items()
         ]
         top = high or max(1.0, max(max(one.values) for one in series))
         drawn.append(
-            {"title": title, "svg": charts.strips(series, low=0.0, high=top, title=f"Distribution of {title}")}
+            {
+                "title": title,
+                "svg": charts.strips(series, low=0.0, high=top, title=f"Distribution of {title}"),
+            }
         )
     return drawn
 
@@ -113,7 +154,11 @@ def _parts(summary: dict[str, Any]) -> list[dict[str, Any]]:
     if not summary["methods"]:
         return []
     low, high = summary["size_bounds_px"]
-    sizes = {"small": f"small, up to {low:.0f} px", "medium": f"medium, up to {high:.0f} px", "large": "large"}
+    sizes = {
+        "small": f"small, up to {low:.0f} px",
+        "medium": f"medium, up to {high:.0f} px",
+        "large": "large",
+    }
     table = []
     for key, title in (("by_class", "Class"), ("by_size", "Lesion size, thirds")):
         student = summary["methods"][STUDENT][key]
@@ -135,7 +180,10 @@ def _budget(summary: dict[str, Any]) -> dict[str, Any] | None:
     parts = {
         "missed by the detector": (budget["detector"], BOXES),
         "wrong by the teacher": (budget["teacher"], TEACHER),
-        "won back by the student" if budget["student"] < 0 else "lost by the student": (budget["student"], STUDENT),
+        "won back by the student" if budget["student"] < 0 else "lost by the student": (
+            budget["student"],
+            STUDENT,
+        ),
     }
     return {**budget, "parts": parts, "svg": charts.stack(parts, title="Where Dice is lost")}
 
@@ -145,15 +193,24 @@ def _reliability(summary: dict[str, Any]) -> dict[str, Any] | None:
         return None
     near = summary["calibration"]["near"]
     drawn = charts.curve(
-        near["curve"]["prob"], near["curve"]["share"], x_label="probability given by the student",
-        y_label="share that is lesion", title="Reliability of the student's probabilities", diagonal=True, dots=True,
-    )  # fmt: skip
+        near["curve"]["prob"],
+        near["curve"]["share"],
+        x_label="probability given by the student",
+        y_label="share that is lesion",
+        title="Reliability of the student's probabilities",
+        diagonal=True,
+        dots=True,
+    )
     return {"near": near, "all": summary["calibration"]["all"], "svg": drawn}
 
 
 def _training(history: History) -> list[dict[str, Any]]:
     """A small chart a column of the training log, in three families."""
-    families: dict[str, list[dict[str, Any]]] = {"Losses": [], "Weights of the losses": [], "Agreement and step": []}
+    families: dict[str, list[dict[str, Any]]] = {
+        "Losses": [],
+        "Weights of the losses": [],
+        "Agreement and step": [],
+    }
     for name, values in history.training.items():
         known = [value for value in values if value is not None]
         if name == "epoch" or not known:
@@ -181,14 +238,21 @@ def _detector(history: History) -> dict[str, Any] | None:
         if recall is not None and precision is not None:
             chosen = (recall, precision, f"chosen: {metrics['confidence']:.2f}")
         drawn = charts.curve(
-            points["recall"], points["precision"], x_label="recall at IoU 0.5", y_label="precision", css=BOXES,
-            title="Precision and recall of the detector on validation boxes", marked=chosen,
-        )  # fmt: skip
+            points["recall"],
+            points["precision"],
+            x_label="recall at IoU 0.5",
+            y_label="precision",
+            css=BOXES,
+            title="Precision and recall of the detector on validation boxes",
+            marked=chosen,
+        )
     numbers = {
-        "recall at IoU 0.5": metrics.get("recall50_val"), "precision": metrics.get("precision50_val"),
-        "mAP50": metrics.get("map50_val"), "mAP50-95": metrics.get("map50_95_val"),
+        "recall at IoU 0.5": metrics.get("recall50_val"),
+        "precision": metrics.get("precision50_val"),
+        "mAP50": metrics.get("map50_val"),
+        "mAP50-95": metrics.get("map50_95_val"),
         "confidence threshold": metrics.get("confidence"),
-    }  # fmt: skip
+    }
     return {
         "svg": drawn,
         "numbers": {name: value for name, value in numbers.items() if value is not None},

@@ -1,4 +1,5 @@
-"""What earlier stages left for the report to show: the student's training log, the detector's measurements."""
+"""What earlier stages left for the report to show: the student's training log, the detector's
+measurements."""
 
 from __future__ import annotations
 
@@ -15,9 +16,11 @@ from meddistill.run.layout import METRICS_CSV, METRICS_JSON
 
 @dataclasses.dataclass(frozen=True)
 class History:
-    """`training`: column of metrics.csv -> value an epoch (None where it was empty), columns in the file's order.
+    """`training`: column of metrics.csv -> value an epoch (None where it was empty), columns in the
+    file's order.
 
-    `detector`: metrics.json as it is. Both empty where there is nothing: a student may come from anywhere.
+    `detector`: metrics.json as it is. Both empty where there is nothing: a student may come from
+    anywhere.
     """
 
     training: dict[str, list[float | None]] = dataclasses.field(default_factory=dict)
@@ -34,7 +37,9 @@ def read_history(student_dir: Path, detector_dir: Path | None = None) -> History
     if detector_dir is not None and (detector_dir / METRICS_JSON).is_file():
         detector = read_json(detector_dir / METRICS_JSON)
         if not isinstance(detector, dict):
-            raise InputError(f"{detector_dir / METRICS_JSON} does not hold a table of names and values")
+            raise InputError(
+                f"{detector_dir / METRICS_JSON} does not hold a table of names and values"
+            )
     return History(training, detector)
 
 

@@ -1,7 +1,9 @@
-"""A student as ONNX: raw pixels in, probabilities out. The one module that uses onnx and onnxruntime.
+"""A student as ONNX: raw pixels in, probabilities out. The one module that uses onnx and
+onnxruntime.
 
-The network is exported by PyTorch for its square frame; what `data/frames.py` does before and after it is written
-here as ONNX, so that any image size goes in as it is. `stages/export.py` checks that both say the same.
+The network is exported by PyTorch for its square frame; what `data/frames.py` does before and after
+it is written here as ONNX, so that any image size goes in as it is. `stages/export.py` checks that
+both say the same.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ from meddistill.student.networks.student_network import StudentNetwork
 
 OPSET = 18  # the first whose Resize knows antialiasing
 
-# `to_frame` and `normalise`: round() is half to even in ONNX as in Python, in double so that it sees the same numbers.
+# `to_frame` and `normalise`: round() is half to even in ONNX as in Python, in double so that it
+# sees the same numbers.
 _BEFORE = """
 <ir_version: 8, opset_import: ["" : {opset}]>
 before (uint8[batch, 3, height, width] image)
@@ -77,7 +80,9 @@ after (float[batch, 1, {size}, {size}] logits, int64[2] image_hw, int64[2] inner
 
 
 class OnnxStudent:
-    """An exported student at work, as any program would run it: uint8 images in, probabilities out."""
+    """An exported student at work, as any program would run it: uint8 images in, probabilities
+    out.
+    """
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
         onnxruntime = _import("onnxruntime")
@@ -85,7 +90,9 @@ class OnnxStudent:
         options.log_severity_level = 3
         if threads is not None:
             options.intra_op_num_threads = threads
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
 
     def predict_probs(self, images: np.ndarray) -> np.ndarray:
         """Images uint8 (B, 3, H, W) RGB to lesion probabilities float32 (B, 1, H, W)."""
@@ -100,11 +107,13 @@ def export_onnx(
     facts: Mapping[str, str],
     calibration: Sequence[Tensor] = (),
 ) -> None:
-    """Write the student as one ONNX file: input `image` uint8 (B, 3, H, W) RGB, output `probability` (B, 1, H, W).
+    """Write the student as one ONNX file: input `image` uint8 (B, 3, H, W) RGB, output
+    `probability` (B, 1, H, W).
 
-    Batch, height and width are free. `facts` become the file's metadata. `calibration`: network inputs (1, 3, S, S);
-    where there are any, weights and activations of the convolutions become int8.
-    Raises: ConfigError where onnx or onnxruntime are not installed; InputError where the network cannot be exported.
+    Batch, height and width are free. `facts` become the file's metadata. `calibration`: network
+    inputs (1, 3, S, S); where there are any, weights and activations of the convolutions become
+    int8. Raises: ConfigError where onnx or onnxruntime are not installed; InputError where the
+    network cannot be exported.
     """
     onnx = _import("onnx")
     _import("onnxruntime")
@@ -135,7 +144,9 @@ def _export_network(module: StudentNetwork, image_size: int) -> Any:
                 verbose=False,
             )
     except Exception as error:  # the exporter raises its own types, one a kind of operator
-        raise InputError(f"{type(module).__name__} cannot be exported to ONNX: {in_one_line(error)}") from error
+        raise InputError(
+            f"{type(module).__name__} cannot be exported to ONNX: {in_one_line(error)}"
+        ) from error
     assert program is not None
     return program.model_proto
 
@@ -151,7 +162,9 @@ def _with_pixels(onnx: Any, network: Any, preprocessing: Preprocessing) -> Any:
     before, after = (onnx.parser.parse_model(text.format(**values)) for text in (_BEFORE, _AFTER))
     for part in (before, network, after):
         part.ir_version = network.ir_version
-    network = onnx.compose.add_prefix(network, "network/", rename_inputs=False, rename_outputs=False)
+    network = onnx.compose.add_prefix(
+        network, "network/", rename_inputs=False, rename_outputs=False
+    )
     middle = onnx.compose.merge_models(before, network, io_map=[("frames", "frames")])
     after = onnx.compose.add_prefix(after, "after/", rename_inputs=False, rename_outputs=False)
     after = _renamed_inputs(onnx, after)
@@ -174,7 +187,9 @@ def _quantise(network: Any, calibration: Sequence[Tensor]) -> Any:
     quantization = _import("onnxruntime.quantization")
     preparation = _import("onnxruntime.quantization.shape_inference")
     with tempfile.TemporaryDirectory() as folder:
-        plain, prepared, quantised = (Path(folder) / name for name in ("plain.onnx", "prepared.onnx", "int8.onnx"))
+        plain, prepared, quantised = (
+            Path(folder) / name for name in ("plain.onnx", "prepared.onnx", "int8.onnx")
+        )
         onnx.save_model(network, str(plain))
         # Folds batch norms into convolutions: they would be rounded twice otherwise.
         preparation.quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
@@ -186,7 +201,8 @@ def _quantise(network: Any, calibration: Sequence[Tensor]) -> Any:
             per_channel=True,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
-            # Weights of 7 bits: processors without VNNI add pairs of 8-bit products in 16 bits, which overflow.
+            # Weights of 7 bits: processors without VNNI add pairs of 8-bit products in 16 bits,
+            # which overflow.
             reduce_range=True,
         )
         return onnx.load_model(str(quantised))
@@ -209,4 +225,6 @@ def _import(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError:
-        raise ConfigError(f"export to ONNX needs {name.split('.')[0]}: pip install 'meddistill[onnx]'") from None
+        raise ConfigError(
+            f"export to ONNX needs {name.split('.')[0]}: pip install 'meddistill[onnx]'"
+        ) from None

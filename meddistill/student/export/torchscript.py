@@ -1,4 +1,5 @@
-"""A student as TorchScript: the same raw pixels in and probabilities out, for programs that have libtorch only."""
+"""A student as TorchScript: the same raw pixels in and probabilities out, for programs that have
+libtorch only."""
 
 # No postponed annotations here: TorchScript reads them as types.
 import json
@@ -69,7 +70,8 @@ class TorchScriptStudent:
 def export_torchscript(
     module: StudentNetwork, preprocessing: Preprocessing, path: Path, *, facts: Mapping[str, str]
 ) -> None:
-    """Write the student as one TorchScript file: `forward(image)`, uint8 (B, 3, H, W) RGB to (B, 1, H, W).
+    """Write the student as one TorchScript file: `forward(image)`, uint8 (B, 3, H, W) RGB to (B, 1,
+    H, W).
 
     Batch, height and width are free. `facts` lie in the archive as facts.json.
     Raises: InputError where the network cannot be traced.
@@ -77,9 +79,15 @@ def export_torchscript(
     frames = torch.zeros(1, 3, preprocessing.image_size, preprocessing.image_size)
     try:
         with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
-            warnings.simplefilter("ignore")  # the tracer warns of every shape that it makes a constant
+            warnings.simplefilter(
+                "ignore"
+            )  # the tracer warns of every shape that it makes a constant
             traced: Any = torch.jit.trace(module.eval().cpu(), frames, check_trace=False)  # type: ignore[no-untyped-call]
             scripted = torch.jit.script(_Pixels(traced, preprocessing).eval())
-            torch.jit.save(scripted, str(path), _extra_files={_FACTS: json.dumps(dict(facts)).encode()})
+            torch.jit.save(
+                scripted, str(path), _extra_files={_FACTS: json.dumps(dict(facts)).encode()}
+            )
     except RuntimeError as error:
-        raise InputError(f"{type(module).__name__} cannot be exported to TorchScript: {in_one_line(error)}") from error
+        raise InputError(
+            f"{type(module).__name__} cannot be exported to TorchScript: {in_one_line(error)}"
+        ) from error

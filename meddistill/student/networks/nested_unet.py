@@ -1,7 +1,8 @@
 """The paper's student: UNet++ with 32-64-128-256-512 filters, 9,163,329 parameters.
 
-Zhou et al., "UNet++: A Nested U-Net Architecture", 2018, in the form of the widespread PyTorch version (bilinear
-upsampling, two conv-bn-relu a node); the node names are that version's too, so its checkpoints fit.
+Zhou et al., "UNet++: A Nested U-Net Architecture", 2018, in the form of the widespread PyTorch
+version (bilinear upsampling, two conv-bn-relu a node); the node names are that version's too, so
+its checkpoints fit.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ FILTERS = (32, 64, 128, 256, 512)
 
 
 class NestedUNet(StudentNetwork):
-    """UNet++ without a pretrained encoder. Node (i, j) lies at depth i (stride 2^i), j steps along the skip path.
+    """UNet++ without a pretrained encoder. Node (i, j) lies at depth i (stride 2^i), j steps along
+    the skip path.
 
-    Its encoder maps are the nodes (0, 0) to (4, 0): strides 1, 2, 4, 8 and 16. Deep supervision judges the nodes (0, 1)
-    to (0, 3), each the end of a shallower network, as Zhou et al. do.
+    Its encoder maps are the nodes (0, 0) to (4, 0): strides 1, 2, 4, 8 and 16. Deep supervision
+    judges the nodes (0, 1) to (0, 3), each the end of a shallower network, as Zhou et al. do.
     """
 
     preprocessing_mean_std = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -39,7 +41,10 @@ class NestedUNet(StudentNetwork):
             self.add_module(f"conv{i}_0", _Node(self.filters[i - 1] if i else 3, width))
         for j in range(1, self.depth + 1):
             for i in range(self.depth + 1 - j):
-                self.add_module(f"conv{i}_{j}", _Node(self.filters[i] * j + self.filters[i + 1], self.filters[i]))
+                self.add_module(
+                    f"conv{i}_{j}",
+                    _Node(self.filters[i] * j + self.filters[i + 1], self.filters[i]),
+                )
         self.final = nn.Conv2d(self.filters[0], 1, kernel_size=1)
 
     def forward_with_features(self, frames: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -48,7 +53,9 @@ class NestedUNet(StudentNetwork):
 
     def forward_deep(self, frames: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         if frames.shape[-1] % self.stride or frames.shape[-2] % self.stride:
-            raise ValueError(f"frame sides must be multiples of {self.stride}, got {tuple(frames.shape[-2:])}")
+            raise ValueError(
+                f"frame sides must be multiples of {self.stride}, got {tuple(frames.shape[-2:])}"
+            )
         rows = [[self._node(0, 0)(frames)]]
         for i in range(1, self.depth + 1):
             rows.append([self._node(i, 0)(self.pool(rows[i - 1][0]))])

@@ -1,4 +1,5 @@
-"""Student networks of segmentation-models-pytorch: the one module that imports it (and timm, its encoders' home)."""
+"""Student networks of segmentation-models-pytorch: the one module that imports it (and timm, its
+encoders' home)."""
 
 from __future__ import annotations
 
@@ -17,8 +18,8 @@ from meddistill.student.networks.student_network import StudentNetwork
 
 ARCHITECTURES: dict[str, Any] = dict(smp.MODEL_ARCHITECTURES_MAPPING)
 _CLASSES = {kind.__name__: kind for kind in ARCHITECTURES.values()}
-# Ours where none is asked for. As good as smp's own, twice as wide at its coarse end, for 0.6 of the training time:
-# README, "What each part is worth".
+# Ours where none is asked for. As good as smp's own, twice as wide at its coarse end, for 0.6 of
+# the training time: README, "What each part is worth".
 _DECODER_CHANNELS = {"unetplusplus": (128, 64, 32, 16, 16)}
 _IMAGENET_MEAN_STD = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -26,7 +27,8 @@ _IMAGENET_MEAN_STD = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 class SmpNetwork(StudentNetwork):
     """Any architecture and encoder of segmentation-models-pytorch with one output channel.
 
-    Built without weights: `config.json` says `encoder_weights: null`, so loading it never asks a network for any.
+    Built without weights: `config.json` says `encoder_weights: null`, so loading it never asks a
+    network for any.
     """
 
     def __init__(self, network: Any, encoder: str) -> None:
@@ -34,25 +36,39 @@ class SmpNetwork(StudentNetwork):
         self.network = network
         self.encoder_name = encoder
         self.stride = int(network.encoder.output_stride)
-        # The first map is the frame itself; encoders that start at stride 4 have an empty one at stride 2.
+        # The first map is the frame itself; encoders that start at stride 4 have an empty one at
+        # stride 2.
         self.feature_channels = [count for count in network.encoder.out_channels[1:] if count]
         self.preprocessing_mean_std = _timm_mean_std(encoder) or _IMAGENET_MEAN_STD
 
     @classmethod
-    def build(cls, architecture: str, encoder: str, decoder_channels: Sequence[int] = ()) -> SmpNetwork:
-        """A network with random weights. `decoder_channels`: coarse to fine; empty takes 128, 64, 32, 16, 16
-        for UNet++ and any other architecture's own.
+    def build(
+        cls, architecture: str, encoder: str, decoder_channels: Sequence[int] = ()
+    ) -> SmpNetwork:
+        """A network with random weights. `decoder_channels`: coarse to fine; empty takes 128, 64,
+        32, 16, 16 for UNet++ and any other architecture's own.
 
-        Raises: ConfigError naming the nearest architecture or encoder, or why the two do not go together.
+        Raises: ConfigError naming the nearest architecture or encoder, or why the two do not go
+        together.
         """
         if architecture not in ARCHITECTURES:
-            raise ConfigError(f"student is '{architecture}'{nearest(architecture, ['nested_unet', *ARCHITECTURES])}")
+            raise ConfigError(
+                "student is "
+                f"'{architecture}'{nearest(architecture, ['nested_unet', *ARCHITECTURES])}"
+            )
         decoder_channels = decoder_channels or _DECODER_CHANNELS.get(architecture, ())
-        settings: dict[str, Any] = {"encoder_name": encoder, "encoder_weights": None, "in_channels": 3, "classes": 1}
+        settings: dict[str, Any] = {
+            "encoder_name": encoder,
+            "encoder_weights": None,
+            "in_channels": 3,
+            "classes": 1,
+        }
         if decoder_channels:
             if not _takes_decoder_channels(architecture):
                 fitting = ", ".join(filter(_takes_decoder_channels, ARCHITECTURES))
-                raise ConfigError(f"decoder_channels does not go with '{architecture}', only with {fitting}")
+                raise ConfigError(
+                    f"decoder_channels does not go with '{architecture}', only with {fitting}"
+                )
             settings["decoder_channels"] = [int(count) for count in decoder_channels]
         return cls._construct(ARCHITECTURES[architecture], settings)
 
@@ -65,7 +81,10 @@ class SmpNetwork(StudentNetwork):
         settings = {key: value for key, value in config.items() if not key.startswith("_")}
         kind = _CLASSES.get(str(config.get("_model_class")))
         if kind is None:
-            raise ConfigError(f"_model_class is '{config.get('_model_class')}'{nearest('', [*_CLASSES, 'NestedUNet'])}")
+            raise ConfigError(
+                "_model_class is "
+                f"'{config.get('_model_class')}'{nearest('', [*_CLASSES, 'NestedUNet'])}"
+            )
         return cls._construct(kind, {**settings, "encoder_weights": None})
 
     @classmethod
@@ -75,10 +94,13 @@ class SmpNetwork(StudentNetwork):
         try:
             return cls(kind(**settings), encoder)
         except (TypeError, ValueError, KeyError, RuntimeError) as error:
-            raise ConfigError(f"{kind.__name__} with encoder '{encoder}' cannot be built: {error}") from error
+            raise ConfigError(
+                f"{kind.__name__} with encoder '{encoder}' cannot be built: {error}"
+            ) from error
 
     def start_from_imagenet(self) -> None:
-        """Load ImageNet weights into the encoder, from this machine or the network; say so where there are none."""
+        """Load ImageNet weights into the encoder, from this machine or the network; say so where
+        there are none."""
         found = find_imagenet(self.encoder_name, _hub_repository(self.encoder_name))
         if found is None:
             return
@@ -87,7 +109,8 @@ class SmpNetwork(StudentNetwork):
             self.preprocessing_mean_std = found.mean_std
 
     def start_from_file(self, path: Path | str, source: str = "") -> None:
-        """Load encoder weights from a .safetensors or .pth file. Raises: WeightsError where they do not fit."""
+        """Load encoder weights from a .safetensors or .pth file. Raises: WeightsError where they do
+        not fit."""
         load_encoder(self.network.encoder, path)
         self.weights_source = source or str(path)
 
@@ -102,7 +125,11 @@ class SmpNetwork(StudentNetwork):
         return [m for m in self.network.encoder(frames)[1:] if m.shape[1]]
 
     def saved_config(self) -> dict[str, Any]:
-        return {**self.network.config, "_model_class": type(self.network).__name__, "encoder_weights": None}
+        return {
+            **self.network.config,
+            "_model_class": type(self.network).__name__,
+            "encoder_weights": None,
+        }
 
     def saved_state(self) -> dict[str, Tensor]:
         state: dict[str, Tensor] = self.network.state_dict()
@@ -118,21 +145,28 @@ class SmpNetwork(StudentNetwork):
 
 def _takes_decoder_channels(architecture: str) -> bool:
     # Others take a single width, or swallow the argument without a word.
-    parameter = inspect.signature(ARCHITECTURES[architecture].__init__).parameters.get("decoder_channels")
+    parameter = inspect.signature(ARCHITECTURES[architecture].__init__).parameters.get(
+        "decoder_channels"
+    )
     return parameter is not None and isinstance(parameter.default, Sequence)
 
 
 def _check_encoder(encoder: str) -> None:
     if encoder.startswith("tu-"):
         name = encoder.removeprefix("tu-")
-        # timm also takes `hf-hub:` and `local-dir:` names: those would fetch what a student's config.json says.
+        # timm also takes `hf-hub:` and `local-dir:` names: those would fetch what a student's
+        # config.json says.
         if not timm.is_model(name.split(".")[0]) or ":" in name:
             close = nearest(name, timm.list_models()) if ":" not in name else ""
             close = close if close.startswith("; did") else "; see timm.list_models()"
             raise ConfigError(f"encoder '{encoder}' is not known to timm{close}")
     elif encoder not in smp.encoders.encoders:
         close = nearest(encoder, smp.encoders.encoders)
-        close = close if close.startswith("; did") else "; choose e.g. resnet34 or tu-tf_efficientnet_lite0"
+        close = (
+            close
+            if close.startswith("; did")
+            else "; choose e.g. resnet34 or tu-tf_efficientnet_lite0"
+        )
         raise ConfigError(f"encoder is '{encoder}'{close}")
 
 
@@ -146,8 +180,14 @@ def _hub_repository(encoder: str) -> HubRepository | None:
     return HubRepository(settings["repo_id"], settings["revision"]) if settings else None
 
 
-def _timm_mean_std(encoder: str) -> tuple[tuple[float, float, float], tuple[float, float, float]] | None:
-    settings = timm.models.get_pretrained_cfg(encoder.removeprefix("tu-")) if encoder.startswith("tu-") else None
+def _timm_mean_std(
+    encoder: str,
+) -> tuple[tuple[float, float, float], tuple[float, float, float]] | None:
+    settings = (
+        timm.models.get_pretrained_cfg(encoder.removeprefix("tu-"))
+        if encoder.startswith("tu-")
+        else None
+    )
     if settings is None or settings.mean is None or len(settings.mean) != 3:
         return None
     return tuple(settings.mean), tuple(settings.std)

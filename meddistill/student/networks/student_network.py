@@ -1,4 +1,5 @@
-"""What every student network offers, whatever it is made of: logits, encoder maps, and what is saved of it."""
+"""What every student network offers, whatever it is made of: logits, encoder maps, and what is
+saved of it."""
 
 from __future__ import annotations
 
@@ -11,10 +12,11 @@ from torch import Tensor, nn
 class StudentNetwork(nn.Module):
     """A binary segmentation network for square RGB frames.
 
-    `feature_channels`: channels of each encoder map, fine to coarse. `preprocessing_mean_std`: the normalisation of
-    RGB in [0, 1] that the encoder's weights were trained with. `weights_source`: where these weights came from, in
-    words (`random` until something is loaded). `stride`: frame sides must be multiples of it. `deep_channels`: channels
-    of the maps that deep supervision can judge, empty where the architecture has none.
+    `feature_channels`: channels of each encoder map, fine to coarse. `preprocessing_mean_std`: the
+    normalisation of RGB in [0, 1] that the encoder's weights were trained with. `weights_source`:
+    where these weights came from, in words (`random` until something is loaded). `stride`: frame
+    sides must be multiples of it. `deep_channels`: channels of the maps that deep supervision can
+    judge, empty where the architecture has none.
     """
 
     feature_channels: list[int]
@@ -24,7 +26,8 @@ class StudentNetwork(nn.Module):
     deep_channels: Sequence[int] = ()
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Lesion logits. Shape: (B, 3, S, S) normalised frames to (B, 1, S, S) float32, whatever autocast says."""
+        """Lesion logits. Shape: (B, 3, S, S) normalised frames to (B, 1, S, S) float32, whatever
+        autocast says."""
         return self.forward_with_features(frames)[0]
 
     def features(self, frames: Tensor) -> list[Tensor]:
@@ -36,7 +39,8 @@ class StudentNetwork(nn.Module):
         raise NotImplementedError
 
     def forward_deep(self, frames: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        """Logits, encoder maps, and the maps (B, C, S, S) for deep supervision; C as in `deep_channels`."""
+        """Logits, encoder maps, and the maps (B, C, S, S) for deep supervision; C as in
+        `deep_channels`."""
         return *self.forward_with_features(frames), []
 
     def saved_config(self) -> dict[str, Any]:
@@ -48,5 +52,6 @@ class StudentNetwork(nn.Module):
         raise NotImplementedError
 
     def load_saved_state(self, state: Mapping[str, Tensor]) -> None:
-        """Load what `saved_state` gave. Raises: RuntimeError for a missing, strange or misshapen tensor."""
+        """Load what `saved_state` gave. Raises: RuntimeError for a missing, strange or misshapen
+        tensor."""
         raise NotImplementedError

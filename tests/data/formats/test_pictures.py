@@ -100,9 +100,15 @@ def test_exif_orientation_is_obeyed(tmp_path, orientation):
     exif[0x0112] = orientation
     stored.save(tmp_path / "x.jpg", exif=exif, quality=100)
     turn = {
-        1: lambda a: a, 2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud, 5: lambda a: a.T,
-        6: lambda a: np.rot90(a, -1), 7: lambda a: np.rot90(a, 2).T, 8: np.rot90,
-    }[orientation]  # fmt: skip
+        1: lambda a: a,
+        2: np.fliplr,
+        3: lambda a: np.rot90(a, 2),
+        4: np.flipud,
+        5: lambda a: a.T,
+        6: lambda a: np.rot90(a, -1),
+        7: lambda a: np.rot90(a, 2).T,
+        8: np.rot90,
+    }[orientation]
     expected = turn(np.asarray(stored))
     pixels = load_picture(tmp_path / "x.jpg")
     assert pixels.shape == expected.shape == picture_size(tmp_path / "x.jpg")
@@ -128,12 +134,18 @@ def test_png_round_trip(tmp_path):
     assert (read_rgb(tmp_path / "g.png") == GREY[..., None]).all()
 
 
-# --- to 8 bits --------------------------------------------------------------------------------------------------------
+# --- to 8 bits
+# --------------------------------------------------------------------------------------------------------
 
 
 def test_a_png_as_we_write_it_is_taken_as_it_is_and_notes_beside_the_pixels_are_not(tmp_path):
     def converted(path):
-        convert(RawCase("a", path.name, ImageFile(path)), path.stem, tmp_path, ConvertSettings(min_area_px=1))
+        convert(
+            RawCase("a", path.name, ImageFile(path)),
+            path.stem,
+            tmp_path,
+            ConvertSettings(min_area_px=1),
+        )
         return (tmp_path / f"{path.stem}.png").read_bytes()
 
     (tmp_path / "source").mkdir()
@@ -182,7 +194,9 @@ def test_the_users_window_goes_over_the_files():
 def test_slices_may_be_stretched_by_their_volume_or_alone():
     values = np.array([[0.0, 100.0]])
     assert to_8bit(values, volume_limits=(0, 1000)).tolist() == [[0, 26]]
-    assert to_8bit(values, IntensitySettings(per_volume=False), volume_limits=(0, 1000)).tolist() == [[0, 255]]
+    assert to_8bit(
+        values, IntensitySettings(per_volume=False), volume_limits=(0, 1000)
+    ).tolist() == [[0, 255]]
 
 
 @pytest.mark.parametrize(
@@ -205,20 +219,29 @@ def test_bad_windows_are_refused(text):
         parse_window(text)
 
 
-# --- masks ------------------------------------------------------------------------------------------------------------
+# --- masks
+# ------------------------------------------------------------------------------------------------------------
 
 
 def test_labels_are_chosen_by_value(tmp_path):
     write_png(tmp_path / "m.png", np.array([[0, 1, 2, 4]], dtype=np.uint8))
-    assert read_mask(tmp_path / "m.png", parse_labels("1,4")).tolist() == [[False, True, False, True]]
-    assert read_mask(tmp_path / "m.png", parse_labels("any")).tolist() == [[False, True, True, True]]
+    assert read_mask(tmp_path / "m.png", parse_labels("1,4")).tolist() == [
+        [False, True, False, True]
+    ]
+    assert read_mask(tmp_path / "m.png", parse_labels("any")).tolist() == [
+        [False, True, True, True]
+    ]
 
 
 def test_labels_are_chosen_by_colour(tmp_path):
     pixels = np.array([[[0, 0, 0], [255, 0, 0], [0, 255, 0], [0, 0, 255]]], dtype=np.uint8)
     write_png(tmp_path / "m.png", pixels)
-    assert read_mask(tmp_path / "m.png", parse_labels("#ff0000,#0000FF")).tolist() == [[False, True, False, True]]
-    assert read_mask(tmp_path / "m.png", parse_labels("any")).tolist() == [[False, True, True, True]]
+    assert read_mask(tmp_path / "m.png", parse_labels("#ff0000,#0000FF")).tolist() == [
+        [False, True, False, True]
+    ]
+    assert read_mask(tmp_path / "m.png", parse_labels("any")).tolist() == [
+        [False, True, True, True]
+    ]
     with pytest.raises(InputError, match="mask is a colour image; name colours"):
         read_mask(tmp_path / "m.png", parse_labels("1"))
 
@@ -244,7 +267,9 @@ def test_jpeg_colours_have_tolerance_and_values_none(tmp_path):
     content = io.BytesIO()
     Image.fromarray(pixels).save(content, "JPEG", quality=95)
     (tmp_path / "m.jpg").write_bytes(content.getvalue())
-    assert read_mask(tmp_path / "m.jpg", parse_labels("#ff0000")).mean() == pytest.approx(0.5, abs=0.05)
+    assert read_mask(tmp_path / "m.jpg", parse_labels("#ff0000")).mean() == pytest.approx(
+        0.5, abs=0.05
+    )
     with pytest.raises(InputError, match=r"m\.jpg is compressed with loss"):
         read_mask(tmp_path / "m.jpg", parse_labels("1"))
 

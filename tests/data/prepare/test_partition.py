@@ -12,16 +12,26 @@ from meddistill.settings.prepare import PrepareConfig
 
 
 def drawn(stratify):
-    """Test cases by class: 30 of `a` (10 of each size) and 30 of `b`, each its own group, a fifth for testing."""
+    """Test cases by class: 30 of `a` (10 of each size) and 30 of `b`, each its own group, a fifth
+    for testing."""
     good = []
     for index in range(60):
         name = f"{index:02d}"
         case = RawCase(name, f"{name}.png", SimpleNamespace(files=()), class_name="ab"[index // 30])
-        good.append((case, Converted(name, height=8, width=8, lesion_share=0.01 * (1 + index % 3), has_mask=True)))
+        good.append(
+            (
+                case,
+                Converted(
+                    name, height=8, width=8, lesion_share=0.01 * (1 + index % 3), has_mask=True
+                ),
+            )
+        )
     config = PrepareConfig(source="x", stratify=stratify, val_fraction=0.0)
     rows, results = partition(good, config, seed=1, previous={})
     test = [row for row in rows if row.split == "test"]
-    return Counter(row.class_name for row in test), Counter(results[row.case_id].lesion_share for row in test)
+    return Counter(row.class_name for row in test), Counter(
+        results[row.case_id].lesion_share for row in test
+    )
 
 
 @pytest.mark.parametrize(("stratify", "sizes_too"), [("class", False), ("class+size", True)])

@@ -19,7 +19,9 @@ FRACTIONS = {"test_fraction": 0.2, "val_fraction": 0.15, "seed": 0}
 
 
 def split(groups, strata=None, test=None, val=None, **changes):
-    return split_by_groups(groups, strata or [""] * len(groups), test=test, val=val, **{**FRACTIONS, **changes})
+    return split_by_groups(
+        groups, strata or [""] * len(groups), test=test, val=val, **{**FRACTIONS, **changes}
+    )
 
 
 @settings(max_examples=50, deadline=None)
@@ -57,7 +59,9 @@ def test_named_groups_go_where_they_are_put_and_the_rest_is_drawn():
 
 
 def test_a_named_split_that_cuts_a_group_is_refused():
-    with pytest.raises(InputError, match="group 'a' has cases inside and outside of the test split"):
+    with pytest.raises(
+        InputError, match="group 'a' has cases inside and outside of the test split"
+    ):
         split(["a", "a", "b"], test=[True, False, False])
 
 
@@ -86,7 +90,9 @@ def test_no_share_chooses_nothing():
 def test_subset_takes_whole_groups_but_the_last():
     groups = ["a"] * 4 + ["b"] * 4 + ["c"] * 4
     kept = take_cases(groups, 6, 0, "x")
-    assert sorted(Counter(group for group, stays in zip(groups, kept, strict=True) if stays).values()) == [2, 4]
+    assert sorted(
+        Counter(group for group, stays in zip(groups, kept, strict=True) if stays).values()
+    ) == [2, 4]
     assert take_cases(groups, 0, 0, "x") == [True] * 12
     assert take_cases(groups, 12, 0, "x") == [True] * 12
 
@@ -112,9 +118,9 @@ def test_folds_share_out_groups_and_classes():
     strata = ["rare" if int(group) % 5 == 0 else "common" for group in groups]
     folds = assign_folds(groups, strata, 5, 0)
     assert Counter(folds) == dict.fromkeys(range(5), 40)
-    assert Counter(fold for fold, stratum in zip(folds, strata, strict=True) if stratum == "rare") == dict.fromkeys(
-        range(5), 8
-    )
+    assert Counter(
+        fold for fold, stratum in zip(folds, strata, strict=True) if stratum == "rare"
+    ) == dict.fromkeys(range(5), 8)
     by_group = {}
     for group, fold in zip(groups, folds, strict=True):
         assert by_group.setdefault(group, fold) == fold

@@ -24,7 +24,7 @@ from support.layouts import (
     save,
     volume,
     write_dicom,
-)  # fmt: skip
+)
 
 from meddistill.base.errors import ConfigError, InputError
 from meddistill.base.files import read_table
@@ -42,7 +42,9 @@ from meddistill.stages.prepare import run_prepare
 
 def prepare(tmp_path, source, **settings):
     settings = {"test_fraction": 0.0, "val_fraction": 0.0, "duplicate_bits": 0, **settings}
-    out = run_prepare(RunDir(tmp_path / "run"), PrepareConfig(source=str(source), **settings), seed=0)
+    out = run_prepare(
+        RunDir(tmp_path / "run"), PrepareConfig(source=str(source), **settings), seed=0
+    )
     cases = {case.case_id: case for case in read_cases(out)}
     reasons = {row.source: row.reason for row in read_table(out / "rejected.csv", RejectedRow)}
     return out, cases, reasons
@@ -98,16 +100,20 @@ def test_cvc_takes_one_of_the_two_copies_and_groups_by_sequence(tmp_path):
     make_cvc(tmp_path / "source")
     _, cases, _ = prepare(tmp_path, tmp_path / "source")
     assert {case.case_id: case.group for case in cases.values()} == {
-        "1": "sequence-1", "2": "sequence-1", "3": "sequence-2",
-    }  # fmt: skip
+        "1": "sequence-1",
+        "2": "sequence-1",
+        "3": "sequence-2",
+    }
 
 
 def test_busi_unites_masks_and_knows_normal(tmp_path):
     make_busi(tmp_path / "source")
     out, cases, _ = prepare(tmp_path, tmp_path / "source", min_area_px=4)
     assert {case.class_name: case.annotation for case in cases.values()} == {
-        "benign": "boxes", "malignant": "boxes", "normal": "none",
-    }  # fmt: skip
+        "benign": "boxes",
+        "malignant": "boxes",
+        "normal": "none",
+    }
     assert boxes_of(out, cases["benign_1"]) == [BOX, [0, 0, 4, 4]]
 
 
@@ -126,7 +132,10 @@ def test_boxes_near_each_other_merge(tmp_path):
 def test_lgg_groups_are_patients(tmp_path):
     make_lgg(tmp_path / "source")
     _, cases, _ = prepare(tmp_path, tmp_path / "source")
-    assert {case.group for case in cases.values()} == {"TCGA_CS_4941_19960909", "TCGA_DU_5849_19950405"}
+    assert {case.group for case in cases.values()} == {
+        "TCGA_CS_4941_19960909",
+        "TCGA_DU_5849_19950405",
+    }
     assert cases["TCGA_CS_4941_19960909_2"].annotation == "none"
 
 
@@ -146,16 +155,22 @@ def test_folder_splits_of_the_source_may_be_kept(tmp_path):
             save(tmp_path / "source" / kind / split / f"{split}1.png", pixels)
     _, cases, _ = prepare(tmp_path, tmp_path / "source", test="split=test")
     assert {case.case_id: (case.split, case.class_name) for case in cases.values()} == {
-        "train1": ("train", ""), "test1": ("test", ""),
-    }  # fmt: skip
+        "train1": ("train", ""),
+        "test1": ("test", ""),
+    }
 
 
-# --- volumes ----------------------------------------------------------------------------------------------------------
+# --- volumes
+# ----------------------------------------------------------------------------------------------------------
 
 
 def test_nifti_slices_lie_as_radiologists_look_at_them(tmp_path):
     make_nifti(tmp_path / "source")
-    cases = choose_source("nifti", tmp_path / "source")[0].list_cases(tmp_path / "source", SourceOptions()).cases
+    cases = (
+        choose_source("nifti", tmp_path / "source")[0]
+        .list_cases(tmp_path / "source", SourceOptions())
+        .cases
+    )
     picture = next(case for case in cases if case.name == "liver_1_z2").image.load()
     voxels = volume(1)[:, :, 2]
     assert picture.pixels[0, 0] == voxels[-1, -1]  # top left: front, patient's right
@@ -169,11 +184,16 @@ def test_nifti_orientation_of_the_file_does_not_matter(tmp_path):
     path = tmp_path / "source" / "imagesTr" / "liver_1.nii.gz"
     options = SourceOptions()
     source = choose_source("nifti", tmp_path / "source")[0]
-    before = [case.image.load().pixels for case in source.list_cases(tmp_path / "source", options).cases[:5]]
+    before = [
+        case.image.load().pixels
+        for case in source.list_cases(tmp_path / "source", options).cases[:5]
+    ]
     turned = nibabel.load(path).as_reoriented(nibabel.orientations.axcodes2ornt("PIL"))
     (tmp_path / "other" / "imagesTr").mkdir(parents=True)
     nibabel.save(turned, tmp_path / "other" / "imagesTr" / "liver_1.nii.gz")
-    after = [case.image.load().pixels for case in source.list_cases(tmp_path / "other", options).cases]
+    after = [
+        case.image.load().pixels for case in source.list_cases(tmp_path / "other", options).cases
+    ]
     assert len(after) == 5
     assert all((first == second).all() for first, second in zip(before, after, strict=True))
 
@@ -188,7 +208,9 @@ def test_nifti_keeps_slices_with_lesion_and_a_share_of_the_others(tmp_path):
     assert {case.spacing_mm for case in every.values()} == {"2,0.5"}
 
 
-@pytest.mark.parametrize(("axis", "count", "spacing"), [(0, SIZE, "3,2"), (1, SIZE, "3,0.5"), (2, 5, "2,0.5")])
+@pytest.mark.parametrize(
+    ("axis", "count", "spacing"), [(0, SIZE, "3,2"), (1, SIZE, "3,0.5"), (2, 5, "2,0.5")]
+)
 def test_nifti_may_be_cut_along_any_axis(tmp_path, axis, count, spacing):
     make_nifti(tmp_path / "source")
     _, cases, _ = prepare(tmp_path, tmp_path / "source", empty_slices=1.0, axis=axis, min_area_px=1)
@@ -205,11 +227,17 @@ def test_brats_needs_a_channel_and_labels(tmp_path):
     labels[5:9, 5:9, 2] = 4
     for kind, voxels in (("t1ce", volume(1)), ("flair", volume(2)), ("seg", labels)):
         nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), folder / f"BraTS20_001_{kind}.nii.gz")
-    with pytest.raises(ConfigError, match=r"volume BraTS20_001 has the channels flair, t1ce; choose one with --set"):
+    with pytest.raises(
+        ConfigError, match=r"volume BraTS20_001 has the channels flair, t1ce; choose one with --set"
+    ):
         prepare(tmp_path, tmp_path / "source")
-    with pytest.raises(InputError, match=r"holds the values 0, 1, 4.*name the lesion's values with --label"):
+    with pytest.raises(
+        InputError, match=r"holds the values 0, 1, 4.*name the lesion's values with --label"
+    ):
         prepare(tmp_path, tmp_path / "source", channel="t1ce")
-    _, cases, _ = prepare(tmp_path, tmp_path / "source", channel="t1ce", label="4", empty_slices=0.0)
+    _, cases, _ = prepare(
+        tmp_path, tmp_path / "source", channel="t1ce", label="4", empty_slices=0.0
+    )
     assert set(cases) == {"BraTS20_001_z2"}
 
 
@@ -218,7 +246,9 @@ def test_nifti_4d_needs_a_channel_number(tmp_path):
     (tmp_path / "source").mkdir()
     voxels = np.stack([volume(1), volume(2)], axis=3)
     nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), tmp_path / "source" / "v.nii")
-    with pytest.raises(ConfigError, match=r"v\.nii has 2 channels; choose one with --set prepare.channel=0"):
+    with pytest.raises(
+        ConfigError, match=r"v\.nii has 2 channels; choose one with --set prepare.channel=0"
+    ):
         prepare(tmp_path, tmp_path / "source")
     _, cases, _ = prepare(tmp_path, tmp_path / "source", channel="1")
     assert len(cases) == 5
@@ -227,12 +257,17 @@ def test_nifti_4d_needs_a_channel_number(tmp_path):
 
 def test_slices_are_stretched_by_the_limits_of_their_volume(tmp_path):
     make_nifti(tmp_path / "source")
-    case = choose_source("nifti", tmp_path / "source")[0].list_cases(tmp_path / "source", SourceOptions()).cases[2]
+    case = (
+        choose_source("nifti", tmp_path / "source")[0]
+        .list_cases(tmp_path / "source", SourceOptions())
+        .cases[2]
+    )
     low, high = case.image.load().volume_limits
     assert (low, high) == tuple(np.percentile(volume(1), (0.5, 99.5)))
 
 
-# --- DICOM ------------------------------------------------------------------------------------------------------------
+# --- DICOM
+# ------------------------------------------------------------------------------------------------------------
 
 
 def test_dicom_groups_and_spacing(tmp_path):
@@ -245,7 +280,9 @@ def test_dicom_groups_and_spacing(tmp_path):
 
 def load_dicom(tmp_path, pixels, **tags):
     write_dicom(tmp_path / "d" / "x.dcm", pixels, **tags)
-    return choose_source("dicom", tmp_path / "d")[0].list_cases(tmp_path / "d", SourceOptions()).cases
+    return (
+        choose_source("dicom", tmp_path / "d")[0].list_cases(tmp_path / "d", SourceOptions()).cases
+    )
 
 
 def test_dicom_rescale_and_window(tmp_path):
@@ -271,7 +308,8 @@ def test_dicom_frames_are_cases(tmp_path):
     assert (cases[2].image.load().pixels == frames[2]).all()
 
 
-# --- detection sets ---------------------------------------------------------------------------------------------------
+# --- detection sets
+# ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("run_lengths", [False, True])
@@ -279,11 +317,17 @@ def test_coco_boxes_masks_and_classes(tmp_path, run_lengths):
     make_coco(tmp_path / "source", run_lengths)
     out, cases, _ = prepare(tmp_path / "a", tmp_path / "source")
     assert {name: (case.class_name, case.annotation) for name, case in cases.items()} == {
-        "1": ("polyp", "boxes"), "2": ("ulcer", "boxes"), "3": ("", "none"),
-    }  # fmt: skip
+        "1": ("polyp", "boxes"),
+        "2": ("ulcer", "boxes"),
+        "3": ("", "none"),
+    }
     assert (read_mask(mask_path(out, cases["1"])) == (mask() > 0)).all()
     _, cases, _ = prepare(tmp_path / "b", tmp_path / "source", classes=["polyp"])
-    assert {name: case.annotation for name, case in cases.items()} == {"1": "boxes", "2": "none", "3": "none"}
+    assert {name: case.annotation for name, case in cases.items()} == {
+        "1": "boxes",
+        "2": "none",
+        "3": "none",
+    }
 
 
 def test_coco_compressed_run_lengths():
@@ -292,7 +336,8 @@ def test_coco_compressed_run_lengths():
     expected = np.zeros((5, 5), dtype=bool)
     expected[1:3, 1:4] = True
     counts = (6, 2, 3, 2, 3, 2, 7)
-    # Worked out by hand from maskApi.c: from the fourth on, differences to the last but one; 6 bits a letter.
+    # Worked out by hand from maskApi.c: from the fourth on, differences to the last but one; 6 bits
+    # a letter.
     assert parse_run_lengths(compress(counts)) == counts
     assert parse_run_lengths("623004") == (6, 2, 3, 2, 3, 6)
     assert (decode_run_lengths(counts, (5, 5)) == expected).all()
@@ -325,7 +370,9 @@ def test_a_change_of_the_annotations_is_noticed(tmp_path):
 def test_yolo_empty_is_none_and_missing_is_unknown(tmp_path):
     make_yolo(tmp_path / "source")
     out, cases, _ = prepare(tmp_path, tmp_path / "source", test="split=val")
-    assert {name: (case.class_name, case.annotation, case.split) for name, case in cases.items()} == {
+    assert {
+        name: (case.class_name, case.annotation, case.split) for name, case in cases.items()
+    } == {
         "a": ("tumour", "boxes", "train"),
         "b": ("", "none", "train"),
         "c": ("cyst", "boxes", "test"),
@@ -340,14 +387,20 @@ def test_voc_counts_from_one_and_says_none(tmp_path):
     make_voc(tmp_path / "source")
     _, cases, _ = prepare(tmp_path, tmp_path / "source")
     assert {name: (case.class_name, case.annotation) for name, case in cases.items()} == {
-        "a": ("mass", "boxes"), "b": ("", "none"), "c": ("", "unknown"),
-    }  # fmt: skip
+        "a": ("mass", "boxes"),
+        "b": ("", "none"),
+        "c": ("", "unknown"),
+    }
 
 
 def test_boxes_csv_needs_no_mask_anywhere(tmp_path):
     make_boxes_csv(tmp_path / "source")
     out, cases, _ = prepare(tmp_path, tmp_path / "source")
-    assert {name: case.annotation for name, case in cases.items()} == {"a": "boxes", "b": "none", "c": "unknown"}
+    assert {name: case.annotation for name, case in cases.items()} == {
+        "a": "boxes",
+        "b": "none",
+        "c": "unknown",
+    }
     assert not any(case.has_mask for case in cases.values())
     assert "nothing to evaluate against" in (out / "run.json").read_text()
 
@@ -392,14 +445,16 @@ def test_a_missing_boxes_file_is_one_clear_line(tmp_path):
         prepare(tmp_path, tmp_path / "source", boxes="nowhere.csv")
 
 
-# --- choosing ---------------------------------------------------------------------------------------------------------
+# --- choosing
+# ---------------------------------------------------------------------------------------------------------
 
 
 def test_two_special_layouts_in_one_folder_stop(tmp_path):
     make_voc(tmp_path / "source")
     make_lgg(tmp_path / "source")
     with pytest.raises(
-        InputError, match=r"fits more than one layout .lgg: it has .*; voc: it has .*choose with --dataset"
+        InputError,
+        match=r"fits more than one layout .lgg: it has .*; voc: it has .*choose with --dataset",
     ):
         choose_source("auto", tmp_path / "source")
 
@@ -407,7 +462,8 @@ def test_two_special_layouts_in_one_folder_stop(tmp_path):
 def test_no_layout_says_which_there_are(tmp_path):
     save(tmp_path / "source" / "a.png", image())
     with pytest.raises(
-        InputError, match=r"has none of the layouts brain-tumor, figshare.*or arrange images/ and masks/"
+        InputError,
+        match=r"has none of the layouts brain-tumor, figshare.*or arrange images/ and masks/",
     ):
         choose_source("auto", tmp_path / "source")
 
@@ -420,13 +476,17 @@ def test_an_unknown_layout_names_the_nearest(tmp_path):
 @pytest.mark.parametrize("name", MAKERS)
 def test_a_layout_that_is_not_there_is_one_clear_line(tmp_path, name):
     save(tmp_path / "source" / "readme" / "x.png", image())
-    with pytest.raises(InputError, match=r"layout|lacks images/ or masks/|lacks Original/") as caught:
+    with pytest.raises(
+        InputError, match=r"layout|lacks images/ or masks/|lacks Original/"
+    ) as caught:
         prepare(tmp_path, tmp_path / "source", dataset=name)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(("name", "module"), [("figshare", "h5py"), ("nifti", "nibabel"), ("dicom", "pydicom")])
+@pytest.mark.parametrize(
+    ("name", "module"), [("figshare", "h5py"), ("nifti", "nibabel"), ("dicom", "pydicom")]
+)
 def test_a_missing_extra_names_the_pip_command(tmp_path, monkeypatch, name, module):
     MAKERS[name](tmp_path / "source")
     monkeypatch.setitem(__import__("sys").modules, module, None)

@@ -6,7 +6,15 @@ import types
 import numpy as np
 import pytest
 from support.chromium import Page, find_chromium
-from support.evaluation_data import SIZE_HW, BrightnessStudent, add_detector, make_run, picture_of, square, truth_of
+from support.evaluation_data import (
+    SIZE_HW,
+    BrightnessStudent,
+    add_detector,
+    make_run,
+    picture_of,
+    square,
+    truth_of,
+)
 
 from meddistill.base.errors import InputError
 from meddistill.base.files import write_json
@@ -29,9 +37,16 @@ def write_history(run):
     splits = {"test": {"n_cases": 4, "n_cases_without_box": 2}}
     write_json(
         run.detector / "metrics.json",
-        {"confidence": 0.4, "recall50_val": 0.8, "precision50_val": 0.9, "map50_val": 0.77, "map50_95_val": 0.5,
-         "pr_curve_val": curve, "splits": splits},
-    )  # fmt: skip
+        {
+            "confidence": 0.4,
+            "recall50_val": 0.8,
+            "precision50_val": 0.9,
+            "map50_val": 0.77,
+            "map50_95_val": 0.5,
+            "pr_curve_val": curve,
+            "splits": splits,
+        },
+    )
 
 
 def page_of_run(root):
@@ -57,30 +72,40 @@ def page_of_run(root):
 
 
 def page_of_folders(root):
-    """The report of 40 cases in two classes, with a hostile file name and class: 1 missed, 1 false alarm, 1 bad."""
+    """The report of 40 cases in two classes, with a hostile file name and class: 1 missed, 1 false
+    alarm, 1 bad."""
     rng = np.random.default_rng(0)
     for number in range(40):
         name = HOSTILE if number == 7 else f"case {number:02}"
         folder = "glioma" if number % 4 else 'a"><b>class'
         top, left, side = rng.integers(2, 20, 3)
         truth = square(top, left, side + 4) if number != 2 else np.zeros(SIZE_HW, dtype=bool)
-        pred = {1: np.zeros_like(truth), 2: square(5, 5, 8), 3: np.roll(truth, 9, axis=1)}.get(number, truth)
+        pred = {1: np.zeros_like(truth), 2: square(5, 5, 8), 3: np.roll(truth, 9, axis=1)}.get(
+            number, truth
+        )
         write_png(root / "images" / folder / f"{name}.png", picture_of(pred))
         write_png(root / "masks" / f"{name}.png", truth.astype(np.uint8) * 255)
     (root / "student").mkdir()
     for name in ("config.json", "model.safetensors", "preprocessing.json"):
         (root / "student" / name).write_text("{}")
     out = run_eval_folders(
-        root / "images", root / "masks", root / "student", root / "out", EvalConfig(gallery_cases=30), seed=0,
+        root / "images",
+        root / "masks",
+        root / "student",
+        root / "out",
+        EvalConfig(gallery_cases=30),
+        seed=0,
         predictor=BrightnessStudent(),
-    )  # fmt: skip
+    )
     return out / "report.html"
 
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
     root = tmp_path_factory.mktemp("report")
-    return types.SimpleNamespace(run=page_of_run(root / "run"), folders=page_of_folders(root / "folders"))
+    return types.SimpleNamespace(
+        run=page_of_run(root / "run"), folders=page_of_folders(root / "folders")
+    )
 
 
 def test_everything_is_on_the_page(pages):
@@ -104,7 +129,9 @@ def test_everything_is_on_the_page(pages):
 def test_the_page_asks_the_network_for_nothing(pages):
     for page in (pages.run, pages.folders):
         text = page.read_text(encoding="utf-8")
-        assert set(re.findall(r"https?://[^\s\"'<]+", text)) == {"http://www.w3.org/2000/svg"}  # a name, not a place
+        assert set(re.findall(r"https?://[^\s\"'<]+", text)) == {
+            "http://www.w3.org/2000/svg"
+        }  # a name, not a place
         assert "default-src 'none'" in text
         assert not re.search(r"(src|href)=\"(?!data:|#)", text)
 
@@ -166,7 +193,9 @@ def test_charts_escape_and_survive_odd_data():
     gap = charts.epochs([1.0, 2.0, None, 1.0], title="t")
     assert gap.count('class="line"') == 2
     assert "nan" not in charts.epochs([1.0, 1.0], title="t")
-    assert charts.stack({"a": (0.2, "boxes"), "b": (-0.1, "student")}, title="t").count("<rect") == 1
+    assert (
+        charts.stack({"a": (0.2, "boxes"), "b": (-0.1, "student")}, title="t").count("<rect") == 1
+    )
     assert "nan" not in charts.stack({"a": (0.0, "boxes")}, title="t")
     assert "whisker" not in charts.interval(0.5, None, css="student")
 
@@ -197,7 +226,9 @@ def gallery(browser, pages):
 
 
 def names(page):
-    return page.run("[...document.querySelectorAll('#cards .item .caption span')].map(node => node.textContent)")
+    return page.run(
+        "[...document.querySelectorAll('#cards .item .caption span')].map(node => node.textContent)"
+    )
 
 
 def choose(page, control, value):
@@ -211,8 +242,12 @@ def test_no_error_and_no_request_in_the_browser(browser, pages, request):
     for name, page in (("run", pages.run), ("folders", pages.folders)):
         for width, dark in ((1280, False), (390, True)):
             browser.open(page, width=width, height=900, dark=dark)
-            assert browser.run("document.documentElement.scrollWidth") == width  # nothing sticks out
-            assert browser.run("document.documentElement.dataset.theme") == ("dark" if dark else "light")
+            assert (
+                browser.run("document.documentElement.scrollWidth") == width
+            )  # nothing sticks out
+            assert browser.run("document.documentElement.dataset.theme") == (
+                "dark" if dark else "light"
+            )
             browser.screenshot(artifacts / f"{name}-{width}.png", whole=name == "run" and not dark)
             assert (artifacts / f"{name}-{width}.png").stat().st_size > 20_000
     assert browser.errors == []
@@ -235,7 +270,12 @@ def test_filters_by_class_outcome_and_name(gallery):
     gallery.run("document.querySelector('#classes [data-class=glioma]').click()")
     of_class = names(gallery)
     assert 0 < len(of_class) < 30
-    assert gallery.run("document.querySelector('#classes [data-class=glioma]').getAttribute('aria-pressed')") == "true"
+    assert (
+        gallery.run(
+            "document.querySelector('#classes [data-class=glioma]').getAttribute('aria-pressed')"
+        )
+        == "true"
+    )
     choose(gallery, "outcome", "missed")
     assert names(gallery) == ["case 01.png"]
     choose(gallery, "outcome", "false")
@@ -251,7 +291,10 @@ def test_filters_by_class_outcome_and_name(gallery):
 
 
 def visible(page, where, layer):
-    return page.run(f"getComputedStyle(document.querySelector('{where} path.{layer}')).display") != "none"
+    return (
+        page.run(f"getComputedStyle(document.querySelector('{where} path.{layer}')).display")
+        != "none"
+    )
 
 
 def test_layers_switch_by_mouse_and_key(gallery):
@@ -265,7 +308,10 @@ def test_layers_switch_by_mouse_and_key(gallery):
     assert not visible(gallery, "#cards", "truth")
     assert not visible(gallery, "#cards", "pred")
     gallery.press("4")
-    assert gallery.run("getComputedStyle(document.querySelector('#cards .uncertainty')).display") != "none"
+    assert (
+        gallery.run("getComputedStyle(document.querySelector('#cards .uncertainty')).display")
+        != "none"
+    )
 
 
 def test_the_viewer_works_by_keyboard(gallery):
@@ -282,14 +328,18 @@ def test_the_viewer_works_by_keyboard(gallery):
     assert gallery.run(clips) == [True, True]
     gallery.run("document.getElementById('v-wipe').value = 25")
     gallery.run("document.getElementById('v-wipe').dispatchEvent(new Event('input'))")
-    assert gallery.run("document.querySelector('#stage line').getAttribute('x1')") == str(SIZE_HW[1] // 4)
+    assert gallery.run("document.querySelector('#stage line').getAttribute('x1')") == str(
+        SIZE_HW[1] // 4
+    )
     gallery.press("c")
     assert gallery.run(clips) == [False, False]
     gallery.press("ArrowLeft")
     assert gallery.run("document.getElementById('v-place').textContent") == "2 / 30"
     gallery.press("Escape")
     assert not gallery.run("document.getElementById('viewer').open")
-    gallery.run("new Promise(done => setTimeout(done, 100))")  # the dialog tells that it closed a moment later
+    gallery.run(
+        "new Promise(done => setTimeout(done, 100))"
+    )  # the dialog tells that it closed a moment later
     assert gallery.run("document.activeElement.dataset.id") in ("case_01", "case_02")
     gallery.press("/")
     assert gallery.run("document.activeElement.id") == "search"

@@ -14,14 +14,22 @@ def test_gives_one_logit_a_pixel_and_the_encoder_maps():
     network = NestedUNet([4, 6, 8, 10, 12]).eval()
     logits, maps = network.forward_with_features(torch.rand(2, 3, 32, 48))
     assert logits.shape == (2, 1, 32, 48)
-    assert [tuple(m.shape[1:]) for m in maps] == [(4, 32, 48), (6, 16, 24), (8, 8, 12), (10, 4, 6), (12, 2, 3)]
+    assert [tuple(m.shape[1:]) for m in maps] == [
+        (4, 32, 48),
+        (6, 16, 24),
+        (8, 8, 12),
+        (10, 4, 6),
+        (12, 2, 3),
+    ]
     assert network.feature_channels == [4, 6, 8, 10, 12]
 
 
 def test_features_alone_are_those_of_the_whole_pass():
     network = NestedUNet([4, 6, 8]).eval()
     frames = torch.rand(1, 3, 16, 16)
-    for alone, together in zip(network.features(frames), network.forward_with_features(frames)[1], strict=True):
+    for alone, together in zip(
+        network.features(frames), network.forward_with_features(frames)[1], strict=True
+    ):
         torch.testing.assert_close(alone, together)
 
 
