@@ -112,9 +112,8 @@ def _parse_rows(reader: csv.DictReader[str], path: Path, row_type: type[Row]) ->
             f"{path} lacks the column(s) {', '.join(missing)}; expected {', '.join(wanted)}"
         )
     hints = typing.get_type_hints(row_type)
-    fields = [
-        (field.name, _COLUMN.get(field.name, field.name)) for field in dataclasses.fields(row_type)
-    ]  # type: ignore[arg-type]
+    names = [field.name for field in dataclasses.fields(row_type)]  # type: ignore[arg-type]
+    fields = [(name, _COLUMN.get(name, name)) for name in names]
     for record in reader:
         values = {}
         for name, column in fields:

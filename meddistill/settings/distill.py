@@ -10,7 +10,8 @@ from meddistill.settings.checks import check_above_zero, check_at_least, check_c
 from meddistill.settings.targets import TargetsConfig
 
 # OmegaConf reads annotations at run time and knows Optional[float], not every spelling of `float |
-# None`. ruff: noqa: UP045
+# None`.
+# ruff: noqa: UP045
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,8 @@ from typing import Optional
 from meddistill.settings.checks import check_at_least, check_choice, check_range
 
 # OmegaConf reads annotations at run time and knows Optional[float], not every spelling of `float |
-# None`. ruff: noqa: UP045
+# None`.
+# ruff: noqa: UP045
 
 
 @dataclasses.dataclass(frozen=True)
