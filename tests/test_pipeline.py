@@ -10,7 +10,7 @@ import pytest
 
 from meddistill.base.files import read_table
 from meddistill.cli import app as cli
-from meddistill.data.phantom import write_phantom
+from meddistill.data.sources.phantom import write_phantom
 from meddistill.pipeline import DEMO_SEED, QUICKSTART, demo_answer
 from meddistill.run.layout import QUALITY_CSV, RunDir
 from meddistill.run.tables import QualityRow, read_cases

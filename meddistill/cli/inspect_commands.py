@@ -5,13 +5,7 @@ from typing import Annotated, Optional
 import typer
 
 from meddistill.base import console
-from meddistill.cli.options import (
-    Run,
-    complete_section,
-    complete_teacher,
-    option,
-    run_dir,
-)
+from meddistill.cli.options import Run, complete_section, complete_teacher, option, run_dir
 
 # Typer reads annotations at run time.
 # ruff: noqa: UP045

@@ -5,14 +5,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from meddistill.cli.options import (
-    Device,
-    Overwrite,
-    StudentDir,
-    Threshold,
-    choices,
-    option,
-)
+from meddistill.cli.options import Device, Overwrite, StudentDir, Threshold, choices, option
 
 # Typer reads annotations at run time.
 # ruff: noqa: UP045

@@ -16,10 +16,9 @@ import numpy as np
 from meddistill.base.errors import InputError
 from meddistill.data.formats.dicom import frames_of, is_dicom
 from meddistill.data.formats.nifti import slices_of, write_slices
-from meddistill.data.formats.pictures import load_picture
+from meddistill.data.formats.pictures import IMAGE_SUFFIXES, load_picture
 from meddistill.data.intensity import IntensitySettings, to_8bit
 from meddistill.data.raw_case import Picture
-from meddistill.data.sources.walking import IMAGE_SUFFIXES
 
 _NIFTI = (".nii.gz", ".nii")
 _DICOM = (".dcm", ".dicom", ".ima")

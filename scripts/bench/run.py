@@ -38,7 +38,7 @@ from typing import Any
 import numpy as np
 import torch
 from baselines import BareStep, PublishedStep, metrics_in_a_loop
-from bench_teacher import random_teacher
+from teacher import random_teacher
 from torch._C._autograd import DeviceType
 from torch.profiler import ProfilerActivity
 from torch.profiler import profile as torch_profile
@@ -47,7 +47,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from meddistill.base import console
 from meddistill.data.formats.pictures import write_png
 from meddistill.data.frames import Preprocessing
-from meddistill.data.phantom import draw_slice
+from meddistill.data.sources.phantom import draw_slice
 from meddistill.evaluation.metrics import score_case
 from meddistill.settings.distill import DistillConfig
 from meddistill.settings.targets import TargetsConfig

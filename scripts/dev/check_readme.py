@@ -22,7 +22,7 @@ from pathlib import Path
 import typer
 
 from meddistill.cli import app as cli
-from meddistill.data.phantom import write_phantom
+from meddistill.data.sources.phantom import write_phantom
 
 ROOT = Path(__file__).resolve().parents[2]
 # Quick settings that are added to the README's own, so that its commands can be done at all here.

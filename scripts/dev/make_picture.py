@@ -29,7 +29,7 @@ from PIL import Image
 
 from meddistill.base.console import console, say
 from meddistill.base.errors import ConfigError, InputError, MedDistillError
-from meddistill.base.files import atomic_path
+from meddistill.base.files import atomic_path, read_table
 from meddistill.data.formats.pictures import read_rgb, resize
 from meddistill.data.frames import from_frame
 from meddistill.data.masks import read_mask
@@ -37,15 +37,7 @@ from meddistill.data.overlays import overlay
 from meddistill.evaluation.scores import read_scores
 from meddistill.run.images import image_path
 from meddistill.run.labels import annotated_boxes
-from meddistill.run.layout import (
-    BOXES_CSV,
-    PER_CASE_CSV,
-    QUALITY_CSV,
-    RUN_JSON,
-    RunDir,
-    read_table,
-    require,
-)
+from meddistill.run.layout import BOXES_CSV, PER_CASE_CSV, QUALITY_CSV, RUN_JSON, RunDir, require
 from meddistill.run.tables import Case, QualityRow, boxes_xyxy, read_boxes, read_cases
 from meddistill.run.true_masks import mask_path
 from meddistill.targets.making import load_target

@@ -9,7 +9,7 @@ from support.evaluation_data import BrightnessStudent
 from support.painting_teacher import PaintingTeacher
 from support.tiny_student import TinyStudent
 
-from meddistill.data.phantom import write_phantom
+from meddistill.data.sources.phantom import write_phantom
 from meddistill.run.layout import RunDir
 from meddistill.settings.distill import DistillConfig
 from meddistill.settings.evaluate import EvalConfig

@@ -25,10 +25,10 @@ from meddistill.data.formats.pictures import load_picture
 from meddistill.data.frames import Preprocessing
 from meddistill.data.intensity import to_8bit
 from meddistill.data.masks import read_mask
-from meddistill.data.prepare.box_table import read_box_table
-from meddistill.data.prepare.groups import read_groups
 from meddistill.data.prepare.listing import list_source
 from meddistill.data.scans import read_scan
+from meddistill.data.sources.box_table import read_box_table
+from meddistill.data.sources.group_table import read_groups
 from meddistill.evaluation.report.training_curves import read_history
 from meddistill.run.labels import annotated_boxes, read_yolo_label
 from meddistill.run.layout import BOXES_CSV, CASES_CSV, QUALITY_CSV

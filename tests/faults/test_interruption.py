@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from support.paths import TESTS
 
-from meddistill.data.phantom import write_phantom
+from meddistill.data.sources.phantom import write_phantom
 from meddistill.run.layout import CONVERTED_JSONL, RUN_JSON, RunDir
 
 STAGES = ("prepare", "distill", "eval")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.paths import TESTS
 
-from meddistill.data.phantom import write_phantom
+from meddistill.data.sources.phantom import write_phantom
 from meddistill.run.layout import LAST_CKPT, QUALITY_CSV, RUN_JSON, RunDir
 from meddistill.settings.prepare import PrepareConfig
 from meddistill.stages.prepare import run_prepare

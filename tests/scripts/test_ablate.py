@@ -11,7 +11,7 @@ from support.tiny_student import TinyStudent
 
 from meddistill.base.errors import InputError
 from meddistill.data.frames import Preprocessing
-from meddistill.data.phantom import write_phantom
+from meddistill.data.sources.phantom import write_phantom
 from meddistill.run.layout import RunDir
 from meddistill.settings.distill import DistillConfig
 from meddistill.settings.layers import load_config

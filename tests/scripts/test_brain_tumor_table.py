@@ -57,5 +57,5 @@ def test_seeds_are_averaged_and_aims_compared_case_by_case(script, tmp_path):
 
 def test_nothing_evaluated_is_one_clear_line(script, tmp_path):
     write_png(tmp_path / "full/a.png", np.zeros((4, 4), np.uint8))
-    with pytest.raises(InputError, match=r"run scripts/brain_tumor\.sh first"):
+    with pytest.raises(InputError, match=r"run scripts/studies/brain_tumor\.sh first"):
         script.table(tmp_path)

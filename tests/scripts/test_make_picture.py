@@ -16,7 +16,7 @@ from meddistill.base.errors import ConfigError, StageError
 from meddistill.base.files import write_table
 from meddistill.data.boxes import mask_to_boxes
 from meddistill.data.formats.pictures import write_png
-from meddistill.data.phantom import draw_slice
+from meddistill.data.sources.phantom import draw_slice
 from meddistill.evaluation.scores import Judging, ScoreRow, score
 from meddistill.evaluation.subjects import Subject
 from meddistill.run.images import image_path

@@ -6,7 +6,7 @@ from support.script_module import load_script
 from support.tiny_student import TinyStudent
 
 from meddistill.base.errors import InputError
-from meddistill.data.phantom import write_phantom
+from meddistill.data.sources.phantom import write_phantom
 from meddistill.run.layout import RunDir
 from meddistill.settings.distill import DistillConfig
 from meddistill.settings.prepare import PrepareConfig

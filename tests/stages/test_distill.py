@@ -1,21 +1,18 @@
 """`meddistill distill` with a teacher that paints its boxes: targets, student, and no look at a
 mask."""
 
-import ast
 import csv
 import dataclasses
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 from support.painting_teacher import PaintingTeacher
 from support.tiny_student import TinyStudent
 
-import meddistill
 from meddistill.base.errors import ConfigError, StageError
 from meddistill.base.files import write_json, write_table
-from meddistill.data.phantom import write_phantom
+from meddistill.data.sources.phantom import write_phantom
 from meddistill.run.layout import BOXES_CSV, RunDir
 from meddistill.run.tables import BoxRow, read_cases
 from meddistill.settings.distill import DistillConfig
@@ -128,32 +125,6 @@ def test_masks_are_never_read_and_the_same_seed_gives_the_same_bytes(run, tmp_pa
         run_distill(each, CONFIG, device="cpu", teacher=PaintingTeacher())
     for name in ("model.safetensors", "metrics.csv", "preprocessing.json"):
         assert (run.student / name).read_bytes() == (whole.student / name).read_bytes()
-
-
-def imported(source):
-    """Every name that a module imports, inside functions too."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def test_no_module_that_reads_masks_can_be_reached():
-    root = Path(meddistill.__file__).parent.parent
-    reached, waiting = {}, ["meddistill.stages.distill"]
-    while waiting:
-        name = waiting.pop()
-        path = root / f"{name.replace('.', '/')}.py"
-        if name not in reached and path.is_file():
-            reached[name] = path.read_text(encoding="utf-8")
-            waiting.extend(imported(reached[name]))
-    assert {"meddistill.data.formats.pictures", "meddistill.training.loop"} <= set(reached)
-    assert "meddistill.data.masks" not in reached
-    assert [name for name, source in reached.items() if "mask_path" in source] == [
-        "meddistill.run.layout"
-    ]
 
 
 def test_a_second_student_reuses_the_targets(run):

@@ -146,7 +146,7 @@ def test_a_stage_that_is_being_written_is_waited_for(run, capsys):
         [
             sys.executable,
             "-c",
-            "import sys; from pathlib import Path; from meddistill import lock\n"
+            "import sys; from pathlib import Path; from meddistill.run import lock\n"
             "lock.acquire(Path(sys.argv[1])); print(flush=True); input()",
             str(run.detector),
         ],

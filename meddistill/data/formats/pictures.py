@@ -14,6 +14,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from meddistill.base.errors import InputError, in_one_line
 from meddistill.base.files import atomic_path
 
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp")
+"""Endings of picture files, in lower case."""
 MAX_PIXELS = 100_000_000
 """Largest picture that is decoded; a header that promises more is refused before decoding."""
 _LOSSY = ("JPEG", "MPO", "WEBP")

@@ -12,9 +12,9 @@ from meddistill.base import console
 from meddistill.base.errors import ConfigError, InputError, nearest
 from meddistill.base.paths import printable
 from meddistill.data.masks import parse_labels
-from meddistill.data.prepare.box_table import apply_boxes, read_box_table
-from meddistill.data.prepare.groups import GROUPS_CSV, apply_groups, read_groups
 from meddistill.data.raw_case import RawCase
+from meddistill.data.sources.box_table import apply_boxes, read_box_table
+from meddistill.data.sources.group_table import GROUPS_CSV, apply_groups, read_groups
 from meddistill.data.sources.known_sources import choose_source
 from meddistill.data.sources.source import SourceOptions
 from meddistill.run.tables import Rejected

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from meddistill.base.errors import InputError
 from meddistill.data.case_ids import assign_case_ids
 from meddistill.data.prepare.convert import Converted
-from meddistill.data.prepare.groups import Selection
 from meddistill.data.prepare.splits import (
     assign_folds,
     keep_boxes,
@@ -17,6 +16,7 @@ from meddistill.data.prepare.splits import (
     take_cases,
 )
 from meddistill.data.raw_case import RawCase
+from meddistill.data.sources.group_table import Selection
 from meddistill.run.tables import SPLITS, Case
 from meddistill.settings.prepare import PrepareConfig
 

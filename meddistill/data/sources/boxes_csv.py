@@ -9,8 +9,8 @@ from pathlib import Path
 from meddistill.base.errors import InputError
 from meddistill.base.paths import shown
 from meddistill.data.formats.picture_refs import ImageFile
-from meddistill.data.prepare.box_table import apply_boxes, read_box_table
 from meddistill.data.raw_case import RawCase
+from meddistill.data.sources.box_table import apply_boxes, read_box_table
 from meddistill.data.sources.source import Listing, SourceOptions
 from meddistill.data.sources.walking import any_file, image_files
 from meddistill.run.layout import BOXES_CSV

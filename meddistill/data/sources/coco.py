@@ -10,12 +10,13 @@ from typing import Any
 from meddistill.base.errors import InputError
 from meddistill.base.paths import shown
 from meddistill.data.formats.picture_refs import ImageFile
+from meddistill.data.formats.pictures import IMAGE_SUFFIXES
 from meddistill.data.formats.shapes import Shapes, parse_run_lengths
 from meddistill.data.raw_case import RawCase
 from meddistill.data.sources.objects import Annotation, main_class, wanted
 from meddistill.data.sources.pairing import by_name
 from meddistill.data.sources.source import Listing, SourceOptions
-from meddistill.data.sources.walking import IMAGE_SUFFIXES, walk_files
+from meddistill.data.sources.walking import walk_files
 from meddistill.run.tables import Rejected
 
 _KEYS = ("images", "annotations", "categories")

@@ -8,10 +8,11 @@ from meddistill.base.errors import InputError, MissingPackageError
 from meddistill.base.paths import shown
 from meddistill.data.formats.dicom import DicomImage, DicomMask, header_facts, is_dicom
 from meddistill.data.formats.picture_refs import MaskFiles
+from meddistill.data.formats.pictures import IMAGE_SUFFIXES
 from meddistill.data.raw_case import MaskRef, RawCase
 from meddistill.data.sources.folder import MASK_FOLDERS
 from meddistill.data.sources.source import Listing, SourceOptions
-from meddistill.data.sources.walking import IMAGE_SUFFIXES, any_file, walk_files
+from meddistill.data.sources.walking import any_file, walk_files
 from meddistill.run.tables import Rejected
 
 

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 from meddistill.base.paths import shown
+from meddistill.data.formats.pictures import IMAGE_SUFFIXES
 from meddistill.run.tables import Rejected
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp")
 # What operating systems and people leave lying about; nobody means them as images.
 _CLUTTER = (".ds_store", "thumbs.db", "desktop.ini")
 _CLUTTER_SUFFIXES = (
