@@ -1,13 +1,14 @@
-"""Hold README.md and all other pages to the truth: what they tell to type, name and link to is there.
+"""Hold README.md and all other pages to the truth: what they type, name and link to is there.
 
     .venv/bin/python scripts/check_readme.py             # look at them all: seconds
-    .venv/bin/python scripts/check_readme.py --execute   # and do the commands on sample slices: about two minutes
+    .venv/bin/python scripts/check_readme.py --execute   # and do their commands on sample slices:
+                                                         # two minutes, or four beside other work
 
-Pages are README.md and every Markdown file below .github/, configs/ and scripts/. Of each page: commands parse, with
-their options, settings and files; links lead to a file that exists, and to a heading of it; options, settings and
-files that are named in `code` exist. Files are not looked up between `<!-- house -->` and the next heading, which
-describe what is still to be built. What needs a GPU, several processes, a download, a data set that is not here, or
-many minutes is parsed only.
+Pages are README.md and every Markdown file below .github/, configs/ and scripts/. Of each page:
+commands parse, with their options, settings and files; links lead to a file that exists, and to a
+heading of it; options, settings and files that are named in `code` exist. Files are not looked up
+between `<!-- house -->` and the next heading, which describe what is still to be built. What needs
+a GPU, several processes, a download, a data set that is not here, or many minutes is parsed only.
 """
 
 from __future__ import annotations
@@ -36,8 +37,18 @@ ROOT = Path(__file__).resolve().parents[1]
 # Quick settings that are added to the pages' own, so that their commands can be done at all here.
 _PREPARE = ["--set", "prepare.test_fraction=0.34", "--set", "prepare.val_fraction=0.5"]
 _DETECT = ["--set", "detect.epochs=1", "--set", "detect.image_size=64"]
-_DISTILL = ["--set", "distill.epochs=1", "--set", "distill.image_size=64", "--set", "distill.encoder_weights=none",
-            "--set", "distill.targets.jitter_copies=1", "--set", "distill.targets.views=whole"]  # fmt: skip
+_DISTILL = [
+    "--set",
+    "distill.epochs=1",
+    "--set",
+    "distill.image_size=64",
+    "--set",
+    "distill.encoder_weights=none",
+    "--set",
+    "distill.targets.jitter_copies=1",
+    "--set",
+    "distill.targets.views=whole",
+]
 SMALL = {
     "prepare": _PREPARE,
     "detect": [*_DETECT, "--weights", "yolo11n.yaml"],
@@ -46,12 +57,16 @@ SMALL = {
 }
 # What stands for the pages' capital words; `Your own data` makes runs/mine out of DIR.
 MEANT = {
-    "RUN": "runs/mine", "STUDENT": "runs/mine/student", "IMAGES...": "DIR/images", "IMAGES": "DIR/images",
+    "RUN": "runs/mine",
+    "STUDENT": "runs/mine/student",
+    "IMAGES...": "DIR/images",
+    "IMAGES": "DIR/images",
     "MASKS": "DIR/masks",
-}  # fmt: skip
+}
 # A command with one of these is parsed only.
 PARSED_ONLY = re.compile(
-    r"^(uv|bash|python) |^[A-Z_]+=|^meddistill (demo|detect RUN|distill RUN|prepare RUN)|cuda|--fetch|brain.tumor"
+    r"^(uv|bash|python) |^[A-Z_]+=|^meddistill (demo|detect RUN|distill RUN|prepare RUN)"
+    r"|cuda|--fetch|brain.tumor"
     r"|configs/(?!quickstart)"
 )
 _COMMAND = re.compile(r"(([A-Z_]+=(\S+|\"[^\"]*\") )*)(uv run )?(meddistill|bash|python) ")
@@ -65,7 +80,11 @@ _FENCE = re.compile(r"^```.*?^```", flags=re.MULTILINE | re.DOTALL)
 
 def pages() -> list[Path]:
     """README.md, then every other page in the order of its path."""
-    others = [path for room in (".github", "configs", "scripts") for path in sorted((ROOT / room).rglob("*.md"))]
+    others = [
+        path
+        for room in (".github", "configs", "scripts")
+        for path in sorted((ROOT / room).rglob("*.md"))
+    ]
     return [ROOT / "README.md", *others]
 
 
@@ -75,7 +94,7 @@ def all_text() -> str:
 
 
 def commands(text: str) -> list[str]:
-    """Every command line of a page: in ```bash blocks, and in `code` that begins with meddistill, bash or python."""
+    """Every command line of a page: of ```bash blocks, and `code` that begins with a program."""
     blocks = re.findall(r"^```bash\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
     lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
     return [line for line in [*lines, *codes(text)] if _COMMAND.match(line)]
@@ -89,7 +108,10 @@ def codes(text: str) -> list[str]:
 
 
 def problem(command: str) -> str | None:
-    """What is wrong with a command, or None: an unknown option, a value that does not fit, a file that is not there."""
+    """What is wrong with a command, or None.
+
+    That is an unknown option, a value that does not fit, or a file that is not there.
+    """
     words = shlex.split(command)
     while re.match(r"[A-Z_]+=", words[0]):
         words = words[1:]
@@ -114,7 +136,9 @@ def _problem_of_ours(words: Sequence[str]) -> str | None:
     try:
         with known[words[0]].make_context(words[0], list(words[1:])):
             pass
-        load_config(None, {}, [value for word, value in itertools.pairwise(words) if word == "--set"])
+        load_config(
+            None, {}, [value for word, value in itertools.pairwise(words) if word == "--set"]
+        )
     except typer.Exit:  # --help
         return None
     except MedDistillError as error:
@@ -144,7 +168,11 @@ def _options_of_commands() -> dict[str, frozenset[str]]:
     group = typer.main.get_command(cli.app)
     found = {"": frozenset(option for parameter in group.params for option in parameter.opts)}
     for name, command in group.commands.items():  # type: ignore[attr-defined]
-        options = [option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)]
+        options = [
+            option
+            for parameter in command.params
+            for option in (*parameter.opts, *parameter.secondary_opts)
+        ]
         found[name] = frozenset(options) | {"--help"}
     return found
 
@@ -163,34 +191,51 @@ def wrong_names(text: str) -> Iterator[str]:
                 yield f"`{code}`: {word} does not exist"
     of_command = _options_of_commands()
     known = frozenset[str]().union(_FOREIGN_OPTIONS, *of_command.values())
-    known |= frozenset[str]().union(*(_options_in(path) for path in (ROOT / "scripts").rglob("*.py")))
+    known |= frozenset[str]().union(
+        *(_options_in(path) for path in (ROOT / "scripts").rglob("*.py"))
+    )
     for code in codes(text):
         if code.startswith(_PUBLISHED) or _COMMAND.match(code):
             continue
         for key in re.findall(r"(?<![\w./-])((?:prepare|detect|distill|eval)\.[\w.]*\w)", code):
-            if key not in all_settings() and key not in sections() and not key.endswith((".py", ".sh")):
+            if (
+                key not in all_settings()
+                and key not in sections()
+                and not key.endswith((".py", ".sh"))
+            ):
                 yield f"`{code}`: there is no setting {key}"
         options = re.findall(r"(?<!\S)--[\w-]+", code)
-        allowed = of_command.get(code.split()[0], known)  # `prepare --update` is held to prepare's own
-        yield from (f"`{code}`: there is no option {option}" for option in options if option not in allowed)
+        allowed = of_command.get(
+            code.split()[0], known
+        )  # `prepare --update` is held to prepare's own
+        yield from (
+            f"`{code}`: there is no option {option}" for option in options if option not in allowed
+        )
 
 
 def wrong_links(page: Path, text: str) -> Iterator[str]:
     """Relative links and pictures that lead to no file, or to no heading of it."""
     text = re.sub(r"`[^`\n]*`", "", _FENCE.sub("", text))
-    for target in re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r"(?:src|href)=\"([^\"]+)\"", text):
+    for target in re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(
+        r"(?:src|href)=\"([^\"]+)\"", text
+    ):
         if re.match(r"(https?|mailto):", target):
             continue
         name, _, anchor = target.partition("#")
         path = (page.parent / name).resolve() if name else page
         if not path.is_relative_to(ROOT) or not path.exists():
             yield f"{target} leads nowhere"
-        elif anchor and (path.suffix != ".md" or anchor not in anchors(path.read_text(encoding="utf-8"))):
+        elif anchor and (
+            path.suffix != ".md" or anchor not in anchors(path.read_text(encoding="utf-8"))
+        ):
             yield f"{target} leads to no heading"
 
 
 def anchors(text: str) -> set[str]:
-    """What GitHub calls the headings of a page: lower case, no punctuation, hyphens for spaces, -1 for a second one."""
+    """What GitHub calls the headings of a page: lower case, no punctuation, hyphens for spaces.
+
+    A second heading of a name has -1 behind it.
+    """
     found: set[str] = set()
     for heading in re.findall(r"^#+ +(.+?) *$", _FENCE.sub("", text), flags=re.MULTILINE):
         plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
@@ -205,13 +250,20 @@ def anchors(text: str) -> set[str]:
 def problems(page: Path) -> list[str]:
     """Everything that is wrong with a page, a line each."""
     text = page.read_text(encoding="utf-8")
-    wrong = [f"`{command}`: {why}" for command in commands(_HOUSE.sub("", text)) if (why := problem(command))]
+    wrong = [
+        f"`{command}`: {why}"
+        for command in commands(_HOUSE.sub("", text))
+        if (why := problem(command))
+    ]
     wrong += [*wrong_names(text), *wrong_links(page, text)]
     return [f"{page.relative_to(ROOT).as_posix()}: {line}" for line in dict.fromkeys(wrong)]
 
 
 def executable(text: str) -> list[list[str]]:
-    """The commands that can be done on sample slices, in the order of the text, with real paths and small settings."""
+    """The commands that can be done on sample slices, in the order of the text.
+
+    They have real paths in place of capital words, and small settings.
+    """
     found = []
     for number, command in enumerate(dict.fromkeys(commands(text))):
         if PARSED_ONLY.search(command):
@@ -231,14 +283,19 @@ def python_blocks(text: str) -> list[str]:
 
 
 def execute(text: str) -> None:
-    """Do them in an empty folder, then the text's Python. Raises: CalledProcessError for one that fails."""
+    """Do them in an empty folder, then the text's Python.
+
+    Raises: CalledProcessError for one that fails.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         source = Path(scratch) / "DIR"
         write_phantom(source, cases=6, seed=0, size=128)
         images = sorted((source / "images").iterdir())
         # Any box will do; the last image was looked at and has none.
         rows = [f"{path.name},30,30,70,70" for path in images[:-1]] + [f"{images[-1].name},,,,"]
-        (Path(scratch) / "boxes.csv").write_text("\n".join(["image,x1,y1,x2,y2", *rows]) + "\n", encoding="utf-8")
+        (Path(scratch) / "boxes.csv").write_text(
+            "\n".join(["image,x1,y1,x2,y2", *rows]) + "\n", encoding="utf-8"
+        )
         for words in executable(text):
             _do(words, [sys.executable, "-m", *words], scratch)
         read = f"import cv2\nimage = cv2.imread({str(images[0])!r})\n"
@@ -252,13 +309,19 @@ def _do(shown: list[str], line: list[str], folder: str) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--execute", action="store_true", help="also do what can be done on sample slices")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--execute", action="store_true", help="also do what can be done on sample slices"
+    )
     arguments = parser.parse_args()
     found = pages()
     wrong = [line for page in found for line in problems(page)]
     print(*wrong, sep="\n", end="\n" if wrong else "", file=sys.stderr)
-    print(f"{len(commands(all_text()))} commands on {len(found)} pages; {len(wrong)} things are wrong")
+    print(
+        f"{len(commands(all_text()))} commands on {len(found)} pages; {len(wrong)} things are wrong"
+    )
     if arguments.execute and not wrong:
         execute(all_text())
     return 1 if wrong else 0

@@ -1,4 +1,4 @@
-"""README.md and the other pages tell the truth: what they tell to type, name and link to is there."""
+"""README.md and the other pages tell the truth: what they type, name and link to is there."""
 
 import importlib.util
 import re
@@ -29,7 +29,9 @@ def page(name):
 
 def section(text, title):
     """What stands below the heading `title`, up to the next one of any depth."""
-    return re.search(rf"^#+ {re.escape(title)}\n(.*?)(?=^#|\Z)", text, flags=re.MULTILINE | re.DOTALL)[1]
+    return re.search(
+        rf"^#+ {re.escape(title)}\n(.*?)(?=^#|\Z)", text, flags=re.MULTILINE | re.DOTALL
+    )[1]
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -39,7 +41,12 @@ def test_nothing_is_wrong_with_the_page(path):
 
 def test_every_page_is_looked_at():
     names = {path.relative_to(ROOT).as_posix() for path in PAGES}
-    assert names >= {"README.md", ".github/CONTRIBUTING.md", ".github/docs/files.md", "configs/README.md"}
+    assert names >= {
+        "README.md",
+        ".github/CONTRIBUTING.md",
+        ".github/docs/files.md",
+        "configs/README.md",
+    }
     assert len(check_readme.commands(README)) > 8
     assert len(check_readme.commands(ALL)) > 40
 
@@ -100,7 +107,11 @@ def test_what_is_still_to_be_built_is_not_looked_up():
         ("[a](../outside.md)", ["../outside.md leads nowhere"]),
         ("[a](README.md#nowhere)", ["README.md#nowhere leads to no heading"]),
         ("[a](#nowhere)\n# Here", ["#nowhere leads to no heading"]),
-        ("[a](README.md#first-run) [b](https://example.org) ![c](.github/overview.png) `[d](nowhere.md)`", []),
+        (
+            "[a](README.md#first-run) [b](https://example.org) ![c](.github/overview.png) "
+            "`[d](nowhere.md)`",
+            [],
+        ),
     ],
 )
 def test_a_wrong_link_is_seen(text, wrong, tmp_path, monkeypatch):
@@ -113,24 +124,44 @@ def test_a_wrong_link_is_seen(text, wrong, tmp_path, monkeypatch):
 
 
 def test_anchors_are_those_of_github():
-    text = "# The paper's scripts, and ours\n## `cases.csv`\n## A [link](b.md)\n```\n# no heading\n```\n# A link\n"
-    assert check_readme.anchors(text) == {"the-papers-scripts-and-ours", "casescsv", "a-link", "a-link-1"}
+    text = "# The paper's scripts, and ours\n## `cases.csv`\n## A [link](b.md)\n"
+    text += "```\n# no heading\n```\n# A link\n"
+    assert check_readme.anchors(text) == {
+        "the-papers-scripts-and-ours",
+        "casescsv",
+        "a-link",
+        "a-link-1",
+    }
 
 
 def test_commands_are_found_in_blocks_and_in_text():
     blocks = "```bash\nmeddistill eval RUN     # a comment\n```\n```\nmeddistill no / yes\n```\n"
     text = "Type `meddistill teachers`, or `python\nscripts/a.py`.\n" + blocks
-    assert check_readme.commands(text) == ["meddistill eval RUN", "meddistill teachers", "python scripts/a.py"]
+    assert check_readme.commands(text) == [
+        "meddistill eval RUN",
+        "meddistill teachers",
+        "python scripts/a.py",
+    ]
 
 
 def test_most_commands_can_be_done_in_the_order_of_the_pages():
     done = [words[1] for words in check_readme.executable(ALL)]
     assert done[:4] == ["prepare", "detect", "distill", "eval"]
-    assert set(done) >= {"predict", "export", "run", "verify", "sources", "teachers", "status", "config"}
+    assert set(done) >= {
+        "predict",
+        "export",
+        "run",
+        "verify",
+        "sources",
+        "teachers",
+        "status",
+        "config",
+    }
 
 
 def test_capital_words_become_paths():
-    text = "`meddistill predict STUDENT IMAGES... --out OUT`, `meddistill eval RUN`, `meddistill run RUN --source DIR`"
+    text = "`meddistill predict STUDENT IMAGES... --out OUT`, `meddistill eval RUN`"
+    text += ", `meddistill run RUN --source DIR`"
     predict, evaluate, run = check_readme.executable(text)
     assert predict == ["meddistill", "predict", "runs/mine/student", "DIR/images", "--out", "out0"]
     assert evaluate == ["meddistill", "eval", "runs/mine"]
@@ -167,13 +198,17 @@ def test_what_cannot_be_done_here_is_parsed_only(command):
     ],
 )
 def test_every_column_of_every_table_is_explained(table, row):
-    lines = [line for line in section(page("files.md"), table).splitlines() if line.startswith("| `")]
+    lines = [
+        line for line in section(page("files.md"), table).splitlines() if line.startswith("| `")
+    ]
     words = [code for line in lines for code in re.findall(r"`([^`]+)`", line.split("|")[1])]
     assert sorted(words) == sorted(columns(row))
 
 
 def test_every_layout_is_listed():
-    rows = re.findall(r"^\| `([a-z][\w-]*)` \|", section(page("data.md"), "Layouts"), flags=re.MULTILINE)
+    rows = re.findall(
+        r"^\| `([a-z][\w-]*)` \|", section(page("data.md"), "Layouts"), flags=re.MULTILINE
+    )
     assert sorted(rows) == sorted(source.name for source in SOURCES)
 
 
