@@ -1,14 +1,14 @@
 """Hold README.md and all other pages to the truth: what they type, name and link to is there.
 
     .venv/bin/python scripts/check_readme.py             # look at them all: seconds
-    .venv/bin/python scripts/check_readme.py --execute   # and do their commands on sample slices:
-                                                         # two minutes, or four beside other work
+    .venv/bin/python scripts/check_readme.py --execute   # and do their commands on sample slices
 
-Pages are README.md and every Markdown file below .github/, configs/ and scripts/. Of each page:
-commands parse, with their options, settings and files; links lead to a file that exists, and to a
-heading of it; options, settings and files that are named in `code` exist. Files are not looked up
-between `<!-- house -->` and the next heading, which describe what is still to be built. What needs
-a GPU, several processes, a download, a data set that is not here, or many minutes is parsed only.
+The latter takes two minutes on two free cores, four beside other work. Pages are README.md and
+every Markdown file below .github/, configs/ and scripts/. Of each page: commands parse, with their
+options, settings and files; links lead to a file that exists, and to a heading of it; options,
+settings and files that are named in `code` exist. Files are not looked up between `<!-- house -->`
+and the next heading, which describe what is still to be built. What needs a GPU, several processes,
+a download, a data set that is not here, or many minutes is parsed only.
 """
 
 from __future__ import annotations
@@ -178,8 +178,10 @@ def _options_of_commands() -> dict[str, frozenset[str]]:
 
 
 def is_ours(word: str) -> bool:
-    """Whether a word is a path in this repository."""
-    return bool(re.fullmatch(r"(\.github|\.ci|configs|scripts|tests|meddistill)/[\w./-]+", word))
+    """Whether a word is a path in this repository; `NAME` stands for what a reader will choose."""
+    return "NAME" not in word and bool(
+        re.fullmatch(r"(\.github|\.ci|configs|scripts|tests|meddistill)/[\w./-]+", word)
+    )
 
 
 def wrong_names(text: str) -> Iterator[str]:

@@ -95,7 +95,8 @@ def test_a_wrong_name_is_seen(text, why):
 
 
 def test_what_is_still_to_be_built_is_not_looked_up():
-    text = "## Rooms\n<!-- house -->\n\n`tests/rooms/` is\n\n## Next\n\n`tests/next/` is not.\n"
+    text = "## Rooms\n<!-- house -->\n\n`tests/rooms/` is\n\n"
+    text += "## Next\n\n`tests/next/` is not, and `tests/next/NAME.py` is for a reader to name.\n"
     assert list(check_readme.wrong_names(text)) == ["`tests/next/`: tests/next/ does not exist"]
 
 
