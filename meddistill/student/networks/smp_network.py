@@ -19,7 +19,7 @@ from meddistill.student.networks.student_network import StudentNetwork
 ARCHITECTURES: dict[str, Any] = dict(smp.MODEL_ARCHITECTURES_MAPPING)
 _CLASSES = {kind.__name__: kind for kind in ARCHITECTURES.values()}
 # Ours where none is asked for. As good as smp's own, twice as wide at its coarse end, for 0.6 of
-# the training time: README, "What each part is worth".
+# the training time: .github/docs/ablation.md.
 _DECODER_CHANNELS = {"unetplusplus": (128, 64, 32, 16, 16)}
 _IMAGENET_MEAN_STD = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
