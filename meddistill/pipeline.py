@@ -87,9 +87,11 @@ def _stages(
         )
 
     def evaluate() -> Path:
+        from meddistill.evaluation.request import EvalRequest
         from meddistill.stages.evaluate import run_eval
 
-        return run_eval(run, config.eval, seed=config.seed, device=device, overwrite=overwrite)
+        request = EvalRequest(device=device, overwrite=overwrite)
+        return run_eval(run, config.eval, request, seed=config.seed)
 
     return [
         ("prepare, images and boxes", prepare),

@@ -251,6 +251,7 @@ def evaluate(
     if compare or aggregate:
         _compare_or_aggregate(runs or [], compare, aggregate, settings.seed, out)
         return
+    from meddistill.evaluation.request import EvalRequest, FolderRequest
     from meddistill.stages.evaluate import run_eval, run_eval_folders
 
     if runs:
@@ -259,30 +260,13 @@ def evaluate(
             raise ConfigError(f"eval takes one RUN, got {len(runs)}; --aggregate takes several")
         if images or masks:
             raise ConfigError("give either RUN or --images and --masks, not both")
-        run_eval(
-            run_dir(run),
-            settings.eval,
-            seed=settings.seed,
-            device=device,
-            overwrite=overwrite,
-            out=out,
-            data=data,
-            student=student,
-            boxes=boxes,
-        )
+        request = EvalRequest(data, student, boxes, out, device, overwrite)
+        run_eval(run_dir(run), settings.eval, request, seed=settings.seed)
         return
     if not (images and masks and student and out):
         raise ConfigError("without RUN, eval needs all of --images, --masks, --student and --out")
-    run_eval_folders(
-        images,
-        masks,
-        student,
-        out,
-        settings.eval,
-        seed=settings.seed,
-        device=device,
-        overwrite=overwrite,
-    )
+    folders = FolderRequest(images, masks, student, out, device, overwrite)
+    run_eval_folders(folders, settings.eval, seed=settings.seed)
 
 
 def _compare_or_aggregate(

@@ -11,7 +11,7 @@ import numpy as np
 
 from meddistill.base.files import read_table
 from meddistill.data.boxes import fill_boxes
-from meddistill.evaluation.subjects import Subject
+from meddistill.evaluation.judged_cases import JudgedCase
 from meddistill.run.layout import BOXES_CSV, QUALITY_CSV, RUN_JSON, RunDir
 from meddistill.run.record import fingerprint_file, fingerprint_stage
 from meddistill.run.tables import Case, QualityRow, boxes_xyxy, read_boxes
@@ -34,7 +34,7 @@ class Guess:
     probs: np.ndarray | None = None
 
 
-GuessOf = Callable[[Subject, tuple[int, int]], Guess]
+GuessOf = Callable[[JudgedCase, tuple[int, int]], Guess]
 """What a baseline says of a case of that size (H, W); an empty mask where it has nothing to say."""
 
 
@@ -86,9 +86,7 @@ def _find_teacher(found: Baselines, run: RunDir, split: str) -> None:
 
 def _filled_boxes(path: Path, cases: Sequence[Case]) -> GuessOf:
     rows = read_boxes(path, cases)
-    return lambda subject, size_hw: Guess(
-        fill_boxes(boxes_xyxy(rows.get(subject.case_id, [])), size_hw)
-    )
+    return lambda case, size_hw: Guess(fill_boxes(boxes_xyxy(rows.get(case.case_id, [])), size_hw))
 
 
 def _teacher_targets(teacher_dir: Path, rows: dict[str, QualityRow]) -> GuessOf:
@@ -97,8 +95,8 @@ def _teacher_targets(teacher_dir: Path, rows: dict[str, QualityRow]) -> GuessOf:
     from meddistill.data.frames import from_frame
     from meddistill.targets.making import load_target
 
-    def guess(subject: Subject, size_hw: tuple[int, int]) -> Guess:
-        row = rows.get(subject.case_id)
+    def guess(case: JudgedCase, size_hw: tuple[int, int]) -> Guess:
+        row = rows.get(case.case_id)
         if row is None or row.n_boxes == 0:
             return Guess(np.zeros(size_hw, dtype=bool), np.zeros(size_hw, dtype=np.float32))
         frame = torch.from_numpy(load_target(teacher_dir, row.case_id, row.key).probs)

@@ -14,8 +14,8 @@ from meddistill.base.errors import InputError
 from meddistill.base.files import read_table
 from meddistill.evaluation.calibration import Calibration
 from meddistill.evaluation.components import LesionCounts, match_lesions
+from meddistill.evaluation.judged_cases import JudgedCase
 from meddistill.evaluation.metrics import score_case
-from meddistill.evaluation.subjects import Subject
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +73,7 @@ class ScoreRow:
 
 
 def score(
-    subject: Subject,
+    case: JudgedCase,
     method: str,
     pred: np.ndarray,
     probs: np.ndarray | None,
@@ -85,7 +85,7 @@ def score(
     scores = score_case(
         pred,
         target,
-        subject.spacing_hw_mm,
+        case.spacing_hw_mm,
         tolerance_px=judging.tolerance_px,
         tolerance_mm=judging.tolerance_mm,
     )
@@ -96,11 +96,11 @@ def score(
         calibration.add(probs, target)
     overlap = scores.overlap
     return ScoreRow(
-        case_id=subject.case_id,
-        split=subject.split,
-        group=subject.group,
-        class_name=subject.class_name,
-        volume=subject.volume,
+        case_id=case.case_id,
+        split=case.split,
+        group=case.group,
+        class_name=case.class_name,
+        volume=case.volume,
         method=method,
         **scores.values(),  # type: ignore[arg-type]
         brier=None if calibration is None else calibration.brier,

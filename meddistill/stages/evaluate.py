@@ -4,50 +4,29 @@ a page."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from meddistill.base import console
-from meddistill.base.errors import ConfigError, InputError
-from meddistill.base.files import read_json, write_json, write_table
+from meddistill.base.errors import InputError
+from meddistill.base.files import write_json, write_table
 from meddistill.base.hashing import fingerprint_source, hash_files
 from meddistill.data.formats.pictures import write_png
-from meddistill.data.frames import Preprocessing
-from meddistill.data.intensity import IntensitySettings
 from meddistill.data.overlays import side_by_side
-from meddistill.evaluation.baselines import (
-    BOXES,
-    LABELS,
-    STUDENT,
-    TEACHER,
-    Baselines,
-    Guess,
-    find_baselines,
-)
-from meddistill.evaluation.calibration import Calibration
-from meddistill.evaluation.components import clean_up
+from meddistill.evaluation.answers import AnsweredCase, Methods
+from meddistill.evaluation.baselines import LABELS, STUDENT, Baselines, find_baselines
+from meddistill.evaluation.judged_cases import JudgedCases, judged_cases_of_run
+from meddistill.evaluation.judged_folders import judged_cases_of_folders
 from meddistill.evaluation.report.gallery import GalleryItem, choose_cases, make_item
 from meddistill.evaluation.report.page import write_report
 from meddistill.evaluation.report.training_curves import History, read_history
-from meddistill.evaluation.scores import Judging, ScoreRow, score
-from meddistill.evaluation.subjects import (
-    Subject,
-    read_image,
-    read_truth,
-    subjects_of_folders,
-    subjects_of_run,
-)
-from meddistill.evaluation.summary import (
-    by_volume,
-    define,
-    error_budget,
-    format_table,
-    size_bounds,
-    summarise,
-)
+from meddistill.evaluation.request import EvalRequest, FolderRequest
+from meddistill.evaluation.scores import Judging, ScoreRow
+from meddistill.evaluation.summary import format_table
+from meddistill.evaluation.verdict import Verdict
 from meddistill.run.headlines import headline
 from meddistill.run.layout import (
     CONFIG_JSON,
@@ -65,322 +44,194 @@ from meddistill.run.record import Stage, fingerprint_stage
 from meddistill.run.tables import read_cases
 from meddistill.settings.config import as_settings
 from meddistill.settings.evaluate import EvalConfig
+from meddistill.student.predictor import Predictor
 
 UNKNOWN_GROUPS = (
     "groups are unknown: slices of one patient may lie on both sides of the split and count as "
     "independent, so the "
     "numbers may be optimistic and their intervals too narrow"
 )
-
-
-class Predictor(Protocol):
-    """What is evaluated; `models.student.Student` is one."""
-
-    preprocessing: Preprocessing
-
-    def predict_probs(self, images: Sequence[np.ndarray]) -> list[np.ndarray]: ...
+_OF_THE_RUN = EvalRequest()
 
 
 @dataclasses.dataclass(frozen=True)
-class View:
-    """A case as it was read: image uint8 (H, W, 3), truth bool (H, W) or None, the student's
-    probabilities (H, W)."""
+class _Evaluation:
+    """What is evaluated: cases, methods, and what was recorded while they were trained; whatever
+    the cases come from. `inputs`: fingerprints by name, for run.json."""
 
-    subject: Subject
-    image: np.ndarray
-    truth: np.ndarray | None
-    probs: np.ndarray
+    judged: JudgedCases
+    student_dir: Path
+    history: History
+    baselines: Baselines = dataclasses.field(default_factory=Baselines)
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        student = {"student": _fingerprint_student(self.student_dir)}
+        return {**self.judged.inputs, **student, **self.baselines.inputs}
+
+    @property
+    def warnings(self) -> list[str]:
+        return [] if self.judged.groups_known else [UNKNOWN_GROUPS]
 
 
 def run_eval(
     run: RunDir,
     config: EvalConfig,
+    request: EvalRequest = _OF_THE_RUN,
     *,
     seed: int,
-    device: str = "cpu",
-    overwrite: bool = False,
-    out: Path | None = None,
-    data: Path | None = None,
-    student: Path | None = None,
-    boxes: Path | None = None,
     predictor: Predictor | None = None,
 ) -> Path:
-    """Evaluate RUN's student on one split and write RUN/eval (or `out`); returns that directory.
+    """Evaluate RUN's student on one split and write RUN/eval; returns that directory.
 
-    `data`, `student`, `boxes` replace RUN's own. `predictor` stands in for the student that would
-    be loaded. Raises: StageError for a RUN that lacks an earlier stage, ConfigError for a split
-    without cases, InputError at the end, after all other cases are done, where some could not be
-    read.
+    Args:
+        run: where the stages before it are read.
+        config: the settings of `eval`.
+        request: what is read in place of RUN's own, where to write, and on which device.
+        seed: of the resampled intervals.
+        predictor: stands in for the student that would be loaded.
+
+    Raises: StageError for a RUN that lacks an earlier stage, ConfigError for a split without cases,
+    InputError at the end, after all other cases are done, where some could not be read.
     """
-    data_dir, student_dir = data or run.data, student or run.student
-    all_cases = read_cases(data_dir)
-    cases = [case for case in all_cases if case.split == config.split]
-    if not cases:
-        raise ConfigError(
-            f"{data_dir} has no case in the split '{config.split}'; choose another with --split"
-        )
-    if student is None:
+    data_dir, student_dir = request.data or run.data, request.student or run.student
+    cases = read_cases(data_dir)
+    judged = judged_cases_of_run(data_dir, cases, config.split)
+    if request.student is None:
         require(student_dir / RUN_JSON, "distill")
-    baselines = (
-        find_baselines(run, all_cases, config.split, boxes) if config.baselines else Baselines()
+    baselines = Baselines()
+    if config.baselines:
+        baselines = find_baselines(run, cases, config.split, request.boxes)
+    history = read_history(student_dir, run.detector)
+    evaluation = _Evaluation(judged, student_dir, history, baselines)
+    stage = _open(
+        evaluation, config, request.out or run.eval, seed=seed, overwrite=request.overwrite
     )
-    inputs = {
-        "data": fingerprint_stage(data_dir),
-        "student": _fingerprint_student(student_dir),
-        **baselines.inputs,
-    }
     return _evaluate(
-        subjects_of_run(cases, data_dir),
-        baselines,
-        config,
-        out or run.eval,
-        student_dir,
-        inputs,
-        seed=seed,
-        device=device,
-        overwrite=overwrite,
-        predictor=predictor,
-        history=read_history(student_dir, run.detector),
-        groups_known=_groups_known(data_dir),
+        evaluation, config, stage, seed=seed, device=request.device, predictor=predictor
     )
 
 
 def run_eval_folders(
-    images: Path,
-    masks: Path,
-    student: Path,
-    out: Path,
+    request: FolderRequest,
     config: EvalConfig,
     *,
     seed: int,
-    device: str = "cpu",
-    overwrite: bool = False,
     predictor: Predictor | None = None,
 ) -> Path:
     """Evaluate a student on a folder of images and one of masks; files without a partner are named
-    and left out."""
-    subjects, unpaired = subjects_of_folders(images, masks)
-    if unpaired:
-        names = ", ".join(path.name for path in unpaired[:5]) + (
-            ", ..." if len(unpaired) > 5 else ""
-        )
-        console.warn(f"{len(unpaired)} file(s) have no partner and are left out: {names}")
-    inputs = {
-        "images": fingerprint_source(
-            hash_files([subject.image for subject in subjects], images), images
-        ),
-        "masks": fingerprint_source(
-            hash_files([subject.mask for subject in subjects if subject.mask], masks), masks
-        ),
-        "student": _fingerprint_student(student),
-    }
+    and left out. Arguments as those of `run_eval`."""
+    judged = judged_cases_of_folders(request.images, request.masks)
+    evaluation = _Evaluation(judged, request.student, read_history(request.student))
+    stage = _open(evaluation, config, request.out, seed=seed, overwrite=request.overwrite)
     return _evaluate(
-        subjects,
-        Baselines(),
-        config,
-        out,
-        student,
-        inputs,
-        seed=seed,
-        device=device,
-        overwrite=overwrite,
-        predictor=predictor,
-        history=read_history(student),
-        groups_known=False,
-        as_prepared=False,
+        evaluation, config, stage, seed=seed, device=request.device, predictor=predictor
     )
 
 
+def _open(
+    evaluation: _Evaluation, config: EvalConfig, out: Path, *, seed: int, overwrite: bool
+) -> Stage:
+    settings = {**as_settings(config), "seed": seed}
+    del settings["batch_size"]
+    return Stage.open(out, "eval", settings, evaluation.inputs, overwrite)
+
+
 def _evaluate(
-    subjects: Sequence[Subject],
-    baselines: Baselines,
+    evaluation: _Evaluation,
     config: EvalConfig,
-    out: Path,
-    student_dir: Path,
-    inputs: dict[str, str],
+    stage: Stage,
     *,
     seed: int,
     device: str,
-    overwrite: bool,
     predictor: Predictor | None,
-    history: History,
-    groups_known: bool,
-    as_prepared: bool = True,
 ) -> Path:
-    settings = {**as_settings(config), "seed": seed}
-    del settings["batch_size"]
-    stage = Stage.open(out, "eval", settings, inputs, overwrite)
     if stage.finished:
-        console.say(f"{out} is up to date: {out / REPORT_HTML}")
-        return out
-    predictor = predictor or _load(student_dir, device)
-    threshold = predictor.preprocessing.threshold if config.threshold is None else config.threshold
-    for method, reason in baselines.skipped.items():
+        console.say(f"{stage.out} is up to date: {stage.out / REPORT_HTML}")
+        return stage.out
+    predictor = predictor or _load(evaluation.student_dir, device)
+    judged = evaluation.judged
+    methods = Methods(predictor, evaluation.baselines, config, judged.as_prepared)
+    _say_what_is_missing(evaluation, config)
+    verdict = _judge(judged, methods, stage.out)
+    summary = verdict.summary(judged, methods, evaluation.warnings, seed)
+    _write(stage.out, summary, verdict, _gallery(verdict, methods), evaluation.history)
+    if verdict.failures:
+        raise InputError(
+            f"{len(verdict.failures)} of {len(judged.cases)} cases could not be evaluated, "
+            f"{stage.out / REPORT_HTML} shows the others; first: {verdict.failures[0]}"
+        )
+    _finish(stage, summary, device, evaluation.student_dir)
+    return stage.out
+
+
+def _say_what_is_missing(evaluation: _Evaluation, config: EvalConfig) -> None:
+    for method, reason in evaluation.baselines.skipped.items():
         console.say(f"{LABELS[method]}: not evaluated, {reason}")
-    if not any(subject.mask for subject in subjects):
+    if not any(case.mask for case in evaluation.judged.cases):
         console.say(
             f"no case of '{config.split}' has a true mask: nothing to evaluate against, only "
             "pictures"
         )
-    if not groups_known:
-        console.warn(UNKNOWN_GROUPS)
-    # What `prepare` made is read as it is; foreign pictures become what the student knows.
-    intensity = None if as_prepared else predictor.preprocessing.intensity
-    judging = Judging(config.tolerance_px, config.tolerance_mm, config.lesion_iou)
+    for warning in evaluation.warnings:
+        console.warn(warning)
 
-    rows: list[ScoreRow] = []
-    done: list[Subject] = []
-    failures: list[str] = []
-    calibration = {"all": Calibration(), "near": Calibration(near=True)}
-    n_cleaned = 0
-    with console.progress("eval", len(subjects)) as bar:
-        for view in _views(subjects, predictor, config, intensity, failures):
-            guesses, cleaned = _guesses(view, baselines, config, threshold)
-            done.append(view.subject)
-            n_cleaned += cleaned
-            pred = guesses[STUDENT].mask
-            write_png(out / "masks" / f"{view.subject.case_id}.png", pred.astype(np.uint8) * 255)
-            write_png(
-                out / "overlays" / f"{view.subject.case_id}.png",
-                side_by_side(view.image, pred, view.truth),
-            )
-            if view.truth is not None:
-                for method, guess in guesses.items():
-                    rows.append(
-                        score(view.subject, method, guess.mask, guess.probs, view.truth, judging)
-                    )
-                for counted in calibration.values():
-                    counted.add(view.probs, view.truth)
+
+def _judge(judged: JudgedCases, methods: Methods, out: Path) -> Verdict:
+    """Every case answered, drawn, and scored where there is a true mask."""
+    config = methods.config
+    verdict = Verdict(Judging(config.tolerance_px, config.tolerance_mm, config.lesion_iou))
+    with console.progress("eval", len(judged.cases)) as bar:
+        for answered in methods.answer(judged.cases, verdict.failures):
+            _draw(answered, out)
+            verdict.add(answered)
             bar.advance()
-    summary: dict[str, Any] = {
-        "split": config.split,
-        "threshold": threshold,
-        "n_cases": len(subjects),
-        "n_scored": len({row.case_id for row in rows}),
-        "failures": failures,
-        "warnings": [] if groups_known else [UNKNOWN_GROUPS],
-        "skipped": baselines.skipped,
-        "postprocessing": {
-            "flip_average": config.flip_average,
-            "min_component_px": config.min_component_px,
-            "keep_largest": config.keep_largest,
-            "n_changed": n_cleaned,
-        },
-        "labels": LABELS,
-        "definitions": define(judging),
-        "size_bounds_px": size_bounds(rows),
-        "methods": summarise(rows, seed=seed) if rows else {},
-        "volumes": by_volume(rows),
-        "calibration": {name: counted.as_dict() for name, counted in calibration.items()}
-        if rows
-        else None,
-        "error_budget": error_budget(rows, STUDENT, TEACHER, BOXES),
-    }
-    write_table(out / PER_CASE_CSV, ScoreRow, rows)
+    return verdict
+
+
+def _draw(answered: AnsweredCase, out: Path) -> None:
+    name = f"{answered.case.case_id}.png"
+    pred = answered.guesses[STUDENT].mask
+    write_png(out / "masks" / name, pred.astype(np.uint8) * 255)
+    write_png(out / "overlays" / name, side_by_side(answered.image, pred, answered.truth))
+
+
+def _gallery(verdict: Verdict, methods: Methods) -> Iterator[GalleryItem]:
+    """The chosen cases, worst first, predicted once more: keeping all probabilities would not
+    scale."""
+    by_id = {case.case_id: case for case in verdict.done}
+    dice = {row.case_id: row.dice for row in verdict.rows if row.method == STUDENT}
+    chosen = choose_cases(dice or dict.fromkeys(by_id, 0.0), methods.config.gallery_cases)
+    for answered in methods.answer([by_id[case_id] for case_id in chosen], []):
+        yield make_item(answered, verdict.rows_of(answered.case))
+
+
+def _write(
+    out: Path,
+    summary: dict[str, Any],
+    verdict: Verdict,
+    gallery: Iterator[GalleryItem],
+    history: History,
+) -> None:
+    """The table, the summary and the page; the summary again, in short, on the terminal."""
+    write_table(out / PER_CASE_CSV, ScoreRow, verdict.rows)
     write_json(out / SUMMARY_JSON, summary)
-    items = list(_gallery(done, rows, predictor, baselines, config, threshold, intensity))
-    write_report(out / REPORT_HTML, summary, rows, items, history)
-    if rows:
+    write_report(out / REPORT_HTML, summary, verdict.rows, list(gallery), history)
+    if verdict.rows:
         console.answer(format_table(summary["methods"], LABELS))
-    if failures:
-        raise InputError(
-            f"{len(failures)} of {len(subjects)} cases could not be evaluated, {out / REPORT_HTML} "
-            "shows the others; "
-            f"first: {failures[0]}"
-        )
+
+
+def _finish(stage: Stage, summary: dict[str, Any], device: str, student_dir: Path) -> None:
     results = {
         "dice": {name: scores["metrics"]["dice"] for name, scores in summary["methods"].items()}
     }
-    stage.finish(
-        results,
-        [out / name for name in (PER_CASE_CSV, SUMMARY_JSON, REPORT_HTML)],
-        device,
-    )
+    written = [stage.out / name for name in (PER_CASE_CSV, SUMMARY_JSON, REPORT_HTML)]
+    stage.finish(results, written, device)
     console.summary(
         "eval",
-        [*headline("eval", results), ("report", str(out / REPORT_HTML))],
+        [*headline("eval", results), ("report", str(stage.out / REPORT_HTML))],
         after_eval(student_dir),
     )
-    return out
-
-
-def _views(
-    subjects: Sequence[Subject],
-    predictor: Predictor,
-    config: EvalConfig,
-    intensity: IntensitySettings | None,
-    failures: list[str],
-) -> Iterator[View]:
-    """Each readable case with its truth and the student's probabilities; the others are named in
-    `failures`."""
-    for start in range(0, len(subjects), config.batch_size):
-        batch = []
-        for subject in subjects[start : start + config.batch_size]:
-            try:
-                image = read_image(subject.image, intensity)
-                truth = (
-                    None
-                    if subject.mask is None
-                    else read_truth(subject.mask, (image.shape[0], image.shape[1]))
-                )
-                batch.append((subject, image, truth))
-            except InputError as error:
-                failures.append(str(error))
-                console.warn(str(error))
-        images = [image for _, image, _ in batch]
-        probs = predictor.predict_probs(images)
-        if config.flip_average:
-            mirrored = predictor.predict_probs(
-                [np.ascontiguousarray(image[:, ::-1]) for image in images]
-            )
-            probs = [(one + other[:, ::-1]) / 2 for one, other in zip(probs, mirrored, strict=True)]
-        for (subject, image, truth), prob in zip(batch, probs, strict=True):
-            yield View(subject, image, truth, prob)
-
-
-def _guesses(
-    view: View, baselines: Baselines, config: EvalConfig, threshold: float
-) -> tuple[dict[str, Guess], bool]:
-    """What every method says of a case, the student first, and whether cleaning up changed the
-    student's mask."""
-    raw = view.probs >= np.float32(threshold)
-    mask = clean_up(raw, min_component_px=config.min_component_px, keep_largest=config.keep_largest)
-    size_hw = (view.image.shape[0], view.image.shape[1])
-    others = {
-        method: guess_of(view.subject, size_hw) for method, guess_of in baselines.guesses.items()
-    }
-    return {STUDENT: Guess(mask, view.probs), **others}, bool((mask != raw).any())
-
-
-def _gallery(
-    subjects: Sequence[Subject],
-    rows: Sequence[ScoreRow],
-    predictor: Predictor,
-    baselines: Baselines,
-    config: EvalConfig,
-    threshold: float,
-    intensity: IntensitySettings | None,
-) -> Iterator[GalleryItem]:
-    """The chosen cases, worst first, predicted once more: keeping all probabilities would not
-    scale."""
-    by_case: dict[str, list[ScoreRow]] = {}
-    for row in rows:
-        by_case.setdefault(row.case_id, []).append(row)
-    dice = {row.case_id: row.dice for row in rows if row.method == STUDENT}
-    chosen = choose_cases(
-        dice or {subject.case_id: 0.0 for subject in subjects}, config.gallery_cases
-    )
-    by_id = {subject.case_id: subject for subject in subjects}
-    for view in _views([by_id[case_id] for case_id in chosen], predictor, config, intensity, []):
-        guesses, _ = _guesses(view, baselines, config, threshold)
-        yield make_item(
-            view.subject, view.image, view.truth, guesses, by_case.get(view.subject.case_id, [])
-        )
-
-
-def _groups_known(data_dir: Path) -> bool:
-    """Whether `prepare` knew which cases belong together."""
-    return bool(read_json(data_dir / RUN_JSON).get("results", {}).get("groups_known", False))
 
 
 def _load(student_dir: Path, device: str) -> Predictor:

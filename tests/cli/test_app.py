@@ -18,6 +18,7 @@ import typer
 
 from meddistill.base.errors import InputError
 from meddistill.cli import app as cli
+from meddistill.evaluation.request import FolderRequest
 from meddistill.run.layout import RunDir
 from meddistill.settings.config import Config
 
@@ -142,10 +143,22 @@ def _config_of(args):
     return next(argument for argument in args if type(argument).__name__.endswith("Config"))
 
 
+def _argument(args, named, name):
+    """What arrives by a name: an argument, or a field of the request that holds several."""
+    requests = [argument for argument in args if type(argument).__name__.endswith("Request")]
+    return named[name] if name in named else getattr(requests[0], name)
+
+
 def _setting(config, dotted):
     for name in dotted.split("."):
         config = getattr(config, name)
     return config
+
+
+def _arrived(args, named, where):
+    if where.endswith("="):
+        return _argument(args, named, where.rstrip("="))
+    return _setting(_config_of(args), where)
 
 
 @pytest.mark.parametrize(
@@ -157,16 +170,13 @@ def test_option_arrives(handed_over, command, typed, where, value):
     assert more == []
     assert function == HANDS_OVER[command][1]
     assert args[0] == RunDir(Path("RUN"))
-    got = named[where.rstrip("=")] if where.endswith("=") else _setting(_config_of(args), where)
-    assert got == value
+    assert _arrived(args, named, where) == value
     # Without the option something else arrives, or the test would see nothing.
     handed_over.clear()
     if typed not in ("--train",):
         _meddistill(command, "RUN")
         (_, args, named) = handed_over[0]
-        assert value != (
-            named[where.rstrip("=")] if where.endswith("=") else _setting(_config_of(args), where)
-        )
+        assert value != _arrived(args, named, where)
 
 
 def test_every_option_is_in_the_table():
@@ -342,10 +352,10 @@ def test_config_file_arrives_and_flags_go_over_it(handed_over, tmp_path, command
 def test_eval_of_folders(handed_over):
     typed = "--images I --masks M --student S --out O --device cpu --threshold 0.3"
     assert _meddistill("eval", *typed.split()) == 0
-    ((function, args, named),) = handed_over
+    ((function, args, _),) = handed_over
     assert function == "run_eval_folders"
-    assert args[:4] == (Path("I"), Path("M"), Path("S"), Path("O"))
-    assert (args[4].threshold, named["device"]) == (0.3, "cpu")
+    assert args[0] == FolderRequest(Path("I"), Path("M"), Path("S"), Path("O"), device="cpu")
+    assert args[1].threshold == 0.3
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from support.evaluation_data import square
 from meddistill.base.errors import ConfigError, InputError, StageError
 from meddistill.base.files import read_json, write_table
 from meddistill.evaluation.comparison import aggregate, compare
+from meddistill.evaluation.judged_cases import JudgedCase
 from meddistill.evaluation.scores import Judging, ScoreRow, score
-from meddistill.evaluation.subjects import Subject
 from meddistill.evaluation.summary import (
     by_volume,
     define,
@@ -24,7 +24,9 @@ from meddistill.stages.compare import run_aggregate, run_compare
 
 
 def row_of(case_id, pred, target, method="student", class_name="glioma", volume="", spacing=None):
-    subject = Subject(case_id, case_id, "test", case_id[0], class_name, None, None, spacing, volume)
+    subject = JudgedCase(
+        case_id, case_id, "test", case_id[0], class_name, None, None, spacing, volume
+    )
     return score(subject, method, pred, None, target, Judging())
 
 

@@ -8,8 +8,8 @@ from support.script_module import load_script
 from meddistill.base.errors import InputError
 from meddistill.base.files import write_table
 from meddistill.data.formats.pictures import write_png
+from meddistill.evaluation.judged_cases import JudgedCase
 from meddistill.evaluation.scores import Judging, ScoreRow, score
-from meddistill.evaluation.subjects import Subject
 from meddistill.run.layout import PER_CASE_CSV
 
 TRUTH = square(10, 10, 10)
@@ -26,7 +26,7 @@ def evaluation(folder, found, *, finished=True, method="student"):
     rows = []
     for index, columns in enumerate(found):
         mask = TRUTH & (np.arange(SIZE_HW[1]) < 10 + columns)
-        subject = Subject(
+        subject = JudgedCase(
             f"c{index}", f"c{index}", "test", f"g{index}", "", folder / "unread.png", None, None
         )
         rows.append(score(subject, method, mask, None, TRUTH, Judging()))

@@ -17,8 +17,8 @@ from meddistill.base.files import write_table
 from meddistill.data.boxes import mask_to_boxes
 from meddistill.data.formats.pictures import write_png
 from meddistill.data.sources.phantom import draw_slice
+from meddistill.evaluation.judged_cases import JudgedCase
 from meddistill.evaluation.scores import Judging, ScoreRow, score
-from meddistill.evaluation.subjects import Subject
 from meddistill.run.images import image_path
 from meddistill.run.layout import BOXES_CSV, CASES_CSV, PER_CASE_CSV, QUALITY_CSV, RunDir
 from meddistill.run.record import Stage
@@ -103,7 +103,7 @@ def make_run(root, side=SIDE, ids=IDS):
         )
         student = np.roll(mask, 2 * number, axis=1)
         write_png(run.eval / "masks" / f"{case_id}.png", student.astype(np.uint8) * 255)
-        subject = Subject(
+        subject = JudgedCase(
             case_id, case_id, "test", case_id, "mass", image_path(run.data, case), None, None
         )
         scores.append(score(subject, "student", student, None, mask, Judging()))

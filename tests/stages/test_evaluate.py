@@ -26,8 +26,9 @@ from meddistill.data.formats.pictures import read_rgb, write_png
 from meddistill.data.frames import Preprocessing
 from meddistill.data.intensity import IntensitySettings
 from meddistill.data.masks import read_mask
+from meddistill.evaluation.judged_cases import volume_of
+from meddistill.evaluation.request import EvalRequest, FolderRequest
 from meddistill.evaluation.scores import ScoreRow
-from meddistill.evaluation.subjects import volume_of
 from meddistill.evaluation.summary import format_table
 from meddistill.run.layout import CASES_CSV
 from meddistill.run.tables import Case, QualityRow, read_cases
@@ -35,9 +36,14 @@ from meddistill.settings.evaluate import EvalConfig
 from meddistill.stages.evaluate import UNKNOWN_GROUPS, run_eval, run_eval_folders
 
 
-def evaluate(run, config=None, **options):
-    options = {"seed": 0, "predictor": BrightnessStudent()} | options
-    return run_eval(run, config or EvalConfig(), **options)
+def evaluate(run, config=None, predictor=None, **request):
+    return run_eval(
+        run,
+        config or EvalConfig(),
+        EvalRequest(**request),
+        seed=0,
+        predictor=predictor or BrightnessStudent(),
+    )
 
 
 def scores_of(out):
@@ -339,10 +345,7 @@ def folders(tmp_path):
 def test_plain_folders_are_paired_by_stem_and_the_unpaired_named(folders, tmp_path, capsys):
     images, masks, student = folders
     out = run_eval_folders(
-        images,
-        masks,
-        student,
-        tmp_path / "out",
+        FolderRequest(images, masks, student, tmp_path / "out"),
         EvalConfig(),
         seed=0,
         predictor=BrightnessStudent(),
@@ -383,10 +386,7 @@ def test_folders_that_cannot_be_paired_are_refused(folders, tmp_path, change, me
         student = tmp_path / "images"
     with pytest.raises(InputError, match=message):
         run_eval_folders(
-            images,
-            masks,
-            student,
-            tmp_path / "out",
+            FolderRequest(images, masks, student, tmp_path / "out"),
             EvalConfig(),
             seed=0,
             predictor=BrightnessStudent(),
@@ -455,10 +455,7 @@ def test_foreign_pictures_are_windowed_as_the_students_were(tmp_path):
     for name in ("config.json", "model.safetensors", "preprocessing.json"):
         (tmp_path / "student" / name).write_text("{}")
     run_eval_folders(
-        tmp_path / "images",
-        tmp_path / "masks",
-        tmp_path / "student",
-        out,
+        FolderRequest(tmp_path / "images", tmp_path / "masks", tmp_path / "student", out),
         EvalConfig(),
         seed=0,
         predictor=student,

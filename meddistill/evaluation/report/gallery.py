@@ -12,9 +12,9 @@ import numpy as np
 from skimage.measure import find_contours
 
 from meddistill.data.formats.pictures import encode_jpeg, encode_png, shrink
-from meddistill.evaluation.baselines import STUDENT, Guess
+from meddistill.evaluation.answers import AnsweredCase
+from meddistill.evaluation.baselines import STUDENT
 from meddistill.evaluation.scores import ScoreRow
-from meddistill.evaluation.subjects import Subject
 
 PICTURE_SIDE = 384
 UNCERTAINTY_SIDE = 160
@@ -55,25 +55,18 @@ def choose_cases(dice: Mapping[str, float], limit: int) -> list[str]:
     return worst + [others[place] for place in places]
 
 
-def make_item(
-    subject: Subject,
-    image: np.ndarray,
-    truth: np.ndarray | None,
-    guesses: Mapping[str, Guess],
-    rows: Sequence[ScoreRow],
-) -> GalleryItem:
-    """Image uint8 (H, W, 3), truth bool (H, W) or None; `rows` are the case's scores, one a
-    method.
-    """
-    outlines = {name: outline_path(guess.mask) for name, guess in guesses.items()}
+def make_item(answered: AnsweredCase, rows: Sequence[ScoreRow]) -> GalleryItem:
+    """`rows` are the case's scores, one a method; none without a truth."""
+    case, image, truth = answered.case, answered.image, answered.truth
+    outlines = {name: outline_path(guess.mask) for name, guess in answered.guesses.items()}
     if truth is not None:
         outlines["truth"] = outline_path(truth)
-    probs = guesses[STUDENT].probs
+    probs = answered.guesses[STUDENT].probs
     student = next((row for row in rows if row.method == STUDENT), None)
     return GalleryItem(
-        id=subject.case_id,
-        name=subject.name,
-        class_name=subject.class_name,
+        id=case.case_id,
+        name=case.name,
+        class_name=case.class_name,
         width=image.shape[1],
         height=image.shape[0],
         picture=_address("jpeg", encode_jpeg(image, max_side=PICTURE_SIDE)),

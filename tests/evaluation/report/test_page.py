@@ -23,6 +23,7 @@ from meddistill.evaluation import baselines
 from meddistill.evaluation.report import charts
 from meddistill.evaluation.report.gallery import choose_cases, outline_path, uncertainty_picture
 from meddistill.evaluation.report.training_curves import read_history
+from meddistill.evaluation.request import FolderRequest
 from meddistill.settings.evaluate import EvalConfig
 from meddistill.stages.evaluate import run_eval, run_eval_folders
 
@@ -89,10 +90,7 @@ def page_of_folders(root):
     for name in ("config.json", "model.safetensors", "preprocessing.json"):
         (root / "student" / name).write_text("{}")
     out = run_eval_folders(
-        root / "images",
-        root / "masks",
-        root / "student",
-        root / "out",
+        FolderRequest(root / "images", root / "masks", root / "student", root / "out"),
         EvalConfig(gallery_cases=30),
         seed=0,
         predictor=BrightnessStudent(),

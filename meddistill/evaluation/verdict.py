@@ -1,0 +1,76 @@
+"""Everything that an evaluation finds out: gathered case by case, then taken together."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from meddistill.evaluation.answers import AnsweredCase, Methods
+from meddistill.evaluation.baselines import BOXES, LABELS, STUDENT, TEACHER
+from meddistill.evaluation.calibration import Calibration
+from meddistill.evaluation.judged_cases import JudgedCase, JudgedCases
+from meddistill.evaluation.scores import Judging, ScoreRow, score
+from meddistill.evaluation.summary import by_volume, define, error_budget, size_bounds, summarise
+
+
+@dataclasses.dataclass
+class Verdict:
+    """`rows`: the scores, one a case and method. `done`: the cases that could be read, `failures`:
+    why the others could not. `n_cleaned`: cases of which cleaning up changed the student's mask.
+    """
+
+    judging: Judging
+    rows: list[ScoreRow] = dataclasses.field(default_factory=list)
+    done: list[JudgedCase] = dataclasses.field(default_factory=list)
+    failures: list[str] = dataclasses.field(default_factory=list)
+    calibration: dict[str, Calibration] = dataclasses.field(
+        default_factory=lambda: {"all": Calibration(), "near": Calibration(near=True)}
+    )
+    n_cleaned: int = 0
+
+    def add(self, answered: AnsweredCase) -> None:
+        """Count a case; one without a true mask is done, and not scored."""
+        self.done.append(answered.case)
+        self.n_cleaned += answered.cleaned
+        if answered.truth is None:
+            return
+        for method, guess in answered.guesses.items():
+            self.rows.append(
+                score(answered.case, method, guess.mask, guess.probs, answered.truth, self.judging)
+            )
+        probs = answered.guesses[STUDENT].probs
+        assert probs is not None  # the student always has some
+        for counted in self.calibration.values():
+            counted.add(probs, answered.truth)
+
+    def rows_of(self, case: JudgedCase) -> list[ScoreRow]:
+        return [row for row in self.rows if row.case_id == case.case_id]
+
+    def summary(
+        self, judged: JudgedCases, methods: Methods, warnings: list[str], seed: int
+    ) -> dict[str, Any]:
+        """What summary.json holds. `seed`: of the resampled intervals."""
+        config, rows = methods.config, self.rows
+        calibration = {name: counted.as_dict() for name, counted in self.calibration.items()}
+        return {
+            "split": config.split,
+            "threshold": methods.threshold,
+            "n_cases": len(judged.cases),
+            "n_scored": len({row.case_id for row in rows}),
+            "failures": self.failures,
+            "warnings": warnings,
+            "skipped": methods.baselines.skipped,
+            "postprocessing": {
+                "flip_average": config.flip_average,
+                "min_component_px": config.min_component_px,
+                "keep_largest": config.keep_largest,
+                "n_changed": self.n_cleaned,
+            },
+            "labels": LABELS,
+            "definitions": define(self.judging),
+            "size_bounds_px": size_bounds(rows),
+            "methods": summarise(rows, seed=seed) if rows else {},
+            "volumes": by_volume(rows),
+            "calibration": calibration if rows else None,
+            "error_budget": error_budget(rows, STUDENT, TEACHER, BOXES),
+        }
