@@ -40,19 +40,10 @@ def predict(
     overwrite: Overwrite = False,
 ) -> None:
     """Segment new images with a student: masks, and a table with areas and confidence."""
-    from meddistill.stages.predict import run_predict
+    from meddistill.stages.predict import PredictOptions, run_predict
 
-    run_predict(
-        student,
-        paths,
-        out,
-        threshold=threshold,
-        probabilities=probabilities,
-        overlays=overlays,
-        batch_size=batch_size,
-        device=device,
-        overwrite=overwrite,
-    )
+    options = PredictOptions(threshold, probabilities, overlays, batch_size)
+    run_predict(student, paths, out, options, device=device, overwrite=overwrite)
 
 
 @commands.command(rich_help_panel=_USE)

@@ -1,6 +1,7 @@
 """What a person points `predict` at: files, folders and patterns, and each file as 8-bit slices.
 
-A picture is one slice; a volume is many, and knows how to put maps of its slices back together.
+A picture is one slice; a volume is many. `formats/known_mask_writers.py` puts maps of a file's
+slices back together.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 
 from meddistill.base.errors import InputError
 from meddistill.data.formats.dicom import frames_of, is_dicom
-from meddistill.data.formats.nifti import slices_of, write_slices
+from meddistill.data.formats.nifti import slices_of
 from meddistill.data.formats.pictures import IMAGE_SUFFIXES, load_picture
 from meddistill.data.intensity import IntensitySettings, to_8bit
 from meddistill.data.raw_case import Picture
@@ -30,8 +31,8 @@ class Scan:
     """One file: `images` are uint8 (H, W) or (H, W, 3) slices, `spacing_hw_mm` their pixels' size
     where known.
 
-    `kind` is `picture` (one slice), `frames` (several, each a picture of its own) or `volume`, of
-    which `write_volume` makes one again. A slice that shows nothing among others is all zeros.
+    `kind`: `picture`, `dicom` or `nifti`; what is written of its slices depends on it. A slice that
+    shows nothing among others is all zeros.
     """
 
     path: Path
@@ -39,10 +40,15 @@ class Scan:
     images: Sequence[np.ndarray]
     spacing_hw_mm: tuple[float, float] | None = None
 
-    def write_volume(self, path: Path, maps: Sequence[np.ndarray]) -> None:
-        """Write one map (H, W) a slice as a NIfTI volume, `path`.nii.gz, that lies where this one
-        does."""
-        write_slices(path, self.path, maps)
+    @property
+    def is_stack(self) -> bool:
+        """Whether its slices are counted; a volume's are, even where it has but one."""
+        return self.kind == "nifti" or len(self.images) > 1
+
+    def slice_name(self, name: str, index: int) -> str:
+        """`name`, or the name of one slice of a stack. No two become equal by it: `unique_names`
+        leaves no `@`."""
+        return f"{name}@{index:04d}" if self.is_stack else name
 
 
 def find_scans(patterns: Sequence[str]) -> tuple[list[Path], list[str]]:
@@ -84,10 +90,9 @@ def read_scan(path: Path, intensity: IntensitySettings | None = None) -> Scan:
     """
     try:
         if path.name.lower().endswith(_NIFTI):
-            return _of_many(path, "volume", [each.load() for each in slices_of(path)], intensity)
+            return _of_many(path, "nifti", [each.load() for each in slices_of(path)], intensity)
         if is_dicom(path):
-            pictures = [each.load() for each in frames_of(path)]
-            return _of_many(path, "frames" if len(pictures) > 1 else "picture", pictures, intensity)
+            return _of_many(path, "dicom", [each.load() for each in frames_of(path)], intensity)
         return Scan(path, "picture", [to_8bit(load_picture(path), intensity)])
     except InputError as error:
         reason = str(error)

@@ -6,17 +6,15 @@ import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from meddistill.base import console
 from meddistill.base.errors import ConfigError, InputError
 from meddistill.base.files import write_table
-from meddistill.data.boxes import mask_to_boxes
 from meddistill.data.case_ids import unique_names
+from meddistill.data.formats.known_mask_writers import MASK_WRITERS
 from meddistill.data.formats.pictures import write_png
-from meddistill.data.frames import Preprocessing
 from meddistill.data.overlays import overlay
 from meddistill.data.scans import Scan, find_scans, read_scan, scan_name
 from meddistill.run.layout import (
@@ -26,71 +24,62 @@ from meddistill.run.layout import (
     PREPROCESSING_JSON,
 )
 from meddistill.run.record import Stage, fingerprint_file
+from meddistill.student.predictions_table import PredictedScan, PredictionRow
+from meddistill.student.predictor import Predictor
 
 MASKS, PROBABILITIES, OVERLAYS = "masks", "probabilities", "overlays"
 
 
-class Predictor(Protocol):
-    """What predicts; `models.student.Student` is one."""
+@dataclasses.dataclass(frozen=True)
+class PredictOptions:
+    """What is predicted and written.
 
-    preprocessing: Preprocessing
-
-    def predict_probs(
-        self, images: Sequence[np.ndarray], batch_size: int = ...
-    ) -> list[np.ndarray]: ...
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class PredictionRow:
-    """What was found on one slice: a row of predictions.csv.
-
-    `slice` counts from 0 (a volume's axial slices, from the feet up) and is empty for a picture.
-    `area_mm2` is empty where the pixels' size is not known. `components`: 8-connected parts of the
-    mask. `confidence` in [0, 1]: mean probability of the mask's pixels; of an empty mask, 1 minus
-    the highest probability anywhere. `mask`: the file that holds it, relative to the table.
+    `threshold`: probability from which a pixel is lesion; None takes the student's. `probabilities`
+    adds probability maps, `overlays` the mask on its image. `batch_size`: slices a forward pass;
+    changes no result.
     """
 
-    name: str
-    source: str
-    slice: int | None
-    width: int
-    height: int
-    area_px: int
-    area_mm2: float | None
-    components: int
-    confidence: float
-    mask: str
+    threshold: float | None = None
+    probabilities: bool = False
+    overlays: bool = False
+    batch_size: int = 16
+
+    def __post_init__(self) -> None:
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise ConfigError(f"threshold must lie in [0, 1], got {self.threshold}")
+
+
+_MASKS_ALONE = PredictOptions()
 
 
 def run_predict(
     student_dir: Path,
     patterns: Sequence[str],
     out: Path,
+    options: PredictOptions = _MASKS_ALONE,
     *,
-    threshold: float | None = None,
-    probabilities: bool = False,
-    overlays: bool = False,
-    batch_size: int = 16,
     device: str = "cpu",
     overwrite: bool = False,
     predictor: Predictor | None = None,
 ) -> Path:
-    """Segment files, folders and globs; returns `out` with masks/NAME.png and predictions.csv.
+    """Segment files, folders and globs; returns `out` with masks/ and predictions.csv.
 
-    `threshold`: probability from which a pixel is lesion; None takes the student's. `probabilities`
-    adds 16-bit PNGs (0 to 65535 for 0 to 1), `overlays` the mask on its image. Masks and
-    probabilities (float32) of a NIfTI volume are volumes that lie where it does; its overlays are
-    those of slices with a lesion. Raises: InputError at the end, when all others are done, where a
-    file could not be read.
+    Each kind of file has its own mask writer: a NIfTI volume's masks are a volume that lies where
+    it does. Of a volume only slices with a lesion get an overlay.
+
+    Args:
+        student_dir: the directory of the student.
+        patterns: files, folders and globs.
+        out: the directory to write.
+        options: what is predicted and written.
+        device: where the student runs.
+        overwrite: replace what `out` holds of another prediction.
+        predictor: stands in for the student that would be loaded.
+
+    Raises: InputError at the end, when all others are done, where a file could not be read.
     """
-    files, failures = find_scans(patterns)
-    for failure in failures:
-        console.warn(failure)
-    if not files:
-        raise InputError(f"nothing to predict: {failures[0] if failures else 'no path was given'}")
-    if threshold is not None and not 0 <= threshold <= 1:
-        raise ConfigError(f"threshold must lie in [0, 1], got {threshold}")
-    stage = _open(out, student_dir, files, threshold, probabilities, overlays, overwrite)
+    files, failures = _find(patterns)
+    stage = _open(out, student_dir, files, options, overwrite)
     if stage.finished and not failures:
         console.say(f"{out} is up to date")
         return out
@@ -98,28 +87,10 @@ def run_predict(
         from meddistill.student.student import load_student
 
         predictor = load_student(student_dir, device)
-    cut = np.float32(predictor.preprocessing.threshold if threshold is None else threshold)
-    names = unique_names([scan_name(path) for path in files], [str(path) for path in files])
-
     rows: list[PredictionRow] = []
     with console.progress("predict", len(files)) as bar:
-        for name, scan, probs in _predictions(files, names, predictor, batch_size, failures):
-            masks = [prob >= cut for prob in probs]
-            written = _write_maps(
-                out / MASKS, name, scan, [mask.astype(np.uint8) * 255 for mask in masks]
-            )
-            if probabilities:
-                maps = (
-                    probs
-                    if scan.kind == "volume"
-                    else [np.rint(prob * 65535).astype(np.uint16) for prob in probs]
-                )
-                _write_maps(out / PROBABILITIES, name, scan, maps)
-            if overlays:
-                _write_overlays(out / OVERLAYS, name, scan, masks)
-            rows += _rows(
-                name, scan, masks, probs, [path.relative_to(out).as_posix() for path in written]
-            )
+        for predicted in _predictions(files, predictor, options, failures):
+            rows += _write(predicted, out, options)
             bar.advance()
             bar.note(f"{len(failures)} failed" if failures else "")
     write_table(out / PREDICTIONS_CSV, PredictionRow, rows)
@@ -135,16 +106,21 @@ def run_predict(
     return out
 
 
+def _find(patterns: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """The files meant, and a line for each pattern that means none."""
+    files, failures = find_scans(patterns)
+    for failure in failures:
+        console.warn(failure)
+    if not files:
+        raise InputError(f"nothing to predict: {failures[0] if failures else 'no path was given'}")
+    return files, failures
+
+
 def _open(
-    out: Path,
-    student_dir: Path,
-    files: Sequence[Path],
-    threshold: float | None,
-    probabilities: bool,
-    overlays: bool,
-    overwrite: bool,
+    out: Path, student_dir: Path, files: Sequence[Path], options: PredictOptions, overwrite: bool
 ) -> Stage:
-    settings = {"threshold": threshold, "probabilities": probabilities, "overlays": overlays}
+    settings = dataclasses.asdict(options)
+    del settings["batch_size"]
     inputs = {str(path): _stamp(path) for path in files}
     for name in (CONFIG_JSON, MODEL_SAFETENSORS, PREPROCESSING_JSON):
         inputs[f"student/{name}"] = (
@@ -160,80 +136,53 @@ def _stamp(path: Path) -> str:
 
 
 def _predictions(
-    files: Sequence[Path],
-    names: Sequence[str],
-    predictor: Predictor,
-    batch_size: int,
-    failures: list[str],
-) -> Iterator[tuple[str, Scan, list[np.ndarray]]]:
-    """Each readable file with its slices and their probabilities, several small files a batch;
-    others are named."""
+    files: Sequence[Path], predictor: Predictor, options: PredictOptions, failures: list[str]
+) -> Iterator[PredictedScan]:
+    """Each readable file, several small ones a batch; the others are named in `failures`."""
+    stored = predictor.preprocessing
+    cut = np.float32(stored.threshold if options.threshold is None else options.threshold)
+    names = unique_names([scan_name(path) for path in files], [str(path) for path in files])
     waiting: list[tuple[str, Scan]] = []
     for index, (path, name) in enumerate(zip(files, names, strict=True)):
         try:
-            waiting.append((name, read_scan(path, predictor.preprocessing.intensity)))
+            waiting.append((name, read_scan(path, stored.intensity)))
         except InputError as error:
             failures.append(str(error))
             console.warn(str(error))
         slices = [image for _, scan in waiting for image in scan.images]
-        if len(slices) < batch_size and index + 1 < len(files):
+        if len(slices) < options.batch_size and index + 1 < len(files):
             continue
-        probs = predictor.predict_probs(slices, batch_size)
+        probs = predictor.predict_probs(slices, options.batch_size)
         for done_name, scan in waiting:
-            yield done_name, scan, probs[: len(scan.images)]
+            own = probs[: len(scan.images)]
+            yield PredictedScan(done_name, scan, own, [prob >= cut for prob in own])
             del probs[: len(scan.images)]
         waiting = []
 
 
-def _write_maps(directory: Path, name: str, scan: Scan, maps: Sequence[np.ndarray]) -> list[Path]:
-    """Write the maps of a scan; returns the file of each slice."""
+def _write(predicted: PredictedScan, out: Path, options: PredictOptions) -> list[PredictionRow]:
+    """Write all that is asked of one file; returns its rows of the table."""
+    name, scan, writer = predicted.name, predicted.scan, MASK_WRITERS[predicted.scan.kind]
+    directory = out / MASKS
     try:
-        if scan.kind == "volume":
-            path = directory / f"{name}.nii.gz"
-            scan.write_volume(path, maps)
-            return [path] * len(maps)
-        paths = [directory / f"{name}{_suffix(scan, index)}.png" for index in range(len(maps))]
-        for path, each in zip(paths, maps, strict=True):
-            write_png(path, each)
-        return paths
+        written = writer.write_masks(directory, name, scan, predicted.masks)
+        if options.probabilities:
+            directory = out / PROBABILITIES
+            writer.write_probs(directory, name, scan, predicted.probs)
     except OSError as error:
         raise InputError(f"{directory} cannot be written: {error.strerror or error}") from error
+    if options.overlays:
+        _write_overlays(out / OVERLAYS, predicted)
+    return [
+        PredictionRow.of(predicted, index, path.relative_to(out).as_posix())
+        for index, path in enumerate(written)
+    ]
 
 
-def _suffix(scan: Scan, index: int) -> str:
-    # No two names become equal by it: `unique_names` leaves no `@`.
-    return "" if scan.kind == "picture" else f"@{index:04d}"
-
-
-def _write_overlays(directory: Path, name: str, scan: Scan, masks: Sequence[np.ndarray]) -> None:
-    for index, (image, mask) in enumerate(zip(scan.images, masks, strict=True)):
+def _write_overlays(directory: Path, predicted: PredictedScan) -> None:
+    name, scan = predicted.name, predicted.scan
+    for index, (image, mask) in enumerate(zip(scan.images, predicted.masks, strict=True)):
         rgb = np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
         # Of many slices only those with a lesion: hundreds of others would hide them.
-        if scan.kind == "picture" or mask.any():
-            write_png(directory / f"{name}{_suffix(scan, index)}.png", overlay(rgb, mask))
-
-
-def _rows(
-    name: str,
-    scan: Scan,
-    masks: Sequence[np.ndarray],
-    probs: Sequence[np.ndarray],
-    mask_files: Sequence[str],
-) -> Iterator[PredictionRow]:
-    for index, (mask, prob) in enumerate(zip(masks, probs, strict=True)):
-        area = int(mask.sum())
-        pixel_mm2 = (
-            None if scan.spacing_hw_mm is None else scan.spacing_hw_mm[0] * scan.spacing_hw_mm[1]
-        )
-        yield PredictionRow(
-            name=name,
-            source=str(scan.path),
-            slice=None if scan.kind == "picture" else index,
-            width=mask.shape[1],
-            height=mask.shape[0],
-            area_px=area,
-            area_mm2=None if pixel_mm2 is None else round(area * pixel_mm2, 3),
-            components=len(mask_to_boxes(mask)),
-            confidence=round(float(prob[mask].mean() if area else 1 - prob.max()), 4),
-            mask=mask_files[index],
-        )
+        if mask.any() or not scan.is_stack:
+            write_png(directory / f"{scan.slice_name(name, index)}.png", overlay(rgb, mask))

@@ -18,9 +18,10 @@ from meddistill.data.intensity import IntensitySettings
 from meddistill.data.scans import find_scans, scan_name
 from meddistill.run.layout import RunDir
 from meddistill.settings.prepare import PrepareConfig
-from meddistill.stages.predict import PredictionRow, run_predict
+from meddistill.stages.predict import PredictOptions, run_predict
 from meddistill.stages.prepare import run_prepare
 from meddistill.student.networks.nested_unet import NestedUNet
+from meddistill.student.predictions_table import PredictionRow
 from meddistill.student.student import Student, load_student, save_student
 from meddistill.training.fitting import intensity_of
 
@@ -47,13 +48,14 @@ def write_squares(path, size=(20, 30), corners=((2, 3),), side=4, value=200):
     return pixels
 
 
-def run(paths, out, **options):
+def run(paths, out, overwrite=False, **options):
     return run_predict(
         out / "no-student",
         [str(path) for path in paths],
         out,
+        PredictOptions(**options),
+        overwrite=overwrite,
         predictor=BrightIsLesion(),
-        **options,
     )
 
 

@@ -1,0 +1,16 @@
+"""The mask writers that there are, by the kind of file that was predicted (`Scan.kind`).
+
+Another one is a class in a module of its own (see `mask_writer.MaskWriter`) and a line here.
+"""
+
+from __future__ import annotations
+
+from meddistill.data.formats.mask_writer import MaskWriter
+from meddistill.data.formats.nifti_mask_writer import NiftiMaskWriter
+from meddistill.data.formats.png_mask_writer import PngMaskWriter
+
+MASK_WRITERS: dict[str, MaskWriter] = {
+    "picture": PngMaskWriter(),
+    "dicom": PngMaskWriter(),
+    "nifti": NiftiMaskWriter(),
+}

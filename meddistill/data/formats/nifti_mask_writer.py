@@ -1,0 +1,31 @@
+"""Masks of a NIfTI volume: a volume that lies where it does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from meddistill.data.formats.nifti import write_slices
+from meddistill.data.scans import Scan
+
+
+class NiftiMaskWriter:
+    """One .nii.gz with the source's shape and affine: masks uint8, probabilities float32."""
+
+    def write_masks(
+        self, directory: Path, name: str, scan: Scan, masks: Sequence[np.ndarray]
+    ) -> list[Path]:
+        return _write(directory, name, scan, [mask.astype(np.uint8) * 255 for mask in masks])
+
+    def write_probs(
+        self, directory: Path, name: str, scan: Scan, probs: Sequence[np.ndarray]
+    ) -> list[Path]:
+        return _write(directory, name, scan, probs)
+
+
+def _write(directory: Path, name: str, scan: Scan, maps: Sequence[np.ndarray]) -> list[Path]:
+    path = directory / f"{name}.nii.gz"
+    write_slices(path, scan.path, maps)
+    return [path] * len(maps)

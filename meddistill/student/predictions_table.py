@@ -1,0 +1,69 @@
+"""predictions.csv: what was found on each slice. A new column is a field and the line that fills
+it, both in `PredictionRow`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from meddistill.data.boxes import mask_to_boxes
+from meddistill.data.scans import Scan
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictedScan:
+    """A file's slices and what the student says of each: `probs` float32 (H, W) in [0, 1], `masks`
+    bool (H, W). `name`: of the files that are written of it."""
+
+    name: str
+    scan: Scan
+    probs: Sequence[np.ndarray]
+    masks: Sequence[np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PredictionRow:
+    """What was found on one slice.
+
+    `slice` counts from 0 (a volume's axial slices, from the feet up) and is empty for a picture.
+    `area_mm2` is empty where the pixels' size is not known. `components`: 8-connected parts of the
+    mask. `confidence` in [0, 1]: mean probability of the mask's pixels; of an empty mask, 1 minus
+    the highest probability anywhere. `mask`: the file that holds it, relative to the table.
+    """
+
+    name: str
+    source: str
+    slice: int | None
+    width: int
+    height: int
+    area_px: int
+    area_mm2: float | None
+    components: int
+    confidence: float
+    mask: str
+
+    @classmethod
+    def of(cls, predicted: PredictedScan, index: int, mask_file: str) -> PredictionRow:
+        """The row of the slice at `index`, whose mask lies in `mask_file`."""
+        scan, mask, prob = predicted.scan, predicted.masks[index], predicted.probs[index]
+        area = int(mask.sum())
+        return cls(
+            name=predicted.name,
+            source=str(scan.path),
+            slice=index if scan.is_stack else None,
+            width=mask.shape[1],
+            height=mask.shape[0],
+            area_px=area,
+            area_mm2=_area_mm2(area, scan.spacing_hw_mm),
+            components=len(mask_to_boxes(mask)),
+            confidence=round(float(prob[mask].mean() if area else 1 - prob.max()), 4),
+            mask=mask_file,
+        )
+
+
+def _area_mm2(area_px: int, spacing_hw_mm: tuple[float, float] | None) -> float | None:
+    if spacing_hw_mm is None:
+        return None
+    return round(area_px * (spacing_hw_mm[0] * spacing_hw_mm[1]), 3)
