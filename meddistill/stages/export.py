@@ -4,9 +4,9 @@ images."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,18 +24,13 @@ from meddistill.run.layout import CASES_CSV, MODEL_SAFETENSORS, RUN_JSON, RunDir
 from meddistill.run.record import fingerprint_stage
 from meddistill.run.tables import read_cases
 from meddistill.student.card import write_model_card
+from meddistill.student.export.export_format import Exported, ExportFormat, ExportJob
+from meddistill.student.export.known_exports import EXPORTS
 from meddistill.student.student import Student, load_student, rgb_tensor
 
-FORMATS = {"onnx": ".onnx", "torchscript": ".pt"}
 MAX_DIFFERENCE = 1e-3
 """Largest difference of any pixel's probability from PyTorch's that is put down to rounding."""
 _CHECKED, _CALIBRATED = 32, 64
-
-
-class Exported(Protocol):
-    """An exported student at work."""
-
-    def predict_probs(self, images: np.ndarray) -> np.ndarray: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,15 +60,20 @@ def run_export(
     """Export a student and return the file; beside it lies FILE.json with what it was made of and
     how it compares.
 
-    `images`: files, folders or patterns to check it on (and to calibrate int8 with); none takes the
-    data set that lies beside the student in its RUN. Raises: MedDistillError where the exported
-    student says something else than PyTorch: then there is no file.
+    Args:
+        student_dir: the directory of the student.
+        file_format: a name in `EXPORTS`.
+        int8: weights and activations of 8 bits, where the format knows them.
+        images: files, folders or patterns to check it on (and to calibrate int8 with); none takes
+            the data set that lies beside the student in its RUN.
+        out: the file to write; None is STUDENT/student with the format's suffix.
+        overwrite: replace a file that is there.
+
+    Raises: MedDistillError where the exported student says something else than PyTorch: then there
+    is no file.
     """
-    if file_format not in FORMATS:
-        raise ConfigError(f"format is '{file_format}'{nearest(file_format, FORMATS)}")
-    if int8 and file_format != "onnx":
-        raise ConfigError("--int8 goes with --format onnx only")
-    path = out or student_dir / f"student{'.int8' if int8 else ''}{FORMATS[file_format]}"
+    kind = _format(file_format, int8)
+    path = out or student_dir / f"student{'.int8' if int8 else ''}{kind.suffix}"
     if path.exists() and not overwrite:
         raise InputError(
             f"{path} is there already; pass --overwrite to replace it or --out for another file"
@@ -82,27 +82,20 @@ def run_export(
     pictures = _pictures(student_dir, images)
     checked, calibration = _share(pictures) if int8 else (pictures[:_CHECKED], [])
     facts = _facts(student_dir, student, int8)
+    frames = [preprocess(rgb_tensor(image), student.preprocessing) for image in calibration]
+    job = ExportJob(student.module, student.preprocessing, facts, frames)
     try:
         with atomic_path(path) as temporary:
-            exported = _export(student, temporary, file_format, facts, calibration)
-            agreement = compare(student, exported, checked)
-            if not int8 and agreement.max_difference > MAX_DIFFERENCE:
-                raise MedDistillError(
-                    f"the exported student differs from PyTorch by {agreement.max_difference:.2g} "
-                    "in probability (at "
-                    f"most {MAX_DIFFERENCE:g} is rounding; Dice {agreement.dice:.4f}); nothing was "
-                    "written"
-                )
+            kind.write(job, temporary)
+            agreement = compare(student, kind.open(temporary), checked)
+            if not int8:
+                _refuse_difference(agreement)
             sha256 = sha256_file(temporary)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
-    record = {
-        "file": path.name,
-        "sha256": sha256,
-        **facts,
-        "agreement": dataclasses.asdict(agreement),
-    }
-    write_json(path.with_name(f"{path.name}.json"), record)
+    about = {"file": path.name, "sha256": sha256}
+    compared = {"agreement": dataclasses.asdict(agreement)}
+    write_json(path.with_name(f"{path.name}.json"), {**about, **facts, **compared})
     if out is None:
         _renew_card(student_dir)
     console.say(
@@ -112,6 +105,24 @@ def run_export(
         f"{agreement.max_difference:.2g}"
     )
     return path
+
+
+def _format(name: str, int8: bool) -> ExportFormat:
+    if name not in EXPORTS:
+        raise ConfigError(f"format is '{name}'{nearest(name, EXPORTS)}")
+    if int8 and not EXPORTS[name].takes_int8:
+        able = " or ".join(each for each, kind in EXPORTS.items() if kind.takes_int8)
+        raise ConfigError(f"--int8 goes with --format {able} only")
+    return EXPORTS[name]
+
+
+def _refuse_difference(agreement: Agreement) -> None:
+    if agreement.max_difference > MAX_DIFFERENCE:
+        raise MedDistillError(
+            f"the exported student differs from PyTorch by {agreement.max_difference:.2g} "
+            f"in probability (at most {MAX_DIFFERENCE:g} is rounding; Dice {agreement.dice:.4f}); "
+            "nothing was written"
+        )
 
 
 def compare(student: Student, exported: Exported, images: Sequence[np.ndarray]) -> Agreement:
@@ -125,25 +136,6 @@ def compare(student: Student, exported: Exported, images: Sequence[np.ndarray]) 
         total = int(masks[0].sum() + masks[1].sum())
         scores.append(2 * int((masks[0] & masks[1]).sum()) / total if total else 1.0)
     return Agreement(len(images), max(differences), float(np.mean(scores)), min(scores))
-
-
-def _export(
-    student: Student,
-    path: Path,
-    file_format: str,
-    facts: Mapping[str, str],
-    calibration: Sequence[np.ndarray],
-) -> Exported:
-    if file_format == "torchscript":
-        from meddistill.student.export.torchscript import TorchScriptStudent, export_torchscript
-
-        export_torchscript(student.module, student.preprocessing, path, facts=facts)
-        return TorchScriptStudent(path)
-    from meddistill.student.export.onnx_graph import OnnxStudent, export_onnx
-
-    frames = [preprocess(rgb_tensor(image), student.preprocessing) for image in calibration]
-    export_onnx(student.module, student.preprocessing, path, facts=facts, calibration=frames)
-    return OnnxStudent(path)
 
 
 def _pictures(student_dir: Path, patterns: Sequence[str]) -> list[np.ndarray]:

@@ -11,8 +11,9 @@ import torch
 
 from meddistill.base.errors import ConfigError, InputError, MedDistillError
 from meddistill.data.frames import Preprocessing, preprocess
-from meddistill.stages import export
 from meddistill.stages.export import Agreement, compare, run_export
+from meddistill.student.export.export_format import ExportFormat
+from meddistill.student.export.known_exports import EXPORTS
 from meddistill.student.networks.nested_unet import NestedUNet
 from meddistill.student.student import Student, load_student, rgb_tensor, save_student
 
@@ -123,11 +124,12 @@ class Shifted:
 
 
 def test_an_export_that_differs_is_refused_and_leaves_nothing(student_dir, tmp_path, monkeypatch):
-    def export_badly(student, path, *_):
-        path.write_bytes(b"half a model")
-        return Shifted(student, 0.01)
-
-    monkeypatch.setattr(export, "_export", export_badly)
+    off = ExportFormat(
+        ".onnx",
+        write=lambda job, path: path.write_bytes(b"half a model"),
+        open=lambda path: Shifted(load_student(student_dir), 0.01),
+    )
+    monkeypatch.setitem(EXPORTS, "onnx", off)
     with pytest.raises(
         MedDistillError, match=r"differs from PyTorch by 0\.01 .*nothing was written"
     ):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from meddistill.base.errors import ConfigError, InputError, in_one_line
 from meddistill.data.frames import Preprocessing
+from meddistill.student.export.export_format import ExportJob
 from meddistill.student.networks.student_network import StudentNetwork
 
 OPSET = 18  # the first whose Resize knows antialiasing
@@ -99,29 +100,21 @@ class OnnxStudent:
         return np.asarray(self._session.run(["probability"], {"image": images})[0])
 
 
-def export_onnx(
-    module: StudentNetwork,
-    preprocessing: Preprocessing,
-    path: Path,
-    *,
-    facts: Mapping[str, str],
-    calibration: Sequence[Tensor] = (),
-) -> None:
+def export_onnx(job: ExportJob, path: Path) -> None:
     """Write the student as one ONNX file: input `image` uint8 (B, 3, H, W) RGB, output
     `probability` (B, 1, H, W).
 
-    Batch, height and width are free. `facts` become the file's metadata. `calibration`: network
-    inputs (1, 3, S, S); where there are any, weights and activations of the convolutions become
-    int8. Raises: ConfigError where onnx or onnxruntime are not installed; InputError where the
-    network cannot be exported.
+    Batch, height and width are free. The job's facts become the file's metadata. Where it has
+    calibration, weights and activations of the convolutions become int8. Raises: ConfigError where
+    onnx or onnxruntime are not installed; InputError where the network cannot be exported.
     """
     onnx = _import("onnx")
     _import("onnxruntime")
-    network = _export_network(module, preprocessing.image_size)
-    if calibration:
-        network = _quantise(network, calibration)
-    whole = _with_pixels(onnx, network, preprocessing)
-    onnx.helper.set_model_props(whole, dict(facts))
+    network = _export_network(job.module, job.preprocessing.image_size)
+    if job.calibration:
+        network = _quantise(network, job.calibration)
+    whole = _with_pixels(onnx, network, job.preprocessing)
+    onnx.helper.set_model_props(whole, dict(job.facts))
     onnx.checker.check_model(whole, full_check=True)
     onnx.save_model(whole, str(path))
 

@@ -4,7 +4,6 @@ libtorch only."""
 # No postponed annotations here: TorchScript reads them as types.
 import json
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from meddistill.base.errors import InputError, in_one_line
 from meddistill.data.frames import Preprocessing
-from meddistill.student.networks.student_network import StudentNetwork
+from meddistill.student.export.export_format import ExportJob
 
 _FACTS = "facts.json"
 
@@ -67,25 +66,24 @@ class TorchScriptStudent:
         return np.asarray(self._module(torch.from_numpy(images)).numpy())
 
 
-def export_torchscript(
-    module: StudentNetwork, preprocessing: Preprocessing, path: Path, *, facts: Mapping[str, str]
-) -> None:
+def export_torchscript(job: ExportJob, path: Path) -> None:
     """Write the student as one TorchScript file: `forward(image)`, uint8 (B, 3, H, W) RGB to (B, 1,
     H, W).
 
-    Batch, height and width are free. `facts` lie in the archive as facts.json.
-    Raises: InputError where the network cannot be traced.
+    Batch, height and width are free; weights are float32. The job's facts lie in the archive as
+    facts.json. Raises: InputError where the network cannot be traced.
     """
-    frames = torch.zeros(1, 3, preprocessing.image_size, preprocessing.image_size)
+    module, size = job.module, job.preprocessing.image_size
+    frames = torch.zeros(1, 3, size, size)
     try:
         with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
             warnings.simplefilter(
                 "ignore"
             )  # the tracer warns of every shape that it makes a constant
             traced: Any = torch.jit.trace(module.eval().cpu(), frames, check_trace=False)  # type: ignore[no-untyped-call]
-            scripted = torch.jit.script(_Pixels(traced, preprocessing).eval())
+            scripted = torch.jit.script(_Pixels(traced, job.preprocessing).eval())
             torch.jit.save(
-                scripted, str(path), _extra_files={_FACTS: json.dumps(dict(facts)).encode()}
+                scripted, str(path), _extra_files={_FACTS: json.dumps(dict(job.facts)).encode()}
             )
     except RuntimeError as error:
         raise InputError(
