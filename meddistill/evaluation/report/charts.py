@@ -105,19 +105,28 @@ def _dots(one: Series, axis: Axis, middle: float) -> list[Markup]:
     return [_tag("g", Markup("").join(dots))]
 
 
-def curve(
-    x: Sequence[float],
-    y: Sequence[float],
-    *,
-    x_label: str,
-    y_label: str,
-    title: str,
-    css: str = "student",
-    diagonal: bool = False,
-    dots: bool = False,
-    marked: tuple[float, float, str] | None = None,
-) -> Markup:
-    """A curve in the unit square; `marked` is one point of it with a text."""
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """Points of a curve in the unit square. `css` is the class that colours it; `dots` shows each
+    point; `marked` is one point with a text."""
+
+    x: Sequence[float]
+    y: Sequence[float]
+    css: str = "student"
+    dots: bool = False
+    marked: tuple[float, float, str] | None = None
+
+
+def curve(line: Line, *, x_label: str, y_label: str, title: str, diagonal: bool = False) -> Markup:
+    """A curve in the unit square, beside the diagonal where asked.
+
+    Args:
+        line: its points and how they are drawn.
+        x_label: what the horizontal axis is.
+        y_label: what the vertical axis is.
+        title: what the chart shows, for screen readers.
+        diagonal: draw the diagonal, too.
+    """
     height = 300
     across, up = Axis(0, 1, _LEFT, WIDTH - _RIGHT), Axis(0, 1, height - 44, 12)
     parts = [_grid(across, 12, height - 44), _side_ticks(up)]
@@ -135,18 +144,18 @@ def curve(
         parts.append(
             _tag("path", d=f"M{across(0)} {up(0)}L{across(1)} {up(1)}", class_="reference")
         )
-    points = [(across(a), up(b)) for a, b in zip(x, y, strict=True)]
+    points = [(across(a), up(b)) for a, b in zip(line.x, line.y, strict=True)]
     inside = [_tag("path", d=_polyline(points), class_="line")]
-    if dots:
+    if line.dots:
         inside += [_tag("circle", cx=a, cy=b, r=3.2, class_="node") for a, b in points]
-    if marked is not None:
-        a, b = across(marked[0]), up(marked[1])
-        end = "end" if marked[0] > 0.5 else ""
+    if line.marked is not None:
+        a, b = across(line.marked[0]), up(line.marked[1])
+        end = "end" if line.marked[0] > 0.5 else ""
         inside += [
             _tag("circle", cx=a, cy=b, r=5.5, class_="marked"),
-            _text(a - 10 if end else a + 10, b + 18, marked[2], f"label {end}"),
+            _text(a - 10 if end else a + 10, b + 18, line.marked[2], f"label {end}"),
         ]
-    parts.append(_tag("g", Markup("").join(inside), class_=css))
+    parts.append(_tag("g", Markup("").join(inside), class_=line.css))
     return _svg(height, title, parts)
 
 

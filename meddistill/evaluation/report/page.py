@@ -193,13 +193,11 @@ def _reliability(summary: dict[str, Any]) -> dict[str, Any] | None:
         return None
     near = summary["calibration"]["near"]
     drawn = charts.curve(
-        near["curve"]["prob"],
-        near["curve"]["share"],
+        charts.Line(near["curve"]["prob"], near["curve"]["share"], dots=True),
         x_label="probability given by the student",
         y_label="share that is lesion",
         title="Reliability of the student's probabilities",
         diagonal=True,
-        dots=True,
     )
     return {"near": near, "all": summary["calibration"]["all"], "svg": drawn}
 
@@ -238,13 +236,10 @@ def _detector(history: History) -> dict[str, Any] | None:
         if recall is not None and precision is not None:
             chosen = (recall, precision, f"chosen: {metrics['confidence']:.2f}")
         drawn = charts.curve(
-            points["recall"],
-            points["precision"],
+            charts.Line(points["recall"], points["precision"], css=BOXES, marked=chosen),
             x_label="recall at IoU 0.5",
             y_label="precision",
-            css=BOXES,
             title="Precision and recall of the detector on validation boxes",
-            marked=chosen,
         )
     numbers = {
         "recall at IoU 0.5": metrics.get("recall50_val"),
