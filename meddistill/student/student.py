@@ -21,16 +21,13 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
-from meddistill.base import console
 from meddistill.base.errors import ConfigError, InputError, first_line, in_one_line
 from meddistill.base.files import atomic_path, read_json, write_json
 from meddistill.data.frames import Preprocessing, from_frame, preprocess
 from meddistill.data.intensity import IntensitySettings
 from meddistill.run.layout import CONFIG_JSON, MODEL_SAFETENSORS, PREPROCESSING_JSON
-from meddistill.student.networks.nested_unet import FILTERS, NestedUNet
-from meddistill.student.networks.student_network import StudentNetwork
-
-NESTED_UNET = "nested_unet"
+from meddistill.student.networks.known_networks import build_network, network_of_config
+from meddistill.student.networks.student_network import NetworkOptions, StudentNetwork
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +76,9 @@ class Student:
         Images may differ in size: each is brought to the frame alone, frames go through the network
         `batch_size` at a time. The result does not depend on the batch. Raises: ValueError for
         another shape or dtype.
+
+        The one place where images become frames to predict: whoever cuts large ones into tiles does
+        it here (an exported student has its own copy of these steps, in `export/`).
         """
         results: list[np.ndarray] = []
         for start in range(0, len(images), batch_size):
@@ -126,18 +126,7 @@ def build_student(
     empty: 128, 64, 32, 16, 16 for UNet++, else smp's own. Random weights follow torch's global
     seed. Raises: ConfigError, WeightsError.
     """
-    if name == NESTED_UNET:
-        return NestedUNet()
-    from meddistill.student.networks.smp_network import SmpNetwork
-
-    module = SmpNetwork.build(name, encoder, decoder_channels)
-    if encoder_weights == "imagenet":
-        module.start_from_imagenet()
-    elif encoder_weights not in ("none", ""):
-        module.start_from_file(encoder_weights)
-    else:
-        console.say(f"encoder '{encoder}' starts from random weights, as asked")
-    return module
+    return build_network(name, NetworkOptions(encoder, encoder_weights, decoder_channels))
 
 
 def save_student(directory: Path, module: StudentNetwork, preprocessing: Preprocessing) -> None:
@@ -168,12 +157,14 @@ def load_student(directory: Path | str, device: torch.device | str = "cpu") -> S
     try:
         # Sizes first, without memory: a config may ask for a network of any size.
         with torch.device("meta"):
-            wanted = sum(tensor.numel() for tensor in _network_of(config).saved_state().values())
+            wanted = sum(
+                tensor.numel() for tensor in network_of_config(config).saved_state().values()
+            )
         held = (directory / MODEL_SAFETENSORS).stat().st_size
         if wanted > held:
             what = f"it has {held:,} bytes for {wanted:,} numbers"
             raise InputError(f"{directory / MODEL_SAFETENSORS} does not fit {CONFIG_JSON}: {what}")
-        module = _network_of(config)
+        module = network_of_config(config)
     except (ConfigError, TypeError, ValueError, OverflowError, IndexError, RuntimeError) as error:
         raise InputError(
             f"{directory / CONFIG_JSON} describes no student network: {error}"
@@ -223,16 +214,6 @@ def torch_device(name: torch.device | str) -> torch.device:
             f"device '{name}' cannot be used: {first_line(error)}; use cpu or auto"
         ) from error
     return device
-
-
-def _network_of(config: Any) -> StudentNetwork:
-    if not isinstance(config, dict):
-        raise ConfigError("it is no table of settings")
-    if config.get("_model_class") == NestedUNet.__name__:
-        return NestedUNet([int(width) for width in config.get("filters", FILTERS)])
-    from meddistill.student.networks.smp_network import SmpNetwork
-
-    return SmpNetwork.from_saved_config(config)
 
 
 def _where_it_may_be(directory: Path) -> str:

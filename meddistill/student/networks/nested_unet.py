@@ -8,12 +8,12 @@ its checkpoints fit.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from meddistill.student.networks.student_network import StudentNetwork
+from meddistill.student.networks.student_network import NetworkOptions, StudentNetwork
 
 FILTERS = (32, 64, 128, 256, 512)
 
@@ -46,6 +46,15 @@ class NestedUNet(StudentNetwork):
                     _Node(self.filters[i] * j + self.filters[i + 1], self.filters[i]),
                 )
         self.final = nn.Conv2d(self.filters[0], 1, kernel_size=1)
+
+    @classmethod
+    def build(cls, name: str, options: NetworkOptions) -> Self:
+        """It has no encoder to start from: the options change nothing."""
+        return cls()
+
+    @classmethod
+    def from_saved_config(cls, config: Mapping[str, Any]) -> Self:
+        return cls([int(width) for width in config.get("filters", FILTERS)])
 
     def forward_with_features(self, frames: Tensor) -> tuple[Tensor, list[Tensor]]:
         """See `StudentNetwork`. Raises: ValueError where a side is no multiple of `stride`."""

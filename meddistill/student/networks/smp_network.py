@@ -6,18 +6,19 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import segmentation_models_pytorch as smp
 import timm
 from torch import Tensor
 
+from meddistill.base import console
 from meddistill.base.errors import ConfigError, nearest
 from meddistill.student.networks.encoders import HubRepository, find_imagenet, load_encoder
-from meddistill.student.networks.student_network import StudentNetwork
+from meddistill.student.networks.student_network import NetworkOptions, StudentNetwork
 
 ARCHITECTURES: dict[str, Any] = dict(smp.MODEL_ARCHITECTURES_MAPPING)
-_CLASSES = {kind.__name__: kind for kind in ARCHITECTURES.values()}
+CLASSES = {kind.__name__: kind for kind in ARCHITECTURES.values()}
 # Ours where none is asked for. As good as smp's own, twice as wide at its coarse end, for 0.6 of
 # the training time: .github/docs/ablation.md.
 _DECODER_CHANNELS = {"unetplusplus": (128, 64, 32, 16, 16)}
@@ -42,20 +43,25 @@ class SmpNetwork(StudentNetwork):
         self.preprocessing_mean_std = _timm_mean_std(encoder) or _IMAGENET_MEAN_STD
 
     @classmethod
-    def build(
-        cls, architecture: str, encoder: str, decoder_channels: Sequence[int] = ()
-    ) -> SmpNetwork:
-        """A network with random weights. `decoder_channels`: coarse to fine; empty takes 128, 64,
-        32, 16, 16 for UNet++ and any other architecture's own.
+    def build(cls, name: str, options: NetworkOptions) -> Self:
+        """The architecture of that name, one of `ARCHITECTURES`.
 
-        Raises: ConfigError naming the nearest architecture or encoder, or why the two do not go
-        together.
+        Without `decoder_channels` UNet++ has 128, 64, 32, 16, 16, any other its own. ImageNet
+        weights are looked for locally, then once on the hub; where there are none, a warning says
+        that the encoder is random. Raises: ConfigError naming the nearest encoder, or why the two
+        do not go together; WeightsError.
         """
-        if architecture not in ARCHITECTURES:
-            raise ConfigError(
-                "student is "
-                f"'{architecture}'{nearest(architecture, ['nested_unet', *ARCHITECTURES])}"
-            )
+        module = cls._random(name, options.encoder, options.decoder_channels)
+        if options.encoder_weights == "imagenet":
+            module.start_from_imagenet()
+        elif options.encoder_weights not in ("none", ""):
+            module.start_from_file(options.encoder_weights)
+        else:
+            console.say(f"encoder '{options.encoder}' starts from random weights, as asked")
+        return module
+
+    @classmethod
+    def _random(cls, architecture: str, encoder: str, decoder_channels: Sequence[int]) -> Self:
         decoder_channels = decoder_channels or _DECODER_CHANNELS.get(architecture, ())
         settings: dict[str, Any] = {
             "encoder_name": encoder,
@@ -73,22 +79,17 @@ class SmpNetwork(StudentNetwork):
         return cls._construct(ARCHITECTURES[architecture], settings)
 
     @classmethod
-    def from_saved_config(cls, config: Mapping[str, Any]) -> SmpNetwork:
+    def from_saved_config(cls, config: Mapping[str, Any]) -> Self:
         """The network of a config.json, weights still random.
 
-        Raises: ConfigError for a class that smp does not have or arguments it does not take.
+        `_model_class` is in `CLASSES`. Raises: ConfigError for arguments that it does not take.
         """
         settings = {key: value for key, value in config.items() if not key.startswith("_")}
-        kind = _CLASSES.get(str(config.get("_model_class")))
-        if kind is None:
-            raise ConfigError(
-                "_model_class is "
-                f"'{config.get('_model_class')}'{nearest('', [*_CLASSES, 'NestedUNet'])}"
-            )
+        kind = CLASSES[config["_model_class"]]
         return cls._construct(kind, {**settings, "encoder_weights": None})
 
     @classmethod
-    def _construct(cls, kind: Any, settings: dict[str, Any]) -> SmpNetwork:
+    def _construct(cls, kind: Any, settings: dict[str, Any]) -> Self:
         encoder = str(settings.get("encoder_name"))
         _check_encoder(encoder)
         try:

@@ -3,14 +3,31 @@ saved of it."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor, nn
 
 
+@dataclasses.dataclass(frozen=True)
+class NetworkOptions:
+    """What a network is built with, as far as it knows such things.
+
+    `encoder_weights`: `imagenet`, `none`, or a file. `decoder_channels`: widths of the decoder,
+    coarse to fine; empty: the network's own.
+    """
+
+    encoder: str
+    encoder_weights: str
+    decoder_channels: Sequence[int] = ()
+
+
 class StudentNetwork(nn.Module):
     """A binary segmentation network for square RGB frames.
+
+    One output channel is also assumed by `Student.predict_probs`, `export/onnx_graph.py` (its
+    shapes) and `stages/export.compare`.
 
     `feature_channels`: channels of each encoder map, fine to coarse. `preprocessing_mean_std`: the
     normalisation of RGB in [0, 1] that the encoder's weights were trained with. `weights_source`:
@@ -24,6 +41,16 @@ class StudentNetwork(nn.Module):
     weights_source: str = "random"
     stride: int = 32
     deep_channels: Sequence[int] = ()
+
+    @classmethod
+    def build(cls, name: str, options: NetworkOptions) -> Self:
+        """The network of that name, to be trained. Raises: ConfigError, WeightsError."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_saved_config(cls, config: Mapping[str, Any]) -> Self:
+        """The network that `saved_config` told of, its weights still random."""
+        raise NotImplementedError
 
     def forward(self, frames: Tensor) -> Tensor:
         """Lesion logits. Shape: (B, 3, S, S) normalised frames to (B, 1, S, S) float32, whatever
