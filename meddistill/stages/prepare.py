@@ -14,6 +14,7 @@ from meddistill.base import console
 from meddistill.base.errors import InputError, MedDistillError, StageError
 from meddistill.base.files import read_json, read_table, write_table, write_text
 from meddistill.base.hashing import fingerprint_source, hash_files, write_index
+from meddistill.data.formats.yolo_labels import write_yolo_label
 from meddistill.data.intensity import settings_of_prepare
 from meddistill.data.prepare.convert import (
     Converted,
@@ -30,7 +31,7 @@ from meddistill.data.prepare.partition import partition
 from meddistill.data.raw_case import RawCase
 from meddistill.run.headlines import headline
 from meddistill.run.images import image_path
-from meddistill.run.labels import label_path, write_yolo_label
+from meddistill.run.labels import label_path
 from meddistill.run.layout import (
     CASES_CSV,
     CONVERTED_JSONL,

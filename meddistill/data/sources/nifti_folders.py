@@ -24,7 +24,7 @@ _CHANNEL_END = re.compile(
 _AXES = ("sagittal", "coronal", "axial")
 
 
-class Nifti:
+class NiftiFolders:
     name = "nifti"
     summary = "*.nii[.gz] with masks in labelsTr/ or masks/, or beside as *_seg (MSD, BraTS, nnU-Net); cut into slices"
     general = False

@@ -16,7 +16,7 @@ from meddistill.data.sources.walking import any_file, walk_files
 from meddistill.run.tables import Rejected
 
 
-class Dicom:
+class DicomFolders:
     name = "dicom"
     summary = "DICOM files in series folders, masks with equal names below masks/ (PNG or DICOM)"
     general = False
