@@ -133,13 +133,13 @@ def test_an_interrupted_update_goes_on(tmp_path, source, monkeypatch):
     add(source, range(20, 30))
     from meddistill.stages import prepare as module
 
-    place = module._place
+    place = module.place_files
 
     def stop(*arguments):
         place(*arguments)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "_place", stop)
+    monkeypatch.setattr(module, "place_files", stop)
     with pytest.raises(KeyboardInterrupt):
         prepare(tmp_path, source, update=True)
     monkeypatch.undo()
