@@ -60,6 +60,15 @@ def run_detect(
 
     Raises: StageError where prepare has not finished or there is nothing to learn from;
     WeightsError for weights that are missing (with `train: false`), damaged or not to be trusted.
+
+    Args:
+        run: the RUN.
+        config: settings.
+        seed: of the training.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        overwrite: start anew where other settings left something.
+        out: the folder to write, where not RUN/detector.
+        data: the prepared data, where not RUN/data.
     """
     data_dir, out = data or run.data, out or run.detector
     cases = read_cases(data_dir)
@@ -179,6 +188,12 @@ def measure(
     else 0.25.
 
     Only annotated cases are measured: a box in an `unknown` case is neither right nor wrong.
+
+    Args:
+        cases: all cases of the RUN.
+        found: what the detector found in each.
+        annotated: the boxes (N, 4) px that people gave for each.
+        config: settings.
     """
     val = detection.precision_recall(
         *_annotated_images("val", cases, found, annotated, config.max_boxes)
@@ -257,7 +272,14 @@ def _split_metrics(
 def box_rows(
     cases: Sequence[Case], found: Sequence[Detections], confidence: float, max_boxes: int
 ) -> list[BoxRow]:
-    """Rows of boxes.csv: the surest `max_boxes` boxes a case of at least `confidence`."""
+    """Rows of boxes.csv.
+
+    Args:
+        cases: all cases of the RUN.
+        found: what the detector found in each.
+        confidence: lowest score of a box.
+        max_boxes: most boxes a case, the surest.
+    """
     rows = []
     for case, pred in zip(cases, found, strict=True):
         kept = pred.above(confidence, max_boxes)

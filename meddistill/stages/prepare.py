@@ -56,9 +56,16 @@ def run_prepare(
     """Convert every image to an 8-bit PNG, find boxes, split by group, and write RUN/data. Returns
     that folder.
 
-    With `update`, cases that an earlier run made are taken over with their split, and only new ones
-    are read. Raises: ConfigError, InputError and StageError for what the user can mend; a first run
-    leaves nothing behind then.
+    Raises: ConfigError, InputError and StageError for what the user can mend; a first run leaves
+    nothing behind then.
+
+    Args:
+        run: the RUN.
+        config: settings.
+        seed: draws splits and subsets.
+        overwrite: start anew where other settings or another source left something.
+        out: the folder to write, where not RUN/data.
+        update: take over the cases of an earlier run with their split, and read only new ones.
     """
     out = out or run.data
     if _kept_without_source(out, config, seed, overwrite):

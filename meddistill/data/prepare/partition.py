@@ -31,8 +31,13 @@ def partition(
 ) -> tuple[list[Case], dict[str, Converted]]:
     """Rows of cases.csv, sorted by split and id, and the conversion of each by case id.
 
-    `previous`: the split that a group had before an update, which it keeps.
     Raises: InputError where the settings leave no training case, or cut a group.
+
+    Args:
+        good: the cases that became images, and what became of each.
+        config: settings of `prepare`.
+        seed: draws groups.
+        previous: the split that a group had before an update, which it keeps.
     """
     cases = [case for case, _ in good]
     ids = assign_case_ids(cases)

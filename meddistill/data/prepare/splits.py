@@ -24,9 +24,14 @@ def choose_groups(
     """Whole groups that together hold about `share` of the cases, and of each stratum as near as
     groups allow.
 
-    `groups[i]` and `strata[i]` are of case i; a group counts for the stratum that most of its cases
-    have. Where share > 0 and there are at least two groups, at least one is chosen and at least one
-    left.
+    Where share > 0 and there are at least two groups, at least one is chosen and at least one left.
+
+    Args:
+        groups: the group of every case.
+        strata: the stratum of every case; a group counts for the one that most of its cases have.
+        share: of the cases, in [0, 1].
+        seed: orders the groups.
+        purpose: another one gives another order.
     """
     sizes = Counter(groups)
     if share <= 0 or len(sizes) < 2:
@@ -141,7 +146,14 @@ def _drawn(
 def assign_folds(groups: Sequence[str], strata: Sequence[str], folds: int, seed: int) -> list[int]:
     """Fold 0 .. folds-1 of every case: whole groups, largest first, each to the fold with the
     fewest cases of its stratum, then the fewest cases. Raises: InputError where there are fewer
-    groups than folds."""
+    groups than folds.
+
+    Args:
+        groups: the group of every case.
+        strata: the stratum of every case.
+        folds: how many there are to be.
+        seed: orders groups of one size.
+    """
     sizes = Counter(groups)
     if len(sizes) < folds:
         raise InputError(f"{len(sizes)} groups cannot make {folds} folds")
@@ -192,8 +204,14 @@ def size_terciles(lesion_shares: Sequence[float]) -> list[str]:
 
 
 def take_cases(groups: Sequence[str], most: int, seed: int, purpose: str) -> list[bool]:
-    """Which cases stay when at most `most` may (0: all): whole groups in a seeded order, the last
-    one cut short."""
+    """Which cases stay: whole groups in a seeded order, the last one cut short.
+
+    Args:
+        groups: the group of every case.
+        most: how many may stay; 0 for all.
+        seed: orders the groups.
+        purpose: another one gives another order.
+    """
     if most <= 0 or len(groups) <= most:
         return [True] * len(groups)
     left = most
