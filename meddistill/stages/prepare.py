@@ -98,13 +98,17 @@ def run_prepare(
         summary = _write_tables(stage, listed, prepared)
     except MedDistillError:
         if not previous:
-            stage.abandon()
-            if run.root.is_dir() and not any(run.root.iterdir()):
-                run.root.rmdir()
+            _leave_nothing(stage, run)
         raise
     facts = [*headline("prepare", summary), ("report", str(out / REPORT_HTML))]
     console.summary("prepare", facts, after_prepare(run, out))
     return out
+
+
+def _leave_nothing(stage: Stage, run: RunDir) -> None:
+    stage.abandon()
+    if run.root.is_dir() and not any(run.root.iterdir()):
+        run.root.rmdir()
 
 
 @dataclasses.dataclass(frozen=True)
