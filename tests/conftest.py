@@ -23,3 +23,14 @@ def pytest_collection_modifyitems(config, items):
 def _fixed_seeds():
     random.seed(0)
     np.random.seed(0)
+
+
+@pytest.fixture
+def prepare(tmp_path):
+    """`prepare(source, root=..., **settings)`: see `support.prepared.prepare_into`."""
+    from support.prepared import prepare_into
+
+    def prepare_source(source, root=tmp_path, **settings):
+        return prepare_into(root, source, **settings)
+
+    return prepare_source

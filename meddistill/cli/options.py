@@ -49,7 +49,7 @@ def choices(*names: str) -> Completion:
 def complete_dataset(incomplete: str) -> list[str]:
     from meddistill.data.sources.known_sources import SOURCES
 
-    return _starting_with(incomplete, ["auto", *(source.name for source in SOURCES)])
+    return _starting_with(incomplete, ["auto", *SOURCES])
 
 
 def complete_teacher(incomplete: str) -> list[str]:

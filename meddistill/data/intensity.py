@@ -69,9 +69,14 @@ def to_8bit(
 ) -> np.ndarray:
     """uint8 of the same shape (H, W) or (H, W, 3); three equal channels become one.
 
-    `file_window`: (low, high) that the file asks for. `volume_limits`: (low, high) of the volume it
-    is a slice of. Raises: InputError where there is nothing to see: no pixel, NaN or infinity, or
-    one value everywhere.
+    Raises: InputError where there is nothing to see: no pixel, NaN or infinity, or one value
+    everywhere.
+
+    Args:
+        pixels: (H, W) or (H, W, 3), any real dtype.
+        settings: how; None as `prepare` does by default.
+        file_window: (low, high) that the file asks for.
+        volume_limits: (low, high) of the volume that it is a slice of.
     """
     settings = settings or IntensitySettings()
     if pixels.size == 0:

@@ -15,15 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from meddistill.base.errors import InputError
-from meddistill.data.formats.dicom import frames_of, is_dicom
-from meddistill.data.formats.nifti import slices_of
-from meddistill.data.formats.pictures import IMAGE_SUFFIXES, load_picture
+from meddistill.data.formats.known_image_formats import (
+    IMAGE_FORMATS,
+    PICTURE,
+    SUFFIXES,
+    image_format_of,
+)
 from meddistill.data.intensity import IntensitySettings, to_8bit
 from meddistill.data.raw_case import Picture
-
-_NIFTI = (".nii.gz", ".nii")
-_DICOM = (".dcm", ".dicom", ".ima")
-_SUFFIXES = (*IMAGE_SUFFIXES, *_NIFTI, *_DICOM)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Scan:
     @property
     def is_stack(self) -> bool:
         """Whether its slices are counted; a volume's are, even where it has but one."""
-        return self.kind == "nifti" or len(self.images) > 1
+        return IMAGE_FORMATS[self.kind].is_volume or len(self.images) > 1
 
     def slice_name(self, name: str, index: int) -> str:
         """`name`, or the name of one slice of a stack. No two become equal by it: `unique_names`
@@ -67,7 +66,7 @@ def find_scans(patterns: Sequence[str]) -> tuple[list[Path], list[str]]:
         elif path.is_dir():
             files = _files_below(path)
             if not files:
-                problems.append(f"{pattern} holds no image ({', '.join(_SUFFIXES)})")
+                problems.append(f"{pattern} holds no image ({', '.join(SUFFIXES)})")
         else:
             matches = [Path(match) for match in sorted(glob.glob(pattern, recursive=True))]
             files = [match for match in matches if match.is_file()]
@@ -89,23 +88,15 @@ def read_scan(path: Path, intensity: IntensitySettings | None = None) -> Scan:
     Raises: InputError naming the file, for one that cannot be read or shows nothing.
     """
     try:
-        if path.name.lower().endswith(_NIFTI):
-            return _of_many(path, "nifti", [each.load() for each in slices_of(path)], intensity)
-        if is_dicom(path):
-            return _of_many(path, "dicom", [each.load() for each in frames_of(path)], intensity)
-        return Scan(path, "picture", [to_8bit(load_picture(path), intensity)])
+        image_format = image_format_of(path)
+        pictures = [each.load() for each in image_format.images(path)]
+        images = [_shown(picture, intensity, alone=len(pictures) == 1) for picture in pictures]
+        if not any(image.any() for image in images):
+            raise InputError("no slice shows anything")
+        return Scan(path, image_format.name, images, pictures[0].spacing_hw_mm)
     except InputError as error:
         reason = str(error)
         raise InputError(reason if path.name in reason else f"{path.name}: {reason}") from error
-
-
-def _of_many(
-    path: Path, kind: str, pictures: Sequence[Picture], intensity: IntensitySettings | None
-) -> Scan:
-    images = [_shown(picture, intensity, alone=len(pictures) == 1) for picture in pictures]
-    if not any(image.any() for image in images):
-        raise InputError("no slice shows anything")
-    return Scan(path, kind, images, pictures[0].spacing_hw_mm)
 
 
 def _shown(picture: Picture, intensity: IntensitySettings | None, alone: bool) -> np.ndarray:
@@ -120,7 +111,7 @@ def _shown(picture: Picture, intensity: IntensitySettings | None, alone: bool) -
 def scan_name(path: Path) -> str:
     """The file's name without what tells its format (`.nii.gz` is one suffix)."""
     lower = path.name.lower()
-    suffix = next((suffix for suffix in _SUFFIXES if lower.endswith(suffix)), "")
+    suffix = next((suffix for suffix in SUFFIXES if lower.endswith(suffix)), "")
     return path.name[: len(path.name) - len(suffix)] or path.name
 
 
@@ -135,10 +126,9 @@ def _files_below(directory: Path) -> list[Path]:
 def _is_scan(path: Path) -> bool:
     if path.name.startswith("."):
         return False
-    # Scanners write DICOM files without a suffix, or with a number for one.
-    known = path.name.lower().endswith(_SUFFIXES)
-    return known or (
+    # Scanners write files without a suffix, or with a number for one; a picture always has its own.
+    return path.name.lower().endswith(SUFFIXES) or (
         (not path.suffix or path.suffix[1:].isdecimal())
         and path.name != "DICOMDIR"
-        and is_dicom(path)
+        and image_format_of(path) is not PICTURE
     )

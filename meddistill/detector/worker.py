@@ -2,7 +2,7 @@
 event.
 
 A process of its own, as Ultralytics sets seeds, threads, logging and settings for the whole of it.
-`detector.py` starts it with its environment set; nothing else imports it. Standard output carries
+`yolo.py` starts it with its environment set; nothing else imports it. Standard output carries
 events only: what Ultralytics prints goes to standard error, the log file. When standard input
 closes, its parent is gone, and so is it.
 """

@@ -1,5 +1,5 @@
 """The detector: Ultralytics YOLO, trained and applied in a process of its own
-(`detector_worker.py`)."""
+(`worker.py`)."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ SCORE_FLOOR = 0.01
 """Lowest score of a box that the measures see; far below any useful threshold."""
 CANDIDATES = 50
 """Most boxes an image that the measures see."""
+_BATCH_SIZE = 16
 NMS_IOU = 0.5
 """Of two boxes that overlap more, the surer one is kept, whatever their classes."""
 
@@ -70,7 +71,7 @@ class Detections:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingSettings:
-    """What `train_detector` varies; see `config.DetectConfig` for the meaning."""
+    """What `train_detector` varies; see `settings.detect.DetectConfig` for the meaning."""
 
     epochs: int
     patience: int
@@ -81,38 +82,49 @@ class TrainingSettings:
     seed: int
 
 
+@dataclasses.dataclass(frozen=True)
+class WorkerOptions:
+    """How the process of Ultralytics runs; nothing of it changes a result.
+
+    `device`: `auto`, `cpu`, `cuda` or `cuda:N`. `trust_weights`: load weights even where that runs
+    code inside the file. `log`: where its console goes, None for nowhere.
+    """
+
+    device: str = "auto"
+    trust_weights: bool = False
+    log: Path | None = None
+
+
 def predict_boxes(
     weights: Path,
     image_paths: Sequence[Path],
     image_size: int,
-    device: str = "auto",
-    *,
-    floor: float = SCORE_FLOOR,
-    max_boxes: int = CANDIDATES,
-    batch_size: int = 16,
-    trust_weights: bool = False,
-    log: Path | None = None,
+    options: WorkerOptions,
 ) -> list[Detections]:
     """Boxes of every image, in the order given. All classes of the network count; boxes of several
     are merged.
 
     Boxes are clipped to the image and at least one pixel wide and high. Raises: WeightsError for
     weights that are unreadable or hold code; InputError for an image that cannot be read.
+
+    Args:
+        weights: a .pt file.
+        image_paths: pictures as `prepare` writes them.
+        image_size: side of the network's square input, px.
+        options: how its process runs.
     """
     found: dict[int, Detections] = {}
     job = {
         "weights": str(weights),
         "images": [str(path) for path in image_paths],
         "image_size": image_size,
-        "floor": floor,
+        "floor": SCORE_FLOOR,
         "nms_iou": NMS_IOU,
-        "max_boxes": max_boxes,
-        "batch_size": batch_size,
+        "max_boxes": CANDIDATES,
+        "batch_size": _BATCH_SIZE,
     }
     with console.progress("boxes", len(image_paths)) as bar:
-        for event in _run_worker(
-            {"train": None, "predict": job, "device": device}, trust_weights, weights, log
-        ):
+        for event in _run_worker({"train": None, "predict": job}, options, weights):
             if event["event"] == "boxes":
                 found[event["index"]] = _detections(event["boxes"])
                 bar.advance()
@@ -124,16 +136,18 @@ def train_detector(
     weights_dir: Path,
     start: str,
     settings: TrainingSettings,
-    *,
-    device: str,
-    trust_weights: bool,
-    log: Path,
+    options: WorkerOptions,
 ) -> dict[str, Any]:
-    """Train on a view that `write_training_view` made; the result is `weights_dir/best.pt`.
+    """Train; the result is `weights_dir/best.pt`. Returns `epochs` run in all and `device` by name.
 
-    `start`: a .pt file, or the name of a network's yaml to begin from random weights. An
-    interrupted training goes on after its last whole epoch (`weights_dir/last.pt`). Returns
-    `epochs` run in all and `device` by name.
+    An interrupted training goes on after its last whole epoch (`weights_dir/last.pt`).
+
+    Args:
+        view: what `write_training_view` made.
+        weights_dir: where best.pt and last.pt go.
+        start: a .pt file, or the name of a network's yaml to begin from random weights.
+        settings: what changes the result.
+        options: how its process runs.
     """
     job = {
         "data": str(view / "data.yaml"),
@@ -142,12 +156,10 @@ def train_detector(
         "save_dir": str(view / "training"),
         "settings": _ultralytics_settings(settings),
     }
-    outcome: dict[str, Any] = {"epochs": 0, "device": device}
+    outcome: dict[str, Any] = {"epochs": 0, "device": options.device}
     with console.progress("detector", settings.epochs) as bar:
         weights = Path(start) if start.endswith(".pt") else None
-        for event in _run_worker(
-            {"train": job, "predict": None, "device": device}, trust_weights, weights, log
-        ):
+        for event in _run_worker({"train": job, "predict": None}, options, weights):
             if event["event"] == "device":
                 outcome["device"] = event["name"]
             elif event["event"] == "resumed":
@@ -246,10 +258,13 @@ def _detections(rows: list[list[Any]]) -> Detections:
 
 
 def _run_worker(
-    job: dict[str, Any], trust_weights: bool, weights: Path | None, log: Path | None
+    job: dict[str, Any], options: WorkerOptions, weights: Path | None
 ) -> Iterator[dict[str, Any]]:
     """Yield the events of one worker process; it never outlives this generator or this process."""
-    with _log_file(log) as log_file, tempfile.TemporaryDirectory(prefix="meddistill-") as scratch:
+    with (
+        _log_file(options.log) as log_file,
+        tempfile.TemporaryDirectory(prefix="meddistill-") as scratch,
+    ):
         worker = subprocess.Popen(
             [sys.executable, "-m", "meddistill.detector.worker"],
             stdin=subprocess.PIPE,
@@ -257,13 +272,13 @@ def _run_worker(
             stderr=log_file,
             text=True,
             encoding="utf-8",
-            env=_environment(Path(scratch), trust_weights),
+            env=_environment(Path(scratch), options.trust_weights),
         )
         assert worker.stdin is not None
         assert worker.stdout is not None
         last: dict[str, Any] = {}
         try:
-            worker.stdin.write(json.dumps(job) + "\n")
+            worker.stdin.write(json.dumps({**job, "device": options.device}) + "\n")
             worker.stdin.flush()
             for line in worker.stdout:
                 last = json.loads(line)
@@ -279,7 +294,7 @@ def _run_worker(
             with suppress(BrokenPipeError):
                 worker.stdin.close()
     if last.get("event") != "done":
-        _raise_failure(last, worker.returncode, weights, log)
+        _raise_failure(last, worker.returncode, weights, options.log)
 
 
 def _raise_failure(

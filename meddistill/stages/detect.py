@@ -18,6 +18,7 @@ from meddistill.detector.start_weights import Start, find_start, fingerprint_sta
 from meddistill.detector.yolo import (
     Detections,
     TrainingSettings,
+    WorkerOptions,
     predict_boxes,
     train_detector,
     write_training_view,
@@ -59,6 +60,15 @@ def run_detect(
 
     Raises: StageError where prepare has not finished or there is nothing to learn from;
     WeightsError for weights that are missing (with `train: false`), damaged or not to be trusted.
+
+    Args:
+        run: the RUN.
+        config: settings.
+        seed: of the training.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        overwrite: start anew where other settings left something.
+        out: the folder to write, where not RUN/detector.
+        data: the prepared data, where not RUN/data.
     """
     data_dir, out = data or run.data, out or run.detector
     cases = read_cases(data_dir)
@@ -69,45 +79,26 @@ def run_detect(
     if not overwrite and Stage.is_finished(out, "detect", settings, inputs):
         console.say(f"{out} is finished; nothing to do")
         return out
-    start = find_start(
-        config.weights, config.train
-    )  # before the stage begins: without weights it leaves no trace
+    # Before the stage begins: without weights it leaves no trace.
+    start = find_start(config.weights, config.train)
     stage = Stage.open(out, "detect", settings, inputs, overwrite=overwrite)
     console.detail(f"what Ultralytics says goes to {out / TRAIN_LOG}")
-    training = _obtain_weights(out, config, start, cases, data_dir, seed, device)
-
+    options = WorkerOptions(device, config.trust_weights, out / TRAIN_LOG)
+    if config.train:
+        training = _train(out, start, _training_settings(config, seed), options, cases, data_dir)
+    else:
+        training = _take(out, start)
     images = [image_path(data_dir, case) for case in cases]
-    found = predict_boxes(
-        out / BEST_PT,
-        images,
-        config.image_size,
-        device,
-        trust_weights=config.trust_weights,
-        log=out / TRAIN_LOG,
-    )
-    metrics, confidence = measure(
-        cases, found, [annotated_boxes(data_dir, case) for case in cases], config
-    )
+    found = predict_boxes(out / BEST_PT, images, config.image_size, options)
+    annotated = [annotated_boxes(data_dir, case) for case in cases]
+    metrics, confidence = measure(cases, found, annotated, config)
     write_table(out / BOXES_CSV, BoxRow, box_rows(cases, found, confidence, config.max_boxes))
     write_json(out / METRICS_JSON, {**metrics, "training": training})
     shutil.rmtree(out / "scratch", ignore_errors=True)
     (out / LAST_PT).unlink(missing_ok=True)
-    results = {
-        **{
-            key: metrics[key]
-            for key in ("confidence", "recall50_val", "precision50_val", "map50_val")
-        },
-        "start": training["start"],
-        "cases": len(cases),
-        "cases_without_box": sum(
-            split["n_cases_without_box"] for split in metrics["splits"].values()
-        ),
-    }
-    stage.finish(
-        results,
-        [out / BEST_PT, out / BOXES_CSV, out / METRICS_JSON],
-        device=str(training.get("device", device)),
-    )
+    results = _results(metrics, training, len(cases))
+    outputs = [out / BEST_PT, out / BOXES_CSV, out / METRICS_JSON]
+    stage.finish(results, outputs, device=str(training.get("device", device)))
     facts = [*headline("detect", results), ("boxes", str(out / BOXES_CSV))]
     console.summary("detect", facts, after_detect(run, out, data))
     return out
@@ -138,23 +129,33 @@ def _check_trainable(cases: Sequence[Case], data_dir: Path) -> None:
         )
 
 
-def _obtain_weights(
+def _take(out: Path, start: Start) -> dict[str, Any]:
+    """Copy the weights given to best.pt; returns what metrics.json says of it."""
+    assert start.path is not None
+    with atomic_path(out / BEST_PT) as temporary:
+        shutil.copyfile(start.path, temporary)
+    return {"start": start.name, "epochs": 0}
+
+
+def _train(
     out: Path,
-    config: DetectConfig,
     start: Start,
+    settings: TrainingSettings,
+    options: WorkerOptions,
     cases: Sequence[Case],
     data_dir: Path,
-    seed: int,
-    device: str,
 ) -> dict[str, Any]:
-    """Put best.pt in place, by training or by copying; returns what metrics.json says of it."""
-    if not config.train:
-        assert start.path is not None
-        with atomic_path(out / BEST_PT) as temporary:
-            shutil.copyfile(start.path, temporary)
-        return {"start": start.name, "epochs": 0}
+    """Train best.pt on the annotated cases; returns what metrics.json says of it."""
     view = write_training_view(out / "scratch", cases, data_dir)
-    settings = TrainingSettings(
+    outcome = train_detector(view, (out / BEST_PT).parent, start.argument, settings, options)
+    epochs_table = view / "training" / "results.csv"
+    if epochs_table.exists():
+        shutil.copyfile(epochs_table, out / RESULTS_CSV)
+    return {"start": start.name, **outcome}
+
+
+def _training_settings(config: DetectConfig, seed: int) -> TrainingSettings:
+    return TrainingSettings(
         epochs=config.epochs,
         patience=config.patience,
         image_size=config.image_size,
@@ -163,19 +164,18 @@ def _obtain_weights(
         lr=config.lr,
         seed=seed,
     )
-    outcome = train_detector(
-        view,
-        (out / BEST_PT).parent,
-        start.argument,
-        settings,
-        device=device,
-        trust_weights=config.trust_weights,
-        log=out / TRAIN_LOG,
-    )
-    epochs_table = view / "training" / "results.csv"
-    if epochs_table.exists():
-        shutil.copyfile(epochs_table, out / RESULTS_CSV)
-    return {"start": start.name, **outcome}
+
+
+def _results(metrics: dict[str, Any], training: dict[str, Any], case_count: int) -> dict[str, Any]:
+    """What run.json says of the detector."""
+    measured = ("confidence", "recall50_val", "precision50_val", "map50_val")
+    splits = metrics["splits"].values()
+    return {
+        **{key: metrics[key] for key in measured},
+        "start": training["start"],
+        "cases": case_count,
+        "cases_without_box": sum(split["n_cases_without_box"] for split in splits),
+    }
 
 
 def measure(
@@ -188,6 +188,12 @@ def measure(
     else 0.25.
 
     Only annotated cases are measured: a box in an `unknown` case is neither right nor wrong.
+
+    Args:
+        cases: all cases of the RUN.
+        found: what the detector found in each.
+        annotated: the boxes (N, 4) px that people gave for each.
+        config: settings.
     """
     val = detection.precision_recall(
         *_annotated_images("val", cases, found, annotated, config.max_boxes)
@@ -266,7 +272,14 @@ def _split_metrics(
 def box_rows(
     cases: Sequence[Case], found: Sequence[Detections], confidence: float, max_boxes: int
 ) -> list[BoxRow]:
-    """Rows of boxes.csv: the surest `max_boxes` boxes a case of at least `confidence`."""
+    """Rows of boxes.csv.
+
+    Args:
+        cases: all cases of the RUN.
+        found: what the detector found in each.
+        confidence: lowest score of a box.
+        max_boxes: most boxes a case, the surest.
+    """
     rows = []
     for case, pred in zip(cases, found, strict=True):
         kept = pred.above(confidence, max_boxes)

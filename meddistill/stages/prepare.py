@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
-import os
+import dataclasses
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from meddistill.base import console
 from meddistill.base.errors import InputError, MedDistillError, StageError
 from meddistill.base.files import read_json, read_table, write_table, write_text
 from meddistill.base.hashing import fingerprint_source, hash_files, write_index
 from meddistill.data.intensity import settings_of_prepare
-from meddistill.data.prepare.convert import (
-    Converted,
-    ConvertSettings,
-    Journal,
-    case_key,
-    convert_all,
-)
-from meddistill.data.prepare.counts import describe, summarise, summarise_boxes
+from meddistill.data.prepare.convert import Converted, ConvertSettings
+from meddistill.data.prepare.counts import describe, summarise, summarise_boxes, warnings_about
 from meddistill.data.prepare.data_page import data_report
-from meddistill.data.prepare.duplicates import Duplicate, near_duplicates
+from meddistill.data.prepare.duplicates import Duplicate, find_duplicates, refuse_duplicates
+from meddistill.data.prepare.journal import Conversion, convert_cases
 from meddistill.data.prepare.listing import Listed, first_reasons, list_source
 from meddistill.data.prepare.partition import partition
+from meddistill.data.prepare.placing import place_files, write_data_yaml
 from meddistill.data.raw_case import RawCase
 from meddistill.run.headlines import headline
-from meddistill.run.images import image_path
-from meddistill.run.labels import label_path, write_yolo_label
 from meddistill.run.layout import (
     CASES_CSV,
-    CONVERTED_JSONL,
     DATA_YAML,
     DUPLICATES_CSV,
     REJECTED_CSV,
@@ -45,8 +36,7 @@ from meddistill.run.layout import (
 )
 from meddistill.run.next_commands import after_prepare
 from meddistill.run.record import Stage, fingerprint_file
-from meddistill.run.tables import SPLITS, Case, Rejected
-from meddistill.run.true_masks import mask_path
+from meddistill.run.tables import Case, Rejected
 from meddistill.settings.config import as_settings
 from meddistill.settings.prepare import PrepareConfig
 
@@ -66,9 +56,16 @@ def run_prepare(
     """Convert every image to an 8-bit PNG, find boxes, split by group, and write RUN/data. Returns
     that folder.
 
-    With `update`, cases that an earlier run made are taken over with their split, and only new ones
-    are read. Raises: ConfigError, InputError and StageError for what the user can mend; a first run
-    leaves nothing behind then.
+    Raises: ConfigError, InputError and StageError for what the user can mend; a first run leaves
+    nothing behind then.
+
+    Args:
+        run: the RUN.
+        config: settings.
+        seed: draws splits and subsets.
+        overwrite: start anew where other settings or another source left something.
+        out: the folder to write, where not RUN/data.
+        update: take over the cases of an earlier run with their split, and read only new ones.
     """
     out = out or run.data
     if _kept_without_source(out, config, seed, overwrite):
@@ -77,14 +74,9 @@ def run_prepare(
     _check_apart(directory, out)
     listed = list_source(directory, config, seed)
     hashes = _hash_source(listed, directory, out)
-    inputs = {"source": fingerprint_source(hashes, directory)}
-    for name, path in (("groups", listed.groups_file), ("boxes", listed.boxes_file)):
-        if path:
-            inputs[name] = fingerprint_file(path)
     identity = _identity(config, seed, listed.dataset)
-    previous: list[Case] = []
-    if update and not overwrite:
-        previous = _check_update(out, identity)
+    previous = _check_update(out, identity) if update and not overwrite else []
+    inputs = _inputs(listed, hashes, directory)
     stage = Stage.open(out, "prepare", identity, inputs, overwrite, refresh=bool(previous))
     if stage.finished:
         console.say(f"{out} is finished with the same settings and source; nothing to do")
@@ -92,33 +84,54 @@ def run_prepare(
     if stage.resumed and (out / CASES_CSV).exists():
         previous = read_table(out / CASES_CSV, Case)  # of an update that was interrupted
     try:
-        summary = _make(stage, listed, hashes, directory, config, seed, previous)
+        write_index(out / SOURCE_INDEX_CSV, hashes, directory)
+        converted = convert_cases(listed.cases, hashes, out, _conversion(config), previous)
+        sorted_out = _sort_out(listed, converted, directory)
+        old_splits = {row.group: row.split for row in previous}
+        rows, results = partition(sorted_out.good, config, seed, old_splits)
+        looks = [results[row.case_id].looks for row in rows]
+        duplicates = find_duplicates(rows, looks, config.duplicate_bits)
+        if config.strict:
+            refuse_duplicates(duplicates)
+        place_files(out, rows, results, previous)
+        prepared = _Prepared(rows, results, duplicates, sorted_out)
+        summary = _write_tables(stage, listed, prepared)
     except MedDistillError:
         if not previous:
-            stage.abandon()
-            if run.root.is_dir() and not any(run.root.iterdir()):
-                run.root.rmdir()
+            _leave_nothing(stage, run)
         raise
-    console.summary(
-        "prepare",
-        [*headline("prepare", summary), ("report", str(out / REPORT_HTML))],
-        after_prepare(run, out),
-    )
+    facts = [*headline("prepare", summary), ("report", str(out / REPORT_HTML))]
+    console.summary("prepare", facts, after_prepare(run, out))
     return out
 
 
-def _make(
-    stage: Stage,
-    listed: Listed,
-    hashes: Mapping[Path, str],
-    directory: Path,
-    config: PrepareConfig,
-    seed: int,
-    previous: Sequence[Case],
-) -> dict[str, Any]:
-    out = stage.out
-    write_index(out / SOURCE_INDEX_CSV, hashes, directory)
-    converted = _convert_cases(listed.cases, hashes, out, config, previous)
+def _leave_nothing(stage: Stage, run: RunDir) -> None:
+    stage.abandon()
+    if run.root.is_dir() and not any(run.root.iterdir()):
+        run.root.rmdir()
+
+
+@dataclasses.dataclass(frozen=True)
+class _SortedOut:
+    """The cases that became images; what was rejected, by listing or reading; and how many cases
+    became none without being rejected."""
+
+    good: list[tuple[RawCase, Converted]]
+    rejected: list[Rejected]
+    skipped: int
+
+
+@dataclasses.dataclass(frozen=True)
+class _Prepared:
+    """What tables and report are written from; `results` by case id."""
+
+    rows: list[Case]
+    results: dict[str, Converted]
+    duplicates: list[Duplicate]
+    sorted_out: _SortedOut
+
+
+def _sort_out(listed: Listed, converted: Sequence[Converted], directory: Path) -> _SortedOut:
     rejected = list(listed.rejected)
     good: list[tuple[RawCase, Converted]] = []
     for case, result in zip(listed.cases, converted, strict=True):
@@ -130,31 +143,26 @@ def _make(
         raise InputError(
             f"no case is left of {len(converted)} in {directory}: {first_reasons(rejected)}"
         )
-    rows, results = partition(good, config, seed, {row.group: row.split for row in previous})
-    duplicates = _find_duplicates(rows, results, config)
-    _place(out, rows, results, previous)
-    rejected.sort(key=lambda row: (row.source, row.reason))
+    skipped = sum(not result.reason and result.skipped for result in converted)
+    return _SortedOut(good, sorted(rejected, key=lambda row: (row.source, row.reason)), skipped)
+
+
+def _write_tables(stage: Stage, listed: Listed, prepared: _Prepared) -> dict[str, Any]:
+    """Write the tables, the report and run.json; returns what run.json says."""
+    out, rows, results = stage.out, prepared.rows, prepared.results
+    duplicates, rejected = prepared.duplicates, prepared.sorted_out.rejected
     write_table(out / REJECTED_CSV, Rejected, rejected)
     write_table(out / DUPLICATES_CSV, Duplicate, duplicates)
-    _write_data_yaml(out, rows)
-    warnings = listed.warnings + _warnings(rows, duplicates)
+    write_data_yaml(out, rows)
+    warnings = listed.warnings + warnings_about(rows, duplicates)
+    left_out = prepared.sorted_out.skipped + len(prepared.sorted_out.good) - len(rows)
     summary = {
         "dataset": listed.dataset,
         "groups_known": listed.groups_known,
         "warnings": warnings,
         "duplicates": len(duplicates),
-        "boxes": summarise_boxes(
-            [
-                (results[row.case_id].boxes, row.height, row.width)
-                for row in rows
-                if row.annotation == "boxes"
-            ]
-        ),
-        **summarise(
-            rows,
-            rejected,
-            len(converted) - len(rows) - sum(bool(result.reason) for result in converted),
-        ),
+        "boxes": summarise_boxes(rows, results),
+        **summarise(rows, rejected, left_out),
     }
     write_text(out / REPORT_HTML, data_report(out, rows, results, rejected, duplicates, summary))
     write_table(out / CASES_CSV, Case, rows)
@@ -229,140 +237,17 @@ def _hash_source(listed: Listed, directory: Path, out: Path) -> dict[Path, str]:
     return hash_files(files, directory, out / SOURCE_INDEX_CSV)
 
 
-def _convert_cases(
-    cases: Sequence[RawCase],
-    hashes: Mapping[Path, str],
-    out: Path,
-    config: PrepareConfig,
-    previous: Sequence[Case],
-) -> list[Converted]:
-    """Results in the order of the cases; what an interrupted or earlier run has done already is not
-    done again."""
+def _inputs(listed: Listed, hashes: Mapping[Path, str], directory: Path) -> dict[str, str]:
+    inputs = {"source": fingerprint_source(hashes, directory)}
+    for name, path in (("groups", listed.groups_file), ("boxes", listed.boxes_file)):
+        if path:
+            inputs[name] = fingerprint_file(path)
+    return inputs
+
+
+def _conversion(config: PrepareConfig) -> Conversion:
     intensity = settings_of_prepare(as_settings(config))
     settings = ConvertSettings(
         config.min_area_px, config.merge_distance_px, config.boxes_per, intensity
     )
-    keys = [case_key(case, hashes, settings) for case in cases]
-    staging = out / STAGING
-    staging.mkdir(exist_ok=True)
-    with (
-        Journal(out / CONVERTED_JSONL) as journal,
-        console.progress("reading images", len(cases)) as bar,
-    ):
-        _take_over(
-            out, dict(zip([case.source for case in cases], keys, strict=True)), journal, previous
-        )
-        todo = []
-        for key, case in zip(keys, cases, strict=True):
-            known = journal.results.get(key)
-            if known is None or not (
-                known.reason or known.skipped or (staging / f"{key}.png").exists()
-            ):
-                todo.append((key, case))
-        bar.resume(len(cases) - len(todo))
-        by_key = dict(todo)
-        for result in convert_all(todo, staging, settings, config.workers):
-            journal.add(result)
-            bar.advance()
-            if result.reason and config.strict:
-                raise InputError(f"--strict: {by_key[result.key].source}: {result.reason}")
-    return [journal.results[key] for key in keys]
-
-
-def _take_over(
-    out: Path, key_by_source: Mapping[str, str], journal: Journal, previous: Sequence[Case]
-) -> None:
-    """Put what an earlier run made back into the staging folder, under the keys that the source has
-    now."""
-    for row in previous:
-        key = key_by_source.get(row.source, "")
-        result = journal.results.get(key)
-        if result and result.sha256 == row.sha256 and image_path(out, row).exists():
-            _link(image_path(out, row), out / STAGING / f"{key}.png")
-            if row.has_mask:
-                _link(mask_path(out, row), out / STAGING / f"{key}.mask.png")
-
-
-def _find_duplicates(
-    rows: Sequence[Case], results: Mapping[str, Converted], config: PrepareConfig
-) -> list[Duplicate]:
-    pairs = near_duplicates(
-        [results[row.case_id].looks for row in rows],
-        [row.split for row in rows],
-        config.duplicate_bits,
-    )
-    duplicates = [
-        Duplicate(rows[i].case_id, rows[i].split, rows[j].case_id, rows[j].split, bits)
-        for i, j, bits in pairs
-    ]
-    if duplicates and config.strict:
-        first = duplicates[0]
-        raise InputError(
-            f"--strict: {first.case_id} ({first.split}) and {first.other_id} ({first.other_split}) "
-            "look the "
-            f"same, as do {len(duplicates) - 1} more pairs across splits; give --groups, or take "
-            "one of each pair out"
-        )
-    return duplicates
-
-
-def _warnings(rows: Sequence[Case], duplicates: Sequence[Duplicate]) -> list[str]:
-    warnings = []
-    if duplicates:
-        warnings.append(
-            f"{len(duplicates)} pairs of images look the same across splits; see {DUPLICATES_CSV}"
-        )
-    if not any(row.annotation == "boxes" for row in rows if row.split == "train"):
-        warnings.append(
-            "no training case has a box: a detector cannot be trained, only taken as it is "
-            "(--no-train)"
-        )
-    if not any(row.has_mask for row in rows):
-        warnings.append(
-            "no case has a mask: there will be nothing to evaluate against, only pictures"
-        )
-    return warnings
-
-
-def _place(
-    out: Path, rows: Sequence[Case], results: Mapping[str, Converted], previous: Sequence[Case]
-) -> None:
-    """Put images, masks and labels where cases.csv says.
-
-    An unknown case gets no label file: to a detector an empty one means `no lesion`.
-    """
-    for split in SPLITS:
-        for kind in ("images", "labels", "masks"):
-            (out / kind / split).mkdir(parents=True, exist_ok=True)
-    for row in previous:
-        for path in (image_path(out, row), mask_path(out, row), label_path(out, row)):
-            path.unlink(missing_ok=True)
-    for row in rows:
-        result = results[row.case_id]
-        _link(out / STAGING / f"{result.key}.png", image_path(out, row))
-        if row.has_mask:
-            _link(out / STAGING / f"{result.key}.mask.png", mask_path(out, row))
-        if row.annotation != "unknown":
-            boxes = np.array(result.boxes if row.n_boxes else [], dtype=np.float32)
-            write_yolo_label(label_path(out, row), boxes, (row.height, row.width))
-
-
-def _link(source: Path, target: Path) -> None:
-    target.unlink(missing_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:  # a file system without hard links
-        shutil.copyfile(source, target)
-
-
-def _write_data_yaml(out: Path, rows: Sequence[Case]) -> None:
-    """data.yaml for Ultralytics, with lists that leave out the unknown cases: it would take them
-    for negatives."""
-    for split in SPLITS:
-        lines = [
-            f"./{row.image}\n" for row in rows if row.split == split and row.annotation != "unknown"
-        ]
-        write_text(out / f"{split}.txt", "".join(lines))
-    lists = "".join(f"{split}: {split}.txt\n" for split in SPLITS)
-    text = f"# Annotated cases only; the paths are relative to this file.\n{lists}names:\n  0: lesion\n"
-    write_text(out / DATA_YAML, text)
+    return Conversion(settings, config.workers, config.strict)

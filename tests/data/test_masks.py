@@ -1,10 +1,12 @@
+import io
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from meddistill.base.errors import InputError
+from meddistill.base.errors import ConfigError, InputError
 from meddistill.data.formats.pictures import write_png
-from meddistill.data.masks import binarise, read_mask
+from meddistill.data.masks import binarise, parse_labels, read_mask, select_labels
 
 
 def test_jpeg_noise_does_not_change_a_mask(tmp_path):
@@ -56,3 +58,64 @@ def test_nan_and_negative_masks_are_refused():
         binarise(np.array([[np.nan, 1.0]]))
     with pytest.raises(InputError, match="negative"):
         binarise(np.array([[-1, 1]]))
+
+
+def test_labels_are_chosen_by_value(tmp_path):
+    write_png(tmp_path / "m.png", np.array([[0, 1, 2, 4]], dtype=np.uint8))
+    assert read_mask(tmp_path / "m.png", parse_labels("1,4")).tolist() == [
+        [False, True, False, True]
+    ]
+    assert read_mask(tmp_path / "m.png", parse_labels("any")).tolist() == [
+        [False, True, True, True]
+    ]
+
+
+def test_labels_are_chosen_by_colour(tmp_path):
+    pixels = np.array([[[0, 0, 0], [255, 0, 0], [0, 255, 0], [0, 0, 255]]], dtype=np.uint8)
+    write_png(tmp_path / "m.png", pixels)
+    assert read_mask(tmp_path / "m.png", parse_labels("#ff0000,#0000FF")).tolist() == [
+        [False, True, False, True]
+    ]
+    assert read_mask(tmp_path / "m.png", parse_labels("any")).tolist() == [
+        [False, True, True, True]
+    ]
+    with pytest.raises(InputError, match="mask is a colour image; name colours"):
+        read_mask(tmp_path / "m.png", parse_labels("1"))
+
+
+def test_colours_of_a_palette_mask(tmp_path):
+    image = Image.fromarray(np.array([[0, 1, 2]], dtype=np.uint8), mode="P")
+    image.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
+    image.save(tmp_path / "m.png")
+    assert read_mask(tmp_path / "m.png", parse_labels("1")).tolist() == [[False, True, False]]
+    assert read_mask(tmp_path / "m.png", parse_labels("#800000")).tolist() == [[False, True, False]]
+
+
+def test_a_black_and_white_palette_counts_by_what_it_shows(tmp_path):
+    image = Image.fromarray(np.array([[0, 1]], dtype=np.uint8), mode="P")
+    image.putpalette([255, 255, 255, 0, 0, 0])  # index 0 is white
+    image.save(tmp_path / "m.png")
+    assert read_mask(tmp_path / "m.png").tolist() == [[True, False]]
+
+
+def test_jpeg_colours_have_tolerance_and_values_none(tmp_path):
+    pixels = np.zeros((16, 16, 3), dtype=np.uint8)
+    pixels[:, 8:] = (255, 0, 0)
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "JPEG", quality=95)
+    (tmp_path / "m.jpg").write_bytes(content.getvalue())
+    assert read_mask(tmp_path / "m.jpg", parse_labels("#ff0000")).mean() == pytest.approx(
+        0.5, abs=0.05
+    )
+    with pytest.raises(InputError, match=r"m\.jpg is compressed with loss"):
+        read_mask(tmp_path / "m.jpg", parse_labels("1"))
+
+
+@pytest.mark.parametrize("text", ["red", "1,#ff0000", "#ff00", "1;2"])
+def test_bad_labels_are_refused(text):
+    with pytest.raises(ConfigError, match=f"label is '{text}'"):
+        parse_labels(text)
+
+
+def test_float_labels_of_volumes():
+    assert select_labels(np.array([[0.0, 1.0, 2.0]]), (2.0,)).tolist() == [[False, False, True]]

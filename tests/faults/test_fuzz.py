@@ -21,16 +21,17 @@ from support.paths import ROOT
 
 from meddistill.base.errors import InputError, MedDistillError
 from meddistill.base.files import read_table, write_table
+from meddistill.data.formats.box_table import BoxTable
 from meddistill.data.formats.pictures import load_picture
+from meddistill.data.formats.yolo_labels import read_yolo_label
 from meddistill.data.frames import Preprocessing
 from meddistill.data.intensity import to_8bit
 from meddistill.data.masks import read_mask
 from meddistill.data.prepare.listing import list_source
 from meddistill.data.scans import read_scan
-from meddistill.data.sources.box_table import read_box_table
 from meddistill.data.sources.group_table import read_groups
 from meddistill.evaluation.report.training_curves import read_history
-from meddistill.run.labels import annotated_boxes, read_yolo_label
+from meddistill.run.labels import annotated_boxes
 from meddistill.run.layout import BOXES_CSV, CASES_CSV, QUALITY_CSV
 from meddistill.run.record import Stage
 from meddistill.run.tables import QualityRow, read_boxes, read_cases
@@ -248,7 +249,7 @@ READERS = {
     "YAML config": text("a.yaml", (ROOT / "configs/paper.yaml").read_text(), load_config),
     "groups.csv": text("groups.csv", "id,group,fold\na,p1,1\nb,p2,2\n", read_groups),
     "table of boxes": text(
-        "b.csv", "image,x1,y1,x2,y2,class\na.png,1,2,30,40,x\nb.png,,,,,\n", read_box_table
+        "b.csv", "image,x1,y1,x2,y2,class\na.png,1,2,30,40,x\nb.png,,,,,\n", BoxTable().read
     ),
     "PNG": lambda folder: (picture(folder, ".png"), reads_picture),
     "PNG, 16 bit": lambda folder: (picture(folder, ".png", np.uint16, 1), reads_picture),

@@ -2,25 +2,19 @@
 
 import json
 import re
+from functools import partial
 
 import pytest
 from support.layouts import MAKERS, image, make_coco, make_nifti, make_voc, make_yolo, save
+from support.prepared import ALL_IN_TRAINING
 
 from meddistill.base.errors import InputError
-from meddistill.base.files import read_table
-from meddistill.run.layout import RunDir
-from meddistill.run.tables import Rejected, read_cases
-from meddistill.settings.prepare import PrepareConfig
-from meddistill.stages.prepare import run_prepare
 
 
-def prepare(tmp_path, source, **settings):
-    settings = {"test_fraction": 0.0, "val_fraction": 0.0, "duplicate_bits": 0, **settings}
-    out = run_prepare(
-        RunDir(tmp_path / "run"), PrepareConfig(source=str(source), **settings), seed=0
-    )
-    cases = {case.case_id: case for case in read_cases(out)}
-    return cases, {row.source: row.reason for row in read_table(out / "rejected.csv", Rejected)}
+@pytest.fixture
+def prepare(prepare):
+    """With every case in training."""
+    return partial(prepare, **ALL_IN_TRAINING)
 
 
 def damage(path, keep=60):
@@ -48,19 +42,19 @@ def damage(path, keep=60):
         ),
     ],
 )
-def test_a_damaged_file_is_listed_and_the_rest_goes_on(tmp_path, name, victim, reason):
+def test_a_damaged_file_is_listed_and_the_rest_goes_on(tmp_path, name, victim, reason, prepare):
     MAKERS[name](tmp_path / "source")
     damage(tmp_path / "source" / victim, keep=20)
-    cases, reasons = prepare(tmp_path, tmp_path / "source", min_area_px=4)
+    _, cases, reasons = prepare(tmp_path / "source", min_area_px=4)
     assert cases
     assert any(re.search(reason, text) for text in reasons.values()), reasons
 
 
-def test_a_volume_cut_short(tmp_path):
+def test_a_volume_cut_short(tmp_path, prepare):
     make_nifti(tmp_path / "source")
     path = tmp_path / "source" / "imagesTr" / "liver_1.nii.gz"
     damage(path, path.stat().st_size // 2)
-    cases, reasons = prepare(tmp_path, tmp_path / "source")
+    _, cases, reasons = prepare(tmp_path / "source")
     assert {case.group for case in cases.values()} == {"liver_2"}
     assert all("damaged" in reason for reason in reasons.values())
 
@@ -74,11 +68,11 @@ def test_a_volume_cut_short(tmp_path):
         ("figshare", "cvind.mat", "rubbish", r"cvind\.mat cannot be read as a MATLAB 7.3 file"),
     ],
 )
-def test_a_damaged_table_stops_with_one_line(tmp_path, name, table, text, message):
+def test_a_damaged_table_stops_with_one_line(tmp_path, name, table, text, message, prepare):
     MAKERS[name](tmp_path / "source")
     (tmp_path / "source" / table).write_text(text)
     with pytest.raises(InputError, match=message) as caught:
-        prepare(tmp_path, tmp_path / "source", dataset=name)
+        prepare(tmp_path / "source", dataset=name)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
 
@@ -93,10 +87,10 @@ def test_a_damaged_table_stops_with_one_line(tmp_path, name, table, text, messag
         ("0 3.0 3.0 0.2 0.2\n", "1 of its boxes lie outside the image"),
     ],
 )
-def test_bad_yolo_lines_are_listed(tmp_path, text, reason):
+def test_bad_yolo_lines_are_listed(tmp_path, text, reason, prepare):
     make_yolo(tmp_path / "source")
     (tmp_path / "source" / "labels" / "train" / "a.txt").write_text(text)
-    cases, reasons = prepare(tmp_path, tmp_path / "source")
+    _, cases, reasons = prepare(tmp_path / "source")
     assert re.search(reason, reasons["images/train/a.jpg"])
     assert set(cases) == {"b", "c", "d"}
 
@@ -112,34 +106,34 @@ def test_bad_yolo_lines_are_listed(tmp_path, text, reason):
         ({"bbox": [float("nan"), 1, 2, 3]}, "not finite"),
     ],
 )
-def test_bad_coco_records_are_listed(tmp_path, change, reason):
+def test_bad_coco_records_are_listed(tmp_path, change, reason, prepare):
     make_coco(tmp_path / "source")
     path = tmp_path / "source" / "annotations" / "instances_val2017.json"
     content = json.loads(path.read_text())
     content["annotations"][0] |= change
     path.write_text(json.dumps(content))
-    cases, reasons = prepare(tmp_path, tmp_path / "source")
+    _, cases, reasons = prepare(tmp_path / "source")
     assert any(reason in text for text in reasons.values()), reasons
     assert set(cases) == {"2", "3"}
 
 
 @pytest.mark.parametrize("name", ["../../outside.jpg", "/etc/hostname", "nowhere.jpg"])
-def test_coco_names_do_not_lead_outside(tmp_path, name):
+def test_coco_names_do_not_lead_outside(tmp_path, name, prepare):
     make_coco(tmp_path / "source")
     save(tmp_path / "outside.jpg", image())
     path = tmp_path / "source" / "annotations" / "instances_val2017.json"
     path.write_text(path.read_text().replace('"1.jpg"', json.dumps(name)))
-    _, reasons = prepare(tmp_path, tmp_path / "source")
+    _, _, reasons = prepare(tmp_path / "source")
     assert f"no image file {name}" in reasons[name]
 
 
-def test_an_xml_that_blows_up_is_refused(tmp_path):
+def test_an_xml_that_blows_up_is_refused(tmp_path, prepare):
     make_voc(tmp_path / "source")
     bomb = (
         '<!DOCTYPE a [<!ENTITY x "xxxxxxxxxx"><!ENTITY y "&x;&x;&x;">]><annotation>&y;</annotation>'
     )
     (tmp_path / "source" / "Annotations" / "a.xml").write_text(bomb)
-    _, reasons = prepare(tmp_path, tmp_path / "source")
+    _, _, reasons = prepare(tmp_path / "source")
     assert (
         reasons["JPEGImages/a.jpg"] == "a.xml declares a document type, which no annotation needs"
     )

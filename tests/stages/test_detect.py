@@ -17,7 +17,13 @@ from meddistill.base import downloads
 from meddistill.base.errors import InputError, StageError, WeightsError
 from meddistill.base.files import read_json
 from meddistill.detector import start_weights
-from meddistill.detector.yolo import Detections, predict_boxes, tidy_console, write_training_view
+from meddistill.detector.yolo import (
+    Detections,
+    WorkerOptions,
+    predict_boxes,
+    tidy_console,
+    write_training_view,
+)
 from meddistill.run.images import image_path
 from meddistill.run.labels import annotated_boxes
 from meddistill.run.layout import (
@@ -43,6 +49,7 @@ ANNOTATIONS = {
     "test-bare": "unknown",
 }
 QUICK = DetectConfig(weights="yolo11n.yaml", epochs=1, image_size=SIZE, batch_size=8)
+CPU = WorkerOptions("cpu")
 NOTHING = Detections(np.zeros((0, 4), dtype=np.float32), np.zeros(0), ())
 
 
@@ -136,14 +143,14 @@ def test_weights_with_code_inside_are_refused_and_the_code_is_not_run(tmp_path, 
     with pytest.raises(
         WeightsError, match=r"poison\.pt was not loaded as a detector: .*--trust-weights"
     ):
-        predict_boxes(tmp_path / "poison.pt", [tmp_path / "x.png"], SIZE, "cpu")
+        predict_boxes(tmp_path / "poison.pt", [tmp_path / "x.png"], SIZE, CPU)
     assert not (tmp_path / "ran").exists()
 
 
 def test_an_image_that_cannot_be_read_is_named(trained, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"not a picture")
     with pytest.raises(InputError, match=r"broken\.png cannot be read as an image"):
-        predict_boxes(trained[0].detector / BEST_PT, [tmp_path / "broken.png"], SIZE, "cpu")
+        predict_boxes(trained[0].detector / BEST_PT, [tmp_path / "broken.png"], SIZE, CPU)
 
 
 def test_ultralytics_never_gets_an_unknown_case(tmp_path):

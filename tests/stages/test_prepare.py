@@ -1,4 +1,3 @@
-import csv
 import json
 import os
 
@@ -41,17 +40,6 @@ def folder(tmp_path):
     return source
 
 
-def prepare(tmp_path, source, overwrite=False, seed=0, **settings):
-    config = PrepareConfig(source=str(source), **settings)
-    out = run_prepare(RunDir(tmp_path / "run"), config, seed=seed, overwrite=overwrite)
-    return out, read_cases(out)
-
-
-def rejected(out):
-    with (out / "rejected.csv").open(newline="") as file:
-        return {row["source"]: row["reason"] for row in csv.DictReader(file)}
-
-
 def contents(directory):
     skip = {"run.json", "source_index.csv"}  # dates
     return {
@@ -61,16 +49,16 @@ def contents(directory):
     }
 
 
-def test_every_case_has_its_files(tmp_path, folder):
-    out, cases = prepare(tmp_path, folder)
+def test_every_case_has_its_files(tmp_path, folder, prepare):
+    out, cases, _ = prepare(folder)
     assert len(cases) == 20
-    for case in cases:
+    for case in cases.values():
         image, mask = draw(int(case.case_id[1:]), empty=case.annotation == "none")
         assert (read_rgb(out / case.image)[..., 0] == image).all()
         assert (read_mask(mask_path(out, case)) == (mask > 0)).all()
         assert label_path(out, case).exists()
-    assert {case.annotation for case in cases} == {"boxes", "none"}
-    assert sum(case.annotation == "none" for case in cases) == 4
+    assert {case.annotation for case in cases.values()} == {"boxes", "none"}
+    assert sum(case.annotation == "none" for case in cases.values()) == 4
     assert {path.name for path in out.iterdir()} == {
         "cases.csv",
         "rejected.csv",
@@ -89,16 +77,16 @@ def test_every_case_has_its_files(tmp_path, folder):
     }
 
 
-def test_boxes_come_back_from_the_label_files(tmp_path, folder):
-    out, cases = prepare(tmp_path, folder)
-    case = next(case for case in cases if case.case_id == "c03")
+def test_boxes_come_back_from_the_label_files(tmp_path, folder, prepare):
+    out, cases, _ = prepare(folder)
+    case = next(case for case in cases.values() if case.case_id == "c03")
     assert annotated_boxes(out, case).tolist() == [[7, 8, 16, 18]]
 
 
-def test_groups_stay_together_and_the_table_chooses_test(tmp_path, folder):
-    _, cases = prepare(tmp_path, folder, test="fold=4", val="fold=1,2")
+def test_groups_stay_together_and_the_table_chooses_test(tmp_path, folder, prepare):
+    _, cases, _ = prepare(folder, test="fold=4", val="fold=1,2")
     splits = {}
-    for case in cases:
+    for case in cases.values():
         assert splits.setdefault(case.group, case.split) == case.split
     assert sorted(group for group, split in splits.items() if split == "test") == ["g3", "g8"]
     assert sorted(group for group, split in splits.items() if split == "val") == [
@@ -109,7 +97,7 @@ def test_groups_stay_together_and_the_table_chooses_test(tmp_path, folder):
     ]
 
 
-def test_brain_tumor_layout(tmp_path):
+def test_brain_tumor_layout(tmp_path, prepare):
     source = tmp_path / "kaggle"
     for code in range(4):
         for index in range(4):
@@ -120,25 +108,27 @@ def test_brain_tumor_layout(tmp_path):
             ):
                 (source / kind / str(code)).mkdir(parents=True, exist_ok=True)
                 Image.fromarray(pixels).save(source / kind / str(code) / f"{name}.jpg", quality=95)
-    _, cases = prepare(tmp_path, source)
-    assert {case.case_id[0]: case.class_name for case in cases} == {
+    _, cases, _ = prepare(source)
+    assert {case.case_id[0]: case.class_name for case in cases.values()} == {
         "0": "no_tumor",
         "1": "glioma",
         "2": "meningioma",
         "3": "pituitary",
     }
-    assert {case.annotation for case in cases if case.class_name == "no_tumor"} == {"none"}
-    assert {case.annotation for case in cases if case.class_name != "no_tumor"} == {"boxes"}
-    out, cases = prepare(tmp_path, source, overwrite=True, classes=["pituitary"])
-    assert {case.class_name for case in cases} == {"pituitary"}
+    assert {case.annotation for case in cases.values() if case.class_name == "no_tumor"} == {"none"}
+    assert {case.annotation for case in cases.values() if case.class_name != "no_tumor"} == {
+        "boxes"
+    }
+    out, cases, _ = prepare(source, overwrite=True, classes=["pituitary"])
+    assert {case.class_name for case in cases.values()} == {"pituitary"}
     assert "groups" in json.loads((out / "run.json").read_text())["results"]["warnings"][0]
 
 
 def test_a_quarter_of_the_boxes_leaves_the_rest_unknown_and_out_of_the_detectors_lists(
-    tmp_path, folder
+    tmp_path, folder, prepare
 ):
-    out, cases = prepare(tmp_path, folder, box_fraction=0.25, test="fold=4", val="fold=1")
-    train = [case for case in cases if case.split == "train"]
+    out, cases, _ = prepare(folder, box_fraction=0.25, test="fold=4", val="fold=1")
+    train = [case for case in cases.values() if case.split == "train"]
     known = {case.group for case in train if case.annotation != "unknown"}
     assert len({case.group for case in train}) == 6
     assert len(known) == 2
@@ -154,25 +144,29 @@ def test_a_quarter_of_the_boxes_leaves_the_rest_unknown_and_out_of_the_detectors
             assert mask_path(out, case).exists()
         else:
             assert f"./{case.image}" in listed
-    assert all(case.annotation != "unknown" for case in cases if case.split != "train")
+    assert all(case.annotation != "unknown" for case in cases.values() if case.split != "train")
 
 
-def test_a_subset_is_as_large_as_asked_for(tmp_path, folder):
-    out, cases = prepare(tmp_path, folder, max_train_cases=5, max_test_cases=1)
-    assert sum(case.split == "train" for case in cases) == 5
-    assert sum(case.split == "test" for case in cases) == 1
+def test_a_subset_is_as_large_as_asked_for(tmp_path, folder, prepare):
+    out, cases, _ = prepare(folder, max_train_cases=5, max_test_cases=1)
+    assert sum(case.split == "train" for case in cases.values()) == 5
+    assert sum(case.split == "test" for case in cases.values()) == 1
     assert sum(path.is_file() for path in (out / "images" / "train").iterdir()) == 5
 
 
-def test_one_process_or_several_give_the_same_bytes(tmp_path, folder, monkeypatch):
-    alone, _ = prepare(tmp_path / "a", folder, workers=1)
-    monkeypatch.setattr("meddistill.data.prepare.convert._POOL_FROM", 2)
-    several, _ = prepare(tmp_path / "b", folder, workers=2)
+def test_one_process_or_several_give_the_same_bytes(tmp_path, folder, prepare):
+    for index in range(20, 80):  # for fewer no second process is started
+        image, mask = draw(index)
+        write_png(folder / "images" / f"c{index:02}.png", image)
+        write_png(folder / "masks" / f"c{index:02}.png", mask)
+    (folder / "groups.csv").unlink()
+    alone, _, _ = prepare(folder, tmp_path / "a", workers=1)
+    several, _, _ = prepare(folder, tmp_path / "b", workers=2)
     assert contents(alone) == contents(several)
 
 
-def test_an_interrupted_run_goes_on_and_ends_the_same(tmp_path, folder, monkeypatch):
-    whole, _ = prepare(tmp_path / "a", folder)
+def test_an_interrupted_run_goes_on_and_ends_the_same(tmp_path, folder, monkeypatch, prepare):
+    whole, _, _ = prepare(folder, tmp_path / "a")
     calls = []
 
     def stop_after_seven(*arguments):
@@ -185,7 +179,7 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(tmp_path, folder, monkeypa
 
     monkeypatch.setattr("meddistill.data.prepare.convert.convert", stop_after_seven)
     with pytest.raises(KeyboardInterrupt):
-        prepare(tmp_path / "b", folder)
+        prepare(folder, tmp_path / "b")
     assert not (tmp_path / "b" / "run" / "data" / "run.json").exists()
     with pytest.raises(StageError, match="run `meddistill prepare` first"):
         read_cases(tmp_path / "b" / "run" / "data")
@@ -195,7 +189,7 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(tmp_path, folder, monkeypa
     monkeypatch.setattr(
         "meddistill.data.prepare.convert.convert", lambda *a: calls.append(a) or convert(*a)
     )
-    resumed, _ = prepare(tmp_path / "b", folder)
+    resumed, _, _ = prepare(folder, tmp_path / "b")
     assert len(calls) == 13
     first, second = contents(whole), contents(resumed)
     assert {name: content for name, content in first.items() if name != "converted.jsonl"} == {
@@ -203,81 +197,80 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(tmp_path, folder, monkeypa
     }
 
 
-def test_finished_says_so_and_does_nothing(tmp_path, folder, capsys):
-    out, _ = prepare(tmp_path, folder)
+def test_finished_says_so_and_does_nothing(tmp_path, folder, capsys, prepare):
+    out, _, _ = prepare(folder)
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
-    prepare(tmp_path, folder, workers=1, dataset="folder")
+    prepare(folder, workers=1, dataset="folder")
     assert "nothing to do" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
 
 
-def test_a_moved_source_is_the_same_source(tmp_path, folder, capsys):
-    prepare(tmp_path, folder)
+def test_a_moved_source_is_the_same_source(tmp_path, folder, capsys, prepare):
+    prepare(folder)
     moved = folder.rename(tmp_path / "elsewhere")
-    prepare(tmp_path, moved)
+    prepare(moved)
     assert "nothing to do" in capsys.readouterr().err
 
 
-def test_a_run_goes_on_where_the_source_is_not(tmp_path, folder, capsys):
-    out, _ = prepare(tmp_path, folder)
+def test_a_run_goes_on_where_the_source_is_not(tmp_path, folder, capsys, prepare):
+    out, _, _ = prepare(folder)
     folder.rename(tmp_path / "elsewhere")
-    assert prepare(tmp_path, folder)[0] == out
+    assert prepare(folder)[0] == out
     assert "the source is not on this machine" in capsys.readouterr().err
     with pytest.raises(StageError, match="other settings, and the source"):
-        prepare(tmp_path, folder, min_area_px=3)
+        prepare(folder, min_area_px=3)
 
 
-def test_a_changed_pixel_in_the_source_is_noticed(tmp_path, folder):
-    prepare(tmp_path, folder)
+def test_a_changed_pixel_in_the_source_is_noticed(tmp_path, folder, prepare):
+    prepare(folder)
     image, _ = draw(77)
     path = folder / "images" / "c00.png"
     before = path.stat()
     write_png(path, image)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
     with pytest.raises(StageError, match=r"inputs\.source was"):
-        prepare(tmp_path, folder)
+        prepare(folder)
 
 
-def test_other_settings_are_refused_until_overwritten(tmp_path, folder):
-    prepare(tmp_path, folder)
+def test_other_settings_are_refused_until_overwritten(tmp_path, folder, prepare):
+    prepare(folder)
     with pytest.raises(StageError, match=r"settings.min_area_px was 10, now 3.*--overwrite"):
-        prepare(tmp_path, folder, min_area_px=3)
-    prepare(tmp_path, folder, min_area_px=3, overwrite=True)
+        prepare(folder, min_area_px=3)
+    prepare(folder, min_area_px=3, overwrite=True)
 
 
-def test_bad_files_are_listed_and_the_rest_goes_on(tmp_path, folder):
+def test_bad_files_are_listed_and_the_rest_goes_on(tmp_path, folder, prepare):
     (folder / "images" / "c00.png").write_bytes(b"no picture")
     write_png(folder / "masks" / "c01.png", np.zeros((10, 12), dtype=np.uint8))
     (folder / "masks" / "lonely.png").write_bytes((folder / "masks" / "c02.png").read_bytes())
-    out, cases = prepare(tmp_path, folder)
+    _, cases, reasons = prepare(folder)
     assert len(cases) == 18
-    reasons = rejected(out)
     assert set(reasons) == {"images/c00.png", "images/c01.png", "masks/lonely.png"}
     assert "cannot be read as an image" in reasons["images/c00.png"]
     assert reasons["images/c01.png"] == "mask is 12x10, image 32x32"
     assert reasons["masks/lonely.png"] == "mask without an image"
 
 
-def test_strict_stops_at_a_bad_file_and_leaves_nothing(tmp_path, folder):
+def test_strict_stops_at_a_bad_file_and_leaves_nothing(tmp_path, folder, prepare):
     (folder / "images" / "c00.png").write_bytes(b"no picture")
     with pytest.raises(InputError, match=r"--strict: images/c00.png: c00.png cannot be read"):
-        prepare(tmp_path, folder, strict=True)
+        prepare(folder, strict=True)
     assert not (tmp_path / "run").exists()
-    assert len(prepare(tmp_path, folder)[1]) == 19
+    assert len(prepare(folder)[1]) == 19
 
 
-def test_no_case_left_says_why_and_leaves_nothing(tmp_path, folder):
+def test_no_case_left_says_why_and_leaves_nothing(tmp_path, folder, prepare):
     for path in (folder / "images").iterdir():
         path.write_bytes(b"")
     with pytest.raises(InputError, match=r"no case is left of 20 in .*c00.png is empty"):
-        prepare(tmp_path, folder)
+        prepare(folder)
     assert not (tmp_path / "run").exists()
 
 
-def test_an_image_without_a_mask_is_unknown(tmp_path, folder):
+def test_an_image_without_a_mask_is_unknown(tmp_path, folder, prepare):
     (folder / "masks" / "c00.png").unlink()
-    out, cases = prepare(tmp_path, folder)
-    case = next(case for case in cases if case.case_id == "c00")
+    out, cases, _ = prepare(folder)
+    case = next(case for case in cases.values() if case.case_id == "c00")
     assert (case.annotation, case.has_mask) == ("unknown", False)
     assert not label_path(out, case).exists()
 
@@ -316,20 +309,20 @@ def test_bad_settings_are_one_clear_line(tmp_path, folder, settings, error, mess
         ("", "has the columns none"),
     ],
 )
-def test_bad_groups_files_are_one_clear_line(tmp_path, folder, text, message):
+def test_bad_groups_files_are_one_clear_line(tmp_path, folder, text, message, prepare):
     (folder / "groups.csv").write_text(text)
     with pytest.raises(InputError, match=message):
-        prepare(tmp_path, folder)
+        prepare(folder)
 
 
-def test_a_case_without_a_group_is_rejected(tmp_path, folder):
+def test_a_case_without_a_group_is_rejected(tmp_path, folder, prepare):
     lines = (folder / "groups.csv").read_text().splitlines(keepends=True)
     (folder / "groups.csv").write_text(
         "".join(line for line in lines if not line.startswith("c07"))
     )
-    out, cases = prepare(tmp_path, folder)
+    _, cases, reasons = prepare(folder)
     assert len(cases) == 19
-    assert rejected(out) == {"images/c07.png": "groups file has no row 'c07'"}
+    assert reasons == {"images/c07.png": "groups file has no row 'c07'"}
 
 
 def test_run_inside_the_source_is_refused(tmp_path, folder):
@@ -337,21 +330,21 @@ def test_run_inside_the_source_is_refused(tmp_path, folder):
         run_prepare(RunDir(folder / "run"), PrepareConfig(source=str(folder)), seed=0)
 
 
-def test_specks_alone_are_neither_a_lesion_nor_healthy(tmp_path, folder):
+def test_specks_alone_are_neither_a_lesion_nor_healthy(tmp_path, folder, prepare):
     mask = np.zeros((32, 32), dtype=np.uint8)
     mask[3, 3] = 255
     write_png(folder / "masks" / "c00.png", mask)
-    _, cases = prepare(tmp_path, folder)
-    assert next(case for case in cases if case.case_id == "c00").annotation == "unknown"
+    _, cases, _ = prepare(folder)
+    assert next(case for case in cases.values() if case.case_id == "c00").annotation == "unknown"
 
 
-def test_equal_names_of_two_folders_become_different_ids(tmp_path):
+def test_equal_names_of_two_folders_become_different_ids(tmp_path, prepare):
     source = tmp_path / "source"
     for kind, scale in (("images", 1), ("masks", 1)):
         for index, class_name in enumerate(("a", "b", "c")):
             pair = draw(index)
             write_png(source / kind / class_name / "1.png", pair[kind == "masks"] * scale)
-    _, cases = prepare(tmp_path, source, dataset="folder", test_fraction=0.3, val_fraction=0.3)
-    assert len({case.case_id for case in cases}) == 3
-    assert all(case.case_id.startswith("1-") for case in cases)
-    assert {case.class_name for case in cases} == {"a", "b", "c"}
+    _, cases, _ = prepare(source, dataset="folder", test_fraction=0.3, val_fraction=0.3)
+    assert len({case.case_id for case in cases.values()}) == 3
+    assert all(case.case_id.startswith("1-") for case in cases.values())
+    assert {case.class_name for case in cases.values()} == {"a", "b", "c"}

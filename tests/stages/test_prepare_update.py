@@ -3,6 +3,7 @@ near-duplicates, the report."""
 
 import json
 import os
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,10 +11,7 @@ from support.layouts import image, mask, save
 
 from meddistill.base.errors import ConfigError, InputError, StageError
 from meddistill.run.images import image_path
-from meddistill.run.layout import RunDir
-from meddistill.run.tables import read_cases
 from meddistill.settings.prepare import PrepareConfig
-from meddistill.stages.prepare import run_prepare
 
 
 def add(source, numbers, seed=0):
@@ -28,10 +26,10 @@ def source(tmp_path):
     return tmp_path / "source"
 
 
-def prepare(tmp_path, source, update=False, **settings):
-    config = PrepareConfig(source=str(source), **{"group_from": r"(p\d+)-", **settings})
-    out = run_prepare(RunDir(tmp_path / "run"), config, seed=0, update=update)
-    return out, {case.case_id: case for case in read_cases(out)}
+@pytest.fixture
+def prepare(prepare):
+    """With groups from names."""
+    return partial(prepare, group_from=r"(p\d+)-")
 
 
 @pytest.fixture
@@ -47,36 +45,36 @@ def converted(monkeypatch):
     return names
 
 
-def test_groups_come_from_names(tmp_path, source):
-    _, cases = prepare(tmp_path, source)
+def test_groups_come_from_names(tmp_path, source, prepare):
+    _, cases, _ = prepare(source)
     assert {case.group for case in cases.values()} == {f"p{number}" for number in range(10)}
 
 
-def test_groups_may_be_folders(tmp_path):
+def test_groups_may_be_folders(tmp_path, prepare):
     for patient in ("a", "b", "c"):
         save(tmp_path / "s" / "images" / patient / f"{patient}1.png", image(ord(patient)))
-    _, cases = prepare(tmp_path, tmp_path / "s", dataset="folder", group_from="folder")
+    _, cases, _ = prepare(tmp_path / "s", dataset="folder", group_from="folder")
     assert {case.group for case in cases.values()} == {"images/a", "images/b", "images/c"}
 
 
-def test_names_without_a_group_are_rejected(tmp_path, source):
+def test_names_without_a_group_are_rejected(tmp_path, source, prepare):
     save(source / "images" / "stranger.png", image(99))
-    out, cases = prepare(tmp_path, source)
+    out, cases, _ = prepare(source)
     assert len(cases) == 20
     assert "images/stranger.png" in (out / "rejected.csv").read_text()
 
 
-def test_bad_group_patterns_are_one_clear_line(tmp_path, source):
+def test_bad_group_patterns_are_one_clear_line(tmp_path, source, prepare):
     with pytest.raises(ConfigError, match=r"group_from '\(' is no regular expression"):
-        prepare(tmp_path, source, group_from="(")
+        prepare(source, group_from="(")
     with pytest.raises(InputError, match=r"group_from 'TCGA_\\d\+' fits no case"):
-        prepare(tmp_path, source, group_from=r"TCGA_\d+")
+        prepare(source, group_from=r"TCGA_\d+")
 
 
-def test_folds_cover_everything_once(tmp_path, source):
+def test_folds_cover_everything_once(tmp_path, source, prepare):
     tested = []
     for fold in range(5):
-        _, cases = prepare(tmp_path / str(fold), source, folds=5, fold=fold)
+        _, cases, _ = prepare(source, tmp_path / str(fold), folds=5, fold=fold)
         tested += [case.case_id for case in cases.values() if case.split == "test"]
     assert sorted(tested) == sorted(cases)
 
@@ -98,14 +96,14 @@ def test_bad_settings_are_refused(settings, message):
         PrepareConfig(**settings)
 
 
-def test_update_reads_only_what_is_new_and_keeps_splits(tmp_path, source, converted):
-    out, before = prepare(tmp_path, source)
+def test_update_reads_only_what_is_new_and_keeps_splits(tmp_path, source, converted, prepare):
+    out, before, _ = prepare(source)
     files = {case_id: image_path(out, case).read_bytes() for case_id, case in before.items()}
     converted.clear()
     add(source, range(20, 30))
     with pytest.raises(StageError, match=r"inputs\.source was"):
-        prepare(tmp_path, source)
-    _, after = prepare(tmp_path, source, update=True)
+        prepare(source)
+    _, after, _ = prepare(source, update=True)
     assert sorted(converted) == sorted(f"p{number // 2}-{number}" for number in range(20, 30))
     assert len(after) == 30
     for case_id, case in before.items():
@@ -113,13 +111,15 @@ def test_update_reads_only_what_is_new_and_keeps_splits(tmp_path, source, conver
         assert image_path(out, case).read_bytes() == files[case_id]
 
 
-def test_update_takes_out_what_is_gone_and_reads_again_what_changed(tmp_path, source, converted):
-    out, before = prepare(tmp_path, source)
+def test_update_takes_out_what_is_gone_and_reads_again_what_changed(
+    tmp_path, source, converted, prepare
+):
+    out, before, _ = prepare(source)
     converted.clear()
     (source / "images" / "p0-0.png").unlink()
     (source / "masks" / "p0-0.png").unlink()
     save(source / "images" / "p0-1.png", image(77))
-    _, after = prepare(tmp_path, source, update=True)
+    _, after, _ = prepare(source, update=True)
     assert converted == ["p0-1"]
     assert set(after) == set(before) - {"p0-0"}
     assert after["p0-1"].sha256 != before["p0-1"].sha256
@@ -128,47 +128,47 @@ def test_update_takes_out_what_is_gone_and_reads_again_what_changed(tmp_path, so
     assert len(list((out / "images").rglob("*.png"))) == 19
 
 
-def test_an_interrupted_update_goes_on(tmp_path, source, monkeypatch):
-    _, before = prepare(tmp_path, source)
+def test_an_interrupted_update_goes_on(tmp_path, source, monkeypatch, prepare):
+    _, before, _ = prepare(source)
     add(source, range(20, 30))
     from meddistill.stages import prepare as module
 
-    place = module._place
+    place = module.place_files
 
     def stop(*arguments):
         place(*arguments)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "_place", stop)
+    monkeypatch.setattr(module, "place_files", stop)
     with pytest.raises(KeyboardInterrupt):
-        prepare(tmp_path, source, update=True)
+        prepare(source, update=True)
     monkeypatch.undo()
-    out, after = prepare(tmp_path, source, update=True)
+    out, after, _ = prepare(source, update=True)
     assert {case_id: after[case_id] for case_id in before} == before
     assert len(list((out / "images").rglob("*.png"))) == len(after) == 30
 
 
-def test_an_update_keeps_settings(tmp_path, source):
-    prepare(tmp_path, source)
+def test_an_update_keeps_settings(tmp_path, source, prepare):
+    prepare(source)
     with pytest.raises(
         StageError, match=r"other settings \(min_area_px\), which --update would have to keep"
     ):
-        prepare(tmp_path, source, update=True, min_area_px=3)
+        prepare(source, update=True, min_area_px=3)
 
 
-def test_an_update_of_nothing_is_a_first_run(tmp_path, source):
-    assert len(prepare(tmp_path, source, update=True)[1]) == 20
+def test_an_update_of_nothing_is_a_first_run(tmp_path, source, prepare):
+    assert len(prepare(source, update=True)[1]) == 20
 
 
-def test_a_failed_update_leaves_the_data(tmp_path, source):
-    out, _ = prepare(tmp_path, source)
+def test_a_failed_update_leaves_the_data(tmp_path, source, prepare):
+    out, _, _ = prepare(source)
     (source / "images" / "p0-0.png").write_bytes(b"broken")
     with pytest.raises(InputError, match=r"--strict: images/p0-0\.png"):
-        prepare(tmp_path, source, update=True, strict=True)
+        prepare(source, update=True, strict=True)
     assert len(list((out / "images").rglob("*.png"))) == 20
 
 
-def test_near_duplicates_across_splits_are_told_and_strict_fails(tmp_path, source):
+def test_near_duplicates_across_splits_are_told_and_strict_fails(tmp_path, source, prepare):
     save(source / "images" / "p50-100.png", image(0))
     save(source / "masks" / "p50-100.png", mask())
     rows = "".join(
@@ -178,8 +178,8 @@ def test_near_duplicates_across_splits_are_told_and_strict_fails(tmp_path, sourc
     (source / "groups.csv").write_text("id,group,held\n" + rows)
     settings = {"group_from": "", "test": "held=1"}
     with pytest.raises(InputError, match=r"--strict: p0-0 .* and p50-100 .test. look the same"):
-        prepare(tmp_path, source, strict=True, **settings)
-    out, _ = prepare(tmp_path, source, **settings)
+        prepare(source, strict=True, **settings)
+    out, _, _ = prepare(source, **settings)
     assert (out / "duplicates.csv").read_text().splitlines()[1:] in (
         ["p0-0,train,p50-100,test,0"],
         ["p0-0,val,p50-100,test,0"],
@@ -190,18 +190,20 @@ def test_near_duplicates_across_splits_are_told_and_strict_fails(tmp_path, sourc
 
 
 def test_unknown_groups_are_said_in_the_terminal_the_record_and_the_report(
-    tmp_path, source, capsys
+    tmp_path, source, capsys, prepare
 ):
-    out, _ = prepare(tmp_path, source, group_from="")
+    out, _, _ = prepare(source, group_from="")
     message = "groups (patients) are unknown"
     assert message in capsys.readouterr().err
     assert message in (out / "run.json").read_text()
     assert message in (out / "report.html").read_text()
 
 
-def test_the_report_shows_counts_boxes_samples_and_rejections_and_no_hidden_box(tmp_path, source):
+def test_the_report_shows_counts_boxes_samples_and_rejections_and_no_hidden_box(
+    tmp_path, source, prepare
+):
     (source / "images" / "p3-7.png").write_bytes(b"<script>")
-    out, cases = prepare(tmp_path, source, box_fraction=0.2)
+    out, cases, _ = prepare(source, box_fraction=0.2)
     page = (out / "report.html").read_text()
     assert page.count("<img ") == 16
     assert page.count("<svg ") == 3
@@ -213,28 +215,28 @@ def test_the_report_shows_counts_boxes_samples_and_rejections_and_no_hidden_box(
     assert results["boxes"]["longest_side_px"] == [9.0] * 5
 
 
-def test_names_are_escaped_in_the_report(tmp_path, source):
+def test_names_are_escaped_in_the_report(tmp_path, source, prepare):
     save(source / "images" / "p60-<b>bold.png", np.zeros((5, 5), dtype=np.uint8))
-    out, _ = prepare(tmp_path, source)
+    out, _, _ = prepare(source)
     assert "&lt;b&gt;bold" in (out / "report.html").read_text()
 
 
-def test_window_and_label_reach_the_pixels(tmp_path):
+def test_window_and_label_reach_the_pixels(tmp_path, prepare):
     from PIL import Image
 
     (tmp_path / "s" / "images").mkdir(parents=True)
     values = np.linspace(0, 4000, 24 * 24).reshape(24, 24).astype(np.uint16)
     Image.fromarray(values).save(tmp_path / "s" / "images" / "a.png")
     save(tmp_path / "s" / "masks" / "a.png", mask(4))
-    out, cases = prepare(tmp_path, tmp_path / "s", group_from="", window="1000,200", label="4")
+    out, cases, _ = prepare(tmp_path / "s", group_from="", window="1000,200", label="4")
     shown = np.array(Image.open(image_path(out, cases["a"])))
     assert ((shown == 0) == (values <= 900)).mean() > 0.99
     assert cases["a"].n_boxes == 1
 
 
-def test_old_mtime_does_not_matter(tmp_path, source, capsys):
-    prepare(tmp_path, source)
+def test_old_mtime_does_not_matter(tmp_path, source, capsys, prepare):
+    prepare(source)
     for path in source.rglob("*.png"):
         os.utime(path, (1, 1))
-    prepare(tmp_path, source)
+    prepare(source)
     assert "nothing to do" in capsys.readouterr().err

@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 
 from meddistill.base.files import write_json, write_table
+from meddistill.data.formats.yolo_labels import write_yolo_label
 from meddistill.run.images import image_path
-from meddistill.run.labels import label_path, write_yolo_label
+from meddistill.run.labels import label_path
 from meddistill.run.layout import CASES_CSV, RUN_JSON
 from meddistill.run.tables import Case
 

@@ -171,3 +171,20 @@ def _frame_count(path: Path, data: Any) -> int:
     if not 0 < count <= _MOST_FRAMES:
         raise InputError(f"{path.name} says that it holds {count} frames")
     return count
+
+
+class DicomFormat:
+    """An `ImageFormat`: known by its mark, as scanners write files without a suffix."""
+
+    name = "dicom"
+    suffixes: tuple[str, ...] = (".dcm", ".dicom", ".ima")
+    is_volume = False
+
+    def claims(self, path: Path) -> bool:
+        return is_dicom(path)
+
+    def images(self, path: Path) -> list[DicomImage]:
+        return frames_of(path)
+
+    def mask(self, path: Path, index: int, labels: tuple[Label, ...] | str | None) -> DicomMask:
+        return DicomMask(path, index, labels)

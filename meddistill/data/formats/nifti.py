@@ -166,9 +166,13 @@ def slices_of(path: Path, axis: int = 2) -> list[VolumeSlice]:
 
 def write_slices(path: Path, source: Path, maps: Sequence[np.ndarray], axis: int = 2) -> None:
     """Write one map (H, W) for each of `slices_of(source)` as a volume with the source's shape and
-    affine.
+    affine, whole or not at all.
 
-    Masks uint8 or probabilities float32; whole or not at all. `path` ends in .nii.gz.
+    Args:
+        path: the file to write; ends in .nii.gz.
+        source: the volume that the maps are of.
+        maps: masks uint8, or probabilities float32.
+        axis: the canonical axis that the slices lie across.
     """
     nibabel, image = _open(source)
     # The other way round from `_cut`, then from the canonical frame to the one that the source is
@@ -191,3 +195,20 @@ def _stored_axis(nibabel: Any, image: Any, axis: int) -> int:
     if np.isnan(orientation).any():
         raise InputError(f"{Path(image.get_filename()).name} has an affine without an orientation")
     return int(np.flatnonzero(orientation == axis)[0])
+
+
+class NiftiFormat:
+    """An `ImageFormat`: axial slices of a volume."""
+
+    name = "nifti"
+    suffixes: tuple[str, ...] = (".nii.gz", ".nii")
+    is_volume = True
+
+    def claims(self, path: Path) -> bool:
+        return path.name.lower().endswith(self.suffixes)
+
+    def images(self, path: Path) -> list[VolumeSlice]:
+        return slices_of(path)
+
+    def mask(self, path: Path, index: int, labels: tuple[Label, ...] | str | None) -> MaskSlice:
+        return MaskSlice(path, 2, index, labels)

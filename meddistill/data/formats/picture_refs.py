@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from meddistill.base.errors import InputError
-from meddistill.data.formats.pictures import load_picture
+from meddistill.data.formats.pictures import IMAGE_SUFFIXES, load_picture
 from meddistill.data.masks import Label, read_mask
 from meddistill.data.raw_case import OneFile, Picture
 
@@ -54,3 +54,20 @@ class MaskFiles:
 
 def _size(array: np.ndarray) -> str:
     return f"{array.shape[1]}x{array.shape[0]}"
+
+
+class PictureFormat:
+    """An `ImageFormat`: PNG, JPEG, TIFF and the like."""
+
+    name = "picture"
+    suffixes: tuple[str, ...] = IMAGE_SUFFIXES
+    is_volume = False
+
+    def claims(self, path: Path) -> bool:
+        return False  # whatever nothing else claims is tried as a picture
+
+    def images(self, path: Path) -> list[ImageFile]:
+        return [ImageFile(path)]
+
+    def mask(self, path: Path, index: int, labels: tuple[Label, ...] | str | None) -> MaskFiles:
+        return MaskFiles((path,), labels)

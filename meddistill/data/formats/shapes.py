@@ -41,11 +41,6 @@ class Shapes:
         return mask
 
 
-def polygon_box(points: tuple[float, ...]) -> tuple[float, float, float, float]:
-    """The box x1, y1, x2, y2 around a polygon x, y, x, y, ..."""
-    return min(points[0::2]), min(points[1::2]), max(points[0::2]), max(points[1::2])
-
-
 def decode_run_lengths(counts: tuple[int, ...], size_hw: tuple[int, int]) -> np.ndarray:
     """bool (H, W) of COCO run lengths: column by column, lengths of 0s and 1s in turn. Raises:
     InputError."""

@@ -1,5 +1,4 @@
-"""One raw case into one 8-bit PNG (and its mask), in a pool of processes; what was done is kept in
-a journal."""
+"""One raw case into one 8-bit PNG (and its mask), many of them in a pool of processes."""
 
 from __future__ import annotations
 
@@ -85,7 +84,14 @@ def case_key(case: RawCase, file_hashes: Mapping[Path, str], settings: ConvertSe
 
 
 def convert(case: RawCase, key: str, staging: Path, settings: ConvertSettings) -> Converted:
-    """Read one case and write `staging/KEY.png` and, with a mask, `staging/KEY.mask.png`."""
+    """Read one case and write `staging/KEY.png` and, with a mask, `staging/KEY.mask.png`.
+
+    Args:
+        case: what to read.
+        key: its `case_key`.
+        staging: the folder that both files go to.
+        settings: what shapes pixels and boxes.
+    """
     try:
         # The mask first: a slice that is not wanted need not be read.
         mask = case.mask.load() if case.mask else None
@@ -188,8 +194,14 @@ def _write(path: Path, content: bytes) -> None:
 def convert_all(
     cases: Sequence[tuple[str, RawCase]], staging: Path, settings: ConvertSettings, workers: int
 ) -> Iterator[Converted]:
-    """Convert `(key, case)` pairs and yield results in their order; several processes where it
-    pays."""
+    """Convert the cases and yield results in their order; several processes where it pays.
+
+    Args:
+        cases: `(key, case)` pairs.
+        staging: as for `convert`; made where it is missing.
+        settings: as for `convert`.
+        workers: most processes; 0 for one a core.
+    """
     staging.mkdir(parents=True, exist_ok=True)
     workers = min(workers or usable_cores(), _MOST_WORKERS)
     if workers < 2 or len(cases) < _POOL_FROM:
@@ -225,35 +237,3 @@ def _batches(cases: Sequence[tuple[str, RawCase]]) -> list[list[tuple[str, RawCa
 def _convert_batch(job: tuple[list[tuple[str, RawCase]], Path, ConvertSettings]) -> list[Converted]:
     batch, staging, settings = job
     return [convert(case, key, staging, settings) for key, case in batch]
-
-
-class Journal:
-    """Results of `convert`, one JSON line each, so that an interrupted or later run need not repeat
-    them."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.results: dict[str, Converted] = {}
-        if not path.exists():
-            return
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                result = Converted(**json.loads(line))
-            except (ValueError, TypeError):
-                continue  # the line that was being written when the run was killed
-            self.results[result.key] = result
-
-    def __enter__(self) -> Journal:
-        self._file = self._path.open("a", encoding="utf-8")
-        # After a killed run the last line may lack its end.
-        if self._path.stat().st_size:
-            self._file.write("\n")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def add(self, result: Converted) -> None:
-        self.results[result.key] = result
-        self._file.write(json.dumps(dataclasses.asdict(result)) + "\n")
-        self._file.flush()

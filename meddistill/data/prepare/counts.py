@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from meddistill.run.layout import REJECTED_CSV
+from meddistill.data.prepare.convert import Converted
+from meddistill.data.prepare.duplicates import Duplicate
+from meddistill.run.layout import DUPLICATES_CSV, REJECTED_CSV
 from meddistill.run.tables import SPLITS, Case, Rejected
 
 
@@ -33,11 +35,13 @@ def summarise(rows: Sequence[Case], rejected: Sequence[Rejected], left_out: int)
     return {"cases": len(rows), "splits": splits, "rejected": len(rejected), "left_out": left_out}
 
 
-def summarise_boxes(
-    boxes_by_size: Sequence[tuple[Sequence[Sequence[float]], int, int]],
-) -> dict[str, Any]:
-    """Counts and quartiles of the boxes of `(boxes x1 y1 x2 y2 in px, height, width)` a case; {}
-    without any box."""
+def summarise_boxes(rows: Sequence[Case], results: Mapping[str, Converted]) -> dict[str, Any]:
+    """Counts and quartiles of the boxes that are not hidden; {} without any. `results` by case id."""
+    boxes_by_size = [
+        (results[row.case_id].boxes, row.height, row.width)
+        for row in rows
+        if row.annotation == "boxes"
+    ]
     shares, sides = [], []
     for boxes, height, width in boxes_by_size:
         for x1, y1, x2, y2 in boxes:
@@ -83,3 +87,22 @@ def describe(summary: Mapping[str, Any]) -> str:
     if summary["left_out"]:
         lines.append(f"left out of the seeded subset: {summary['left_out']}")
     return "\n".join(lines)
+
+
+def warnings_about(rows: Sequence[Case], duplicates: Sequence[Duplicate]) -> list[str]:
+    """What a person should know before going on, a line each."""
+    warnings = []
+    if duplicates:
+        warnings.append(
+            f"{len(duplicates)} pairs of images look the same across splits; see {DUPLICATES_CSV}"
+        )
+    if not any(row.annotation == "boxes" for row in rows if row.split == "train"):
+        warnings.append(
+            "no training case has a box: a detector cannot be trained, only taken as it is "
+            "(--no-train)"
+        )
+    if not any(row.has_mask for row in rows):
+        warnings.append(
+            "no case has a mask: there will be nothing to evaluate against, only pictures"
+        )
+    return warnings

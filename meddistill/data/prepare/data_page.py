@@ -46,7 +46,16 @@ def data_report(
     summary: Mapping[str, Any],
 ) -> str:
     """The page as HTML. Reads at most some hundred images; boxes that are hidden from training are
-    not shown."""
+    not shown.
+
+    Args:
+        data_dir: RUN/data, with the images in their places.
+        rows: the cases.
+        results: their conversions by case id.
+        rejected: the rows of rejected.csv.
+        duplicates: the rows of duplicates.csv.
+        summary: what run.json says.
+    """
     parts = [
         f"<h1>Data: {len(rows)} cases from a source of layout "
         f"'{escape(str(summary['dataset']))}'</h1>"

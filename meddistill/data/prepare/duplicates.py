@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from meddistill.base.errors import InputError
 from meddistill.data.formats.pictures import resize
+from meddistill.run.tables import Case
 
 _SIDE = 16
 _SHRUNK_SIDE = 128
@@ -63,3 +65,23 @@ def near_duplicates(
         for other in np.flatnonzero(distances <= most_bits):
             pairs.append((index, int(others[other]), int(distances[other])))
     return pairs
+
+
+def find_duplicates(rows: Sequence[Case], hashes: Sequence[str], most_bits: int) -> list[Duplicate]:
+    """Cases that look the same although they lie in different splits; `hashes[i]` is of `rows[i]`."""
+    return [
+        Duplicate(rows[i].case_id, rows[i].split, rows[j].case_id, rows[j].split, bits)
+        for i, j, bits in near_duplicates(hashes, [row.split for row in rows], most_bits)
+    ]
+
+
+def refuse_duplicates(duplicates: Sequence[Duplicate]) -> None:
+    """For `--strict`. Raises: InputError where there is any."""
+    if duplicates:
+        first = duplicates[0]
+        raise InputError(
+            f"--strict: {first.case_id} ({first.split}) and {first.other_id} ({first.other_split}) "
+            "look the "
+            f"same, as do {len(duplicates) - 1} more pairs across splits; give --groups, or take "
+            "one of each pair out"
+        )

@@ -11,12 +11,13 @@ from pathlib import Path, PurePosixPath
 from meddistill.base import console
 from meddistill.base.errors import ConfigError, InputError, nearest
 from meddistill.base.paths import printable
+from meddistill.data.formats.box_table import BoxTable
 from meddistill.data.masks import parse_labels
 from meddistill.data.raw_case import RawCase
-from meddistill.data.sources.box_table import apply_boxes, read_box_table
+from meddistill.data.sources.drawn_boxes import apply_boxes, without_image
 from meddistill.data.sources.group_table import GROUPS_CSV, apply_groups, read_groups
 from meddistill.data.sources.known_sources import choose_source
-from meddistill.data.sources.source import SourceOptions
+from meddistill.data.sources.source import Listing, SourceOptions
 from meddistill.run.tables import Rejected
 from meddistill.settings.prepare import PrepareConfig
 
@@ -44,76 +45,90 @@ class Listed:
 def list_source(directory: Path, config: PrepareConfig, seed: int) -> Listed:
     """List the source. Raises: InputError and ConfigError for what the user can mend; reads no
     pixels."""
-    labels = parse_labels(config.label)
-    source, reason = choose_source(config.dataset, directory, bool(config.boxes))
+    options = _source_options(config, seed)
+    source, reason = choose_source(config.dataset, directory, options.boxes_given)
     if config.dataset == "auto":
         console.say(f"{directory} is read as '{source.name}': {reason}")
-    options = SourceOptions(
-        labels,
-        tuple(config.classes),
-        config.axis,
-        config.channel,
-        config.empty_slices,
-        bool(config.boxes),
-        seed,
-    )
     listing = source.list_cases(directory, options)
     for note in listing.notes:
         console.say(note)
-    cases, rejected, warnings = list(listing.cases), list(listing.rejected), []
-    box_classes = listing.box_classes
     boxes_file = Path(config.boxes) if config.boxes else None
     if boxes_file:
-        table = read_box_table(boxes_file)
-        cases, strangers = apply_boxes(cases, table, options)
-        if len(strangers) == len(table.objects):
-            raise InputError(
-                f"no image of {directory} is in {boxes_file}, which names "
-                f"{', '.join(strangers[:2])}"
-            )
-        rejected += [
-            Rejected(f"{boxes_file.name}: {name}", "boxes of an image that is not there")
-            for name in strangers
-        ]
-        box_classes = table.classes or box_classes
+        listing = _with_boxes(listing, boxes_file, directory, options)
     groups_file = _groups_file(directory, config)
-    if groups_file:
-        cases, strange = apply_groups(cases, read_groups(groups_file))
-        rejected += strange
-        console.say(f"groups are read from {groups_file}")
-        if not cases and strange:
-            raise InputError(
-                f"no case of {directory} has a row in {groups_file}: {first_reasons(strange)}"
-            )
-    elif config.group_from:
-        cases, strange = groups_from(cases, config.group_from)
-        rejected += strange
-        if not cases and strange:
-            raise InputError(
-                f"group_from '{config.group_from}' fits no case: {first_reasons(strange)}"
-            )
-    rejected = [Rejected(row.source, printable(row.reason)) for row in rejected]
+    cases, strangers = _with_groups(listing.cases, groups_file, config.group_from, directory)
+    rejected = [
+        Rejected(row.source, printable(row.reason)) for row in [*listing.rejected, *strangers]
+    ]
     if config.strict and rejected:
         raise InputError(
             f"--strict: {rejected[0].source}: {rejected[0].reason} ({len(rejected)} rejected)"
         )
-    cases = _of_classes(cases, config.classes, box_classes)
+    cases = _of_classes(cases, config.classes, listing.box_classes)
     if not cases:
         because = f": {first_reasons(rejected)}" if rejected else ""
         raise InputError(f"{directory} holds no image in the layout '{source.name}'{because}")
     groups_known = all(case.group for case in cases)
-    if not groups_known:
-        warnings.append(GROUPS_UNKNOWN)
     return Listed(
-        cases,
-        rejected,
-        source.name,
-        groups_known,
-        warnings,
-        list(listing.tables),
-        groups_file,
-        boxes_file,
+        cases=cases,
+        rejected=rejected,
+        dataset=source.name,
+        groups_known=groups_known,
+        warnings=[] if groups_known else [GROUPS_UNKNOWN],
+        source_tables=list(listing.tables),
+        groups_file=groups_file,
+        boxes_file=boxes_file,
     )
+
+
+def _source_options(config: PrepareConfig, seed: int) -> SourceOptions:
+    return SourceOptions(
+        labels=parse_labels(config.label),
+        classes=tuple(config.classes),
+        axis=config.axis,
+        channel=config.channel,
+        empty_slices=config.empty_slices,
+        boxes_given=bool(config.boxes),
+        seed=seed,
+    )
+
+
+def _with_boxes(
+    listing: Listing, boxes_file: Path, directory: Path, options: SourceOptions
+) -> Listing:
+    """The listing with the boxes of the user's file. Raises: InputError where none of its images is
+    there."""
+    content = BoxTable().read(boxes_file)
+    cases, strangers = apply_boxes(listing.cases, content.images, options)
+    if len(strangers) == len(content.images):
+        raise InputError(
+            f"no image of {directory} is in {boxes_file}, which names {', '.join(strangers[:2])}"
+        )
+    return dataclasses.replace(
+        listing,
+        cases=cases,
+        rejected=[*listing.rejected, *without_image(boxes_file.name, strangers)],
+        box_classes=content.classes or listing.box_classes,
+    )
+
+
+def _with_groups(
+    cases: Sequence[RawCase], groups_file: Path | None, pattern: str, directory: Path
+) -> tuple[list[RawCase], list[Rejected]]:
+    """The cases with groups from the table, else from their paths, else as the layout knows them;
+    and those that thereby are left without one. Raises: InputError where all are."""
+    if groups_file:
+        kept, rejected = apply_groups(cases, read_groups(groups_file))
+        console.say(f"groups are read from {groups_file}")
+        problem = f"no case of {directory} has a row in {groups_file}"
+    elif pattern:
+        kept, rejected = groups_from(cases, pattern)
+        problem = f"group_from '{pattern}' fits no case"
+    else:
+        return list(cases), []
+    if not kept and rejected:
+        raise InputError(f"{problem}: {first_reasons(rejected)}")
+    return kept, rejected
 
 
 def groups_from(cases: Sequence[RawCase], pattern: str) -> tuple[list[RawCase], list[Rejected]]:

@@ -9,9 +9,11 @@ from meddistill.base.errors import InputError
 from meddistill.data.case_ids import assign_case_ids
 from meddistill.data.prepare.convert import Converted
 from meddistill.data.prepare.splits import (
+    STRATIFICATIONS,
+    CaseFacts,
+    HeldOut,
     assign_folds,
     keep_boxes,
-    size_terciles,
     split_by_groups,
     take_cases,
 )
@@ -29,8 +31,13 @@ def partition(
 ) -> tuple[list[Case], dict[str, Converted]]:
     """Rows of cases.csv, sorted by split and id, and the conversion of each by case id.
 
-    `previous`: the split that a group had before an update, which it keeps.
     Raises: InputError where the settings leave no training case, or cut a group.
+
+    Args:
+        good: the cases that became images, and what became of each.
+        config: settings of `prepare`.
+        seed: draws groups.
+        previous: the split that a group had before an update, which it keeps.
     """
     cases = [case for case, _ in good]
     ids = assign_case_ids(cases)
@@ -75,30 +82,19 @@ def _splits(
     previous: Mapping[str, str],
 ) -> list[str]:
     cases = [case for case, _ in good]
-    strata = _strata(good, config.stratify)
+    facts = [CaseFacts(case.class_name, result.lesion_share, case.columns) for case, result in good]
+    strata = STRATIFICATIONS[config.stratify](facts)
     test = _chosen(cases, config.test)
     if config.folds:
         test = [fold == config.fold for fold in assign_folds(groups, strata, config.folds, seed)]
     return split_by_groups(
         groups,
         strata,
-        test=test,
-        val=_chosen(cases, config.val),
-        test_fraction=config.test_fraction,
-        val_fraction=config.val_fraction,
+        test=HeldOut(config.test_fraction, test),
+        val=HeldOut(config.val_fraction, _chosen(cases, config.val)),
         seed=seed,
         fixed=previous,
     )
-
-
-def _strata(good: Sequence[tuple[RawCase, Converted]], stratify: str) -> list[str]:
-    if stratify == "none":
-        return [""] * len(good)
-    classes = [case.class_name for case, _ in good]
-    if stratify == "class":
-        return classes
-    sizes = size_terciles([result.lesion_share for _, result in good])
-    return [f"{name}|{size}" for name, size in zip(classes, sizes, strict=True)]
 
 
 def _chosen(cases: Sequence[RawCase], selection: str) -> list[bool] | None:

@@ -3,9 +3,10 @@ decide."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from meddistill.base.errors import InputError
 
@@ -23,9 +24,14 @@ def choose_groups(
     """Whole groups that together hold about `share` of the cases, and of each stratum as near as
     groups allow.
 
-    `groups[i]` and `strata[i]` are of case i; a group counts for the stratum that most of its cases
-    have. Where share > 0 and there are at least two groups, at least one is chosen and at least one
-    left.
+    Where share > 0 and there are at least two groups, at least one is chosen and at least one left.
+
+    Args:
+        groups: the group of every case.
+        strata: the stratum of every case; a group counts for the one that most of its cases have.
+        share: of the cases, in [0, 1].
+        seed: orders the groups.
+        purpose: another one gives another order.
     """
     sizes = Counter(groups)
     if share <= 0 or len(sizes) < 2:
@@ -46,37 +52,62 @@ def choose_groups(
     return chosen - {order[-1]} if len(chosen) == len(sizes) else chosen or {order[0]}
 
 
+@dataclasses.dataclass(frozen=True)
+class CaseFacts:
+    """What a split may be balanced by: class, the lesion's share of the image, and other columns
+    of the source's tables."""
+
+    class_name: str
+    lesion_share: float
+    columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class HeldOut:
+    """How the cases of a split that is kept from training are found.
+
+    `chosen[i]`: the user put case i there; None draws whole groups that hold about `share` of the
+    cases.
+    """
+
+    share: float
+    chosen: Sequence[bool] | None = None
+
+
 def split_by_groups(
     groups: Sequence[str],
     strata: Sequence[str],
-    *,
-    test: Sequence[bool] | None,
-    val: Sequence[bool] | None,
-    test_fraction: float,
-    val_fraction: float,
+    test: HeldOut,
+    val: HeldOut,
     seed: int,
     fixed: Mapping[str, str] | None = None,
 ) -> list[str]:
     """`train`, `val` or `test` of every case; a group never straddles two.
 
-    `test[i]` and `val[i]` say that the user put case i there; None draws whole groups by share
-    (validation's is of what test leaves). `fixed`: groups whose split is known from before and
-    stays, unless the user put them elsewhere. Raises: InputError where a group's cases are chosen
-    for different splits.
+    Raises: InputError where a group's cases are chosen for different splits.
+
+    Args:
+        groups: the group of every case.
+        strata: the stratum of every case: each gets its share of the drawn splits.
+        test: which cases are for testing.
+        val: which are for validation; its share is of what test leaves.
+        seed: draws the groups.
+        fixed: groups whose split is known from before and stays, unless the user put them
+            elsewhere.
     """
-    in_test = _explicit(groups, test, "test") if test is not None else None
-    in_val = _explicit(groups, val, "val") if val is not None else None
+    in_test = _explicit(groups, test.chosen, "test") if test.chosen is not None else None
+    in_val = _explicit(groups, val.chosen, "val") if val.chosen is not None else None
     if in_test is not None and in_val is not None and (both := in_test & in_val):
         raise InputError(f"group '{min(both)}' is chosen for both test and val")
     fixed = {group: split for group, split in (fixed or {}).items() if group in set(groups)}
     if in_test is None:
         in_test = {group for group, split in fixed.items() if split == "test"} - (in_val or set())
         in_test |= _drawn(
-            groups, strata, fixed.keys() | (in_val or set()), test_fraction, seed, "test"
+            groups, strata, fixed.keys() | (in_val or set()), test.share, seed, "test"
         )
     if in_val is None:
         in_val = {group for group, split in fixed.items() if split == "val"} - in_test
-        in_val |= _drawn(groups, strata, fixed.keys() | in_test, val_fraction, seed, "val")
+        in_val |= _drawn(groups, strata, fixed.keys() | in_test, val.share, seed, "val")
     return [
         "test" if group in in_test else "val" if group in in_val else "train" for group in groups
     ]
@@ -115,7 +146,14 @@ def _drawn(
 def assign_folds(groups: Sequence[str], strata: Sequence[str], folds: int, seed: int) -> list[int]:
     """Fold 0 .. folds-1 of every case: whole groups, largest first, each to the fold with the
     fewest cases of its stratum, then the fewest cases. Raises: InputError where there are fewer
-    groups than folds."""
+    groups than folds.
+
+    Args:
+        groups: the group of every case.
+        strata: the stratum of every case.
+        folds: how many there are to be.
+        seed: orders groups of one size.
+    """
     sizes = Counter(groups)
     if len(sizes) < folds:
         raise InputError(f"{len(sizes)} groups cannot make {folds} folds")
@@ -166,8 +204,14 @@ def size_terciles(lesion_shares: Sequence[float]) -> list[str]:
 
 
 def take_cases(groups: Sequence[str], most: int, seed: int, purpose: str) -> list[bool]:
-    """Which cases stay when at most `most` may (0: all): whole groups in a seeded order, the last
-    one cut short."""
+    """Which cases stay: whole groups in a seeded order, the last one cut short.
+
+    Args:
+        groups: the group of every case.
+        most: how many may stay; 0 for all.
+        seed: orders the groups.
+        purpose: another one gives another order.
+    """
     if most <= 0 or len(groups) <= most:
         return [True] * len(groups)
     left = most
@@ -189,3 +233,25 @@ def keep_boxes(groups: Sequence[str], share: float, seed: int) -> set[str]:
     order = seeded_order(groups, seed, "boxes")
     count = round(share * len(order))
     return set(order[: max(count, 1) if share > 0 else 0])
+
+
+def _by_nothing(facts: Sequence[CaseFacts]) -> list[str]:
+    return [""] * len(facts)
+
+
+def _by_class(facts: Sequence[CaseFacts]) -> list[str]:
+    return [each.class_name for each in facts]
+
+
+def _by_class_and_size(facts: Sequence[CaseFacts]) -> list[str]:
+    sizes = size_terciles([each.lesion_share for each in facts])
+    return [f"{each.class_name}|{size}" for each, size in zip(facts, sizes, strict=True)]
+
+
+STRATIFICATIONS: dict[str, Callable[[Sequence[CaseFacts]], list[str]]] = {
+    "class+size": _by_class_and_size,
+    "class": _by_class,
+    "none": _by_nothing,
+}
+"""What drawn splits are balanced by, for each value of `prepare.stratify`: the stratum of every
+case. To add one: a function, a line here, and its name among the choices of the setting."""

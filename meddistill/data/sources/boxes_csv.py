@@ -8,13 +8,13 @@ from pathlib import Path
 
 from meddistill.base.errors import InputError
 from meddistill.base.paths import shown
+from meddistill.data.formats.box_table import BoxTable
 from meddistill.data.formats.picture_refs import ImageFile
 from meddistill.data.raw_case import RawCase
-from meddistill.data.sources.box_table import apply_boxes, read_box_table
+from meddistill.data.sources.drawn_boxes import apply_boxes, without_image
 from meddistill.data.sources.source import Listing, SourceOptions
 from meddistill.data.sources.walking import any_file, image_files
 from meddistill.run.layout import BOXES_CSV
-from meddistill.run.tables import Rejected
 
 
 class BoxesCsv:
@@ -37,10 +37,7 @@ class BoxesCsv:
                 f"{directory} has no {BOXES_CSV}, the layout of {self.name}; or name a table with "
                 "--boxes"
             )
-        table = read_box_table(path)
-        cases, strangers = apply_boxes(cases, table, options)
-        rejected += [
-            Rejected(f"{BOXES_CSV}: {name}", "boxes of an image that is not there")
-            for name in strangers
-        ]
+        table = BoxTable().read(path)
+        cases, strangers = apply_boxes(cases, table.images, options)
+        rejected += without_image(BOXES_CSV, strangers)
         return Listing(cases, rejected, (), table.classes, [path])

@@ -1,46 +1,50 @@
-"""Which layouts `prepare` can read, and which of them a folder has."""
+"""Which layouts `prepare` can read, and which of them a folder has. To add one: a module like
+`busi`, and a line here."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from meddistill.base.errors import ConfigError, InputError, nearest
+from meddistill.data.formats.known_annotation_formats import ANNOTATION_FORMATS
+from meddistill.data.sources.annotation_tables import AnnotationTables
 from meddistill.data.sources.boxes_csv import BoxesCsv
 from meddistill.data.sources.brain_tumor import BrainTumor
 from meddistill.data.sources.busi import Busi
-from meddistill.data.sources.coco import Coco
-from meddistill.data.sources.dicom import Dicom
+from meddistill.data.sources.dicom_folders import DicomFolders
 from meddistill.data.sources.figshare import Figshare
 from meddistill.data.sources.folder import Folder
 from meddistill.data.sources.isic import Isic
 from meddistill.data.sources.lgg import Lgg
-from meddistill.data.sources.nifti import Nifti
+from meddistill.data.sources.nifti_folders import NiftiFolders
 from meddistill.data.sources.polyps import CvcClinicDb, Kvasir
 from meddistill.data.sources.source import Source
-from meddistill.data.sources.voc import Voc
-from meddistill.data.sources.yolo import Yolo
+from meddistill.data.sources.voc_folders import VocFolders
+from meddistill.data.sources.yolo_folders import YoloFolders
 
-SOURCES: tuple[Source, ...] = (
-    BrainTumor(),
-    Figshare(),
-    Folder(),
-    Isic(),
-    Kvasir(),
-    CvcClinicDb(),
-    Busi(),
-    Lgg(),
-    Nifti(),
-    Dicom(),
-    Coco(),
-    Yolo(),
-    Voc(),
-    BoxesCsv(),
-)
+SOURCES: dict[str, Source] = {
+    "brain-tumor": BrainTumor(),
+    "figshare": Figshare(),
+    "folder": Folder(),
+    "isic": Isic(),
+    "kvasir": Kvasir(),
+    "cvc-clinicdb": CvcClinicDb(),
+    "busi": Busi(),
+    "lgg": Lgg(),
+    "nifti": NiftiFolders(),
+    "dicom": DicomFolders(),
+    "coco": AnnotationTables(ANNOTATION_FORMATS["coco"]),
+    "yolo": YoloFolders(),
+    "voc": VocFolders(),
+    "boxes-csv": BoxesCsv(),
+}
+for _name, _format in ANNOTATION_FORMATS.items():  # those that need no layout of their own
+    SOURCES.setdefault(_name, AnnotationTables(_format))
 
 
 def describe_sources() -> str:
     """A line a layout: its name and what it looks like."""
-    return "\n".join(f"{source.name:13} {source.summary}" for source in SOURCES)
+    return "\n".join(f"{source.name:13} {source.summary}" for source in SOURCES.values())
 
 
 def choose_source(name: str, directory: Path, boxes_given: bool = False) -> tuple[Source, str]:
@@ -51,21 +55,21 @@ def choose_source(name: str, directory: Path, boxes_given: bool = False) -> tupl
     Raises: InputError where the folder is missing, or no layout or more than one fits; ConfigError
     for an unknown name.
     """
-    names = [source.name for source in SOURCES]
+    names = list(SOURCES)
     if name != "auto" and name not in names:
         raise ConfigError(f"dataset is '{name}'{nearest(name, ['auto', *names])}")
     if not directory.is_dir():
         raise InputError(f"source {directory} is not a folder")
     if name != "auto":
-        return next(source for source in SOURCES if source.name == name), "named"
-    fits = [(source, reason) for source in SOURCES if (reason := source.recognise(directory))]
+        return SOURCES[name], "named"
+    fits = [
+        (source, reason) for source in SOURCES.values() if (reason := source.recognise(directory))
+    ]
     # `images/` and `masks/` fit half of all data sets: what is more telling goes first.
     fits = [fit for fit in fits if not fit[0].general] or fits
     if not fits:
         if boxes_given:
-            return next(
-                source for source in SOURCES if source.name == "boxes-csv"
-            ), "images for the boxes file"
+            return SOURCES["boxes-csv"], "images for the boxes file"
         raise InputError(
             f"{directory} has none of the layouts {', '.join(names)}; name one with --dataset, "
             "or arrange images/ and masks/ with equal stems"

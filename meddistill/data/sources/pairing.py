@@ -23,7 +23,17 @@ def pair(
     group: Callable[[Path], str] = lambda path: "",
 ) -> tuple[list[RawCase], list[Rejected]]:
     """Cases of the images whose `key` has masks; an image without one, two images with one key, and
-    a mask that no image claims are rejected."""
+    a mask that no image claims are rejected.
+
+    Args:
+        images: the image files.
+        masks: mask files by key; those of one key are united.
+        directory: the source folder.
+        options: of these, `labels` says what of a mask is lesion.
+        key: what ties an image to its masks.
+        class_name: the class of an image.
+        group: the group of an image.
+    """
     cases: list[RawCase] = []
     rejected: list[Rejected] = []
     by_key: dict[str, list[Path]] = {}

@@ -99,8 +99,13 @@ def write_phantom(directory: Path, *, cases: int, seed: int, size: int = _SCALE_
     (id,group,class).
 
     A group is one head, cut at up to `SLICES_PER_GROUP` neighbouring heights. Same seed, same
-    bytes; a larger `cases` only adds heads. Raises: ConfigError for fewer than one case or a size
-    below 64 px.
+    bytes. Raises: ConfigError for fewer than one case or a size below 64 px.
+
+    Args:
+        directory: the folder to write.
+        cases: how many slices; a larger number only adds heads.
+        seed: draws the heads.
+        size: side of a slice, px.
     """
     if cases < 1:
         raise ConfigError(f"a phantom needs at least 1 case, got {cases}")
@@ -181,10 +186,13 @@ def _draw_lesion(head: Head, kind: str, count: int, rng: Generator) -> Lesion:
 def cut_slice(
     head: Head, height: float, rng: Generator, size: int = _SCALE_PX
 ) -> tuple[np.ndarray, np.ndarray, str]:
-    """The head at one height in [-0.5, 0.5] (0 = through the ventricles); `rng` draws the scanner's
-    noise alone.
+    """The head at one height. Returns image, mask and class as `draw_slice` does.
 
-    Returns image, mask and class as `draw_slice` does.
+    Args:
+        head: whose head.
+        height: in [-0.5, 0.5]; 0 goes through the ventricles.
+        rng: draws the scanner's noise alone.
+        size: side of the slice, px.
     """
     grid = ((np.arange(size) + 0.5) * _SCALE_PX / size - _SCALE_PX / 2).astype(np.float32)
     x, y = np.meshgrid(grid - head.offset[0], grid - head.offset[1])

@@ -4,8 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meddistill.base.errors import InputError
+from meddistill.base.errors import ConfigError, InputError
 from meddistill.data.prepare.splits import (
+    STRATIFICATIONS,
+    HeldOut,
     assign_folds,
     choose_groups,
     keep_boxes,
@@ -14,13 +16,15 @@ from meddistill.data.prepare.splits import (
     split_by_groups,
     take_cases,
 )
+from meddistill.settings.prepare import PrepareConfig
 
-FRACTIONS = {"test_fraction": 0.2, "val_fraction": 0.15, "seed": 0}
 
-
-def split(groups, strata=None, test=None, val=None, **changes):
+def split(
+    groups, strata=None, test=None, val=None, test_fraction=0.2, val_fraction=0.15, **changes
+):
+    held_out = HeldOut(test_fraction, test), HeldOut(val_fraction, val)
     return split_by_groups(
-        groups, strata or [""] * len(groups), test=test, val=val, **{**FRACTIONS, **changes}
+        groups, strata or [""] * len(groups), *held_out, **{"seed": 0, **changes}
     )
 
 
@@ -153,3 +157,11 @@ def test_a_group_keeps_the_split_it_had():
     new = split(groups, fixed=fixed)
     assert new[:40] == old
     assert set(new[40:]) == {"train", "val", "test"}
+
+
+def test_the_setting_knows_every_way_to_balance_and_no_other():
+    for name in STRATIFICATIONS:
+        PrepareConfig(stratify=name)
+    with pytest.raises(ConfigError, match=r"class\+size, class, none"):
+        PrepareConfig(stratify="age")
+    assert list(STRATIFICATIONS) == ["class+size", "class", "none"]

@@ -1,5 +1,7 @@
 """Each layout on a miniature of the real one: what is listed, and what comes out of `prepare`."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -25,29 +27,20 @@ from support.layouts import (
     volume,
     write_dicom,
 )
+from support.prepared import ALL_IN_TRAINING
 
 from meddistill.base.errors import ConfigError, InputError
-from meddistill.base.files import read_table
 from meddistill.data.masks import read_mask
 from meddistill.data.sources.known_sources import SOURCES, choose_source
 from meddistill.data.sources.source import SourceOptions
 from meddistill.run.labels import annotated_boxes
-from meddistill.run.layout import RunDir
-from meddistill.run.tables import Rejected as RejectedRow
-from meddistill.run.tables import read_cases
 from meddistill.run.true_masks import mask_path
-from meddistill.settings.prepare import PrepareConfig
-from meddistill.stages.prepare import run_prepare
 
 
-def prepare(tmp_path, source, **settings):
-    settings = {"test_fraction": 0.0, "val_fraction": 0.0, "duplicate_bits": 0, **settings}
-    out = run_prepare(
-        RunDir(tmp_path / "run"), PrepareConfig(source=str(source), **settings), seed=0
-    )
-    cases = {case.case_id: case for case in read_cases(out)}
-    reasons = {row.source: row.reason for row in read_table(out / "rejected.csv", RejectedRow)}
-    return out, cases, reasons
+@pytest.fixture
+def prepare(prepare):
+    """With every case in training."""
+    return partial(prepare, **ALL_IN_TRAINING)
 
 
 def boxes_of(out, case):
@@ -55,7 +48,7 @@ def boxes_of(out, case):
 
 
 def test_every_layout_has_a_miniature():
-    assert {source.name for source in SOURCES} == set(MAKERS)
+    assert set(SOURCES) == set(MAKERS)
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -67,9 +60,9 @@ def test_the_layout_is_recognised_and_no_other_fits(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_the_lesion_of_the_first_case_is_where_it_was_drawn(tmp_path, name):
+def test_the_lesion_of_the_first_case_is_where_it_was_drawn(tmp_path, name, prepare):
     MAKERS[name](tmp_path / "source")
-    out, cases, reasons = prepare(tmp_path, tmp_path / "source", min_area_px=4)
+    out, cases, reasons = prepare(tmp_path / "source", min_area_px=4)
     assert reasons == {}
     annotated = [case for case in cases.values() if case.annotation == "boxes"]
     assert annotated
@@ -80,9 +73,9 @@ def test_the_lesion_of_the_first_case_is_where_it_was_drawn(tmp_path, name):
             assert (read_mask(mask_path(out, case)) == (mask() > 0)).all()
 
 
-def test_figshare_knows_class_patient_and_fold(tmp_path):
+def test_figshare_knows_class_patient_and_fold(tmp_path, prepare):
     make_figshare(tmp_path / "source")
-    _, cases, _ = prepare(tmp_path, tmp_path / "source", test="fold=5")
+    _, cases, _ = prepare(tmp_path / "source", test="fold=5")
     assert {case.case_id: (case.class_name, case.group, case.split) for case in cases.values()} == {
         "1": ("meningioma", "10001", "test"),
         "2": ("glioma", "10002", "train"),
@@ -90,15 +83,15 @@ def test_figshare_knows_class_patient_and_fold(tmp_path):
     }
 
 
-def test_isic_leaves_superpixels_alone(tmp_path):
+def test_isic_leaves_superpixels_alone(tmp_path, prepare):
     make_isic(tmp_path / "source")
-    _, cases, _ = prepare(tmp_path, tmp_path / "source")
+    _, cases, _ = prepare(tmp_path / "source")
     assert set(cases) == {"ISIC_0000000", "ISIC_0000001"}
 
 
-def test_cvc_takes_one_of_the_two_copies_and_groups_by_sequence(tmp_path):
+def test_cvc_takes_one_of_the_two_copies_and_groups_by_sequence(tmp_path, prepare):
     make_cvc(tmp_path / "source")
-    _, cases, _ = prepare(tmp_path, tmp_path / "source")
+    _, cases, _ = prepare(tmp_path / "source")
     assert {case.case_id: case.group for case in cases.values()} == {
         "1": "sequence-1",
         "2": "sequence-1",
@@ -106,9 +99,9 @@ def test_cvc_takes_one_of_the_two_copies_and_groups_by_sequence(tmp_path):
     }
 
 
-def test_busi_unites_masks_and_knows_normal(tmp_path):
+def test_busi_unites_masks_and_knows_normal(tmp_path, prepare):
     make_busi(tmp_path / "source")
-    out, cases, _ = prepare(tmp_path, tmp_path / "source", min_area_px=4)
+    out, cases, _ = prepare(tmp_path / "source", min_area_px=4)
     assert {case.class_name: case.annotation for case in cases.values()} == {
         "benign": "boxes",
         "malignant": "boxes",
@@ -117,21 +110,21 @@ def test_busi_unites_masks_and_knows_normal(tmp_path):
     assert boxes_of(out, cases["benign_1"]) == [BOX, [0, 0, 4, 4]]
 
 
-def test_one_box_per_case_is_around_all_of_them(tmp_path):
+def test_one_box_per_case_is_around_all_of_them(tmp_path, prepare):
     make_busi(tmp_path / "source")
-    out, cases, _ = prepare(tmp_path, tmp_path / "source", min_area_px=4, boxes_per="case")
+    out, cases, _ = prepare(tmp_path / "source", min_area_px=4, boxes_per="case")
     assert boxes_of(out, cases["benign_1"]) == [[0, 0, 15, 12]]
 
 
-def test_boxes_near_each_other_merge(tmp_path):
+def test_boxes_near_each_other_merge(tmp_path, prepare):
     make_busi(tmp_path / "source")
-    out, cases, _ = prepare(tmp_path, tmp_path / "source", min_area_px=4, merge_distance_px=6)
+    out, cases, _ = prepare(tmp_path / "source", min_area_px=4, merge_distance_px=6)
     assert boxes_of(out, cases["benign_1"]) == [[0, 0, 15, 12]]
 
 
-def test_lgg_groups_are_patients(tmp_path):
+def test_lgg_groups_are_patients(tmp_path, prepare):
     make_lgg(tmp_path / "source")
-    _, cases, _ = prepare(tmp_path, tmp_path / "source")
+    _, cases, _ = prepare(tmp_path / "source")
     assert {case.group for case in cases.values()} == {
         "TCGA_CS_4941_19960909",
         "TCGA_DU_5849_19950405",
@@ -140,20 +133,20 @@ def test_lgg_groups_are_patients(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["_mask", "_m", "_segmentation", "_seg", "_gt"])
-def test_folder_masks_may_end_in_a_suffix_and_lie_beside(tmp_path, suffix, capsys):
+def test_folder_masks_may_end_in_a_suffix_and_lie_beside(tmp_path, suffix, capsys, prepare):
     for name in ("a", "b"):
         save(tmp_path / "source" / "deep" / f"{name}.png", image())
         save(tmp_path / "source" / "deep" / f"{name}{suffix}.png", mask())
-    _, cases, _ = prepare(tmp_path, tmp_path / "source")
+    _, cases, _ = prepare(tmp_path / "source")
     assert [case.annotation for case in cases.values()] == ["boxes", "boxes"]
     assert f"masks end in '{suffix}' and lie beside the images" in capsys.readouterr().err
 
 
-def test_folder_splits_of_the_source_may_be_kept(tmp_path):
+def test_folder_splits_of_the_source_may_be_kept(tmp_path, prepare):
     for split in ("train", "test"):
         for kind, pixels in (("images", image()), ("masks", mask())):
             save(tmp_path / "source" / kind / split / f"{split}1.png", pixels)
-    _, cases, _ = prepare(tmp_path, tmp_path / "source", test="split=test")
+    _, cases, _ = prepare(tmp_path / "source", test="split=test")
     assert {case.case_id: (case.split, case.class_name) for case in cases.values()} == {
         "train1": ("train", ""),
         "test1": ("test", ""),
@@ -198,10 +191,10 @@ def test_nifti_orientation_of_the_file_does_not_matter(tmp_path):
     assert all((first == second).all() for first, second in zip(before, after, strict=True))
 
 
-def test_nifti_keeps_slices_with_lesion_and_a_share_of_the_others(tmp_path):
+def test_nifti_keeps_slices_with_lesion_and_a_share_of_the_others(tmp_path, prepare):
     make_nifti(tmp_path / "source")
-    _, none, _ = prepare(tmp_path / "a", tmp_path / "source", empty_slices=0.0)
-    _, every, _ = prepare(tmp_path / "b", tmp_path / "source", empty_slices=1.0)
+    _, none, _ = prepare(tmp_path / "source", tmp_path / "a", empty_slices=0.0)
+    _, every, _ = prepare(tmp_path / "source", tmp_path / "b", empty_slices=1.0)
     assert set(none) == {"liver_1_z2", "liver_2_z2"}
     assert len(every) == 10
     assert {case.group for case in every.values()} == {"liver_1", "liver_2"}
@@ -211,14 +204,14 @@ def test_nifti_keeps_slices_with_lesion_and_a_share_of_the_others(tmp_path):
 @pytest.mark.parametrize(
     ("axis", "count", "spacing"), [(0, SIZE, "3,2"), (1, SIZE, "3,0.5"), (2, 5, "2,0.5")]
 )
-def test_nifti_may_be_cut_along_any_axis(tmp_path, axis, count, spacing):
+def test_nifti_may_be_cut_along_any_axis(tmp_path, axis, count, spacing, prepare):
     make_nifti(tmp_path / "source")
-    _, cases, _ = prepare(tmp_path, tmp_path / "source", empty_slices=1.0, axis=axis, min_area_px=1)
+    _, cases, _ = prepare(tmp_path / "source", empty_slices=1.0, axis=axis, min_area_px=1)
     assert len(cases) == 2 * count
     assert {case.spacing_mm for case in cases.values()} == {spacing}
 
 
-def test_brats_needs_a_channel_and_labels(tmp_path):
+def test_brats_needs_a_channel_and_labels(tmp_path, prepare):
     nibabel = pytest.importorskip("nibabel")
     folder = tmp_path / "source" / "BraTS20_001"
     folder.mkdir(parents=True)
@@ -230,18 +223,16 @@ def test_brats_needs_a_channel_and_labels(tmp_path):
     with pytest.raises(
         ConfigError, match=r"volume BraTS20_001 has the channels flair, t1ce; choose one with --set"
     ):
-        prepare(tmp_path, tmp_path / "source")
+        prepare(tmp_path / "source")
     with pytest.raises(
         InputError, match=r"holds the values 0, 1, 4.*name the lesion's values with --label"
     ):
-        prepare(tmp_path, tmp_path / "source", channel="t1ce")
-    _, cases, _ = prepare(
-        tmp_path, tmp_path / "source", channel="t1ce", label="4", empty_slices=0.0
-    )
+        prepare(tmp_path / "source", channel="t1ce")
+    _, cases, _ = prepare(tmp_path / "source", channel="t1ce", label="4", empty_slices=0.0)
     assert set(cases) == {"BraTS20_001_z2"}
 
 
-def test_nifti_4d_needs_a_channel_number(tmp_path):
+def test_nifti_4d_needs_a_channel_number(tmp_path, prepare):
     nibabel = pytest.importorskip("nibabel")
     (tmp_path / "source").mkdir()
     voxels = np.stack([volume(1), volume(2)], axis=3)
@@ -249,8 +240,8 @@ def test_nifti_4d_needs_a_channel_number(tmp_path):
     with pytest.raises(
         ConfigError, match=r"v\.nii has 2 channels; choose one with --set prepare.channel=0"
     ):
-        prepare(tmp_path, tmp_path / "source")
-    _, cases, _ = prepare(tmp_path, tmp_path / "source", channel="1")
+        prepare(tmp_path / "source")
+    _, cases, _ = prepare(tmp_path / "source", channel="1")
     assert len(cases) == 5
     assert {case.annotation for case in cases.values()} == {"unknown"}
 
@@ -270,9 +261,9 @@ def test_slices_are_stretched_by_the_limits_of_their_volume(tmp_path):
 # ------------------------------------------------------------------------------------------------------------
 
 
-def test_dicom_groups_and_spacing(tmp_path):
+def test_dicom_groups_and_spacing(tmp_path, prepare):
     make_dicom(tmp_path / "source")
-    _, cases, _ = prepare(tmp_path, tmp_path / "source")
+    _, cases, _ = prepare(tmp_path / "source")
     assert {case.group for case in cases.values()} == {"p1", "p2"}
     assert {case.spacing_mm for case in cases.values()} == {"0.7,0.9"}
     assert len(cases) == 4
@@ -293,10 +284,10 @@ def test_dicom_rescale_and_window(tmp_path):
     assert picture.window == (-160.5, 239.5)
 
 
-def test_dicom_monochrome1_is_shown_inverted(tmp_path):
+def test_dicom_monochrome1_is_shown_inverted(tmp_path, prepare):
     pixels = np.arange(SIZE * SIZE, dtype=np.uint16).reshape(SIZE, SIZE)
     write_dicom(tmp_path / "source" / "x.dcm", pixels, PhotometricInterpretation="MONOCHROME1")
-    out, cases, _ = prepare(tmp_path, tmp_path / "source")
+    out, cases, _ = prepare(tmp_path / "source")
     shown = np.array(Image.open(out / next(iter(cases.values())).image))
     assert (shown[0, 0], shown[-1, -1]) == (255, 0)
 
@@ -313,16 +304,16 @@ def test_dicom_frames_are_cases(tmp_path):
 
 
 @pytest.mark.parametrize("run_lengths", [False, True])
-def test_coco_boxes_masks_and_classes(tmp_path, run_lengths):
+def test_coco_boxes_masks_and_classes(tmp_path, run_lengths, prepare):
     make_coco(tmp_path / "source", run_lengths)
-    out, cases, _ = prepare(tmp_path / "a", tmp_path / "source")
+    out, cases, _ = prepare(tmp_path / "source", tmp_path / "a")
     assert {name: (case.class_name, case.annotation) for name, case in cases.items()} == {
         "1": ("polyp", "boxes"),
         "2": ("ulcer", "boxes"),
         "3": ("", "none"),
     }
     assert (read_mask(mask_path(out, cases["1"])) == (mask() > 0)).all()
-    _, cases, _ = prepare(tmp_path / "b", tmp_path / "source", classes=["polyp"])
+    _, cases, _ = prepare(tmp_path / "source", tmp_path / "b", classes=["polyp"])
     assert {name: case.annotation for name, case in cases.items()} == {
         "1": "boxes",
         "2": "none",
@@ -330,46 +321,20 @@ def test_coco_boxes_masks_and_classes(tmp_path, run_lengths):
     }
 
 
-def test_coco_compressed_run_lengths():
-    from meddistill.data.formats.shapes import decode_run_lengths, parse_run_lengths
-
-    expected = np.zeros((5, 5), dtype=bool)
-    expected[1:3, 1:4] = True
-    counts = (6, 2, 3, 2, 3, 2, 7)
-    # Worked out by hand from maskApi.c: from the fourth on, differences to the last but one; 6 bits
-    # a letter.
-    assert parse_run_lengths(compress(counts)) == counts
-    assert parse_run_lengths("623004") == (6, 2, 3, 2, 3, 6)
-    assert (decode_run_lengths(counts, (5, 5)) == expected).all()
-
-
-def compress(counts):
-    """cocoapi's rleToString."""
-    text = ""
-    for index, count in enumerate(counts):
-        value = count - counts[index - 2] if index > 2 else count
-        more = True
-        while more:
-            code, value = value & 0x1F, value >> 5
-            more = value != -1 if code & 0x10 else value != 0
-            text += chr((code | 0x20 if more else code) + 48)
-    return text
-
-
-def test_a_change_of_the_annotations_is_noticed(tmp_path):
+def test_a_change_of_the_annotations_is_noticed(tmp_path, prepare):
     make_coco(tmp_path / "source")
-    prepare(tmp_path, tmp_path / "source")
+    prepare(tmp_path / "source")
     path = tmp_path / "source" / "annotations" / "instances_val2017.json"
     path.write_text(path.read_text().replace("polyp", "polip"))
     from meddistill.base.errors import StageError
 
     with pytest.raises(StageError, match=r"inputs\.source was"):
-        prepare(tmp_path, tmp_path / "source")
+        prepare(tmp_path / "source")
 
 
-def test_yolo_empty_is_none_and_missing_is_unknown(tmp_path):
+def test_yolo_empty_is_none_and_missing_is_unknown(tmp_path, prepare):
     make_yolo(tmp_path / "source")
-    out, cases, _ = prepare(tmp_path, tmp_path / "source", test="split=val")
+    out, cases, _ = prepare(tmp_path / "source", test="split=val")
     assert {
         name: (case.class_name, case.annotation, case.split) for name, case in cases.items()
     } == {
@@ -383,9 +348,9 @@ def test_yolo_empty_is_none_and_missing_is_unknown(tmp_path):
     assert (read_mask(mask_path(out, cases["c"])) == (mask() > 0)).all()  # of a polygon
 
 
-def test_voc_counts_from_one_and_says_none(tmp_path):
+def test_voc_counts_from_one_and_says_none(tmp_path, prepare):
     make_voc(tmp_path / "source")
-    _, cases, _ = prepare(tmp_path, tmp_path / "source")
+    _, cases, _ = prepare(tmp_path / "source")
     assert {name: (case.class_name, case.annotation) for name, case in cases.items()} == {
         "a": ("mass", "boxes"),
         "b": ("", "none"),
@@ -393,9 +358,9 @@ def test_voc_counts_from_one_and_says_none(tmp_path):
     }
 
 
-def test_boxes_csv_needs_no_mask_anywhere(tmp_path):
+def test_boxes_csv_needs_no_mask_anywhere(tmp_path, prepare):
     make_boxes_csv(tmp_path / "source")
-    out, cases, _ = prepare(tmp_path, tmp_path / "source")
+    out, cases, _ = prepare(tmp_path / "source")
     assert {name: case.annotation for name, case in cases.items()} == {
         "a": "boxes",
         "b": "none",
@@ -405,18 +370,18 @@ def test_boxes_csv_needs_no_mask_anywhere(tmp_path):
     assert "nothing to evaluate against" in (out / "run.json").read_text()
 
 
-def test_a_boxes_file_goes_over_masks_which_then_serve_evaluation_alone(tmp_path):
+def test_a_boxes_file_goes_over_masks_which_then_serve_evaluation_alone(tmp_path, prepare):
     make_folder(tmp_path / "source")
     (tmp_path / "mine.csv").write_text("image,x,y,width,height\na,1,2,10,11\n")
-    out, cases, _ = prepare(tmp_path, tmp_path / "source", boxes=str(tmp_path / "mine.csv"))
+    out, cases, _ = prepare(tmp_path / "source", boxes=str(tmp_path / "mine.csv"))
     assert boxes_of(out, cases["a"]) == [[1, 2, 11, 13]]
     assert (cases["b"].annotation, cases["b"].has_mask) == ("unknown", True)
 
 
-def test_images_alone_will_do_with_a_boxes_file(tmp_path):
+def test_images_alone_will_do_with_a_boxes_file(tmp_path, prepare):
     save(tmp_path / "source" / "a.png", image())
     (tmp_path / "mine.csv").write_text("image,x1,y1,x2,y2\na.png,1,2,10,11\n")
-    _, cases, _ = prepare(tmp_path, tmp_path / "source", boxes=str(tmp_path / "mine.csv"))
+    _, cases, _ = prepare(tmp_path / "source", boxes=str(tmp_path / "mine.csv"))
     assert cases["a"].annotation == "boxes"
 
 
@@ -432,17 +397,17 @@ def test_images_alone_will_do_with_a_boxes_file(tmp_path):
         ("image,x1,y1,x2,y2\nzz,1,2,3,4\n", "no image of .* is in .*, which names zz"),
     ],
 )
-def test_bad_boxes_files_are_one_clear_line(tmp_path, text, message):
+def test_bad_boxes_files_are_one_clear_line(tmp_path, text, message, prepare):
     make_folder(tmp_path / "source")
     (tmp_path / "mine.csv").write_text(text)
     with pytest.raises(InputError, match=message):
-        prepare(tmp_path, tmp_path / "source", boxes=str(tmp_path / "mine.csv"))
+        prepare(tmp_path / "source", boxes=str(tmp_path / "mine.csv"))
 
 
-def test_a_missing_boxes_file_is_one_clear_line(tmp_path):
+def test_a_missing_boxes_file_is_one_clear_line(tmp_path, prepare):
     make_folder(tmp_path / "source")
     with pytest.raises(InputError, match=r"boxes file nowhere.csv does not exist"):
-        prepare(tmp_path, tmp_path / "source", boxes="nowhere.csv")
+        prepare(tmp_path / "source", boxes="nowhere.csv")
 
 
 # --- choosing
@@ -474,12 +439,12 @@ def test_an_unknown_layout_names_the_nearest(tmp_path):
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_a_layout_that_is_not_there_is_one_clear_line(tmp_path, name):
+def test_a_layout_that_is_not_there_is_one_clear_line(tmp_path, name, prepare):
     save(tmp_path / "source" / "readme" / "x.png", image())
     with pytest.raises(
         InputError, match=r"layout|lacks images/ or masks/|lacks Original/"
     ) as caught:
-        prepare(tmp_path, tmp_path / "source", dataset=name)
+        prepare(tmp_path / "source", dataset=name)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
 
@@ -487,8 +452,8 @@ def test_a_layout_that_is_not_there_is_one_clear_line(tmp_path, name):
 @pytest.mark.parametrize(
     ("name", "module"), [("figshare", "h5py"), ("nifti", "nibabel"), ("dicom", "pydicom")]
 )
-def test_a_missing_extra_names_the_pip_command(tmp_path, monkeypatch, name, module):
+def test_a_missing_extra_names_the_pip_command(tmp_path, monkeypatch, name, module, prepare):
     MAKERS[name](tmp_path / "source")
     monkeypatch.setitem(__import__("sys").modules, module, None)
     with pytest.raises(InputError, match=rf"needs {module}: pip install 'meddistill\[{name}\]'"):
-        prepare(tmp_path, tmp_path / "source")
+        prepare(tmp_path / "source")

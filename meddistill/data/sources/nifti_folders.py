@@ -8,6 +8,7 @@ from pathlib import Path
 
 from meddistill.base.errors import ConfigError, InputError, MissingPackageError
 from meddistill.base.paths import shown
+from meddistill.data.formats.known_image_formats import IMAGE_FORMATS
 from meddistill.data.formats.nifti import MaskSlice, VolumeSlice, extent
 from meddistill.data.raw_case import RawCase
 from meddistill.data.sources.folder import MASK_FOLDERS
@@ -24,7 +25,7 @@ _CHANNEL_END = re.compile(
 _AXES = ("sagittal", "coronal", "axial")
 
 
-class Nifti:
+class NiftiFolders:
     name = "nifti"
     summary = "*.nii[.gz] with masks in labelsTr/ or masks/, or beside as *_seg (MSD, BraTS, nnU-Net); cut into slices"
     general = False
@@ -35,7 +36,7 @@ class Nifti:
 
     def list_cases(self, directory: Path, options: SourceOptions) -> Listing:
         found, rejected = walk_files(directory, directory)
-        files = [path for path in found if path.name.lower().endswith((".nii", ".nii.gz"))]
+        files = [path for path in found if IMAGE_FORMATS["nifti"].claims(path)]
         if not files:
             raise InputError(f"{directory} holds no *.nii or *.nii.gz, the layout of {self.name}")
         masks = {_volume_name(path): path for path in files if _is_mask(path)}

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from meddistill.base.errors import InputError, MissingPackageError
 from meddistill.base.paths import shown
-from meddistill.data.formats.dicom import DicomImage, DicomMask, header_facts, is_dicom
-from meddistill.data.formats.picture_refs import MaskFiles
+from meddistill.data.formats.dicom import DicomImage, header_facts, is_dicom
+from meddistill.data.formats.known_image_formats import IMAGE_FORMATS
 from meddistill.data.formats.pictures import IMAGE_SUFFIXES
 from meddistill.data.raw_case import MaskRef, RawCase
 from meddistill.data.sources.folder import MASK_FOLDERS
@@ -16,7 +16,7 @@ from meddistill.data.sources.walking import any_file, walk_files
 from meddistill.run.tables import Rejected
 
 
-class Dicom:
+class DicomFolders:
     name = "dicom"
     summary = "DICOM files in series folders, masks with equal names below masks/ (PNG or DICOM)"
     general = False
@@ -84,14 +84,11 @@ def _frames(
         reference: MaskRef | None = None
         if mask is not None:
             # A PNG cannot say which of several frames it belongs to.
-            if mask.suffix.lower() in IMAGE_SUFFIXES and count > 1:
+            is_picture = mask.suffix.lower() in IMAGE_SUFFIXES
+            if is_picture and count > 1:
                 raise InputError(f"{path.name} has {count} frames, its mask {mask.name} one")
-            is_file = mask.suffix.lower() in IMAGE_SUFFIXES
-            reference = (
-                MaskFiles((mask,), options.labels)
-                if is_file
-                else DicomMask(mask, frame, options.labels)
-            )
+            mask_format = IMAGE_FORMATS["picture" if is_picture else "dicom"]
+            reference = mask_format.mask(mask, frame, options.labels)
         series = path.parent.relative_to(directory).as_posix().replace("/", "_")
         name = f"{series}_{path.stem}" + (f"_{frame:04}" if count > 1 else "")
         source = shown(path, directory) + (f"#{frame}" if count > 1 else "")

@@ -1,0 +1,53 @@
+"""What a kind of annotation file is. `known_annotation_formats` lists those that there are."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from meddistill.data.annotations import AnnotationFile
+
+
+@dataclasses.dataclass(frozen=True)
+class KnownBeside:
+    """What an annotation file may leave to others: the names of its class numbers, and the size
+    (height, width) in px of the image that it belongs to."""
+
+    class_names: Mapping[int, str] = dataclasses.field(default_factory=dict)
+    size_hw: tuple[int, int] | None = None
+
+
+NOTHING_BESIDE = KnownBeside()
+
+
+class AnnotationFormat(Protocol):
+    """The files of one label tool, or of a family of them.
+
+    `summary` describes a file in a line (for `meddistill sources`); `looks_like` is what an error
+    says that a folder lacks; `suffix` is how the files' names end.
+    """
+
+    name: str
+    summary: str
+    looks_like: str
+    suffix: str
+
+    def recognise(self, path: Path) -> str | None:
+        """Why a file with the suffix is of this format, by its first bytes; None where it is not."""
+        ...
+
+    def read(self, path: Path, beside: KnownBeside = NOTHING_BESIDE) -> AnnotationFile | None:
+        """What the file says, boxes in px; None for one that turns out to be something else.
+
+        An image of which the file says nothing usable has a `problem`. Raises: InputError for a
+        file that cannot be read at all.
+        """
+        ...
+
+
+def first_bytes(path: Path, count: int = 4096) -> bytes:
+    """The beginning of a file, by which `recognise` judges."""
+    with path.open("rb") as file:
+        return file.read(count)

@@ -1,0 +1,138 @@
+"""YOLO labels: a text file an image, a line an object, `class cx cy w h` or `class x y x y ...`, all
+but the class as shares of the image's width and height."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+from omegaconf import OmegaConf
+
+from meddistill.base.errors import InputError, in_one_line
+from meddistill.base.files import write_text
+from meddistill.data.annotations import (
+    AnnotatedImage,
+    AnnotatedObject,
+    AnnotationFile,
+    polygon_box,
+)
+from meddistill.data.formats.annotation_format import NOTHING_BESIDE, KnownBeside, first_bytes
+
+
+class YoloLabel:
+    name = "yolo"
+    summary = "a text file an image, lines `class cx cy w h` (or polygons)"
+    looks_like = "text file with lines `class cx cy w h`"
+    suffix = ".txt"
+
+    def recognise(self, path: Path) -> str | None:
+        words = first_bytes(path).partition(b"\n")[0].split()
+        try:
+            numbers = [float(word) for word in words]
+        except ValueError:
+            return None
+        return "has lines of YOLO's numbers" if len(numbers) >= 5 and len(numbers) % 2 else None
+
+    def read(self, path: Path, beside: KnownBeside = NOTHING_BESIDE) -> AnnotationFile:
+        """One image, which has the file's stem: an empty file means no lesion. Its size must be
+        known beside."""
+        if beside.size_hw is None:
+            raise ValueError("a YOLO label is in shares of its image, whose size must be given")
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"label {path.name} cannot be read: {error}") from error
+        objects = tuple(
+            _object(line, f"label {path.name} line {number}", beside)
+            for number, line in enumerate(lines, start=1)
+            if line.strip()
+        )
+        classes = sorted({each.class_name for each in objects})
+        image = AnnotatedImage(objects=objects, size_hw=beside.size_hw)
+        return AnnotationFile((image,), tuple(classes))
+
+
+def _object(line: str, where: str, beside: KnownBeside) -> AnnotatedObject:
+    assert beside.size_hw is not None
+    height, width = beside.size_hw
+    try:
+        code, *values = (float(part) for part in line.split())
+    except ValueError:
+        raise InputError(f"{where} is not numbers: {line[:40]!r}") from None
+    if not all(math.isfinite(value) for value in (code, *values)):
+        raise InputError(f"{where} has a value that is not finite")
+    class_name = beside.class_names.get(int(code), str(int(code)))
+    if len(values) == 4:
+        return AnnotatedObject(class_name, _in_px(values, height, width))
+    if len(values) >= 6 and len(values) % 2 == 0:
+        points = tuple(value * (width, height)[index % 2] for index, value in enumerate(values))
+        return AnnotatedObject(class_name, polygon_box(points), (points,))
+    raise InputError(f"{where} has {len(values) + 1} numbers, expected 5 or a polygon")
+
+
+def _in_px(values: list[float], height: int, width: int) -> tuple[float, float, float, float]:
+    cx, cy, w, h = values
+    return (
+        (cx - w / 2) * width,
+        (cy - h / 2) * height,
+        (cx + w / 2) * width,
+        (cy + h / 2) * height,
+    )
+
+
+def read_class_names(path: Path) -> dict[int, str]:
+    """Class names by number, of `names:` in a data.yaml, as a list or as numbers with names; {}
+    where the file has none. Raises: InputError."""
+    try:
+        names = OmegaConf.to_container(OmegaConf.load(path)).get("names", {})  # type: ignore[union-attr]
+        numbered = names.items() if isinstance(names, dict) else enumerate(names)
+        return {int(number): str(name) for number, name in numbered}
+    except Exception as error:  # unreadable, not YAML, or something else entirely under `names`
+        raise InputError(f"{path} cannot be read: {in_one_line(error)}") from error
+
+
+def write_yolo_label(path: Path, boxes_xyxy_px: np.ndarray, size_hw: tuple[int, int]) -> None:
+    """Write boxes (N, 4) in px as YOLO lines `0 cx cy w h`, normalised. No box gives an empty
+    file.
+    """
+    height, width = size_hw
+    lines = []
+    for x1, y1, x2, y2 in np.asarray(boxes_xyxy_px, dtype=np.float64).reshape(-1, 4):
+        cx, cy, w, h = (
+            (x1 + x2) / 2 / width,
+            (y1 + y2) / 2 / height,
+            (x2 - x1) / width,
+            (y2 - y1) / height,
+        )
+        lines.append(f"0 {cx:.8f} {cy:.8f} {w:.8f} {h:.8f}\n")
+    write_text(path, "".join(lines))
+
+
+def read_yolo_label(path: Path, size_hw: tuple[int, int]) -> np.ndarray:
+    """Boxes (N, 4) float32 in px, half-open; (0, 4) for an empty file. Coordinates are rounded to
+    1/100 px.
+
+    Raises: InputError for a missing file or a line that is not five numbers.
+    """
+    height, width = size_hw
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as a YOLO label: {error}") from error
+    boxes = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            _, *values = (float(part) for part in line.split())
+            if len(values) != 4:
+                raise ValueError
+        except ValueError:
+            raise InputError(
+                f"{path} line {number}: expected `class cx cy w h`, got {line[:60]!r}"
+            ) from None
+        if not np.isfinite(values).all():
+            raise InputError(f"{path} line {number}: a coordinate is not finite")
+        boxes.append(_in_px(values, height, width))
+    return np.round(np.array(boxes, dtype=np.float64).reshape(-1, 4), 2).astype(np.float32)
