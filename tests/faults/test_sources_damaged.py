@@ -6,8 +6,8 @@ import re
 import pytest
 from support.layouts import MAKERS, image, make_coco, make_nifti, make_voc, make_yolo, save
 
+from meddistill.base.csv_tables import read_table
 from meddistill.base.errors import InputError
-from meddistill.base.files import read_table
 from meddistill.run.layout import RunDir
 from meddistill.run.tables import Rejected, read_cases
 from meddistill.settings.prepare import PrepareConfig

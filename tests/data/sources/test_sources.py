@@ -26,8 +26,8 @@ from support.layouts import (
     write_dicom,
 )
 
+from meddistill.base.csv_tables import read_table
 from meddistill.base.errors import ConfigError, InputError
-from meddistill.base.files import read_table
 from meddistill.data.masks import read_mask
 from meddistill.data.sources.known_sources import SOURCES, choose_source
 from meddistill.data.sources.source import SourceOptions
