@@ -18,6 +18,7 @@ from support.paths import TESTS
 
 from meddistill.base.csv_tables import columns, read_table, write_table
 from meddistill.data.formats.pictures import read_rgb
+from meddistill.evaluation.request import EvalRequest
 from meddistill.run import layout, record
 from meddistill.run.layout import RunDir
 from meddistill.run.tables import QualityRow
@@ -200,7 +201,7 @@ def test_distill_is_resumed_in_its_middle(run):
 
 
 def test_eval_says_the_same_again(run):
-    out = run_eval(run, EVAL, seed=0, out=run.root / "eval-again")
+    out = run_eval(run, EVAL, EvalRequest(out=run.root / "eval-again"), seed=0)
     expect_same_masks(out / "masks", run.eval / "masks")
     expect_same_table(out / layout.PER_CASE_CSV, run.eval / layout.PER_CASE_CSV, 0.02)
     ours, theirs = (record_of(directory, layout.SUMMARY_JSON) for directory in (out, run.eval))
