@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from meddistill.base.files import read_table
+from meddistill.base.csv_tables import read_table
 from meddistill.cli import app as cli
 from meddistill.data.sources.phantom import write_phantom
 from meddistill.pipeline import DEMO_SEED, QUICKSTART, demo_answer

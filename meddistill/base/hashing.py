@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from meddistill.base.csv_tables import read_table, write_table
 from meddistill.base.errors import InputError
-from meddistill.base.files import read_table, write_table
 from meddistill.base.paths import shown
 
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import operator
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -17,6 +19,7 @@ from meddistill.settings.docs import all_settings, default_text, sections, with_
 # ruff: noqa: UP045
 
 _SHARED = "All stages"
+_KEY = "setting_key"
 
 Completion = Callable[[str], list[str]]
 
@@ -35,7 +38,50 @@ def setting(key: str, *flags: str, also: str = "", **more: Any) -> Any:
     default = default_text(found.default)
     if isinstance(found.default, bool):
         default = "on" if found.default else "off"  # a flag is not typed as true or false
-    return option(*flags, text=f"{found.doc} {also}".strip(), default=default, **more)
+    made = option(*flags, text=f"{found.doc} {also}".strip(), default=default, **more)
+    setattr(made, _KEY, key)
+    return made
+
+
+def command(
+    group: typer.Typer, panel: str, name: str | None = None
+) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:
+    """A decorator that makes a function of one dataclass a command of `group`.
+
+    Each field is an option or an argument, in the order of the help; what was typed arrives as one
+    object.
+    """
+
+    def register(do: Callable[[Any], None]) -> Callable[[Any], None]:
+        kind = do.__annotations__["given"]
+
+        def callback(**typed: Any) -> None:
+            do(kind(**typed))
+
+        callback.__name__, callback.__doc__ = do.__name__, do.__doc__
+        # What typer reads.
+        callback.__signature__ = inspect.signature(kind)  # type: ignore[attr-defined]
+        group.command(name, rich_help_panel=panel)(callback)
+        return do
+
+    return register
+
+
+def flags_of(given: Any) -> dict[str, Any]:
+    """What was typed for settings, by their key; None for those that were not typed."""
+    flags: dict[str, Any] = {}
+    for field in dataclasses.fields(given):
+        for made in getattr(field.type, "__metadata__", ()):
+            key = getattr(made, _KEY, None)
+            if key is not None:
+                flags[key] = _as_set(getattr(given, field.name), all_settings()[key].default)
+    return flags
+
+
+def _as_set(typed: Any, default: Any) -> Any:
+    if isinstance(default, list):
+        return typed.split(",") if typed else None
+    return str(typed) if isinstance(typed, Path) else typed
 
 
 def _starting_with(incomplete: str, names: Iterable[str]) -> list[str]:

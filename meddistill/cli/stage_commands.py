@@ -1,7 +1,9 @@
-"""The four stages, and all of them in a row: options become a config, the config goes to a
-stage.
+"""The four stages, and all of them in a row: options become a config, the config goes to a stage.
+
+What a command takes is a dataclass, a field an option, in the order of its help.
 """
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -19,9 +21,11 @@ from meddistill.cli.options import (
     Seed,
     Source,
     choices,
+    command,
     complete_dataset,
     complete_split,
     complete_teacher,
+    flags_of,
     load,
     option,
     run_dir,
@@ -38,10 +42,12 @@ _STAGES = "Stages, in order"
 _ROW = "All in a row"
 
 
-@commands.command(rich_help_panel=_STAGES)
-def prepare(
-    run: Run,
-    source: Source = None,
+@dataclasses.dataclass(frozen=True)
+class PrepareArguments:
+    """What `meddistill prepare` takes."""
+
+    run: Run
+    source: Source = None
     dataset: Annotated[
         Optional[str],
         setting(
@@ -49,23 +55,23 @@ def prepare(
             also="`meddistill sources` lists them.",
             autocompletion=complete_dataset,
         ),
-    ] = None,
-    classes: Annotated[
-        Optional[str], setting("prepare.classes", also="Several with commas.")
-    ] = None,
-    groups: Annotated[Optional[Path], setting("prepare.groups")] = None,
-    boxes: Annotated[Optional[Path], setting("prepare.boxes")] = None,
-    test: Annotated[Optional[str], setting("prepare.test")] = None,
-    val: Annotated[Optional[str], setting("prepare.val")] = None,
-    box_fraction: Annotated[Optional[float], setting("prepare.box_fraction")] = None,
-    label: Annotated[Optional[str], setting("prepare.label")] = None,
+    ] = None
+    classes: Annotated[Optional[str], setting("prepare.classes", also="Several with commas.")] = (
+        None
+    )
+    groups: Annotated[Optional[Path], setting("prepare.groups")] = None
+    boxes: Annotated[Optional[Path], setting("prepare.boxes")] = None
+    test: Annotated[Optional[str], setting("prepare.test")] = None
+    val: Annotated[Optional[str], setting("prepare.val")] = None
+    box_fraction: Annotated[Optional[float], setting("prepare.box_fraction")] = None
+    label: Annotated[Optional[str], setting("prepare.label")] = None
     boxes_per: Annotated[
         Optional[str], setting("prepare.boxes_per", autocompletion=choices("component", "case"))
-    ] = None,
-    group_from: Annotated[Optional[str], setting("prepare.group_from")] = None,
-    folds: Annotated[Optional[int], setting("prepare.folds")] = None,
-    fold: Annotated[Optional[int], setting("prepare.fold")] = None,
-    strict: Annotated[Optional[bool], setting("prepare.strict", "--strict")] = None,
+    ] = None
+    group_from: Annotated[Optional[str], setting("prepare.group_from")] = None
+    folds: Annotated[Optional[int], setting("prepare.folds")] = None
+    fold: Annotated[Optional[int], setting("prepare.fold")] = None
+    strict: Annotated[Optional[bool], setting("prepare.strict", "--strict")] = None
     update: Annotated[
         bool,
         option(
@@ -73,199 +79,185 @@ def prepare(
             text="Add what is new in the source; earlier cases keep their split.",
             default="off",
         ),
-    ] = False,
-    config: ConfigFile = None,
-    overrides: Overrides = None,
-    seed: Seed = None,
-    overwrite: Overwrite = False,
-    out: Out = None,
-) -> None:
+    ] = False
+    config: ConfigFile = None
+    overrides: Overrides = None
+    seed: Seed = None
+    overwrite: Overwrite = False
+    out: Out = None
+
+
+@command(commands, _STAGES)
+def prepare(given: PrepareArguments) -> None:
     """Turn a folder of images (and masks or boxes) into RUN/data."""
-    flags = {
-        "seed": seed,
-        "prepare.source": text_of(source),
-        "prepare.dataset": dataset,
-        "prepare.classes": classes.split(",") if classes else None,
-        "prepare.groups": text_of(groups),
-        "prepare.boxes": text_of(boxes),
-        "prepare.test": test,
-        "prepare.val": val,
-        "prepare.box_fraction": box_fraction,
-        "prepare.label": label,
-        "prepare.boxes_per": boxes_per,
-        "prepare.group_from": group_from,
-        "prepare.folds": folds,
-        "prepare.fold": fold,
-        "prepare.strict": strict,
-    }
-    settings = load(config, flags, overrides, "prepare")
+    settings = load(given.config, flags_of(given), given.overrides, "prepare")
     from meddistill.stages.prepare import run_prepare
 
     run_prepare(
-        run_dir(run),
+        run_dir(given.run),
         settings.prepare,
         seed=settings.seed,
-        overwrite=overwrite,
-        out=out,
-        update=update,
+        overwrite=given.overwrite,
+        out=given.out,
+        update=given.update,
     )
 
 
-@commands.command(rich_help_panel=_STAGES)
-def detect(
-    run: Run,
-    weights: Annotated[Optional[str], setting("detect.weights")] = None,
-    train: Annotated[Optional[bool], setting("detect.train", "--train/--no-train")] = None,
-    epochs: Annotated[Optional[int], setting("detect.epochs")] = None,
-    confidence: Annotated[Optional[float], setting("detect.confidence")] = None,
-    trust_weights: Annotated[
-        Optional[bool], setting("detect.trust_weights", "--trust-weights")
-    ] = None,
-    data: Data = None,
-    config: ConfigFile = None,
-    overrides: Overrides = None,
-    seed: Seed = None,
-    device: Device = "auto",
-    overwrite: Overwrite = False,
-    out: Out = None,
-) -> None:
+@dataclasses.dataclass(frozen=True)
+class DetectArguments:
+    """What `meddistill detect` takes."""
+
+    run: Run
+    weights: Annotated[Optional[str], setting("detect.weights")] = None
+    train: Annotated[Optional[bool], setting("detect.train", "--train/--no-train")] = None
+    epochs: Annotated[Optional[int], setting("detect.epochs")] = None
+    confidence: Annotated[Optional[float], setting("detect.confidence")] = None
+    trust_weights: Annotated[Optional[bool], setting("detect.trust_weights", "--trust-weights")] = (
+        None
+    )
+    data: Data = None
+    config: ConfigFile = None
+    overrides: Overrides = None
+    seed: Seed = None
+    device: Device = "auto"
+    overwrite: Overwrite = False
+    out: Out = None
+
+
+@command(commands, _STAGES)
+def detect(given: DetectArguments) -> None:
     """Train a detector on the annotated cases and write boxes for every case to RUN/detector."""
-    flags = {
-        "seed": seed,
-        "detect.weights": weights,
-        "detect.train": train,
-        "detect.epochs": epochs,
-        "detect.confidence": confidence,
-        "detect.trust_weights": trust_weights,
-    }
-    settings = load(config, flags, overrides, "detect")
+    settings = load(given.config, flags_of(given), given.overrides, "detect")
     from meddistill.stages.detect import run_detect
 
     run_detect(
-        run_dir(run),
+        run_dir(given.run),
         settings.detect,
         seed=settings.seed,
-        device=device,
-        overwrite=overwrite,
-        out=out,
-        data=data,
+        device=given.device,
+        overwrite=given.overwrite,
+        out=given.out,
+        data=given.data,
     )
 
 
-@commands.command(rich_help_panel=_STAGES)
-def distill(
-    run: Run,
+@dataclasses.dataclass(frozen=True)
+class DistillArguments:
+    """What `meddistill distill` takes."""
+
+    run: Run
     teacher: Annotated[
         Optional[str], setting("distill.teacher", autocompletion=complete_teacher)
-    ] = None,
-    boxes: Annotated[Optional[Path], setting("distill.boxes_file")] = None,
-    epochs: Annotated[Optional[int], setting("distill.epochs")] = None,
-    batch_size: Annotated[Optional[int], setting("distill.batch_size")] = None,
-    data: Data = None,
-    config: ConfigFile = None,
-    overrides: Overrides = None,
-    seed: Seed = None,
-    device: Device = "auto",
-    overwrite: Overwrite = False,
-    out: Out = None,
-) -> None:
+    ] = None
+    boxes: Annotated[Optional[Path], setting("distill.boxes_file")] = None
+    epochs: Annotated[Optional[int], setting("distill.epochs")] = None
+    batch_size: Annotated[Optional[int], setting("distill.batch_size")] = None
+    data: Data = None
+    config: ConfigFile = None
+    overrides: Overrides = None
+    seed: Seed = None
+    device: Device = "auto"
+    overwrite: Overwrite = False
+    out: Out = None
+
+
+@command(commands, _STAGES)
+def distill(given: DistillArguments) -> None:
     """Let the teacher make soft masks once (RUN/teacher), and distil them into RUN/student."""
-    flags = {
-        "seed": seed,
-        "distill.teacher": teacher,
-        "distill.boxes_file": text_of(boxes),
-        "distill.epochs": epochs,
-        "distill.batch_size": batch_size,
-    }
-    settings = load(config, flags, overrides, "distill")
+    settings = load(given.config, flags_of(given), given.overrides, "distill")
     from meddistill.stages.distill import run_distill
 
     run_distill(
-        run_dir(run),
+        run_dir(given.run),
         settings.distill,
         seed=settings.seed,
-        device=device,
-        overwrite=overwrite,
-        out=out,
-        data=data,
+        device=given.device,
+        overwrite=given.overwrite,
+        out=given.out,
+        data=given.data,
     )
 
 
-@commands.command("eval", rich_help_panel=_STAGES)
-def evaluate(
+@dataclasses.dataclass(frozen=True)
+class EvalArguments:
+    """What `meddistill eval` takes."""
+
     runs: Annotated[
         Optional[list[Path]],
         typer.Argument(
             help="Directory of the experiment; several with --aggregate.", metavar="[RUN]"
         ),
-    ] = None,
-    split: Annotated[Optional[str], setting("eval.split", autocompletion=complete_split)] = None,
-    threshold: Annotated[Optional[float], setting("eval.threshold")] = None,
+    ] = None
+    split: Annotated[Optional[str], setting("eval.split", autocompletion=complete_split)] = None
+    threshold: Annotated[Optional[float], setting("eval.threshold")] = None
     student: Annotated[
         Optional[Path], option(text="Student to evaluate.", default="RUN/student")
-    ] = None,
+    ] = None
     boxes: Annotated[
         Optional[Path],
         option(text="Table of boxes that the baselines use.", default="RUN/detector/boxes.csv"),
-    ] = None,
-    flip_average: Annotated[Optional[bool], setting("eval.flip_average", "--flip-average")] = None,
-    keep_largest: Annotated[Optional[bool], setting("eval.keep_largest", "--keep-largest")] = None,
-    min_component_px: Annotated[Optional[int], setting("eval.min_component_px")] = None,
+    ] = None
+    flip_average: Annotated[Optional[bool], setting("eval.flip_average", "--flip-average")] = None
+    keep_largest: Annotated[Optional[bool], setting("eval.keep_largest", "--keep-largest")] = None
+    min_component_px: Annotated[Optional[int], setting("eval.min_component_px")] = None
     compare: Annotated[
         Optional[tuple[str, str]],
         option(
             text="Paired difference of two finished evaluations: RUN, DIR:METHOD or METHOD, twice.",
             default="none",
         ),
-    ] = None,
+    ] = None
     aggregate: Annotated[
         bool,
         option("--aggregate", text="Take the evaluations of several RUNs together.", default="off"),
-    ] = False,
-    data: Data = None,
+    ] = False
+    data: Data = None
     images: Annotated[
         Optional[Path], option(text="Without RUN: folder of images.", default="none")
-    ] = None,
+    ] = None
     masks: Annotated[
         Optional[Path],
         option(text="Without RUN: folder of true masks, equal stems.", default="none"),
-    ] = None,
-    config: ConfigFile = None,
-    overrides: Overrides = None,
-    seed: Seed = None,
-    device: Device = "auto",
-    overwrite: Overwrite = False,
-    out: Out = None,
-) -> None:
+    ] = None
+    config: ConfigFile = None
+    overrides: Overrides = None
+    seed: Seed = None
+    device: Device = "auto"
+    overwrite: Overwrite = False
+    out: Out = None
+
+
+@command(commands, _STAGES, "eval")
+def evaluate(given: EvalArguments) -> None:
     """Compare the student (and the baselines) with the true masks: numbers, pictures and a report
     in RUN/eval."""
-    flags = {
-        "seed": seed,
-        "eval.split": split,
-        "eval.threshold": threshold,
-        "eval.flip_average": flip_average,
-        "eval.keep_largest": keep_largest,
-        "eval.min_component_px": min_component_px,
-    }
-    settings = load(config, flags, overrides, "eval")
-    if compare or aggregate:
-        _compare_or_aggregate(runs or [], compare, aggregate, settings.seed, out)
+    settings = load(given.config, flags_of(given), given.overrides, "eval")
+    if given.compare or given.aggregate:
+        _compare_or_aggregate(
+            given.runs or [], given.compare, given.aggregate, settings.seed, given.out
+        )
         return
     from meddistill.evaluation.request import EvalRequest, FolderRequest
     from meddistill.stages.evaluate import run_eval, run_eval_folders
 
-    if runs:
-        run, *more = runs
+    if given.runs:
+        run, *more = given.runs
         if more:
-            raise ConfigError(f"eval takes one RUN, got {len(runs)}; --aggregate takes several")
-        if images or masks:
+            raise ConfigError(
+                f"eval takes one RUN, got {len(given.runs)}; --aggregate takes several"
+            )
+        if given.images or given.masks:
             raise ConfigError("give either RUN or --images and --masks, not both")
-        request = EvalRequest(data, student, boxes, out, device, overwrite)
+        request = EvalRequest(
+            given.data, given.student, given.boxes, given.out, given.device, given.overwrite
+        )
         run_eval(run_dir(run), settings.eval, request, seed=settings.seed)
         return
-    if not (images and masks and student and out):
+    if not (given.images and given.masks and given.student and given.out):
         raise ConfigError("without RUN, eval needs all of --images, --masks, --student and --out")
-    folders = FolderRequest(images, masks, student, out, device, overwrite)
+    folders = FolderRequest(
+        given.images, given.masks, given.student, given.out, given.device, given.overwrite
+    )
     run_eval_folders(folders, settings.eval, seed=settings.seed)
 
 

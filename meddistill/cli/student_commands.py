@@ -1,11 +1,20 @@
 """What is done with a student that is there: predict, export."""
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
-from meddistill.cli.options import Device, Overwrite, StudentDir, Threshold, choices, option
+from meddistill.cli.options import (
+    Device,
+    Overwrite,
+    StudentDir,
+    Threshold,
+    choices,
+    command,
+    option,
+)
 
 # Typer reads annotations at run time.
 # ruff: noqa: UP045
@@ -15,35 +24,47 @@ commands = typer.Typer()
 _USE = "A student at work"
 
 
-@commands.command(rich_help_panel=_USE)
-def predict(
-    student: StudentDir,
+@dataclasses.dataclass(frozen=True)
+class PredictArguments:
+    """What `meddistill predict` takes."""
+
+    student: StudentDir
     paths: Annotated[
         list[str],
         typer.Argument(help="Images, folders of images, or patterns.", metavar="PATHS..."),
-    ],
+    ]
     out: Annotated[
         Path,
         option(text="Directory for masks and predictions.csv.", default="none, it must be given"),
-    ],
-    threshold: Threshold = None,
+    ]
+    threshold: Threshold = None
     probabilities: Annotated[
         bool, option("--probabilities", text="Also write probability maps, 16-bit.", default="off")
-    ] = False,
+    ] = False
     overlays: Annotated[
         bool, option("--overlays", text="Also draw each mask on its image.", default="off")
-    ] = False,
+    ] = False
     batch_size: Annotated[
         int, option(text="Images a forward pass; changes no result.", default="16", min=1)
-    ] = 16,
-    device: Device = "auto",
-    overwrite: Overwrite = False,
-) -> None:
+    ] = 16
+    device: Device = "auto"
+    overwrite: Overwrite = False
+
+
+@command(commands, _USE)
+def predict(given: PredictArguments) -> None:
     """Segment new images with a student: masks, and a table with areas and confidence."""
     from meddistill.stages.predict import PredictOptions, run_predict
 
-    options = PredictOptions(threshold, probabilities, overlays, batch_size)
-    run_predict(student, paths, out, options, device=device, overwrite=overwrite)
+    options = PredictOptions(given.threshold, given.probabilities, given.overlays, given.batch_size)
+    run_predict(
+        given.student,
+        given.paths,
+        given.out,
+        options,
+        device=given.device,
+        overwrite=given.overwrite,
+    )
 
 
 @commands.command(rich_help_panel=_USE)

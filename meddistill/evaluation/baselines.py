@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from meddistill.base.files import read_table
+from meddistill.base.csv_tables import read_table
 from meddistill.data.boxes import fill_boxes
 from meddistill.evaluation.judged_cases import JudgedCase
 from meddistill.run.layout import BOXES_CSV, QUALITY_CSV, RUN_JSON, RunDir

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from meddistill.base.csv_tables import read_table
 from meddistill.base.errors import InputError
-from meddistill.base.files import read_table
 from meddistill.evaluation.calibration import Calibration
 from meddistill.evaluation.components import LesionCounts, match_lesions
 from meddistill.evaluation.judged_cases import JudgedCase

@@ -1,7 +1,8 @@
 """When a stage is finished, with what, and whether it may be reused: run.json.
 
 A stage's directory holds `unfinished.json` while it is being made and `run.json` once it is whole.
-"Same" means same settings, seed and inputs; device, workers and verbosity do not count.
+"Same" means same settings, seed and inputs; device, workers and verbosity do not count. A setting
+that an older record lacks had the behaviour from before it existed (`settings.roles`).
 """
 
 from __future__ import annotations
@@ -18,14 +19,19 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import meddistill
+from meddistill.base import console
 from meddistill.base.errors import InputError, StageError
 from meddistill.base.files import leftovers, read_json, write_json
 from meddistill.base.hashing import sha256_file
 from meddistill.run import lock
 from meddistill.run.layout import RUN_JSON, UNFINISHED_JSON
+from meddistill.settings.identity import as_of_now
+from meddistill.settings.roles import as_before
+
+Config = TypeVar("Config")
 
 _PACKAGES = (
     "torch",
@@ -177,6 +183,34 @@ class Stage:
         self._release()
 
 
+def as_begun(out: Path, config: Config, overwrite: bool = False) -> Config:
+    """`config` for a stage that goes on in `out`: a setting that its record does not know yet means
+    what it meant then, unless it was given another value than its default."""
+    for path in (out / RUN_JSON, out / UNFINISHED_JSON):
+        if overwrite or not path.exists():
+            continue
+        try:
+            written = _settings_of(path)
+        except InputError:  # `Stage.open` says so
+            break
+        config, told = as_before(config, written)
+        for key, value in told.items():
+            console.say(
+                f"{out} was begun before there was a setting '{key}': it goes on with {value!r}, "
+                "as then"
+            )
+        break
+    return config
+
+
+def changed_settings(out: Path, stage: str, settings: Mapping[str, Any]) -> list[str]:
+    """Names of the settings that the finished stage in `out` had otherwise, sorted."""
+    old, new = (
+        as_of_now(stage, found) for found in (_settings_of(out / RUN_JSON), _plain(settings))
+    )
+    return sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+
+
 def fingerprint_stage(directory: Path) -> str:
     """What identifies a finished stage's output to the stages after it: identity and output hashes,
     not dates."""
@@ -229,7 +263,20 @@ def _identity_differences(path: Path, identity: dict[str, Any]) -> list[str]:
         raise InputError(
             f"{path} is not what a stage writes; pass --overwrite to make the stage again"
         )
-    return _differences({key: known.get(key) for key in identity}, identity)
+    old, new = (
+        {**found, "settings": as_of_now(identity["stage"], found["settings"])}
+        if isinstance(found["settings"], dict)
+        else found
+        for found in ({key: known.get(key) for key in identity}, identity)
+    )
+    return _differences(old, new)
+
+
+def _settings_of(path: Path) -> dict[str, Any]:
+    """The settings of a record; none where it holds something else, which `Stage.open` refuses."""
+    known = read_json(path)
+    settings = known.get("settings") if isinstance(known, dict) else None
+    return settings if isinstance(settings, dict) else {}
 
 
 def _plain(value: Any) -> Any:

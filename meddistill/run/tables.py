@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from meddistill.base.csv_tables import read_table
 from meddistill.base.errors import InputError
-from meddistill.base.files import read_table
 from meddistill.run.layout import CASES_CSV, RUN_JSON, require
 
 SPLITS = ("train", "val", "test")

@@ -10,13 +10,14 @@ from meddistill.settings.detect import DetectConfig
 from meddistill.settings.distill import DistillConfig
 from meddistill.settings.evaluate import EvalConfig
 from meddistill.settings.prepare import PrepareConfig
+from meddistill.settings.roles import RESULT, setting
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """All settings of a RUN: what one YAML file may hold."""
 
-    seed: int = 0
+    seed: int = setting(0, RESULT)
     """Seed of every random choice."""
     prepare: PrepareConfig = dataclasses.field(default_factory=PrepareConfig)
     detect: DetectConfig = dataclasses.field(default_factory=DetectConfig)

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Optional
 
 from meddistill.settings.checks import check_above_zero, check_at_least, check_range
+from meddistill.settings.roles import CONTENT, NOTHING, RESULT, TRAINING, setting
 
 # OmegaConf reads annotations at run time and knows Optional[float], not every spelling of `float |
 # None`.
@@ -16,30 +17,30 @@ from meddistill.settings.checks import check_above_zero, check_at_least, check_r
 class DetectConfig:
     """Settings of `meddistill detect`."""
 
-    weights: str = "yolo11n.pt"
+    weights: str = setting("yolo11n.pt", CONTENT)
     """Detector to start from: a .pt file, or an official name that is looked for locally, then
     downloaded once."""
-    train: bool = True
+    train: bool = setting(True, RESULT)
     """Train it; false takes a pretrained detector as it is."""
-    epochs: int = 60
+    epochs: int = setting(60, TRAINING)
     """Passes over the annotated training cases."""
-    patience: int = 20
+    patience: int = setting(20, TRAINING)
     """Epochs without a better validation score before training stops."""
-    image_size: int = 256
+    image_size: int = setting(256, RESULT)
     """Side of the detector's square input, px."""
-    batch_size: int = 16
+    batch_size: int = setting(16, TRAINING)
     """Images a training step."""
-    lr: float = 1e-3
+    lr: float = setting(1e-3, TRAINING)
     """AdamW step size at the start of the cosine decay."""
-    mosaic: float = 0.5
+    mosaic: float = setting(0.5, TRAINING)
     """Share of training images that are four images in one; off in the last third of the epochs."""
-    trust_weights: bool = False
+    trust_weights: bool = setting(False, NOTHING)
     """Load `weights` even where that runs code inside the file; only for files whose origin you
     know."""
-    confidence: Optional[float] = None
+    confidence: Optional[float] = setting(None, RESULT)
     """Boxes below this score are dropped; empty = the lowest within 0.03 of the best F1 at IoU 0.5
     on validation."""
-    max_boxes: int = 5
+    max_boxes: int = setting(5, RESULT)
     """Most boxes kept an image."""
 
     def __post_init__(self) -> None:

@@ -7,6 +7,17 @@ from typing import Optional
 
 from meddistill.base.errors import ConfigError
 from meddistill.settings.checks import check_above_zero, check_at_least, check_choice, check_range
+from meddistill.settings.roles import (
+    BASELINE,
+    CHOICE,
+    CONTENT,
+    FEATURES,
+    NOTHING,
+    STUDENT,
+    SWITCH,
+    TARGETS,
+    setting,
+)
 from meddistill.settings.targets import TargetsConfig
 
 # OmegaConf reads annotations at run time and knows Optional[float], not every spelling of `float |
@@ -18,102 +29,107 @@ from meddistill.settings.targets import TargetsConfig
 class DistillConfig:
     """Settings of `meddistill distill`."""
 
-    teacher: str = "sam2.1-large"
+    teacher: str = setting("sam2.1-large", TARGETS)
     """Foundation model that turns boxes into masks; `meddistill teachers` lists them."""
-    teacher_checkpoint: str = ""
+    teacher_checkpoint: str = setting("", TARGETS)
     """File with the teacher's weights; empty = the cache, then a download."""
-    boxes: str = "annotated"
+    boxes: str = setting("annotated", TARGETS)
     """Which boxes prompt the teacher: `annotated` (else the detector's), `detected` or `both`."""
-    boxes_file: str = ""
+    boxes_file: str = setting("", CONTENT)
     """Table of detected boxes (boxes.csv) to use instead of RUN/detector/boxes.csv."""
-    no_box: str = "skip"
+    no_box: str = setting("skip", CHOICE)
     """A training case without any box: `skip` it, or train it as `empty` (no box means no lesion).
     """
     targets: TargetsConfig = dataclasses.field(default_factory=TargetsConfig)
     """How the teacher's soft masks are made."""
-    test_targets: bool = True
+    test_targets: bool = setting(True, BASELINE)
     """Also ask the teacher for masks of the test cases, `eval`'s baseline; false saves that time.
     """
-    student: str = "unetplusplus"
+    student: str = setting("unetplusplus", STUDENT)
     """Network: `nested_unet` (the paper's) or an architecture of segmentation-models-pytorch."""
-    encoder: str = "tu-tf_efficientnet_lite0"
+    encoder: str = setting("tu-tf_efficientnet_lite0", STUDENT)
     """Encoder of a segmentation-models-pytorch network."""
-    encoder_weights: str = "imagenet"
+    encoder_weights: str = setting("imagenet", STUDENT)
     """Encoder's start: `imagenet`, `none`, or a file."""
-    decoder_channels: list[int] = dataclasses.field(default_factory=list)
+    decoder_channels: list[int] = setting([], STUDENT)
     """Widths of an smp decoder, coarse to fine; empty = 128, 64, 32, 16, 16 for UNet++ (4.7 GFLOP
     at 256 px with the default encoder, where smp's own 256, 128, 64, 32, 16 costs 8.1 and segments
     no better), else smp's own."""
-    deep_supervision: bool = False
+    deep_supervision: bool = setting(False, STUDENT)
     """Judge the ends of the shallower networks inside `nested_unet` by the mask-level loss, too."""
-    image_size: int = 256
+    image_size: int = setting(256, TARGETS)
     """Side of the student's square frame, px; a multiple of 32."""
-    epochs: int = 30
+    epochs: int = setting(30, STUDENT)
     """Passes over the training cases."""
-    batch_size: int = 8
+    batch_size: int = setting(8, STUDENT)
     """Images an optimiser step."""
-    accumulate: int = 1
+    accumulate: int = setting(1, STUDENT)
     """Forward passes that an optimiser step is cut into, where memory is short."""
-    optimizer: str = "adamw"
+    optimizer: str = setting("adamw", STUDENT)
     """`adamw` or `adam`."""
-    lr: float = 5e-4
+    lr: float = setting(5e-4, STUDENT)
     """Step size at the start of the decay."""
-    lr_schedule: str = "cosine"
+    lr_schedule: str = setting("cosine", STUDENT)
     """`cosine`: after the warm-up half a cosine down to 1 %; `constant`: no decay, as published."""
-    weight_decay: float = 1e-4
+    weight_decay: float = setting(1e-4, STUDENT)
     """AdamW's weight decay."""
-    warmup_share: float = 0.05
+    warmup_share: float = setting(0.05, STUDENT)
     """Share of all steps in which the step size rises linearly."""
-    augment: bool = True
+    augment: bool = setting(True, STUDENT)
     """Flips, affine warps and intensity changes."""
-    hard_targets: bool = False
+    hard_targets: bool = setting(False, STUDENT)
     """Learn the teacher's masks (probability of at least 0.5) instead of its probabilities."""
-    mask_loss: str = "bce"
+    mask_loss: str = setting("bce", STUDENT)
     """`bce`, or `gce`: generalised cross-entropy, which gives up on targets that it cannot fit."""
-    gce_q: float = 0.7
+    gce_q: float = setting(0.7, STUDENT)
     """Exponent of `gce` in (0, 1]: near 0 it is cross-entropy, at 1 the absolute error."""
-    mask_weight: float = 1.0
+    mask_weight: float = setting(1.0, STUDENT)
     """Weight of the mask-level loss (cross-entropy + soft Dice)."""
-    dice_weight: float = 1.0
+    dice_weight: float = setting(1.0, STUDENT)
     """Share of soft Dice inside the mask-level loss, beside 1 for cross-entropy; 0 = that alone, as
     published."""
-    confidence_gamma: float = 0.0
+    confidence_gamma: float = setting(0.0, STUDENT)
     """How sharply unsure pixels are silenced: confidence (1 - 4u)^gamma; 0 trusts every pixel. 1
     changed nothing that could be measured."""
-    probability_weight: float = 0.1
+    probability_weight: float = setting(0.1, STUDENT)
     """Weight of the squared error of probabilities."""
-    feature_weight: float = 0.1
+    feature_weight: float = setting(0.1, SWITCH)
     """Weight of the feature-level loss; 0 turns features off."""
-    feature_loss: str = "cosine"
+    feature_loss: str = setting("cosine", STUDENT)
     """`cosine`, or `mse` to the normalised features."""
-    feature_levels: list[str] = dataclasses.field(default_factory=lambda: ["embedding"])
+    feature_levels: list[str] = setting(["embedding"], FEATURES)
     """The teacher's feature maps that are cached and distilled."""
-    feature_share: float = 0.25
+    feature_share: float = setting(0.25, SWITCH)
     """Share of each batch drawn as the cached view, on which alone the feature loss and box priors
     are defined."""
-    prior_weight: float = 0.0
+    prior_weight: float = setting(0.0, STUDENT)
     """Weight of the box priors of annotated boxes: nothing outside, every row and column inside
     touched; 0 is off."""
-    weighting: str = "fixed"
+    weighting: str = setting("fixed", STUDENT)
     """Balance of the losses: `fixed`, `paper` (the published ULWR), `learned` (log-variances) or
     `ulwr` (by doubt)."""
-    ema_decay: float = 0.99
+    ema_decay: float = setting(0.99, STUDENT)
     """Decay of the moving average of the weights; 0 keeps the raw weights."""
-    rounds: int = 1
+    rounds: int = setting(1, SWITCH)
     """Rounds of `epochs` each; after a round the student's masks prompt the teacher where no
     annotated box does."""
-    patience: int = 0
+    patience: int = setting(0, STUDENT)
     """Epochs without a better agreement on validation before training stops; 0 never stops early.
     """
-    threshold: Optional[float] = 0.5
+    threshold: Optional[float] = setting(0.5, STUDENT)
     """Probability from which a pixel is lesion; empty = chosen by agreement with the teacher on
     validation cases."""
-    picture_every: int = 5
+    picture_every: int = setting(5, NOTHING)
     """Epochs between two pictures of a few validation cases in the TensorBoard log, beside the last
     epoch's; 0 draws none. Does not change the result."""
-    precision: str = "auto"
+    precision: str = setting("auto", STUDENT)
     """Of teacher and student: `32-true`, `bf16-mixed`, or `auto`: bf16 where the processor has it,
     else 32 bit. Targets that are there are kept, whatever precision made them."""
+
+    @property
+    def kept_levels(self) -> list[str]:
+        """The teacher's feature maps that are cached: none where no loss asks for them."""
+        return list(self.feature_levels) if self.feature_weight and self.feature_share else []
 
     def __post_init__(self) -> None:
         check_choice(self, "boxes", ("annotated", "detected", "both"))

@@ -97,10 +97,8 @@ def _fields(name: str, classes: dict[str, ast.ClassDef], prefix: str) -> Iterato
 
 
 def _default(value: ast.expr) -> Any:
-    if isinstance(value, ast.Call):  # dataclasses.field(default_factory=list), or a lambda
-        factory = value.keywords[0].value
-        return ast.literal_eval(factory.body) if isinstance(factory, ast.Lambda) else []
-    return ast.literal_eval(value)
+    # `setting(default, ROLE)`
+    return ast.literal_eval(value.args[0] if isinstance(value, ast.Call) else value)
 
 
 def _docstring(node: ast.stmt) -> str:

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Optional
 
 from meddistill.settings.checks import check_at_least, check_choice, check_range
+from meddistill.settings.roles import NOTHING, RESULT, setting
 
 # OmegaConf reads annotations at run time and knows Optional[float], not every spelling of `float |
 # None`.
@@ -16,27 +17,27 @@ from meddistill.settings.checks import check_at_least, check_choice, check_range
 class EvalConfig:
     """Settings of `meddistill eval`."""
 
-    split: str = "test"
+    split: str = setting("test", RESULT)
     """Which split is evaluated: `train`, `val` or `test`."""
-    threshold: Optional[float] = None
+    threshold: Optional[float] = setting(None, RESULT)
     """Probability from which a pixel is lesion; empty = what the student stored."""
-    baselines: bool = True
+    baselines: bool = setting(True, RESULT)
     """Also evaluate the filled detector boxes and the teacher prompted by them."""
-    flip_average: bool = False
+    flip_average: bool = setting(False, RESULT)
     """Average the student's probabilities over the image and its mirror image: twice the time."""
-    min_component_px: int = 0
+    min_component_px: int = setting(0, RESULT)
     """Components of the student's mask below this many pixels are removed; 0 keeps all."""
-    keep_largest: bool = False
+    keep_largest: bool = setting(False, RESULT)
     """Keep the largest component of the student's mask alone."""
-    tolerance_px: float = 2.0
+    tolerance_px: float = setting(2.0, RESULT)
     """Distance at which two outlines still count as one in NSD, px."""
-    tolerance_mm: float = 1.0
+    tolerance_mm: float = setting(1.0, RESULT)
     """The same in mm, where the spacing is known."""
-    lesion_iou: float = 0.1
+    lesion_iou: float = setting(0.1, RESULT)
     """Overlap (IoU) from which a predicted component is the true lesion it is matched with."""
-    gallery_cases: int = 120
+    gallery_cases: int = setting(120, RESULT)
     """Most cases shown in the report's gallery; it keeps the page small enough to send."""
-    batch_size: int = 16
+    batch_size: int = setting(16, NOTHING)
     """Images a forward pass; does not change the result."""
 
     def __post_init__(self) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 
 from meddistill.base.errors import ConfigError
 from meddistill.settings.checks import check_at_least, check_choice, check_range
+from meddistill.settings.roles import CONTENT, NOTHING, RESULT, setting
 
 # OmegaConf reads annotations at run time and knows Optional[float], not every spelling of `float |
 # None`.
@@ -15,75 +16,75 @@ from meddistill.settings.checks import check_at_least, check_choice, check_range
 class PrepareConfig:
     """Settings of `meddistill prepare`."""
 
-    source: str = ""
+    source: str = setting("", CONTENT)
     """Folder of the images (and masks or boxes), relative to where the command is typed."""
-    dataset: str = "auto"
+    dataset: str = setting("auto", RESULT)
     """Layout of the source, or `auto` to recognise it."""
-    classes: list[str] = dataclasses.field(default_factory=list)
+    classes: list[str] = setting([], RESULT)
     """Classes to keep; empty keeps all."""
-    groups: str = ""
+    groups: str = setting("", CONTENT)
     """CSV `id,group` (or `series`, `patient`) and other columns such as `fold`; empty = what the
     layout knows."""
-    boxes: str = ""
+    boxes: str = setting("", CONTENT)
     """CSV of boxes (`image,x1,y1,x2,y2` px, half-open) for a source without masks; empty = from
     masks."""
-    test: str = ""
+    test: str = setting("", RESULT)
     """Which groups are the test split, as COLUMN=VALUE[,VALUE] of the groups file; empty = a seeded
     share."""
-    val: str = ""
+    val: str = setting("", RESULT)
     """Which groups are the validation split, likewise."""
-    test_fraction: float = 0.2
+    test_fraction: float = setting(0.2, RESULT)
     """Share of the cases whose groups go to test where `test` is empty."""
-    val_fraction: float = 0.15
+    val_fraction: float = setting(0.15, RESULT)
     """Share of the remaining cases whose groups go to validation where `val` is empty."""
-    stratify: str = "class+size"
+    stratify: str = setting("class+size", RESULT)
     """What drawn splits are balanced by: `class+size` (thirds of lesion size), `class`, or `none`.
     """
-    max_train_cases: int = 0
+    max_train_cases: int = setting(0, RESULT)
     """Most training cases: whole groups in a seeded order, the last one cut short; 0 keeps all."""
-    max_val_cases: int = 0
+    max_val_cases: int = setting(0, RESULT)
     """Most validation cases, likewise."""
-    max_test_cases: int = 0
+    max_test_cases: int = setting(0, RESULT)
     """Most test cases, likewise."""
-    box_fraction: float = 1.0
+    box_fraction: float = setting(1.0, RESULT)
     """Share of the training groups that keep their boxes; the rest is marked `unknown`."""
-    folds: int = 0
+    folds: int = setting(0, RESULT)
     """Number of folds of a cross-validation, drawn by group; 0 = none. Fold `fold` is the test
     split then."""
-    fold: int = 0
+    fold: int = setting(0, RESULT)
     """Which of `folds` is the test split, counted from 0."""
-    group_from: str = ""
+    group_from: str = setting("", RESULT)
     """Regular expression on a case's path; what it finds is the group. `folder`: the folder's name
     is."""
-    min_area_px: int = 10
+    min_area_px: int = setting(10, RESULT)
     """Smallest connected component of a mask that becomes a box, in pixels."""
-    merge_distance_px: float = 0.0
+    merge_distance_px: float = setting(0.0, RESULT)
     """Boxes at most this far apart become one, in pixels; 0 merges none."""
-    boxes_per: str = "component"
+    boxes_per: str = setting("component", RESULT)
     """One box per `component` of a mask (or as drawn), or one per `case` around all of them."""
-    label: str = ""
+    label: str = setting("", RESULT)
     """Which mask values (1,4) or colours (#ff0000) are lesion; `any` = all but 0; empty = a black
     and white mask."""
-    intensity: str = "auto"
+    intensity: str = setting("auto", RESULT)
     """To 8 bits: `auto` (8-bit as is, the file's window, else percentiles 0.5-99.5), `percentile`
     or `full` range."""
-    window: str = ""
+    window: str = setting("", RESULT)
     """CENTER,WIDTH of the values to show, for images of any depth; empty = as `intensity` says."""
-    intensity_per: str = "volume"
+    intensity_per: str = setting("volume", RESULT)
     """A slice is stretched by the percentiles of its `volume`, or by its own (`image`)."""
-    axis: int = 2
+    axis: int = setting(2, RESULT)
     """Volumes are cut across this axis: 0 sagittal, 1 coronal, 2 axial slices."""
-    channel: str = ""
+    channel: str = setting("", RESULT)
     """Modality (t1ce) or channel number of volumes that have several."""
-    empty_slices: float = 0.1
+    empty_slices: float = setting(0.1, RESULT)
     """Seeded share of the slices without lesion that is kept, of volumes with masks."""
-    duplicate_bits: int = 24
+    duplicate_bits: int = setting(24, RESULT)
     """Images of different splits whose perceptual hashes differ in at most this many of 512 bits
     are reported."""
-    strict: bool = False
+    strict: bool = setting(False, NOTHING)
     """Stop at an image that is rejected or has a near-duplicate in another split, instead of
     listing it."""
-    workers: int = 0
+    workers: int = setting(0, NOTHING)
     """Processes that read images; 0 = one a core, at most 8. Does not change the result."""
 
     def __post_init__(self) -> None:

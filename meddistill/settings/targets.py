@@ -7,6 +7,7 @@ import dataclasses
 from typing import Optional
 
 from meddistill.settings.checks import check_at_least, check_choice, check_range
+from meddistill.settings.roles import CHOICE, FEATURES, TARGETS, setting
 
 # OmegaConf reads annotations at run time and knows Optional[float], not every spelling of `float |
 # None`.
@@ -17,35 +18,35 @@ from meddistill.settings.checks import check_at_least, check_choice, check_range
 class TargetsConfig:
     """How the teacher's soft masks are made: section `distill.targets`."""
 
-    jitter_copies: int = 8
+    jitter_copies: int = setting(8, TARGETS)
     """Jittered copies of each box; uncertainty is the variance over them. 0: the plain box, no
     uncertainty."""
-    jitter_share: float = 0.1
+    jitter_share: float = setting(0.1, TARGETS)
     """Largest shift of each side of a jittered box, as a share of the box's width or height."""
-    views: str = "auto"
+    views: str = setting("auto", TARGETS, before="whole")
     """What the teacher sees: the `whole` image, a window around each box enlarged (`zoom`), `both`,
     averaged, in twice the time, or `auto`: both for annotated boxes, the whole for others.
     LiteMedSAM on folds 1-3, Dice whole / both: boxes off by up to 10 % a side .882 / .899 (300
     cases); a detector's .706 / .694 (320 cases), as a window around a wrong box always holds
     something."""
-    zoom: float = 2.0
+    zoom: float = setting(2.0, TARGETS)
     """Side of that window, in longer sides of the box."""
-    logit_shift: Optional[float] = None
+    logit_shift: Optional[float] = setting(None, TARGETS, before=0.0)
     """Added to the logit of the teacher's mean: above 0 widens its masks. Empty = what the teacher
     is known to need."""
-    seed: int = 0
+    seed: int = setting(0, TARGETS)
     """Seed of the jitter: not the run's, so that students of several seeds share their targets."""
-    min_trust: float = 0.4
+    min_trust: float = setting(0.4, CHOICE)
     """A case with less trust (predicted IoU times IoU of mask and box, in [0, 1]) is not accepted;
     0 accepts all."""
-    min_trust_detected: float = 0.8
+    min_trust_detected: float = setting(0.8, CHOICE)
     """The same for boxes of a detector or the student, where trust is the predicted IoU alone.
     LiteMedSAM, 320 cases of folds 1-3, a detector that learnt from 148: 0.8 keeps 91 % of the cases
     and raises their Dice from .703 to .742."""
-    feature_bytes: int = 300_000
+    feature_bytes: int = setting(300_000, FEATURES)
     """Most bytes of cached feature maps a case; the levels share them, and the PCA keeps as many
     channels as fit."""
-    feature_grid: int = 32
+    feature_grid: int = setting(32, FEATURES)
     """Side of the raster on the student's frame onto which feature maps are averaged."""
 
     def __post_init__(self) -> None:

@@ -3,7 +3,6 @@ for every case."""
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from meddistill.base import console
+from meddistill.base.csv_tables import write_table
 from meddistill.base.errors import StageError
-from meddistill.base.files import atomic_path, write_json, write_table
+from meddistill.base.files import atomic_path, write_json
 from meddistill.detector.start_weights import Start, find_start, fingerprint_start
 from meddistill.detector.yolo import (
     Detections,
@@ -37,8 +37,9 @@ from meddistill.run.layout import (
     RunDir,
 )
 from meddistill.run.next_commands import after_detect
-from meddistill.run.record import Stage, fingerprint_stage
+from meddistill.run.record import Stage, as_begun, fingerprint_stage
 from meddistill.run.tables import SPLITS, BoxRow, Case, read_cases
+from meddistill.settings import identity
 from meddistill.settings.detect import DetectConfig
 
 DEFAULT_CONFIDENCE = 0.25
@@ -71,10 +72,11 @@ def run_detect(
         data: the prepared data, where not RUN/data.
     """
     data_dir, out = data or run.data, out or run.detector
+    config = as_begun(out, config, overwrite)
     cases = read_cases(data_dir)
     if config.train:
         _check_trainable(cases, data_dir)
-    settings = _settings(config, seed)
+    settings = identity.of_detect(config, seed)
     inputs = {"data": fingerprint_stage(data_dir), "weights": fingerprint_start(config.weights)}
     if not overwrite and Stage.is_finished(out, "detect", settings, inputs):
         console.say(f"{out} is finished; nothing to do")
@@ -102,15 +104,6 @@ def run_detect(
     facts = [*headline("detect", results), ("boxes", str(out / BOXES_CSV))]
     console.summary("detect", facts, after_detect(run, out, data))
     return out
-
-
-def _settings(config: DetectConfig, seed: int) -> dict[str, Any]:
-    """What changes the result. The weights count by their content, `trust_weights` not at all."""
-    settings = dataclasses.asdict(config)
-    del settings["weights"], settings["trust_weights"]
-    if config.train:
-        return {**settings, "seed": seed}
-    return {key: settings[key] for key in ("train", "image_size", "confidence", "max_boxes")}
 
 
 def _check_trainable(cases: Sequence[Case], data_dir: Path) -> None:

@@ -16,16 +16,16 @@ from pathlib import Path
 from lightning_fabric import Fabric
 
 from meddistill.base.console import say, summary
+from meddistill.base.csv_tables import read_table, text_of_row, write_table
 from meddistill.base.errors import ConfigError, StageError, nearest
-from meddistill.base.files import read_table, write_table
 from meddistill.colearning.rounds import refresh_targets
 from meddistill.run.headlines import headline
 from meddistill.run.labels import annotated_boxes
 from meddistill.run.layout import BOXES_CSV, MODEL_CARD, QUALITY_CSV, RUN_JSON, RunDir
 from meddistill.run.next_commands import after_distill
-from meddistill.run.record import Stage, fingerprint_file, fingerprint_stage
+from meddistill.run.record import Stage, as_begun, fingerprint_file, fingerprint_stage
 from meddistill.run.tables import Case, QualityRow, boxes_xyxy, read_boxes, read_cases
-from meddistill.settings.config import as_settings
+from meddistill.settings import identity
 from meddistill.settings.distill import DistillConfig
 from meddistill.student.card import write_model_card
 from meddistill.targets.feature_basis import fit_basis
@@ -65,7 +65,8 @@ def run_distill(
     student; targets are keyed by what they depend on and are reused either way. Raises: StageError
     naming the command that makes what is missing.
     """
-    data_dir = data or run.data
+    data_dir, student_dir = data or run.data, out or run.student
+    config = as_begun(student_dir, config, overwrite)
     cases = read_cases(data_dir)
     boxes_file = _find_boxes(run, config, cases)
     fabric = make_fabric(device, config.precision)
@@ -77,12 +78,8 @@ def run_distill(
         prompts += [Prompt(case, NOTHING, UNSEEN) for case in skipped if case.split == "train"]
     quality = _make_targets(run, config, data_dir, boxes_file, prompts, fabric, teacher)
 
-    student_dir = out or run.student
     inputs = {"data": fingerprint_stage(data_dir), "targets": _fingerprint_targets(quality)}
-    settings = {"seed": seed, **as_settings(config)}
-    # Neither changes the student: eval's baseline is not its business, and it does not see its
-    # pictures.
-    del settings["test_targets"], settings["picture_every"]
+    settings = identity.of_distill(config, seed)
     with fabric.rank_zero_first():
         stage = Stage.open(
             student_dir, "distill", settings, inputs, overwrite and fabric.is_global_zero
@@ -193,18 +190,10 @@ def _make_targets(
     fabric: Fabric,
     teacher: Teacher | None,
 ) -> list[QualityRow]:
-    levels = _levels(config)
-    settings = {
-        "teacher": config.teacher if teacher is None else teacher.fingerprint,
-        "teacher_checkpoint": config.teacher_checkpoint,
-        "boxes": config.boxes,
-        "no_box": config.no_box,
-        "image_size": config.image_size,
-        "feature_levels": levels,
-        "targets": as_settings(config.targets),
-        "test_targets": config.test_targets,
-        "unseen": config.rounds > 1,
-    }
+    levels = config.kept_levels
+    settings = identity.of_teacher(
+        config, config.teacher if teacher is None else teacher.fingerprint
+    )
     boxes = fingerprint_file(boxes_file) if boxes_file else "annotated only"
     inputs = {"data": fingerprint_stage(data_dir), "boxes": boxes}
     if Stage.is_finished(run.teacher, "teacher", settings, inputs):
@@ -265,17 +254,13 @@ def _make_targets(
 def _fingerprint_targets(quality: Sequence[QualityRow]) -> str:
     """What the student learns from: unlike run.json of the teacher, not what else was asked of it
     meanwhile."""
-    rows = [repr(row) for row in quality if row.split != "test"]
+    rows = [text_of_row(row) for row in quality if row.split != "test"]
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
 
 def _frame_size(case: Case, config: DistillConfig) -> int:
     # Test targets are a baseline, judged at the image's own size.
     return max(case.width, case.height) if case.split == "test" else config.image_size
-
-
-def _levels(config: DistillConfig) -> list[str]:
-    return list(config.feature_levels) if config.feature_weight and config.feature_share else []
 
 
 def _load_teacher(config: DistillConfig, fabric: Fabric) -> Teacher:
@@ -301,7 +286,7 @@ def _pack(
 ) -> PackedCases:
     levels, boxes = [], {}
     if split == "train":
-        levels = _levels(config)
+        levels = config.kept_levels
         if config.prior_weight:
             boxes = {
                 prompt.case.case_id: prompt.boxes_xyxy_px

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from meddistill.base import console
+from meddistill.base.csv_tables import write_table
 from meddistill.base.errors import InputError
-from meddistill.base.files import write_json, write_table
+from meddistill.base.files import write_json
 from meddistill.base.hashing import fingerprint_source, hash_files
 from meddistill.data.formats.pictures import write_png
 from meddistill.data.overlays import side_by_side
@@ -40,9 +41,9 @@ from meddistill.run.layout import (
     require,
 )
 from meddistill.run.next_commands import after_eval
-from meddistill.run.record import Stage, fingerprint_stage
+from meddistill.run.record import Stage, as_begun, fingerprint_stage
 from meddistill.run.tables import read_cases
-from meddistill.settings.config import as_settings
+from meddistill.settings import identity
 from meddistill.settings.evaluate import EvalConfig
 from meddistill.student.predictor import Predictor
 
@@ -95,6 +96,8 @@ def run_eval(
     InputError at the end, after all other cases are done, where some could not be read.
     """
     data_dir, student_dir = request.data or run.data, request.student or run.student
+    out = request.out or run.eval
+    config = as_begun(out, config, request.overwrite)
     cases = read_cases(data_dir)
     judged = judged_cases_of_run(data_dir, cases, config.split)
     if request.student is None:
@@ -104,9 +107,7 @@ def run_eval(
         baselines = find_baselines(run, cases, config.split, request.boxes)
     history = read_history(student_dir, run.detector)
     evaluation = _Evaluation(judged, student_dir, history, baselines)
-    stage = _open(
-        evaluation, config, request.out or run.eval, seed=seed, overwrite=request.overwrite
-    )
+    stage = _open(evaluation, config, out, seed=seed, overwrite=request.overwrite)
     return _evaluate(
         evaluation, config, stage, seed=seed, device=request.device, predictor=predictor
     )
@@ -121,6 +122,7 @@ def run_eval_folders(
 ) -> Path:
     """Evaluate a student on a folder of images and one of masks; files without a partner are named
     and left out. Arguments as those of `run_eval`."""
+    config = as_begun(request.out, config, request.overwrite)
     judged = judged_cases_of_folders(request.images, request.masks)
     evaluation = _Evaluation(judged, request.student, read_history(request.student))
     stage = _open(evaluation, config, request.out, seed=seed, overwrite=request.overwrite)
@@ -132,9 +134,7 @@ def run_eval_folders(
 def _open(
     evaluation: _Evaluation, config: EvalConfig, out: Path, *, seed: int, overwrite: bool
 ) -> Stage:
-    settings = {**as_settings(config), "seed": seed}
-    del settings["batch_size"]
-    return Stage.open(out, "eval", settings, evaluation.inputs, overwrite)
+    return Stage.open(out, "eval", identity.of_eval(config, seed), evaluation.inputs, overwrite)
 
 
 def _evaluate(

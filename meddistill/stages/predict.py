@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from meddistill.base import console
+from meddistill.base.csv_tables import write_table
 from meddistill.base.errors import ConfigError, InputError
-from meddistill.base.files import write_table
 from meddistill.data.case_ids import unique_names
 from meddistill.data.formats.known_mask_writers import MASK_WRITERS
 from meddistill.data.formats.pictures import write_png

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from meddistill.base import console
+from meddistill.base.csv_tables import read_table, write_table
 from meddistill.base.errors import InputError, MedDistillError, StageError
-from meddistill.base.files import read_json, read_table, write_table, write_text
+from meddistill.base.files import read_json, write_text
 from meddistill.base.hashing import fingerprint_source, hash_files, write_index
 from meddistill.data.intensity import settings_of_prepare
 from meddistill.data.prepare.convert import Converted, ConvertSettings
@@ -35,13 +36,11 @@ from meddistill.run.layout import (
     RunDir,
 )
 from meddistill.run.next_commands import after_prepare
-from meddistill.run.record import Stage, fingerprint_file
+from meddistill.run.record import Stage, as_begun, changed_settings, fingerprint_file
 from meddistill.run.tables import Case, Rejected
+from meddistill.settings import identity
 from meddistill.settings.config import as_settings
 from meddistill.settings.prepare import PrepareConfig
-
-# Settings that do not change the result, and paths whose content counts instead of their name.
-_NOT_IDENTITY = ("source", "groups", "boxes", "strict", "workers")
 
 
 def run_prepare(
@@ -68,16 +67,17 @@ def run_prepare(
         update: take over the cases of an earlier run with their split, and read only new ones.
     """
     out = out or run.data
+    config = as_begun(out, config, overwrite)
     if _kept_without_source(out, config, seed, overwrite):
         return out
     directory = Path(config.source)
     _check_apart(directory, out)
     listed = list_source(directory, config, seed)
     hashes = _hash_source(listed, directory, out)
-    identity = _identity(config, seed, listed.dataset)
-    previous = _check_update(out, identity) if update and not overwrite else []
+    settings = identity.of_prepare(config, seed, listed.dataset)
+    previous = _check_update(out, settings) if update and not overwrite else []
     inputs = _inputs(listed, hashes, directory)
-    stage = Stage.open(out, "prepare", identity, inputs, overwrite, refresh=bool(previous))
+    stage = Stage.open(out, "prepare", settings, inputs, overwrite, refresh=bool(previous))
     if stage.finished:
         console.say(f"{out} is finished with the same settings and source; nothing to do")
         return out
@@ -181,9 +181,10 @@ def _kept_without_source(out: Path, config: PrepareConfig, seed: int, overwrite:
         raise InputError("no source given; pass --source DIR, the folder of the images")
     if overwrite or Path(config.source).exists() or not (out / RUN_JSON).exists():
         return False
-    settings = read_json(out / RUN_JSON).get("settings", {})
-    dataset = settings.get("dataset") if config.dataset == "auto" else config.dataset
-    if settings != _identity(config, seed, dataset):
+    dataset = config.dataset
+    if dataset == "auto":
+        dataset = read_json(out / RUN_JSON).get("settings", {}).get("dataset")
+    if changed_settings(out, "prepare", identity.of_prepare(config, seed, dataset)):
         raise StageError(
             f"{out} is finished with other settings, and the source {config.source} is not here"
         )
@@ -194,13 +195,6 @@ def _kept_without_source(out: Path, config: PrepareConfig, seed: int, overwrite:
     return True
 
 
-def _identity(config: PrepareConfig, seed: int, dataset: str) -> dict[str, Any]:
-    settings = {
-        key: value for key, value in as_settings(config).items() if key not in _NOT_IDENTITY
-    }
-    return {**settings, "dataset": dataset, "seed": seed}
-
-
 def _check_apart(directory: Path, out: Path) -> None:
     source, target = directory.resolve(), out.resolve()
     if source == target or source in target.parents or target in source.parents:
@@ -209,7 +203,7 @@ def _check_apart(directory: Path, out: Path) -> None:
         )
 
 
-def _check_update(out: Path, identity: Mapping[str, Any]) -> list[Case]:
+def _check_update(out: Path, settings: Mapping[str, Any]) -> list[Case]:
     """The cases of the finished run that is to be updated; none where there is nothing to update
     yet.
 
@@ -218,10 +212,7 @@ def _check_update(out: Path, identity: Mapping[str, Any]) -> list[Case]:
     """
     if not (out / RUN_JSON).exists():
         return []
-    settings = read_json(out / RUN_JSON).get("settings", {})
-    changed = sorted(
-        key for key in identity.keys() | settings.keys() if identity.get(key) != settings.get(key)
-    )
+    changed = changed_settings(out, "prepare", settings)
     if changed:
         raise StageError(
             f"{out} was made with other settings ({', '.join(changed)}), which --update would have "

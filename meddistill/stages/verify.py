@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from meddistill.base import console
+from meddistill.base.csv_tables import read_table
 from meddistill.base.errors import InputError, MedDistillError, StageError
-from meddistill.base.files import read_json, read_table
+from meddistill.base.files import read_json
 from meddistill.base.hashing import sha256_file
 from meddistill.run.images import image_path
 from meddistill.run.layout import CASES_CSV, RUN_JSON, RunDir

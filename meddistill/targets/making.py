@@ -19,13 +19,15 @@ import numpy as np
 import torch
 
 from meddistill.base import console
+from meddistill.base.csv_tables import write_table
 from meddistill.base.errors import InputError
-from meddistill.base.files import atomic_path, write_table
+from meddistill.base.files import atomic_path
 from meddistill.data.formats.pictures import read_rgb
 from meddistill.data.frames import from_frame
 from meddistill.run.images import image_path
 from meddistill.run.layout import LEAST_TRUSTED_PNG, QUALITY_CSV
 from meddistill.run.tables import Case, QualityRow
+from meddistill.settings import identity
 from meddistill.settings.targets import TargetsConfig
 from meddistill.targets import contact_sheet, gating
 from meddistill.targets.asking import (
@@ -208,24 +210,20 @@ def _key(
     """What the target depends on, hashed. Thresholds are left out: they judge a target, they do not
     change it."""
     views = _views(request, config)
+    resolved = {
+        "views": views,
+        "zoom": 0.0 if views == "whole" else config.zoom,
+        "logit_shift": logit_shift(teacher, config),
+        "seed": f"{seed} {request.case.case_id}",
+    }
     content = {
         "format": _FORMAT,
         "image": request.case.sha256,
         "boxes": [[round(float(side), 2) for side in box] for box in boxes],
         "teacher": teacher.fingerprint,
         "frame_size": request.frame_size,
-        "copies": config.jitter_copies,
-        "share": config.jitter_share,
-        "views": views,
-        "zoom": 0.0 if views == "whole" else config.zoom,
-        "shift_of_mean": logit_shift(teacher, config),
-        "jitter_seed": f"{seed} {request.case.case_id}",
+        **identity.of_target(config, resolved),
     }
-    # What was added to the method after targets had been kept enters the key only where it is used.
-    if views == "whole":
-        del content["views"]
-    if not content["shift_of_mean"]:
-        del content["shift_of_mean"]
     if request.guess is not None and takes_masks(teacher):
         content["guess"] = hashlib.sha256(request.guess.tobytes()).hexdigest()
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]

@@ -32,6 +32,9 @@ KEYS = frozenset(
 """What a checkpoint holds: finished epochs, steps of the one after, and the state at that moment.
 """
 
+BEFORE: Mapping[str, Any] = {}
+"""For each key that was added after RUNs had been begun: what its absence in a checkpoint means."""
+
 
 def save_checkpoint(out: Path, state: Mapping[str, Any]) -> None:
     """Write `state` (tensors, numbers, texts; the keys are `KEYS`) as the last checkpoint; the one
@@ -54,8 +57,9 @@ def load_checkpoint(out: Path) -> dict[str, Any] | None:
             continue
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
-            if not isinstance(state, dict) or not state.keys() >= KEYS:
+            if not isinstance(state, dict) or not state.keys() >= KEYS - BEFORE.keys():
                 raise ValueError
+            state = {**BEFORE, **state}
         except (
             RuntimeError,
             ValueError,

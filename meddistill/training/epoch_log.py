@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
-from meddistill.base.files import write_table
+from meddistill.base.csv_tables import write_table
 from meddistill.run.layout import METRICS_CSV
 
 TAGS = {

@@ -28,8 +28,9 @@ from matplotlib.patches import Polygon, Rectangle
 from PIL import Image
 
 from meddistill.base.console import console, say
+from meddistill.base.csv_tables import read_table
 from meddistill.base.errors import ConfigError, InputError, MedDistillError
-from meddistill.base.files import atomic_path, read_table
+from meddistill.base.files import atomic_path
 from meddistill.data.formats.pictures import read_rgb, resize
 from meddistill.data.frames import from_frame
 from meddistill.data.masks import read_mask

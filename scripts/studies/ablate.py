@@ -26,8 +26,9 @@ import numpy as np
 import typer
 
 from meddistill.base.console import console, say
+from meddistill.base.csv_tables import read_table, write_table
 from meddistill.base.errors import ConfigError, InputError, MedDistillError, nearest
-from meddistill.base.files import read_json, read_table, write_table, write_text
+from meddistill.base.files import read_json, write_text
 from meddistill.data.formats.pictures import read_rgb
 from meddistill.data.masks import read_mask
 from meddistill.evaluation.metrics import dice

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from meddistill.base.files import columns
+from meddistill.base.csv_tables import columns
 from meddistill.data.prepare.duplicates import Duplicate
 from meddistill.data.sources.known_sources import SOURCES
 from meddistill.evaluation.scores import ScoreRow

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from support.evaluation_data import square
 
+from meddistill.base.csv_tables import write_table
 from meddistill.base.errors import ConfigError, InputError, StageError
-from meddistill.base.files import read_json, write_table
+from meddistill.base.files import read_json
 from meddistill.evaluation.comparison import aggregate, compare
 from meddistill.evaluation.judged_cases import JudgedCase
 from meddistill.evaluation.scores import Judging, ScoreRow, score

@@ -19,8 +19,8 @@ from support.evaluation_data import add_detector, make_run
 from support.layouts import make_coco, make_dicom, make_nifti, make_voc, make_yolo
 from support.paths import ROOT
 
+from meddistill.base.csv_tables import read_table, write_table
 from meddistill.base.errors import InputError, MedDistillError
-from meddistill.base.files import read_table, write_table
 from meddistill.data.formats.box_table import BoxTable
 from meddistill.data.formats.pictures import load_picture
 from meddistill.data.formats.yolo_labels import read_yolo_label

@@ -13,7 +13,7 @@ from PIL import Image, PngImagePlugin
 from support.layouts import image, mask, save
 from tifffile import imwrite
 
-from meddistill.base.files import read_table
+from meddistill.base.csv_tables import read_table
 from meddistill.data.formats.pictures import read_rgb
 from meddistill.data.masks import read_mask
 from meddistill.run.images import image_path

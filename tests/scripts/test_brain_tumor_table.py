@@ -5,8 +5,8 @@ import pytest
 from support.evaluation_data import SIZE_HW, finish, square
 from support.script_module import load_script
 
+from meddistill.base.csv_tables import write_table
 from meddistill.base.errors import InputError
-from meddistill.base.files import write_table
 from meddistill.data.formats.pictures import write_png
 from meddistill.evaluation.judged_cases import JudgedCase
 from meddistill.evaluation.scores import Judging, ScoreRow, score

@@ -12,8 +12,8 @@ from scipy import ndimage
 from support.script_module import load_script
 from typer.testing import CliRunner
 
+from meddistill.base.csv_tables import write_table
 from meddistill.base.errors import ConfigError, StageError
-from meddistill.base.files import write_table
 from meddistill.data.boxes import mask_to_boxes
 from meddistill.data.formats.pictures import write_png
 from meddistill.data.sources.phantom import draw_slice

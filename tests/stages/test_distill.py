@@ -10,8 +10,9 @@ import pytest
 from support.painting_teacher import PaintingTeacher
 from support.tiny_student import TinyStudent
 
+from meddistill.base.csv_tables import write_table
 from meddistill.base.errors import ConfigError, StageError
-from meddistill.base.files import write_json, write_table
+from meddistill.base.files import write_json
 from meddistill.data.sources.phantom import write_phantom
 from meddistill.run.layout import BOXES_CSV, RunDir
 from meddistill.run.tables import BoxRow, read_cases

@@ -20,8 +20,9 @@ from support.evaluation_data import (
     truth_of,
 )
 
+from meddistill.base.csv_tables import read_table, write_table
 from meddistill.base.errors import ConfigError, InputError, StageError
-from meddistill.base.files import read_json, read_table, write_table
+from meddistill.base.files import read_json
 from meddistill.data.formats.pictures import read_rgb, write_png
 from meddistill.data.frames import Preprocessing
 from meddistill.data.intensity import IntensitySettings

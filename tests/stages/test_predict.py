@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from meddistill.base.csv_tables import read_table
 from meddistill.base.errors import ConfigError, InputError, MedDistillError, StageError
-from meddistill.base.files import read_table
 from meddistill.cli.app import app
 from meddistill.data.frames import Preprocessing
 from meddistill.data.intensity import IntensitySettings

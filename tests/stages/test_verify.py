@@ -2,8 +2,9 @@
 
 import pytest
 
+from meddistill.base.csv_tables import read_table, write_table
 from meddistill.base.errors import InputError, StageError
-from meddistill.base.files import read_json, read_table, write_json, write_table, write_text
+from meddistill.base.files import read_json, write_json, write_text
 from meddistill.base.hashing import sha256_file
 from meddistill.run.layout import CASES_CSV, RunDir
 from meddistill.run.record import Stage, fingerprint_stage

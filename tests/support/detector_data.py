@@ -5,7 +5,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from meddistill.base.files import write_json, write_table
+from meddistill.base.csv_tables import write_table
+from meddistill.base.files import write_json
 from meddistill.data.formats.yolo_labels import write_yolo_label
 from meddistill.run.images import image_path
 from meddistill.run.labels import label_path

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from meddistill.base.files import write_table
+from meddistill.base.csv_tables import write_table
 from meddistill.data.formats.pictures import write_png
 from meddistill.data.frames import Preprocessing
 from meddistill.run.images import image_path

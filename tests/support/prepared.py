@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from meddistill.base.files import read_table
+from meddistill.base.csv_tables import read_table
 from meddistill.run.layout import REJECTED_CSV, RunDir
 from meddistill.run.tables import Case, Rejected, read_cases
 from meddistill.settings.prepare import PrepareConfig

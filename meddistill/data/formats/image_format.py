@@ -13,8 +13,9 @@ from meddistill.data.raw_case import ImageRef, MaskRef
 class ImageFormat(Protocol):
     """One file format of images, and of masks.
 
-    `name`: what a mask writer goes by. `suffixes`: how its files' names end, in lower case. `is_volume`: the images of a file are
-    slices of one body, along its axis 2, and not each a picture of its own.
+    `name`: what a mask writer goes by. `suffixes`: how its files' names end, in lower case.
+    `is_volume`: the images of a file are slices of one body, along its axis 2, and not each a
+    picture of its own.
     """
 
     name: str
