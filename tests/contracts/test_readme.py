@@ -210,7 +210,7 @@ def test_every_layout_is_listed():
     rows = re.findall(
         r"^\| `([a-z][\w-]*)` \|", section(page("data.md"), "Layouts"), flags=re.MULTILINE
     )
-    assert sorted(rows) == sorted(source.name for source in SOURCES)
+    assert sorted(rows) == sorted(SOURCES)
 
 
 @pytest.mark.slow
