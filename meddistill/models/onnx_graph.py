@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from meddistill.cores import cores_of_quota
 from meddistill.data.frames import Preprocessing
 from meddistill.errors import ConfigError, InputError, in_one_line
 from meddistill.models.network import StudentNetwork
@@ -83,6 +84,8 @@ class OnnxStudent:
         onnxruntime = _import("onnxruntime")
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        if threads is None:
+            threads = cores_of_quota()  # ONNX Runtime sees affinity itself, a quota not
         if threads is not None:
             options.intra_op_num_threads = threads
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
