@@ -14,6 +14,9 @@ import sys
 from pathlib import Path
 from typing import Annotated, Optional
 
+import meddistill  # noqa: F401 - before torch: how threads wait is settled here, as for every command
+
+# isort: split
 import numpy as np
 import torch
 import typer
