@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
+
+from meddistill.base import cores as _cores
 
 if TYPE_CHECKING:
     from meddistill.student.student import Student as Student
@@ -10,6 +13,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["Student", "__version__", "load_student"]
+
+# Here, as every process of ours comes through this door before it loads torch: commands, workers, and `load_student`.
+_cores.set_thread_defaults(os.environ)
 
 
 def __getattr__(name: str) -> Any:

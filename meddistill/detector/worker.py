@@ -139,11 +139,21 @@ def predict(job: dict[str, Any], device: str, send: Any) -> None:
             send("boxes", index=start + offset, boxes=sorted(boxes, key=lambda box: -box[4]))
 
 
+def keep_to_threads(count: int) -> None:
+    """Compute on at most `count` threads, also once Ultralytics counts all cores of the machine to set their number."""
+    import torch
+
+    torch.set_num_threads(count)
+    from ultralytics.utils import torch_utils
+
+    torch_utils.NUM_THREADS = min(torch_utils.NUM_THREADS, count)
+
+
 def _prepare(job: dict[str, Any]) -> str:
     """Set the process up and return the device as Ultralytics spells it."""
     import torch
 
-    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    keep_to_threads(int(os.environ["OMP_NUM_THREADS"]))
     from ultralytics.nn.tasks import _SafeLoad
     from ultralytics.utils import SETTINGS
 

@@ -16,6 +16,12 @@ highest. Data are sample slices drawn for the purpose. Parts:
  g  seconds until `meddistill --help` is printed
  h  a bare training step against the time that the processor's matrix product needs for the same operations: the share
     of that throughput which the step reaches, and the operators that its time goes into
+ i  training on cores that are free, against the same with one other process busy on one of them
+ j  the same of a prediction by the student, one image at a time
+ k  the same of the teacher, one image with all boxes in one call
+
+For i to k, `GOMP_SPINCOUNT=300000 python scripts/bench/run.py --only i,j,k` has OpenMP's threads
+wait as they would without our setting (`meddistill/base/cores.py`).
 """
 
 from __future__ import annotations
@@ -31,10 +37,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from meddistill.base import console  # before torch: how threads wait is settled here
+
+# isort: split
 import numpy as np
 import torch
 from baselines import BareStep, PublishedStep, metrics_in_a_loop
@@ -44,7 +54,6 @@ from torch.profiler import ProfilerActivity
 from torch.profiler import profile as torch_profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from meddistill.base import console
 from meddistill.data.formats.pictures import write_png
 from meddistill.data.frames import Preprocessing
 from meddistill.data.sources.phantom import draw_slice
@@ -52,7 +61,7 @@ from meddistill.evaluation.metrics import score_case
 from meddistill.settings.distill import DistillConfig
 from meddistill.settings.targets import TargetsConfig
 from meddistill.student.networks.student_network import StudentNetwork
-from meddistill.student.student import build_student
+from meddistill.student.student import Student, build_student
 from meddistill.targets.asking import Question, ask_teacher, jittered_boxes
 from meddistill.teachers.loading import load_teacher
 from meddistill.teachers.teacher import Teacher
@@ -62,7 +71,7 @@ from meddistill.training.packed_cases import PackedCases
 
 EPOCHS = 100
 WIDE = (256, 128, 64, 32, 16)  # smp's own UNet++
-PARTS = "abcdefgh"
+PARTS = "abcdefghijk"
 MATRIX_SIDE = {"cuda": 8192, "cpu": 1024}
 
 
@@ -97,14 +106,19 @@ class Bench:
         return load(self.args.teacher, device=self.fabric.device, precision=precision)
 
     def turns(
-        self, ours: Callable[[], Any], baseline: Callable[[], Any], repeats: int = 0
+        self,
+        ours: Callable[[], Any],
+        baseline: Callable[[], Any],
+        repeats: int = 0,
+        beside_baseline: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> dict[str, Any]:
         """Seconds of both in turns, and how many times faster ours is."""
         times: tuple[list[float], list[float]] = ([], [])
         for turn in range(repeats or self.args.repeats):
             # Who goes first changes, so that a machine that warms up or slows down favours nobody.
             for which in (0, 1) if turn % 2 else (1, 0):
-                times[which].append(self.timed((ours, baseline)[which]))
+                with (nullcontext, beside_baseline)[which]():
+                    times[which].append(self.timed((ours, baseline)[which]))
         ratios = [base / our for our, base in zip(*times, strict=True)]
         return {
             "ours_s": statistics.median(times[0]),
@@ -398,6 +412,35 @@ class Bench:
             "what": f"prepare of {self.args.prepared} pictures of 512 px against a plain loop"
         }
 
+    def i(self, out: Path) -> dict[str, Any]:
+        run, _ = self.training(out)
+        run.model.train()
+        return self._beside_a_busy_process("training", lambda: self._epoch(run))
+
+    def j(self) -> dict[str, Any]:
+        module = self.student()
+        preprocessing = Preprocessing(self.args.image_size, *module.preprocessing_mean_std)
+        student = Student(module, preprocessing, self.fabric.device)
+
+        def predict() -> None:
+            for image in self.images:
+                student.predict(image)
+
+        return self._beside_a_busy_process("prediction", predict)
+
+    def k(self) -> dict[str, Any]:
+        side = self.args.image_size
+        boxes = jittered_boxes(self.boxes[0], (side, side), 8, 0.1, "0", 0)
+        questions = [Question(self.images[0], boxes, side)]
+        config = TargetsConfig(jitter_copies=8, views="whole")
+        work = functools.partial(ask_teacher, self.teacher, questions, config, whole=True)
+        return self._beside_a_busy_process(self.teacher.name, work)
+
+    def _beside_a_busy_process(self, name: str, work: Callable[[], Any]) -> dict[str, Any]:
+        work()
+        found = self.turns(work, work, beside_baseline=busy_process)
+        return found | {"what": f"{name} on free cores against one of them busy"}
+
     def _write_pictures(self, source: Path) -> None:
         """A folder of slices with masks: a few are drawn, a second each, the rest are shifted,
         mirrored and noisy."""
@@ -423,6 +466,19 @@ class Bench:
             ),
         )
         return found | {"what": "meddistill --help against the import of Typer and Rich alone"}
+
+
+@contextmanager
+def busy_process() -> Iterator[None]:
+    """Another process that computes without a pause, as long as the block lasts."""
+    code = "print(flush=True)\nwhile True: pass"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            yield
+        finally:
+            process.kill()
 
 
 def _python(*words: object) -> None:
@@ -471,9 +527,9 @@ def main() -> None:
                 name: row for name, row in bench.b_and_c(Path(folder)).items() if name in wanted
             }
         for name in wanted:
-            if name in "afh":
+            if name in "afhi":
                 rows[name] = getattr(bench, name)(Path(folder))
-            elif name in "deg":
+            elif name in "degjk":
                 rows[name] = getattr(bench, name)()
     rows = dict(sorted(rows.items()))
     device = (

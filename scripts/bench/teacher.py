@@ -15,6 +15,9 @@ import argparse
 import time
 from collections.abc import Callable
 
+import meddistill  # noqa: F401 - before torch: how threads wait is settled here, as for every command
+
+# isort: split
 import numpy as np
 import torch
 

@@ -16,6 +16,9 @@ import sys
 from pathlib import Path
 from typing import Annotated, Optional
 
+import meddistill  # noqa: F401 - before torch: how threads wait is settled here
+
+# isort: split
 import numpy as np
 import torch
 import typer

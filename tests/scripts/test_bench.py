@@ -40,6 +40,11 @@ def bench(tmp_path, *arguments):
             ["--images", "2", "--image-size", "64", "--batch-size", "2"],
             marks=pytest.mark.slow,
         ),
+        pytest.param(
+            "i,j,k",
+            ["--images", "2", "--image-size", "64", "--batch-size", "2"],
+            marks=pytest.mark.slow,
+        ),
         pytest.param("f", ["--images", "1", "--prepared", "6"], marks=pytest.mark.slow),
     ],
 )

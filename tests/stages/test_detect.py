@@ -62,6 +62,9 @@ def trained(tmp_path_factory):
         patch.setenv("HOME", str(home))
         for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "MPLCONFIGDIR", "YOLO_CONFIG_DIR"):
             patch.delenv(name, raising=False)
+        for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY"):
+            patch.delenv(name, raising=False)
+        patch.setenv("OMP_DISPLAY_ENV", "verbose")  # OpenMP says what it goes by, into the log
         before = sorted(run.data.rglob("*"))
         run_detect(run, QUICK, seed=0, device="cpu")
     return run, cases, home, before
@@ -95,6 +98,31 @@ def test_training_leaves_what_the_contract_names(trained):
     assert metrics["splits"]["train"]["n_cases"] == 12
     assert metrics["splits"]["train"]["n_annotated_boxes"] == 9
     read_boxes(run.detector / BOXES_CSV, cases)
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="elsewhere torch brings another OpenMP than GNU's"
+)
+def test_threads_of_the_worker_do_not_spin(trained):
+    assert "GOMP_SPINCOUNT = '0'" in (trained[0].detector / TRAIN_LOG).read_text()
+
+
+def test_ultralytics_takes_no_more_threads_than_it_is_given():
+    code = """
+import os
+os.cpu_count = lambda: 64
+from meddistill.detector.worker import keep_to_threads
+keep_to_threads(2)
+import torch
+from ultralytics.utils.torch_utils import select_device
+select_device("cpu")
+print(torch.get_num_threads())
+"""
+    environment = os.environ | {"YOLO_OFFLINE": "true", "YOLO_VERBOSE": "false"}
+    shown = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert shown.stdout.split()[-1] == "2"
 
 
 def test_a_finished_detector_is_left_alone_and_other_settings_are_refused(trained):

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from meddistill.base.cores import cores_of_quota
 from meddistill.base.errors import ConfigError, InputError, in_one_line
 from meddistill.data.frames import Preprocessing
 from meddistill.student.export.export_format import ExportJob
@@ -89,6 +90,8 @@ class OnnxStudent:
         onnxruntime = _import("onnxruntime")
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        if threads is None:
+            threads = cores_of_quota()  # ONNX Runtime sees affinity itself, a quota not
         if threads is not None:
             options.intra_op_num_threads = threads
         self._session = onnxruntime.InferenceSession(
