@@ -22,10 +22,9 @@ import typer
 
 from meddistill.base.console import console, say, track
 from meddistill.base.errors import InputError, MedDistillError
-from meddistill.data.formats.pictures import read_rgb
 from meddistill.data.frames import to_frame
 from meddistill.data.masks import read_mask
-from meddistill.run.images import image_path
+from meddistill.run.dataset import Dataset
 from meddistill.run.layout import RunDir
 from meddistill.run.record import Stage, fingerprint_stage
 from meddistill.run.tables import Case, read_cases
@@ -85,10 +84,11 @@ def train_twin(
 
 def _pack(cases: list[Case], run: RunDir, config: DistillConfig) -> PackedCases:
     packed = PackedCases([case.case_id for case in cases], config.image_size)
+    dataset = Dataset(run.data, cases)
     for index, case in enumerate(track(cases, "load masks", len(cases))):
         mask = torch.from_numpy(read_mask(mask_path(run.data, case)))
         probs = to_frame(mask[None, None].float(), config.image_size)[0, 0].clamp(0, 1).numpy()
-        packed.put(index, read_rgb(image_path(run.data, case)), probs, np.zeros_like(probs))
+        packed.put(index, dataset.image(case), probs, np.zeros_like(probs))
     return packed
 
 
