@@ -99,7 +99,7 @@ def complete_dataset(incomplete: str) -> list[str]:
 
 
 def complete_teacher(incomplete: str) -> list[str]:
-    from meddistill.teachers.catalogue import TEACHERS
+    from meddistill.teachers.known_teachers import TEACHERS
 
     return _starting_with(incomplete, TEACHERS)
 

@@ -36,11 +36,10 @@ from meddistill.targets.asking import (
     ask_teacher,
     jittered_boxes,
     logit_shift,
-    takes_masks,
 )
 from meddistill.targets.feature_basis import FeatureBasis, fit_basis
-from meddistill.targets.gating import Scores
 from meddistill.targets.prompts import ANNOTATED
+from meddistill.targets.scores import Scores
 from meddistill.teachers.teacher import Encoded, Teacher
 
 _FORMAT = 1
@@ -224,7 +223,7 @@ def _key(
         "frame_size": request.frame_size,
         **identity.of_target(config, resolved),
     }
-    if request.guess is not None and takes_masks(teacher):
+    if request.guess is not None and teacher.takes_masks:
         content["guess"] = hashlib.sha256(request.guess.tobytes()).hexdigest()
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
 
@@ -370,9 +369,9 @@ def _read_scores(out_dir: Path, job: _Job, basis: FeatureBasis | None) -> Scores
 def _to_row(job: _Job, scores: Scores, config: TargetsConfig) -> QualityRow:
     case = job.request.case
     source = job.request.prompt_source
-    verdict = gating.Grade(0.0, True, "", 1.0)  # nothing was asked, nothing is in doubt
+    verdict = gating.NOTHING_ASKED
     if len(job.boxes):
-        verdict = gating.grade(scores, config, annotated=source == ANNOTATED)
+        verdict = gating.grade(scores, config, source)
     measured = {name: round(value, 6) for name, value in dataclasses.asdict(scores).items()}
     return QualityRow(
         case_id=case.case_id,

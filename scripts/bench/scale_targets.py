@@ -41,15 +41,22 @@ class FakeTeacher:
     name = "fake"
     fingerprint = "fake"
     feature_channels: dict[str, int] = {}  # noqa: RUF012
+    takes_masks = False
+    logit_shift = 0.0
 
     def __init__(self) -> None:
         self.logits = torch.full((_SIDE, _SIDE), -8.0)
         self.logits[20:40, 20:40] = 8.0
 
     def encode(self, images: Sequence[np.ndarray]) -> Encoded:
-        return Encoded({}, [(1.0, 1.0)] * len(images), [image.shape[:2] for image in images], None)
+        return Encoded({}, [(1.0, 1.0)] * len(images), [image.shape[:2] for image in images])
 
-    def decode(self, encoded: Encoded, boxes_xyxy_px: Sequence[np.ndarray]) -> list[BoxMasks]:
+    def decode(
+        self,
+        encoded: Encoded,
+        boxes_xyxy_px: Sequence[np.ndarray],
+        mask_logits: Sequence[Tensor | None] | None = None,
+    ) -> list[BoxMasks]:
         return [
             BoxMasks(self.logits.expand(len(boxes), -1, -1), torch.full((len(boxes),), 0.9))
             for boxes in boxes_xyxy_px

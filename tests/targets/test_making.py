@@ -25,6 +25,8 @@ class BoxTeacher:
 
     name = "boxes"
     fingerprint = "boxes-1"
+    takes_masks = False
+    logit_shift = 0.0
 
     def __init__(self):
         self.feature_channels = {"embedding": 6}
@@ -37,7 +39,7 @@ class BoxTeacher:
         rng = np.random.default_rng(int(images[0].sum()))
         maps = torch.from_numpy(rng.normal(size=(len(images), 6, 16, 16)).astype(np.float32))
         shares = [(h / max(h, w), w / max(h, w)) for h, w in sizes]
-        return Encoded({"embedding": maps}, shares, sizes, None)
+        return Encoded({"embedding": maps}, shares, sizes)
 
     def decode(self, encoded, boxes_xyxy_px):
         answers = []
