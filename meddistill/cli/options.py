@@ -179,10 +179,10 @@ Threshold = Annotated[
 ]
 
 
-def run_dir(path: Path) -> Any:
+def run_dir(path: Path, data: Path | None = None) -> Any:
     from meddistill.run.layout import RunDir
 
-    return RunDir(path)
+    return RunDir(path, data)
 
 
 def load(

@@ -27,9 +27,11 @@ import torch
 from torch import Tensor
 
 from meddistill.data.formats.pictures import write_png
+from meddistill.run.dataset import Dataset
 from meddistill.run.tables import Case
 from meddistill.settings.targets import TargetsConfig
-from meddistill.targets.making import TargetRequest, make_targets
+from meddistill.targets.making import TargetMaker
+from meddistill.targets.requests import TargetRequest
 from meddistill.teachers.teacher import BoxMasks, Encoded, resize_maps
 
 _SIDE = 64
@@ -97,18 +99,13 @@ def measure(directory: Path, cases: int) -> dict[str, float]:
         )
         for number in range(cases)
     ]
+    dataset = Dataset(directory / "data", [request.case for request in requests])
+    config = TargetsConfig(jitter_copies=1, views="whole")
     seconds, processor = [], []
     for _ in range(2):
         begun, used = time.monotonic(), time.process_time()
-        make_targets(
-            FakeTeacher(),
-            requests,
-            directory / "data",
-            directory / "teacher",
-            TargetsConfig(jitter_copies=1, views="whole"),
-            seed=0,
-            batch_size=16,
-        )
+        maker = TargetMaker(FakeTeacher(), dataset, directory / "teacher", config, batch_size=16)
+        maker.make(requests)
         seconds.append(time.monotonic() - begun)
         processor.append(time.process_time() - used)
     # Which targets are there is the start-up of a pass: the second one did nothing else.

@@ -41,7 +41,7 @@ from meddistill.run.labels import annotated_boxes
 from meddistill.run.layout import BOXES_CSV, PER_CASE_CSV, QUALITY_CSV, RUN_JSON, RunDir, require
 from meddistill.run.tables import Case, QualityRow, boxes_xyxy, read_boxes, read_cases
 from meddistill.run.true_masks import mask_path
-from meddistill.targets.making import load_target
+from meddistill.targets.cache import load_target
 from meddistill.targets.prompts import ANNOTATED
 from meddistill.targets.zoom import Window, zoom_window
 
