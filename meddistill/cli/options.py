@@ -99,7 +99,7 @@ def complete_dataset(incomplete: str) -> list[str]:
 
 
 def complete_teacher(incomplete: str) -> list[str]:
-    from meddistill.teachers.catalogue import TEACHERS
+    from meddistill.teachers.known_teachers import TEACHERS
 
     return _starting_with(incomplete, TEACHERS)
 
@@ -179,10 +179,10 @@ Threshold = Annotated[
 ]
 
 
-def run_dir(path: Path) -> Any:
+def run_dir(path: Path, data: Path | None = None) -> Any:
     from meddistill.run.layout import RunDir
 
-    return RunDir(path)
+    return RunDir(path, data)
 
 
 def load(

@@ -168,13 +168,12 @@ def distill(given: DistillArguments) -> None:
     from meddistill.stages.distill import run_distill
 
     run_distill(
-        run_dir(given.run),
+        run_dir(given.run, given.data),
         settings.distill,
         seed=settings.seed,
         device=given.device,
         overwrite=given.overwrite,
         out=given.out,
-        data=given.data,
     )
 
 

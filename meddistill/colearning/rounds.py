@@ -19,16 +19,15 @@ import torch
 
 from meddistill.base.console import say, track
 from meddistill.data.boxes import mask_to_boxes
-from meddistill.data.formats.pictures import read_rgb
 from meddistill.data.frames import to_frame
-from meddistill.run.images import image_path
-from meddistill.run.tables import Case, QualityRow
-from meddistill.settings.distill import DistillConfig
+from meddistill.run.dataset import Dataset
+from meddistill.run.tables import QualityRow
 from meddistill.student.student import Student
-from meddistill.targets.making import TargetRequest, load_target, make_targets
+from meddistill.targets.cache import TargetFolders
+from meddistill.targets.making import TargetMaker
 from meddistill.targets.packing import teaches
 from meddistill.targets.prompts import ANNOTATED, NO_BOX, STUDENT, Prompt
-from meddistill.teachers.teacher import Teacher
+from meddistill.targets.requests import TargetRequest
 from meddistill.training.losses import soft_dice_agreement
 
 AGREES = 0.7
@@ -36,144 +35,121 @@ LEAST_WEIGHT = 0.1
 MIN_BOX_AREA_PX = 10
 
 
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """What the student sees in each training case, by case id: `guesses`, probabilities (S, S)
+    uint8 in its frame, and `boxes` (N, 4) px of the image."""
+
+    guesses: Mapping[str, np.ndarray]
+    boxes: Mapping[str, np.ndarray]
+
+
 def refresh_targets(
-    teacher: Teacher,
+    maker: TargetMaker,
     student: Student,
-    cases: Sequence[Case],
     prompts: Sequence[Prompt],
     quality: Sequence[QualityRow],
-    data_dir: Path,
     teacher_dir: Path,
-    rounds_dir: Path,
-    config: DistillConfig,
-    *,
-    batch_size: int,
 ) -> list[QualityRow]:
     """The next round's rows, from the last round's `quality` and the student it gave.
 
-    Rows with `prompt_source` `student` have their target in `rounds_dir`, where those of all rounds
-    stay by their key; the others' is in `teacher_dir`. Validation and test rows are passed on: all
-    rounds are judged by the same targets.
+    Rows with `prompt_source` `student` have their target in the maker's directory, where those of
+    all rounds stay by their key; the others' is in `teacher_dir`. Validation and test rows are
+    passed on: all rounds are judged by the same targets.
+
+    Args:
+        maker: the teacher that is asked again, and where its answers are kept.
+        student: what the last round gave.
+        prompts: of the first round.
+        quality: the last round's rows.
+        teacher_dir: where the first round's targets lie.
     """
-    scratch = rounds_dir / ".guesses.bin"
+    scratch = maker.directory / ".guesses.bin"
+    folders = TargetFolders(teacher_dir, maker.directory)
     try:
-        guesses, found = _predict(
-            student, [case for case in cases if case.split == "train"], data_dir, scratch
-        )
-        return _settle(
-            teacher,
-            guesses,
-            found,
-            cases,
-            prompts,
-            quality,
-            data_dir,
-            teacher_dir,
-            rounds_dir,
-            config,
-            batch_size,
-        )
+        seen = _look(student, maker.dataset, scratch)
+        answers = maker.make(_ask_again(seen, maker.dataset, prompts, student))
+        rows = _settle(seen, answers, quality, maker.dataset, folders)
     finally:
         scratch.unlink(missing_ok=True)
-
-
-def _settle(
-    teacher: Teacher,
-    guesses: Mapping[str, np.ndarray],
-    found: Mapping[str, np.ndarray],
-    cases: Sequence[Case],
-    prompts: Sequence[Prompt],
-    quality: Sequence[QualityRow],
-    data_dir: Path,
-    teacher_dir: Path,
-    rounds_dir: Path,
-    config: DistillConfig,
-    batch_size: int,
-) -> list[QualityRow]:
-    """`guesses`: the student's probabilities by case, (S, S) uint8 in its frame; `found`: its boxes
-    (N, 4) px."""
-    source = {prompt.case.case_id: prompt.source for prompt in prompts}
-    looked_at = {case.case_id for case in cases if case.annotation == "none"}
-    requests = []
-    for case in cases:
-        if (
-            case.case_id not in guesses
-            or source.get(case.case_id) == ANNOTATED
-            or case.case_id in looked_at
-        ):
-            continue
-        if len(found[case.case_id]):
-            request = TargetRequest(
-                case, found[case.case_id], STUDENT, config.image_size, guesses[case.case_id]
-            )
-            requests.append(request)
-    answers = make_targets(
-        teacher,
-        requests,
-        data_dir,
-        rounds_dir,
-        config.targets,
-        seed=config.targets.seed,
-        batch_size=batch_size,
-    )
-    new = {
-        row.case_id: (row, _agreement(guesses[row.case_id], rounds_dir, row))
-        for row in answers
-        if teaches(row)
-    }
     old = {row.case_id: row for row in quality}
-    rows = [row for row in quality if row.split != "train"]
-    for case in cases:
-        if case.case_id not in guesses:
-            continue
-        answer, agreement = new.get(case.case_id, (None, 0.0))
-        known = old.get(case.case_id)
-        if answer is not None and agreement >= AGREES:
-            rows.append(dataclasses.replace(answer, weight=round(agreement, 6)))
-        elif known is not None:
-            folder = rounds_dir if known.prompt_source == STUDENT else teacher_dir
-            rows.append(_weighed(known, guesses[case.case_id], folder))
     taken = [row.case_id for row in rows if row.prompt_source == STUDENT]
     entered = sum(not teaches(old[case_id]) for case_id in taken if case_id in old)
     say(f"student and teacher settled {len(taken)} target(s), {entered} of cases that had none")
     return rows
 
 
-def _predict(
-    student: Student, cases: Sequence[Case], data_dir: Path, scratch: Path
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """What the student sees in each case: probabilities (S, S) uint8 in its frame, and its boxes
-    (N, 4) px.
+def _look(student: Student, dataset: Dataset, scratch: Path) -> Seen:
+    """The student's masks and boxes of all training cases.
 
     The probabilities lie in the file `scratch`, mapped: in memory those of very many cases would
     not fit.
     """
-    side = student.preprocessing.image_size
+    cases, side = dataset.of_split("train"), student.preprocessing.image_size
     scratch.parent.mkdir(parents=True, exist_ok=True)
     store = np.memmap(scratch, np.uint8, "w+", shape=(max(1, len(cases)), side, side))
     guesses, boxes = {}, {}
     for index, case in enumerate(track(cases, "student's masks", len(cases))):
-        probs = student.predict_probs([read_rgb(image_path(data_dir, case))])[0]
+        probs = student.predict_probs([dataset.image(case)])[0]
         framed = to_frame(torch.from_numpy(probs)[None, None], side)[0, 0]
         store[index] = (framed * 255).round().byte().numpy()
         guesses[case.case_id] = store[index]
-        boxes[case.case_id] = mask_to_boxes(
-            probs >= student.preprocessing.threshold, MIN_BOX_AREA_PX
-        )
-    return guesses, boxes
+        mask = probs >= student.preprocessing.threshold
+        boxes[case.case_id] = mask_to_boxes(mask, MIN_BOX_AREA_PX)
+    return Seen(guesses, boxes)
 
 
-def _agreement(guess: np.ndarray, folder: Path, row: QualityRow) -> float:
+def _ask_again(
+    seen: Seen, dataset: Dataset, prompts: Sequence[Prompt], student: Student
+) -> list[TargetRequest]:
+    """The cases in which the student found something and people did not say what is there."""
+    source = {prompt.case.case_id: prompt.source for prompt in prompts}
+    side = student.preprocessing.image_size
+    return [
+        TargetRequest(case, boxes, STUDENT, side, seen.guesses[case.case_id])
+        for case in dataset.of_split("train")
+        if source.get(case.case_id) != ANNOTATED
+        and case.annotation != "none"
+        and len(boxes := seen.boxes[case.case_id])
+    ]
+
+
+def _settle(
+    seen: Seen,
+    answers: Sequence[QualityRow],
+    quality: Sequence[QualityRow],
+    dataset: Dataset,
+    folders: TargetFolders,
+) -> list[QualityRow]:
+    """The answer where the student agrees with it, else the old target with less weight."""
+    new = {
+        row.case_id: (row, _agreement(seen.guesses[row.case_id], row, folders))
+        for row in answers
+        if teaches(row)
+    }
+    old = {row.case_id: row for row in quality}
+    rows = [row for row in quality if row.split != "train"]
+    for case in dataset.of_split("train"):
+        answer, agreement = new.get(case.case_id, (None, 0.0))
+        known = old.get(case.case_id)
+        if answer is not None and agreement >= AGREES:
+            rows.append(dataclasses.replace(answer, weight=round(agreement, 6)))
+        elif known is not None:
+            rows.append(_weighed(known, seen.guesses[case.case_id], folders))
+    return rows
+
+
+def _agreement(guess: np.ndarray, row: QualityRow, folders: TargetFolders) -> float:
     """Soft Dice of the student's probabilities (S, S) with a target, in their frame."""
-    target = load_target(folder, row.case_id, row.key).probs
+    target = folders.load(row).probs
     probs = torch.from_numpy(guess.astype(np.float32) / 255)
     return float(soft_dice_agreement(probs[None, None], torch.from_numpy(target)[None, None]))
 
 
-def _weighed(row: QualityRow, guess: np.ndarray, folder: Path) -> QualityRow:
+def _weighed(row: QualityRow, guess: np.ndarray, folders: TargetFolders) -> QualityRow:
     """The row with its weight lowered by what the student does not believe; a target without lesion
     is left alone."""
     if row.prompt_source == NO_BOX or not teaches(row):
         return row
-    agreement = _agreement(guess, folder, row)
+    agreement = _agreement(guess, row, folders)
     return dataclasses.replace(row, weight=round(row.weight * max(LEAST_WEIGHT, agreement), 6))

@@ -93,7 +93,7 @@ def _teacher_targets(teacher_dir: Path, rows: dict[str, QualityRow]) -> GuessOf:
     import torch
 
     from meddistill.data.frames import from_frame
-    from meddistill.targets.making import load_target
+    from meddistill.targets.cache import load_target
 
     def guess(case: JudgedCase, size_hw: tuple[int, int]) -> Guess:
         row = rows.get(case.case_id)

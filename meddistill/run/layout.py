@@ -42,13 +42,15 @@ LAST_PT = "weights/last.pt"
 
 @dataclasses.dataclass(frozen=True)
 class RunDir:
-    """Where each stage of one RUN puts its output."""
+    """Where each stage of one RUN puts its output. `other_data`: prepared data elsewhere, in place
+    of its own."""
 
     root: Path
+    other_data: Path | None = None
 
     @property
     def data(self) -> Path:
-        return self.root / "data"
+        return self.other_data or self.root / "data"
 
     @property
     def detector(self) -> Path:

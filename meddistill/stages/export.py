@@ -16,13 +16,11 @@ from meddistill.base import console
 from meddistill.base.errors import ConfigError, InputError, MedDistillError, nearest
 from meddistill.base.files import atomic_path, read_json, write_json
 from meddistill.base.hashing import sha256_file
-from meddistill.data.formats.pictures import read_rgb
 from meddistill.data.frames import preprocess
 from meddistill.data.scans import find_scans, read_scan
-from meddistill.run.images import image_path
+from meddistill.run.dataset import Dataset
 from meddistill.run.layout import CASES_CSV, MODEL_SAFETENSORS, RUN_JSON, RunDir
 from meddistill.run.record import fingerprint_stage
-from meddistill.run.tables import read_cases
 from meddistill.student.card import write_model_card
 from meddistill.student.export.export_format import Exported, ExportFormat, ExportJob
 from meddistill.student.export.known_exports import EXPORTS
@@ -153,15 +151,14 @@ def _pictures(student_dir: Path, patterns: Sequence[str]) -> list[np.ndarray]:
             f"{student_dir} lies in no RUN with data; give images to check the export on with "
             "--images"
         )
-    cases = [case for case in read_cases(data_dir) if case.split != "test"]
+    dataset = Dataset.open(data_dir)
+    cases = dataset.of_split("train", "val")
     step = max(
         1, len(cases) // (_CHECKED + _CALIBRATED)
     )  # spread over the set: neighbours look alike
     if not cases:
         raise InputError(f"{data_dir} has no training or validation case; give --images")
-    return [
-        read_rgb(image_path(data_dir, case)) for case in cases[::step][: _CHECKED + _CALIBRATED]
-    ]
+    return [dataset.image(case) for case in cases[::step][: _CHECKED + _CALIBRATED]]
 
 
 def _share(pictures: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:

@@ -15,8 +15,7 @@ from torch import Tensor
 
 from meddistill.data.frames import scaled_hw
 from meddistill.settings.targets import TargetsConfig
-from meddistill.targets import gating
-from meddistill.targets.gating import Scores
+from meddistill.targets.scores import Scores, box_iou_of_masks, mask_iou, stability
 from meddistill.targets.zoom import Window, boxes_in_window, cut_and_enlarge, zoom_window
 from meddistill.teachers.teacher import BoxMasks, Encoded, Teacher
 
@@ -166,7 +165,7 @@ def ask_teacher(
 def _decode_whole(
     teacher: Teacher, encoded: Encoded, questions: Sequence[Question], prompts: Sequence[np.ndarray]
 ) -> list[BoxMasks]:
-    if not takes_masks(teacher) or all(question.guess is None for question in questions):
+    if not teacher.takes_masks or all(question.guess is None for question in questions):
         return teacher.decode(encoded, prompts)
     guesses = [
         _guess_logits(question) if len(boxes) else None
@@ -192,19 +191,10 @@ def _guess_logits(question: Question) -> Tensor | None:
     return alone.repeat(copies, 1, 1)
 
 
-def takes_masks(teacher: Teacher) -> bool:
-    """Whether a mask may prompt the teacher; one that does not say so takes boxes alone."""
-    return bool(getattr(teacher, "takes_masks", False))
-
-
 def logit_shift(teacher: Teacher, config: TargetsConfig) -> float:
-    """What is added to the logit of the teacher's mean: the config's value, else the teacher's own,
-    else 0."""
-    return (
-        float(getattr(teacher, "logit_shift", 0.0))
-        if config.logit_shift is None
-        else config.logit_shift
-    )
+    """What is added to the logit of the teacher's mean: the config's value, else the teacher's
+    own."""
+    return teacher.logit_shift if config.logit_shift is None else config.logit_shift
 
 
 def _whole_view(question: Question) -> _View:
@@ -264,10 +254,10 @@ def _fuse(teacher: Teacher, question: Question, looks: Sequence[_Look], shift: f
     replies = [reply for look in looks for reply in look.replies]
     scores = Scores(
         v=float(torch.sigmoid(plain[0]).flatten(1).var(1).mean()),
-        agreement=float(gating.mask_iou(torch.stack(masks), (mean > 0.5)[::step, ::step]).mean()),
-        stability=float(np.mean([gating.stability(reply.logits) for reply in replies])),
+        agreement=float(mask_iou(torch.stack(masks), (mean > 0.5)[::step, ::step]).mean()),
+        stability=float(np.mean([stability(reply.logits) for reply in replies])),
         predicted_iou=float(torch.cat([reply.predicted_iou for reply in replies]).mean()),
-        box_iou=gating.box_iou_of_masks(
+        box_iou=box_iou_of_masks(
             plain_mask.cpu(), torch.from_numpy(question.boxes_xyxy_px[0] * scale)
         ),
         area_share=float((mean > 0.5).float().mean()),

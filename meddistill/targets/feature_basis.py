@@ -21,9 +21,8 @@ from torch import Tensor
 from meddistill.base import console
 from meddistill.base.errors import ConfigError, nearest
 from meddistill.base.files import atomic_path
-from meddistill.data.formats.pictures import read_rgb
 from meddistill.data.frames import scaled_hw
-from meddistill.run.images import image_path
+from meddistill.run.dataset import Dataset
 from meddistill.run.layout import FEATURE_BASIS_NPZ
 from meddistill.run.tables import Case
 from meddistill.teachers.resample import area_weights
@@ -77,63 +76,92 @@ def pool_to_frame(
     return rows @ features @ columns.T, inside_cells
 
 
+@dataclasses.dataclass(frozen=True)
+class BasisSpec:
+    """What is asked of a basis: feature `levels` of the teacher, most bytes a case that they share
+    equally, side of the raster, and the seed of the sample that it is fitted on."""
+
+    levels: Sequence[str]
+    budget_bytes: int
+    grid: int
+    seed: int
+
+    @property
+    def axes(self) -> int:
+        """Channels a level. Raises: ConfigError for a budget that holds none."""
+        axes = self.budget_bytes // (2 * self.grid * self.grid * len(self.levels))
+        if axes < 1:
+            raise ConfigError(
+                f"{self.budget_bytes} bytes hold no channel of {len(self.levels)} level(s) on a "
+                f"{self.grid}x{self.grid} grid"
+            )
+        return axes
+
+
 def fit_basis(
     teacher: Teacher,
+    dataset: Dataset,
     cases: Sequence[Case],
-    data_dir: Path,
     out_dir: Path,
+    spec: BasisSpec,
     *,
-    levels: Sequence[str],
-    budget_bytes: int,
-    grid: int,
-    seed: int,
     batch_size: int,
 ) -> FeatureBasis:
-    """The basis for `levels`: read from `out_dir` where it was fitted on the same sample, else
-    fitted and kept there.
+    """The basis for `spec`: read from `out_dir` where it was fitted on the same sample, else fitted
+    and kept there.
 
-    The levels share `budget_bytes` a case equally. The sample is drawn from the training cases by
-    seed and case id, so their order does not matter. Raises: ConfigError for a level that the
-    teacher does not have, or a budget that holds no channel.
+    The sample is drawn from the training cases by seed and case id, so their order does not matter.
+    Raises: ConfigError for a level that the teacher does not have, or a budget that holds no
+    channel.
+
+    Args:
+        teacher: whose features.
+        dataset: where the images lie.
+        cases: of which the sample is drawn.
+        out_dir: where the basis is kept.
+        spec: what is asked of it.
+        batch_size: images a forward pass.
     """
-    for level in levels:
+    for level in spec.levels:
         if level not in teacher.feature_channels:
             raise ConfigError(
                 f"teacher {teacher.name} has no feature level "
                 f"'{level}'{nearest(level, teacher.feature_channels)}"
             )
-    axes = budget_bytes // (2 * grid * grid * len(levels))
-    if axes < 1:
-        raise ConfigError(
-            f"{budget_bytes} bytes hold no channel of {len(levels)} level(s) on a {grid}x{grid} "
-            "grid"
-        )
-    sample = _sample(cases, seed)
-    content = [teacher.fingerprint, sorted(levels), axes, grid, [case.sha256 for case in sample]]
+    sample = _sample(cases, spec.seed)
+    content = [
+        teacher.fingerprint,
+        sorted(spec.levels),
+        spec.axes,
+        spec.grid,
+        [case.sha256 for case in sample],
+    ]
     identity = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:24]
     path = out_dir / FEATURE_BASIS_NPZ
-    known = _read_basis(path, identity, grid, levels)
+    known = _read_basis(path, identity, spec.grid, spec.levels)
     if known is not None:
         return known
-    moments = {level: _Moments(teacher.feature_channels[level]) for level in levels}
+    moments = {level: _Moments(teacher.feature_channels[level]) for level in spec.levels}
     batches = [sample[start : start + batch_size] for start in range(0, len(sample), batch_size)]
     for batch in console.track(batches, "feature basis", len(batches)):
-        encoded = teacher.encode([read_rgb(image_path(data_dir, case)) for case in batch])
+        encoded = teacher.encode([dataset.image(case) for case in batch])
         for index in range(len(batch)):
-            for level in levels:
-                pooled, inside = pool_to_frame(
-                    encoded, level, index, max(encoded.sizes_hw[index]), grid
-                )
+            for level in spec.levels:
+                frame = max(encoded.sizes_hw[index])
+                pooled, inside = pool_to_frame(encoded, level, index, frame, spec.grid)
                 moments[level].add(pooled[:, inside])
-    basis = FeatureBasis(
-        identity, grid, {level: moments[level].principal_axes(axes) for level in levels}
-    )
+    axes = {level: moments[level].principal_axes(spec.axes) for level in spec.levels}
+    basis = FeatureBasis(identity, spec.grid, axes)
+    _write_basis(path, basis)
+    return basis
+
+
+def _write_basis(path: Path, basis: FeatureBasis) -> None:
     arrays = {}
     for level, (mean, directions) in basis.levels.items():
         arrays[f"{level}.mean"], arrays[f"{level}.axes"] = mean.numpy(), directions.numpy()
     with atomic_path(path) as temporary:
-        np.savez(temporary, identity=np.array(identity), **arrays)  # type: ignore[arg-type]
-    return basis
+        np.savez(temporary, identity=np.array(basis.identity), **arrays)  # type: ignore[arg-type]
 
 
 def _sample(cases: Sequence[Case], seed: int) -> list[Case]:

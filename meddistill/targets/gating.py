@@ -1,36 +1,39 @@
-"""How far to trust a teacher's mask when no true mask is there to compare with."""
+"""How far a target is believed: what that is judged by depends on whose box prompted the teacher.
+
+A new source of prompts is one line in `TRUST_RULES`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-
-import torch
-from torch import Tensor
+from collections.abc import Callable
 
 from meddistill.settings.targets import TargetsConfig
-
-_STABILITY_OFFSET = 1.0
+from meddistill.targets.prompts import ANNOTATED, DETECTED, STUDENT
+from meddistill.targets.scores import Scores
 
 
 @dataclasses.dataclass(frozen=True)
-class Scores:
-    """What is measured on the teacher's answer to one case. All but `predicted_iou` (may exceed 1)
-    lie in [0, 1].
+class Trust:
+    """How far to trust a mask: `value` in [0, 1], and the `source` of the prompt, by whose rule it
+    was found."""
 
-    `v`: the published scalar, spatial variance of each plain box's probability map, mean over
-    boxes; for a near-binary mask it is f(1 - f) of the foreground share f, so it follows the
-    lesion's size. `agreement`: mean IoU of the copies' masks with the mean mask. `stability`: IoU
-    of the masks at logits above +1 and above -1. `predicted_iou`: the teacher's own estimate, mean
-    over boxes and copies. `box_iou`: IoU of each mask's bounding box with its prompt, mean over
-    boxes. `area_share`: share of the image that is lesion.
+    value: float
+    source: str
+
+
+@dataclasses.dataclass(frozen=True)
+class TrustRule:
+    """How masks of one source of prompts are trusted.
+
+    `value`: from scores to trust in [0, 1]. `least`: the trust from which a case is accepted, by
+    the settings. `box_is_witness`: the box tells where the lesion ends, and so a reason for
+    refusing the mask names their overlap.
     """
 
-    v: float = 0.0
-    agreement: float = 1.0
-    stability: float = 1.0
-    predicted_iou: float = 1.0
-    box_iou: float = 1.0
-    area_share: float = 0.0
+    value: Callable[[Scores], float]
+    least: Callable[[TargetsConfig], float]
+    box_is_witness: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,9 +47,32 @@ class Grade:
     weight: float
 
 
-def trust(scores: Scores, *, annotated: bool) -> float:
-    """How far to trust the mask, in [0, 1]: the teacher's predicted IoU (at most 1), and for an
-    annotated box times the IoU of mask and box.
+NOTHING_ASKED = Grade(0.0, True, "", 1.0)
+"""Of a case without a box: nothing was asked, nothing is in doubt."""
+
+
+def _predicted_iou(scores: Scores) -> float:
+    return min(max(scores.predicted_iou, 0.0), 1.0)
+
+
+def _predicted_iou_and_box(scores: Scores) -> float:
+    return _predicted_iou(scores) * scores.box_iou
+
+
+_DRAWN_BY_PEOPLE = TrustRule(_predicted_iou_and_box, lambda config: config.min_trust, True)
+_FOUND_BY_A_NETWORK = TrustRule(_predicted_iou, lambda config: config.min_trust_detected, False)
+
+TRUST_RULES = {
+    ANNOTATED: _DRAWN_BY_PEOPLE,
+    DETECTED: _FOUND_BY_A_NETWORK,
+    STUDENT: _FOUND_BY_A_NETWORK,
+}
+"""Source of a prompt -> its rule."""
+
+
+def trust(scores: Scores, source: str) -> Trust:
+    """How far to trust the mask: the teacher's predicted IoU (at most 1), and for an annotated box
+    times the IoU of mask and box.
 
     Chosen by measurement with LiteMedSAM on folds 1-3 of the brain tumour set
     (scripts/studies/teacher.py), as rank correlation with true Dice and with lesion area. Tight
@@ -56,59 +82,20 @@ def trust(scores: Scores, *, annotated: bool) -> float:
     product .54 and .13, box IoU .36 and .17, the detector's confidence .55: a mask may fill a wrong
     box well.
     """
-    predicted = min(max(scores.predicted_iou, 0.0), 1.0)
-    return predicted * scores.box_iou if annotated else predicted
+    return Trust(TRUST_RULES[source].value(scores), source)
 
 
-def grade(scores: Scores, config: TargetsConfig, *, annotated: bool = True) -> Grade:
-    """Doubt (1 - `trust`), weight and acceptance of a case; below the least trust or empty it is
-    not accepted.
-
-    `annotated`: the boxes were drawn by people (`config.min_trust`), not found by a detector or the
-    student (`config.min_trust_detected`).
-    """
-    trusted = trust(scores, annotated=annotated)
-    least = config.min_trust if annotated else config.min_trust_detected
+def grade(scores: Scores, config: TargetsConfig, source: str = ANNOTATED) -> Grade:
+    """Doubt (1 - `trust`), weight and acceptance of a case; below the least trust of its source or
+    empty it is not accepted."""
+    rule = TRUST_RULES[source]
+    trusted = trust(scores, source).value
+    least = rule.least(config)
     reason = ""
     if scores.area_share == 0:
         reason = "the teacher's mask is empty"
     elif trusted < least:
         reason = f"trust {trusted:.2f} below {least}: predicted IoU {scores.predicted_iou:.2f}"
-        reason += f", mask and box overlap {scores.box_iou:.2f}" if annotated else ""
+        reason += f", mask and box overlap {scores.box_iou:.2f}" if rule.box_is_witness else ""
     accepted = not reason
     return Grade(1.0 - trusted, accepted, reason, float(accepted))
-
-
-def mask_iou(first: Tensor, second: Tensor) -> Tensor:
-    """IoU of boolean masks (..., h, w); two empty masks give 1. Returns (...,)."""
-    intersection = (first & second).sum((-2, -1)).float()
-    union = (first | second).sum((-2, -1)).float()
-    return torch.where(union > 0, intersection / union.clamp(min=1), torch.ones_like(union))
-
-
-def stability(logits: Tensor) -> float:
-    """IoU of the masks at logits above +1 and above -1, mean over the maps (N, h, w); SAM's
-    stability score."""
-    inner = (logits > _STABILITY_OFFSET).sum((-2, -1)).float()
-    outer = (logits > -_STABILITY_OFFSET).sum((-2, -1)).float()
-    return float(torch.where(outer > 0, inner / outer.clamp(min=1), torch.zeros_like(outer)).mean())
-
-
-def box_iou_of_masks(masks: Tensor, boxes_xyxy: Tensor) -> float:
-    """IoU of each mask's bounding box with its prompt, mean over boxes; an empty mask counts 0.
-
-    `masks`: boolean (N, H, W); `boxes_xyxy`: (N, 4) px in the same frame, half-open.
-    """
-    values = []
-    for mask, box in zip(masks, boxes_xyxy.tolist(), strict=True):
-        rows, columns = torch.nonzero(mask.any(1)).flatten(), torch.nonzero(mask.any(0)).flatten()
-        if len(rows) == 0:
-            values.append(0.0)
-            continue
-        x1, y1, x2, y2 = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
-        overlap_w = max(0.0, min(x2, box[2]) - max(x1, box[0]))
-        overlap_h = max(0.0, min(y2, box[3]) - max(y1, box[1]))
-        overlap = overlap_w * overlap_h
-        union = (x2 - x1) * (y2 - y1) + (box[2] - box[0]) * (box[3] - box[1]) - overlap
-        values.append(overlap / union)
-    return sum(values) / len(values)

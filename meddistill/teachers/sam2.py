@@ -8,6 +8,7 @@ mask. The only module that imports `sam2`.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib
 import re
@@ -23,11 +24,14 @@ from torch import Tensor
 
 from meddistill.base.errors import InputError, WeightsError, first_line, in_one_line
 from meddistill.base.hashing import sha256_file
-from meddistill.teachers.teacher import BoxMasks, Encoded, autocast, decode_in_chunks, resize_maps
+from meddistill.teachers.sam_family import EmbedPrompts, Encodings, SamFamily
+from meddistill.teachers.teacher import Encoded, autocast
 
 _MEAN = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
 _MOST_MASK_LOGIT = 32.0
 """What the official predictor holds the logits of a mask prompt to."""
+_FINE_MAPS = ("fine0", "fine1")
+"""Maps of higher resolution that the decoder reads beside the embedding."""
 _STD = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
 
 
@@ -143,11 +147,22 @@ def load_network(model_yaml: Path, weights: Path, image_size: int | None = None)
     return network
 
 
-class Sam2:
+@dataclasses.dataclass(frozen=True)
+class NetworkFiles:
+    """Where a SAM 2 network comes from: its description, and its weights in Meta's form.
+    `image_size`: side of the square input, px, in place of the description's."""
+
+    model_yaml: Path
+    weights: Path
+    image_size: int | None = None
+
+
+class Sam2(SamFamily):
     """A `sam2*` teacher. Feature levels: `embedding` (what the decoder reads) and `stage1` to
     `stage4` of the trunk."""
 
     takes_masks = True
+    logit_shift = 0.0
 
     def __init__(
         self,
@@ -174,17 +189,12 @@ class Sam2:
 
     @classmethod
     def from_files(
-        cls,
-        name: str,
-        model_yaml: Path,
-        weights: Path,
-        device: torch.device,
-        precision: str,
-        image_size: int | None,
+        cls, name: str, files: NetworkFiles, device: torch.device, precision: str
     ) -> Sam2:
         """Load a teacher from its model description and checkpoint. Raises as `load_network`."""
-        identity = f"{sha256_file(weights)} {sha256_file(model_yaml)}"
-        return cls(name, load_network(model_yaml, weights, image_size), identity, device, precision)
+        identity = f"{sha256_file(files.weights)} {sha256_file(files.model_yaml)}"
+        network = load_network(files.model_yaml, files.weights, files.image_size)
+        return cls(name, network, identity, device, precision)
 
     @torch.inference_mode()
     def encode(self, images: Sequence[np.ndarray]) -> Encoded:
@@ -195,10 +205,11 @@ class Sam2:
             stages = encoder.trunk(frames)
             maps, _ = encoder.neck(stages)
             maps = maps[: len(maps) - encoder.scalp][-self.net.num_feature_levels :]
-            fine: list[Tensor] = []
+            fine: dict[str, Tensor] = {}
             if self.net.use_high_res_features_in_sam:
                 decoder = self.net.sam_mask_decoder
-                fine = [decoder.conv_s0(maps[0]), decoder.conv_s1(maps[1])]
+                finest = (decoder.conv_s0(maps[0]), decoder.conv_s1(maps[1]))
+                fine = dict(zip(_FINE_MAPS, finest, strict=True))
             embedding = maps[-1]
             if self.net.directly_add_no_mem_embed:
                 embedding = embedding + self.net.no_mem_embed.view(1, -1, 1, 1)
@@ -208,57 +219,51 @@ class Sam2:
         }
         return Encoded(features, [(1.0, 1.0)] * len(images), sizes, state=fine)
 
-    @torch.inference_mode()
-    def decode(
-        self,
-        encoded: Encoded,
-        boxes_xyxy_px: Sequence[np.ndarray],
-        mask_logits: Sequence[Tensor | None] | None = None,
-    ) -> list[BoxMasks]:
-        prompts = []
-        for boxes, (height, width) in zip(boxes_xyxy_px, encoded.sizes_hw, strict=True):
-            scale = torch.tensor([width, height, width, height], dtype=torch.float32)
-            prompts.append(
-                torch.from_numpy(np.asarray(boxes, np.float32).reshape(-1, 4))
-                / scale
-                * self.input_size
-            )
-        embedding, fine = encoded.features["embedding"], encoded.state
-        image_pe = self.net.sam_prompt_encoder.get_dense_pe()
-        side = 4 * embedding.shape[-1]
-        guesses = _MaskPrompts(mask_logits, [len(boxes) for boxes in prompts], side, self.device)
+    def _to_frame(self, boxes_xyxy_px: Tensor, size_hw: tuple[int, int]) -> Tensor:
+        height, width = size_hw
+        scale = torch.tensor([width, height, width, height], dtype=torch.float32)
+        return boxes_xyxy_px / scale * self.input_size
 
-        def decode_chunk(image_index: Tensor, boxes: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
+    def _prompt_encoder(
+        self, mask_logits: Sequence[Tensor | None] | None, counts: Sequence[int], side: int
+    ) -> EmbedPrompts:
+        encode = self.net.sam_prompt_encoder
+        guesses = _MaskPrompts(mask_logits, counts, side, self.device)
+
+        def embed(boxes: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
             # As the official predictor: the corners are two points with labels 2 and 3, and a third
             # is padding.
-            labels = torch.tensor([[2, 3]], dtype=torch.int, device=self.device).repeat(
-                len(boxes), 1
-            )
-            encode_prompts = self.net.sam_prompt_encoder
-            sparse, dense = encode_prompts(
-                points=(boxes.view(-1, 2, 2), labels), boxes=None, masks=None
-            )
+            corners = torch.tensor([[2, 3]], dtype=torch.int, device=self.device)
+            labels = corners.repeat(len(boxes), 1)
+            sparse, dense = encode(points=(boxes.view(-1, 2, 2), labels), boxes=None, masks=None)
             if guesses.given is not None:
                 masks, given = guesses.rows(rows)
-                dense = torch.where(
-                    given, encode_prompts(points=None, boxes=None, masks=masks)[1], dense
-                )
-            with autocast(self.device, self.precision):
-                masks, ious, _, _ = self.net.sam_mask_decoder(
-                    image_embeddings=embedding[image_index],
-                    image_pe=image_pe,
-                    sparse_prompt_embeddings=sparse,
-                    dense_prompt_embeddings=dense,
-                    multimask_output=False,
-                    repeat_image=False,
-                    high_res_features=[maps[image_index] for maps in fine] or None,
-                )
-            return masks[:, 0].float(), ious[:, 0].float()
+                dense = torch.where(given, encode(points=None, boxes=None, masks=masks)[1], dense)
+            return sparse, dense
 
-        return decode_in_chunks(decode_chunk, prompts, (side, side), self.device)
+        return embed
 
-    def to_image(self, logits: Tensor, size_hw: tuple[int, int]) -> Tensor:
-        return resize_maps(logits, size_hw)
+    def _decode_masks(
+        self, images: Encodings, sparse: Tensor, dense: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        masks, ious, _, _ = self.net.sam_mask_decoder(
+            image_embeddings=images.embedding,
+            image_pe=images.positions,
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=False,
+            repeat_image=False,
+            high_res_features=[images.state[name] for name in _FINE_MAPS if name in images.state]
+            or None,
+        )
+        return masks, ious
+
+    def _position_embedding(self) -> Tensor:
+        positions: Tensor = self.net.sam_prompt_encoder.get_dense_pe()
+        return positions
+
+    def _content_hw(self, size_hw: tuple[int, int], maps_hw: tuple[int, int]) -> tuple[int, int]:
+        return maps_hw  # the image was squashed to the square: all of it
 
     def _to_input(self, image: np.ndarray) -> Tensor:
         """Official preprocessing: (H, W, 3) uint8 RGB squashed to a square (antialiased), ImageNet

@@ -6,16 +6,17 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CHUNK_BOXES = 72
-"""Most boxes a decoder call: eight images with nine boxes each."""
+DECODED_LEVEL = "embedding"
+"""The feature level that every teacher has, and that its decoder reads."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,13 +26,62 @@ class Encoded:
     `features`: level name -> (B, C, h, w) encoder maps, channels first, on the teacher's own grid.
     `valid_share`: per image, the (height, width) share of that grid which the image covers; the
     rest is padding (1, 1 for a teacher that squashes to a square). `sizes_hw`: the images' own
-    sizes. `state`: the backend's own.
+    sizes. `state`: what else the backend's decoder reads, name -> (B, ...).
     """
 
     features: Mapping[str, Tensor]
     valid_share: Sequence[tuple[float, float]]
     sizes_hw: Sequence[tuple[int, int]]
-    state: Any
+    state: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.sizes_hw)
+
+    def of_one(self, index: int) -> Encoded:
+        """The image at `index` as a batch of one."""
+        features, state = (
+            {name: maps[index : index + 1] for name, maps in tensors.items()}
+            for tensors in (self.features, self.state)
+        )
+        return Encoded(features, [self.valid_share[index]], [self.sizes_hw[index]], state)
+
+    @classmethod
+    def stack(cls, parts: Sequence[Encoded]) -> Encoded:
+        """One batch of all images of `parts`, which hold the same levels."""
+        features, state = (
+            {name: torch.cat([each[name] for each in tensors]) for name in tensors[0]}
+            for tensors in ([part.features for part in parts], [part.state for part in parts])
+        )
+        shares = [share for part in parts for share in part.valid_share]
+        return cls(features, shares, [size for part in parts for size in part.sizes_hw], state)
+
+    def to_arrays(
+        self, levels: Sequence[str] = (DECODED_LEVEL,), dtype: npt.DTypeLike = np.float16
+    ) -> dict[str, np.ndarray]:
+        """What `from_arrays` makes this encoding of again, as plain arrays for `np.savez`.
+
+        `levels`: the feature maps to keep; decoding needs `DECODED_LEVEL` alone. `dtype`: of maps
+        and state; float32 keeps every bit, float16 takes half (LiteMedSAM: 2 MB an image).
+        """
+        kept = {f"feature {level}": self.features[level] for level in levels}
+        kept |= {f"state {name}": maps for name, maps in self.state.items()}
+        arrays = {name: maps.float().cpu().numpy().astype(dtype) for name, maps in kept.items()}
+        arrays["valid_share"] = np.array(self.valid_share, np.float64)
+        arrays["sizes_hw"] = np.array(self.sizes_hw, np.int64)
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Encoded:
+        """The encoding that `to_arrays` gave, in float32 on the CPU; a teacher's `decode` takes it
+        to its own device."""
+        found: dict[str, dict[str, Tensor]] = {"feature": {}, "state": {}}
+        for name, array in arrays.items():
+            kind, _, rest = name.partition(" ")
+            if rest:
+                found[kind][rest] = torch.from_numpy(np.asarray(array, np.float32))
+        shares = [(float(high), float(wide)) for high, wide in arrays["valid_share"]]
+        sizes = [(int(height), int(width)) for height, width in arrays["sizes_hw"]]
+        return cls(found["feature"], shares, sizes, found["state"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +109,11 @@ class Teacher(Protocol):
     name: str
     fingerprint: str
     feature_channels: Mapping[str, int]
+    """Level -> channels; `DECODED_LEVEL` is among them."""
     takes_masks: bool
     """Whether it was trained to be prompted by a mask beside a box."""
+    logit_shift: float
+    """What its masks need: added to the logit of the mean over a case's copies."""
 
     def encode(self, images: Sequence[np.ndarray]) -> Encoded:
         """Run the image encoder once on a batch of images of any sizes."""
@@ -77,7 +130,7 @@ class Teacher(Protocol):
 
         `mask_logits`: of each image None, or a first guess for each of its boxes, (N, H, W) logits
         in the image's px, that prompts beside the box. A teacher without `takes_masks` is prompted
-        by the boxes alone.
+        by the boxes alone. An encoding may come from disk (`Encoded.from_arrays`).
         """
         ...
 
@@ -113,33 +166,3 @@ def resize_maps(maps: Tensor, size_hw: tuple[int, int]) -> Tensor:
     if len(maps) == 0:
         return maps.new_zeros(0, *size_hw)
     return F.interpolate(maps[None], size_hw, mode="bilinear", align_corners=False)[0]
-
-
-def decode_in_chunks(
-    decode_chunk: Callable[[Tensor, Tensor, slice], tuple[Tensor, Tensor]],
-    prompts: Sequence[Tensor],
-    mask_hw: tuple[int, int],
-    device: torch.device,
-) -> list[BoxMasks]:
-    """Decode the boxes of all images together, at most `CHUNK_BOXES` a call so that memory stays
-    bounded.
-
-    `decode_chunk` takes the image index (N,) and the box (N, 4) of each prompt, and which of all
-    prompts these are; it returns logits (N, h, w) and predicted IoU (N,). `prompts`: boxes (n, 4)
-    of each image in the teacher's frame.
-    """
-    counts = [len(boxes) for boxes in prompts]
-    if sum(counts) == 0:
-        return [
-            BoxMasks(torch.zeros(0, *mask_hw, device=device), torch.zeros(0, device=device))
-            for _ in prompts
-        ]
-    boxes = torch.cat(list(prompts)).to(device)
-    image_index = torch.repeat_interleave(torch.arange(len(prompts)), torch.tensor(counts)).to(
-        device
-    )
-    chunks = [slice(start, start + CHUNK_BOXES) for start in range(0, len(boxes), CHUNK_BOXES)]
-    parts = [decode_chunk(image_index[chunk], boxes[chunk], chunk) for chunk in chunks]
-    logits, ious = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
-    per_image = zip(torch.split(logits, counts), torch.split(ious, counts), strict=True)
-    return [BoxMasks(masks, iou) for masks, iou in per_image]

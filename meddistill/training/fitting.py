@@ -23,7 +23,7 @@ from meddistill.run.layout import (
 from meddistill.settings.distill import DistillConfig
 from meddistill.student.student import Student, build_student, save_student
 from meddistill.training.loop import Trained, start_from_share, train_student
-from meddistill.training.packed_cases import PackedCases
+from meddistill.training.packed_cases import PackedCases, TrainingData
 from meddistill.training.selection import choose_threshold
 
 
@@ -40,8 +40,7 @@ class Learned:
 
 def build_and_train(
     config: DistillConfig,
-    train: PackedCases,
-    val: PackedCases,
+    data: TrainingData,
     *,
     fabric: Fabric,
     out: Path,
@@ -52,10 +51,17 @@ def build_and_train(
     """Build the student (or go on with that of an earlier round, `start`), train it and save it in
     `out`.
 
-    `intensity`: how the images that it learns from became 8-bit ones; stored for those that it will
-    be given.
-
     Raises: as `train_student` and `build_student`.
+
+    Args:
+        config: network and training.
+        data: what it learns from, and what its epoch is chosen by.
+        fabric: where it is trained.
+        out: the student's directory; training resumes from what it holds.
+        seed: of network and training.
+        start: the student of an earlier round.
+        intensity: how the images that it learns from became 8-bit ones; stored for those that it
+            will be given.
     """
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
@@ -66,20 +72,18 @@ def build_and_train(
             encoder_weights=config.encoder_weights,
             decoder_channels=config.decoder_channels,
         )
-        start_from_share(module, train.foreground_share())
+        start_from_share(module, data.train.foreground_share())
     else:
         module = copy.deepcopy(start.student.module).cpu().requires_grad_(True)  # as a new one is
     mean, std = module.preprocessing_mean_std
     preprocessing = Preprocessing(
         config.image_size, mean, std, intensity=intensity or IntensitySettings()
     )
-    trained = train_student(
-        module, train, val, preprocessing, config, fabric=fabric, out=out, seed=seed
-    )
+    trained = train_student(module, data, preprocessing, config, fabric=fabric, out=out, seed=seed)
     if trained.agreement is None:
         warn("no validation case has a target: the last epoch's student is kept, unchosen")
     preprocessing = dataclasses.replace(
-        preprocessing, threshold=_threshold(config, trained, val, preprocessing, fabric)
+        preprocessing, threshold=_threshold(config, trained, data.val, preprocessing, fabric)
     )
     if fabric.is_global_zero:
         save_student(out, trained.student, preprocessing)

@@ -151,9 +151,6 @@ def box_tightness_loss(logits: Tensor, boxes_xyxy_px: Tensor) -> Tensor:
     return (rows.flatten(1).sum(1) + columns.flatten(1).sum(1)) / lines.clamp(min=1)
 
 
-FEATURE_LOSSES = {"cosine": cosine_feature_loss, "mse": normalised_mse_feature_loss}
-
-
 def _box_lines(boxes_xyxy_px: Tensor, side: int) -> tuple[Tensor, Tensor]:
     """Which columns and rows each box covers by their middle: two bool (B, K, S); none for a row of
     NaN."""

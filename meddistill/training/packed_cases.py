@@ -46,6 +46,24 @@ class Batch:
     features: dict[str, Tensor]
 
 
+@dataclasses.dataclass(frozen=True)
+class CaseTarget:
+    """What one case teaches.
+
+    `probs` in [0, 1] and `uncertainty` in [0, 1/4]: (S, S), the student's frame. `published_v`,
+    `doubt`, `weight`: as in `Batch`, before weights are brought to a mean of 1. `boxes_xyxy_px`:
+    (N, 4) in the image, those that box priors may trust. `features`: level -> (C, h, w).
+    """
+
+    probs: np.ndarray
+    uncertainty: np.ndarray
+    published_v: float = 0.0
+    doubt: float = 0.0
+    weight: float = 1.0
+    boxes_xyxy_px: np.ndarray | None = None
+    features: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+
 class PackedCases:
     """Images and targets of `case_ids`, filled with `put` and drawn with `batch`.
 
@@ -93,26 +111,13 @@ class PackedCases:
     def device(self) -> torch.device:
         return self._packed["images"].device
 
-    def put(
-        self,
-        index: int,
-        image: np.ndarray,
-        probs: np.ndarray,
-        uncertainty: np.ndarray,
-        *,
-        published_v: float = 0.0,
-        doubt: float = 0.0,
-        weight: float = 1.0,
-        boxes_xyxy_px: np.ndarray | None = None,
-        features: Mapping[str, np.ndarray] | None = None,
-    ) -> None:
-        """Store one case. `image`: uint8 (H, W, 3), any size; `probs` in [0, 1] and `uncertainty`
-        in [0, 1/4]: (S, S); `boxes_xyxy_px`: (N, 4) in the image.
+    def put(self, index: int, image: np.ndarray, target: CaseTarget) -> None:
+        """Store one case. `image`: uint8 (H, W, 3), any size.
 
         Rounded to 1/255 of their range. Raises: ValueError for a target of another size or features
         that are missing.
         """
-        side = self.image_size
+        side, probs, uncertainty = self.image_size, target.probs, target.uncertainty
         if probs.shape != (side, side) or uncertainty.shape != (side, side):
             raise ValueError(
                 f"{self.case_ids[index]}: target is {probs.shape}, the frame {(side, side)}"
@@ -123,18 +128,15 @@ class PackedCases:
         self.is_grey = self.is_grey and bool((packed == packed[:1]).all())
         self._packed["probs"][index, 0] = _to_byte(probs, 1.0)
         self._packed["uncertainty"][index, 0] = _to_byte(uncertainty, 0.25)
-        self.published_v[index], self.doubt[index], self.case_weight[index] = (
-            published_v,
-            doubt,
-            weight,
-        )
-        if boxes_xyxy_px is not None:
-            kept = torch.from_numpy(boxes_xyxy_px[: self.boxes_xyxy_px.shape[1]]) * (
-                side / max(image.shape[:2])
-            )
+        self.published_v[index] = target.published_v
+        self.doubt[index] = target.doubt
+        self.case_weight[index] = target.weight
+        if target.boxes_xyxy_px is not None:
+            scale = side / max(image.shape[:2])
+            kept = torch.from_numpy(target.boxes_xyxy_px[: self.boxes_xyxy_px.shape[1]]) * scale
             self.boxes_xyxy_px[index, : len(kept)] = kept
         for level, store in self._features.items():
-            found = (features or {}).get(level)
+            found = target.features.get(level)
             if found is None or found.shape != self.feature_shapes[level]:
                 raise ValueError(
                     f"{self.case_ids[index]}: no features '{level}' of shape "
@@ -180,6 +182,14 @@ class PackedCases:
             boxes_xyxy_px=self.boxes_xyxy_px[index],
             features={level: store[index] for level, store in self._features.items()},
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingData:
+    """What a student learns from, and the cases that its epoch is chosen by."""
+
+    train: PackedCases
+    val: PackedCases
 
 
 def _to_byte(values: np.ndarray, full_scale: float) -> Tensor:

@@ -12,18 +12,16 @@ from meddistill.data.frames import Preprocessing, normalise
 from meddistill.settings.distill import DistillConfig
 from meddistill.student.networks.student_network import StudentNetwork
 from meddistill.training.adapters import FeatureAdapters
+from meddistill.training.known_losses import FEATURE_LOSSES, MASK_LOSSES
 from meddistill.training.losses import (
-    FEATURE_LOSSES,
     box_emptiness_loss,
     box_tightness_loss,
     confidence_from_uncertainty,
-    generalised_cross_entropy_loss,
     probability_mse_loss,
-    soft_bce_loss,
     soft_dice_loss,
 )
 from meddistill.training.packed_cases import Batch
-from meddistill.training.weighting import Weighting
+from meddistill.training.weighting.weighting import Weighting
 
 
 class DistillLosses(NamedTuple):
@@ -101,30 +99,34 @@ def distill_step(
 ) -> DistillLosses:
     """Forward pass and the losses of each case.
 
-    `cached_view`: (B,) bool, the cases drawn as the view that their features were computed on.
-    Their features and priors count 1 / `feature_share`, so that the expectation does not follow the
-    share. Under deep supervision the mask-level terms are means over all heads (Zhou et al.,
-    "UNet++", 2018).
+    Features and priors of cached views count 1 / `feature_share`, so that the expectation does not
+    follow the share. Under deep supervision the mask-level terms are means over all heads (Zhou et
+    al., "UNet++", 2018).
+
+    Args:
+        model: normalised frames (B, 3, S, S) to what the losses compare.
+        weighting: of the levels.
+        batch: images and targets.
+        cached_view: (B,) bool, the cases drawn as the view that their features were computed on.
+        preprocessing: of the images.
+        settings: which losses, and their weights.
     """
     frames = normalise(batch.images, preprocessing).contiguous(memory_format=torch.channels_last)
     logits, maps, deeper = model(frames)
     sure = confidence_from_uncertainty(batch.uncertainty, settings.confidence_gamma)
     probs = (batch.probs >= 0.5).float() if settings.hard_targets else batch.probs
+    mask_loss = MASK_LOSSES[settings.mask_loss](settings)
     cross_entropy, dice = (
-        torch.stack(terms).mean(0)
-        for terms in zip(
-            *(_mask_level(each, probs, sure, settings) for each in (logits, *deeper)), strict=True
-        )
+        torch.stack([loss(each, probs, sure) for each in (logits, *deeper)]).mean(0)
+        for loss in (mask_loss, soft_dice_loss)
     )
     probability = probability_mse_loss(logits, probs, sure)
     cached = cached_view.float()
     feature = prior = torch.zeros_like(dice)
     if maps:
         compare = FEATURE_LOSSES[settings.feature_loss]
-        feature = (
-            torch.stack([compare(maps[level], batch.features[level]) for level in maps]).mean(0)
-            * cached
-        )
+        levels = [compare(maps[level], batch.features[level]) for level in maps]
+        feature = torch.stack(levels).mean(0) * cached
     if settings.prior_weight:
         boxes = batch.boxes_xyxy_px
         prior = (box_emptiness_loss(logits, boxes) + box_tightness_loss(logits, boxes)) * cached
@@ -145,18 +147,5 @@ def distill_step(
         feature,
         prior,
         cached,
-        weights.mask,
-        weights.probability,
-        weights.feature,
+        *weights[:3],
     )
-
-
-def _mask_level(
-    logits: Tensor, probs: Tensor, sure: Tensor, settings: DistillConfig
-) -> tuple[Tensor, Tensor]:
-    """Cross-entropy, or its noise-robust form, and soft Dice of one head."""
-    if settings.mask_loss == "gce":
-        cross_entropy = generalised_cross_entropy_loss(logits, probs, sure, settings.gce_q)
-    else:
-        cross_entropy = soft_bce_loss(logits, probs, sure)
-    return cross_entropy, soft_dice_loss(logits, probs, sure)

@@ -22,7 +22,7 @@ from meddistill.data.frames import Preprocessing
 from meddistill.settings.distill import DistillConfig
 from meddistill.teachers.teacher import Teacher, autocast
 from meddistill.training.averaging import MovingAverage
-from meddistill.training.loop import MAX_GRADIENT_NORM
+from meddistill.training.optimiser_step import MAX_GRADIENT_NORM
 from meddistill.training.packed_cases import Batch
 from meddistill.training.step import DistillModel, distill_step
 

@@ -65,14 +65,25 @@ from meddistill.student.student import Student, build_student
 from meddistill.targets.asking import Question, ask_teacher, jittered_boxes
 from meddistill.teachers.loading import load_teacher
 from meddistill.teachers.teacher import Teacher
+from meddistill.training.batches import Draw, ShuffledCases
 from meddistill.training.fabric import make_fabric, precision_of
-from meddistill.training.loop import _Run
-from meddistill.training.packed_cases import PackedCases
+from meddistill.training.loop import Training
+from meddistill.training.packed_cases import Batch, CaseTarget, PackedCases, TrainingData
 
 EPOCHS = 100
 WIDE = (256, 128, 64, 32, 16)  # smp's own UNet++
 PARTS = "abcdefghijk"
 MATRIX_SIDE = {"cuda": 8192, "cpu": 1024}
+
+
+class BatchThere(ShuffledCases):
+    """Gives the same batch for every draw."""
+
+    def __init__(self, there: Batch) -> None:
+        self.there = there
+
+    def batch(self, draw: Draw) -> Batch:
+        return self.there
 
 
 class Bench:
@@ -146,7 +157,7 @@ class Bench:
             decoder_channels=WIDE if self.args.student == "wide" else (),
         )
 
-    def training(self, out: Path) -> tuple[_Run, BareStep]:
+    def training(self, out: Path) -> tuple[Training, BareStep]:
         """A training run on random targets, and a bare step of a network like its own."""
         args = self.args
         settings = DistillConfig(
@@ -162,52 +173,35 @@ class Bench:
         for index in range(len(packed)):
             probs = np.zeros((args.image_size, args.image_size), np.float32)
             probs[20:60, 20:60] = 1
-            packed.put(index, self.images[index % len(self.images)], probs, 0 * probs)
+            image = self.images[index % len(self.images)]
+            packed.put(index, image, CaseTarget(probs, 0 * probs))
 
         module = self.student()
         preprocessing = Preprocessing(args.image_size, *module.preprocessing_mean_std)
-        run = _Run(
-            module,
-            packed,
-            PackedCases([], args.image_size),
-            preprocessing,
-            settings,
-            self.fabric,
-            out,
-            0,
+        data = TrainingData(packed, PackedCases([], args.image_size))
+        run, twin = (
+            Training(network, data, preprocessing, settings, self.fabric, out, 0)
+            for network in (module, self.student())
         )
-        twin = _Run(
-            self.student(),
-            packed,
-            PackedCases([], args.image_size),
-            preprocessing,
-            settings,
-            self.fabric,
-            out,
-            0,
-        )
-        twin.raw.train()
-        return run, BareStep(twin.raw, settings, preprocessing, precision_of(self.fabric))
+        network = twin.learner.network.train()
+        return run, BareStep(network, settings, preprocessing, precision_of(self.fabric))
 
     def b_and_c(self, out: Path) -> dict[str, dict[str, Any]]:
         run, bare = self.training(out)
-        run.model.train()
-        size, steps = self.args.batch_size, run.steps_per_epoch
+        run.learner.model.train()
+        size, steps = self.args.batch_size, run.source.steps_per_epoch
         batch = run.train.batch(torch.arange(size))
         view = torch.zeros(size, dtype=torch.bool, device=self.fabric.device)
-        index = torch.arange(size, device=self.fabric.device)
+        draw = Draw(torch.arange(size, device=self.fabric.device), view)
 
         def epoch() -> None:
-            run.epoch, run.step = run.epoch + 1, 0
-            run.train_epoch(lambda: None, lambda text: None)
+            self._epoch(run)
 
         def there() -> None:
-            run.augment, stored = None, run.augment
-            real = run.train.batch
-            run.train.batch = lambda index: batch  # type: ignore[method-assign]
+            run.step.source = BatchThere(batch)
             for _ in range(steps):
-                run._step(index, view)
-            run.train.batch, run.augment = real, stored  # type: ignore[method-assign]
+                run.step.take(draw)
+            run.step.source = run.source
 
         def bare_steps() -> None:
             for _ in range(steps):
@@ -317,7 +311,7 @@ class Bench:
         torch.set_num_threads(wanted)
         args, side = self.args, self.args.image_size
         run, bare = self.training(out)
-        run.model.train()
+        run.learner.model.train()
         batch = run.train.batch(torch.arange(args.batch_size))
         view = torch.zeros(args.batch_size, dtype=torch.bool, device=self.fabric.device)
         detector = YOLO("yolo11n.yaml")
@@ -364,9 +358,9 @@ class Bench:
             "seconds_an_image": per_image,
         }
 
-    def _epoch(self, run: _Run) -> None:
-        run.epoch, run.step = run.epoch + 1, 0
-        run.train_epoch(lambda: None, lambda text: None)
+    def _epoch(self, run: Training) -> None:
+        run.state.epoch, run.state.step = run.state.epoch + 1, 0
+        run.epoch_trainer.train(lambda: None, lambda text: None)
 
     def e(self) -> dict[str, Any]:
         rows, columns = np.mgrid[:512, :512]

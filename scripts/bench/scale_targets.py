@@ -27,9 +27,11 @@ import torch
 from torch import Tensor
 
 from meddistill.data.formats.pictures import write_png
+from meddistill.run.dataset import Dataset
 from meddistill.run.tables import Case
 from meddistill.settings.targets import TargetsConfig
-from meddistill.targets.making import TargetRequest, make_targets
+from meddistill.targets.making import TargetMaker
+from meddistill.targets.requests import TargetRequest
 from meddistill.teachers.teacher import BoxMasks, Encoded, resize_maps
 
 _SIDE = 64
@@ -41,15 +43,22 @@ class FakeTeacher:
     name = "fake"
     fingerprint = "fake"
     feature_channels: dict[str, int] = {}  # noqa: RUF012
+    takes_masks = False
+    logit_shift = 0.0
 
     def __init__(self) -> None:
         self.logits = torch.full((_SIDE, _SIDE), -8.0)
         self.logits[20:40, 20:40] = 8.0
 
     def encode(self, images: Sequence[np.ndarray]) -> Encoded:
-        return Encoded({}, [(1.0, 1.0)] * len(images), [image.shape[:2] for image in images], None)
+        return Encoded({}, [(1.0, 1.0)] * len(images), [image.shape[:2] for image in images])
 
-    def decode(self, encoded: Encoded, boxes_xyxy_px: Sequence[np.ndarray]) -> list[BoxMasks]:
+    def decode(
+        self,
+        encoded: Encoded,
+        boxes_xyxy_px: Sequence[np.ndarray],
+        mask_logits: Sequence[Tensor | None] | None = None,
+    ) -> list[BoxMasks]:
         return [
             BoxMasks(self.logits.expand(len(boxes), -1, -1), torch.full((len(boxes),), 0.9))
             for boxes in boxes_xyxy_px
@@ -90,18 +99,13 @@ def measure(directory: Path, cases: int) -> dict[str, float]:
         )
         for number in range(cases)
     ]
+    dataset = Dataset(directory / "data", [request.case for request in requests])
+    config = TargetsConfig(jitter_copies=1, views="whole")
     seconds, processor = [], []
     for _ in range(2):
         begun, used = time.monotonic(), time.process_time()
-        make_targets(
-            FakeTeacher(),
-            requests,
-            directory / "data",
-            directory / "teacher",
-            TargetsConfig(jitter_copies=1, views="whole"),
-            seed=0,
-            batch_size=16,
-        )
+        maker = TargetMaker(FakeTeacher(), dataset, directory / "teacher", config, batch_size=16)
+        maker.make(requests)
         seconds.append(time.monotonic() - begun)
         processor.append(time.process_time() - used)
     # Which targets are there is the start-up of a pass: the second one did nothing else.

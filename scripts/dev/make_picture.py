@@ -31,17 +31,17 @@ from meddistill.base.console import console, say
 from meddistill.base.csv_tables import read_table
 from meddistill.base.errors import ConfigError, InputError, MedDistillError
 from meddistill.base.files import atomic_path
-from meddistill.data.formats.pictures import read_rgb, resize
+from meddistill.data.formats.pictures import resize
 from meddistill.data.frames import from_frame
 from meddistill.data.masks import read_mask
 from meddistill.data.overlays import overlay
 from meddistill.evaluation.scores import read_scores
-from meddistill.run.images import image_path
+from meddistill.run.dataset import Dataset
 from meddistill.run.labels import annotated_boxes
 from meddistill.run.layout import BOXES_CSV, PER_CASE_CSV, QUALITY_CSV, RUN_JSON, RunDir, require
 from meddistill.run.tables import Case, QualityRow, boxes_xyxy, read_boxes, read_cases
 from meddistill.run.true_masks import mask_path
-from meddistill.targets.making import load_target
+from meddistill.targets.cache import load_target
 from meddistill.targets.prompts import ANNOTATED
 from meddistill.targets.zoom import Window, zoom_window
 
@@ -130,7 +130,7 @@ def spread(ordered: Sequence[str], count: int) -> list[str]:
 
 
 def _row(run: RunDir, case: Case, row: QualityRow, dice: float, cases: Sequence[Case]) -> Row:
-    image = read_rgb(image_path(run.data, case))
+    image = Dataset(run.data, cases).image(case)
     size_hw = (image.shape[0], image.shape[1])
     if row.prompt_source == ANNOTATED:
         boxes, confidence = annotated_boxes(run.data, case), None

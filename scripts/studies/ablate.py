@@ -29,11 +29,10 @@ from meddistill.base.console import console, say
 from meddistill.base.csv_tables import read_table, write_table
 from meddistill.base.errors import ConfigError, InputError, MedDistillError, nearest
 from meddistill.base.files import read_json, write_text
-from meddistill.data.formats.pictures import read_rgb
 from meddistill.data.masks import read_mask
 from meddistill.evaluation.metrics import dice
 from meddistill.evaluation.statistics import compare_paired
-from meddistill.run.images import image_path
+from meddistill.run.dataset import Dataset
 from meddistill.run.layout import LAST_CKPT, PREVIOUS_CKPT, RUN_JSON, RunDir
 from meddistill.run.tables import Case, read_cases
 from meddistill.run.true_masks import mask_path
@@ -188,16 +187,17 @@ def read_rows(folder: Path) -> tuple[list[RunRow], list[CaseRow]]:
 
 def judge(student: Student, cases: Sequence[Case], data_dir: Path) -> list[float]:
     """Dice of the student on each case, at the image's own size."""
-    scores = []
+    dataset, scores = Dataset(data_dir, cases), []
     for case in cases:
-        mask = student.predict(read_rgb(image_path(data_dir, case))).mask > 0
+        mask = student.predict(dataset.image(case)).mask > 0
         scores.append(dice(mask, read_mask(mask_path(data_dir, case))))
     return scores
 
 
 def time_on_cpu(student: Student, cases: Sequence[Case], data_dir: Path) -> float:
     """Processor time of predicting one image, ms: all threads, median over the cases."""
-    images = [read_rgb(image_path(data_dir, case)) for case in cases]
+    dataset = Dataset(data_dir, cases)
+    images = [dataset.image(case) for case in cases]
     student.predict(images[0])  # the first call sets things up
     times = []
     for image in images:

@@ -25,10 +25,9 @@ import typer
 
 from meddistill.base.console import console, say, track
 from meddistill.base.errors import InputError, MedDistillError
-from meddistill.data.formats.pictures import read_rgb
 from meddistill.data.frames import to_frame
 from meddistill.data.masks import read_mask
-from meddistill.run.images import image_path
+from meddistill.run.dataset import Dataset
 from meddistill.run.layout import RunDir
 from meddistill.run.record import Stage, fingerprint_stage
 from meddistill.run.tables import Case, read_cases
@@ -37,7 +36,7 @@ from meddistill.settings.distill import DistillConfig
 from meddistill.settings.layers import load_config
 from meddistill.training.fabric import make_fabric
 from meddistill.training.fitting import build_and_train, intensity_of, stage_outputs
-from meddistill.training.packed_cases import PackedCases
+from meddistill.training.packed_cases import CaseTarget, PackedCases, TrainingData
 
 # Typer reads annotations at run time.
 # ruff: noqa: UP045
@@ -72,7 +71,12 @@ def train_twin(
         raise InputError(f"{run.data} has no training case with a mask")
     fabric = make_fabric(device, config.precision)
     twin = build_and_train(
-        config, train, val, fabric=fabric, out=out, seed=seed, intensity=intensity_of(run.data)
+        config,
+        TrainingData(train, val),
+        fabric=fabric,
+        out=out,
+        seed=seed,
+        intensity=intensity_of(run.data),
     )
     results = {
         "best_epoch": twin.best_epoch,
@@ -88,10 +92,11 @@ def train_twin(
 
 def _pack(cases: list[Case], run: RunDir, config: DistillConfig) -> PackedCases:
     packed = PackedCases([case.case_id for case in cases], config.image_size)
+    dataset = Dataset(run.data, cases)
     for index, case in enumerate(track(cases, "load masks", len(cases))):
         mask = torch.from_numpy(read_mask(mask_path(run.data, case)))
         probs = to_frame(mask[None, None].float(), config.image_size)[0, 0].clamp(0, 1).numpy()
-        packed.put(index, read_rgb(image_path(run.data, case)), probs, np.zeros_like(probs))
+        packed.put(index, dataset.image(case), CaseTarget(probs, np.zeros_like(probs)))
     return packed
 
 

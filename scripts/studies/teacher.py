@@ -25,12 +25,11 @@ from scipy.stats import spearmanr
 
 from meddistill.base.files import atomic_path
 from meddistill.data.boxes import box_iou, mask_to_boxes
-from meddistill.data.formats.pictures import read_rgb
 from meddistill.data.masks import read_mask
-from meddistill.run.images import image_path
+from meddistill.run.dataset import Dataset
 from meddistill.run.tables import Case, boxes_xyxy, read_boxes, read_cases
 from meddistill.run.true_masks import mask_path
-from meddistill.targets import gating
+from meddistill.targets import scores as measures
 from meddistill.targets.asking import jittered_boxes, place_on_image
 from meddistill.targets.zoom import boxes_in_window, cut_and_enlarge, zoom_window
 from meddistill.teachers.litemedsam import LiteMedSam
@@ -121,7 +120,7 @@ def collect(args: argparse.Namespace) -> None:
         if len(boxes) == 0 or len(true_boxes) == 0:
             continue
         chosen += 1
-        image = read_rgb(image_path(data, case))
+        image = Dataset(data, cases).image(case)
         for view in args.views.split(","):
             path = args.study / case.case_id / f"{view}.npz"
             if not path.exists():
@@ -312,11 +311,11 @@ def report_scores(
             "predicted IoU, least of copies": float(found[view]["predicted_iou"].min()),
             "stability, box": float(found[view]["stability"][0]),
             "stability, mean of copies": float(found[view]["stability"].mean()),
-            "agreement (IoU with mean)": float(gating.mask_iou(probs > 0.5, mask).mean()),
+            "agreement (IoU with mean)": float(measures.mask_iou(probs > 0.5, mask).mean()),
             "- variance in mask": -float(variance[mask].mean()) if mask.any() else -0.25,
             "- variance / edge pixels": -float(variance.sum()) / edge,
             "- variance / sqrt(area)": -float(variance.sum()) / max(1.0, float(mask.sum())) ** 0.5,
-            "box IoU": gating.box_iou_of_masks(
+            "box IoU": measures.box_iou_of_masks(
                 (probs[:1] > 0.5).any(0, keepdim=True), _hull(boxes)
             ),
             "mean |2p-1| near mask": float((2 * mean - 1).abs()[mean > 0.05].mean())

@@ -9,16 +9,17 @@ from support.painting_teacher import PaintingTeacher
 from meddistill.colearning.rounds import LEAST_WEIGHT, refresh_targets
 from meddistill.data.formats.pictures import write_png
 from meddistill.data.frames import Preprocessing
+from meddistill.run.dataset import Dataset
 from meddistill.run.tables import Case, QualityRow
-from meddistill.settings.distill import DistillConfig
 from meddistill.settings.targets import TargetsConfig
-from meddistill.targets.making import TargetRequest, make_targets
+from meddistill.targets.making import TargetMaker
 from meddistill.targets.prompts import NOTHING, Prompt
+from meddistill.targets.requests import TargetRequest
 
 SIZE = 32
 LESION = np.array([[8, 8, 20, 20]], np.float32)
 ELSEWHERE = np.array([[22, 22, 31, 31]], np.float32)
-CONFIG = DistillConfig(image_size=SIZE, targets=TargetsConfig(jitter_copies=0))
+TARGETS = TargetsConfig(jitter_copies=0)
 
 
 class SquareStudent:
@@ -54,28 +55,14 @@ def settle(tmp_path):
         )
         write_png(tmp_path / case.image, image)
         request = TargetRequest(case, boxes, source, SIZE)
-        quality = make_targets(
-            PaintingTeacher(),
-            [request],
-            tmp_path,
-            tmp_path / "teacher",
-            CONFIG.targets,
-            seed=0,
-            batch_size=1,
-            no_box="empty",
+        dataset = Dataset(tmp_path, [case])
+        first, again = (
+            TargetMaker(PaintingTeacher(), dataset, tmp_path / name, TARGETS, batch_size=1)
+            for name in ("teacher", "rounds")
         )
-        rows = refresh_targets(
-            PaintingTeacher(),
-            SquareStudent(),
-            [case],
-            [Prompt(case, boxes, source)],
-            quality,
-            tmp_path,
-            tmp_path / "teacher",
-            tmp_path / "rounds",
-            CONFIG,
-            batch_size=1,
-        )
+        quality = first.make([request], no_box="empty")
+        prompts = [Prompt(case, boxes, source)]
+        rows = refresh_targets(again, SquareStudent(), prompts, quality, first.directory)
         assert len(rows) == 1
         return quality[0], rows[0]
 

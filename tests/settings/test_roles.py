@@ -9,13 +9,15 @@ from support.painting_teacher import PaintingTeacher
 
 from meddistill.base.errors import ConfigError
 from meddistill.data.formats.pictures import write_png
+from meddistill.run.dataset import Dataset
 from meddistill.run.tables import Case
 from meddistill.settings import identity, roles
 from meddistill.settings.config import Config
 from meddistill.settings.distill import DistillConfig
 from meddistill.settings.roles import Role, setting
 from meddistill.settings.targets import TargetsConfig
-from meddistill.targets.making import TargetRequest, make_targets
+from meddistill.targets.making import TargetMaker
+from meddistill.targets.requests import TargetRequest
 
 # Where a setting may have another value only beside another setting.
 BESIDE = {
@@ -111,16 +113,9 @@ def keys_of_targets(config, tmp_path, teacher=None, frame_size=32, box=(4, 4, 20
     request = TargetRequest(case, np.array([box], np.float32), "annotated", frame_size)
     (tmp_path / "data").mkdir(exist_ok=True)
     write_png(tmp_path / "data" / "a.png", np.zeros((32, 32, 3), np.uint8))
-    rows = make_targets(
-        teacher or PaintingTeacher(),
-        [request],
-        tmp_path / "data",
-        tmp_path / "targets",
-        config,
-        seed=config.seed,
-        batch_size=1,
-    )
-    return [row.key for row in rows]
+    dataset = Dataset(tmp_path / "data", [case])
+    maker = TargetMaker(teacher or PaintingTeacher(), dataset, tmp_path / "targets", config)
+    return [row.key for row in maker.make([request])]
 
 
 def identities(config, tmp_path, with_key):

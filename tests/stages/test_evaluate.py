@@ -127,7 +127,7 @@ def test_boxes_given_replace_the_detectors(tmp_path):
 def fake_targets(monkeypatch):
     """`load_target` without a teacher: sure of the left half of each lesion; frames are square,
     padded below."""
-    module = types.ModuleType("meddistill.targets.making")
+    module = types.ModuleType("meddistill.targets.cache")
 
     def load_target(out_dir, case_id, key):
         assert key == f"key-{case_id}"
@@ -138,7 +138,7 @@ def fake_targets(monkeypatch):
         return types.SimpleNamespace(probs=probs)
 
     module.load_target = load_target
-    monkeypatch.setitem(sys.modules, "meddistill.targets.making", module)
+    monkeypatch.setitem(sys.modules, "meddistill.targets.cache", module)
 
 
 def add_teacher(run, split="test", prompt_source="detected"):

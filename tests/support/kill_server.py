@@ -30,7 +30,8 @@ from meddistill.settings.targets import TargetsConfig
 from meddistill.stages.distill import run_distill
 from meddistill.stages.evaluate import run_eval
 from meddistill.stages.prepare import run_prepare
-from meddistill.training import fitting, loop
+from meddistill.training import fitting
+from meddistill.training.optimiser_step import OptimiserStep
 
 DISTILL = DistillConfig(
     encoder_weights="none",
@@ -77,7 +78,7 @@ def do(stage, root):
 def child(job, answer):
     events = Events(job["kill_at"])
     os.replace = events.around(os.replace)
-    loop._Run._step = events.around(loop._Run._step)
+    OptimiserStep.take = events.around(OptimiserStep.take)
     error = ""
     if job["limit"]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (job["limit"], job["limit"]))

@@ -12,6 +12,8 @@ class PaintingTeacher:
     name = "painting"
     fingerprint = "painting-1"
     feature_channels = {"embedding": 3}  # noqa: RUF012
+    takes_masks = False
+    logit_shift = 0.0
     calls = 0
     images = 0
 
@@ -25,10 +27,9 @@ class PaintingTeacher:
             {"embedding": features},
             [(1, 1)] * len(images),
             [image.shape[:2] for image in images],
-            None,
         )
 
-    def decode(self, encoded, boxes_xyxy_px):
+    def decode(self, encoded, boxes_xyxy_px, mask_logits=None):
         answers = []
         for boxes, (height, width) in zip(boxes_xyxy_px, encoded.sizes_hw, strict=True):
             logits = torch.full((len(boxes), height, width), -8.0)

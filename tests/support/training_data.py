@@ -11,7 +11,7 @@ from meddistill.run.layout import METRICS_CSV
 from meddistill.settings.distill import DistillConfig
 from meddistill.training.fabric import make_fabric
 from meddistill.training.loop import train_student
-from meddistill.training.packed_cases import PackedCases
+from meddistill.training.packed_cases import CaseTarget, PackedCases, TrainingData
 
 SIZE = 32
 LEVEL = {"embedding": (6, 8, 8)}
@@ -33,12 +33,14 @@ def bright_squares(count, seed, features=True):
         packed.put(
             index,
             image,
-            probs,
-            0 * probs,
-            published_v=0.07,
-            doubt=0.1 * (index % 3),
-            boxes_xyxy_px=np.array([[x, y, x + 9, y + 9]], np.float32),
-            features=found if features else None,
+            CaseTarget(
+                probs,
+                0 * probs,
+                published_v=0.07,
+                doubt=0.1 * (index % 3),
+                boxes_xyxy_px=np.array([[x, y, x + 9, y + 9]], np.float32),
+                features=found if features else {},
+            ),
         )
     return packed
 
@@ -75,8 +77,7 @@ def train(
     packed.case_weight[:broken_cases] = torch.nan
     return train_student(
         TinyStudent(per_case=per_case),
-        packed,
-        bright_squares(val, 2, features),
+        TrainingData(packed, bright_squares(val, 2, features)),
         Preprocessing(SIZE),
         config,
         fabric=make_fabric("cpu", config.precision),

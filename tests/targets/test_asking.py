@@ -9,7 +9,9 @@ from meddistill.data.formats.pictures import read_rgb
 from meddistill.run.tables import QualityRow
 from meddistill.settings.targets import TargetsConfig
 from meddistill.targets.contact_sheet import least_trusted, write_contact_sheet
-from meddistill.targets.gating import Scores, box_iou_of_masks, grade, mask_iou, stability
+from meddistill.targets.gating import grade
+from meddistill.targets.prompts import ANNOTATED, DETECTED
+from meddistill.targets.scores import Scores, box_iou_of_masks, mask_iou, stability
 from meddistill.targets.zoom import boxes_in_window, cut_and_enlarge, zoom_window
 
 
@@ -145,9 +147,9 @@ def test_doubt_follows_predicted_iou_and_the_overlap_with_the_box():
 
 def test_a_detected_box_is_no_witness_of_its_mask():
     filled = Scores(area_share=0.1, predicted_iou=0.75, box_iou=1.0)
-    verdict = grade(filled, TargetsConfig(), annotated=False)
+    verdict = grade(filled, TargetsConfig(), source=DETECTED)
     assert (verdict.accepted, verdict.reason) == (False, "trust 0.75 below 0.8: predicted IoU 0.75")
-    assert grade(filled, TargetsConfig(), annotated=True).accepted
-    assert grade(filled, TargetsConfig(min_trust_detected=0.7), annotated=False).accepted
+    assert grade(filled, TargetsConfig(), source=ANNOTATED).accepted
+    assert grade(filled, TargetsConfig(min_trust_detected=0.7), source=DETECTED).accepted
     missed = Scores(area_share=0.1, predicted_iou=0.9, box_iou=0.1)
-    assert grade(missed, TargetsConfig(), annotated=False).doubt == pytest.approx(0.1)
+    assert grade(missed, TargetsConfig(), source=DETECTED).doubt == pytest.approx(0.1)

@@ -10,11 +10,14 @@ import torch
 from PIL import Image
 
 from meddistill.base.errors import ConfigError, InputError
+from meddistill.run.dataset import Dataset
 from meddistill.run.layout import QUALITY_CSV
 from meddistill.run.tables import Case
 from meddistill.settings.targets import TargetsConfig
 from meddistill.targets.asking import jittered_boxes
-from meddistill.targets.making import TargetRequest, load_target, make_targets
+from meddistill.targets.cache import load_target
+from meddistill.targets.making import TargetMaker
+from meddistill.targets.requests import TargetRequest
 from meddistill.teachers.teacher import BoxMasks, Encoded
 
 _SIDE = 64
@@ -25,6 +28,8 @@ class BoxTeacher:
 
     name = "boxes"
     fingerprint = "boxes-1"
+    takes_masks = False
+    logit_shift = 0.0
 
     def __init__(self):
         self.feature_channels = {"embedding": 6}
@@ -37,7 +42,7 @@ class BoxTeacher:
         rng = np.random.default_rng(int(images[0].sum()))
         maps = torch.from_numpy(rng.normal(size=(len(images), 6, 16, 16)).astype(np.float32))
         shares = [(h / max(h, w), w / max(h, w)) for h, w in sizes]
-        return Encoded({"embedding": maps}, shares, sizes, None)
+        return Encoded({"embedding": maps}, shares, sizes)
 
     def decode(self, encoded, boxes_xyxy_px):
         answers = []
@@ -79,11 +84,10 @@ def _request(case, boxes, size=64):
 def _make(tmp_path, requests, teacher=None, config=None, **options):
     teacher = teacher or BoxTeacher()
     config = config or TargetsConfig(jitter_copies=2, views="whole")
-    options = {"seed": 0, "batch_size": 2, **options}
-    rows = make_targets(
-        teacher, requests, tmp_path / "data", tmp_path / "teacher", config, **options
-    )
-    return rows, teacher
+    cases = [request.case for request in requests]
+    dataset = Dataset(tmp_path / "data", cases)
+    maker = TargetMaker(teacher, dataset, tmp_path / "teacher", config, batch_size=2)
+    return maker.make(requests, **options), teacher
 
 
 def test_without_jitter_the_target_is_the_plain_mask_and_sure(tmp_path):
@@ -299,7 +303,11 @@ def test_everything_that_changes_the_target_changes_its_key(tmp_path):
             [_request(case, box)],
             config=TargetsConfig(jitter_copies=2, jitter_share=0.2, views="whole"),
         )[0][0].key,
-        _make(tmp_path, [_request(case, box)], seed=1)[0][0].key,
+        _make(
+            tmp_path,
+            [_request(case, box)],
+            config=TargetsConfig(jitter_copies=2, seed=1, views="whole"),
+        )[0][0].key,
         _make(tmp_path, [_request(case, box, size=32)])[0][0].key,
         _make(tmp_path, [_request(other, box)])[0][0].key,
     ]
@@ -333,15 +341,10 @@ def test_a_killed_pass_goes_on_and_ends_the_same(tmp_path):
     assert not (tmp_path / "teacher" / QUALITY_CSV).exists()
     rows, teacher = _make(tmp_path, requests)
     assert teacher.encoded == 2
-    fresh = make_targets(
-        BoxTeacher(),
-        requests,
-        tmp_path / "data",
-        tmp_path / "fresh",
-        TargetsConfig(jitter_copies=2, views="whole"),
-        seed=0,
-        batch_size=5,
-    )
+    config = TargetsConfig(jitter_copies=2, views="whole")
+    dataset = Dataset(tmp_path / "data", cases)
+    maker = TargetMaker(BoxTeacher(), dataset, tmp_path / "fresh", config, batch_size=5)
+    fresh = maker.make(requests)
     assert rows == fresh
     for row in rows:
         one, two = (

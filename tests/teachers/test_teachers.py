@@ -11,6 +11,7 @@ from meddistill.teachers import sam2
 from meddistill.teachers.litemedsam import LiteMedSam, _to_input, packaged_weights
 from meddistill.teachers.loading import TEACHERS, describe_teachers, fetch_teacher, load_teacher
 from meddistill.teachers.resample import area_weights, resize_area
+from meddistill.teachers.teacher import DECODED_LEVEL, Encoded
 
 CPU = torch.device("cpu")
 
@@ -312,3 +313,38 @@ def test_fetch_puts_weights_on_this_machine():
         ConfigError, match="teacher 'litemedsm' is not known; did you mean 'litemedsam'"
     ):
         fetch_teacher("litemedsm")
+
+
+@pytest.mark.parametrize("name", ["small_sam2", "lite"])
+def test_a_stored_encoding_decodes_as_a_fresh_one(name, request, tmp_path):
+    teacher = request.getfixturevalue(name)
+    fresh = teacher.encode([_image(size, seed) for seed, size in enumerate(_SIZES)])
+    answers = teacher.decode(fresh, _BOXES)
+
+    def stored(dtype):
+        """An image a file, read back and put together in their order."""
+        for index in range(len(fresh)):
+            np.savez(tmp_path / f"{index}.npz", **fresh.of_one(index).to_arrays(dtype=dtype))
+        parts = []
+        for index in range(len(fresh)):
+            with np.load(tmp_path / f"{index}.npz", allow_pickle=False) as arrays:
+                parts.append(Encoded.from_arrays(dict(arrays)))
+        return Encoded.stack(parts)
+
+    whole, half = stored(np.float32), stored(np.float16)
+    assert (whole.sizes_hw, whole.valid_share) == (list(fresh.sizes_hw), list(fresh.valid_share))
+    assert set(whole.features) == {DECODED_LEVEL}
+    for ours, exact, near in zip(
+        answers, teacher.decode(whole, _BOXES), teacher.decode(half, _BOXES), strict=True
+    ):
+        assert torch.equal(ours.logits, exact.logits)
+        assert torch.equal(ours.predicted_iou, exact.predicted_iou)
+        torch.testing.assert_close(ours.logits, near.logits, atol=0.05, rtol=0.01)
+        torch.testing.assert_close(ours.predicted_iou, near.predicted_iou, atol=0.01, rtol=0.01)
+
+
+def test_every_teacher_says_what_callers_ask_of_it(small_sam2, lite):
+    for teacher in (small_sam2, lite):
+        assert DECODED_LEVEL in teacher.feature_channels
+        assert isinstance(teacher.takes_masks, bool)
+        assert isinstance(teacher.logit_shift, float)

@@ -5,7 +5,7 @@ import numpy as np
 import torch
 
 from meddistill.training.augment import Augmentation
-from meddistill.training.packed_cases import PackedCases
+from meddistill.training.packed_cases import CaseTarget, PackedCases
 
 SIZE = 48
 
@@ -16,7 +16,7 @@ def packed(count=6):
         image = torch.zeros(SIZE, SIZE, 3, dtype=torch.uint8)
         image[16:30, 12:28] = 200
         probs = (image[..., 0] > 0).float().numpy()
-        cases.put(index, image.numpy(), probs, 0.25 * probs)
+        cases.put(index, image.numpy(), CaseTarget(probs, 0.25 * probs))
     return cases
 
 
@@ -70,7 +70,7 @@ def test_grey_images_change_as_colour_ones_would():
         torch.testing.assert_close(mine, theirs, equal_nan=True)
     tinted = np.zeros((SIZE, SIZE, 3), np.uint8)
     tinted[0, 0, 2] = 1
-    cases.put(0, tinted, np.zeros((SIZE, SIZE)), np.zeros((SIZE, SIZE)))
+    cases.put(0, tinted, CaseTarget(np.zeros((SIZE, SIZE)), np.zeros((SIZE, SIZE))))
     assert not cases.is_grey
 
 

@@ -14,11 +14,11 @@ from torch import nn
 
 from meddistill.data.frames import Preprocessing
 from meddistill.data.overlays import GAP_PX
-from meddistill.training import loop
-from meddistill.training.epoch_log import TAGS
+from meddistill.training import state as training_state
 from meddistill.training.epoch_picture import CASES, choose_places, draw_cases
 from meddistill.training.fabric import make_fabric
-from meddistill.training.packed_cases import PackedCases
+from meddistill.training.packed_cases import CaseTarget, PackedCases
+from meddistill.training.tensorboard_log import TAGS
 
 TILE = 224
 
@@ -74,8 +74,8 @@ def test_a_resumed_run_shows_every_epoch_once(tmp_path, monkeypatch):
             raise KeyboardInterrupt("stop")
         save(out, state)
 
-    save = loop.save_checkpoint
-    monkeypatch.setattr(loop, "save_checkpoint", stop_before_the_third)
+    save = training_state.save_checkpoint
+    monkeypatch.setattr(training_state, "save_checkpoint", stop_before_the_third)
     with pytest.raises(KeyboardInterrupt, match="stop"):
         train(tmp_path, epochs=4, picture_every=1)
     monkeypatch.undo()
@@ -137,6 +137,6 @@ def test_the_cases_shown_have_a_lesion_where_some_have():
     target = np.zeros((8, 8), np.float32)
     for place, highest in ((3, 1.0), (5, 0.4), (30, 0.6)):
         target[2, 2] = highest
-        cases.put(place, np.zeros((8, 8, 3), np.uint8), target, 0 * target)
+        cases.put(place, np.zeros((8, 8, 3), np.uint8), CaseTarget(target, 0 * target))
     assert choose_places(cases).tolist() == [3, 30]
     assert len(choose_places(bright_squares(20, 1))) == CASES

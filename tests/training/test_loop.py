@@ -25,8 +25,9 @@ from meddistill.training.fabric import (
     resolve_device,
     train_depthwise_in_float32,
 )
-from meddistill.training.loop import start_from_share
-from meddistill.training.optimizer import cosine_lr, scheduled_lr
+from meddistill.training.loop import Training, start_from_share
+from meddistill.training.optimiser_step import OptimiserStep
+from meddistill.training.schedules import cosine_lr, scheduled_lr
 from meddistill.training.selection import choose_threshold
 
 
@@ -63,14 +64,14 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(tmp_path, preci
 
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path, monkeypatch):
     whole = train(tmp_path / "whole", epochs=4)
-    keep = loop._Run.keep
+    keep = Training.keep
 
     def stop_after_two(run, row, picture):
         keep(run, row, picture)
         if row.epoch == 2:
             raise KeyboardInterrupt("stop")
 
-    monkeypatch.setattr(loop._Run, "keep", stop_after_two)
+    monkeypatch.setattr(Training, "keep", stop_after_two)
     with pytest.raises(KeyboardInterrupt, match="stop"):
         train(tmp_path / "cut", epochs=4)
     monkeypatch.undo()
@@ -111,15 +112,15 @@ def test_a_checkpoint_of_another_network_is_one_clear_line(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_waits_for_the_step_and_the_epoch_goes_on_there(tmp_path, monkeypatch, number):
     whole = train(tmp_path / "whole", epochs=3)
-    steps, done = loop._Run._step, []
+    take, done = OptimiserStep.take, []
 
-    def step(run, index, cached):
+    def step(self, draw):
         done.append(len(done))
         if len(done) == 5:  # the second of the second epoch
             os.kill(os.getpid(), number)
-        return steps(run, index, cached)
+        return take(self, draw)
 
-    monkeypatch.setattr(loop._Run, "_step", step)
+    monkeypatch.setattr(OptimiserStep, "take", step)
     with pytest.raises(Interrupted) as stopped:
         train(tmp_path / "cut", epochs=3)
     assert stopped.value.signal_number == number
@@ -142,7 +143,7 @@ def test_a_signal_while_judging_keeps_the_steps_of_the_epoch(tmp_path, monkeypat
     with pytest.raises(Interrupted):
         train(tmp_path / "cut", epochs=2)
     monkeypatch.undo()
-    monkeypatch.setattr(loop._Run, "_step", counted := Counted(loop._Run._step))
+    monkeypatch.setattr(OptimiserStep, "take", counted := Counted(OptimiserStep.take))
     assert same_weights(whole, train(tmp_path / "cut", epochs=2))
     assert counted.calls == 3
 
@@ -162,20 +163,20 @@ class Counted:
 @pytest.mark.parametrize("weighting", ["fixed", "paper", "learned", "ulwr"])
 def test_a_step_makes_no_tensor_from_values_of_the_host(tmp_path, monkeypatch, weighting):
     # A GPU would have to be waited for, in every step.
-    steps, made = loop._Run._step, []
+    take, made = OptimiserStep.take, []
     tensor = torch.tensor
 
-    def step(run, index, cached):
-        assert index.device == cached.device == run.train.device
+    def step(self, draw):
+        assert draw.index.device == draw.cached_view.device == self.fabric.device
         monkeypatch.setattr(
             torch, "tensor", lambda *args, **kwargs: made.append(args) or tensor(*args, **kwargs)
         )
-        sums = steps(run, index, cached)
+        sums = take(self, draw)
         monkeypatch.setattr(torch, "tensor", tensor)
         return sums
 
     train(tmp_path / "warm", weighting=weighting, epochs=1)
-    monkeypatch.setattr(loop._Run, "_step", step)
+    monkeypatch.setattr(OptimiserStep, "take", step)
     train(tmp_path / "out", weighting=weighting, epochs=1)
     assert not made
 

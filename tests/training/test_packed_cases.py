@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from meddistill.training.packed_cases import PackedCases
+from meddistill.training.packed_cases import CaseTarget, PackedCases
 
 SHAPES = {"embedding": (4, 2, 2)}
 
@@ -20,12 +20,14 @@ def cases(request, tmp_path):
         packed.put(
             index,
             generator.integers(0, 256, (16, 16, 3), dtype=np.uint8),
-            generator.random((16, 16), dtype=np.float32),
-            generator.random((16, 16), dtype=np.float32) / 4,
-            published_v=0.1 * index,
-            doubt=float(index),
-            weight=1.0 + index,
-            features={"embedding": generator.random((4, 2, 2)).astype(np.float16)},
+            CaseTarget(
+                generator.random((16, 16), dtype=np.float32),
+                generator.random((16, 16), dtype=np.float32) / 4,
+                published_v=0.1 * index,
+                doubt=float(index),
+                weight=1.0 + index,
+                features={"embedding": generator.random((4, 2, 2)).astype(np.float16)},
+            ),
         )
     return packed
 
@@ -46,7 +48,7 @@ def test_what_goes_in_comes_out_by_index(cases):
 def test_other_sizes_are_brought_to_the_frame():
     packed = PackedCases(["wide"], 16)
     image = np.full((4, 8, 3), 100, dtype=np.uint8)
-    packed.put(0, image, np.zeros((16, 16)), np.zeros((16, 16)))
+    packed.put(0, image, CaseTarget(np.zeros((16, 16)), np.zeros((16, 16))))
     frame = packed.batch(torch.tensor([0])).images[0]
     assert (frame[:, :8] == 100).all()
     assert (frame[:, 8:] == 0).all()
@@ -59,9 +61,13 @@ def test_case_weights_average_to_one(cases):
 
 def test_a_target_of_another_size_is_refused(cases):
     with pytest.raises(ValueError, match=r"b: target is \(8, 8\)"):
-        cases.put(1, np.zeros((16, 16, 3), np.uint8), np.zeros((8, 8)), np.zeros((8, 8)))
+        cases.put(
+            1, np.zeros((16, 16, 3), np.uint8), CaseTarget(np.zeros((8, 8)), np.zeros((8, 8)))
+        )
 
 
 def test_missing_features_are_refused(cases):
     with pytest.raises(ValueError, match="no features 'embedding'"):
-        cases.put(1, np.zeros((16, 16, 3), np.uint8), np.zeros((16, 16)), np.zeros((16, 16)))
+        cases.put(
+            1, np.zeros((16, 16, 3), np.uint8), CaseTarget(np.zeros((16, 16)), np.zeros((16, 16)))
+        )

@@ -12,7 +12,7 @@ from meddistill.data.frames import Preprocessing
 from meddistill.student.networks.nested_unet import NestedUNet
 from meddistill.training.averaging import MovingAverage
 from meddistill.training.step import DistillModel, Seen, distill_step
-from meddistill.training.weighting import build_weighting
+from meddistill.training.weighting.known_weightings import build_weighting
 
 CACHED = torch.tensor([True, False, True])
 

@@ -4,14 +4,12 @@ import pytest
 import torch
 
 from meddistill.base.errors import ConfigError
-from meddistill.training.weighting import (
-    FixedWeighting,
-    LearnedWeighting,
-    PaperWeighting,
-    UlwrWeighting,
-    build_weighting,
-    paper_weights,
-)
+from meddistill.settings.distill import DistillConfig
+from meddistill.training.weighting.fixed import FixedWeighting
+from meddistill.training.weighting.known_weightings import WEIGHTINGS, build_weighting
+from meddistill.training.weighting.learned import LearnedWeighting
+from meddistill.training.weighting.paper import PaperWeighting, paper_weights
+from meddistill.training.weighting.ulwr import UlwrWeighting
 
 
 def test_the_published_weights_at_one_percent():
@@ -95,3 +93,10 @@ def test_an_unknown_weighting_is_answered_with_the_nearest():
         build_weighting(
             "learnt", mask=1.0, probability=0.1, feature=0.1, training_doubt=torch.zeros(1)
         )
+
+
+def test_settings_take_the_weightings_that_there_are():
+    for name in WEIGHTINGS:
+        assert DistillConfig(weighting=name).weighting == name
+    with pytest.raises(ConfigError, match=", ".join(WEIGHTINGS)):
+        DistillConfig(weighting="none such")

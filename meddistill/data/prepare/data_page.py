@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from meddistill.data.formats.pictures import draw_boxes, encode_png, read_rgb, resize
+from meddistill.data.formats.pictures import draw_boxes, encode_png, resize
 from meddistill.data.prepare.convert import Converted
 from meddistill.data.prepare.duplicates import Duplicate
 from meddistill.data.prepare.splits import seeded_order
-from meddistill.run.images import image_path
+from meddistill.run.dataset import Dataset
 from meddistill.run.tables import Case, Rejected
 
 _SAMPLES = 16
@@ -125,11 +125,10 @@ def _charts(data_dir: Path, rows: Sequence[Case], results: Mapping[str, Converte
         charts.append(_figure(_bars(np.histogram(shares, edges)[0], f"{edges[-1]:.3g} %"), caption))
         charts.append(_figure(_positions(centres), "Where box centres lie in the image"))
     histogram = np.zeros(64, dtype=np.int64)
-    by_id = {row.case_id: row for row in rows}
-    for case_id in seeded_order(by_id, 0, "histogram")[:_HISTOGRAM_IMAGES]:
-        histogram += np.bincount(
-            read_rgb(image_path(data_dir, by_id[case_id])).ravel() >> 2, minlength=64
-        )
+    dataset = Dataset(data_dir, rows)
+    for case_id in seeded_order(dataset.by_id, 0, "histogram")[:_HISTOGRAM_IMAGES]:
+        image = dataset.image(dataset.by_id[case_id])
+        histogram += np.bincount(image.ravel() >> 2, minlength=64)
     # Background is often black altogether: its bar would leave nothing of the others.
     charts.append(
         _figure(
@@ -189,7 +188,7 @@ def _samples(data_dir: Path, rows: Sequence[Case], results: Mapping[str, Convert
     figures = []
     for case_id in seeded_order(by_id, 0, "samples")[:_SAMPLES]:
         row = by_id[case_id]
-        image = read_rgb(image_path(data_dir, row))
+        image = Dataset(data_dir, rows).image(row)
         scale = _SAMPLE_SIDE_PX / max(row.height, row.width)
         size_hw = max(1, round(row.height * scale)), max(1, round(row.width * scale))
         boxes = np.array(_visible_boxes(row, results), dtype=np.float32).reshape(-1, 4) * scale

@@ -1,11 +1,22 @@
-"""The teachers that are published: name, network, weights. Imports no torch, so that the shell can
-complete names."""
+"""The teachers that can be named: network, weights, and how each is loaded.
+
+To add one: a module with its class, and its entry in `TEACHERS`. Loaders import that module when
+they are called, so that the shell can complete names without torch.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from meddistill.base.downloads import Weights
+
+if TYPE_CHECKING:
+    import torch
+
+    from meddistill.teachers.teacher import Teacher
 
 _META = "https://dl.fbaipublicfiles.com/segment_anything_2/"
 _SQUASH = "squashed to a square, ImageNet mean and std"
@@ -13,15 +24,43 @@ _SQUASH = "squashed to a square, ImageNet mean and std"
 
 @dataclasses.dataclass(frozen=True)
 class TeacherEntry:
-    """A teacher that can be named. `input_size`: side of its square input, px. `model_yaml`: a SAM
-    2 network's."""
+    """A teacher that can be named.
+
+    `input_size`: side of its square input, px. `load`: from this entry, the file of its weights,
+    device and precision to the teacher. `model_yaml`: a SAM 2 network's. `packaged_weights`: the
+    folder of an installed package that holds the weights, None where there is none.
+    """
 
     name: str
     network: str
     weights: Weights
     input_size: int
     normalisation: str
+    load: Callable[[TeacherEntry, Path, torch.device, str], Teacher]
     model_yaml: str = ""
+    packaged_weights: Callable[[], Path | None] = lambda: None
+
+
+def _load_sam2(entry: TeacherEntry, weights: Path, device: torch.device, precision: str) -> Teacher:
+    from meddistill.teachers import sam2
+
+    yaml = sam2.packaged_yaml(entry.model_yaml)
+    network = sam2.NetworkFiles(yaml, weights, entry.input_size)
+    return sam2.Sam2.from_files(entry.name, network, device, precision)
+
+
+def _load_litemedsam(
+    entry: TeacherEntry, weights: Path, device: torch.device, precision: str
+) -> Teacher:
+    from meddistill.teachers.litemedsam import LiteMedSam
+
+    return LiteMedSam(weights, device, precision)
+
+
+def _packaged_litemedsam() -> Path | None:
+    from meddistill.teachers.litemedsam import packaged_weights
+
+    return packaged_weights()
 
 
 def _sam2(version: str, size: str, letters: str, file_size: int, sha256: str) -> TeacherEntry:
@@ -30,9 +69,8 @@ def _sam2(version: str, size: str, letters: str, file_size: int, sha256: str) ->
     file = f"{stem}{size.replace('-', '_')}.pt"
     weights = Weights(file, file_size, sha256, _META + folder + file, "Apache-2.0")
     yaml = f"sam{version}/{stem}{letters}.yaml"
-    return TeacherEntry(
-        f"sam{version}-{size}", f"SAM {version} Hiera {size}", weights, 1024, _SQUASH, yaml
-    )
+    name, network = f"sam{version}-{size}", f"SAM {version} Hiera {size}"
+    return TeacherEntry(name, network, weights, 1024, _SQUASH, _load_sam2, yaml)
 
 
 _MEDSAM2 = Weights(
@@ -114,6 +152,7 @@ _ENTRIES = (
         _MEDSAM2,
         512,
         _SQUASH,
+        _load_sam2,
         "sam2.1/sam2.1_hiera_t.yaml",
     ),
     TeacherEntry(
@@ -122,7 +161,10 @@ _ENTRIES = (
         _LITEMEDSAM,
         256,
         "longest side resized by area, minimum and maximum of the image to 0 and 1, padded",
+        _load_litemedsam,
+        packaged_weights=_packaged_litemedsam,
     ),
 )
 
 TEACHERS = {entry.name: entry for entry in _ENTRIES}
+"""Name -> entry, in the order of `meddistill teachers`."""

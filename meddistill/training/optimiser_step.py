@@ -1,0 +1,83 @@
+"""One optimiser step: forward and backward passes over a draw, clipping, update, moving average."""
+
+from __future__ import annotations
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from meddistill.data.frames import Preprocessing
+from meddistill.settings.distill import DistillConfig
+from meddistill.training.batches import BatchSource, Draw
+from meddistill.training.learner import Learner
+from meddistill.training.state import TrainingState
+from meddistill.training.step import DistillLosses, distill_step
+
+MAX_GRADIENT_NORM = 5.0
+
+
+class OptimiserStep:
+    """Takes steps: moves the learner's weights and the state's average, and asks the host for
+    nothing."""
+
+    def __init__(
+        self,
+        learner: Learner,
+        state: TrainingState,
+        source: BatchSource,
+        preprocessing: Preprocessing,
+        settings: DistillConfig,
+        fabric: Fabric,
+    ) -> None:
+        self.learner, self.state, self.source = learner, state, source
+        self.preprocessing, self.settings, self.fabric = preprocessing, settings, fabric
+
+    def take(self, draw: Draw) -> Tensor:
+        """One step on the cases drawn: what the state sums up, of this rank."""
+        # DDP averages over the ranks; the loss is the mean over the whole batch, however it is cut.
+        scale = self.fabric.world_size / len(draw)
+        mine = draw.of_rank(self.fabric.global_rank, self.fabric.world_size)
+        if not len(mine):
+            # Every rank must take part in every backward pass.
+            mine, scale = draw.first(), 0.0
+        sums = self._backward(mine, scale)
+        norm, bad = self._update()
+        self.state.skipped_in_a_row = (self.state.skipped_in_a_row + 1) * bad
+        return torch.cat(
+            [torch.nan_to_num(sums, 0, 0, 0), torch.nan_to_num(norm, 0, 0, 0)[None], bad[None]]
+        )
+
+    def _backward(self, mine: Draw, scale: float) -> Tensor:
+        """Gradients of this rank's cases, in as many parts as `accumulate` says; sums of the
+        terms."""
+        sums = torch.zeros(len(DistillLosses._fields), device=self.fabric.device)
+        count = min(self.settings.accumulate, len(mine))
+        for number, part in enumerate(mine.parts(count), start=1):
+            batch = self.source.batch(part)
+            with self.fabric.no_backward_sync(self.learner.model, enabled=number < count):
+                losses = distill_step(
+                    self.learner.model,
+                    self.learner.network.weighting,
+                    batch,
+                    part.cached_view,
+                    self.preprocessing,
+                    self.settings,
+                )
+                self.fabric.backward(losses.total.sum() * scale)
+            sums += torch.stack([term.detach().sum() for term in losses]) * (scale > 0)
+        return sums
+
+    def _update(self) -> tuple[Tensor, Tensor]:
+        """Move the weights. Returns the gradient's norm before clipping, and 1.0 where it is not
+        finite and the weights stayed."""
+        network, optimizer = self.learner.network, self.learner.optimizer
+        norm = nn.utils.clip_grad_norm_(
+            network.parameters(), MAX_GRADIENT_NORM, foreach=True
+        ).detach()
+        bad = (~torch.isfinite(norm)).float()
+        # A fused optimiser leaves the weights alone where this is 1, without asking the host.
+        optimizer.found_inf = bad  # type: ignore[attr-defined]
+        optimizer.step()
+        optimizer.zero_grad()
+        self.state.average.update(network.student)
+        return norm, bad
