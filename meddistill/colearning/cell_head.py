@@ -1,0 +1,138 @@
+"""A small network on the frozen teacher's encoder map that says, cell by cell, how likely it is
+lesion.
+
+It sees what the teacher sees: features of a large network that was trained on much more than the
+boxed images. Seconds of training make a segmenter that hardly loses when the boxes are few: it
+proposes, on images without a box, the box that the teacher is then asked about.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from meddistill.targets.feature_basis import pool_to_frame
+from meddistill.teachers.teacher import DECODED_LEVEL, Encoded
+
+GRID = 64
+"""Side of the raster on the student's frame whose cells are judged."""
+CELLS_A_CASE = 600
+"""Cells drawn from a case for training; at most half of them with any lesion."""
+_LESION_FROM = 0.02
+_WIDTHS = (128, 64)
+_DROPOUT = 0.2
+_BATCH_CELLS = 2048
+_LR, _WEIGHT_DECAY, _DECAY = 2e-3, 5e-2, 0.99
+_WARMUP_STEPS = 30
+
+
+class CellHead(nn.Module):
+    """Features of cells (N, C) to logits (N,)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for width in _WIDTHS:
+            layers += [nn.Linear(channels, width), nn.LayerNorm(width), nn.GELU()]
+            layers += [nn.Dropout(_DROPOUT)]
+            channels = width
+        self.layers = nn.Sequential(*layers, nn.Linear(channels, 1))
+
+    def forward(self, cells: Tensor) -> Tensor:
+        logits: Tensor = self.layers(cells)[..., 0]
+        return logits
+
+
+@dataclasses.dataclass(frozen=True)
+class Cells:
+    """Cells to learn from: `features` (N, C) float16, `share` (N,) of each that is lesion in
+    [0, 1], `weight` (N,) that undoes the draw in part."""
+
+    features: Tensor
+    share: Tensor
+    weight: Tensor
+
+    @staticmethod
+    def join(parts: Sequence[Cells]) -> Cells:
+        """All cells of `parts`, at least one."""
+        return Cells(
+            torch.cat([part.features for part in parts]),
+            torch.cat([part.share for part in parts]),
+            torch.cat([part.weight for part in parts]),
+        )
+
+
+def raster(encoded: Encoded, frame_size: int) -> tuple[Tensor, Tensor]:
+    """Features of one encoded image on the frame's raster, (GRID, GRID, C) float32, and which cells
+    see the image, bool (GRID, GRID)."""
+    maps, inside = pool_to_frame(encoded, DECODED_LEVEL, 0, frame_size, GRID)
+    return maps.permute(1, 2, 0), inside
+
+
+def draw_cells(
+    encoded: Encoded, target_probs: Tensor, generator: torch.Generator, weight: float = 1.0
+) -> Cells:
+    """Cells of one case, half of them (where there are so many) with lesion.
+
+    `target_probs`: (S, S) float32 in [0, 1], the case's soft mask in the student's frame. `weight`:
+    of the case. An empty target gives cells without lesion alone.
+    """
+    features, inside = raster(encoded, target_probs.shape[-1])
+    share = F.adaptive_avg_pool2d(target_probs[None, None], GRID)[0, 0]
+    flat, lesion = features.flatten(0, 1), share.flatten() > _LESION_FROM
+    chosen: list[Tensor] = []
+    weights: list[Tensor] = []
+    for kind, most in ((lesion, CELLS_A_CASE // 2), (~lesion, CELLS_A_CASE)):
+        places = (kind & inside.flatten()).nonzero()[:, 0]
+        count = max(0, most - sum(map(len, chosen)))
+        taken = places[torch.randperm(len(places), generator=generator)[:count]]
+        chosen.append(taken)
+        # The square root between the draw and the image: rare lesions stay louder than they are.
+        weights.append(torch.full((len(taken),), math.sqrt(len(places) / max(1, len(taken)))))
+    index = torch.cat(chosen)
+    return Cells(flat[index].half(), share.flatten()[index], weight * torch.cat(weights))
+
+
+def fit_head(cells: Cells, steps: int, seed: int) -> CellHead:
+    """Train a head by AdamW with a cosine decay; returns the moving average, in eval mode.
+
+    Its loss is the weighted binary cross-entropy to the cells' shares. Same arguments, same head.
+    """
+    torch.manual_seed(seed)
+    head = CellHead(cells.features.shape[1])
+    average = copy.deepcopy(head).requires_grad_(False).eval()
+    optimizer = torch.optim.AdamW(head.parameters(), lr=_LR, weight_decay=_WEIGHT_DECAY)
+    generator = torch.Generator().manual_seed(seed)
+    weights = cells.weight / cells.weight.mean()
+    for step in range(steps):
+        cosine = 0.5 * (1 + math.cos(math.pi * step / steps))
+        for group in optimizer.param_groups:
+            group["lr"] = _LR * min(1.0, (step + 1) / _WARMUP_STEPS) * (0.02 + 0.98 * cosine)
+        index = torch.randint(0, len(cells.share), (_BATCH_CELLS,), generator=generator)
+        logits = head(cells.features[index].float())
+        each = F.binary_cross_entropy_with_logits(logits, cells.share[index], reduction="none")
+        optimizer.zero_grad()
+        loss = (each * weights[index]).mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        decay = min(_DECAY, (step + 1) / (step + 10))
+        with torch.no_grad():
+            for kept, new in zip(average.parameters(), head.parameters(), strict=True):
+                kept.lerp_(new, 1 - decay)
+    return average
+
+
+@torch.inference_mode()
+def head_maps(heads: Sequence[CellHead], encoded: Encoded, frame_size: int) -> Tensor:
+    """What each head makes of one encoded image: (heads, S, S) float32 in [0, 1], 0 in the frame's
+    padding."""
+    features, inside = raster(encoded, frame_size)
+    maps = torch.stack([torch.sigmoid(head(features)) for head in heads]) * inside
+    size = (frame_size, frame_size)
+    return F.interpolate(maps[None], size, mode="bilinear", align_corners=False)[0]

@@ -1,0 +1,122 @@
+"""The teacher's encodings of a RUN's images, kept in half precision under a budget.
+
+An encoding costs a second on two cores, reading it back a few milliseconds; it depends on image and
+teacher alone, so that every student, round and seed of a RUN shares it. What the budget does not
+hold is encoded again when it is asked for: slower, never wrong.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from meddistill.base import console
+from meddistill.base.files import atomic_path
+from meddistill.run.dataset import Dataset
+from meddistill.run.tables import Case
+from meddistill.teachers.teacher import DECODED_LEVEL, Encoded, Teacher
+
+_BATCH = 4
+
+
+class EncodingStore:
+    """Encodings of a teacher below `directory`, a file an image, at most `budget_gb` (10^9 bytes).
+
+    The oldest files go first when the budget is used up, those of other teachers before all. With
+    a budget of 0 nothing is kept.
+    """
+
+    def __init__(self, directory: Path, teacher: Teacher, budget_gb: float) -> None:
+        self.directory = directory
+        self.teacher = teacher
+        self.budget_bytes = int(budget_gb * 1e9)
+        self.encoded = 0
+        """How many images the teacher was shown."""
+        self._sizes = {path.name: path.stat().st_size for path in self._files()}
+
+    def of_cases(
+        self, cases: Sequence[Case], data: Dataset, title: str = ""
+    ) -> Iterator[tuple[Case, Encoded]]:
+        """Each case with its encoding (a batch of one), in the order given.
+
+        `title`: of a progress bar, shown where an image has to be encoded. Raises: InputError for
+        an image that cannot be read.
+        """
+        missing = sum(not self._path(case).exists() for case in cases)
+        if not missing or not title:
+            yield from self._in_batches(cases, data)
+            return
+        with console.progress(title, len(cases)) as bar:
+            for case, encoded in self._in_batches(cases, data):
+                yield case, encoded
+                bar.advance()
+
+    def _in_batches(self, cases: Sequence[Case], data: Dataset) -> Iterator[tuple[Case, Encoded]]:
+        for start in range(0, len(cases), _BATCH):
+            batch = cases[start : start + _BATCH]
+            found = [self._read(case) for case in batch]
+            absent = [case for case, known in zip(batch, found, strict=True) if known is None]
+            fresh: dict[str, Encoded] = {}
+            if absent:
+                made = self.teacher.encode([data.image(case) for case in absent])
+                self.encoded += len(absent)
+                for index, case in enumerate(absent):
+                    fresh[case.case_id] = self._keep(case, made.of_one(index))
+            for case, known in zip(batch, found, strict=True):
+                yield case, fresh[case.case_id] if known is None else known
+
+    def _keep(self, case: Case, encoded: Encoded) -> Encoded:
+        """Write it where the budget allows; what comes back has the precision of a stored one, so
+        that a budget changes no result."""
+        arrays = encoded.to_arrays()
+        size = sum(array.nbytes for array in arrays.values())
+        if size <= self.budget_bytes:
+            self._make_room(size)
+            path = self._path(case)
+            with atomic_path(path) as temporary:
+                np.savez(temporary, **arrays)  # type: ignore[arg-type]
+            self._sizes[path.name] = path.stat().st_size
+        return Encoded.from_arrays(arrays)
+
+    def _make_room(self, size: int) -> None:
+        excess = sum(self._sizes.values()) + size - self.budget_bytes
+        if excess <= 0:
+            return
+        own = f".{self._teacher_key()}."
+        by_age = sorted(
+            (path for path in self._files()),
+            key=lambda path: (own in path.name, path.stat().st_mtime_ns, path.name),
+        )
+        for path in by_age:
+            if excess <= 0:
+                return
+            excess -= self._sizes.pop(path.name, path.stat().st_size)
+            path.unlink(missing_ok=True)
+
+    def _read(self, case: Case) -> Encoded | None:
+        path = self._path(case)
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                encoded = Encoded.from_arrays(arrays)
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            return None  # not there, or damaged: it is made again
+        return encoded if encoded.sizes_hw[0] == (case.height, case.width) else None
+
+    def _path(self, case: Case) -> Path:
+        name = f"{case.case_id}.{case.sha256[:16]}.{self._teacher_key()}.npz"
+        return self.directory / name
+
+    def _teacher_key(self) -> str:
+        key = f"{self.teacher.fingerprint} {DECODED_LEVEL}"
+        return hashlib.sha256(key.encode()).hexdigest()[:12]
+
+    def _files(self) -> list[Path]:
+        if not self.directory.is_dir():
+            return []
+        with os.scandir(self.directory) as entries:
+            return [Path(entry.path) for entry in entries if entry.name.endswith(".npz")]
