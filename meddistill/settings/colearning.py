@@ -5,34 +5,50 @@ from __future__ import annotations
 
 import dataclasses
 
-from meddistill.settings.checks import check_at_least, check_choice, check_range
+from meddistill.settings.checks import (
+    check_above_zero,
+    check_at_least,
+    check_choice,
+    check_range,
+)
+from meddistill.settings.roles import NOTHING, STUDENT, SWITCH, setting
 
 
 @dataclasses.dataclass(frozen=True)
 class ColearningConfig:
     """How training images without a box are used: section `distill.colearning`."""
 
-    mode: str = "auto"
-    """`on`: a head on the teacher's map proposes boxes on unboxed images, the teacher answers, and
-    the student learns from what both agree on; `off`: a detector's boxes are taken for them as
-    they are; `auto`: on where training images are `unknown` and no table of boxes is given."""
-    rounds: int = 3
+    mode: str = setting("auto", SWITCH, before="off")
+    """Training images without a box: `on`: a head on the teacher's map proposes boxes there, the
+    teacher answers, and the student learns from what both agree on; `ignore`: they are left out;
+    `off`: a detector's boxes are taken as they are; `auto`: on where there are such images and no
+    table of boxes is given."""
+    rounds: int = setting(2, STUDENT, before=2)
     """How often the heads learn, propose and are answered; answers that agree teach the next."""
-    heads: int = 5
+    heads: int = setting(5, STUDENT, before=5)
     """Heads of a round, each trained without one fold of the boxed groups, then averaged."""
-    head_steps: int = 300
+    head_steps: int = setting(300, STUDENT, before=300)
     """Optimiser steps of a head, on 2,048 cells each: about five seconds on one core."""
-    encodings_gb: float = 20.0
+    encodings_gb: float = setting(20.0, NOTHING)
     """Most disk space for the teacher's encodings, 10^9 bytes; LiteMedSAM takes 2 MB an image. The
     oldest go first, and what is not there is encoded again: slower, the same result."""
-    steps: int = 1000
-    """Optimiser steps of the student, however many unboxed images there are; 0 = `epochs` passes
-    over all of them."""
-    boxed_share: float = 0.25
+    steps: int = setting(1000, STUDENT, before=1000)
+    """Optimiser steps of the student, however many unboxed images there are."""
+    boxed_share: float = setting(0.25, STUDENT, before=0.25)
     """Share of each batch drawn from boxed images, the rest from unboxed ones."""
+    lr: float = setting(1e-3, STUDENT, before=1e-3)
+    """Step size at the start of the decay, in place of `distill.lr`."""
+    weight_decay: float = setting(1e-2, STUDENT, before=1e-2)
+    """AdamW's weight decay, in place of `distill.weight_decay`."""
+
+    @property
+    def few_boxes(self) -> bool:
+        """Whether training follows the recipe for few boxes: steps, step size and decay of here."""
+        return self.mode in ("on", "ignore")
 
     def __post_init__(self) -> None:
-        check_choice(self, "mode", ("auto", "on", "off"))
-        check_at_least(self, 1, "rounds", "heads", "head_steps")
-        check_at_least(self, 0, "steps", "encodings_gb")
+        check_choice(self, "mode", ("auto", "on", "ignore", "off"))
+        check_at_least(self, 1, "rounds", "heads", "head_steps", "steps")
+        check_at_least(self, 0, "encodings_gb", "weight_decay")
+        check_above_zero(self, "lr")
         check_range(self, 0.05, 1.0, "boxed_share")

@@ -7,6 +7,7 @@ from typing import Optional
 
 from meddistill.base.errors import ConfigError
 from meddistill.settings.checks import check_above_zero, check_at_least, check_choice, check_range
+from meddistill.settings.colearning import ColearningConfig
 from meddistill.settings.roles import (
     BASELINE,
     CHOICE,
@@ -42,6 +43,8 @@ class DistillConfig:
     """
     targets: TargetsConfig = dataclasses.field(default_factory=TargetsConfig)
     """How the teacher's soft masks are made."""
+    colearning: ColearningConfig = dataclasses.field(default_factory=ColearningConfig)
+    """How training images without a box are used."""
     test_targets: bool = setting(True, BASELINE)
     """Also ask the teacher for masks of the test cases, `eval`'s baseline; false saves that time.
     """

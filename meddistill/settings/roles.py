@@ -130,7 +130,7 @@ def as_before(config: Value, written: Mapping[str, Any]) -> tuple[Value, dict[st
     for field in dataclasses.fields(config):  # type: ignore[arg-type]
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
-            inside = written.get(field.name)
+            inside = written.get(field.name, {})  # a section that was added later
             if isinstance(inside, Mapping):
                 changes[field.name], below = as_before(value, inside)
                 told |= {f"{field.name}.{key}": known for key, known in below.items()}

@@ -20,6 +20,7 @@ from lightning_fabric import Fabric
 from meddistill.base.console import say, summary
 from meddistill.base.csv_tables import read_table, text_of_row, write_table
 from meddistill.base.errors import ConfigError, StageError, nearest
+from meddistill.colearning.joining import Colearning, settled_mode
 from meddistill.colearning.rounds import refresh_targets
 from meddistill.run.dataset import Dataset
 from meddistill.run.headlines import headline
@@ -77,6 +78,11 @@ class Distillation:
         """What RUN/teacher is recognised by: a name, or the fingerprint of a teacher given."""
         return self.config.teacher if self.given is None else self.given.fingerprint
 
+    @property
+    def colearns(self) -> bool:
+        """Whether unboxed training images are proposed on and answered."""
+        return self.config.colearning.mode == "on"
+
     def maker(self, directory: Path) -> TargetMaker:
         return TargetMaker(self.teacher, self.dataset, directory, self.config.targets)
 
@@ -116,8 +122,8 @@ def run_distill(
         teacher: one to use instead of loading `config.teacher` by name.
     """
     student_dir = out or run.student
-    config = as_begun(student_dir, config, overwrite)
     dataset = Dataset.open(run.data)
+    config = settled_mode(as_begun(student_dir, config, overwrite), dataset)
     boxes_file = _find_boxes(run, config, dataset)
     work = Distillation(run, dataset, config, make_fabric(device, config.precision), teacher)
     prompts, skipped = _choose_prompts(work, boxes_file)
@@ -127,7 +133,7 @@ def run_distill(
     if stage.finished:
         return _already_made(work, student_dir)
     learning = _learn(work, prompts, quality, student_dir, seed)
-    results = _results(work, learning, len(skipped))
+    results = _results(work, learning, 0 if work.colearns else len(skipped))
     if work.fabric.is_global_zero:
         stage.finish(results, stage_outputs(student_dir), device=str(work.fabric.device))
         write_model_card(student_dir, run.data)
@@ -151,7 +157,7 @@ def _find_boxes(run: RunDir, config: DistillConfig, dataset: Dataset) -> Path | 
     if (run.detector / RUN_JSON).exists():
         return run.detector / BOXES_CSV
     lacking = cases_needing_detector(dataset.cases, config.boxes)
-    if lacking:
+    if lacking and not config.colearning.few_boxes:
         why = f"{len(lacking)} training or validation case(s) have no annotated boxes (first: {lacking[0].case_id})"
         why = why if config.boxes == "annotated" else f"distill.boxes is '{config.boxes}'"
         raise StageError(f"{why}; run `meddistill detect {run.root}` first, or give --boxes FILE")
@@ -166,11 +172,15 @@ def _choose_prompts(work: Distillation, boxes_file: Path | None) -> tuple[list[P
     if boxes_file is not None:
         rows = read_boxes(boxes_file, dataset.cases)
         detected = {case_id: boxes_xyxy(found) for case_id, found in rows.items()}
+    if config.colearning.few_boxes and detected is not None:
+        # The baseline's alone: unboxed images are answered by what co-learning proposes.
+        tested = {case.case_id for case in dataset.of_split("test")}
+        detected = {case_id: boxes for case_id, boxes in detected.items() if case_id in tested}
     cases = dataset.cases if config.test_targets else dataset.of_split("train", "val")
     prompts, skipped = choose_prompts(
         cases, annotated, detected, boxes=config.boxes, no_box=config.no_box
     )
-    if skipped:
+    if skipped and not work.colearns:
         say(f"{len(skipped)} training or validation case(s) without any box are left out")
     if config.rounds > 1:
         # The teacher looks at them now, for their features; a later round may find them a box.
@@ -300,6 +310,12 @@ def _learn(
     )
     pack = functools.partial(_pack, work, folders, prompts, scratch)
     data = TrainingData(pack(quality, "train"), pack(quality, "val"))
+    if work.colearns:
+        colearning = Colearning(work.dataset, work.config, work.run.teacher, student_dir, seed)
+        if fabric.is_global_zero:
+            colearning.settle(work.teacher, quality, folders)
+        fabric.barrier()
+        data = TrainingData(colearning.join(data.train), data.val)
     student = None
     for number in range(1, work.config.rounds):
         student = make(data, out=rounds_dir / f"student-{number}", start=student)
@@ -359,7 +375,7 @@ def _results(work: Distillation, learning: _Learning, without_box: int) -> dict[
         "train_cases": len(data.train),
         "val_cases": len(data.val),
         "cases_without_box": without_box,
-        "targets_rejected": wanted - len(data.train) - len(data.val),
+        "targets_rejected": wanted - data.train.boxed - len(data.val),
         "prompt_sources": dict(
             Counter(row.prompt_source for row in quality if row.case_id in learned)
         ),

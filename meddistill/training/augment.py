@@ -73,7 +73,10 @@ class Augmentation:
         features are used."""
         draws = self._draws[batch.index]
         images = batch.images[:, :1] if self.is_grey else batch.images
-        stack = torch.cat([images, batch.probs, batch.uncertainty], dim=1)
+        maps = [batch.probs, batch.uncertainty]
+        if batch.pixel_weight is not None:
+            maps.append(batch.pixel_weight)
+        stack = torch.cat([images, *maps], dim=1)
         matrices = _affine_matrices(draws[:, :8])
         matrices = torch.where(
             cached_view[:, None, None], torch.eye(2, 3, device=matrices.device), matrices
@@ -84,9 +87,14 @@ class Augmentation:
         )
         # Interpolating on its own grid gives back the input up to rounding; keep it exact.
         stack = torch.where(cached_view[:, None, None, None], stack, warped)
-        images = self._change_intensity(stack[:, :-2], draws[:, 8:]).expand_as(batch.images)
+        seen, moved = stack[:, : images.shape[1]], stack[:, images.shape[1] :]
+        probs, uncertainty, *weight = torch.split(moved, 1, dim=1)
         return dataclasses.replace(
-            batch, images=images, probs=stack[:, -2:-1], uncertainty=stack[:, -1:]
+            batch,
+            images=self._change_intensity(seen, draws[:, 8:]).expand_as(batch.images),
+            probs=probs,
+            uncertainty=uncertainty,
+            pixel_weight=weight[0] if weight else None,
         )
 
     def _change_intensity(self, images: Tensor, draws: Tensor) -> Tensor:

@@ -99,3 +99,61 @@ class ShuffledCases:
     def _cached_views(self, count: int) -> Tensor:
         steps = torch.arange(count + 1, dtype=torch.float64) * self.cached_share
         return steps.floor().diff() > 0
+
+
+class SharedDraws:
+    """Boxed cases and believed ones in fixed shares of every step, however many there are of each.
+
+    Both go round in shuffled orders of their own, a new one each time all have been drawn, so that
+    a case comes again only after all others of its kind. An epoch is a number of steps, not a pass.
+    """
+
+    def __init__(
+        self,
+        cases: PackedCases,
+        steps_per_epoch: int,
+        batch: tuple[int, int],
+        seed: int,
+        augment: Augmentation | None = None,
+    ) -> None:
+        """`cases`: the first `cases.boxed` of them boxed. `batch`: how many boxed and how many
+        believed cases a step draws."""
+        self.cases, self.augment, self.seed = cases, augment, seed
+        self.boxed_a_step, self.believed_a_step = batch
+        self.steps_per_epoch = steps_per_epoch
+        self.cases_per_epoch = steps_per_epoch * sum(batch)
+
+    def draws(self, epoch: int) -> Iterator[Draw]:
+        boxed, count = self.cases.boxed, len(self.cases)
+        steps = self.steps_per_epoch
+        ours = self._round_robin(0, boxed, epoch, self.boxed_a_step)
+        theirs = self._round_robin(boxed, count - boxed, epoch, self.believed_a_step)
+        order = torch.cat(
+            [ours.view(steps, self.boxed_a_step), theirs.view(steps, self.believed_a_step)], dim=1
+        )
+        order = order.flatten().to(self.cases.device)
+        if self.augment is not None:
+            self.augment.start_epoch(epoch)
+        yield from Draw(order, torch.zeros_like(order, dtype=torch.bool)).parts(steps)
+
+    def batch(self, draw: Draw) -> Batch:
+        batch = self.cases.batch(draw.index)
+        return batch if self.augment is None else self.augment(batch, draw.cached_view)
+
+    def _round_robin(self, first: int, count: int, epoch: int, a_step: int) -> Tensor:
+        """Places of the cases drawn in `epoch`, (steps * a_step,) from `first` on."""
+        wanted = self.steps_per_epoch * a_step
+        begin = epoch * wanted
+        rounds = range(begin // max(count, 1), (begin + wanted - 1) // max(count, 1) + 1)
+        orders = [
+            torch.randperm(
+                count,
+                generator=torch.Generator().manual_seed(
+                    self.seed * 1_000_003 + 2 * turn + bool(first)
+                ),
+            )
+            for turn in rounds
+        ]
+        places = torch.cat(orders) if orders else torch.zeros(0, dtype=torch.int64)
+        offset = begin - rounds.start * max(count, 1)
+        return first + places[offset : offset + wanted]

@@ -23,7 +23,7 @@ from meddistill.settings.distill import DistillConfig
 from meddistill.student.networks.student_network import StudentNetwork
 from meddistill.training.augment import Augmentation
 from meddistill.training.averaging import MovingAverage
-from meddistill.training.batches import ShuffledCases
+from meddistill.training.batches import BatchSource, SharedDraws, ShuffledCases
 from meddistill.training.epoch import EpochTrainer
 from meddistill.training.epoch_log import EpochLog, EpochRow
 from meddistill.training.epoch_picture import choose_places, draw_cases
@@ -185,12 +185,18 @@ class Training:
         return Trained(student, best["epoch"], best["agreement"], len(self.state.rows))
 
 
-def _source(train: PackedCases, settings: DistillConfig, seed: int) -> ShuffledCases:
+def _source(train: PackedCases, settings: DistillConfig, seed: int) -> BatchSource:
     augment = None
     if settings.augment:
         augment = Augmentation(
             len(train), train.image_size, seed, train.device, is_grey=train.is_grey
         )
+    if settings.colearning.few_boxes:
+        share = settings.colearning.boxed_share if train.boxed < len(train) else 1.0
+        boxed = max(1, round(settings.batch_size * share))
+        steps = math.ceil(settings.colearning.steps / settings.epochs)
+        batch = (boxed, settings.batch_size - boxed)
+        return SharedDraws(train, steps, batch, seed, augment)
     # Only features and box priors are defined on the cached view alone.
     needs_it = uses_features(train, settings) or settings.prior_weight
     share = settings.feature_share if needs_it else 0.0

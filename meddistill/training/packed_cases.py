@@ -44,6 +44,8 @@ class Batch:
     """(B, K, 4) float32 px of the unwarped frame; rows of NaN where a case has fewer or they are
     not to be trusted."""
     features: dict[str, Tensor]
+    pixel_weight: Tensor | None = None
+    """(B, 1, S, S) float32 in [0, 1]: how far each pixel of the target counts; None: all fully."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +55,7 @@ class CaseTarget:
     `probs` in [0, 1] and `uncertainty` in [0, 1/4]: (S, S), the student's frame. `published_v`,
     `doubt`, `weight`: as in `Batch`, before weights are brought to a mean of 1. `boxes_xyxy_px`:
     (N, 4) in the image, those that box priors may trust. `features`: level -> (C, h, w).
+    `pixel_weight`: (S, S) in [0, 1], how far each pixel counts; None: all fully.
     """
 
     probs: np.ndarray
@@ -62,6 +65,7 @@ class CaseTarget:
     weight: float = 1.0
     boxes_xyxy_px: np.ndarray | None = None
     features: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    pixel_weight: np.ndarray | None = None
 
 
 class PackedCases:
@@ -99,6 +103,8 @@ class PackedCases:
             for number, (level, shape) in enumerate(self.feature_shapes.items())
         }
         self.is_grey = True
+        self.boxed = count
+        """How many of the cases, the first ones, are boxed; the others are believed (`joined`)."""
         self.boxes_xyxy_px = torch.full((count, max_boxes, 4), torch.nan)
         self.published_v = torch.zeros(count)
         self.doubt = torch.zeros(count)
@@ -128,6 +134,10 @@ class PackedCases:
         self.is_grey = self.is_grey and bool((packed == packed[:1]).all())
         self._packed["probs"][index, 0] = _to_byte(probs, 1.0)
         self._packed["uncertainty"][index, 0] = _to_byte(uncertainty, 0.25)
+        if target.pixel_weight is not None:
+            if "pixel_weight" not in self._packed:
+                self._packed["pixel_weight"] = torch.full_like(self._packed["probs"], 255)
+            self._packed["pixel_weight"][index, 0] = _to_byte(target.pixel_weight, 1.0)
         self.published_v[index] = target.published_v
         self.doubt[index] = target.doubt
         self.case_weight[index] = target.weight
@@ -150,6 +160,27 @@ class PackedCases:
         mean = float(self.case_weight.double().mean()) if len(self) else 0.0
         if mean > 0:
             self.case_weight = (self.case_weight / mean).float()
+
+    @classmethod
+    def joined(cls, boxed: PackedCases, believed: PackedCases) -> PackedCases:
+        """Boxed cases, then those of which something is believed: one set to draw from.
+
+        Features and box priors are of the boxed alone, and so left out. Case weights stay as they
+        are in each.
+        """
+        both = cls([*boxed.case_ids, *believed.case_ids], boxed.image_size)
+        for name, tensor in both._packed.items():
+            torch.cat([boxed._packed[name], believed._packed[name]], out=tensor)
+        weights = [
+            each._packed.get("pixel_weight", torch.full_like(each._packed["probs"], 255))
+            for each in (boxed, believed)
+        ]
+        both._packed["pixel_weight"] = torch.cat(weights)
+        for name in ("published_v", "doubt", "case_weight"):
+            setattr(both, name, torch.cat([getattr(boxed, name), getattr(believed, name)]))
+        both.is_grey = boxed.is_grey and believed.is_grey
+        both.boxed = len(boxed)
+        return both
 
     def foreground_share(self) -> float:
         """Mean probability over all target pixels, in [0, 1]; 0 for no case."""
@@ -181,6 +212,9 @@ class PackedCases:
             case_weight=self.case_weight[index],
             boxes_xyxy_px=self.boxes_xyxy_px[index],
             features={level: store[index] for level, store in self._features.items()},
+            pixel_weight=self._packed["pixel_weight"][index].float() / 255
+            if "pixel_weight" in self._packed
+            else None,
         )
 
 

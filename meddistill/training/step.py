@@ -114,6 +114,8 @@ def distill_step(
     frames = normalise(batch.images, preprocessing).contiguous(memory_format=torch.channels_last)
     logits, maps, deeper = model(frames)
     sure = confidence_from_uncertainty(batch.uncertainty, settings.confidence_gamma)
+    if batch.pixel_weight is not None:
+        sure = sure * batch.pixel_weight
     probs = (batch.probs >= 0.5).float() if settings.hard_targets else batch.probs
     mask_loss = MASK_LOSSES[settings.mask_loss](settings)
     cross_entropy, dice = (

@@ -27,7 +27,7 @@ BESIDE = {
 }
 WORDS = (
     *("none", "class", "case", "percentile", "image", "detected", "empty", "adam", "constant"),
-    *("gce", "mse", "paper", "32-true", "zoom", "val", "some other"),
+    *("gce", "mse", "paper", "32-true", "zoom", "val", "off", "some other"),
 )
 # What follows from a role; `as it is`: a detector that is not trained.
 IDENTITIES = ("prepare", "detect", "detect as it is", "teacher", "distill", "eval", "key")
@@ -45,6 +45,8 @@ FOLLOWS = {
     ("distill", Role.BASELINE): {"teacher"},
     ("distill", Role.SWITCH): {"distill"},
     ("distill", Role.STUDENT): {"distill"},
+    ("distill.colearning", Role.SWITCH): {"distill"},
+    ("distill.colearning", Role.STUDENT): {"distill"},
 }
 # Their names count beside their content, as they always have.
 NAMED = {"distill.boxes_file": {"distill"}}

@@ -1,0 +1,146 @@
+"""Unboxed images join the boxed ones: what is believed of them is settled, kept, and packed to be
+drawn from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from meddistill.base import console
+from meddistill.base.console import track
+from meddistill.base.errors import InputError
+from meddistill.colearning.answers import Answers
+from meddistill.colearning.belief_files import load_beliefs, save_beliefs
+from meddistill.colearning.beliefs import Belief, pixel_weights
+from meddistill.colearning.sheet import write_sheet
+from meddistill.colearning.unboxed import Boxed, Outcome, UnboxedImages
+from meddistill.run.dataset import Dataset
+from meddistill.run.layout import BELIEFS_NPZ, COLEARNING_PNG
+from meddistill.run.tables import Case, QualityRow
+from meddistill.settings.distill import DistillConfig
+from meddistill.targets.asking import logit_shift
+from meddistill.targets.cache import TargetFolders
+from meddistill.targets.encodings import EncodingStore
+from meddistill.targets.packing import teaches
+from meddistill.teachers.teacher import Teacher
+from meddistill.training.packed_cases import CaseTarget, PackedCases
+
+
+def settled_mode(config: DistillConfig, dataset: Dataset) -> DistillConfig:
+    """The config with `auto` decided: co-learning is on wherever training images are unboxed,
+    no table of boxes is given for them and no rounds of the older kind are asked for.
+
+    With few boxes training has a step size and decay of its own, and the feature level is off:
+    features are cached for boxed images alone, and a batch has them of all its cases or of none.
+    """
+    mode = config.colearning.mode
+    if mode == "auto":
+        wanted = bool(unboxed_cases(dataset)) and not config.boxes_file and config.rounds == 1
+        wanted = wanted and config.boxes == "annotated" and config.no_box == "skip"
+        mode = "on" if wanted else "off"
+    config = dataclasses.replace(
+        config, colearning=dataclasses.replace(config.colearning, mode=mode)
+    )
+    recipe = config.colearning
+    if not recipe.few_boxes:
+        return config
+    return dataclasses.replace(
+        config, lr=recipe.lr, weight_decay=recipe.weight_decay, feature_weight=0.0
+    )
+
+
+def unboxed_cases(dataset: Dataset) -> list[Case]:
+    """The training cases that nobody looked at."""
+    return [case for case in dataset.of_split("train") if case.annotation == "unknown"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Colearning:
+    """One co-learning: whose images, by which settings, with encodings and answers below
+    `teacher_dir`, and what was believed in `out`."""
+
+    dataset: Dataset
+    config: DistillConfig
+    teacher_dir: Path
+    out: Path
+    seed: int
+
+    def settle(self, teacher: Teacher, rows: Sequence[QualityRow], folders: TargetFolders) -> None:
+        """Settle what is believed of each unboxed case, and write it; nothing where it is there.
+
+        `rows`: of quality.csv, whose targets the heads learn from. Raises: InputError where no
+        boxed training case has a target with a lesion, or no training case is unboxed.
+        """
+        if (self.out / BELIEFS_NPZ).exists():
+            return
+        boxed = self._boxed(rows, folders)
+        unboxed = unboxed_cases(self.dataset)
+        if not unboxed:
+            raise InputError(
+                "co-learning is on, but every training case was looked at: set "
+                "distill.colearning.mode=off"
+            )
+        encodings = EncodingStore(
+            self.teacher_dir / "encodings", teacher, self.config.colearning.encodings_gb
+        )
+        shift = logit_shift(teacher, self.config.targets)
+        answers = Answers(self.teacher_dir / "answers", teacher, self.config.image_size, shift)
+        images = UnboxedImages(
+            self.dataset, boxed, unboxed, encodings, answers, self.config.colearning
+        )
+        outcome = images.settle(self.seed)
+        console.say(_told(outcome))
+        save_beliefs(self.out, outcome)
+        write_sheet(self.out / COLEARNING_PNG, outcome.rows, outcome.beliefs, self.dataset)
+
+    def join(self, boxed: PackedCases) -> PackedCases:
+        """The boxed cases, and after them the unboxed ones with what is believed of them."""
+        beliefs = load_beliefs(self.out)
+        believed = PackedCases(list(beliefs), self.config.image_size)
+        for index, (case_id, belief) in enumerate(
+            track(beliefs.items(), "load beliefs", len(beliefs))
+        ):
+            believed.put(index, self.dataset.image(self.dataset.by_id[case_id]), _target(belief))
+        return PackedCases.joined(boxed, believed)
+
+    def _boxed(self, rows: Sequence[QualityRow], folders: TargetFolders) -> list[Boxed]:
+        by_id = self.dataset.by_id
+        boxed = [
+            Boxed(by_id[row.case_id], folders.load(row).probs)
+            for row in rows
+            if row.split == "train" and teaches(row)
+        ]
+        if not any((each.probs > 0.5).any() for each in boxed):
+            raise InputError(
+                "no training case with a box has a target to learn from; see quality.csv for why, "
+                "and box some images, or give a detector's boxes with --boxes FILE"
+            )
+        return boxed
+
+
+def _target(belief: Belief) -> CaseTarget:
+    nothing_known = np.zeros_like(belief.probs)
+    return CaseTarget(
+        belief.probs, nothing_known, weight=belief.weight, pixel_weight=pixel_weights(belief.probs)
+    )
+
+
+def _told(outcome: Outcome) -> str:
+    if outcome.head_dice is None or outcome.answer_dice is None:
+        return "one group of boxed images alone: nothing was there to judge the heads by"
+    return (
+        "on boxed images that they did not see, the heads' masks have a Dice of "
+        f"{outcome.head_dice:.2f} with the targets, the teacher's answers to their boxes "
+        f"{outcome.answer_dice:.2f}"
+    )
+
+
+def results_of(beliefs: Mapping[str, Belief]) -> dict[str, int]:
+    """How many unboxed cases were learnt from by what was believed, for run.json."""
+    counts: dict[str, int] = {}
+    for belief in beliefs.values():
+        counts[belief.source] = counts.get(belief.source, 0) + 1
+    return counts

@@ -1,0 +1,56 @@
+"""A picture of what was proposed, answered and believed on unboxed images, least trusted first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from meddistill.colearning.beliefs import Belief
+from meddistill.colearning.unboxed import ColearningRow
+from meddistill.data.formats.pictures import caption, draw_boxes, resize, write_png
+from meddistill.data.frames import from_frame
+from meddistill.data.overlays import overlay
+from meddistill.run.dataset import Dataset
+
+TILES = 30
+_COLUMNS, _TILE_PX = 6, 192
+
+
+def write_sheet(
+    path: Path, rows: Sequence[ColearningRow], beliefs: Mapping[str, Belief], data: Dataset
+) -> None:
+    """Draw the unboxed images of the last round as tiles, six a line, those of least expected Dice
+    first: the believed mask over the image, the proposed box in yellow; what was believed, its
+    expected Dice and the agreement below it in the caption."""
+    last = max(row.round for row in rows)
+    chosen = sorted(
+        (row for row in rows if row.round == last),
+        key=lambda row: (row.expected_dice or 0.0, row.case_id),
+    )[:TILES]
+    tiles = [_tile(row, beliefs[row.case_id], data) for row in chosen]
+    tiles += [np.zeros((_TILE_PX, _TILE_PX, 3), np.uint8)] * (-len(tiles) % _COLUMNS)
+    lines = [
+        np.concatenate(tiles[start : start + _COLUMNS], axis=1)
+        for start in range(0, len(tiles), _COLUMNS)
+    ]
+    write_png(path, np.concatenate(lines, axis=0))
+
+
+def _tile(row: ColearningRow, belief: Belief, data: Dataset) -> np.ndarray:
+    image = data.image(data.by_id[row.case_id])
+    size_hw = (image.shape[0], image.shape[1])
+    probs = from_frame(torch.from_numpy(belief.probs)[None, None], size_hw)[0, 0].numpy()
+    picture = overlay(image, probs > 0.5)
+    if row.x1 is not None:
+        picture = draw_boxes(picture, np.array([[row.x1, row.y1, row.x2, row.y2]], np.float32))
+    scale = _TILE_PX / max(size_hw)
+    height, width = (max(1, round(side * scale)) for side in size_hw)
+    tile = np.zeros((_TILE_PX, _TILE_PX, 3), np.uint8)
+    tile[:height, :width] = resize(picture, (height, width))
+    measured = "nothing proposed"
+    if row.expected_dice is not None and row.agreement is not None:
+        measured = f"{row.believed} {row.expected_dice:.2f} agree {row.agreement:.2f}"
+    return caption(tile, f"{row.case_id[-10:]} {measured}")
