@@ -64,6 +64,7 @@ class PrepareArguments:
     test: Annotated[Optional[str], setting("prepare.test")] = None
     val: Annotated[Optional[str], setting("prepare.val")] = None
     box_fraction: Annotated[Optional[float], setting("prepare.box_fraction")] = None
+    box_count: Annotated[Optional[int], setting("prepare.box_count")] = None
     label: Annotated[Optional[str], setting("prepare.label")] = None
     boxes_per: Annotated[
         Optional[str], setting("prepare.boxes_per", autocompletion=choices("component", "case"))

@@ -28,21 +28,29 @@ from meddistill.targets.packing import teaches
 from meddistill.teachers.teacher import Teacher
 from meddistill.training.packed_cases import CaseTarget, PackedCases
 
+MOST_FEW = 200
+"""Boxed training images up to which `auto` lets a head propose on the others: measured with 20 and
+50; with hundreds a detector's boxes are as before."""
 
-def settled_mode(config: DistillConfig, dataset: Dataset) -> DistillConfig:
-    """The config with `auto` decided: co-learning is on wherever training images are unboxed,
-    no table of boxes is given for them and no rounds of the older kind are asked for.
+
+def with_unboxed_decided(config: DistillConfig, dataset: Dataset) -> DistillConfig:
+    """The config with `auto` decided: a head proposes wherever training images are unboxed and at
+    most `MOST_FEW` are boxed, no table of boxes is given and nothing else was asked for that goes
+    with a detector's boxes.
 
     With few boxes training has a step size and decay of its own, and the feature level is off:
     features are cached for boxed images alone, and a batch has them of all its cases or of none.
     """
-    mode = config.colearning.mode
-    if mode == "auto":
-        wanted = bool(unboxed_cases(dataset)) and not config.boxes_file and config.rounds == 1
-        wanted = wanted and config.boxes == "annotated" and config.no_box == "skip"
-        mode = "on" if wanted else "off"
+    unboxed = config.colearning.unboxed
+    if unboxed == "auto":
+        boxed = sum(case.annotation == "boxes" for case in dataset.of_split("train"))
+        few = 0 < boxed <= MOST_FEW and bool(unboxed_cases(dataset))
+        plain = DistillConfig()
+        asked = ("boxes_file", "boxes", "no_box", "rounds")
+        others = any(getattr(config, name) != getattr(plain, name) for name in asked)
+        unboxed = "propose" if few and not others else "detected"
     config = dataclasses.replace(
-        config, colearning=dataclasses.replace(config.colearning, mode=mode)
+        config, colearning=dataclasses.replace(config.colearning, unboxed=unboxed)
     )
     recipe = config.colearning
     if not recipe.few_boxes:
@@ -81,7 +89,7 @@ class Colearning:
         if not unboxed:
             raise InputError(
                 "co-learning is on, but every training case was looked at: set "
-                "distill.colearning.mode=off"
+                "distill.colearning.unboxed=detected"
             )
         encodings = EncodingStore(
             self.teacher_dir / "encodings", teacher, self.config.colearning.encodings_gb

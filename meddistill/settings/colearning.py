@@ -18,11 +18,11 @@ from meddistill.settings.roles import NOTHING, STUDENT, SWITCH, setting
 class ColearningConfig:
     """How training images without a box are used: section `distill.colearning`."""
 
-    mode: str = setting("auto", SWITCH, before="off")
-    """Training images without a box: `on`: a head on the teacher's map proposes boxes there, the
-    teacher answers, and the student learns from what both agree on; `ignore`: they are left out;
-    `off`: a detector's boxes are taken as they are; `auto`: on where there are such images and no
-    table of boxes is given."""
+    unboxed: str = setting("auto", SWITCH, before="detected")
+    """Training images without a box: `propose`: a head on the teacher's map proposes boxes there,
+    the teacher answers, and the student learns from what both agree on; `ignore`: they are left
+    out; `detected`: a detector's boxes are taken as they are; `auto`: `propose` where there are
+    such images, at most 200 others are boxed and no table of boxes is given."""
     rounds: int = setting(2, STUDENT, before=2)
     """How often the heads learn, propose and are answered; answers that agree teach the next."""
     heads: int = setting(5, STUDENT, before=5)
@@ -44,10 +44,10 @@ class ColearningConfig:
     @property
     def few_boxes(self) -> bool:
         """Whether training follows the recipe for few boxes: steps, step size and decay of here."""
-        return self.mode in ("on", "ignore")
+        return self.unboxed in ("propose", "ignore")
 
     def __post_init__(self) -> None:
-        check_choice(self, "mode", ("auto", "on", "ignore", "off"))
+        check_choice(self, "unboxed", ("auto", "propose", "ignore", "detected"))
         check_at_least(self, 1, "rounds", "heads", "head_steps", "steps")
         check_at_least(self, 0, "encodings_gb", "weight_decay")
         check_above_zero(self, "lr")

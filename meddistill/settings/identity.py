@@ -66,8 +66,8 @@ def of_teacher(config: DistillConfig, teacher: str) -> dict[str, Any]:
         "targets": without_role(config.targets, NOTHING),
         **of_role(config, BASELINE),
         "unseen": config.rounds > 1,
-        # Not said where it is off, as before it existed.
-        **({"colearning": "on"} if config.colearning.few_boxes else {}),
+        # Said where unboxed images get no box of a detector's; before, they always did.
+        **({"colearning": "few boxes"} if config.colearning.few_boxes else {}),
     }
 
 

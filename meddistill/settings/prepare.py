@@ -48,6 +48,10 @@ class PrepareConfig:
     """Most test cases, likewise."""
     box_fraction: float = setting(1.0, RESULT)
     """Share of the training groups that keep their boxes; the rest is marked `unknown`."""
+    box_count: int = setting(0, RESULT, before=0)
+    """Images that keep their boxes in training and validation together, whole groups in a seeded
+    order, the last one cut short: a fifth of them in validation, none there of fewer than 40. All
+    others of both splits are marked `unknown`; 0 keeps all boxes."""
     folds: int = setting(0, RESULT)
     """Number of folds of a cross-validation, drawn by group; 0 = none. Fold `fold` is the test
     split then."""
@@ -95,6 +99,7 @@ class PrepareConfig:
         check_at_least(
             self,
             0,
+            "box_count",
             "max_train_cases",
             "max_val_cases",
             "max_test_cases",
@@ -106,6 +111,8 @@ class PrepareConfig:
         check_choice(self, "boxes_per", ("component", "case"))
         check_choice(self, "intensity", ("auto", "percentile", "full"))
         check_choice(self, "intensity_per", ("volume", "image"))
+        if self.box_count and self.box_fraction < 1:
+            raise ConfigError("box_count and box_fraction both thin the boxes; give one of them")
         if self.folds or self.fold:
             check_at_least(self, 2, "folds")
             check_range(self, 0, self.folds - 1, "fold")

@@ -20,7 +20,7 @@ from lightning_fabric import Fabric
 from meddistill.base.console import say, summary
 from meddistill.base.csv_tables import read_table, text_of_row, write_table
 from meddistill.base.errors import ConfigError, StageError, nearest
-from meddistill.colearning.joining import Colearning, settled_mode
+from meddistill.colearning.joining import Colearning, with_unboxed_decided
 from meddistill.colearning.rounds import refresh_targets
 from meddistill.run.dataset import Dataset
 from meddistill.run.headlines import headline
@@ -81,7 +81,7 @@ class Distillation:
     @property
     def colearns(self) -> bool:
         """Whether unboxed training images are proposed on and answered."""
-        return self.config.colearning.mode == "on"
+        return self.config.colearning.unboxed == "propose"
 
     def maker(self, directory: Path) -> TargetMaker:
         return TargetMaker(self.teacher, self.dataset, directory, self.config.targets)
@@ -123,7 +123,7 @@ def run_distill(
     """
     student_dir = out or run.student
     dataset = Dataset.open(run.data)
-    config = settled_mode(as_begun(student_dir, config, overwrite), dataset)
+    config = with_unboxed_decided(as_begun(student_dir, config, overwrite), dataset)
     boxes_file = _find_boxes(run, config, dataset)
     work = Distillation(run, dataset, config, make_fabric(device, config.precision), teacher)
     prompts, skipped = _choose_prompts(work, boxes_file)

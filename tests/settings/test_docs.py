@@ -37,7 +37,14 @@ def test_every_setting_says_what_it_does():
 
 
 def test_a_section_holds_those_below_it():
-    assert sections() == ["prepare", "detect", "distill", "distill.targets", "eval"]
+    assert sections() == [
+        "prepare",
+        "detect",
+        "distill",
+        "distill.targets",
+        "distill.colearning",
+        "eval",
+    ]
     inside = [setting.key for setting in settings_of("distill")]
     assert {"distill.lr", "distill.targets.zoom"} <= set(inside)
     assert all(key.startswith("distill.") for key in inside)

@@ -12,6 +12,7 @@ from meddistill.data.formats.pictures import write_png
 from meddistill.run.dataset import Dataset
 from meddistill.run.tables import Case
 from meddistill.settings import identity, roles
+from meddistill.settings.colearning import ColearningConfig
 from meddistill.settings.config import Config
 from meddistill.settings.distill import DistillConfig
 from meddistill.settings.roles import Role, setting
@@ -27,7 +28,7 @@ BESIDE = {
 }
 WORDS = (
     *("none", "class", "case", "percentile", "image", "detected", "empty", "adam", "constant"),
-    *("gce", "mse", "paper", "32-true", "zoom", "val", "off", "some other"),
+    *("gce", "mse", "paper", "32-true", "zoom", "val", "ignore", "some other"),
 )
 # What follows from a role; `as it is`: a detector that is not trained.
 IDENTITIES = ("prepare", "detect", "detect as it is", "teacher", "distill", "eval", "key")
@@ -165,9 +166,19 @@ def test_a_switch_changes_what_the_teacher_is_asked_for(key, off):
     assert teacher[0] == teacher[1] != teacher[2]
 
 
+def test_few_boxes_change_what_the_teacher_is_asked_for():
+    """Unboxed images get no target of the usual kind, whether something is believed of them or not."""
+    ways = ("propose", "ignore", "detected")
+    configs = [DistillConfig(colearning=ColearningConfig(unboxed=way)) for way in ways]
+    propose, ignore, detected = (identity.of_teacher(config, "t") for config in configs)
+    assert propose == ignore != detected
+    assert detected == identity.of_teacher(DistillConfig(), "t")
+
+
 def test_every_switch_is_in_the_test_above():
     switches = {key for key, (_, field) in ALL.items() if roles.role_of(field) is Role.SWITCH}
-    assert switches == {"distill.feature_weight", "distill.feature_share", "distill.rounds"}
+    features = {"distill.feature_weight", "distill.feature_share"}
+    assert switches == features | {"distill.rounds", "distill.colearning.unboxed"}
 
 
 def test_what_changes_the_masks_outside_the_section_is_in_their_key(tmp_path):
@@ -284,4 +295,7 @@ def test_a_list_is_nobody_elses():
 def test_a_section_inside_says_what_its_settings_meant():
     inside = {"views": "whole", "logit_shift": 0.0}
     assert roles.befores(TargetsConfig) == inside
-    assert roles.befores(DistillConfig) == {"targets": inside}
+    found = roles.befores(DistillConfig)
+    assert found.keys() == {"targets", "colearning"}
+    assert found["targets"] == inside
+    assert found["colearning"]["unboxed"] == "detected"

@@ -82,6 +82,13 @@ def describe(summary: Mapping[str, Any]) -> str:
             "  of the longest side, px: "
             f"{', '.join(f'{value:g}' for value in boxes['longest_side_px'])}"
         )
+    learning = [summary["splits"][split] for split in ("train", "val")]
+    if any(counts["unknown"] for counts in learning):
+        boxed = [counts["boxes"] for counts in learning]
+        lines.append(
+            f"drawn by a person: boxes on {sum(boxed)} images, {boxed[0]} in training and "
+            f"{boxed[1]} in validation"
+        )
     if summary["rejected"]:
         lines.append(f"rejected: {summary['rejected']} (see {REJECTED_CSV})")
     if summary["left_out"]:

@@ -22,6 +22,9 @@ from meddistill.data.sources.group_table import Selection
 from meddistill.run.tables import SPLITS, Case
 from meddistill.settings.prepare import PrepareConfig
 
+LEAST_WITH_VALIDATION = 40
+"""Boxed images from which a fifth serves to choose by; fewer all train, on a fixed schedule."""
+
 
 def partition(
     good: Sequence[tuple[RawCase, Converted]],
@@ -55,15 +58,11 @@ def partition(
             [groups[index] for index in members], most[split], seed, f"subset of {split}"
         )
         kept += [index for index, stay in zip(members, stays, strict=True) if stay]
-    annotated = keep_boxes(
-        [groups[i] for i in kept if splits[i] == "train" and good[i][1].annotation != "unknown"],
-        config.box_fraction,
-        seed,
-    )
+    unboxed = _unboxed(kept, good, groups, splits, config, seed)
     rows, results = [], {}
     for index in kept:
         case, result = good[index]
-        hidden = splits[index] == "train" and groups[index] not in annotated
+        hidden = index in unboxed
         rows.append(_row(case, result, ids[index], groups[index], splits[index], hidden))
         results[ids[index]] = result
     rows.sort(key=lambda row: (SPLITS.index(row.split), row.case_id))
@@ -72,6 +71,40 @@ def partition(
             f"no case is left for training of {len(rows)}; change --test, --val or the fractions"
         )
     return rows, results
+
+
+def _unboxed(
+    kept: Sequence[int],
+    good: Sequence[tuple[RawCase, Converted]],
+    groups: Sequence[str],
+    splits: Sequence[str],
+    config: PrepareConfig,
+    seed: int,
+) -> set[int]:
+    """The cases whose annotation is held back, as if nobody had looked at them.
+
+    Args:
+        kept: places of the cases in the data set, in the sequences that follow.
+        good: the cases and what became of them.
+        groups: the group of each.
+        splits: the split of each.
+        config: `box_count` or `box_fraction`.
+        seed: draws groups.
+    """
+    if not config.box_count:
+        training = [i for i in kept if splits[i] == "train"]
+        looked_at = [groups[i] for i in training if good[i][1].annotation != "unknown"]
+        annotated = keep_boxes(looked_at, config.box_fraction, seed)
+        return {i for i in training if groups[i] not in annotated}
+    in_validation = config.box_count // 5 if config.box_count >= LEAST_WITH_VALIDATION else 0
+    wanted = {"train": config.box_count - in_validation, "val": in_validation}
+    held_back = {i for i in kept if splits[i] in wanted}
+    for split, most in wanted.items():
+        if most:
+            boxed = [i for i in kept if splits[i] == split and good[i][1].annotation == "boxes"]
+            stays = take_cases([groups[i] for i in boxed], most, seed, "boxes")
+            held_back -= {i for i, stay in zip(boxed, stays, strict=True) if stay}
+    return held_back
 
 
 def _splits(

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from meddistill.base.errors import ConfigError
 from meddistill.data.prepare.convert import Converted
 from meddistill.data.prepare.partition import partition
 from meddistill.data.raw_case import RawCase
@@ -45,3 +46,46 @@ def test_nothing_is_balanced_where_that_is_asked():
     classes, _ = drawn("none")
     assert classes.total() == 12
     assert classes != {"a": 6, "b": 6}
+
+
+def boxed(count, **settings):
+    """Boxed images by split of 100 images in groups of 5, a tenth of them without a lesion, a fifth
+    in validation."""
+    good = []
+    for index in range(100):
+        name = f"{index:03d}"
+        case = RawCase(name, f"{name}.png", SimpleNamespace(files=()), group=f"g{index // 5}")
+        boxes = () if index % 10 == 0 else ((1.0, 1.0, 4.0, 4.0),)
+        annotation = "boxes" if boxes else "none"
+        result = Converted(name, height=8, width=8, boxes=boxes, annotation=annotation)
+        good.append((case, result))
+    config = PrepareConfig(
+        source="x", box_count=count, test_fraction=0.0, val_fraction=0.5, **settings
+    )
+    rows, _ = partition(good, config, seed=1, previous={})
+    return rows, Counter((row.split, row.annotation) for row in rows)
+
+
+def test_few_boxes_all_train_and_leave_nothing_to_choose_by():
+    rows, counts = boxed(12)
+    assert counts[("train", "boxes")] == 12
+    assert not counts[("val", "boxes")]
+    assert {row.annotation for row in rows} == {"boxes", "unknown"}
+    # Whole groups, the last one cut short.
+    groups = Counter(row.group for row in rows if row.annotation == "boxes")
+    assert sum(count < 4 for count in groups.values()) <= 1
+
+
+def test_of_many_a_fifth_serves_to_choose_by():
+    _, counts = boxed(40)
+    assert (counts[("train", "boxes")], counts[("val", "boxes")]) == (32, 8)
+
+
+def test_more_boxes_asked_for_than_there_are_keep_all():
+    _, counts = boxed(1000)
+    assert counts[("train", "boxes")] + counts[("val", "boxes")] == 90
+
+
+def test_two_ways_of_thinning_are_one_too_many():
+    with pytest.raises(ConfigError, match="give one of them"):
+        PrepareConfig(box_count=20, box_fraction=0.5)
