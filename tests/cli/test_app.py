@@ -19,7 +19,6 @@ import typer
 from meddistill.base.errors import InputError
 from meddistill.cli import app as cli
 from meddistill.evaluation.request import FolderRequest
-from meddistill.run.layout import RunDir
 from meddistill.settings.config import Config
 
 # Where each command hands over: the module that it imports then, and the function in it.
@@ -70,7 +69,7 @@ CASES = [
     ("distill", "--boxes b.csv", "boxes_file", "b.csv"),
     ("distill", "--epochs 3", "epochs", 3),
     ("distill", "--batch-size 4", "batch_size", 4),
-    ("distill", "--data D", "data=", Path("D")),
+    ("distill", "--data D", "run.data", Path("D")),
     ("distill", "--set distill.targets.jitter_copies=2", "targets.jitter_copies", 2),
     ("distill", "--seed 5", "seed=", 5),
     ("distill", "--device cpu", "device=", "cpu"),
@@ -157,6 +156,8 @@ def _setting(config, dotted):
 
 
 def _arrived(args, named, where):
+    if where == "run.data":
+        return args[0].data
     if where.endswith("="):
         return _argument(args, named, where.rstrip("="))
     return _setting(_config_of(args), where)
@@ -170,7 +171,7 @@ def test_option_arrives(handed_over, command, typed, where, value):
     (function, args, named), *more = handed_over
     assert more == []
     assert function == HANDS_OVER[command][1]
-    assert args[0] == RunDir(Path("RUN"))
+    assert args[0].root == Path("RUN")
     assert _arrived(args, named, where) == value
     # Without the option something else arrives, or the test would see nothing.
     handed_over.clear()

@@ -112,7 +112,7 @@ def _layer(module):
             if room in rooms:
                 return depth
     raise AssertionError(
-        f"{module} is in no layer: add it to LAYERS, and to the layout in the README"
+        f"{module} is in no layer: add it to LAYERS, and to the map in CONTRIBUTING"
     )
 
 

@@ -27,7 +27,8 @@ from support.painting_teacher import PaintingTeacher
 from support.tiny_student import TinyStudent
 from meddistill.cli import app as cli
 from meddistill.run.layout import RunDir
-from meddistill.settings.config import DistillConfig, TargetsConfig
+from meddistill.settings.distill import DistillConfig
+from meddistill.settings.targets import TargetsConfig
 from meddistill.training import fitting
 from meddistill.stages.distill import run_distill
 
