@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from meddistill.base.csv_tables import columns
+from meddistill.colearning.unboxed import ColearningRow
 from meddistill.data.prepare.duplicates import Duplicate
 from meddistill.data.sources.known_sources import SOURCES
 from meddistill.evaluation.scores import ScoreRow
@@ -193,6 +194,7 @@ def test_what_cannot_be_done_here_is_parsed_only(command):
         ("`duplicates.csv`", Duplicate),
         ("`boxes.csv`", BoxRow),
         ("`quality.csv`", QualityRow),
+        ("`colearning.csv`", ColearningRow),
         ("`metrics.csv`", EpochRow),
         ("`per_case.csv`", ScoreRow),
         ("`predictions.csv`", PredictionRow),
