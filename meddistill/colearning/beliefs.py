@@ -8,6 +8,8 @@ the head's soft mask is, with less weight; and no pixel counts for more than it 
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 from scipy.optimize import isotonic_regression
@@ -57,6 +59,12 @@ def believe(head_probs: np.ndarray, proposal: Proposal | None, answer: Answer | 
         if agreement >= AGREES:
             return Belief(answer.probs, agreement, ANSWER)
     return Belief(head_probs, HEAD_WEIGHT, HEAD)
+
+
+def count_sources(beliefs: Mapping[str, Belief]) -> dict[str, int]:
+    """How many cases were believed by what: `answer`, `head`."""
+    counts = Counter(belief.source for belief in beliefs.values())
+    return {source: counts[source] for source in (ANSWER, HEAD)}
 
 
 def pixel_weights(probs: np.ndarray) -> np.ndarray:

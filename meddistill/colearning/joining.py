@@ -4,7 +4,7 @@ drawn from."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -144,11 +144,3 @@ def _told(outcome: Outcome) -> str:
         f"{outcome.head_dice:.2f} with the targets, the teacher's answers to their boxes "
         f"{outcome.answer_dice:.2f}"
     )
-
-
-def results_of(beliefs: Mapping[str, Belief]) -> dict[str, int]:
-    """How many unboxed cases were learnt from by what was believed, for run.json."""
-    counts: dict[str, int] = {}
-    for belief in beliefs.values():
-        counts[belief.source] = counts.get(belief.source, 0) + 1
-    return counts

@@ -70,11 +70,20 @@ def _distilled(results: Mapping[str, Any]) -> Facts:
             else f"{agreement:.3f} with the teacher, validation",
         ),
         ("epoch", f"{results['best_epoch']} of {results['epochs']}"),
+        *_unboxed(results),
         (
             "learned from",
             f"{results['train_cases']} cases" + (f", {left_out} left out" if left_out else ""),
         ),
     ]
+
+
+def _unboxed(results: Mapping[str, Any]) -> Facts:
+    believed = results.get("believed")
+    if not believed:
+        return []
+    total = sum(believed.values())
+    return [("unboxed", f"the teacher's answer believed on {believed['answer']} of {total}")]
 
 
 def _evaluated(results: Mapping[str, Any]) -> Facts:

@@ -20,6 +20,8 @@ from lightning_fabric import Fabric
 from meddistill.base.console import say, summary
 from meddistill.base.csv_tables import read_table, text_of_row, write_table
 from meddistill.base.errors import ConfigError, StageError, nearest
+from meddistill.colearning.belief_files import load_beliefs
+from meddistill.colearning.beliefs import count_sources
 from meddistill.colearning.joining import Colearning, with_unboxed_decided
 from meddistill.colearning.rounds import refresh_targets
 from meddistill.run.dataset import Dataset
@@ -134,6 +136,8 @@ def run_distill(
         return _already_made(work, student_dir)
     learning = _learn(work, prompts, quality, student_dir, seed)
     results = _results(work, learning, 0 if work.colearns else len(skipped))
+    if work.colearns:
+        results["believed"] = count_sources(load_beliefs(student_dir))
     if work.fabric.is_global_zero:
         stage.finish(results, stage_outputs(student_dir), device=str(work.fabric.device))
         write_model_card(student_dir, run.data)

@@ -16,7 +16,6 @@ from meddistill.training.known_losses import FEATURE_LOSSES, MASK_LOSSES
 from meddistill.training.losses import (
     box_emptiness_loss,
     box_tightness_loss,
-    confidence_from_uncertainty,
     probability_mse_loss,
     soft_dice_loss,
 )
@@ -113,9 +112,7 @@ def distill_step(
     """
     frames = normalise(batch.images, preprocessing).contiguous(memory_format=torch.channels_last)
     logits, maps, deeper = model(frames)
-    sure = confidence_from_uncertainty(batch.uncertainty, settings.confidence_gamma)
-    if batch.pixel_weight is not None:
-        sure = sure * batch.pixel_weight
+    sure = _confidence(batch, settings)
     probs = (batch.probs >= 0.5).float() if settings.hard_targets else batch.probs
     mask_loss = MASK_LOSSES[settings.mask_loss](settings)
     cross_entropy, dice = (
