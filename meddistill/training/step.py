@@ -148,3 +148,9 @@ def distill_step(
         cached,
         *weights[:3],
     )
+
+
+def _confidence(batch: Batch, settings: DistillConfig) -> Tensor:
+    """How far each pixel of the targets counts, (B, 1, S, S) in [0, 1]."""
+    sure = confidence_from_uncertainty(batch.uncertainty, settings.confidence_gamma)
+    return sure if batch.pixel_weight is None else sure * batch.pixel_weight
