@@ -16,6 +16,7 @@ from meddistill.training.known_losses import FEATURE_LOSSES, MASK_LOSSES
 from meddistill.training.losses import (
     box_emptiness_loss,
     box_tightness_loss,
+    confidence_from_uncertainty,
     probability_mse_loss,
     soft_dice_loss,
 )
