@@ -30,13 +30,21 @@ _DROPOUT = 0.2
 _BATCH_CELLS = 2048
 _LR, _WEIGHT_DECAY, _DECAY = 2e-3, 5e-2, 0.99
 _WARMUP_STEPS = 30
+_LEAST_DEVIATION = 1e-3
 
 
 class CellHead(nn.Module):
-    """Features of cells (N, C) to logits (N,)."""
+    """Features of cells (N, C) to logits (N,). `mean`, `deviation`: (C,) of the features that it
+    learns from, so that a teacher's scale is not its business."""
 
-    def __init__(self, channels: int) -> None:
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, mean: Tensor, deviation: Tensor) -> None:
         super().__init__()
+        self.register_buffer("mean", mean)
+        self.register_buffer("deviation", deviation.clamp(min=_LEAST_DEVIATION))
+        channels = len(mean)
         layers: list[nn.Module] = []
         for width in _WIDTHS:
             layers += [nn.Linear(channels, width), nn.LayerNorm(width), nn.GELU()]
@@ -45,7 +53,7 @@ class CellHead(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Linear(channels, 1))
 
     def forward(self, cells: Tensor) -> Tensor:
-        logits: Tensor = self.layers(cells)[..., 0]
+        logits: Tensor = self.layers((cells - self.mean) / self.deviation)[..., 0]
         return logits
 
 
@@ -105,7 +113,8 @@ def fit_head(cells: Cells, steps: int, seed: int) -> CellHead:
     Its loss is the weighted binary cross-entropy to the cells' shares. Same arguments, same head.
     """
     torch.manual_seed(seed)
-    head = CellHead(cells.features.shape[1])
+    deviation, mean = torch.std_mean(cells.features.float(), dim=0)
+    head = CellHead(mean, deviation)
     average = copy.deepcopy(head).requires_grad_(False).eval()
     optimizer = torch.optim.AdamW(head.parameters(), lr=_LR, weight_decay=_WEIGHT_DECAY)
     generator = torch.Generator().manual_seed(seed)

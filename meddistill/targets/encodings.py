@@ -76,15 +76,15 @@ class EncodingStore:
         arrays = encoded.to_arrays()
         size = sum(array.nbytes for array in arrays.values())
         if size <= self.budget_bytes:
-            self._make_room(size)
             path = self._path(case)
             with atomic_path(path) as temporary:
                 np.savez(temporary, **arrays)  # type: ignore[arg-type]
             self._sizes[path.name] = path.stat().st_size
+            self._keep_to_budget()
         return Encoded.from_arrays(arrays)
 
-    def _make_room(self, size: int) -> None:
-        excess = sum(self._sizes.values()) + size - self.budget_bytes
+    def _keep_to_budget(self) -> None:
+        excess = sum(self._sizes.values()) - self.budget_bytes
         if excess <= 0:
             return
         own = f".{self._teacher_key()}."

@@ -16,6 +16,7 @@ from meddistill.base.files import write_json
 from meddistill.data.sources.phantom import write_phantom
 from meddistill.run.layout import BOXES_CSV, RunDir
 from meddistill.run.tables import BoxRow, read_cases
+from meddistill.settings.colearning import ColearningConfig
 from meddistill.settings.distill import DistillConfig
 from meddistill.settings.prepare import PrepareConfig
 from meddistill.settings.targets import TargetsConfig
@@ -226,10 +227,11 @@ def test_unknown_cases_need_a_detector(run):
         writer = csv.DictWriter(file, list(cases[0]))
         writer.writeheader()
         writer.writerows(cases)
+    config = dataclasses.replace(CONFIG, colearning=ColearningConfig(unboxed="detected"))
     with pytest.raises(StageError, match=rf"first: {victim['case_id']}.*run `meddistill detect"):
-        run_distill(run, CONFIG, device="cpu", teacher=PaintingTeacher())
+        run_distill(run, config, device="cpu", teacher=PaintingTeacher())
     add_detector(run)
-    run_distill(run, CONFIG, device="cpu", teacher=PaintingTeacher())
+    run_distill(run, config, device="cpu", teacher=PaintingTeacher())
     assert {
         row["prompt_source"]
         for row in table(run.teacher / "quality.csv")

@@ -1,0 +1,64 @@
+"""The head on the teacher's map: it learns what its cells show, and says it at the frame's size."""
+
+import pytest
+import torch
+from support.bright_squares import SIZE, square
+from support.painting_teacher import PaintingTeacher
+
+from meddistill.colearning.cell_head import (
+    CELLS_A_CASE,
+    Cells,
+    draw_cells,
+    fit_head,
+    head_maps,
+)
+
+
+def encoded(index):
+    return PaintingTeacher().encode([square(index)[0]])
+
+
+def target(index):
+    return torch.from_numpy(square(index)[1]).float()
+
+
+def cells(index, probs=None, weight=1.0):
+    generator = torch.Generator().manual_seed(index)
+    return draw_cells(encoded(index), target(index) if probs is None else probs, generator, weight)
+
+
+@pytest.fixture(scope="module")
+def head():
+    return fit_head(Cells.join([cells(index) for index in range(6)]), 200, seed=0)
+
+
+def test_it_finds_the_lesion_of_a_picture_that_it_never_saw(head):
+    for index in (20, 21, 22):
+        probs = head_maps([head], encoded(index), SIZE)[0]
+        assert probs.shape == (SIZE, SIZE)
+        found, truth = probs > 0.5, target(index) > 0.5
+        assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.85
+
+
+def test_half_of_the_cells_drawn_have_a_lesion_where_there_are_so_many():
+    drawn = cells(0)
+    assert len(drawn.share) == CELLS_A_CASE
+    assert (drawn.share > 0.02).sum() == CELLS_A_CASE // 2
+    empty = cells(0, torch.zeros(SIZE, SIZE))
+    assert len(empty.share) == CELLS_A_CASE
+    assert not empty.share.any()
+
+
+def test_the_weight_of_a_case_scales_its_cells():
+    assert torch.equal(cells(0, weight=0.5).weight, 0.5 * cells(0).weight)
+
+
+def test_the_same_seed_gives_the_same_head(head):
+    again = fit_head(Cells.join([cells(index) for index in range(6)]), 200, seed=0)
+    assert all(map(torch.equal, head.parameters(), again.parameters()))
+
+
+def test_padding_of_the_frame_is_no_lesion(head):
+    flat = square(0)[0][:32]  # half as high as wide
+    probs = head_maps([head], PaintingTeacher().encode([flat]), SIZE)[0]
+    assert float(probs[34:].max()) == 0

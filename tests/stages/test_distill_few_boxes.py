@@ -1,0 +1,142 @@
+"""`meddistill distill` with few boxes: unboxed images are proposed on, answered and learnt from."""
+
+import dataclasses
+import shutil
+
+import pytest
+from support.bright_squares import SIZE, prepare_squares, square
+from support.painting_teacher import PaintingTeacher
+from support.tiny_student import TinyStudent
+
+from meddistill.base.csv_tables import read_table
+from meddistill.base.errors import InputError
+from meddistill.base.files import read_json
+from meddistill.colearning.belief_files import load_beliefs
+from meddistill.colearning.unboxed import ColearningRow
+from meddistill.run.layout import BELIEFS_NPZ, COLEARNING_CSV, COLEARNING_PNG, RUN_JSON, RunDir
+from meddistill.run.tables import read_cases
+from meddistill.settings.colearning import ColearningConfig
+from meddistill.settings.distill import DistillConfig
+from meddistill.settings.targets import TargetsConfig
+from meddistill.stages.distill import run_distill
+from meddistill.training import fitting
+
+FEW = ColearningConfig(steps=6, head_steps=200, heads=3)
+CONFIG = DistillConfig(
+    encoder_weights="none",
+    image_size=SIZE,
+    epochs=2,
+    batch_size=4,
+    targets=TargetsConfig(jitter_copies=1, views="whole"),
+    colearning=FEW,
+    precision="32-true",
+)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    return prepare_squares(tmp_path_factory.mktemp("few"))
+
+
+@pytest.fixture
+def run(prepared, tmp_path, monkeypatch):
+    monkeypatch.setattr(fitting, "build_student", lambda *_, **__: TinyStudent())
+    shutil.copytree(prepared.root, tmp_path / "run")
+    return RunDir(tmp_path / "run")
+
+
+def distil(run, out="student", teacher=None, **changes):
+    colearning = dataclasses.replace(FEW, **changes)
+    config = dataclasses.replace(CONFIG, colearning=colearning)
+    teacher = teacher or PaintingTeacher()
+    return run_distill(run, config, device="cpu", teacher=teacher, out=run.root / out)
+
+
+def unboxed(run):
+    return {case.case_id for case in read_cases(run.data) if case.annotation == "unknown"}
+
+
+def test_no_detector_is_needed_and_all_that_was_believed_is_on_disk(run):
+    student = distil(run)
+    rows = read_table(student / COLEARNING_CSV, ColearningRow)
+    assert {row.case_id for row in rows} == unboxed(run)
+    assert {row.round for row in rows} == {1, 2}
+    last = [row for row in rows if row.round == 2]
+    assert sum(row.believed == "answer" for row in last) >= 0.8 * len(last)
+    for row in last:
+        if row.believed == "answer":
+            assert row.agreement >= 0.75
+            assert row.weight == row.agreement
+            assert 0 <= row.x1 < row.x2 <= SIZE
+    assert (student / COLEARNING_PNG).stat().st_size > 1000
+    results = read_json(student / RUN_JSON)["results"]
+    assert results["believed"]["answer"] == sum(row.believed == "answer" for row in last)
+    assert results["train_cases"] == 6 + len(last)
+    assert results["cases_without_box"] == results["targets_rejected"] == 0
+
+
+def test_what_is_believed_lies_on_the_squares(run):
+    beliefs = load_beliefs(distil(run))
+    for case in read_cases(run.data):
+        if case.case_id in beliefs and beliefs[case.case_id].source == "answer":
+            truth = square(int(case.case_id))[1]
+            found = beliefs[case.case_id].probs > 0.5
+            assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.7
+
+
+def test_the_same_seed_gives_the_same_bytes_also_without_room_for_encodings(run):
+    first = distil(run)
+    second = distil(run, "student-again", encodings_gb=0.0)
+    for name in ("model.safetensors", "metrics.csv", COLEARNING_CSV):
+        assert (first / name).read_bytes() == (second / name).read_bytes()
+
+
+def test_nobody_is_asked_or_shown_an_image_twice(run):
+    distil(run)
+    teacher = PaintingTeacher()
+    asked = []
+    decode = teacher.decode
+    teacher.decode = lambda *arguments: asked.append(1) or decode(*arguments)
+    distil(run, "student-again", teacher=teacher)
+    assert (teacher.images, len(asked)) == (0, 0)
+
+
+def test_an_interrupted_training_takes_up_what_was_believed(run, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fitting, "train_student", stop)
+        with pytest.raises(KeyboardInterrupt):
+            distil(run)
+    assert (run.student / BELIEFS_NPZ).exists()
+    before = (run.student / COLEARNING_CSV).read_bytes()
+    interrupted = distil(run)
+    whole = distil(run, "student-whole")
+    assert (interrupted / COLEARNING_CSV).read_bytes() == before
+    for name in ("model.safetensors", "metrics.csv"):
+        assert (interrupted / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_ignored_images_teach_nothing(run):
+    student = distil(run, unboxed="ignore")
+    assert read_json(student / RUN_JSON)["results"]["train_cases"] == 6
+    assert not (student / COLEARNING_CSV).exists()
+
+
+def test_where_all_are_boxed_nothing_changes(tmp_path, monkeypatch):
+    monkeypatch.setattr(fitting, "build_student", lambda *_, **__: TinyStudent())
+    run = prepare_squares(tmp_path, boxed=0)
+    auto = distil(run)
+    off = distil(run, "student-off", unboxed="detected")
+    assert (auto / "model.safetensors").read_bytes() == (off / "model.safetensors").read_bytes()
+    assert not (auto / COLEARNING_CSV).exists()
+    with pytest.raises(InputError, match="every training case was looked at"):
+        distil(run, "student-on", unboxed="propose")
+
+
+def test_one_boxed_image_is_enough_to_begin_with(tmp_path, monkeypatch):
+    monkeypatch.setattr(fitting, "build_student", lambda *_, **__: TinyStudent())
+    run = prepare_squares(tmp_path, boxed=1)
+    student = distil(run)
+    assert read_json(student / RUN_JSON)["results"]["train_cases"] > 1

@@ -1,0 +1,78 @@
+"""Encodings are kept under a budget, and a budget changes no result."""
+
+import dataclasses
+import os
+
+import pytest
+import torch
+from support.bright_squares import prepare_squares
+from support.painting_teacher import PaintingTeacher
+
+from meddistill.run.dataset import Dataset
+from meddistill.targets.encodings import EncodingStore
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return Dataset.open(prepare_squares(tmp_path_factory.mktemp("squares"), count=12).data)
+
+
+def maps(store, data, cases=None):
+    found = store.of_cases(data.cases if cases is None else cases, data)
+    return {case.case_id: encoded.features["embedding"] for case, encoded in found}
+
+
+def test_what_was_encoded_is_read_back(tmp_path, data):
+    first = EncodingStore(tmp_path, PaintingTeacher(), 1.0)
+    fresh = maps(first, data)
+    again = EncodingStore(tmp_path, PaintingTeacher(), 1.0)
+    kept = maps(again, data)
+    assert (first.encoded, again.encoded) == (len(data.cases), 0)
+    assert list(fresh) == [case.case_id for case in data.cases]
+    assert all(torch.equal(fresh[name], kept[name]) for name in fresh)
+
+
+def test_without_a_budget_all_is_encoded_again_to_the_same(tmp_path, data):
+    store = EncodingStore(tmp_path, PaintingTeacher(), 0.0)
+    kept = maps(EncodingStore(tmp_path / "kept", PaintingTeacher(), 1.0), data)
+    fresh = maps(store, data)
+    maps(store, data)
+    assert store.encoded == 2 * len(data.cases)
+    assert not list(tmp_path.glob("*.npz"))
+    assert all(torch.equal(fresh[name], kept[name]) for name in fresh)
+
+
+def test_the_oldest_go_first(tmp_path, data):
+    one = EncodingStore(tmp_path, PaintingTeacher(), 1.0)
+    maps(one, data, data.cases[:1])
+    (path,) = tmp_path.glob("*.npz")
+    size = path.stat().st_size
+    os.utime(path, (1, 1))
+    store = EncodingStore(tmp_path, PaintingTeacher(), 3.5 * size / 1e9)
+    maps(store, data, data.cases[1:5])
+    names = {path.name.split(".")[0] for path in tmp_path.glob("*.npz")}
+    assert len(names) <= 3
+    assert data.cases[0].case_id not in names
+    assert data.cases[4].case_id in names
+
+
+def test_a_damaged_file_is_made_again(tmp_path, data):
+    maps(EncodingStore(tmp_path, PaintingTeacher(), 1.0), data)
+    victim = next(tmp_path.glob("*.npz"))
+    victim.write_bytes(victim.read_bytes()[:100])
+    store = EncodingStore(tmp_path, PaintingTeacher(), 1.0)
+    maps(store, data)
+    assert store.encoded == 1
+
+
+def test_another_teacher_or_image_is_not_taken_for_it(tmp_path, data):
+    maps(EncodingStore(tmp_path, PaintingTeacher(), 1.0), data)
+    other = PaintingTeacher()
+    other.fingerprint = "painting-2"
+    store = EncodingStore(tmp_path, other, 1.0)
+    maps(store, data, data.cases[:2])
+    assert store.encoded == 2
+    changed = dataclasses.replace(data.cases[0], sha256="f" * 64)
+    again = EncodingStore(tmp_path, PaintingTeacher(), 1.0)
+    list(again.of_cases([changed], data))
+    assert again.encoded == 1
