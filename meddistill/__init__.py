@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["Student", "__version__", "load_student"]
 
-# Here, as every process of ours comes through this door before it loads torch: commands, workers, and `load_student`.
+# Here, as every process of ours comes through this door before it loads torch: commands, workers,
+# and `load_student`.
 _cores.set_thread_defaults(os.environ)
 
 

@@ -13,26 +13,31 @@ _THREADS = "OMP_NUM_THREADS"
 
 
 def usable_cores(root: Path = Path("/")) -> int:
-    """At least 1; fewer than the machine has where a container or a scheduler says so, by affinity or by quota.
+    """At least 1; fewer than the machine has where a container or a scheduler says so, by affinity
+    or by quota.
 
-    A part of a core counts as one: of a quota of 1.5, two threads get more than one does. `root` is for tests.
+    A part of a core counts as one: of a quota of 1.5, two threads get more than one does. `root` is
+    for tests.
     """
     return min([_cores_there(), *_quotas(root)])
 
 
 def cores_of_quota(root: Path = Path("/")) -> int | None:
-    """`usable_cores` where a quota makes them fewer than affinity does, which torch and ONNX Runtime see themselves."""
+    """`usable_cores` where a quota makes them fewer than affinity does, which torch and ONNX
+    Runtime see themselves."""
     cores = usable_cores(root)
     return cores if cores < _cores_there() else None
 
 
 def set_thread_defaults(environment: MutableMapping[str, str], root: Path = Path("/")) -> None:
-    """Let threads of OpenMP sleep while they wait, and be no more than a quota has cores; what is set already stands.
+    """Let threads of OpenMP sleep while they wait, and be no more than a quota has cores; what is
+    set already stands.
 
-    OpenMP reads its environment once, when torch loads it: after that, nothing is changed. By default threads that wait
-    for another spin, and so hold up the very thread that they wait for where another process has a core. Sleeping costs
-    time on cores that are free; a short spin (GOMP_SPINCOUNT=1000) costs less there and more beside a busy process.
-    Figures: .github/docs/speed.md.
+    OpenMP reads its environment once, when torch loads it: after that, nothing is changed. By
+    default threads that wait for another spin, and so hold up the very thread that they wait for
+    where another process has a core. Sleeping costs time on cores that are free; a short spin
+    (GOMP_SPINCOUNT=1000) costs less there and more beside a busy process. Figures:
+    .github/docs/speed.md.
     """
     if "torch" in sys.modules:
         return
@@ -50,7 +55,8 @@ def _cores_there() -> int:
 
 
 def _quotas(root: Path) -> Iterator[int]:
-    """Cores by the CPU quota of this process's control group and of each group around it, for those that have one."""
+    """Cores by the CPU quota of this process's control group and of each group around it, for those
+    that have one."""
     for folder in _control_groups(root):
         try:
             if (folder / "cpu.max").exists():  # version 2: "QUOTA PERIOD", or "max PERIOD"
@@ -66,9 +72,11 @@ def _quotas(root: Path) -> Iterator[int]:
 
 
 def _control_groups(root: Path) -> Iterator[Path]:
-    """Folders of this process's control group and those around it, as far as they can be seen from here.
+    """Folders of this process's control group and those around it, as far as they can be seen from
+    here.
 
-    In a container the path may be the host's, whose folders are not there; its own limits are then at the mount's top.
+    In a container the path may be the host's, whose folders are not there; its own limits are then
+    at the mount's top.
     """
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()

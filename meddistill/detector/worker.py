@@ -140,7 +140,8 @@ def predict(job: dict[str, Any], device: str, send: Any) -> None:
 
 
 def keep_to_threads(count: int) -> None:
-    """Compute on at most `count` threads, also once Ultralytics counts all cores of the machine to set their number."""
+    """Compute on at most `count` threads, also once Ultralytics counts all cores of the machine to
+    set their number."""
     import torch
 
     torch.set_num_threads(count)

@@ -21,12 +21,11 @@ from torch import Tensor
 
 from meddistill.base.errors import WeightsError, first_line
 from meddistill.base.hashing import sha256_file
-from meddistill.teachers.known_teachers import TEACHERS
 from meddistill.teachers.resample import resize_area
 from meddistill.teachers.sam_family import EmbedPrompts, Encodings, SamFamily
 from meddistill.teachers.teacher import Encoded, autocast
 
-INPUT_SIZE = TEACHERS["litemedsam"].input_size
+INPUT_SIZE = 256
 _STAGES = ("stage1", "stage2", "stage3")
 
 

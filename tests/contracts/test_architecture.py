@@ -130,6 +130,15 @@ def test_stages_meet_on_disk_only(module):
     assert [name for name in imports(module) if name.startswith("meddistill.stages.")] == []
 
 
+def test_no_module_needs_itself():
+    """Two modules that import each other are one thing in two files, or a thing in the wrong place."""
+    circles = []
+    for module in ROOMS:
+        ours = [name for name in imports(module) if name in MODULES and name != "meddistill"]
+        circles += [f"{module} -> {name}" for name in ours if module in reached_from(name)]
+    assert circles == []
+
+
 def test_a_foreign_library_lives_in_one_module():
     homes = {}
     for module in ROOMS:

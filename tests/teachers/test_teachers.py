@@ -7,7 +7,7 @@ import torch
 from support.small_sam2 import small_yaml
 
 from meddistill.base.errors import ConfigError, InputError, WeightsError
-from meddistill.teachers import sam2
+from meddistill.teachers import known_teachers, litemedsam, sam2
 from meddistill.teachers.litemedsam import LiteMedSam, _to_input, packaged_weights
 from meddistill.teachers.loading import TEACHERS, describe_teachers, fetch_teacher, load_teacher
 from meddistill.teachers.resample import area_weights, resize_area
@@ -348,3 +348,7 @@ def test_every_teacher_says_what_callers_ask_of_it(small_sam2, lite):
         assert DECODED_LEVEL in teacher.feature_channels
         assert isinstance(teacher.takes_masks, bool)
         assert isinstance(teacher.logit_shift, float)
+
+
+def test_litemedsam_is_listed_with_the_size_that_it_has():
+    assert known_teachers.TEACHERS["litemedsam"].input_size == litemedsam.INPUT_SIZE
