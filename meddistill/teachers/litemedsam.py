@@ -91,7 +91,7 @@ class LiteMedSam(SamFamily):
     @torch.inference_mode()
     def encode(self, images: Sequence[np.ndarray]) -> Encoded:
         sizes = [(image.shape[0], image.shape[1]) for image in images]
-        frames = torch.stack([_to_input(image) for image in images]).to(self.device)
+        frames = torch.stack([to_input(image) for image in images]).to(self.device)
         features: dict[str, Tensor] = {}
         with autocast(self.device, self.precision):
             encoder = self.net.image_encoder
@@ -155,7 +155,7 @@ def _scaled_hw(size_hw: tuple[int, int]) -> tuple[int, int]:
     return max(1, int(size_hw[0] * scale + 0.5)), max(1, int(size_hw[1] * scale + 0.5))
 
 
-def _to_input(image: np.ndarray) -> Tensor:
+def to_input(image: np.ndarray) -> Tensor:
     """Official preprocessing of uint8 RGB (H, W, 3): longest side to 256 by area, its range to [0,
     1], padded.
 

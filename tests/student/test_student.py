@@ -243,7 +243,7 @@ def test_default_encoder_starts_from_the_packages_imagenet_weights():
 
 
 def test_without_weights_or_network_it_says_so_and_goes_on(tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(encoders, "_hub_answers", lambda repository: False)
+    monkeypatch.setattr(encoders, "hub_answers", lambda repository: False)
     monkeypatch.setattr(encoders.huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     module = build_student("unet", encoder="resnet18", encoder_weights="imagenet")
     assert module.weights_source == "random"
@@ -257,7 +257,7 @@ def test_no_second_look_where_the_hub_does_not_answer(monkeypatch):
     monkeypatch.setattr(
         encoders.huggingface_hub, "hf_hub_url", lambda *a, **k: "http://127.0.0.1:9/closed"
     )
-    assert encoders._hub_answers(encoders.HubRepository("a/b", None)) is False
+    assert encoders.hub_answers(encoders.HubRepository("a/b", None)) is False
 
 
 def test_encoder_weights_from_a_file(tmp_path):

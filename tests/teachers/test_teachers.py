@@ -8,7 +8,7 @@ from support.small_sam2 import small_yaml
 
 from meddistill.base.errors import ConfigError, InputError, WeightsError
 from meddistill.teachers import known_teachers, litemedsam, sam2
-from meddistill.teachers.litemedsam import LiteMedSam, _to_input, packaged_weights
+from meddistill.teachers.litemedsam import LiteMedSam, packaged_weights, to_input
 from meddistill.teachers.loading import TEACHERS, describe_teachers, fetch_teacher, load_teacher
 from meddistill.teachers.resample import area_weights, resize_area
 from meddistill.teachers.teacher import DECODED_LEVEL, Encoded
@@ -164,13 +164,13 @@ def test_litemedsam_preprocessing_is_the_official_one(size_hw):
     expected = np.zeros((256, 256, 3))
     expected[:height, :width] = (resized - resized.min()) / max(resized.max() - resized.min(), 1e-8)
     # OpenCV rounds to whole grey values in fixed point: one grey value may differ.
-    difference = np.abs(_to_input(image).permute(1, 2, 0).numpy() - expected)
+    difference = np.abs(to_input(image).permute(1, 2, 0).numpy() - expected)
     assert difference.max() <= 2.1 / 255
     assert difference.mean() < 1e-3
 
 
 def test_an_image_of_one_value_gives_zeros_not_nan():
-    assert _to_input(np.full((40, 40, 3), 7, np.uint8)).abs().max() == 0
+    assert to_input(np.full((40, 40, 3), 7, np.uint8)).abs().max() == 0
 
 
 def test_area_weights_average_what_a_cell_covers():

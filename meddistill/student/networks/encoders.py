@@ -60,7 +60,7 @@ def find_imagenet(encoder: str, repository: HubRepository | None) -> FoundWeight
     found = _from_package(encoder)
     if found is None and repository is not None:
         found = _from_hub(repository, local_only=True)
-        if found is None and _hub_answers(repository):
+        if found is None and hub_answers(repository):
             console.say(f"downloading ImageNet weights of '{encoder}' from {repository.repo_id}")
             found = _from_hub(repository, local_only=False)
     if found is None:
@@ -175,7 +175,9 @@ def _mean_std(config: Path) -> MeanStd | None:
     return (mean, std) if len(mean) == len(std) == 3 else None
 
 
-def _hub_answers(repository: HubRepository) -> bool:
+def hub_answers(repository: HubRepository) -> bool:
+    """Whether the hub has the repository and can be reached, asked once; False where it is set
+    offline."""
     if huggingface_hub.constants.HF_HUB_OFFLINE:
         return False
     address = huggingface_hub.hf_hub_url(
