@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +36,19 @@ def leftovers(directory: Path, *, below: bool = True) -> list[Path]:
     nobody's any more."""
     found = directory.rglob(".*.tmp*") if below else directory.glob(".*.tmp*")
     return [path for path in found if _TEMPORARY.fullmatch(path.name)]
+
+
+DAMAGED_ARCHIVE = (
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    TypeError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What reading an .npz file raises that is missing, empty, cut or broken inside."""
 
 
 def write_text(path: Path, text: str) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from meddistill.base.files import atomic_path
+from meddistill.base.files import DAMAGED_ARCHIVE, atomic_path
 from meddistill.data.frames import scaled_hw
 from meddistill.run.tables import Case
 from meddistill.teachers.teacher import Encoded, Teacher
@@ -96,5 +95,5 @@ def _read(path: Path) -> Answer | None:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return Answer(arrays["probs"].astype(np.float32) / 255, float(arrays["predicted_iou"]))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    except DAMAGED_ARCHIVE:
         return None  # not there, or damaged: it is asked again

@@ -11,14 +11,15 @@ import numpy as np
 
 from meddistill.base import console
 from meddistill.base.console import track
+from meddistill.base.csv_tables import read_table
 from meddistill.base.errors import InputError
 from meddistill.colearning.answers import Answers
 from meddistill.colearning.belief_files import load_beliefs, save_beliefs
 from meddistill.colearning.beliefs import Belief, pixel_weights
 from meddistill.colearning.sheet import write_sheet
-from meddistill.colearning.unboxed import Boxed, Outcome, UnboxedImages
+from meddistill.colearning.unboxed import Boxed, ColearningRow, Outcome, UnboxedImages
 from meddistill.run.dataset import Dataset
-from meddistill.run.layout import BELIEFS_NPZ, COLEARNING_PNG
+from meddistill.run.layout import BELIEFS_NPZ, COLEARNING_CSV, COLEARNING_PNG
 from meddistill.run.tables import Case, QualityRow
 from meddistill.settings.distill import DistillConfig
 from meddistill.targets.asking import logit_shift
@@ -82,8 +83,15 @@ class Colearning:
         `rows`: of quality.csv, whose targets the heads learn from. Raises: InputError where no
         boxed training case has a target with a lesion, or no training case is unboxed.
         """
-        if (self.out / BELIEFS_NPZ).exists():
-            return
+        if not (self.out / BELIEFS_NPZ).exists():
+            outcome = self._ask(teacher, rows, folders)
+            console.say(_told(outcome))
+            save_beliefs(self.out, outcome)
+        if not (self.out / COLEARNING_PNG).exists():
+            told = read_table(self.out / COLEARNING_CSV, ColearningRow)
+            write_sheet(self.out / COLEARNING_PNG, told, load_beliefs(self.out), self.dataset)
+
+    def _ask(self, teacher: Teacher, rows: Sequence[QualityRow], folders: TargetFolders) -> Outcome:
         boxed = self._boxed(rows, folders)
         unboxed = unboxed_cases(self.dataset)
         if not unboxed:
@@ -99,10 +107,7 @@ class Colearning:
         images = UnboxedImages(
             self.dataset, boxed, unboxed, encodings, answers, self.config.colearning
         )
-        outcome = images.settle(self.seed)
-        console.say(_told(outcome))
-        save_beliefs(self.out, outcome)
-        write_sheet(self.out / COLEARNING_PNG, outcome.rows, outcome.beliefs, self.dataset)
+        return images.settle(self.seed)
 
     def join(self, boxed: PackedCases) -> PackedCases:
         """The boxed cases, and after them the unboxed ones with what is believed of them."""

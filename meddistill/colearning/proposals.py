@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-
-from meddistill.data.formats.pictures import connected_components
+from scipy import ndimage
 
 LEAST_MASS_SHARE = 0.5
 """A component with less than this share of the largest one's probability mass is no proposal."""
 MOST_BOXES = 5
+_EIGHT_NEIGHBOURS = np.ones((3, 3))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,22 +24,26 @@ class Proposal:
 
 
 def propose(probs: np.ndarray, threshold: float, least_px: float) -> Proposal | None:
-    """The components of `probs` (S, S) float32 above `threshold` that hold most of its mass.
+    """The 8-connected components of `probs` (S, S) float32 above `threshold` that hold most of its
+    mass.
 
     Components below `least_px` pixels are none. None where nothing is left: an empty map.
     """
-    over = probs > threshold
-    boxes, areas = connected_components(over)
-    found = []
-    for (x1, y1, x2, y2), area in zip(boxes.tolist(), areas.tolist(), strict=True):
-        inside = over[y1:y2, x1:x2]
-        if area >= least_px:
-            found.append((float(probs[y1:y2, x1:x2][inside].sum()), (x1, y1, x2, y2)))
-    found.sort(reverse=True)
-    kept = [box for mass, box in found[:MOST_BOXES] if mass >= LEAST_MASS_SHARE * found[0][0]]
-    if not kept:
+    labels, count = ndimage.label(probs > threshold, _EIGHT_NEIGHBOURS)
+    if not count:
         return None
-    mask = np.zeros_like(over)
-    for x1, y1, x2, y2 in kept:
-        mask[y1:y2, x1:x2] |= over[y1:y2, x1:x2]
-    return Proposal(np.array(kept, np.float32), float(probs[mask].mean()), mask)
+    areas = np.bincount(labels.ravel(), minlength=count + 1)
+    mass = np.bincount(labels.ravel(), weights=probs.ravel(), minlength=count + 1)
+    mass[0] = 0
+    mass[areas < least_px] = 0
+    by_mass = np.argsort(-mass, kind="stable")[:MOST_BOXES]
+    if not mass.max():
+        return None
+    kept = [label for label in by_mass if mass[label] >= LEAST_MASS_SHARE * mass.max()]
+    places = ndimage.find_objects(labels)
+    boxes = []
+    for label in kept:
+        rows, columns = places[label - 1]
+        boxes.append((columns.start, rows.start, columns.stop, rows.stop))
+    mask = np.isin(labels, kept)
+    return Proposal(np.array(boxes, np.float32), float(probs[mask].mean()), mask)

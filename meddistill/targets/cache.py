@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from meddistill.base.errors import InputError
-from meddistill.base.files import atomic_path
+from meddistill.base.files import DAMAGED_ARCHIVE, atomic_path
 from meddistill.run.tables import QualityRow
 from meddistill.targets.asking import Answer
 from meddistill.targets.prompts import STUDENT
@@ -79,7 +78,7 @@ def load_target(out_dir: Path, case_id: str, key: str) -> Target:
         if beside.exists():
             with beside.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 features = {level: arrays[level] for level in arrays.files if level != "basis"}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except DAMAGED_ARCHIVE as error:
         raise InputError(
             f"{path} cannot be read ({error}); run `meddistill distill` again to make it"
         ) from error
@@ -122,7 +121,7 @@ def read_scores(out_dir: Path, case_id: str, key: str, basis: str | None) -> Sco
         path = _file(out_dir, _TARGETS, case_id, key)
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return Scores(**json.loads(str(arrays["scores"])))
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+    except DAMAGED_ARCHIVE:
         return None
 
 

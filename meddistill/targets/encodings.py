@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from meddistill.base import console
-from meddistill.base.files import atomic_path
+from meddistill.base.files import DAMAGED_ARCHIVE, atomic_path
 from meddistill.run.dataset import Dataset
 from meddistill.run.tables import Case
 from meddistill.teachers.teacher import DECODED_LEVEL, Encoded, Teacher
@@ -103,7 +102,7 @@ class EncodingStore:
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 encoded = Encoded.from_arrays(arrays)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        except DAMAGED_ARCHIVE:
             return None  # not there, or damaged: it is made again
         return encoded if encoded.sizes_hw[0] == (case.height, case.width) else None
 

@@ -408,7 +408,7 @@ class Bench:
 
     def i(self, out: Path) -> dict[str, Any]:
         run, _ = self.training(out)
-        run.model.train()
+        run.learner.model.train()
         return self._beside_a_busy_process("training", lambda: self._epoch(run))
 
     def j(self) -> dict[str, Any]:

@@ -37,3 +37,11 @@ def test_two_lesions_of_like_mass_are_both_proposed():
     probs = blank()
     probs[2:8, 2:8] = probs[20:26, 20:25] = 0.9
     assert len(propose(probs, 0.5, least_px=4).boxes_xyxy_px) == 2
+
+
+def test_what_lies_inside_a_components_box_is_not_the_component():
+    probs = np.zeros((64, 64), np.float32)
+    probs[4:40, 4:40] = 0.9
+    probs[8:36, 8:36] = 0
+    probs[20:23, 20:23] = 0.9
+    assert not propose(probs, 0.5, least_px=16).mask[20:23, 20:23].any()

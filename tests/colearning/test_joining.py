@@ -1,0 +1,216 @@
+"""When co-learning is on, what it refuses, and what the student is given to draw from."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from support.bright_squares import SIZE, prepare_squares
+from support.painting_teacher import PaintingTeacher
+
+from meddistill.base.errors import InputError
+from meddistill.colearning.belief_files import load_beliefs, save_beliefs
+from meddistill.colearning.beliefs import ANSWER, HEAD, Belief, pixel_weights
+from meddistill.colearning.joining import (
+    MOST_FEW,
+    Colearning,
+    unboxed_cases,
+    with_unboxed_decided,
+)
+from meddistill.colearning.unboxed import ColearningRow, Outcome
+from meddistill.run.dataset import Dataset
+from meddistill.run.layout import BELIEFS_NPZ, COLEARNING_CSV, COLEARNING_PNG
+from meddistill.run.tables import QualityRow
+from meddistill.settings.colearning import ColearningConfig
+from meddistill.settings.distill import DistillConfig
+from meddistill.targets.cache import Target, TargetFolders
+from meddistill.targets.prompts import ANNOTATED
+from meddistill.training.packed_cases import CaseTarget, PackedCases
+
+CONFIG = DistillConfig(image_size=SIZE)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return Dataset.open(prepare_squares(tmp_path_factory.mktemp("squares"), count=10).data)
+
+
+def with_annotations(data, *annotations):
+    """A data set of training cases annotated so; its images are not looked at."""
+    cases = [
+        dataclasses.replace(
+            data.cases[0],
+            case_id=f"c{i}",
+            split="train",
+            annotation=annotation,
+            n_boxes=int(annotation == "boxes"),
+        )
+        for i, annotation in enumerate(annotations)
+    ]
+    return Dataset(data.directory, cases)
+
+
+def decided(data, **settings):
+    return with_unboxed_decided(dataclasses.replace(CONFIG, **settings), data).colearning.unboxed
+
+
+@pytest.mark.parametrize(
+    ("annotations", "expected"),
+    [
+        (["boxes", "unknown"], "propose"),
+        (["boxes"] * MOST_FEW + ["unknown"], "propose"),
+        (["boxes"] * (MOST_FEW + 1) + ["unknown"], "detected"),
+        (["boxes", "none"], "detected"),
+        (["none", "unknown"], "detected"),
+    ],
+)
+def test_auto_proposes_where_few_are_boxed_and_others_unseen(data, annotations, expected):
+    assert decided(with_annotations(data, *annotations)) == expected
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"boxes_file": "b.csv"}, {"boxes": "detected"}, {"no_box": "empty"}, {"rounds": 2}],
+    ids=lambda asked: next(iter(asked)),
+)
+def test_auto_leaves_alone_what_was_asked_of_a_detector(data, asked):
+    assert decided(with_annotations(data, "boxes", "unknown"), **asked) == "detected"
+
+
+@pytest.mark.parametrize("unboxed", ["propose", "ignore", "detected"])
+def test_what_was_decided_stays(data, unboxed):
+    chosen = ColearningConfig(unboxed=unboxed)
+    assert decided(with_annotations(data, "boxes", "unknown"), colearning=chosen) == unboxed
+
+
+def test_the_recipe_for_few_boxes_brings_its_step_size_and_decay(data):
+    few = ColearningConfig(unboxed="propose", lr=3e-3, weight_decay=0.2)
+    config = with_unboxed_decided(dataclasses.replace(CONFIG, colearning=few), data)
+    assert (config.lr, config.weight_decay, config.feature_weight) == (3e-3, 0.2, 0.0)
+    off = dataclasses.replace(CONFIG, colearning=dataclasses.replace(few, unboxed="detected"))
+    assert with_unboxed_decided(off, data) == off
+
+
+def test_only_training_cases_that_nobody_looked_at_are_unboxed(data):
+    found = unboxed_cases(data)
+    assert found
+    assert {(case.split, case.annotation) for case in found} == {("train", "unknown")}
+
+
+def colearning(data, out):
+    config = dataclasses.replace(CONFIG, colearning=ColearningConfig(unboxed="propose"))
+    return Colearning(data, config, out / "teacher", out, seed=0)
+
+
+class DrawnTargets:
+    """Every row's target is the same soft mask."""
+
+    def __init__(self, probs):
+        self.probs = probs
+
+    def load(self, row):
+        return Target(self.probs, 0 * self.probs, 0.0, {})
+
+
+def looked_at(data):
+    """A row of quality.csv for each boxed training case, all accepted."""
+    scores = dict.fromkeys(
+        ("v", "doubt", "agreement", "stability", "predicted_iou", "box_iou", "area_share"), 0.5
+    )
+    return [
+        QualityRow(
+            case_id=case.case_id,
+            split="train",
+            prompt_source=ANNOTATED,
+            n_boxes=1,
+            key="k",
+            accepted=True,
+            reason="",
+            weight=1.0,
+            **scores,
+        )
+        for case in data.of_split("train")
+        if case.annotation == "boxes"
+    ]
+
+
+@pytest.mark.parametrize("boxed", [True, False], ids=["all empty", "none"])
+def test_boxed_cases_without_a_lesion_are_refused(tmp_path, data, boxed):
+    rows = looked_at(data) if boxed else []
+    folders = DrawnTargets(np.zeros((SIZE, SIZE), np.float32))
+    teacher = PaintingTeacher()
+    with pytest.raises(InputError, match="no training case with a box has a target to learn from"):
+        colearning(data, tmp_path).settle(teacher, rows, folders)
+    assert teacher.calls == 0
+
+
+def test_nothing_unboxed_is_refused(tmp_path, data):
+    boxed = [case for case in data.of_split("train") if case.annotation == "boxes"]
+    folders = DrawnTargets(np.ones((SIZE, SIZE), np.float32))
+    with pytest.raises(InputError, match="every training case was looked at"):
+        colearning(Dataset(data.directory, boxed), tmp_path).settle(
+            PaintingTeacher(), looked_at(data), folders
+        )
+
+
+def outcome_of(data):
+    """Two beliefs of two unboxed cases."""
+    first, second = unboxed_cases(data)[:2]
+    square = np.zeros((SIZE, SIZE), np.float32)
+    square[8:32, 8:24] = 1.0
+    beliefs = {
+        first.case_id: Belief(square, 0.9, ANSWER),
+        second.case_id: Belief(0.4 * square, 0.5, HEAD),
+    }
+    rows = [
+        ColearningRow(1, first.case_id, ANSWER, 0.9, 1, 8, 8, 24, 32, 0.9, 0.9, 0.9, 0.8),
+        ColearningRow(1, second.case_id, HEAD, 0.5),
+    ]
+    return Outcome(beliefs, rows, 0.8, 0.9, [], 0.5)
+
+
+def test_beliefs_are_read_back_to_a_255th(tmp_path, data):
+    outcome = outcome_of(data)
+    save_beliefs(tmp_path, outcome)
+    found = load_beliefs(tmp_path)
+    assert list(found) == list(outcome.beliefs)
+    for case_id, belief in outcome.beliefs.items():
+        kept = found[case_id]
+        assert (kept.weight, kept.source) == (belief.weight, belief.source)
+        assert np.abs(kept.probs - belief.probs).max() <= 0.5 / 255 + 1e-6
+
+
+def test_what_was_settled_is_not_settled_again(tmp_path, data):
+    save_beliefs(tmp_path, outcome_of(data))
+    before = (tmp_path / BELIEFS_NPZ).read_bytes(), (tmp_path / COLEARNING_CSV).read_bytes()
+    teacher = PaintingTeacher()
+    colearning(data, tmp_path).settle(teacher, [], TargetFolders(tmp_path))
+    after = (tmp_path / BELIEFS_NPZ).read_bytes(), (tmp_path / COLEARNING_CSV).read_bytes()
+    assert (before, 0) == (after, teacher.calls)
+
+
+def test_a_sheet_that_an_interruption_cost_is_drawn_when_it_is_taken_up(tmp_path, data):
+    save_beliefs(tmp_path, outcome_of(data))  # killed here, before the sheet
+    colearning(data, tmp_path).settle(PaintingTeacher(), [], TargetFolders(tmp_path))
+    assert (tmp_path / COLEARNING_PNG).exists()
+
+
+def test_believed_cases_come_after_the_boxed_with_their_weights(tmp_path, data):
+    outcome = outcome_of(data)
+    save_beliefs(tmp_path, outcome)
+    boxed_case = next(case for case in data.of_split("train") if case.annotation == "boxes")
+    boxed = PackedCases([boxed_case.case_id], SIZE)
+    ones = np.ones((SIZE, SIZE), np.float32)
+    boxed.put(0, data.image(boxed_case), CaseTarget(ones, 0 * ones))
+    joined = colearning(data, tmp_path).join(boxed)
+    assert joined.case_ids == [boxed_case.case_id, *outcome.beliefs]
+    assert joined.boxed == 1
+    batch = joined.batch(torch.arange(3))
+    assert batch.case_weight.tolist() == pytest.approx([1.0, 0.9, 0.5])
+    assert float(batch.pixel_weight[0].min()) == 1
+    for place, belief in enumerate(outcome.beliefs.values(), start=1):
+        assert batch.probs[place, 0].numpy() == pytest.approx(belief.probs, abs=1 / 255)
+        expected = pixel_weights(belief.probs)
+        assert batch.pixel_weight[place, 0].numpy() == pytest.approx(expected, abs=0.01)
+        image = data.image(data.by_id[joined.case_ids[place]])
+        assert np.array_equal(batch.images[place].permute(1, 2, 0).numpy(), image)

@@ -1,0 +1,146 @@
+"""The rounds over unboxed images: what is settled, and that it is settled the same way again."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from support.bright_squares import SIZE, prepare_squares, square
+from support.painting_teacher import PaintingTeacher
+
+from meddistill.colearning.answers import Answers
+from meddistill.colearning.beliefs import ANSWER, dice
+from meddistill.colearning.unboxed import Boxed, UnboxedImages
+from meddistill.run.dataset import Dataset
+from meddistill.settings.colearning import ColearningConfig
+from meddistill.targets.encodings import EncodingStore
+
+CONFIG = ColearningConfig(rounds=2, heads=2, head_steps=60)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return Dataset.open(prepare_squares(tmp_path_factory.mktemp("squares"), count=14).data)
+
+
+class FineTeacher(PaintingTeacher):
+    """Paints; its features are sevenths, which half precision rounds."""
+
+    def encode(self, images):
+        encoded = super().encode(images)
+        features = {name: maps / 7 for name, maps in encoded.features.items()}
+        return dataclasses.replace(encoded, features=features)
+
+
+def truth(case):
+    return square(int(case.case_id))[1]
+
+
+def images(directory, data, *, boxed=None, config=CONFIG, budget=1.0):
+    teacher = FineTeacher()
+    train = data.of_split("train")
+    looked_at = [case for case in train if case.annotation == "boxes"][:boxed]
+    return UnboxedImages(
+        data,
+        [Boxed(case, truth(case).astype(np.float32)) for case in looked_at],
+        [case for case in train if case.annotation == "unknown"],
+        EncodingStore(directory / "encodings", teacher, budget),
+        Answers(directory / "answers", teacher, SIZE, 0.0),
+        config,
+    )
+
+
+@pytest.fixture(scope="module")
+def settled(tmp_path_factory, data):
+    directory = tmp_path_factory.mktemp("settled")
+    return directory, images(directory, data).settle(seed=0)
+
+
+def test_every_unboxed_image_has_a_belief_and_a_row_a_round(settled, data):
+    unboxed = [case.case_id for case in data.of_split("train") if case.annotation == "unknown"]
+    _, outcome = settled
+    assert list(outcome.beliefs) == unboxed
+    assert [(row.round, row.case_id) for row in outcome.rows] == [
+        (number, case_id) for number in (1, 2) for case_id in unboxed
+    ]
+
+
+def test_rows_tell_what_the_beliefs_hold(settled):
+    _, outcome = settled
+    for row in outcome.rows[-len(outcome.beliefs) :]:
+        belief = outcome.beliefs[row.case_id]
+        assert (row.believed, row.weight) == (belief.source, round(belief.weight, 4))
+        assert (row.x1 is None) == (row.n_boxes == 0)
+
+
+def test_bright_squares_are_found_and_the_answers_believed(settled, data):
+    _, outcome = settled
+    found = [dice(each.probs > 0.5, truth(data.by_id[i])) for i, each in outcome.beliefs.items()]
+    assert np.mean(found) > 0.8
+    assert any(each.source == ANSWER for each in outcome.beliefs.values())
+
+
+def test_boxed_images_that_the_heads_did_not_see_judge_them(settled):
+    _, outcome = settled
+    assert 0.6 < outcome.head_dice <= 1
+    assert 0.6 < outcome.answer_dice <= 1
+    assert len(outcome.heads) == CONFIG.heads
+
+
+def test_a_single_boxed_image_leaves_nothing_to_judge_by(tmp_path, data):
+    short = dataclasses.replace(CONFIG, rounds=1, head_steps=10)
+    outcome = images(tmp_path, data, boxed=1, config=short).settle(seed=0)
+    assert (outcome.head_dice, outcome.answer_dice, outcome.threshold) == (None, None, 0.5)
+    assert len(outcome.heads) == 1
+
+
+def same(first, second):
+    assert first.rows == second.rows
+    for case_id, belief in first.beliefs.items():
+        assert np.array_equal(belief.probs, second.beliefs[case_id].probs)
+
+
+def test_taken_up_again_it_ends_the_same_and_asks_nothing(settled, data):
+    directory, outcome = settled
+    again = images(directory, data)
+    same(again.settle(seed=0), outcome)
+    assert (again.answers.asked, again.encodings.encoded) == (0, 0)
+
+
+def test_no_room_for_encodings_changes_no_result(tmp_path, settled, data):
+    same(images(tmp_path, data, budget=0.0).settle(seed=0), settled[1])
+
+
+def test_an_encoding_is_as_exact_when_it_is_made_as_when_it_is_read(tmp_path, data):
+    def features(budget):
+        store = images(tmp_path, data, budget=budget).encodings
+        found = store.of_cases(data.cases[:5], data)
+        return store, torch.cat([encoded.features["embedding"] for _, encoded in found])
+
+    (_, made), (kept, read), (bare, again) = features(1.0), features(1.0), features(1e-9)
+    assert torch.equal(made, read)
+    assert (kept.encoded, bare.encoded) == (0, 0)  # a smaller budget still reads what is there
+    assert torch.equal(again, read)
+    assert torch.equal(read, read.half().float())
+    assert not torch.equal(read * 7, (read * 7).round())  # they were rounded at all
+
+
+def test_another_seed_has_other_heads(tmp_path, data):
+    short = dataclasses.replace(CONFIG, rounds=1, head_steps=3)
+    first, second = (images(tmp_path, data, config=short).settle(seed) for seed in (0, 1))
+    assert not torch.equal(*(next(each.heads[0].parameters()) for each in (first, second)))
+
+
+def test_boxes_are_told_in_px_of_the_image_and_not_of_the_frame(tmp_path, data):
+    larger = images(tmp_path, data, config=dataclasses.replace(CONFIG, rounds=1))
+    # The same images in a frame of half the size.
+    larger.answers = Answers(tmp_path / "half", FineTeacher(), SIZE // 2, 0.0)
+    larger.frame_size = SIZE // 2
+    larger.boxed = [Boxed(each.case, each.probs[::2, ::2].copy()) for each in larger.boxed]
+    outcome = larger.settle(seed=0)
+    rows = [row for row in outcome.rows if row.believed == ANSWER]
+    assert rows
+    for row in rows:
+        ys, xs = np.nonzero(truth(data.by_id[row.case_id]))
+        expected = (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)
+        assert (row.x1, row.y1, row.x2, row.y2) == pytest.approx(expected, abs=6)
