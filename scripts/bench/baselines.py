@@ -1,7 +1,7 @@
 """What `scripts/bench/run.py` compares with: the published loop, a bare training step, plain loops
 of libraries.
 
-It is imported there and does nothing by itself; to see it at work:
+It is imported there, needs nothing and does nothing by itself; to see it at work:
 
     .venv/bin/python scripts/bench/run.py --only a
 """

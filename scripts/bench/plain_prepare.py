@@ -1,6 +1,8 @@
 """What part f of `scripts/bench/run.py` compares `meddistill prepare` with: a plain loop in one
 process.
 
+Needs a folder with `images/` and `masks/`. Takes seconds.
+
     .venv/bin/python scripts/bench/plain_prepare.py SOURCE OUT
 
 Reads SOURCE/images and SOURCE/masks, writes PNGs and YOLO labels to OUT, and removes OUT again.

@@ -1,5 +1,7 @@
 """How fast the pipeline is beside what one would compare it with, in pairs measured in one run.
 
+Needs nothing: it draws its data. Takes about ten minutes on two CPU cores.
+
     python scripts/bench/run.py                            # all parts: about ten minutes on two CPU cores
     python scripts/bench/run.py --only a --teacher sam2.1-tiny --student nested_unet
     python scripts/bench/run.py --only b,c --batch-size 64 --device cuda --json out.json

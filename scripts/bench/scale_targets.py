@@ -1,6 +1,8 @@
 """Make targets of very many cases with a fake teacher, and show that memory does not follow their
 number.
 
+Needs an empty folder, no GPU and no weights. Takes some ten minutes.
+
     python scripts/bench/scale_targets.py /tmp/scale --cases 1000 10000 100000
 
 All cases share one image file, so what is measured is the cache: keys, reading ahead, one file a

@@ -1,6 +1,8 @@
 """Milliseconds an image and peak memory of a student in PyTorch, ONNX and int8 ONNX, beside the
 teacher LiteMedSAM.
 
+Needs a folder of images; a student only where one is named. Takes some minutes.
+
     python scripts/bench/student.py --images FOLDER [--student RUN/student] [--threads 2]
 
 Everything from the decoded uint8 image to the mask of its size counts, on both sides; the teacher

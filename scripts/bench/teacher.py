@@ -1,6 +1,8 @@
 """Images per second of a teacher: one image and one box at a time, against batches with all boxes
 in one call.
 
+Needs nothing but the teacher's weights, or `--random-weights`. Takes some minutes.
+
     python scripts/bench/teacher.py --teacher litemedsam --images 8 --batch-size 2 --copies 8
     python scripts/bench/teacher.py --teacher sam2.1-large --random-weights --device cuda --precision bf16-mixed
 

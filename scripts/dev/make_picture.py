@@ -1,5 +1,7 @@
 """Draw the README's picture from a finished RUN: what each of the four stages makes of a few cases.
 
+Needs a finished RUN, such as the demo's. Takes seconds.
+
     .venv/bin/meddistill demo RUN
     .venv/bin/python scripts/dev/make_picture.py RUN --out .github/overview.png
 

@@ -1,6 +1,8 @@
 """Print the README's brain tumour table from what `scripts/studies/brain_tumor.sh` made, and how
 far the aims are met.
 
+Needs what that script made. Takes seconds.
+
 .venv/bin/python scripts/studies/brain_tumor_table.py OUT
 
 A student's Dice is its mean over the seeds, case by case; intervals resample groups of cases; the

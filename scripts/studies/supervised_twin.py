@@ -1,6 +1,8 @@
 """The student's mask-trained twin: the same trainer, settings and cases, with true masks in place
 of the teacher's.
 
+Needs a prepared RUN with masks. Takes as long as `distill` without its teacher.
+
     .venv/bin/python scripts/studies/supervised_twin.py RUN --config configs/brain_tumor.yaml --out RUN/student-twin
 
 It is the upper bound that a distilled student is compared with, and the only place where masks meet

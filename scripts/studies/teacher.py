@@ -1,5 +1,7 @@
 """Which way of asking the teacher gives the best masks, and which score tells how good a mask is.
 
+Needs a prepared RUN with masks. Takes seconds a case and way of asking.
+
 For study only: this reads true masks, which no stage of the pipeline does before `eval`. It settled
 the defaults of `TargetsConfig`. Two steps, the first resumable:
 
