@@ -54,6 +54,12 @@ def run_pipeline(
 
     Finished stages are kept, an interrupted one is continued. Raises whatever a stage raises, after
     the stages before it are done.
+
+    Args:
+        run: the RUN.
+        config: settings of all stages.
+        device: of the stages that compute.
+        overwrite: make finished stages anew.
     """
     stages = _stages(run, config, device, overwrite)
     for number, (title, start) in enumerate(stages, start=1):

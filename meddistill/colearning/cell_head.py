@@ -88,8 +88,13 @@ def draw_cells(
 ) -> Cells:
     """Cells of one case, half of them (where there are so many) with lesion.
 
-    `target_probs`: (S, S) float32 in [0, 1], the case's soft mask in the student's frame. `weight`:
-    of the case. An empty target gives cells without lesion alone.
+    An empty target gives cells without lesion alone.
+
+    Args:
+        encoded: the case's image, a batch of one.
+        target_probs: (S, S) float32 in [0, 1], its soft mask in the student's frame.
+        generator: draws the cells.
+        weight: of the case in the head's loss.
     """
     features, inside = raster(encoded, target_probs.shape[-1])
     share = F.adaptive_avg_pool2d(target_probs[None, None], GRID)[0, 0]

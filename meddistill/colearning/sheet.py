@@ -24,7 +24,14 @@ def write_sheet(
 ) -> None:
     """Draw the unboxed images of the last round as tiles, six a line, those of least expected Dice
     first: the believed mask over the image, the proposed box in yellow; what was believed, its
-    expected Dice and the agreement below it in the caption."""
+    expected Dice and the agreement below it in the caption.
+
+    Args:
+        path: PNG file to write.
+        rows: of colearning.csv, of all rounds.
+        beliefs: what was believed, by case id.
+        data: where the images lie.
+    """
     last = max(row.round for row in rows)
     chosen = sorted(
         (row for row in rows if row.round == last),

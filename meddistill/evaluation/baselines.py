@@ -51,10 +51,15 @@ class Baselines:
 def find_baselines(
     run: RunDir, cases: Sequence[Case], split: str, boxes: Path | None = None
 ) -> Baselines:
-    """The baselines that RUN has for one split; `cases` are those of all splits, `boxes` replaces
-    the detector's table.
+    """The baselines that RUN has for one split.
 
     Raises: InputError for a damaged table.
+
+    Args:
+        run: the RUN.
+        cases: those of all splits.
+        split: the one that is judged.
+        boxes: a table in place of the detector's.
     """
     found = Baselines()
     _find_teacher(found, run, split)

@@ -63,6 +63,12 @@ def match_boxes(
 
     Shape: pred (N, 4), confidence (N,), target (M, 4), to bool (N,) in the order of `pred`. Ties in
     confidence keep the given order. No detection gives (0,); no target gives all False.
+
+    Args:
+        pred: (N, 4) px, the boxes found.
+        confidence: (N,) in [0, 1]; the surest choose first.
+        target: (M, 4) px, the annotated boxes.
+        iou: overlap from which a box is right.
     """
     right = np.zeros(len(pred), dtype=bool)
     if len(pred) == 0 or len(target) == 0:
@@ -82,7 +88,14 @@ def precision_recall(
     targets: Sequence[np.ndarray],
     iou: float = 0.5,
 ) -> Curve:
-    """The curve over several images. Recall is 1 everywhere where no image has an annotated box."""
+    """The curve over several images. Recall is 1 everywhere where no image has an annotated box.
+
+    Args:
+        preds: boxes found, (N, 4) px an image.
+        confidences: (N,) an image.
+        targets: annotated boxes, (M, 4) px an image.
+        iou: overlap from which a box is right.
+    """
     n_true = sum(len(target) for target in targets)
     scores = np.concatenate([np.zeros(0), *confidences]).astype(np.float64)
     matches = [

@@ -148,6 +148,13 @@ def score_case(
     """All metrics of one case. Masks: boolean (H, W). Empties: see the table above.
 
     Raises: ValueError if shapes differ or a spacing is not above 0.
+
+    Args:
+        pred: the mask to judge.
+        target: the true mask.
+        spacing_hw_mm: size of a pixel in mm; None where it is not known.
+        tolerance_px: distance at which outlines still count as one, px.
+        tolerance_mm: the same in mm.
     """
     overlap = count_overlap(pred, target)
     px = outline_distances(pred, target, tolerance=tolerance_px)
@@ -184,6 +191,12 @@ def outline_distances(
     Both empty: distances 0, NSD 1. One empty: distances are the image's diagonal, NSD 0. NSD counts
     outline pixels, as medpy's surfaces do, without weighing them by length (Nikolov et al. 2018
     weigh them). Raises: ValueError if shapes differ or a spacing is not above 0.
+
+    Args:
+        pred: the mask to judge.
+        target: the true mask.
+        spacing_hw: size of a pixel, row and column.
+        tolerance: of NSD, in the same unit.
     """
     _check(pred, target)
     if not (min(spacing_hw) > 0 and math.isfinite(max(spacing_hw))):

@@ -81,7 +81,16 @@ def score(
     judging: Judging,
 ) -> ScoreRow:
     """Judge a mask, bool (H, W), and the probabilities it came from, if any, against the truth,
-    bool (H, W)."""
+    bool (H, W).
+
+    Args:
+        case: what is judged.
+        method: whose mask it is.
+        pred: the mask.
+        probs: float32 (H, W) in [0, 1], or None.
+        target: the truth.
+        judging: tolerances.
+    """
     scores = score_case(
         pred,
         target,

@@ -54,9 +54,15 @@ class PairedDifference:
 def describe(
     values: Sequence[float], groups: Sequence[str], *, seed: int = 0, resamples: int = RESAMPLES
 ) -> Spread:
-    """Mean, interval, median and quartiles of one value a case. `groups` names each case's group.
+    """Mean, interval, median and quartiles of one value a case.
 
     Raises: ValueError for no values, values that are not finite, or lists of two lengths.
+
+    Args:
+        values: one a case.
+        groups: each case's group: resampled whole.
+        seed: of the resampling.
+        resamples: how many.
     """
     array = _checked(values, groups)
     q1, median, q3 = (float(q) for q in np.percentile(array, [25, 50, 75]))
@@ -78,6 +84,13 @@ def bootstrap_ratio(
     With `wholes` all 1 this is the mean; with counts it is a pooled ratio, such as an F1. None for
     fewer than two groups: one patient says nothing of the next. Resamples whose wholes sum to 0 are
     left out.
+
+    Args:
+        parts: one a case, such as a count of hits.
+        wholes: one a case, such as a count of all.
+        groups: each case's group.
+        seed: of the resampling.
+        resamples: how many.
     """
     names, index = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
     if names.size < 2:
@@ -113,6 +126,13 @@ def compare_paired(
     """Difference first - second of two methods on the same cases, in the same order.
 
     Raises: ValueError for no values, values that are not finite, or lists of different lengths.
+
+    Args:
+        first: one value a case.
+        second: the other method's.
+        groups: each case's group.
+        seed: of the resampling.
+        resamples: how many.
     """
     difference = _checked(first, groups) - _checked(second, groups)
     spread = describe(difference.tolist(), groups, seed=seed, resamples=resamples)

@@ -178,6 +178,12 @@ def error_budget(
     else the prompted teacher loses. `student`: what the student loses besides (below 0: won back).
     The three add up to `total` = 1 - the student's mean Dice. None where a method is absent or no
     case has a lesion.
+
+    Args:
+        rows: of per_case.csv.
+        student: name of the student's method.
+        teacher: of the prompted teacher's.
+        boxes: of the filled boxes'.
     """
     of = {
         name: {row.case_id: row for row in part if row.true_px}

@@ -49,7 +49,14 @@ class Verdict:
     def summary(
         self, judged: JudgedCases, methods: Methods, warnings: list[str], seed: int
     ) -> dict[str, Any]:
-        """What summary.json holds. `seed`: of the resampled intervals."""
+        """What summary.json holds.
+
+        Args:
+            judged: the cases, and what they are of.
+            methods: what is compared.
+            warnings: what a reader must know.
+            seed: of the resampled intervals.
+        """
         config, rows = methods.config, self.rows
         calibration = {name: counted.as_dict() for name, counted in self.calibration.items()}
         return {

@@ -72,7 +72,14 @@ class Stage:
     def is_finished(
         out: Path, name: str, settings: Mapping[str, Any], inputs: Mapping[str, str]
     ) -> bool:
-        """Whether `out` holds this very stage whole; changes nothing there."""
+        """Whether `out` holds this very stage whole; changes nothing there.
+
+        Args:
+            out: the stage's directory.
+            name: of the stage.
+            settings: its identity.
+            inputs: name to fingerprint.
+        """
         return _holds(
             out / RUN_JSON, {"stage": name, "settings": _plain(settings), "inputs": dict(inputs)}
         )
@@ -89,11 +96,17 @@ class Stage:
     ) -> Stage:
         """Look at `out` and say what is to be done there.
 
-        `inputs` maps a name to a fingerprint (`fingerprint_file`, `fingerprint_stage`). `overwrite`
-        deletes what is there first. `refresh` is for a stage whose files are keyed by content:
-        other settings replace run.json alone. Until `finish`, or the end of the process, no other
-        process can open it. Raises: StageError where `out` holds this stage with other settings or
-        inputs, or something else entirely, or where another process is writing it.
+        Until `finish`, or the end of the process, no other process can open it. Raises: StageError
+        where `out` holds this stage with other settings or inputs, or something else entirely, or
+        where another process is writing it.
+
+        Args:
+            out: the stage's directory.
+            name: of the stage.
+            settings: its identity.
+            inputs: name to fingerprint (`fingerprint_file`, `fingerprint_stage`).
+            overwrite: delete what is there first.
+            refresh: for files that are keyed by content: other settings replace run.json alone.
         """
         identity = {"stage": name, "settings": _plain(settings), "inputs": dict(inputs)}
         if not overwrite and _holds(out / RUN_JSON, identity):  # also where nothing may be written

@@ -28,6 +28,13 @@ def run_compare(
     A side is a RUN or an evaluation's directory (its student), DIR:METHOD, or a METHOD of `run`:
     student, teacher, boxes. Raises: StageError for an evaluation that is not there, ConfigError for
     a side that says nothing.
+
+    Args:
+        first: a side.
+        second: the other side.
+        seed: of the resampled intervals.
+        run: the RUN whose methods a side may name.
+        out: directory of comparison.json.
     """
     sides = [_side(text, run) for text in (first, second)]
     rows = [_rows_of(*side) for side in sides]

@@ -121,7 +121,14 @@ def run_eval_folders(
     predictor: Predictor | None = None,
 ) -> Path:
     """Evaluate a student on a folder of images and one of masks; files without a partner are named
-    and left out. Arguments as those of `run_eval`."""
+    and left out.
+
+    Args:
+        request: the folders, the student and where the result goes.
+        config: settings.
+        seed: of the resampled intervals.
+        predictor: stands in for the student that would be loaded.
+    """
     config = as_begun(request.out, config, request.overwrite)
     judged = judged_cases_of_folders(request.images, request.masks)
     evaluation = _Evaluation(judged, request.student, read_history(request.student))

@@ -117,14 +117,20 @@ def rgb_tensor(image: np.ndarray) -> torch.Tensor:
 def build_student(
     name: str, *, encoder: str, encoder_weights: str, decoder_channels: Sequence[int] = ()
 ) -> StudentNetwork:
-    """A student to train: `nested_unet` (the paper's) or an architecture of
-    segmentation-models-pytorch.
+    """A student to train: `nested_unet` (the paper's) or an architecture of segmentation-models-
+    pytorch.
 
-    `encoder_weights`: `imagenet` (looked for locally, then once on the hub; random with a warning
-    where there are none), `none`, or a file. `nested_unet` has no encoder to start from: it takes
-    neither encoder nor weights. `decoder_channels`: widths of an smp decoder, coarse to fine;
-    empty: 128, 64, 32, 16, 16 for UNet++, else smp's own. Random weights follow torch's global
-    seed. Raises: ConfigError, WeightsError.
+    `nested_unet` has no encoder to start from: it takes neither encoder nor weights.
+    `decoder_channels`: widths of an smp decoder, coarse to fine; empty: 128, 64, 32, 16, 16 for
+    UNet++, else smp's own. Random weights follow torch's global seed. Raises: ConfigError,
+    WeightsError.
+
+    Args:
+        name: the network.
+        encoder: of a segmentation-models-pytorch network.
+        encoder_weights: `imagenet` (looked for locally, then once on the hub; random with a
+            warning where there are none), `none`, or a file.
+        decoder_channels: widths, as above.
     """
     return build_network(name, NetworkOptions(encoder, encoder_weights, decoder_channels))
 

@@ -90,7 +90,16 @@ class _Look:
         fused: bool,
     ) -> Tensor:
         """Logits of one copy at `content_hw`: a map a box (N, H, W), or with `fused` their largest
-        (1, H, W)."""
+        (1, H, W).
+
+        Args:
+            teacher: whose replies these are.
+            copy: which copy of the boxes, 0 the plain ones.
+            copies: how many there are.
+            size_hw: of the image.
+            content_hw: what the image is resized to.
+            fused: one map for all boxes.
+        """
         maps = []
         for view, reply in zip(self.views, self.replies, strict=True):
             logits = reply.logits.view(copies, -1, *reply.logits.shape[-2:])[copy]
@@ -112,6 +121,14 @@ def jittered_boxes(
 
     Each side moves by up to `share` of the box's width or height, uniformly, and stays inside the
     image. The same for a case whatever its place in the data set.
+
+    Args:
+        boxes_xyxy_px: (N, 4) px of the image.
+        size_hw: of the image.
+        copies: how many jittered versions.
+        share: of a box's side, at most 0.5.
+        case_id: tells the cases' draws apart.
+        seed: of the draw.
     """
     boxes = np.asarray(boxes_xyxy_px, np.float64).reshape(-1, 4)
     digest = hashlib.sha256(f"{seed} {case_id}".encode()).digest()
@@ -130,9 +147,14 @@ def ask_teacher(
     """Answer a batch of questions; every picture is encoded once and all its boxes decoded
     together.
 
-    `whole` encodes every whole image, for its features; else one without a box, which gives zeros
-    anyway, is not looked at. Returns the answers and, with `whole`, the encoding of the whole
-    images, else None.
+    Returns the answers and, with `whole`, the encoding of the whole images, else None.
+
+    Args:
+        teacher: who is asked.
+        questions: a batch of cases.
+        config: zoom and shift.
+        whole: encode every whole image, for its features; else one without a box, which gives
+            zeros anyway, is not looked at.
     """
     encoded = None
     looks: list[list[_Look]] = [[] for _ in questions]
@@ -279,7 +301,15 @@ def place_on_image(
     content_hw: tuple[int, int],
 ) -> Tensor:
     """Logits (N, h, w) of a window of the image, on the image resized to `content_hw`: (N, H, W);
-    -30 outside of it."""
+    -30 outside of it.
+
+    Args:
+        teacher: whose frame the logits are in.
+        logits: (N, h, w).
+        window: of the image, px.
+        size_hw: of the image.
+        content_hw: what the image is resized to.
+    """
     left, top, right, bottom = window
     if (left, top, right, bottom) == (0, 0, size_hw[1], size_hw[0]):
         return teacher.to_image(logits, content_hw)

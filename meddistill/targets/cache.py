@@ -86,7 +86,14 @@ def load_target(out_dir: Path, case_id: str, key: str) -> Target:
 
 
 def write_target(out_dir: Path, case_id: str, key: str, answer: Answer) -> None:
-    """Keep the teacher's answer: probabilities in 1/255, uncertainty in 1/1020, and its scores."""
+    """Keep the teacher's answer: probabilities in 1/255, uncertainty in 1/1020, and its scores.
+
+    Args:
+        out_dir: where targets lie.
+        case_id: of the case.
+        key: what the target depends on.
+        answer: (S, S) maps and scores.
+    """
     with atomic_path(_file(out_dir, _TARGETS, case_id, key)) as temporary:
         np.savez_compressed(
             temporary,
@@ -101,7 +108,12 @@ def write_features(
 ) -> None:
     """Keep feature maps, level -> (C, h, w) float16, beside the target with this key.
 
-    `basis`: identity of the basis that they were projected with.
+    Args:
+        out_dir: where targets lie.
+        case_id: of the case.
+        key: of its target.
+        maps: by level.
+        basis: identity of the basis that they were projected with.
     """
     with atomic_path(_file(out_dir, _FEATURES, case_id, key)) as temporary:
         np.savez(temporary, basis=np.array(basis), **maps)  # type: ignore[arg-type]
@@ -110,7 +122,12 @@ def write_features(
 def read_scores(out_dir: Path, case_id: str, key: str, basis: str | None) -> Scores | None:
     """Scores of a target that is there and whole; else None.
 
-    `basis`: where features are asked for, too, the identity of the basis that they must be of.
+    Args:
+        out_dir: where targets lie.
+        case_id: of the case.
+        key: of its target.
+        basis: where features are asked for, too, the identity of the basis that they must be
+            of.
     """
     try:
         if basis is not None:

@@ -63,6 +63,13 @@ def pool_to_frame(
 
     Returns (C, grid, grid) and the cells that see the image, boolean (grid, grid); the others are
     0.
+
+    Args:
+        encoded: a batch.
+        level: whose map.
+        index: of the image in the batch.
+        frame_size: side of the student's frame, px.
+        grid: cells along a side of the raster.
     """
     features = encoded.features[level][index]
     content = scaled_hw(encoded.sizes_hw[index], frame_size)

@@ -42,11 +42,17 @@ def choose_prompts(
 ) -> tuple[list[Prompt], list[Case]]:
     """The prompts, and the training and validation cases left out because nobody gave them a box.
 
-    `annotated`, `detected`: case id -> (N, 4) px; `detected` is None where there is no detector,
-    and test cases, whose boxes are always the detector's, then get no prompt. `boxes`: `annotated`
-    (else the detector's), `detected`, or `both` (all of them; a pixel's probability is the largest
-    over the boxes). A case that people looked at and found without lesion is prompted by no box:
-    its target is empty. `no_box`: `skip`, or `empty` for the same without a look.
+    A case that people looked at and found without lesion is prompted by no box: its target is
+    empty. `no_box`: `skip`, or `empty` for the same without a look.
+
+    Args:
+        cases: to be prompted.
+        annotated: case id -> (N, 4) px.
+        detected: likewise; None where there is no detector, and test cases, whose boxes are
+            always the detector's, then get no prompt.
+        boxes: `annotated` (else the detector's), `detected`, or `both` (all of them; a pixel's
+            probability is the largest over the boxes).
+        no_box: `skip`, or `empty` for an empty target without a look.
     """
     prompts, skipped = [], []
     for case in cases:

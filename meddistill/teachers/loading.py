@@ -38,11 +38,16 @@ def load_teacher(
 ) -> Teacher:
     """A frozen teacher, ready to encode and decode.
 
-    `name`: one of `TEACHERS`, or the path of a SAM 2 model description (.yaml), which needs a
-    `checkpoint` of its own. `checkpoint`: file with its weights; empty = looked for on this
-    machine, else downloaded once. `precision`: `32-true` or `bf16-mixed`. Raises: ConfigError for
-    an unknown name; InputError for a yaml that describes no SAM 2 network; WeightsError where the
-    weights are missing, damaged or another network's.
+    Raises: ConfigError for an unknown name; InputError for a yaml that describes no SAM 2 network;
+    WeightsError where the weights are missing, damaged or another network's.
+
+    Args:
+        name: one of `TEACHERS`, or the path of a SAM 2 model description (.yaml), which needs a
+            `checkpoint` of its own.
+        checkpoint: file with its weights; empty = looked for on this machine, else downloaded
+            once.
+        device: where it computes.
+        precision: `32-true` or `bf16-mixed`.
     """
     device = torch.device(device)
     if device.type == "cpu":

@@ -14,6 +14,12 @@ def area_weights(size_in: float, size_out: float, cells_in: int, cells_out: int)
     Both sizes may be fractions and smaller than the numbers of cells: what lies beyond is padding.
     A row is the share of each input cell in that output cell and sums to 1, or to 0 for a cell of
     padding. Equal to OpenCV's INTER_AREA for an axis that shrinks.
+
+    Args:
+        size_in: length of the input, in input cells.
+        size_out: length of the output, in output cells.
+        cells_in: cells of the input map.
+        cells_out: cells of the output map.
     """
     step = size_in / size_out
     start = torch.arange(cells_out, dtype=torch.float64)[:, None] * step

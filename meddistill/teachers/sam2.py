@@ -191,7 +191,14 @@ class Sam2(SamFamily):
     def from_files(
         cls, name: str, files: NetworkFiles, device: torch.device, precision: str
     ) -> Sam2:
-        """Load a teacher from its model description and checkpoint. Raises as `load_network`."""
+        """Load a teacher from its model description and checkpoint. Raises as `load_network`.
+
+        Args:
+            name: what it is called.
+            files: description and weights.
+            device: where it computes.
+            precision: `32-true` or `bf16-mixed`.
+        """
         identity = f"{sha256_file(files.weights)} {sha256_file(files.model_yaml)}"
         network = load_network(files.model_yaml, files.weights, files.image_size)
         return cls(name, network, identity, device, precision)

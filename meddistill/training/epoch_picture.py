@@ -42,6 +42,13 @@ def draw_cases(
 
     Both masks are probabilities of at least 0.5, drawn as in the report. The captions hold the case
     id and the student's soft Dice with the target.
+
+    Args:
+        student: in eval mode.
+        cases: where they are packed.
+        places: (N,) int64, which of them.
+        preprocessing: of the images.
+        fabric: where the student computes.
     """
     batch = cases.batch(places)
     probs = predict_probs(student, batch.images, preprocessing, fabric)

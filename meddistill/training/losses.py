@@ -62,6 +62,12 @@ def generalised_cross_entropy_loss(
     least moved by noise. Returns (B,) in [0, 1/q]. Source: Zhang & Sabuncu, "Generalized Cross
     Entropy Loss", NeurIPS 2018, here with a soft target t as the mean over its two classes. Raises:
     ValueError if shapes differ.
+
+    Args:
+        logits: (B, 1, H, W).
+        target_probs: likewise, in [0, 1].
+        confidence: likewise, in [0, 1]; 0 silences a pixel.
+        q: in (0, 1].
     """
     _same_shape(logits, target_probs, confidence)
     target = target_probs.float()

@@ -11,7 +11,14 @@ from meddistill.settings.distill import DistillConfig
 
 def cosine_lr(step: int, total_steps: int, peak: float, warmup_share: float) -> float:
     """Step size at `step` of `total_steps`: a linear rise over the warm-up's share, then half a
-    cosine down to 1 %."""
+    cosine down to 1 %.
+
+    Args:
+        step: from 0.
+        total_steps: of the training.
+        peak: largest step size.
+        warmup_share: share of the steps in which it rises.
+    """
     warmup = max(1, round(total_steps * warmup_share))
     if step < warmup:
         return peak * (step + 1) / warmup
@@ -20,7 +27,14 @@ def cosine_lr(step: int, total_steps: int, peak: float, warmup_share: float) -> 
 
 
 def constant_lr(step: int, total_steps: int, peak: float, warmup_share: float) -> float:
-    """Step size at `step` of `total_steps`: the same rise, then `peak` to the end."""
+    """Step size at `step` of `total_steps`: the same rise, then `peak` to the end.
+
+    Args:
+        step: from 0.
+        total_steps: of the training.
+        peak: largest step size.
+        warmup_share: share of the steps in which it rises.
+    """
     rising = step < max(1, round(total_steps * warmup_share))
     return cosine_lr(step, total_steps, peak, warmup_share) if rising else peak
 

@@ -21,7 +21,14 @@ def validation_agreement(
     student: nn.Module, val: PackedCases, preprocessing: Preprocessing, fabric: Fabric
 ) -> float | None:
     """Mean soft Dice of the student with the targets; None without validation cases. Each rank
-    judges its share."""
+    judges its share.
+
+    Args:
+        student: in eval mode.
+        val: the validation cases.
+        preprocessing: of their images.
+        fabric: where it is computed, by which ranks.
+    """
     if not len(val):
         return None
     total = torch.zeros((), dtype=torch.float64, device=fabric.device)
@@ -38,6 +45,12 @@ def choose_threshold(
 
     Of equally good ones the nearest to 0.5; 0.5 without validation cases. Two empty masks agree
     fully.
+
+    Args:
+        student: in eval mode.
+        val: the validation cases.
+        preprocessing: of their images.
+        fabric: where it is computed, by which ranks.
     """
     if not len(val):
         return 0.5
@@ -59,7 +72,14 @@ def predict_probs(
     student: nn.Module, images: Tensor, preprocessing: Preprocessing, fabric: Fabric
 ) -> Tensor:
     """Probabilities (B, 1, S, S) float32 of RGB frames (B, 3, S, S) in [0, 255]; a student in eval
-    mode is expected."""
+    mode is expected.
+
+    Args:
+        student: the network.
+        images: the frames.
+        preprocessing: their normalisation.
+        fabric: precision and device.
+    """
     frames = normalise(images, preprocessing).contiguous(memory_format=torch.channels_last)
     with fabric.autocast():
         logits: Tensor = student(frames)

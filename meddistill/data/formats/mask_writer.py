@@ -22,11 +22,25 @@ class MaskWriter(Protocol):
     def write_masks(
         self, directory: Path, name: str, scan: Scan, masks: Sequence[np.ndarray]
     ) -> list[Path]:
-        """Masks bool (H, W), stored as 0 and 255."""
+        """Masks bool (H, W), stored as 0 and 255.
+
+        Args:
+            directory: where the files go.
+            name: of the scan, without an ending.
+            scan: whose slices they are.
+            masks: bool (H, W), one a slice.
+        """
         ...
 
     def write_probs(
         self, directory: Path, name: str, scan: Scan, probs: Sequence[np.ndarray]
     ) -> list[Path]:
-        """Lesion probabilities float32 (H, W) in [0, 1]."""
+        """Lesion probabilities float32 (H, W) in [0, 1].
+
+        Args:
+            directory: where the files go.
+            name: of the scan, without an ending.
+            scan: whose slices they are.
+            probs: float32 (H, W) in [0, 1], one a slice.
+        """
         ...

@@ -50,7 +50,14 @@ class Axis:
 
 def strips(series: Sequence[Series], *, low: float, high: float, title: str) -> Markup:
     """One strip a method: a dot a case, quartiles as a box, the median as a line, the mean as a
-    diamond."""
+    diamond.
+
+    Args:
+        series: a method's values each.
+        low: left end of the axis.
+        high: its right end.
+        title: what is shown, for a screen reader.
+    """
     row_height, top = 78, 8
     height = top + row_height * len(series) + 26
     axis = Axis(low, high, _LEFT - 30, WIDTH - _RIGHT)
@@ -210,7 +217,15 @@ def stack(parts: Mapping[str, tuple[float, str]], *, title: str) -> Markup:
 def interval(
     mean: float, ci: Sequence[float] | None, *, css: str, low: float = 0.0, high: float = 1.0
 ) -> Markup:
-    """A mean with its interval as a small line, to stand in a table."""
+    """A mean with its interval as a small line, to stand in a table.
+
+    Args:
+        mean: where the mark is.
+        ci: ends of the interval.
+        css: class that gives the colour.
+        low: left end of the axis.
+        high: its right end.
+    """
     width = 120
     axis = Axis(low, high, 5, width - 5)
     parts = [_tag("line", x1=axis.start, x2=axis.end, y1=8, y2=8, class_="gridline")]

@@ -57,7 +57,15 @@ def write_report(
     history: History,
 ) -> None:
     """Write the page. Every text in it (case names, classes) is escaped; pictures are data
-    addresses."""
+    addresses.
+
+    Args:
+        path: HTML file to write.
+        summary: as summary.json.
+        rows: of per_case.csv.
+        gallery: pictures, in the order shown.
+        history: what training and detector left to show.
+    """
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
