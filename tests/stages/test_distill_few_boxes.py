@@ -21,7 +21,7 @@ from meddistill.settings.targets import TargetsConfig
 from meddistill.stages.distill import run_distill
 from meddistill.training import fitting
 
-FEW = ColearningConfig(steps=6, head_steps=200, heads=3)
+FEW = ColearningConfig(steps=6, head_steps=120, heads=2)
 CONFIG = DistillConfig(
     encoder_weights="none",
     image_size=SIZE,
