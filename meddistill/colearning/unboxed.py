@@ -169,7 +169,7 @@ class UnboxedImages:
                 if of != fold or max(folds) == 0
             ]
             if joined:
-                # Half of what is drawn is boxed, however many answers there are.
+                # Half of the loss is of boxed cells, however many answers there are.
                 ours, theirs = Cells.join(parts), Cells.join(joined)
                 scale = float(ours.weight.sum() / theirs.weight.sum())
                 theirs = dataclasses.replace(theirs, weight=theirs.weight * scale)

@@ -43,7 +43,7 @@ def choose_prompts(
     """The prompts, and the training and validation cases left out because nobody gave them a box.
 
     A case that people looked at and found without lesion is prompted by no box: its target is
-    empty. `no_box`: `skip`, or `empty` for the same without a look.
+    empty.
 
     Args:
         cases: to be prompted.
