@@ -50,8 +50,9 @@ class PrepareConfig:
     """Share of the training groups that keep their boxes; the rest is marked `unknown`."""
     box_count: int = setting(0, RESULT, before=0)
     """Images that keep their boxes in training and validation together, whole groups in a seeded
-    order, the last one cut short: a fifth of them in validation, none there of fewer than 40. All
-    others of both splits are marked `unknown`; 0 keeps all boxes."""
+    order, the last one cut short: a fifth of them in validation, none there of fewer than 40 or
+    where there is no validation split. All others of both splits are marked `unknown`; 0 keeps all
+    boxes."""
     folds: int = setting(0, RESULT)
     """Number of folds of a cross-validation, drawn by group; 0 = none. Fold `fold` is the test
     split then."""

@@ -97,6 +97,8 @@ def _unboxed(
         annotated = keep_boxes(looked_at, config.box_fraction, seed)
         return {i for i in training if groups[i] not in annotated}
     in_validation = config.box_count // 5 if config.box_count >= LEAST_WITH_VALIDATION else 0
+    if not any(splits[i] == "val" for i in kept):
+        in_validation = 0
     wanted = {"train": config.box_count - in_validation, "val": in_validation}
     held_back = {i for i in kept if splits[i] in wanted}
     for split, most in wanted.items():

@@ -48,7 +48,7 @@ def test_nothing_is_balanced_where_that_is_asked():
     assert classes != {"a": 6, "b": 6}
 
 
-def boxed(count, **settings):
+def boxed(count, val_fraction=0.5, **settings):
     """Boxed images by split of 100 images in groups of 5, a tenth of them without a lesion, a fifth
     in validation."""
     good = []
@@ -60,7 +60,7 @@ def boxed(count, **settings):
         result = Converted(name, height=8, width=8, boxes=boxes, annotation=annotation)
         good.append((case, result))
     config = PrepareConfig(
-        source="x", box_count=count, test_fraction=0.0, val_fraction=0.5, **settings
+        source="x", box_count=count, test_fraction=0.0, val_fraction=val_fraction, **settings
     )
     rows, _ = partition(good, config, seed=1, previous={})
     return rows, Counter((row.split, row.annotation) for row in rows)
@@ -79,6 +79,11 @@ def test_few_boxes_all_train_and_leave_nothing_to_choose_by():
 def test_of_many_a_fifth_serves_to_choose_by():
     _, counts = boxed(40)
     assert (counts[("train", "boxes")], counts[("val", "boxes")]) == (32, 8)
+
+
+def test_without_a_validation_split_all_of_them_train():
+    _, counts = boxed(40, val_fraction=0.0)
+    assert counts[("train", "boxes")] == 40
 
 
 def test_more_boxes_asked_for_than_there_are_keep_all():
