@@ -57,6 +57,7 @@ from meddistill.settings.layers import load_config
 from meddistill.stages.distill import run_distill
 from meddistill.stages.evaluate import run_eval
 from meddistill.stages.prepare import run_prepare
+from meddistill.teachers.teacher import Teacher
 
 # Typer reads annotations at run time.
 # ruff: noqa: UP045
@@ -134,7 +135,7 @@ class Cell:
 @dataclasses.dataclass(frozen=True)
 class Study:
     """Where one set's cells are run. `part`: `judge` or `report`. `overrides`: settings of every
-    cell, over the study's own."""
+    cell, over the study's own. `teacher`: one to use instead of the one that they name."""
 
     set_name: str
     source: Path
@@ -142,6 +143,7 @@ class Study:
     out: Path
     part: str = "judge"
     overrides: tuple[str, ...] = ()
+    teacher: Teacher | None = None
 
     def run(self, cell: Cell) -> None:
         """Prepare, distill and judge one cell; its file is there afterwards."""
@@ -155,7 +157,9 @@ class Study:
         self._share_encodings(run)
         student = run.root / f"student-{cell.arm}"
         seconds, cpu = time.perf_counter(), time.process_time()
-        run_distill(run, config.distill, seed=cell.draw, out=student, device="cpu")
+        run_distill(
+            run, config.distill, seed=cell.draw, out=student, device="cpu", teacher=self.teacher
+        )
         took = {"wall": time.perf_counter() - seconds, "cpu": time.process_time() - cpu}
         judged = run_eval(
             run,

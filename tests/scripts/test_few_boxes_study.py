@@ -1,0 +1,138 @@
+"""The study of few boxes: cells are kept as they end, judged on the same cases, and compared in
+pairs."""
+
+import csv
+import json
+
+import pytest
+from support.painting_teacher import PaintingTeacher
+from support.script_module import load_script
+
+from meddistill.base.errors import ConfigError, InputError
+from meddistill.data.sources.phantom import write_phantom
+
+TOY = (
+    "prepare.workers=1",
+    "distill.image_size=32",
+    "distill.encoder_weights=none",
+    "distill.epochs=1",
+    "distill.targets.jitter_copies=1",
+    "distill.colearning.steps=2",
+    "distill.colearning.head_steps=20",
+    "distill.colearning.heads=2",
+)
+
+
+@pytest.fixture(scope="module")
+def script():
+    module = load_script("studies/few_boxes")
+    module.SETS["toy"] = module.StudySet("fold", ("1",), ("2",), ("3",), "series")
+    module.ARMS["longer"] = ("distill.colearning.unboxed=ignore", "distill.colearning.steps=4")
+    return module
+
+
+@pytest.fixture(scope="module")
+def study(script, tmp_path_factory):
+    root = tmp_path_factory.mktemp("few-boxes")
+    write_phantom(root / "source", cases=24, seed=0, size=64)
+    names = sorted(path.stem for path in (root / "source/images").iterdir())
+    with (root / "source/groups.csv").open("w", newline="") as file:
+        rows = [(name, index // 2 % 3 + 1, f"s{index // 2}") for index, name in enumerate(names)]
+        csv.writer(file).writerows([("id", "fold", "series"), *rows])
+    made = script.Study(
+        "toy",
+        root / "source",
+        root / "work",
+        root / "cells",
+        overrides=TOY,
+        teacher=PaintingTeacher(),
+    )
+    for cell in script.cells_of("toy", "3,all", [0], "alone,colearning"):
+        made.run(cell)
+    return made
+
+
+def test_each_cell_tells_what_it_gave_and_cost(study):
+    names = sorted(path.name for path in study.out.iterdir())
+    assert names == ["toy-3-0-alone.json", "toy-3-0-colearning.json", "toy-all-0-alone.json"]
+    alone, ours, whole = (json.loads((study.out / name).read_text()) for name in names)
+    assert alone["cases"] == ours["cases"] == whole["cases"]
+    assert len(alone["dice"]) == len(alone["groups"]) == len(alone["cases"])
+    assert alone["dice_mean"] == pytest.approx(sum(alone["dice"]) / len(alone["dice"]), abs=1e-3)
+    assert (whole["unboxed"], alone["believed"]) == (0, {})
+    assert alone["unboxed"] == ours["unboxed"] > 0
+    told = ours["believed"]
+    assert (
+        sum(of["cases"] for of in told["dice"].values()) + told["empty"]["cases"] == ours["unboxed"]
+    )
+
+
+def test_a_cell_that_is_there_is_not_run_again(script, study, monkeypatch):
+    monkeypatch.setattr(script, "run_prepare", None)
+    study.run(script.Cell("toy", 3, 0, "alone"))
+
+
+def test_arms_of_a_set_share_the_encodings(study):
+    shared = study.work / "encodings-toy"
+    assert len(list(shared.glob("*.npz")))
+    assert (study.work / "toy-3-0/teacher/encodings").resolve() == shared
+
+
+def test_no_part_shares_a_case_or_a_group_with_another(script, study, tmp_path):
+    source = study.source
+    for study_set in (
+        script.SETS["toy"],
+        script.StudySet("fold", ("1", "2"), ("3",), (), "series"),
+    ):
+        seen = {}
+        for part in ("judge", "report"):
+            table = tmp_path / f"{id(study_set)}-{part}.csv"
+            script.write_parts(table, source, study_set, part)
+            rows = list(csv.DictReader(table.read_text().splitlines()))
+            assert {row["part"] for row in rows} <= {"train", part}
+            for row in rows:
+                assert seen.setdefault(row["id"], row["part"]) == row["part"]
+
+
+def test_the_table_compares_draw_by_draw_with_the_better_rival(script):
+    def cell(arm, draw, *scores):
+        return {
+            "set_name": "toy",
+            "boxes": 20,
+            "draw": draw,
+            "arm": arm,
+            "dice_mean": sum(scores) / len(scores),
+            "found": 0.5,
+            "no_pixel_hit": 1,
+            "false_alarms": 2,
+            "empty_cases": 4,
+            "unboxed": 90,
+            "seconds": {"wall": 300},
+            "cases": ["a", "b"],
+            "groups": ["g", "h"],
+            "dice": list(scores),
+        }
+
+    cells = [
+        cell("alone", 0, 0.4, 0.5),
+        cell("alone", 1, 0.5, 0.4),
+        cell("longer", 0, 0.5, 0.6),
+        cell("colearning", 0, 0.6, 0.8),
+        cell("colearning", 1, 0.7, 0.9),
+    ]
+    line = script.make_table(cells).splitlines()[2]
+    # `longer` is the better rival; only draw 0 has both.
+    assert "| toy | 20 | 2 | 90 | 0.450 | 0.550 | 0.750 | +0.150 (+0.100 to +0.200) |" in line
+    assert "| 2 of 4, 2 of 4 |" in line
+    cells[3]["cases"] = ["a", "c"]
+    with pytest.raises(InputError, match="different cases"):
+        script.make_table(cells)
+
+
+def test_what_is_not_known_is_one_clear_line(script, tmp_path):
+    with pytest.raises(ConfigError, match="arm 'alnoe' is not known"):
+        script.cells_of("toy", "20", [0], "alnoe")
+    with pytest.raises(ConfigError, match="counts and 'all'"):
+        script.cells_of("toy", "20,few", [0], "alone")
+    with pytest.raises(InputError, match="holds no cell"):
+        script.read_cells(tmp_path)
