@@ -1,8 +1,8 @@
 """Random views of a batch: one warp for image, target and uncertainty together, then intensity
 changes of the image.
 
-What a case undergoes in an epoch follows from seed, epoch and its place in the data set alone, not
-from the batch it falls into. All work is batched and stays on the tensors' device.
+What a case undergoes follows from the numbers that its draw brings along, not from the batch it
+falls into. All work is batched and stays on the tensors' device.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ MAX_BIAS = 0.3
 MAX_NOISE = 0.06
 MAX_BLUR = 1.0
 _BANK = 32
-_DRAWS = 16
+NUMBERS = 16
+"""How many numbers make a view."""
 
 
 class Augmentation:
-    """Draws and applies the random views of one training set of `cases` cases.
+    """Draws and applies the random views of one training set.
 
     `is_grey`: its images have no colour; then one channel is changed in place of three equal ones,
     in half the time.
@@ -40,14 +41,12 @@ class Augmentation:
 
     def __init__(
         self,
-        cases: int,
         image_size: int,
         seed: int,
         device: torch.device | str = "cpu",
         *,
         is_grey: bool = False,
     ) -> None:
-        self.cases = cases
         self.is_grey = is_grey
         self.seed = seed
         self.device = torch.device(device)
@@ -61,23 +60,25 @@ class Augmentation:
         )
         row = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
         self._blur = (row[:, None] * row[None]).to(device)
-        self._draws = torch.zeros(0)
 
-    def start_epoch(self, epoch: int) -> None:
-        """Draw the numbers of this epoch for every case."""
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-        self._draws = torch.rand(self.cases, _DRAWS, generator=generator).to(self.device)
+    def numbers(self, turn: int, cases: int) -> Tensor:
+        """What the views of some cases are made of in one turn: (cases, 16) float32 in [0, 1) on
+        the CPU, the same for the same seed and turn."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + turn)
+        return torch.rand(cases, NUMBERS, generator=generator)
 
-    def __call__(self, batch: Batch, cached_view: Tensor) -> Batch:
-        """A view of each case. `cached_view`: (B,) bool, cases whose geometry must stay, as their
-        features are used."""
-        draws = self._draws[batch.index]
+    def __call__(self, batch: Batch, cached_view: Tensor, numbers: Tensor) -> Batch:
+        """A view of each case.
+
+        `cached_view`: (B,) bool, cases whose geometry must stay, as their features are used.
+        `numbers`: (B, 16), a row of `numbers` a case, on the batch's device.
+        """
         images = batch.images[:, :1] if self.is_grey else batch.images
         maps = [batch.probs, batch.uncertainty]
         if batch.pixel_weight is not None:
             maps.append(batch.pixel_weight)
         stack = torch.cat([images, *maps], dim=1)
-        matrices = _affine_matrices(draws[:, :8])
+        matrices = _affine_matrices(numbers[:, :8])
         matrices = torch.where(
             cached_view[:, None, None], torch.eye(2, 3, device=matrices.device), matrices
         )
@@ -91,7 +92,7 @@ class Augmentation:
         probs, uncertainty, *weight = torch.split(moved, 1, dim=1)
         return dataclasses.replace(
             batch,
-            images=self._change_intensity(seen, draws[:, 8:]).expand_as(batch.images),
+            images=self._change_intensity(seen, numbers[:, 8:]).expand_as(batch.images),
             probs=probs,
             uncertainty=uncertainty,
             pixel_weight=weight[0] if weight else None,

@@ -7,6 +7,7 @@ Another mixture of cases (in shares, or of targets that change while training go
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Protocol
@@ -14,35 +15,39 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from meddistill.training.augment import Augmentation
+from meddistill.training.augment import NUMBERS, Augmentation
 from meddistill.training.packed_cases import Batch, PackedCases
 
 
 @dataclasses.dataclass(frozen=True)
 class Draw:
-    """The cases of one step: `index` (B,) int64, their places in the training set, and
-    `cached_view` (B,) bool, those drawn as the view that their features were computed on; both on
-    the device that trains."""
+    """The cases of one step: `index` (B,) int64, their places in the training set, `cached_view`
+    (B,) bool, those drawn as the view that their features were computed on, and `numbers` (B, 16),
+    what their random views are made of, where there are any; all on the device that trains."""
 
     index: Tensor
     cached_view: Tensor
+    numbers: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.index)
 
     def of_rank(self, rank: int, world_size: int) -> Draw:
         """The share of one process; may be empty."""
-        return Draw(self.index[rank::world_size], self.cached_view[rank::world_size])
+        return self._cut(slice(rank, None, world_size))
 
     def first(self) -> Draw:
-        return Draw(self.index[:1], self.cached_view[:1])
+        return self._cut(slice(1))
 
     def parts(self, count: int) -> list[Draw]:
         """`count` draws of nearly equal size, in this order."""
-        pairs = zip(
-            self.index.tensor_split(count), self.cached_view.tensor_split(count), strict=True
-        )
-        return [Draw(*pair) for pair in pairs]
+        size, rest = divmod(len(self), count)
+        ends = [number * size + min(number, rest) for number in range(count + 1)]
+        return [self._cut(slice(*pair)) for pair in itertools.pairwise(ends)]
+
+    def _cut(self, places: slice) -> Draw:
+        numbers = None if self.numbers is None else self.numbers[places]
+        return Draw(self.index[places], self.cached_view[places], numbers)
 
 
 class BatchSource(Protocol):
@@ -84,17 +89,14 @@ class ShuffledCases:
     def draws(self, epoch: int) -> Iterator[Draw]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
         order = torch.randperm(len(self.cases), generator=generator)
-        # There before the first step: what a step copies from the host, the host waits for.
-        order, cached = (
-            each.to(self.cases.device) for each in (order, self._cached_views(len(order)))
-        )
+        numbers = None
         if self.augment is not None:
-            self.augment.start_epoch(epoch)
-        yield from Draw(order, cached).parts(self.steps_per_epoch)
+            numbers = self.augment.numbers(epoch, len(self.cases))[order]
+        draw = _on_device(order, self._cached_views(len(order)), numbers, self.cases)
+        yield from draw.parts(self.steps_per_epoch)
 
     def batch(self, draw: Draw) -> Batch:
-        batch = self.cases.batch(draw.index)
-        return batch if self.augment is None else self.augment(batch, draw.cached_view)
+        return _seen(self.cases, draw, self.augment)
 
     def _cached_views(self, count: int) -> Tensor:
         steps = torch.arange(count + 1, dtype=torch.float64) * self.cached_share
@@ -125,35 +127,62 @@ class SharedDraws:
 
     def draws(self, epoch: int) -> Iterator[Draw]:
         boxed, count = self.cases.boxed, len(self.cases)
-        steps = self.steps_per_epoch
-        ours = self._round_robin(0, boxed, epoch, self.boxed_a_step)
-        theirs = self._round_robin(boxed, count - boxed, epoch, self.believed_a_step)
-        order = torch.cat(
-            [ours.view(steps, self.boxed_a_step), theirs.view(steps, self.believed_a_step)], dim=1
-        )
-        order = order.flatten().to(self.cases.device)
+        kinds = [
+            self._round_robin(boxed, epoch, self.boxed_a_step, 0),
+            self._round_robin(count - boxed, epoch, self.believed_a_step, 1),
+        ]
+        order = torch.cat([kinds[0].index, boxed + kinds[1].index], dim=1).flatten()
+        numbers = None
         if self.augment is not None:
-            self.augment.start_epoch(epoch)
-        yield from Draw(order, torch.zeros_like(order, dtype=torch.bool)).parts(steps)
+            numbers = torch.cat([kind.numbers for kind in kinds], dim=1).flatten(0, 1)
+        draw = _on_device(order, torch.zeros_like(order, dtype=torch.bool), numbers, self.cases)
+        yield from draw.parts(self.steps_per_epoch)
 
     def batch(self, draw: Draw) -> Batch:
-        batch = self.cases.batch(draw.index)
-        return batch if self.augment is None else self.augment(batch, draw.cached_view)
+        return _seen(self.cases, draw, self.augment)
 
-    def _round_robin(self, first: int, count: int, epoch: int, a_step: int) -> Tensor:
-        """Places of the cases drawn in `epoch`, (steps * a_step,) from `first` on."""
+    def _round_robin(self, count: int, epoch: int, a_step: int, kind: int) -> _Turns:
+        """What is drawn in `epoch` of the `count` cases of a kind: 0 boxed, 1 believed."""
         wanted = self.steps_per_epoch * a_step
         begin = epoch * wanted
-        rounds = range(begin // max(count, 1), (begin + wanted - 1) // max(count, 1) + 1)
-        orders = [
-            torch.randperm(
-                count,
-                generator=torch.Generator().manual_seed(
-                    self.seed * 1_000_003 + 2 * turn + bool(first)
-                ),
-            )
-            for turn in rounds
-        ]
-        places = torch.cat(orders) if orders else torch.zeros(0, dtype=torch.int64)
-        offset = begin - rounds.start * max(count, 1)
-        return first + places[offset : offset + wanted]
+        turns = range(begin // max(count, 1), (begin + wanted - 1) // max(count, 1) + 1)
+        orders, numbers = [torch.zeros(0, dtype=torch.int64)], [torch.zeros(0, NUMBERS)]
+        for turn in turns:
+            key = 2 * turn + kind
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + key)
+            orders.append(torch.randperm(count, generator=generator))
+            if self.augment is not None:
+                # A view of its own each time that a case comes round, however few there are.
+                numbers.append(self.augment.numbers(key, count)[orders[-1]])
+        first = begin - turns.start * max(count, 1)
+        drawn = slice(first, first + wanted)
+        shape = (self.steps_per_epoch, a_step)
+        return _Turns(
+            torch.cat(orders)[drawn].view(shape),
+            torch.cat(numbers)[drawn].view(*shape, NUMBERS) if self.augment else numbers[0],
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Turns:
+    """Cases of a kind: `index` (steps, a step) among them, `numbers` (steps, a step, 16) of their
+    views."""
+
+    index: Tensor
+    numbers: Tensor
+
+
+def _on_device(order: Tensor, cached: Tensor, numbers: Tensor | None, cases: PackedCases) -> Draw:
+    """All of an epoch, there before its first step: what a step copies from the host, the host
+    waits for."""
+    device = cases.device
+    return Draw(
+        order.to(device), cached.to(device), None if numbers is None else numbers.to(device)
+    )
+
+
+def _seen(cases: PackedCases, draw: Draw, augment: Augmentation | None) -> Batch:
+    batch = cases.batch(draw.index)
+    if augment is None or draw.numbers is None:
+        return batch
+    return augment(batch, draw.cached_view, draw.numbers)

@@ -188,9 +188,7 @@ class Training:
 def _source(train: PackedCases, settings: DistillConfig, seed: int) -> BatchSource:
     augment = None
     if settings.augment:
-        augment = Augmentation(
-            len(train), train.image_size, seed, train.device, is_grey=train.is_grey
-        )
+        augment = Augmentation(train.image_size, seed, train.device, is_grey=train.is_grey)
     if settings.colearning.few_boxes:
         share = settings.colearning.boxed_share if train.boxed < len(train) else 1.0
         boxed = max(1, round(settings.batch_size * share))

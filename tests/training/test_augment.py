@@ -20,10 +20,15 @@ def packed(count=6):
     return cases
 
 
-def started(count=6, seed=0, epoch=0):
-    augmentation = Augmentation(count, SIZE, seed)
-    augmentation.start_epoch(epoch)
-    return augmentation
+def started(count=6, seed=0, epoch=0, **kind):
+    """Views of the first `count` cases of an epoch."""
+    augmentation = Augmentation(SIZE, seed, **kind)
+    numbers = augmentation.numbers(epoch, count)
+
+    def view(batch, cached_view):
+        return augmentation(batch, cached_view, numbers[batch.index])
+
+    return view
 
 
 def test_image_target_and_uncertainty_move_together():
@@ -59,8 +64,7 @@ def test_a_view_does_not_depend_on_its_batch():
 
 
 def test_grey_images_change_as_colour_ones_would():
-    cases, colour, grey = packed(), started(), Augmentation(6, SIZE, 0, is_grey=True)
-    grey.start_epoch(0)
+    cases, colour, grey = packed(), started(), started(is_grey=True)
     cached = torch.tensor([True, False, True, False, False, False])
     assert cases.is_grey
     batch = cases.batch(torch.arange(6))

@@ -71,7 +71,7 @@ def joined():
 
 
 def source(cases):
-    augment = Augmentation(len(cases), SIDE, 0, is_grey=True)
+    augment = Augmentation(SIDE, 0, is_grey=True)
     return SharedDraws(cases, 5, (1, 3), 0, augment)
 
 

@@ -72,7 +72,7 @@ def test_boxed_cases_alone():
 
 
 def test_views_move_the_weights_with_the_target(joined):
-    augment = Augmentation(len(joined), SIZE, 0, is_grey=True)
+    augment = Augmentation(SIZE, 0, is_grey=True)
     source = SharedDraws(joined, 2, (2, 2), 0, augment)
     draw = next(iter(source.draws(0)))
     batch = source.batch(draw)
@@ -81,3 +81,18 @@ def test_views_move_the_weights_with_the_target(joined):
     assert batch.pixel_weight[believed][inside].max() <= 0.401
     # What is moved in from outside the frame is known of nothing.
     assert batch.pixel_weight[believed].min() < 0.4
+
+
+def test_a_case_that_comes_round_again_is_seen_anew_each_time(joined):
+    source = SharedDraws(joined, 6, (2, 2), 0, Augmentation(SIZE, 0, is_grey=True))
+    draws = list(source.draws(0))
+    views = [
+        tuple(row.tolist())
+        for draw in draws
+        for place, row in zip(draw.index, draw.numbers, strict=True)
+        if place == 1
+    ]
+    assert len(views) == len(set(views)) == 4  # four turns of three boxed cases in six steps
+    # Boxed and believed cases of one turn have views of their own, too.
+    rows = torch.cat([draw.numbers for draw in draws])
+    assert len(rows.unique(dim=0)) == len(rows)
