@@ -61,6 +61,17 @@ class PrepareArguments:
     )
     groups: Annotated[Optional[Path], setting("prepare.groups")] = None
     boxes: Annotated[Optional[Path], setting("prepare.boxes")] = None
+    unannotated: Annotated[
+        Optional[str],
+        setting("prepare.unannotated", autocompletion=choices("auto", "none", "unknown")),
+    ] = None
+    annotators: Annotated[
+        Optional[str],
+        setting(
+            "prepare.annotators",
+            autocompletion=choices("ask", "union", "intersection", "first"),
+        ),
+    ] = None
     test: Annotated[Optional[str], setting("prepare.test")] = None
     val: Annotated[Optional[str], setting("prepare.val")] = None
     box_fraction: Annotated[Optional[float], setting("prepare.box_fraction")] = None

@@ -91,7 +91,31 @@ def binarise(pixels: np.ndarray, lossy: bool = False, name: str = "mask") -> np.
             "mask; "
             "name the lesion's values with --label"
         )
+    if not lossy and _numbers_objects(pixels):
+        raise InputError(
+            f"{name} holds the values 1 to {highest:g}, each on an area of its own, as masks do that "
+            "number their objects: not a black and white mask; with --label any every value is "
+            "lesion, and objects that touch become one"
+        )
     return np.asarray(pixels >= full / 2)
+
+
+_FEWEST_OBJECTS = 3
+
+
+def _numbers_objects(pixels: np.ndarray) -> bool:
+    """Whether the values (H, W) number objects: nearly all from 1 to the highest are there, none on
+    half of what is marked, and most neighbours have the same one. Soft masks, whose values also
+    fill their range, change from pixel to pixel."""
+    if not np.issubdtype(pixels.dtype, np.integer):
+        return False
+    counts = np.bincount(pixels.ravel())[1:]
+    there = int((counts > 0).sum())
+    if there < max(_FEWEST_OBJECTS, 0.9 * len(counts)) or counts.max() * 2 >= counts.sum():
+        return False
+    left, right = pixels[:, :-1], pixels[:, 1:]
+    both = (left > 0) & (right > 0)
+    return bool((left == right)[both].sum() * 2 > both.sum())
 
 
 def select_labels(

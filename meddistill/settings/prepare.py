@@ -26,8 +26,14 @@ class PrepareConfig:
     """CSV `id,group` (or `series`, `patient`) and other columns such as `fold`; empty = what the
     layout knows."""
     boxes: str = setting("", CONTENT)
-    """CSV of boxes (`image,x1,y1,x2,y2` px, half-open) for a source without masks; empty = from
-    masks."""
+    """Table of boxes (`image,x1,y1,x2,y2` px, half-open) or a label tool's file, for a source
+    without masks; empty = from masks."""
+    unannotated: str = setting("auto", RESULT, before="none")
+    """What an image that an annotation file lists without any object means: `none` (looked at,
+    nothing there), `unknown` (nobody looked), or `auto`: what its format says."""
+    annotators: str = setting("ask", RESULT, before="ask")
+    """Which boxes of an image count that several people annotated differently: the `union` of all,
+    the `intersection`, the `first`, or `ask`: none, it is an error."""
     test: str = setting("", RESULT)
     """Which groups are the test split, as COLUMN=VALUE[,VALUE] of the groups file; empty = a seeded
     share."""
@@ -110,6 +116,8 @@ class PrepareConfig:
         check_at_least(self, 1, "min_area_px")
         check_choice(self, "stratify", ("class+size", "class", "none"))
         check_choice(self, "boxes_per", ("component", "case"))
+        check_choice(self, "unannotated", ("auto", "none", "unknown"))
+        check_choice(self, "annotators", ("ask", "union", "intersection", "first"))
         check_choice(self, "intensity", ("auto", "percentile", "full"))
         check_choice(self, "intensity_per", ("volume", "image"))
         if self.box_count and self.box_fraction < 1:

@@ -5,7 +5,8 @@
 
 The latter takes two minutes on two free cores, four beside other work. Pages are README.md and
 every Markdown file below .github/, configs/ and scripts/. Of each page: commands parse, with their
-options, settings and files; links lead to a file that exists, and to a heading of it; options,
+options, settings and files; the table of annotation formats is that of the registry;
+links lead to a file that exists, and to a heading of it; options,
 settings and files that are named in `code` exist. Files are not looked up between `<!-- house -->`
 and the next heading, which describe what is still to be built. What needs a GPU, several processes,
 a download, a data set that is not here, or many minutes is parsed only.
@@ -29,6 +30,7 @@ import typer
 
 from meddistill.base.errors import MedDistillError
 from meddistill.cli import app as cli
+from meddistill.data.formats.known_annotation_formats import formats_table
 from meddistill.data.sources.phantom import write_phantom
 from meddistill.settings.docs import all_settings, sections
 from meddistill.settings.layers import load_config
@@ -74,6 +76,7 @@ _COMMAND = re.compile(r"(([A-Z_]+=(\S+|\"[^\"]*\") )*)(uv run )?(meddistill|bash
 _PUBLISHED = ("Creat_yolodata.py", "predict_eval.py")
 # Options of the tools that a page may name beside ours.
 _FOREIGN_OPTIONS = {"--slow", "--help", "--nproc-per-node", "--nodes"}
+_FORMATS = re.compile(r"<!-- formats -->\n(.*?)<!-- /formats -->", flags=re.DOTALL)
 _HOUSE = re.compile(r"<!-- house -->.*?(?=^#|\Z)", flags=re.MULTILINE | re.DOTALL)
 _FENCE = re.compile(r"^```.*?^```", flags=re.MULTILINE | re.DOTALL)
 
@@ -215,6 +218,18 @@ def wrong_names(text: str) -> Iterator[str]:
         )
 
 
+def wrong_table(text: str) -> Iterator[str]:
+    """The table of annotation formats must be the one that the registry gives."""
+    for table in _FORMATS.findall(text):
+        there = table.strip().splitlines()
+        for line in formats_table():
+            if line not in there:
+                yield f"the table of formats lacks {line}"
+        for line in there:
+            if line not in formats_table():
+                yield f"the table of formats should not have {line}"
+
+
 def wrong_links(page: Path, text: str) -> Iterator[str]:
     """Relative links and pictures that lead to no file, or to no heading of it."""
     text = re.sub(r"`[^`\n]*`", "", _FENCE.sub("", text))
@@ -257,7 +272,7 @@ def problems(page: Path) -> list[str]:
         for command in commands(_HOUSE.sub("", text))
         if (why := problem(command))
     ]
-    wrong += [*wrong_names(text), *wrong_links(page, text)]
+    wrong += [*wrong_names(text), *wrong_links(page, text), *wrong_table(text)]
     return [f"{page.relative_to(ROOT).as_posix()}: {line}" for line in dict.fromkeys(wrong)]
 
 

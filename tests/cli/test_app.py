@@ -38,6 +38,8 @@ CASES = [
     ("prepare", "--classes a,b", "classes", ["a", "b"]),
     ("prepare", "--groups g.csv", "groups", "g.csv"),
     ("prepare", "--boxes b.csv", "boxes", "b.csv"),
+    ("prepare", "--unannotated none", "unannotated", "none"),
+    ("prepare", "--annotators union", "annotators", "union"),
     ("prepare", "--test fold=4", "test", "fold=4"),
     ("prepare", "--val fold=3", "val", "fold=3"),
     ("prepare", "--box-fraction 0.25", "box_fraction", 0.25),

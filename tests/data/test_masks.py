@@ -119,3 +119,18 @@ def test_bad_labels_are_refused(text):
 
 def test_float_labels_of_volumes():
     assert select_labels(np.array([[0.0, 1.0, 2.0]]), (2.0,)).tolist() == [[False, False, True]]
+
+
+def test_numbered_objects_are_no_black_and_white_mask():
+    rows, columns = np.mgrid[:96, :160] // 8
+    numbers = (rows * 20 + columns).astype(np.uint8)  # 0 to 239, a square of 8 px each
+    with pytest.raises(InputError, match="the values 1 to 239, each on an area of its own"):
+        binarise(numbers)
+
+
+def test_soft_masks_and_smooth_edges_are_cut_at_half():
+    y, x = np.mgrid[:64, :64] - 31.5
+    soft = np.clip(255 * np.exp(-(x**2 + y**2) / 300), 0, 255).astype(np.uint8)
+    assert binarise(soft).sum() == (soft >= 128).sum()
+    edges = np.clip((20 - np.hypot(x, y)) * 40 + 128, 0, 255).astype(np.uint8)
+    assert binarise(edges).sum() == (edges >= 128).sum()

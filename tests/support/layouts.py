@@ -5,9 +5,17 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-
-SIZE = 24
-BOX = [6, 8, 15, 12]  # x1, y1, x2, y2 of the lesion in every miniature
+from support.annotation_files import (
+    BOX,
+    SIZE,
+    cvat_xml,
+    label_studio_tasks,
+    labelme_json,
+    labelme_shape,
+    qupath_feature,
+    via_project,
+    write_json,
+)
 
 
 def image(seed=0, rgb=False):
@@ -225,6 +233,38 @@ def make_boxes_csv(root):
     (root / "boxes.csv").write_text("\n".join(rows) + "\n")
 
 
+def three_images(root):
+    for name in "abc":
+        save(root / f"{name}.png", image(ord(name)))
+
+
+def make_cvat(root):
+    three_images(root / "images")
+    (root / "annotations.xml").write_text(cvat_xml())
+
+
+def make_labelme(root):
+    three_images(root)
+    write_json(root / "a.json", labelme_json("a.png", [labelme_shape()]))
+    write_json(root / "b.json", labelme_json("b.png", []))
+
+
+def make_label_studio(root):
+    three_images(root)
+    write_json(root / "project-4-at-2026-11-20.json", label_studio_tasks())
+
+
+def make_via(root):
+    three_images(root)
+    write_json(root / "via_project.json", via_project())
+
+
+def make_qupath(root):
+    three_images(root)
+    write_json(root / "a.geojson", {"type": "FeatureCollection", "features": [qupath_feature()]})
+    write_json(root / "c.geojson", {"type": "FeatureCollection", "features": []})
+
+
 MAKERS = {
     "brain-tumor": make_brain_tumor,
     "figshare": make_figshare,
@@ -239,5 +279,10 @@ MAKERS = {
     "coco": make_coco,
     "yolo": make_yolo,
     "voc": make_voc,
+    "cvat": make_cvat,
+    "labelme": make_labelme,
+    "labelstudio": make_label_studio,
+    "via": make_via,
+    "qupath": make_qupath,
     "boxes-csv": make_boxes_csv,
 }

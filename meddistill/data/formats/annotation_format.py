@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -12,11 +12,13 @@ from meddistill.data.annotations import AnnotationFile
 
 @dataclasses.dataclass(frozen=True)
 class KnownBeside:
-    """What an annotation file may leave to others: the names of its class numbers, and the size
-    (height, width) in px of the image that it belongs to."""
+    """What an annotation file may leave to others: the names of its class numbers, the size
+    (height, width) in px of the image that it belongs to, or of the images that it names (None:
+    no such image)."""
 
     class_names: Mapping[int, str] = dataclasses.field(default_factory=dict)
     size_hw: tuple[int, int] | None = None
+    size_of: Callable[[str], tuple[int, int] | None] | None = None
 
 
 NOTHING_BESIDE = KnownBeside()
@@ -26,13 +28,17 @@ class AnnotationFormat(Protocol):
     """The files of one label tool, or of a family of them.
 
     `summary` describes a file in a line (for `meddistill sources`); `looks_like` is what an error
-    says that a folder lacks; `suffix` is how the files' names end.
+    says that a folder lacks; `suffixes` are how the files' names end, in lower case. `per_image`: a
+    file belongs to one image. `no_annotation`: what an image without any object means, for the
+    page that lists the formats.
     """
 
     name: str
     summary: str
     looks_like: str
-    suffix: str
+    suffixes: tuple[str, ...]
+    per_image: bool
+    no_annotation: str
 
     def recognise(self, path: Path) -> str | None:
         """Why a file with the suffix is of this format, by its first bytes; None where it is not."""
@@ -45,9 +51,3 @@ class AnnotationFormat(Protocol):
         file that cannot be read at all.
         """
         ...
-
-
-def first_bytes(path: Path, count: int = 4096) -> bytes:
-    """The beginning of a file, by which `recognise` judges."""
-    with path.open("rb") as file:
-        return file.read(count)

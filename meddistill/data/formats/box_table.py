@@ -1,104 +1,217 @@
-"""A table of boxes that people drew: `image,x1,y1,x2,y2[,class][,group]` in px, half-open; one row
-a box."""
+"""A table of boxes that people drew, a row a box: CSV, TSV or XLSX with the columns of an image and
+of a box, by any of their usual names; also without a header as makesense.ai and RetinaNet write
+it."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Sequence
+import dataclasses
+import re
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from meddistill.base.errors import InputError
-from meddistill.data.annotations import AnnotatedImage, AnnotatedObject, AnnotationFile
-from meddistill.data.formats.annotation_format import NOTHING_BESIDE, KnownBeside, first_bytes
+from meddistill.data.annotations import (
+    AnnotatedImage,
+    AnnotatedObject,
+    AnnotationFile,
+    classes_of,
+)
+from meddistill.data.formats.annotation_format import NOTHING_BESIDE, KnownBeside
+from meddistill.data.formats.box_columns import (
+    ANNOTATOR_COLUMNS,
+    CLASS_COLUMNS,
+    CORNERS,
+    EMPTY,
+    GROUP_COLUMNS,
+    IMAGE_COLUMNS,
+    SIZE,
+    SPLIT_COLUMNS,
+    BoxColumns,
+    Reading,
+    box_columns,
+    decide,
+    first_of,
+)
+from meddistill.data.formats.pictures import IMAGE_SUFFIXES
+from meddistill.data.formats.tables import TABLE_SUFFIXES, header_of, read_table_rows
 
-_IMAGE = ("image", "case_id", "filename", "file", "id", "name")
-_CORNERS = (("x1", "y1", "x2", "y2"), ("xmin", "ymin", "xmax", "ymax"))
-_SIZES = ("x", "y", "width", "height")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+@dataclasses.dataclass(frozen=True)
+class TableLayout:
+    """Which column of a table holds what; None for what it lacks."""
+
+    box: BoxColumns
+    image: int | None
+    class_name: int | None = None
+    group: int | None = None
+    split: int | None = None
+    annotator: int | None = None
+
+    @classmethod
+    def of(cls, header: Sequence[str]) -> TableLayout | None:
+        """The layout that the columns' names show, or the values of a first row that is no header;
+        None where there is no box."""
+        box = box_columns(header)
+        if box is None:
+            return _without_header(header)
+        # `id` may number the boxes; a column that is called after the image goes first.
+        image = first_of(header, IMAGE_COLUMNS)
+        others = [
+            first_of(header, names)
+            for names in (CLASS_COLUMNS, GROUP_COLUMNS, SPLIT_COLUMNS, ANNOTATOR_COLUMNS)
+        ]
+        return cls(box, image, *(None if index == image else index for index in others))
+
+
+def _without_header(first: Sequence[str]) -> TableLayout | None:
+    is_number = [bool(_NUMBER.fullmatch(value)) for value in first]
+    is_image = [value.lower().endswith(IMAGE_SUFFIXES) for value in first]
+    # makesense.ai: label, x, y, width, height, image, its width, its height
+    if len(first) == 8 and is_image[5] and all(is_number[1:5]) and all(is_number[6:]):
+        return TableLayout(BoxColumns(SIZE, (1, 2, 3, 4)), 5, 0)
+    # RetinaNet: image, x1, y1, x2, y2, class; an image without a box has empty values
+    if len(first) == 6 and is_image[0] and (all(is_number[1:5]) or not any(first[1:])):
+        return TableLayout(BoxColumns(CORNERS, (1, 2, 3, 4)), 0, 5)
+    return None
 
 
 class BoxTable:
     name = "boxes-csv"
-    summary = "a CSV with image,x1,y1,x2,y2[,class][,group], a row a box"
+    summary = "a CSV, TSV or XLSX with image,x1,y1,x2,y2[,class][,group][,split], a row a box"
     looks_like = "CSV with image,x1,y1,x2,y2"
-    suffix = ".csv"
+    suffixes: tuple[str, ...] = TABLE_SUFFIXES
+    per_image = False
+    no_annotation = "a row without values: looked at, nothing there; no row: unknown"
 
     def recognise(self, path: Path) -> str | None:
-        line = first_bytes(path).partition(b"\n")[0].decode("utf-8-sig", "replace")
-        columns = [name.strip().strip('"').lower() for name in line.split(",")]
-        found = _image_and_box(columns)
-        return f"has the columns {', '.join(found)}" if found else None
+        header = header_of(path)
+        layout = TableLayout.of(header)
+        if layout is None or "region_shape_attributes" in header:
+            return None
+        indices = [*([] if layout.image is None else [layout.image]), *layout.box.indices]
+        return f"has the columns {', '.join(header[index] for index in indices)}"
 
     def read(self, path: Path, beside: KnownBeside = NOTHING_BESIDE) -> AnnotationFile:
-        """Images in the order in which the table names them. A row whose four values are empty says
-        that the image was looked at and has no lesion.
+        """Images in the order in which the table names them; one without a column for the image
+        belongs to the image of its own name. A row whose four values are empty says that the image
+        was looked at and has no lesion.
 
         Raises: InputError for a missing file, missing columns, or a value that is no number, naming
         the line.
         """
-        header, rows = _rows(path)
-        columns = _image_and_box(header)
-        if columns is None:
+        header, rows = read_table_rows(path)
+        layout = TableLayout.of(header)
+        if layout is None:
             raise InputError(
                 f"boxes file {path} has the columns {', '.join(header) or 'none'}; expected "
                 "image,x1,y1,x2,y2"
             )
-        image, *corners = columns
-        objects: dict[str, list[AnnotatedObject]] = {}
-        groups: dict[str, str] = {}
-        for number, row in enumerate(rows, start=2):
-            where = f"boxes file {path} line {number}"
-            if None in row or None in row.values():
-                raise InputError(f"{where}: expected {len(header)} values")
-            name = row[header[image]].strip()
-            found = objects.setdefault(name, [])
-            group = row[header["group"]].strip() if "group" in header else ""
-            if groups.setdefault(name, group) != group:
-                raise InputError(
-                    f"{where}: '{name}' is in the groups '{groups[name]}' and '{group}'"
-                )
-            values = [row[header[column]].strip() for column in corners]
-            if not any(values):
-                continue
-            try:
-                box = _box([float(value) for value in values], tuple(corners) == _SIZES)
-                class_name = row[header["class"]].strip() if "class" in header else ""
-                found.append(AnnotatedObject(class_name, box))
-            except (ValueError, InputError) as error:
-                raise InputError(f"{where}: {error}") from None
-        images = tuple(
-            AnnotatedImage(name, tuple(found), group=groups[name])
-            for name, found in objects.items()
-        )
-        classes = {each.class_name for found in objects.values() for each in found}
-        return AnnotationFile(images, tuple(sorted(classes - {""})))
+        if box_columns(header) is None:  # no header: its first line is a row
+            rows = iter([(1, header), *rows])
+        # Spreadsheets leave empty rows below a table.
+        parsed = [
+            _row(number, row, layout, path)
+            for number, row in rows
+            if layout.image is None or any(row)
+        ]
+        boxed = [(row.image, row.numbers) for row in parsed if row.numbers]
+        reading = decide(layout.box.form, boxed, beside.size_of)
+        images = _images(parsed, reading, path, _sizes(beside, reading))
+        notes = {f"boxes {said}": len(boxed) for said in reading.said}
+        return AnnotationFile(images, classes_of(images), notes)
 
 
-def _rows(path: Path) -> tuple[dict[str, str], list[dict[str, str]]]:
-    """Column names by their plain spelling, and the rows."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True)
-            header = {name.strip().lower(): name for name in reader.fieldnames or []}
-            return header, list(reader)
-    except FileNotFoundError:
-        raise InputError(f"boxes file {path} does not exist") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"boxes file {path} cannot be read as a CSV table: {error}") from error
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Row:
+    line: int
+    image: str
+    numbers: tuple[float, ...]
+    class_name: str
+    group: str
+    split: str
+    annotator: str
 
 
-def _image_and_box(columns: Iterable[str]) -> tuple[str, ...] | None:
-    """The columns of the image and of the box's four values; None where one is missing."""
-    there = set(columns)
-    image = next((name for name in _IMAGE if name in there), None)
-    box = next((names for names in (*_CORNERS, _SIZES) if there.issuperset(names)), None)
-    return (image, *box) if image and box else None
+def _row(number: int, row: Sequence[str], layout: TableLayout, path: Path) -> _Row:
+    def value(index: int | None) -> str:
+        return "" if index is None else row[index]
+
+    texts = [row[index] for index in layout.box.indices]
+    numbers: tuple[float, ...] = ()
+    if any(text.lower() not in EMPTY for text in texts):
+        try:
+            numbers = tuple(float(text) for text in texts)
+        except ValueError as error:
+            raise InputError(f"boxes file {path} line {number}: {error}") from None
+    return _Row(
+        number,
+        value(layout.image),
+        numbers,
+        value(layout.class_name),
+        value(layout.group),
+        value(layout.split),
+        value(layout.annotator),
+    )
 
 
-def _box(values: Sequence[float], is_size: bool) -> tuple[float, float, float, float]:
-    x1, y1, x2, y2 = values
-    box = (x1, y1, x1 + x2, y1 + y2) if is_size else (x1, y1, x2, y2)
-    if not (box[2] > box[0] and box[3] > box[1]):
+def _sizes(beside: KnownBeside, reading: Reading) -> Callable[[str], tuple[int, int] | None] | None:
+    if not reading.in_shares:
+        return lambda name: (0, 0)  # not needed
+    if beside.size_of is None and beside.size_hw is None:
+        return None
+    return beside.size_of or (lambda name: beside.size_hw)
+
+
+def _images(
+    rows: Iterable[_Row],
+    reading: Reading,
+    path: Path,
+    size_of: Callable[[str], tuple[int, int] | None] | None,
+) -> tuple[AnnotatedImage, ...]:
+    if size_of is None:
         raise InputError(
-            f"box {x1:g},{y1:g},{x2:g},{y2:g} has no area; the first corner is the upper left one"
+            f"boxes file {path} has shares of width and height, and the sizes of its images are "
+            "not known"
         )
+    objects: dict[tuple[str, str], list[AnnotatedObject]] = {}
+    facts: dict[str, tuple[str, str]] = {}
+    missing = set()
+    for row in rows:
+        where = f"boxes file {path} line {row.line}"
+        found = objects.setdefault((row.image, row.annotator), [])
+        group, split = facts.setdefault(row.image, (row.group, row.split))
+        if group != row.group:
+            raise InputError(f"{where}: '{row.image}' is in the groups '{group}' and '{row.group}'")
+        if split != row.split:
+            raise InputError(f"{where}: '{row.image}' is in the splits '{split}' and '{row.split}'")
+        size_hw = size_of(row.image) if row.numbers else None
+        if row.numbers and size_hw is None:
+            missing.add(row.image)  # that there is no such image is said of its name
+        elif row.numbers:
+            try:
+                box = _with_area(reading.box(row.numbers, size_hw), row.numbers)
+                found.append(AnnotatedObject(row.class_name, box))
+            except InputError as error:
+                raise InputError(f"{where}: {error}") from None
+    return tuple(
+        AnnotatedImage(
+            name,
+            tuple(found),
+            group=facts[name][0],
+            annotator=who,
+            columns={"split": facts[name][1]} if facts[name][1] else {},
+            problem=f"no image file {name}" if name in missing else "",
+        )
+        for (name, who), found in objects.items()
+    )
+
+
+def _with_area(
+    box: tuple[float, float, float, float], numbers: Sequence[float]
+) -> tuple[float, float, float, float]:
+    if not (box[2] > box[0] and box[3] > box[1]):
+        shown = ",".join(f"{value:g}" for value in numbers)
+        raise InputError(f"box {shown} has no area; the first corner is the upper left one")
     return box

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from meddistill.base.errors import InputError
-from meddistill.data.annotations import AnnotatedImage, AnnotatedObject, AnnotationFile
-from meddistill.data.formats.annotation_format import NOTHING_BESIDE, KnownBeside, first_bytes
-from meddistill.data.formats.shapes import parse_run_lengths
+from meddistill.data.annotations import (
+    AnnotatedImage,
+    AnnotatedObject,
+    AnnotationFile,
+    polygon_box,
+)
+from meddistill.data.formats.annotation_format import NOTHING_BESIDE, KnownBeside
+from meddistill.data.formats.shapes import parse_run_lengths, run_lengths_box
+from meddistill.data.formats.text_files import first_text, read_json
 
 _KEYS = ("images", "annotations", "categories")
 
@@ -18,35 +24,43 @@ class CocoJson:
     name = "coco"
     summary = "a JSON with images, annotations and categories (boxes, polygons, RLE)"
     looks_like = f"JSON with the keys {', '.join(_KEYS)}"
-    suffix = ".json"
+    suffixes: tuple[str, ...] = (".json",)
+    per_image = False
+    no_annotation = "unknown: COCO lists images whether or not anybody looked at them"
 
     def recognise(self, path: Path) -> str | None:
-        head = first_bytes(path)
-        return "has COCO's keys" if any(f'"{key}"'.encode() in head for key in _KEYS) else None
+        head = first_text(path)
+        is_ours = head.lstrip().startswith("{") and any(f'"{key}"' in head for key in _KEYS)
+        return "has COCO's keys" if is_ours else None
 
     def read(self, path: Path, beside: KnownBeside = NOTHING_BESIDE) -> AnnotationFile | None:
-        """Every image that COCO lists was looked at: no annotation means no lesion, and an empty
-        mask."""
-        content = _read(path)
-        if content is None:
+        """COCO lists images without telling whether anybody looked at them: one without annotation
+        is unknown, unless its record has `annotation: none`, as we write it."""
+        content = read_json(path)
+        if not isinstance(content, dict) or not all(
+            isinstance(content.get(key), list) for key in _KEYS
+        ):
             return None
         names, by_image = _tables(content, path)
-        images = tuple(_image(record, by_image, names) for record in content["images"])
-        return AnnotationFile(images, tuple(sorted(set(names.values()))))
+        shared = _shared_ids(content["images"])
+        images = tuple(_image(record, by_image, names, shared) for record in content["images"])
+        known = {record["id"] for record in content["images"] if _has_id(record)}
+        strays = sum(len(records) for key, records in by_image.items() if key not in known)
+        notes = {"annotations belong to no image and are left out": strays}
+        return AnnotationFile(images, tuple(sorted(set(names.values()))), notes)
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    """The content, or None for a JSON that is something else. Raises: InputError for one that is
-    broken."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not readable JSON: {error}") from error
-    if not isinstance(content, dict) or not all(
-        isinstance(content.get(key), list) for key in _KEYS
-    ):
-        return None
-    return content
+def _has_id(record: Any) -> bool:
+    return isinstance(record, dict) and isinstance(record.get("id"), int | str)
+
+
+def _shared_ids(records: Sequence[Any]) -> dict[Any, list[str]]:
+    """The ids that more than one picture has, with the names of these."""
+    names: dict[Any, dict[str, None]] = {}
+    for record in records:
+        if _has_id(record):
+            names.setdefault(record["id"], {})[str(record.get("file_name"))] = None
+    return {key: list(found) for key, found in names.items() if len(found) > 1}
 
 
 def _tables(
@@ -67,23 +81,36 @@ def _tables(
 
 
 def _image(
-    record: Any, by_image: dict[Any, list[dict[str, Any]]], names: dict[Any, str]
+    record: Any,
+    by_image: Mapping[Any, list[dict[str, Any]]],
+    names: Mapping[Any, str],
+    shared: Mapping[Any, list[str]],
 ) -> AnnotatedImage:
     file_name = str(record.get("file_name", "")) if isinstance(record, dict) else ""
     try:
         annotations = by_image.get(record["id"], [])
         file_name = str(record["file_name"])
-        size_hw = int(record["height"]), int(record["width"])
+        if record["id"] in shared:
+            both = ", ".join(shared[record["id"]][:3])
+            raise InputError(f"image id {record['id']} is shared by {both}: whose boxes?")
+        size_hw = _size(record)
         objects = tuple(_object(annotation, names) for annotation in annotations)
     except (InputError, LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
         is_ours = isinstance(error, InputError)
         problem = str(error) if is_ours else f"{type(error).__name__} {error}"
         return AnnotatedImage(file_name, problem=problem)
-    return AnnotatedImage(file_name, objects, size_hw=size_hw, empty_mask=True)
+    looked_at = bool(objects) or record.get("annotation") == "none"
+    return AnnotatedImage(file_name, objects, looked_at, size_hw, empty_mask=True)
 
 
-def _object(record: dict[str, Any], names: dict[Any, str]) -> AnnotatedObject:
-    x, y, width, height = (float(value) for value in record["bbox"])
+def _size(record: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Height and width as stated; None where the tool knew none."""
+    if not record.get("height") and not record.get("width"):
+        return None
+    return int(record["height"]), int(record["width"])
+
+
+def _object(record: dict[str, Any], names: Mapping[Any, str]) -> AnnotatedObject:
     shape = record.get("segmentation") or []
     polygons: tuple[tuple[float, ...], ...] = ()
     run_lengths = None
@@ -100,6 +127,21 @@ def _object(record: dict[str, Any], names: dict[Any, str]) -> AnnotatedObject:
             raise InputError(
                 "a polygon has fewer than three points, or an odd number of coordinates"
             )
-    return AnnotatedObject(
-        names[record["category_id"]], (x, y, x + width, y + height), polygons, run_lengths
-    )
+    box = _box(record, polygons, run_lengths)
+    return AnnotatedObject(names[record["category_id"]], box, polygons, run_lengths)
+
+
+def _box(
+    record: Mapping[str, Any],
+    polygons: Sequence[Sequence[float]],
+    run_lengths: Sequence[int] | None,
+) -> tuple[float, float, float, float]:
+    """The box of an annotation, or the one around its shape where it has none."""
+    if record.get("bbox"):
+        x, y, width, height = (float(value) for value in record["bbox"])
+        return x, y, x + width, y + height
+    if polygons:
+        return polygon_box([value for points in polygons for value in points])
+    if run_lengths is not None:
+        return run_lengths_box(run_lengths, int(record["segmentation"]["size"][0]))
+    raise InputError("an annotation has neither a box nor a shape")

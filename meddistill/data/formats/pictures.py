@@ -68,17 +68,26 @@ def _load(path: Path, indices: bool = False) -> tuple[np.ndarray, bool]:
         raise InputError(f"{path.name} cannot be read: {error.strerror or error}") from error
     if not content:
         raise InputError(f"{path.name} is empty")
+    return _decoded(content, path.name, indices)
+
+
+def decode_labels(content: bytes, name: str) -> np.ndarray:
+    """As `load_labels`, of a picture that lies inside another file. Raises: InputError."""
+    return _decoded(content, name, indices=True)[0]
+
+
+def _decoded(content: bytes, name: str, indices: bool) -> tuple[np.ndarray, bool]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _decode(content, path.name, indices)
+            return _decode(content, name, indices)
     except InputError:
         raise
     except Exception as error:  # PIL raises a dozen types on damaged files
         detail = in_one_line(error)
         if "cannot identify" in detail:
             detail = "no image format that is known"
-        raise InputError(f"{path.name} cannot be read as an image: {detail}") from error
+        raise InputError(f"{name} cannot be read as an image: {detail}") from error
 
 
 def _decode(content: bytes, name: str, indices: bool) -> tuple[np.ndarray, bool]:

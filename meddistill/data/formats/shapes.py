@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,31 @@ def decode_run_lengths(counts: tuple[int, ...], size_hw: tuple[int, int]) -> np.
         raise InputError(f"run lengths add up to {sum(counts)} pixels, expected {width}x{height}")
     values = np.arange(len(counts)) % 2 == 1
     return np.repeat(values, counts).reshape(width, height).T
+
+
+def run_lengths_of(mask: np.ndarray) -> tuple[int, ...]:
+    """COCO run lengths of a bool mask (H, W): column by column, first of 0s; an empty mask gives
+    one run."""
+    flat = np.concatenate([[False], mask.T.ravel(), [not mask.T.ravel()[-1]]])
+    ends = np.flatnonzero(np.diff(flat))
+    return tuple(int(count) for count in np.diff(np.concatenate([[0], ends])))
+
+
+def run_lengths_box(counts: Sequence[int], height: int) -> tuple[float, float, float, float]:
+    """The box x1, y1, x2, y2 (half-open px) around what COCO run lengths set, for images of
+    `height` rows. Raises: InputError where they set nothing."""
+    total = sum(counts)
+    if height < 1 or total % height:
+        raise InputError(f"run lengths add up to {total} pixels, not to columns of {height}")
+    rows, columns = np.nonzero(decode_run_lengths(tuple(counts), (height, total // height)))
+    if not len(rows):
+        raise InputError("an annotation's run lengths are empty")
+    return (
+        float(columns.min()),
+        float(rows.min()),
+        float(columns.max() + 1),
+        float(rows.max() + 1),
+    )
 
 
 def parse_run_lengths(text: str) -> tuple[int, ...]:

@@ -17,17 +17,20 @@ from meddistill.data.annotations import (
     AnnotationFile,
     polygon_box,
 )
-from meddistill.data.formats.annotation_format import NOTHING_BESIDE, KnownBeside, first_bytes
+from meddistill.data.formats.annotation_format import NOTHING_BESIDE, KnownBeside
+from meddistill.data.formats.text_files import first_text, read_text
 
 
 class YoloLabel:
     name = "yolo"
     summary = "a text file an image, lines `class cx cy w h` (or polygons)"
     looks_like = "text file with lines `class cx cy w h`"
-    suffix = ".txt"
+    suffixes: tuple[str, ...] = (".txt",)
+    per_image = True
+    no_annotation = "an empty file: looked at, nothing there; no file: unknown"
 
     def recognise(self, path: Path) -> str | None:
-        words = first_bytes(path).partition(b"\n")[0].split()
+        words = first_text(path).strip().partition("\n")[0].split()
         try:
             numbers = [float(word) for word in words]
         except ValueError:
@@ -39,10 +42,7 @@ class YoloLabel:
         known beside."""
         if beside.size_hw is None:
             raise ValueError("a YOLO label is in shares of its image, whose size must be given")
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"label {path.name} cannot be read: {error}") from error
+        lines = read_text(path).lstrip("\ufeff").splitlines()
         objects = tuple(
             _object(line, f"label {path.name} line {number}", beside)
             for number, line in enumerate(lines, start=1)

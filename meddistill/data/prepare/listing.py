@@ -11,10 +11,11 @@ from pathlib import Path, PurePosixPath
 from meddistill.base import console
 from meddistill.base.errors import ConfigError, InputError, nearest
 from meddistill.base.paths import printable
-from meddistill.data.formats.box_table import BoxTable
+from meddistill.data.formats.annotation_format import KnownBeside
+from meddistill.data.formats.known_annotation_formats import format_of
 from meddistill.data.masks import parse_labels
 from meddistill.data.raw_case import RawCase
-from meddistill.data.sources.drawn_boxes import apply_boxes, without_image
+from meddistill.data.sources.drawn_boxes import CaseNames, apply_boxes, without_image
 from meddistill.data.sources.group_table import GROUPS_CSV, apply_groups, read_groups
 from meddistill.data.sources.known_sources import choose_source
 from meddistill.data.sources.source import Listing, SourceOptions
@@ -89,6 +90,8 @@ def _source_options(config: PrepareConfig, seed: int) -> SourceOptions:
         channel=config.channel,
         empty_slices=config.empty_slices,
         boxes_given=bool(config.boxes),
+        unannotated=config.unannotated,
+        annotators=config.annotators,
         seed=seed,
     )
 
@@ -98,8 +101,14 @@ def _with_boxes(
 ) -> Listing:
     """The listing with the boxes of the user's file. Raises: InputError where none of its images is
     there."""
-    content = BoxTable().read(boxes_file)
-    cases, strangers = apply_boxes(listing.cases, content.images, options)
+    names = CaseNames(listing.cases)
+    content = format_of(boxes_file).read(boxes_file, KnownBeside(size_of=names.size_of))
+    if content is None:
+        raise InputError(f"boxes file {boxes_file} is no table or annotation file that is known")
+    for text, count in content.notes.items():
+        if count:
+            console.say(f"{boxes_file.name}: {text}: {count}")
+    cases, strangers = apply_boxes(listing.cases, content.images, options, names)
     if len(strangers) == len(content.images):
         raise InputError(
             f"no image of {directory} is in {boxes_file}, which names {', '.join(strangers[:2])}"

@@ -1,22 +1,36 @@
-"""A folder that holds images and the files of a label tool, which name the images: COCO, and every
-annotation format that has no layout of its own."""
+"""A folder that holds images and the files of a label tool: every annotation format that has no
+layout of its own."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from meddistill.base.errors import InputError
-from meddistill.base.paths import shown
-from meddistill.data.annotations import AnnotatedImage
-from meddistill.data.formats.annotation_format import AnnotationFormat
-from meddistill.data.formats.pictures import IMAGE_SUFFIXES
+from meddistill.base.paths import printable, shown
+from meddistill.data.annotations import AnnotatedImage, AnnotationFile
+from meddistill.data.formats.annotation_format import AnnotationFormat, KnownBeside
+from meddistill.data.formats.pictures import IMAGE_SUFFIXES, picture_size
+from meddistill.data.image_names import ImageNames, may_be_one_image
 from meddistill.data.raw_case import RawCase
-from meddistill.data.sources.annotated_cases import annotated_case
-from meddistill.data.sources.pairing import by_name
+from meddistill.data.sources.annotated_cases import (
+    SeveralReadingsError,
+    annotated_case,
+    is_looked_at,
+    one_reading,
+    several_readings,
+)
+from meddistill.data.sources.masks_beside import SPLIT_FOLDERS, masks_of, split_off_masks
 from meddistill.data.sources.source import Listing, SourceOptions
 from meddistill.data.sources.walking import walk_files
 from meddistill.run.tables import Rejected
+
+_MOST_LOOKED_INTO = 50
+"""Files of one suffix in one folder whose beginning is read to recognise a format."""
 
 
 class AnnotationTables:
@@ -30,65 +44,228 @@ class AnnotationTables:
         self.summary = f"{annotation_format.summary}, and the images"
 
     def recognise(self, directory: Path) -> str | None:
-        for path in self._files(directory):
+        for path in self._files(directory, most=_MOST_LOOKED_INTO):
             if reason := self._format.recognise(path):
                 return f"{shown(path, directory)} {reason}"
         return None
 
     def list_cases(self, directory: Path, options: SourceOptions) -> Listing:
-        """Cases in the order of the files and of the images in each; the file's stem is the column
-        `split`. An image that no file names is no case."""
+        """Cases in the order of the files and of the images in each, then the images that no file
+        names, which are unknown. The column `split` is what a file says of an image, else the
+        file's stem."""
         found, rejected = walk_files(directory, directory)
-        pictures = [path for path in found if path.suffix.lower() in IMAGE_SUFFIXES]
-        by_file_name = by_name(pictures, lambda path: path.name)
-        cases: list[RawCase] = []
-        classes: set[str] = set()
-        tables = []
-        for table in self._files(directory):
-            content = self._format.read(table)
-            if content is None:
-                continue
-            tables.append(table)
-            classes |= set(content.classes)
-            for said in content.images:
-                try:
-                    path = _image_file(said, by_file_name, directory)
-                except InputError as error:
-                    reason = f"entry of {table.name} is damaged: {error}"
-                    rejected.append(Rejected(said.image or "?", reason))
-                    continue
-                cases.append(annotated_case(path, directory, said, options, {"split": table.stem}))
-        if not tables:
+        pictures, masks = split_off_masks(
+            [path for path in found if path.suffix.lower() in IMAGE_SUFFIXES], directory
+        )
+        readings = _Readings(pictures, directory, self._format)
+        for table in self.tables(directory):
+            readings.read(table)
+        if not readings.tables:
             raise InputError(
                 f"{directory} holds no {self._format.looks_like}, the layout of {self.name}"
             )
-        return Listing(cases, rejected, box_classes=sorted(classes), tables=tables)
+        listing = readings.listing(options)
+        cases, without_image = masks_of(listing.cases, masks, directory, options)
+        rejected = [*rejected, *listing.rejected, *without_image]
+        return dataclasses.replace(listing, cases=cases, rejected=rejected)
 
-    def _files(self, directory: Path) -> list[Path]:
-        patterns = ("*/" * level + f"*{self._format.suffix}" for level in range(3))
+    def tables(self, directory: Path) -> list[Path]:
+        """The files of the format, in the order of their paths."""
+        return [path for path in self._files(directory) if self._format.recognise(path)]
+
+    def _files(self, directory: Path, most: int | None = None) -> list[Path]:
+        suffixes = self._format.suffixes
         return sorted(
-            {path for each in patterns for path in directory.glob(each) if path.is_file()}
+            path
+            for level in range(3)
+            for path in islice(
+                (
+                    path
+                    for path in directory.glob("*/" * level + "*.*")
+                    if path.suffix.lower() in suffixes and path.is_file()
+                ),
+                most,
+            )
         )
 
 
-def _image_file(
-    said: AnnotatedImage, by_file_name: Mapping[str, Sequence[Path]], directory: Path
-) -> Path:
-    """The image file that is meant: its path ends in the name, and it lies below the source folder.
+class _Readings:
+    """What the files say of each picture."""
 
-    Raises: InputError where there is none or more than one, or the entry cannot be used.
-    """
-    name = said.image
-    if name:
-        ends = [
-            path
-            for path in by_file_name.get(name.rsplit("/", 1)[-1], [])
-            if f"/{path.relative_to(directory).as_posix()}".endswith(f"/{name}")
+    def __init__(
+        self, pictures: Sequence[Path], directory: Path, annotation_format: AnnotationFormat
+    ) -> None:
+        self.tables: list[Path] = []
+        self._pictures, self._directory, self._format = pictures, directory, annotation_format
+        self._names = ImageNames([path.relative_to(directory).as_posix() for path in pictures])
+        self._said: dict[int, list[tuple[AnnotatedImage, Path]]] = {}
+        self._rejected: list[Rejected] = []
+        self._classes: set[str] = set()
+        self._counts: Counter[str] = Counter()
+        self._refused: set[int] = set()
+        self._sizes: dict[int, tuple[int, int]] = {}
+
+    def read(self, table: Path) -> None:
+        """Raises: InputError for a file that cannot be read, unless it speaks of one image
+        alone."""
+        try:
+            size_of = partial(self._size_of, table)
+            content = self._format.read(table, KnownBeside(size_of=size_of))
+        except InputError as error:
+            if not self._format.per_image:
+                raise
+            self.tables.append(table)
+            self._refuse_image_of(table, str(error))
+            return
+        if content is None:
+            return
+        self.tables.append(table)
+        self._classes |= set(content.classes)
+        self._counts.update(content.notes)
+        self._take(content, table)
+
+    def _take(self, content: AnnotationFile, table: Path) -> None:
+        for said in content.images:
+            index = None
+            try:
+                index = self._index(said, table)
+                if said.problem:
+                    raise InputError(f"entry of {table.name} is damaged: {said.problem}")
+                self._check_size(index, said)
+            except InputError as error:
+                self._refused |= set() if index is None else {index}
+                source = shown(table, self._directory) if self._format.per_image else said.image
+                reason = str(error)
+                if index is None:
+                    reason = f"entry of {table.name} is damaged: {said.problem or reason}"
+                self._rejected.append(Rejected(printable(source or "?"), reason))
+                continue
+            self._said.setdefault(index, []).append((said, table))
+
+    def _index(self, said: AnnotatedImage, table: Path) -> int:
+        """The picture that is meant: by its name, else, where the file speaks of one image, by the
+        file's own."""
+        below = table.relative_to(self._directory)
+        folder = below.parent.as_posix()
+        if said.image:
+            try:
+                return self._names.find(said.image, folder)
+            except InputError:
+                if not self._format.per_image:
+                    raise
+        return self._names.find(below.with_suffix("").as_posix(), folder)
+
+    def listing(self, options: SourceOptions) -> Listing:
+        """The cases of all pictures, those that files name first. Raises: InputError where several
+        people annotated an image and the user has not chosen."""
+        cases, several = [], []
+        count = {True: 0, False: 0}
+        for index, entries in self._said.items():
+            if index in self._refused:  # an entry that cannot be used may be the one that counts
+                continue
+            path, readings = self._pictures[index], [said for said, _ in entries]
+            try:
+                _check_names(readings)
+                said = one_reading(readings, options)
+            except SeveralReadingsError as error:
+                several.append(error.told)
+                continue
+            except InputError as error:
+                self._rejected.append(Rejected(shown(path, self._directory), str(error)))
+                continue
+            if not said.objects:
+                count[is_looked_at(said, options)] += 1
+            columns = self._columns(said, entries[0][1])
+            cases.append(annotated_case(path, self._directory, said, options, columns))
+        if several:
+            raise InputError(several_readings(several))
+        if self._format.per_image:
+            cases.sort(key=lambda case: case.source)
+        notes = self._all_notes(count)
+        cases += self._unnamed(options)
+        return Listing(cases, self._rejected, notes, sorted(self._classes), self.tables)
+
+    def _unnamed(self, options: SourceOptions) -> list[RawCase]:
+        """Cases of the pictures that nothing was said of, neither good nor bad."""
+        return [
+            annotated_case(path, self._directory, None, options)
+            for index, path in enumerate(self._pictures)
+            if index not in self._said and index not in self._refused
         ]
-        if not ends:
-            raise InputError(f"no image file {name}")
-        if len(ends) > 1:
-            raise InputError(f"{len(ends)} image files are called {name}")
-    if said.problem or not name:
-        raise InputError(said.problem or f"no image file {name}")
-    return ends[0]
+
+    def _columns(self, said: AnnotatedImage, table: Path) -> Mapping[str, str]:
+        if said.columns or self._format.per_image or not said.image:
+            return said.columns
+        folders = [
+            part
+            for part in table.relative_to(self._directory).parts[:-1]
+            if part.lower() in SPLIT_FOLDERS
+        ]
+        if not folders and len(self.tables) < 2:
+            return {}
+        return {"split": folders[-1] if folders else table.stem}
+
+    def _all_notes(self, without_object: Mapping[bool, int]) -> list[str]:
+        notes = [f"{text}: {count}" for text, count in sorted(self._counts.items()) if count]
+        if not self._format.per_image:  # whose files are called as their images
+            notes += [
+                f"images that are told by {rule}: {count}"
+                for rule, count in self._names.rules.items()
+            ]
+        if without_object[False]:
+            notes.append(
+                f"images listed without an object, taken as unknown: {without_object[False]} "
+                "(--unannotated none, where somebody looked at them)"
+            )
+        if without_object[True]:
+            notes.append(
+                "images listed without an object, taken as looked at with nothing there: "
+                f"{without_object[True]} (--unannotated unknown, where nobody did)"
+            )
+        unnamed = len(self._pictures) - len(self._said.keys() | self._refused)
+        if unnamed:
+            notes.append(f"images that no file names, taken as unknown: {unnamed}")
+        return notes
+
+    def _refuse_image_of(self, table: Path, reason: str) -> None:
+        """Reject the image of a file that cannot be read: it is not unknown, its boxes are."""
+        path = table
+        try:
+            index = self._index(AnnotatedImage(), table)
+        except InputError:
+            pass
+        else:
+            self._refused.add(index)
+            path = self._pictures[index]
+        self._rejected.append(Rejected(shown(path, self._directory), reason))
+
+    def _size_of(self, table: Path, name: str) -> tuple[int, int] | None:
+        try:
+            return self._size(self._index(AnnotatedImage(name), table))
+        except InputError:
+            return None
+
+    def _size(self, index: int) -> tuple[int, int]:
+        if index not in self._sizes:
+            self._sizes[index] = picture_size(self._pictures[index])
+        return self._sizes[index]
+
+    def _check_size(self, index: int, said: AnnotatedImage) -> None:
+        if said.size_hw is None or not said.objects:
+            return
+        height, width = self._size(index)
+        if (height, width) != said.size_hw:
+            stated = f"{said.size_hw[1]}x{said.size_hw[0]}"
+            how = "turned" if said.size_hw == (width, height) else "resized"
+            raise InputError(
+                f"its boxes are for a picture of {stated} px, it has {width}x{height}: it was {how} "
+                "since, and they would lie elsewhere"
+            )
+
+
+def _check_names(readings: Sequence[AnnotatedImage]) -> None:
+    """Raises: InputError for entries that only by accident lead to one picture."""
+    names = list(dict.fromkeys(said.image for said in readings if said.image))
+    for name in names[1:]:
+        if not may_be_one_image(names[0], name):
+            raise InputError(f"both {names[0]} and {name} would be this image")

@@ -1,49 +1,89 @@
-"""Boxes from a file that names images go over what a source holds: `--boxes FILE`, and
-boxes.csv beside images."""
+"""Boxes from a file that names images go over what a source holds: `--boxes FILE`."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
+from meddistill.base.errors import InputError
 from meddistill.data.annotations import AnnotatedImage
+from meddistill.data.formats.picture_refs import ImageFile
+from meddistill.data.formats.pictures import picture_size
+from meddistill.data.image_names import ImageNames
 from meddistill.data.raw_case import RawCase
-from meddistill.data.sources.annotated_cases import main_class, wanted
+from meddistill.data.sources.annotated_cases import (
+    is_looked_at,
+    main_class,
+    one_reading,
+    wanted,
+)
 from meddistill.data.sources.source import SourceOptions
 from meddistill.run.tables import Rejected
 
 
+class CaseNames:
+    """The cases of a source by what a table may call them: path, file name, or name without
+    ending."""
+
+    def __init__(self, cases: Sequence[RawCase]) -> None:
+        self._cases = cases
+        self._names = ImageNames([case.source for case in cases], [case.name for case in cases])
+
+    def find(self, name: str) -> int:
+        """The index of the case. Raises: InputError where there is none or more than one."""
+        return self._names.find(name)
+
+    def size_of(self, name: str) -> tuple[int, int] | None:
+        """Height and width of a case's picture; None where there is none, or it is a slice."""
+        try:
+            image = self._cases[self.find(name)].image
+            return picture_size(image.path) if isinstance(image, ImageFile) else None
+        except InputError:
+            return None
+
+
 def apply_boxes(
-    cases: Sequence[RawCase], images: Sequence[AnnotatedImage], options: SourceOptions
+    cases: Sequence[RawCase],
+    images: Sequence[AnnotatedImage],
+    options: SourceOptions,
+    names: CaseNames,
 ) -> tuple[list[RawCase], list[str]]:
     """The cases with the boxes of the file's `images`, and the names there that no case has.
 
-    A name may be a case's path in the source, its file name, or its name without ending. A case
-    that the file does not name keeps what it had; its mask, if any, then only serves evaluation.
+    A case that the file does not name keeps what it had; its mask, if any, then only serves
+    evaluation. Raises: InputError where an image was annotated twice and the user has not chosen.
+
+    Args:
+        cases: of the source.
+        images: what the file says.
+        options: of these, `classes`, `unannotated` and `annotators`.
+        names: of the same cases.
     """
-    by_name = {said.image: said for said in images}
-    used = set()
-    boxed = []
-    for case in cases:
-        names = (case.source, Path(case.source).name, case.name)
-        said = next((by_name[name] for name in names if name in by_name), None)
-        if said is None:
-            # A file of boxes says what is annotated: boxes must not come from the mask of an image
-            # left out of it.
-            boxed.append(dataclasses.replace(case, unannotated=True))
-            continue
-        used.add(said.image)
-        objects = wanted(said.objects, options)
-        boxed.append(
-            dataclasses.replace(
-                case,
-                boxes_xyxy_px=tuple(each.box_xyxy_px for each in objects),
-                class_name=case.class_name or main_class(objects),
-                group=case.group or said.group,
-            )
-        )
-    return boxed, sorted(by_name.keys() - used)
+    said_of: dict[int, list[AnnotatedImage]] = {}
+    strangers = set()
+    for said in images:
+        try:
+            said_of.setdefault(names.find(said.image), []).append(said)
+        except InputError:
+            strangers.add(said.image)
+    return [
+        _boxed(case, said_of.get(index, []), options) for index, case in enumerate(cases)
+    ], sorted(strangers)
+
+
+def _boxed(case: RawCase, readings: Sequence[AnnotatedImage], options: SourceOptions) -> RawCase:
+    said = one_reading(readings, options) if readings else None
+    if said is None or not is_looked_at(said, options):
+        # A file of boxes says what is annotated: boxes must not come from the mask of an image left
+        # out of it.
+        return dataclasses.replace(case, unannotated=True)
+    objects = wanted(said.objects, options)
+    return dataclasses.replace(
+        case,
+        boxes_xyxy_px=tuple(each.box_xyxy_px for each in objects),
+        class_name=case.class_name or main_class(objects),
+        group=case.group or said.group,
+    )
 
 
 def without_image(file_name: str, names: Iterable[str]) -> list[Rejected]:

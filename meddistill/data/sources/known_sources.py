@@ -19,7 +19,6 @@ from meddistill.data.sources.lgg import Lgg
 from meddistill.data.sources.nifti_folders import NiftiFolders
 from meddistill.data.sources.polyps import CvcClinicDb, Kvasir
 from meddistill.data.sources.source import Source
-from meddistill.data.sources.voc_folders import VocFolders
 from meddistill.data.sources.yolo_folders import YoloFolders
 
 SOURCES: dict[str, Source] = {
@@ -35,7 +34,7 @@ SOURCES: dict[str, Source] = {
     "dicom": DicomFolders(),
     "coco": AnnotationTables(ANNOTATION_FORMATS["coco"]),
     "yolo": YoloFolders(),
-    "voc": VocFolders(),
+    "voc": AnnotationTables(ANNOTATION_FORMATS["voc"]),
     "boxes-csv": BoxesCsv(),
 }
 for _name, _format in ANNOTATION_FORMATS.items():  # those that need no layout of their own

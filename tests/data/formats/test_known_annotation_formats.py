@@ -17,7 +17,7 @@ from meddistill.data.sources.source import SourceOptions
 def files_of(root, name):
     """The annotation files of a format's miniature that are not empty."""
     MAKERS[name](root / name)
-    found = sorted((root / name).rglob(f"*{ANNOTATION_FORMATS[name].suffix}"))
+    found = sorted((root / name).rglob(f"*{ANNOTATION_FORMATS[name].suffixes[0]}"))
     return [path for path in found if path.stat().st_size]
 
 
@@ -35,7 +35,7 @@ def test_objects_have_a_box_in_px_and_a_class(tmp_path, name):
     for path in files_of(tmp_path, name):
         content = ANNOTATION_FORMATS[name].read(path, beside)
         for image in content.images:
-            assert image.looked_at
+            assert image.looked_at or not image.objects
             for each in image.objects:
                 assert each.box_xyxy_px == pytest.approx(BOX)
                 assert each.class_name in content.classes
@@ -50,7 +50,8 @@ def test_a_new_tool_needs_no_layout_of_its_own(tmp_path):
         name="tool",
         summary="a TOOL file",
         looks_like="TOOL file",
-        suffix=".tool",
+        suffixes=(".tool",),
+        per_image=False,
         recognise=lambda path: "is a TOOL file",
         read=read,
     )

@@ -310,14 +310,14 @@ def test_coco_boxes_masks_and_classes(tmp_path, run_lengths, prepare):
     assert {name: (case.class_name, case.annotation) for name, case in cases.items()} == {
         "1": ("polyp", "boxes"),
         "2": ("ulcer", "boxes"),
-        "3": ("", "none"),
+        "3": ("", "unknown"),
     }
     assert (read_mask(mask_path(out, cases["1"])) == (mask() > 0)).all()
     _, cases, _ = prepare(tmp_path / "source", tmp_path / "b", classes=["polyp"])
     assert {name: case.annotation for name, case in cases.items()} == {
         "1": "boxes",
         "2": "none",
-        "3": "none",
+        "3": "unknown",
     }
 
 
@@ -419,7 +419,7 @@ def test_two_special_layouts_in_one_folder_stop(tmp_path):
     make_lgg(tmp_path / "source")
     with pytest.raises(
         InputError,
-        match=r"fits more than one layout .lgg: it has .*; voc: it has .*choose with --dataset",
+        match=r"fits more than one layout .lgg: it has .*; voc: .* has VOC's .*choose with --dataset",
     ):
         choose_source("auto", tmp_path / "source")
 

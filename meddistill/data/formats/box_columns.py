@@ -1,0 +1,190 @@
+"""What the columns of a table of boxes are called, and how their numbers are to be read: corners or
+a centre, pixels or shares of the image."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterable, Sequence
+
+Box = tuple[float, float, float, float]
+
+IMAGE_COLUMNS = (
+    "image",
+    "caseid",
+    "filename",
+    "file",
+    "imagename",
+    "imagefile",
+    "imagepath",
+    "filepath",
+    "path",
+    "img",
+    "imageid",
+    "id",
+    "name",
+    # Sets of one image a patient or study are called so.
+    "patientid",
+    "patient",
+    "studyid",
+    "uid",
+)
+CLASS_COLUMNS = (
+    "class",
+    "classname",
+    "label",
+    "labelname",
+    "category",
+    "categoryname",
+    "finding",
+    "type",
+)
+GROUP_COLUMNS = ("group", "patient", "patientid", "pid", "subject", "subjectid", "series", "volume")
+SPLIT_COLUMNS = ("split", "subset", "partition")
+ANNOTATOR_COLUMNS = ("annotator", "reader", "radid", "rater")
+
+EMPTY = ("", "nan", "none", "null", "na", "n/a", "-")
+"""What a cell without a value holds."""
+
+CORNERS, SIZE, CENTRE, EITHER = "corners", "corner and size", "centre and size", "either"
+_BOX_COLUMNS: tuple[tuple[str, tuple[str, str, str, str]], ...] = (
+    (CORNERS, ("x1", "y1", "x2", "y2")),
+    (CORNERS, ("xmin", "ymin", "xmax", "ymax")),
+    (CORNERS, ("minx", "miny", "maxx", "maxy")),
+    (CORNERS, ("xtl", "ytl", "xbr", "ybr")),
+    (CORNERS, ("left", "top", "right", "bottom")),
+    (CORNERS, ("x0", "y0", "x1", "y1")),
+    (CORNERS, ("bboxx1", "bboxy1", "bboxx2", "bboxy2")),
+    (CORNERS, ("bboxxmin", "bboxymin", "bboxxmax", "bboxymax")),
+    (CORNERS, ("startx", "starty", "endx", "endy")),
+    (CENTRE, ("xcenter", "ycenter", "width", "height")),
+    (CENTRE, ("xcentre", "ycentre", "width", "height")),
+    (CENTRE, ("centerx", "centery", "width", "height")),
+    (CENTRE, ("centrex", "centrey", "width", "height")),
+    (CENTRE, ("xcenter", "ycenter", "w", "h")),
+    (CENTRE, ("xcentre", "ycentre", "w", "h")),
+    (CENTRE, ("cx", "cy", "width", "height")),
+    (CENTRE, ("cx", "cy", "w", "h")),
+    (SIZE, ("left", "top", "width", "height")),
+    (SIZE, ("xmin", "ymin", "width", "height")),
+    (SIZE, ("x1", "y1", "width", "height")),
+    (SIZE, ("bboxx", "bboxy", "bboxwidth", "bboxheight")),
+    (EITHER, ("x", "y", "width", "height")),
+    (EITHER, ("x", "y", "w", "h")),
+    (EITHER, ("bboxx", "bboxy", "bboxw", "bboxh")),
+)
+_SHARES_UP_TO = 1.5
+"""Boxes whose every number is at most this are shares of the image, unless all are whole numbers:
+as pixels they would all lie in its first one."""
+
+
+def plain(column: str) -> str:
+    """A column's name without case, blanks and punctuation: `X Min (px)` is `xmin`."""
+    return re.sub(r"[^a-z0-9]", "", re.sub(r"\(.*\)|\[.*\]", "", column.lower()))
+
+
+def first_of(columns: Sequence[str], wanted: Iterable[str]) -> int | None:
+    """The index of the column that is called by the first name that there is; None without one."""
+    names = [plain(column) for column in columns]
+    return next((names.index(name) for name in wanted if name in names), None)
+
+
+@dataclasses.dataclass(frozen=True)
+class BoxColumns:
+    """Where a table has its boxes: `form` is what the four columns hold, `indices` where they
+    are."""
+
+    form: str
+    indices: tuple[int, int, int, int]
+
+
+def box_columns(columns: Sequence[str]) -> BoxColumns | None:
+    """The four columns of a box, by the first convention that is complete; None without one."""
+    names = [plain(column) for column in columns]
+    for form, wanted in _BOX_COLUMNS:
+        if all(name in names for name in wanted):
+            a, b, c, d = (names.index(name) for name in wanted)
+            return BoxColumns(form, (a, b, c, d))
+    return None
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """How four numbers become a box, as decided from all of them; `said` tells a person what boxes
+    are."""
+
+    form: str
+    in_shares: bool
+    said: tuple[str, ...] = ()
+
+    def box(self, numbers: Sequence[float], size_hw: tuple[int, int] | None) -> Box:
+        """x1, y1, x2, y2 in px, half-open; `size_hw` is needed for shares alone."""
+        a, b, c, d = numbers
+        box = corners(self.form, numbers)
+        if self.in_shares:
+            assert size_hw is not None
+            height, width = size_hw
+            a, b, c, d = box
+            # To 1/100 px: a share of four decimals is no more exact.
+            return (
+                round(a * width, 2),
+                round(b * height, 2),
+                round(c * width, 2),
+                round(d * height, 2),
+            )
+        return box
+
+
+def corners(form: str, numbers: Sequence[float]) -> Box:
+    """Corners of a box that is given in one of the forms."""
+    a, b, c, d = numbers
+    if form == CENTRE:
+        return a - c / 2, b - d / 2, a + c / 2, b + d / 2
+    return (a, b, c, d) if form == CORNERS else (a, b, a + c, b + d)
+
+
+def decide(
+    form: str,
+    rows: Sequence[tuple[str, Sequence[float]]],
+    size_of: Callable[[str], tuple[int, int] | None] | None,
+) -> Reading:
+    """How the boxes of a table are to be read, from all of them.
+
+    Shares or pixels: by `_SHARES_UP_TO`. Columns that may name a corner or a centre: a centre where
+    boxes from a corner would reach out of their image, and boxes around a centre never do.
+
+    Args:
+        form: what the columns' names say.
+        rows: image and four numbers of every box.
+        size_of: the size (height, width) of an image by its name; without it no centre is found.
+    """
+    numbers = [value for _, values in rows for value in values]
+    shares = (
+        bool(numbers)
+        and max(map(abs, numbers)) <= _SHARES_UP_TO
+        and not all(value == int(value) for value in numbers)
+    )
+    said = ["are in shares of width and height"] if shares else []
+    if form == EITHER:
+        form = _corner_or_centre(rows, shares, size_of)
+        if form == CENTRE:
+            said.append("have their centre in x, y: as corners, they would leave their images")
+    return Reading(form, shares, tuple(said))
+
+
+def _corner_or_centre(
+    rows: Sequence[tuple[str, Sequence[float]]],
+    shares: bool,
+    size_of: Callable[[str], tuple[int, int] | None] | None,
+) -> str:
+    out = {SIZE: 0, CENTRE: 0}
+    for name, values in rows:
+        size_hw = (1, 1) if shares else size_of(name) if size_of else None
+        if size_hw is None:
+            continue
+        slack = 0.005 if shares else 1.0  # rounding
+        for form in out:
+            x1, y1, x2, y2 = corners(form, values)
+            leaves = min(x1, y1) < -slack or x2 > size_hw[1] + slack or y2 > size_hw[0] + slack
+            out[form] += leaves
+    return CENTRE if out[SIZE] and not out[CENTRE] else SIZE

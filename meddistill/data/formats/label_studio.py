@@ -1,0 +1,207 @@
+"""Label Studio's exports: JSON (tasks with annotations) and JSON-MIN (a record an annotation)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from meddistill.base.errors import InputError
+from meddistill.data.annotations import (
+    AnnotatedImage,
+    AnnotatedObject,
+    AnnotationFile,
+    classes_of,
+    ellipse_points,
+    polygon_box,
+    turned_box,
+)
+from meddistill.data.formats.annotation_format import NOTHING_BESIDE, KnownBeside
+from meddistill.data.formats.label_studio_brush import decode_brush
+from meddistill.data.formats.pictures import IMAGE_SUFFIXES
+from meddistill.data.formats.shapes import run_lengths_of
+from meddistill.data.formats.text_files import first_text, read_json
+
+_LABELS = ("rectanglelabels", "polygonlabels", "ellipselabels", "brushlabels", "labels")
+
+
+class LabelStudioJson:
+    name = "labelstudio"
+    summary = "Label Studio's JSON or JSON-MIN"
+    looks_like = "JSON with Label Studio's tasks"
+    suffixes: tuple[str, ...] = (".json",)
+    per_image = False
+    no_annotation = (
+        "a submitted annotation without a region: looked at, nothing there; skipped, predicted or "
+        "drafted only, or no annotation: unknown"
+    )
+
+    def recognise(self, path: Path) -> str | None:
+        head = first_text(path)
+        is_list = head.lstrip().startswith("[")
+        is_task = any(f'"{key}"' in head for key in ("data", "result", "completed_by"))
+        if is_list and '"annotations"' in head and is_task:
+            return "has Label Studio's tasks"
+        if is_list and '"annotation_id"' in head:
+            return "has Label Studio's records (JSON-MIN)"
+        return None
+
+    def read(self, path: Path, beside: KnownBeside = NOTHING_BESIDE) -> AnnotationFile | None:
+        """An entry for every annotation of a task; predictions, drafts and what was skipped are
+        none."""
+        content = read_json(path)
+        if not isinstance(content, list) or not all(isinstance(task, dict) for task in content):
+            return None
+        said: Counter[str] = Counter()
+        images: list[AnnotatedImage] = []
+        for task in content:
+            if "annotations" in task or "completions" in task:
+                images += _of_task(task, said)
+            else:
+                images.append(_of_record(task, said))
+        return AnnotationFile(tuple(images), classes_of(images), said)
+
+
+def _of_task(task: Mapping[str, Any], said: Counter[str]) -> list[AnnotatedImage]:
+    data = task.get("data")
+    name = _image_name(data if isinstance(data, dict) else {}, task)
+    annotations = task.get("annotations", task.get("completions")) or []
+    found = []
+    skipped = 0
+    for annotation in annotations if isinstance(annotations, list) else []:
+        if not isinstance(annotation, dict):
+            continue
+        if annotation.get("was_cancelled") or annotation.get("skipped"):
+            skipped += 1
+            continue
+        who = _annotator(annotation.get("completed_by"))
+        found.append(_image(name, annotation.get("result"), who, said))
+    if not found and skipped:
+        said["tasks that were skipped, left unknown"] += 1
+    elif not found and (task.get("predictions") or task.get("drafts")):
+        said["tasks with predictions or drafts alone, left unknown"] += 1
+    return found or [AnnotatedImage(name, looked_at=False)]
+
+
+def _of_record(record: Mapping[str, Any], said: Counter[str]) -> AnnotatedImage:
+    """Of JSON-MIN: every list of regions, whatever the labelling interface calls it."""
+    regions = [
+        {
+            "value": each,
+            "original_width": each.get("original_width"),
+            "original_height": each.get("original_height"),
+        }
+        for value in record.values()
+        if isinstance(value, list)
+        for each in value
+        if isinstance(each, dict) and ("x" in each or "points" in each or "rle" in each)
+    ]
+    who = _annotator(record.get("annotator"))
+    return _image(_image_name(record, record), regions, who, said)
+
+
+def _annotator(value: Any) -> str:
+    if isinstance(value, dict):
+        value = value.get("email") or value.get("id")
+    return "" if value is None else str(value)
+
+
+def _image_name(data: Mapping[str, Any], task: Mapping[str, Any]) -> str:
+    """What the task's data call the image: the value that ends like a picture, else the uploaded
+    file."""
+    texts = [value for value in data.values() if isinstance(value, str)]
+    for text in texts:
+        if text.split("?")[0].lower().endswith(IMAGE_SUFFIXES) or text.lower().endswith(
+            IMAGE_SUFFIXES
+        ):
+            return text
+    return str(task.get("file_upload") or data.get("image") or (texts[0] if texts else ""))
+
+
+def _image(name: str, result: Any, who: str, said: Counter[str]) -> AnnotatedImage:
+    regions = [each for each in result or [] if isinstance(each, dict)]
+    try:
+        objects, size_hw = _objects(regions, said)
+    except (InputError, LookupError, TypeError, ValueError, AttributeError) as error:
+        reason = str(error) if isinstance(error, InputError) else "a region is damaged"
+        return AnnotatedImage(name, problem=reason)
+    return AnnotatedImage(name, objects, True, size_hw, empty_mask=True, annotator=who)
+
+
+def _objects(
+    regions: Sequence[Mapping[str, Any]], said: Counter[str]
+) -> tuple[tuple[AnnotatedObject, ...], tuple[int, int] | None]:
+    # A region and its labels may be two records of one id.
+    labels = {each.get("id"): _label(each) for each in regions if _label(each)}
+    objects: dict[Any, AnnotatedObject] = {}
+    size_hw = None
+    for number, region in enumerate(regions):
+        width, height = region.get("original_width"), region.get("original_height")
+        found = None
+        if width and height:
+            size_hw = int(height), int(width)
+            label = _label(region) or labels.get(region.get("id"), "")
+            found = _object(region["value"], label, size_hw, said)
+        if found is not None:
+            objects.setdefault(region.get("id", number), found)
+    return tuple(objects.values()), size_hw
+
+
+def _label(region: Mapping[str, Any]) -> str:
+    value = region.get("value")
+    if not isinstance(value, dict):
+        return ""
+    return next((str(value[key][0]) for key in _LABELS if value.get(key)), "")
+
+
+def _object(
+    value: Mapping[str, Any], label: str, size_hw: tuple[int, int], said: Counter[str]
+) -> AnnotatedObject | None:
+    """The object of a region, in percent of the image's width and height; None for one without an
+    area."""
+    height, width = size_hw
+    degrees = float(value.get("rotation") or 0)
+    if "rle" in value:
+        return _brush(value["rle"], label, size_hw)
+    if "points" in value:
+        points = tuple(_in_px(value["points"], size_hw))
+        if len(points) < 6:
+            raise InputError("a polygon has fewer than three points")
+        return AnnotatedObject(label, polygon_box(points), (points,))
+    if "x" not in value or not ("width" in value or "radiusX" in value):
+        return None
+    x, y = float(value["x"]) * width / 100, float(value["y"]) * height / 100
+    if "radiusX" in value:
+        radii = float(value["radiusX"]) * width / 100, float(value["radiusY"]) * height / 100
+        points = ellipse_points((x, y), radii, degrees)
+        return AnnotatedObject(label, polygon_box(points), (points,))
+    box = (
+        x,
+        y,
+        x + float(value["width"]) * width / 100,
+        y + float(value["height"]) * height / 100,
+    )
+    if not degrees:
+        return AnnotatedObject(label, box)
+    said["turned boxes are taken by the box around them"] += 1
+    points = turned_box(box, degrees, (x, y))  # about its first corner
+    return AnnotatedObject(label, polygon_box(points), (points,))
+
+
+def _in_px(points: Iterable[Sequence[Any]], size_hw: tuple[int, int]) -> Iterable[float]:
+    for x, y in points:
+        yield float(x) * size_hw[1] / 100
+        yield float(y) * size_hw[0] / 100
+
+
+def _brush(numbers: Any, label: str, size_hw: tuple[int, int]) -> AnnotatedObject:
+    mask = decode_brush(numbers, size_hw)
+    rows, columns = np.nonzero(mask)
+    if not len(rows):
+        raise InputError("a brush stroke is empty")
+    box = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+    x1, y1, x2, y2 = (float(number) for number in box)
+    return AnnotatedObject(label, (x1, y1, x2, y2), run_lengths=run_lengths_of(mask))

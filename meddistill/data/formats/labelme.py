@@ -1,0 +1,120 @@
+"""labelme's JSON beside an image (also AnyLabeling's and X-AnyLabeling's): rectangles, polygons,
+circles, masks."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from meddistill.base.errors import InputError
+from meddistill.data.annotations import (
+    AnnotatedImage,
+    AnnotatedObject,
+    AnnotationFile,
+    classes_of,
+    ellipse_points,
+    polygon_box,
+)
+from meddistill.data.formats.annotation_format import NOTHING_BESIDE, KnownBeside
+from meddistill.data.formats.pictures import decode_labels
+from meddistill.data.formats.shapes import run_lengths_of
+from meddistill.data.formats.text_files import first_text, read_json
+
+_WITHOUT_AREA = ("point", "line", "linestrip", "points", "lines")
+
+
+class LabelmeJson:
+    name = "labelme"
+    summary = "a JSON an image (labelme, AnyLabeling)"
+    looks_like = 'JSON with "shapes" and "imagePath"'
+    suffixes: tuple[str, ...] = (".json",)
+    per_image = True
+    no_annotation = "a file without a shape: looked at, nothing there; no file: unknown"
+
+    def recognise(self, path: Path) -> str | None:
+        head = first_text(path)
+        is_ours = head.lstrip().startswith("{") and '"shapes"' in head
+        return "has labelme's shapes" if is_ours else None
+
+    def read(self, path: Path, beside: KnownBeside = NOTHING_BESIDE) -> AnnotationFile | None:
+        """One image, called as `imagePath` says or as the file is. labelme writes a file when a
+        person saves it: one without a shape says that nothing is there."""
+        content = read_json(path)
+        if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
+            return None
+        said: Counter[str] = Counter()
+        name = str(content.get("imagePath") or "")
+        try:
+            size_hw = _size(content)
+            shapes = [_object(shape, size_hw, said) for shape in content["shapes"]]
+        except (InputError, LookupError, TypeError, ValueError, AttributeError) as error:
+            reason = str(error) if isinstance(error, InputError) else "a shape is damaged"
+            raise InputError(f"{path.name}: {reason}") from error
+        objects = tuple(each for each in shapes if each is not None)
+        # A person who drew only lines has looked at something else.
+        looked_at = bool(objects) or not content["shapes"]
+        image = AnnotatedImage(name, objects, looked_at, size_hw, empty_mask=looked_at)
+        return AnnotationFile((image,), classes_of([image]), said)
+
+
+def _size(content: dict[str, Any]) -> tuple[int, int] | None:
+    height, width = content.get("imageHeight"), content.get("imageWidth")
+    return (int(height), int(width)) if height and width else None
+
+
+def _object(
+    shape: dict[str, Any], size_hw: tuple[int, int] | None, said: Counter[str]
+) -> AnnotatedObject | None:
+    """The object of a shape, None for one without an area."""
+    label, kind = str(shape.get("label") or ""), shape.get("shape_type") or "polygon"
+    points = tuple(float(value) for point in shape["points"] for value in point[:2])
+    if kind in _WITHOUT_AREA:
+        said[f"shapes without an area are left out ({kind})"] += 1
+        return None
+    if kind == "circle":
+        (cx, cy, x, y) = points
+        radius = math.hypot(x - cx, y - cy)
+        points = ellipse_points((cx, cy), (radius, radius))
+    elif kind == "mask":
+        return _mask(shape, label, points, size_hw)
+    if kind == "rectangle" and len(points) in (4, 8):
+        return AnnotatedObject(label, polygon_box(points))
+    if len(points) < 6:
+        raise InputError(f"a {kind} has {len(points) // 2} points")
+    if kind == "rotation":
+        said["turned boxes are taken by the box around them"] += 1
+    return AnnotatedObject(label, polygon_box(points), (points,))
+
+
+def _mask(
+    shape: dict[str, Any],
+    label: str,
+    points: tuple[float, ...],
+    size_hw: tuple[int, int] | None,
+) -> AnnotatedObject:
+    """A PNG in base64 that fills the box between two points, both of whose pixels belong to it."""
+    try:
+        pixels = decode_labels(base64.b64decode(str(shape["mask"]), validate=False), "a mask")
+    except binascii.Error:
+        raise InputError("a mask is damaged") from None
+    rows, columns = np.nonzero(pixels)
+    if pixels.ndim != 2 or not len(rows):
+        raise InputError("a mask is empty")
+    left, top = round(points[0]), round(points[1])
+    box = (
+        float(left + columns.min()),
+        float(top + rows.min()),
+        float(left + columns.max() + 1),
+        float(top + rows.max() + 1),
+    )
+    if size_hw is None or left < 0 or top < 0 or box[2] > size_hw[1] or box[3] > size_hw[0]:
+        return AnnotatedObject(label, box)
+    mask = np.zeros(size_hw, dtype=bool)
+    mask[top + rows, left + columns] = True
+    return AnnotatedObject(label, box, run_lengths=run_lengths_of(mask))

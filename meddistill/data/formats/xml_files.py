@@ -1,0 +1,29 @@
+"""XML files of label tools. Uses defusedxml: entities can blow a small file up to gigabytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import ParseError
+
+from defusedxml.common import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+
+from meddistill.base.errors import InputError, in_one_line
+
+
+def read_xml(path: Path) -> Any:
+    """The root element. Raises: InputError for a file that is broken, or declares a document
+    type."""
+    try:
+        return fromstring(path.read_bytes(), forbid_dtd=True)
+    except DefusedXmlException:
+        raise InputError(
+            f"{path.name} declares a document type, which no annotation needs"
+        ) from None
+    except OSError as error:
+        raise InputError(f"{path.name} cannot be read: {error.strerror or error}") from error
+    except (ParseError, ValueError, LookupError, RecursionError) as error:
+        raise InputError(
+            f"{path.name} is not a readable annotation: {in_one_line(error)}"
+        ) from error

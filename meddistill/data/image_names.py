@@ -1,0 +1,141 @@
+"""Which picture an annotation file means by a name: tools write paths of other machines, other
+slashes, escapes and prefixes."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Sequence
+from urllib.parse import unquote
+
+from meddistill.base.errors import InputError
+from meddistill.data.formats.pictures import IMAGE_SUFFIXES
+
+# Label Studio puts eight hexadecimal digits before the name of an uploaded file.
+_UPLOAD = re.compile(r"^[0-9a-f]{8}-(?=.)")
+_QUERY = re.compile(
+    r"[?&]d=([^&]+)"
+)  # /data/local-files/?d=folder/a.png, Label Studio's local files
+_SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
+_ENDINGS = (*IMAGE_SUFFIXES, ".nii.gz", ".nii", ".dcm", ".mha", ".mhd", ".nrrd")
+_DRIVE = re.compile(r"^[A-Za-z]:(?=/)")
+
+
+class ImageNames:
+    """The images of a source by their paths in it, to be found by whatever a tool calls them.
+
+    `rules` counts the names that were found by something else than their own spelling.
+    """
+
+    def __init__(self, sources: Sequence[str], stems: Sequence[str] | None = None) -> None:
+        """`sources`: paths below the source folder, with `/`. `stems`: what each goes by without
+        its ending, where that is not the file's stem."""
+        self._sources = list(sources)
+        self._keys = [_parts(source) for source in sources]
+        self.rules: Counter[str] = Counter()
+        self._by_name: dict[str, list[int]] = {}
+        self._by_upload: dict[str, list[int]] = {}
+        self._by_stem: dict[str, list[int]] = {}
+        for index, parts in enumerate(self._keys):
+            name = parts[-1]
+            stem = _key(stems[index]) if stems else _without_ending(name)
+            self._by_name.setdefault(name, []).append(index)
+            self._by_upload.setdefault(_uploaded(name), []).append(index)
+            self._by_stem.setdefault(stem, []).append(index)
+
+    def find(self, name: str, folder: str = "") -> int:
+        """The index of the image that is meant: the one that shares the most of the end of its path
+        with the name; of several, the one in `folder`, where the file lies that names it.
+
+        Tried in turn: the name as written, and without escapes, drive and server; without Label
+        Studio's prefix; without its ending. Upper and lower case, and the two Unicode forms of an
+        accent, are one. Raises: InputError where there is none or more than one.
+        """
+        spellings = [(spelling, _parts(spelling)) for spelling in _spellings(name)]
+        tries: tuple[tuple[str, Callable[[str], list[int]]], ...] = (
+            ("the end of their path, in whatever case", lambda last: self._by_name.get(last, [])),
+            ("their name without an upload's prefix", self._uploaded_as),
+            ("their name without the ending", self._of_stem),
+        )
+        for rule, look_up in tries:
+            for spelling, parts in spellings:
+                indices = look_up(parts[-1])
+                if indices:
+                    index = self._nearest(indices, spelling, folder)
+                    if not f"/{self._sources[index]}".endswith(f"/{name}"):
+                        self.rules[rule] += 1
+                    return index
+        raise InputError(f"no image file {name}")
+
+    def _uploaded_as(self, last: str) -> list[int]:
+        return self._by_upload.get(_uploaded(last), [])
+
+    def _of_stem(self, last: str) -> list[int]:
+        return self._by_stem.get(last) or self._by_stem.get(_without_ending(last), [])
+
+    def _nearest(self, indices: Sequence[int], spelling: str, folder: str) -> int:
+        parts = _parts(spelling)
+        shared = [_shared_end(self._keys[index][:-1], parts[:-1]) for index in indices]
+        best = [i for i, length in zip(indices, shared, strict=True) if length == max(shared)]
+        if len(best) > 1:
+            beside = _parts(folder)
+            inside = [i for i in best if self._keys[i][: len(beside)] == beside]
+            best = inside or best
+        if len(best) > 1:  # names that differ in case alone
+            best = [i for i in best if f"/{self._sources[i]}".endswith(f"/{spelling}")] or best
+        if len(best) > 1:
+            raise InputError(f"{len(best)} image files are called {spelling}")
+        return best[0]
+
+
+def may_be_one_image(first: str, second: str) -> bool:
+    """Whether two names that lead to one picture can both mean it: neither their last parts nor
+    their folders, where both have one, differ."""
+    a, b = (_parts(_spellings(name)[-1]) for name in (first, second))
+    same_file = _uploaded(_without_ending(a[-1])) == _uploaded(_without_ending(b[-1]))
+    endings = {part.removeprefix(_without_ending(part)) for part in (a[-1], b[-1])} - {""}
+    return same_file and len(endings) < 2 and not (len(a) > 1 and len(b) > 1 and a[-2] != b[-2])
+
+
+def _spellings(name: str) -> list[str]:
+    """The name as written, and what it may have been before a tool wrote it."""
+    found = [name]
+    local = _QUERY.search(name)
+    if local:
+        found.append(unquote(local[1]))
+    elif _SCHEME.match(name):
+        found.append(unquote(_SCHEME.sub("", name).split("?")[0]))
+    else:
+        found.append(unquote(name))
+    found += [spelling.replace("\\", "/") for spelling in found]
+    plain = [_DRIVE.sub("", spelling).strip() for spelling in found]
+    return [each for each in dict.fromkeys(plain) if _parts(each)]
+
+
+def _parts(path: str) -> list[str]:
+    return [_key(part) for part in path.split("/") if part not in ("", ".", "..")]
+
+
+def _key(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold().strip()
+
+
+def _without_ending(name: str) -> str:
+    """`scan.1.png` becomes `scan.1`, which stays what it is: a point alone makes no ending."""
+    ending = next((each for each in _ENDINGS if name.endswith(each)), "")
+    return name[: len(name) - len(ending)] or name
+
+
+def _uploaded(name: str) -> str:
+    """The name without an upload's prefix, which also turns spaces into underscores."""
+    return _UPLOAD.sub("", name).replace(" ", "_")
+
+
+def _shared_end(first: Sequence[str], second: Sequence[str]) -> int:
+    count = 0
+    for a, b in zip(reversed(first), reversed(second), strict=False):
+        if a != b:
+            break
+        count += 1
+    return count

@@ -1,0 +1,461 @@
+"""What label tools export, by their published schemas: boxes to the pixel, and what no annotation
+means."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from support.annotation_files import (
+    BOX,
+    SIZE,
+    X1,
+    X2,
+    Y1,
+    Y2,
+    brush_stroke,
+    cvat_xml,
+    label_studio_annotation,
+    label_studio_region,
+    label_studio_task,
+    labelme_json,
+    labelme_shape,
+    percent,
+    qupath_feature,
+    via_entries,
+    via_project,
+    write_json,
+)
+from support.layouts import mask
+
+from meddistill.base.errors import InputError
+from meddistill.data.formats.annotation_format import KnownBeside
+from meddistill.data.formats.known_annotation_formats import ANNOTATION_FORMATS, format_of
+from meddistill.data.formats.shapes import decode_run_lengths
+
+MASK = mask() > 0
+
+
+def read(tmp_path, content, name="file.json", beside=None):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else _text(content).encode())
+    return format_of(path).read(path, *([beside] if beside else []))
+
+
+def _text(content):
+    return content if isinstance(content, str) else json.dumps(content)
+
+
+def only(content):
+    (image,) = content.images
+    (found,) = image.objects
+    return found
+
+
+def meanings(content):
+    """By image: its number of objects, and whether somebody looked."""
+    return {image.image: (len(image.objects), image.looked_at) for image in content.images}
+
+
+# --- CVAT
+
+
+def test_cvat_tells_looked_at_by_a_tag(tmp_path):
+    content = read(tmp_path, cvat_xml(), "annotations.xml")
+    assert meanings(content) == {"a.png": (1, True), "b.png": (0, True), "c.png": (0, False)}
+
+
+@pytest.mark.parametrize(
+    ("shape", "box"),
+    [
+        (f'<polygon label="m" points="{X1},{Y1};{X2},{Y1};{X2},{Y2}" />', BOX),
+        ('<ellipse label="m" cx="10" cy="12" rx="4" ry="2" />', [6, 10, 14, 14]),
+        ('<ellipse label="m" cx="10" cy="12" rx="4" ry="2" rotation="90" />', [8, 8, 12, 16]),
+        (
+            '<box label="m" xtl="4" ytl="10" xbr="12" ybr="14" rotation="90.0" />',
+            [6, 8, 10, 16],
+        ),
+        ('<mask label="m" rle="1, 2, 3" left="6" top="8" width="3" height="2" />', [7, 8, 9, 9]),
+    ],
+)
+def test_cvat_shapes_give_the_box_around_them(tmp_path, shape, box):
+    text = f'<annotations><image id="0" name="a.png" width="{SIZE}" height="{SIZE}">{shape}</image></annotations>'
+    assert only(read(tmp_path, text, "a.xml")).box_xyxy_px == pytest.approx(box)
+
+
+def test_cvat_masks_are_rows_within_their_box(tmp_path):
+    text = (
+        f'<annotations><image id="0" name="a.png" width="{SIZE}" height="{SIZE}">'
+        '<mask label="m" rle="1, 2, 3" left="6" top="8" width="3" height="2" /></image></annotations>'
+    )
+    found = decode_run_lengths(only(read(tmp_path, text, "a.xml")).run_lengths, (SIZE, SIZE))
+    assert np.argwhere(found).tolist() == [[8, 7], [8, 8]]
+
+
+def test_cvat_leaves_out_what_has_no_area_and_rejected_jobs(tmp_path):
+    image = '<image id="{0}" name="{0}.png" width="9" height="9">{1}</image>'
+    box = '<box label="m" xtl="1" ytl="1" xbr="5" ybr="5" />'
+    text = (
+        "<annotations><meta><project><tasks><task><jobs><job><state>rejected</state>"
+        "<start>0</start><stop>0</stop></job></jobs></task></tasks></project></meta>"
+        + image.format(0, box)
+        + image.format(1, box + '<polyline label="m" points="1,1;2,2" />')
+        + "</annotations>"
+    )
+    content = read(tmp_path, text, "a.xml")
+    assert meanings(content) == {"0.png": (0, False), "1.png": (1, True)}
+    assert sorted(content.notes.values()) == [1, 1]
+
+
+def test_cvat_tracks_are_frames(tmp_path):
+    box = '<box frame="{}" outside="{}" keyframe="1" xtl="1" ytl="2" xbr="5" ybr="6" />'
+    text = f'<annotations><track id="0" label="m">{box.format(3, 0)}{box.format(4, 1)}</track></annotations>'
+    assert meanings(read(tmp_path, text, "a.xml")) == {"frame_000003": (1, True)}
+
+
+# --- labelme
+
+
+@pytest.mark.parametrize(
+    ("shape", "box"),
+    [
+        (labelme_shape(), BOX),
+        (labelme_shape(points=((X2, Y2), (X1, Y1))), BOX),  # drawn from the lower right
+        (labelme_shape("polygon", ((X1, Y1), (X2, Y1), (X2, Y2))), BOX),
+        (labelme_shape("circle", ((10, 12), (13, 16))), [5, 7, 15, 17]),
+    ],
+)
+def test_labelme_shapes(tmp_path, shape, box):
+    found = only(read(tmp_path, labelme_json("a.png", [shape])))
+    assert found.box_xyxy_px == pytest.approx(box)
+    assert found.class_name == "mass"
+
+
+def test_labelme_masks_lie_at_their_first_point(tmp_path):
+    import base64
+    import io
+
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(np.array([[0, 1, 1], [0, 0, 0]], dtype=np.uint8) * 255).save(file, "PNG")
+    shape = labelme_shape("mask", ((6, 8), (8, 9)))
+    shape["mask"] = base64.b64encode(file.getvalue()).decode()
+    found = only(read(tmp_path, labelme_json("a.png", [shape])))
+    assert found.box_xyxy_px == (7, 8, 9, 9)
+    assert np.argwhere(decode_run_lengths(found.run_lengths, (SIZE, SIZE))).tolist() == [
+        [8, 7],
+        [8, 8],
+    ]
+
+
+def test_labelme_without_shapes_was_saved_by_somebody_who_looked(tmp_path):
+    assert meanings(read(tmp_path, labelme_json("a.png", []))) == {"a.png": (0, True)}
+    line = labelme_shape("line")
+    assert meanings(read(tmp_path, labelme_json("a.png", [line]))) == {"a.png": (0, False)}
+
+
+# --- Label Studio
+
+
+def test_label_studio_predictions_drafts_and_skipped_tasks_are_no_boxes(tmp_path):
+    region = label_studio_region()
+    skipped = label_studio_annotation([region], was_cancelled=True)
+    tasks = [
+        label_studio_task(1, "a.png", [label_studio_annotation([region])]),
+        label_studio_task(2, "b.png", [label_studio_annotation([])]),
+        label_studio_task(3, "c.png", [], [{"result": [region]}]),
+        label_studio_task(4, "d.png", [skipped]),
+        label_studio_task(5, "e.png", []),
+    ]
+    content = read(tmp_path, tasks)
+    assert list(meanings(content).values()) == [
+        (1, True),
+        (0, True),
+        (0, False),
+        (0, False),
+        (0, False),
+    ]
+    assert sum(content.notes.values()) == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "box"),
+    [
+        ("rectanglelabels", None, BOX),
+        (
+            "polygonlabels",
+            {"points": [[percent(x), percent(y)] for x, y in ((X1, Y1), (X2, Y1), (X2, Y2))]},
+            BOX,
+        ),
+        (
+            "ellipselabels",
+            {"x": percent(10), "y": percent(12), "radiusX": percent(4), "radiusY": percent(2)},
+            [6, 10, 14, 14],
+        ),
+        (
+            "rectanglelabels",
+            {
+                "x": percent(10),
+                "y": percent(8),
+                "width": percent(8),
+                "height": percent(4),
+                "rotation": 90,
+            },
+            [6, 8, 10, 16],
+        ),
+        ("brushlabels", {"format": "rle", "rle": brush_stroke(MASK)}, BOX),
+        ("brushlabels", {"format": "rle", "rle": brush_stroke(MASK, runs=False)}, BOX),
+    ],
+)
+def test_label_studio_regions(tmp_path, kind, value, box):
+    region = label_studio_region(kind, value)
+    task = label_studio_task(1, "a.png", [label_studio_annotation([region])])
+    found = only(read(tmp_path, [task]))
+    assert found.box_xyxy_px == pytest.approx(box)
+    assert found.class_name == "mass"
+    if kind == "brushlabels":
+        assert (decode_run_lengths(found.run_lengths, (SIZE, SIZE)) == MASK).all()
+
+
+def test_label_studio_min(tmp_path):
+    value = {**label_studio_region()["value"], "original_width": SIZE, "original_height": SIZE}
+    record = {
+        "image": "/data/upload/1/1234abcd-a.png",
+        "id": 1,
+        "tag": [value],
+        "annotator": 3,
+        "annotation_id": 9,
+    }
+    empty = {key: record[key] for key in ("image", "id", "annotator", "annotation_id")}
+    content = read(tmp_path, [record, {**empty, "image": "b.png"}])
+    assert [image.annotator for image in content.images] == ["3", "3"]
+    assert list(meanings(content).values()) == [(1, True), (0, True)]
+    assert content.images[0].objects[0].box_xyxy_px == pytest.approx(BOX)
+
+
+# --- VIA
+
+
+@pytest.mark.parametrize(
+    ("kind", "box"),
+    [
+        ("rect", BOX),
+        ("polygon", BOX),
+        ("circle", [6, 7, 14, 15]),
+        ("ellipse", [6, 9, 14, 13]),
+    ],
+)
+@pytest.mark.parametrize("make", [via_project, via_entries])
+def test_via(tmp_path, kind, box, make):
+    content = read(tmp_path, make(kind))
+    assert meanings(content) == {"a.png": (1, True), "b.png": (0, True), "c.png": (0, False)}
+    assert content.images[0].objects[0].box_xyxy_px == pytest.approx(box)
+    assert content.classes == ("mass",)
+
+
+def test_via_csv(tmp_path):
+    header = (
+        "filename,file_size,file_attributes,region_count,region_id,region_shape_attributes,"
+        "region_attributes"
+    )
+    shape = '"{""name"":""rect"",""x"":6,""y"":8,""width"":9,""height"":4}"'
+    rows = [
+        f'a.png,99,"{{}}",1,0,{shape},"{{""finding"":""mass""}}"',
+        'c.png,99,"{}",0,0,"{}","{}"',
+    ]
+    content = read(tmp_path, "\n".join([header, *rows]) + "\n", "via.csv")
+    assert meanings(content) == {"a.png": (1, True), "c.png": (0, False)}
+    assert content.images[0].objects[0].box_xyxy_px == tuple(BOX)
+
+
+def test_makesense_vgg_json_has_regions_by_number(tmp_path):
+    entry = {
+        "fileref": "",
+        "size": 0,
+        "filename": "a.png",
+        "base64_img_data": "",
+        "file_attributes": {},
+        "regions": {
+            "0": {
+                "shape_attributes": {
+                    "name": "polygon",
+                    "all_points_x": [X1, X2, X2],
+                    "all_points_y": [Y1, Y1, Y2],
+                },
+                "region_attributes": {"label": "mass"},
+            }
+        },
+    }
+    assert only(read(tmp_path, {"a.png": entry})).box_xyxy_px == tuple(BOX)
+
+
+# --- QuPath
+
+
+def test_qupath_takes_what_people_drew(tmp_path):
+    features = [
+        qupath_feature(),
+        qupath_feature(kind="detection"),
+        qupath_feature([1, 2], shape="Point"),
+    ]
+    content = read(tmp_path, {"type": "FeatureCollection", "features": features}, "a.geojson")
+    assert only(content).box_xyxy_px == tuple(BOX)
+    assert sum(content.notes.values()) == 2
+    empty = read(tmp_path, {"type": "FeatureCollection", "features": []}, "b.geojson")
+    assert meanings(empty) == {"": (0, False)}
+
+
+# --- COCO
+
+
+def coco(**changes):
+    annotation = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [X1, Y1, X2 - X1, Y2 - Y1]}
+    return {
+        "images": [{"id": 1, "file_name": "a.png", "width": SIZE, "height": SIZE}],
+        "annotations": [{**annotation, **changes}],
+        "categories": [{"id": 1, "name": "mass"}],
+    }
+
+
+def test_coco_without_a_box_has_the_one_of_its_shape(tmp_path):
+    polygon = [[X1, Y1, X2, Y1, X2, Y2]]
+    assert only(read(tmp_path, coco(bbox=[], segmentation=polygon))).box_xyxy_px == tuple(BOX)
+    flat = MASK.T.ravel().astype(int)
+    changes = np.flatnonzero(np.diff(flat)) + 1
+    counts = np.diff([0, *changes, flat.size]).tolist()
+    shape = {"size": [SIZE, SIZE], "counts": counts}
+    assert only(read(tmp_path, coco(bbox=None, segmentation=shape))).box_xyxy_px == tuple(BOX)
+
+
+def test_coco_without_annotations_is_unknown_and_a_shared_id_is_a_problem(tmp_path):
+    content = coco()
+    content["images"] += [
+        {"id": 2, "file_name": "b.png", "width": SIZE, "height": SIZE},
+        {"id": 3, "file_name": "c.png", "width": SIZE, "height": SIZE},
+        {"id": 3, "file_name": "c.jpg", "width": SIZE, "height": SIZE},
+    ]
+    found = read(tmp_path, content)
+    assert meanings(found)["b.png"] == (0, False)
+    assert [bool(image.problem) for image in found.images] == [False, False, True, True]
+
+
+# --- tables
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "image,x1,y1,x2,y2\na.png,6,8,15,12\n",
+        "\ufeffimage;x1;y1;x2;y2\r\na.png;6,0;8,0;15,0;12,0\r\n",
+        "sep=;\r\nimage;x1;y1;x2;y2\r\na.png;6;8;15;12\r\n",
+        "Image\tX Min (px)\tY Min (px)\tX Max (px)\tY Max (px)\na.png\t6\t8\t15\t12\n",
+        '"filename","width","height","class","xmin","ymin","xmax","ymax"\n"a.png",24,24,m,6,8,15,12\n',
+        "name,cx,cy,w,h\na.png,10.5,10,9,4\n",
+        "file_name,left,top,width,height\na.png,6,8,9,4\n",
+        "path,x,y,width,height\na.png,6,8,9,4\n,,,,\n\n",
+        "path,x,y,width,height\na.png,10.5,10,9,4\nb.png,20,20,8,8\n",  # or b would leave its image
+        "image,x1,y1,x2,y2\na.png,0.25,0.333333,0.625,0.5\n",
+        "mass,6,8,9,4,a.png,24,24\n",  # makesense.ai
+        "/home/me/a.png,6,8,15,12,mass\nb.png,,,,,\n",  # RetinaNet
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_tables_of_boxes(tmp_path, text, encoding):
+    beside = KnownBeside(size_of=lambda name: (SIZE, SIZE))
+    content = read(tmp_path, text.encode(encoding), "boxes.csv", beside)
+    assert content.images[0].objects[0].box_xyxy_px == pytest.approx(BOX, abs=0.01)
+    assert content.images[0].image.endswith("a.png")
+
+
+def test_a_table_says_how_its_numbers_were_read(tmp_path):
+    beside = KnownBeside(size_of=lambda name: (SIZE, SIZE))
+    text = "image,x,y,w,h\na.png,0.5,0.5,0.2,0.2\nb.png,0.9,0.9,0.2,0.2\n"
+    content = read(tmp_path, text, "boxes.csv", beside)
+    assert content.notes == {
+        "boxes are in shares of width and height": 2,
+        "boxes have their centre in x, y: as corners, they would leave their images": 2,
+    }
+
+
+def test_rows_without_values_were_looked_at(tmp_path):
+    text = "image_id,class_name,rad_id,x_min,y_min,x_max,y_max\na,No finding,R1,NaN,NaN,NaN,NaN\nb,m,R2,1,2,3,4\n"
+    content = read(tmp_path, text, "train.csv")
+    assert meanings(content) == {"a": (0, True), "b": (1, True)}
+    assert [image.annotator for image in content.images] == ["R1", "R2"]
+
+
+def test_a_table_in_another_code_page_has_its_accents(tmp_path):
+    text = "image,x1,y1,x2,y2\nt\u00eate.png,6,8,15,12\n"
+    assert read(tmp_path, text.encode("cp1252"), "boxes.csv").images[0].image == "t\u00eate.png"
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (b'{"images": [', "a.json"),
+        (b'[{"annotations": [], "data": {"image"', "a.json"),
+        (b"<annotations><image", "a.xml"),
+        (b"<annotation><object><bndbox><xmin>x</xmin></bndbox></object></annotation>", "a.xml"),
+        ('<!DOCTYPE a [<!ENTITY x "y">]><annotation>&x;</annotation>'.encode("utf-16"), "a.xml"),
+        (
+            b'{"version": "5", "shapes": [{"points": [[1, 2]], "shape_type": "rectangle"}]}',
+            "a.json",
+        ),
+        (b'{"version": "5", "shapes": [3]}', "a.json"),
+        (b'{"type": "FeatureCollection", "features": [{}]}', "a.geojson"),
+        (b"PK\x03\x04 no workbook", "a.xlsx"),
+        (b"image,x1,y1,x2,y2\na.png,1,2,3\n", "a.csv"),
+        (b'image,x1,y1,x2,y2\n"a.png,1,2,3,4\n', "a.csv"),
+        (b"hello", "a.json"),
+        (b"", "a.csv"),
+    ],
+)
+def test_damaged_files_are_one_clear_line(tmp_path, content, name):
+    with pytest.raises(InputError) as caught:
+        read(tmp_path, content, name)
+    assert "\n" not in str(caught.value)
+
+
+def test_damaged_regions_are_a_problem_of_their_image_alone(tmp_path):
+    region = label_studio_region(value={"x": "wide", "y": 1, "width": 2, "height": 3})
+    tasks = [
+        label_studio_task(1, "a.png", [label_studio_annotation([region])]),
+        label_studio_task(2, "b.png", [label_studio_annotation([label_studio_region()])]),
+    ]
+    first, second = read(tmp_path, tasks).images
+    assert first.problem == "a region is damaged"
+    assert len(second.objects) == 1
+
+
+def test_every_format_says_what_no_annotation_means():
+    for each in ANNOTATION_FORMATS.values():
+        assert "unknown" in each.no_annotation
+
+
+def test_a_turned_box_keeps_its_extent(tmp_path):
+    turned = (
+        "<annotation><object><name>m</name><robndbox><cx>10</cx><cy>12</cy><w>8</w><h>4</h>"
+        f"<angle>{math.pi / 2}</angle></robndbox></object></annotation>"
+    )
+    found = only(read(tmp_path, turned, "a.xml"))
+    assert found.box_xyxy_px == pytest.approx([8, 8, 12, 16])
+
+
+def test_an_xlsx_is_a_table(tmp_path):
+    from support.workbooks import write_xlsx
+
+    path = tmp_path / "boxes.xlsx"
+    write_xlsx(
+        path, [["image", "x1", "y1", "x2", "y2"], ["a.png", 6, 8, 15.0, "12,0"], ["7", *BOX]]
+    )
+    content = format_of(path).read(path)
+    assert [image.image for image in content.images] == ["a.png", "7"]
+    assert all(image.objects[0].box_xyxy_px == tuple(BOX) for image in content.images)
+
+
+def test_write_json_is_read_with_its_mark(tmp_path):
+    write_json(tmp_path / "a.json", labelme_json("a.png", [labelme_shape()]))
+    path = tmp_path / "a.json"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert only(format_of(path).read(path)).box_xyxy_px == tuple(BOX)

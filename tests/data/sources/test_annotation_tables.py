@@ -1,0 +1,178 @@
+"""Files of label tools and the images in one folder: what becomes of both."""
+
+import json
+
+import pytest
+from support.annotation_files import BOX, SIZE
+from support.layouts import image, make_coco, make_label_studio, mask, save, three_images
+
+from meddistill.base.errors import InputError
+from meddistill.data.sources.known_sources import choose_source
+from meddistill.data.sources.source import SourceOptions
+
+
+def listed(folder, **options):
+    return choose_source("auto", folder)[0].list_cases(folder, SourceOptions(**options))
+
+
+def boxes_of(listing):
+    return {case.name: case.boxes_xyxy_px for case in listing.cases}
+
+
+def coco(root, images, annotations=()):
+    content = {
+        "images": [
+            {"id": number, "file_name": name, "width": width, "height": height}
+            for number, (name, width, height) in enumerate(images)
+        ],
+        "annotations": [
+            {"id": 1, "image_id": number, "category_id": 1, "bbox": box}
+            for number, box in annotations
+        ],
+        "categories": [{"id": 1, "name": "mass"}],
+    }
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "coco.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("unannotated", "second"), [("auto", None), ("none", ()), ("unknown", None)]
+)
+def test_coco_without_annotation_is_unknown_unless_somebody_says_otherwise(
+    tmp_path, unannotated, second
+):
+    three_images(tmp_path)
+    coco(tmp_path, [("a.png", SIZE, SIZE), ("b.png", SIZE, SIZE)], [(0, [1, 2, 3, 4])])
+    listing = listed(tmp_path, unannotated=unannotated)
+    assert boxes_of(listing) == {"a": ((1, 2, 4, 6),), "b": second, "c": None}
+    assert any("listed without an object" in note for note in listing.notes)
+    assert "images that no file names, taken as unknown: 1" in listing.notes
+
+
+def test_what_looked_at_means_can_be_said_the_other_way_round(tmp_path):
+    three_images(tmp_path)
+    (tmp_path / "boxes.csv").write_text("image,x1,y1,x2,y2\na.png,1,2,3,4\nb.png,,,,\n")
+    assert boxes_of(listed(tmp_path))["b"] == ()
+    assert boxes_of(listed(tmp_path, unannotated="unknown"))["b"] is None
+
+
+def two_annotators(root):
+    save(root / "a.png", image())
+    rows = ["a,R1,0,0,10,10", "a,R1,12,12,20,20", "a,R2,0,0,10,8"]
+    (root / "boxes.csv").write_text("\n".join(["image,reader,x1,y1,x2,y2", *rows]))
+
+
+@pytest.mark.parametrize(
+    ("rule", "boxes"),
+    [
+        ("first", ((0, 0, 10, 10), (12, 12, 20, 20))),
+        ("union", ((0, 0, 10, 10), (12, 12, 20, 20))),
+        ("intersection", ((0, 0, 10, 8),)),
+    ],
+)
+def test_of_two_annotators_the_user_chooses(tmp_path, rule, boxes):
+    two_annotators(tmp_path)
+    assert boxes_of(listed(tmp_path, annotators=rule)) == {"a": boxes}
+
+
+def test_two_annotators_who_differ_are_both_named(tmp_path):
+    two_annotators(tmp_path)
+    with pytest.raises(InputError, match=r"differently: 1 .a by R1: 2 boxes, R2: 1 boxes"):
+        listed(tmp_path)
+
+
+def test_two_annotators_who_agree_are_one(tmp_path):
+    save(tmp_path / "a.png", image())
+    rows = "image,reader,x1,y1,x2,y2\na,R1,0,0,10,10\na,R2,0,0,10,10\n"
+    (tmp_path / "boxes.csv").write_text(rows)
+    assert boxes_of(listed(tmp_path)) == {"a": ((0, 0, 10, 10),)}
+
+
+def test_a_picture_that_was_turned_or_resized_since_is_rejected(tmp_path):
+    save(tmp_path / "a.png", image()[:12])
+    save(tmp_path / "b.png", image())
+    coco(tmp_path, [("a.png", 12, SIZE), ("b.png", 99, 99)], [(0, [1, 2, 3, 4]), (1, [1, 2, 3, 4])])
+    listing = listed(tmp_path)
+    assert not listing.cases
+    first, second = (row.reason for row in listing.rejected)
+    assert "for a picture of 12x24 px, it has 24x12: it was turned" in first
+    assert "for a picture of 99x99 px, it has 24x24: it was resized" in second
+
+
+def test_two_names_that_lead_to_one_picture_are_rejected(tmp_path):
+    save(tmp_path / "scan.png", image())
+    boxes = [(0, [1, 2, 3, 4]), (1, [5, 6, 3, 4])]
+    coco(tmp_path, [("p1/scan.png", SIZE, SIZE), ("p2/scan.png", SIZE, SIZE)], boxes)
+    listing = listed(tmp_path)
+    assert not listing.cases
+    assert "both p1/scan.png and p2/scan.png would be this image" in listing.rejected[0].reason
+
+
+def test_splits_of_folders_have_files_of_equal_names(tmp_path):
+    for split in ("train", "valid"):
+        save(tmp_path / split / "a.png", image())
+        coco(tmp_path / split, [("a.png", SIZE, SIZE)], [(0, [1, 2, 3, 4])])
+    cases = listed(tmp_path).cases
+    assert [case.source for case in cases] == ["train/a.png", "valid/a.png"]
+    assert [case.columns["split"] for case in cases] == ["train", "valid"]
+
+
+def test_masks_beside_boxes_serve_the_evaluation_alone(tmp_path):
+    for name in ("a", "b"):
+        save(tmp_path / "images" / f"{name}.png", image())
+        save(tmp_path / "masks" / f"{name}.png", mask())
+    coco(tmp_path, [("a.png", SIZE, SIZE)], [(0, [1, 2, 3, 4])])
+    cases = {case.name: case for case in listed(tmp_path).cases}
+    assert cases["a"].boxes_xyxy_px == ((1, 2, 4, 6),)
+    assert cases["b"].boxes_xyxy_px is None
+    assert cases["b"].unannotated
+    assert all(case.mask for case in cases.values())
+
+
+def test_a_table_of_its_own_for_every_image(tmp_path):
+    three_images(tmp_path / "images")
+    for name, rows in (("a", ["6,8,15,12"]), ("b", [",,,"])):
+        path = tmp_path / "tables" / f"{name}.csv"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("\n".join(["x1,y1,x2,y2", *rows]) + "\n")
+    assert boxes_of(listed(tmp_path)) == {"a": (tuple(BOX),), "b": (), "c": None}
+
+
+def test_shares_are_of_the_picture_that_is_meant(tmp_path):
+    save(tmp_path / "a.png", image()[:12])
+    (tmp_path / "boxes.csv").write_text(
+        "image,x1,y1,x2,y2\na.png,0.25,0.25,0.5,0.75\nz,0,0,.5,.5\n"
+    )
+    listing = listed(tmp_path)
+    assert boxes_of(listing) == {"a": ((6, 3, 12, 9),)}
+    assert [row.source for row in listing.rejected] == ["z"]
+
+
+def test_any_tool_s_file_goes_over_another_source(tmp_path, prepare):
+    make_label_studio(tmp_path / "tool")
+    three_images(tmp_path / "source")
+    tasks = tmp_path / "tool" / "project-4-at-2026-11-20.json"
+    _, cases, _ = prepare(
+        tmp_path / "source", boxes=str(tasks), test_fraction=0.0, val_fraction=0.0, duplicate_bits=0
+    )
+    assert {name: case.annotation for name, case in cases.items()} == {
+        "a": "boxes",
+        "b": "none",
+        "c": "unknown",
+    }
+
+
+def test_a_file_of_no_known_format_says_what_is_known(tmp_path, prepare):
+    three_images(tmp_path / "source")
+    (tmp_path / "mine.json").write_text("{}")
+    with pytest.raises(InputError, match=r"mine\.json is of no format that is known .*labelme"):
+        prepare(tmp_path / "source", boxes=str(tmp_path / "mine.json"))
+
+
+def test_control_characters_in_names_do_not_reach_a_table(tmp_path, prepare):
+    make_coco(tmp_path / "source")
+    path = tmp_path / "source" / "annotations" / "instances_val2017.json"
+    path.write_text(path.read_text().replace('"1.jpg"', '"\\u001b[31mred.jpg"'))
+    _, _, reasons = prepare(tmp_path / "source")
+    assert any("red.jpg" in name for name in reasons)
+    assert all("\x1b" not in name + reason for name, reason in reasons.items())

@@ -1,0 +1,75 @@
+"""Which picture is meant by what tools call it."""
+
+import pytest
+
+from meddistill.base.errors import InputError
+from meddistill.data.image_names import ImageNames, may_be_one_image
+
+SOURCES = ["images/a.png", "images/b c.JPG", "p1/scan.png", "p2/scan.png", "café.png"]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("a.png", 0),
+        ("images\\a.png", 0),
+        ("..\\..\\label-studio\\media\\upload\\4\\1234abcd-a.png", 0),
+        ("/data/local-files/?d=images%2Fa.png", 0),
+        ("https://host:8080/data/images/a.png?token=x", 0),
+        ("s3://bucket/images/a.png", 0),
+        ("C:\\Users\\me\\a.PNG", 0),
+        ("a", 0),
+        ("/home/me/a.jpg", 0),
+        ("b%20c.jpg", 1),
+        ("/data/upload/1/0000ffff-b_c.JPG", 1),
+        ("p2/scan.png", 3),
+        ("D:\\all\\p1\\scan.png", 2),
+        ("cafe\u0301.png", 4),
+    ],
+)
+def test_a_name_leads_to_its_picture(name, meant):
+    assert ImageNames(SOURCES).find(name) == meant
+
+
+@pytest.mark.parametrize(
+    "name", ["d.png", "../../outside.png", "", "/", "scan.1.png", "imagesa.png"]
+)
+def test_no_picture_is_an_error(name):
+    with pytest.raises(InputError, match="no image file"):
+        ImageNames(SOURCES).find(name)
+
+
+def test_a_name_of_two_pictures_is_told_by_the_folder_of_its_file_or_an_error():
+    names = ImageNames(SOURCES)
+    assert names.find("scan.png", "p2") == 3
+    with pytest.raises(InputError, match=r"2 image files are called scan\.png"):
+        names.find("scan.png", "annotations")
+
+
+def test_names_that_differ_in_case_alone_are_told_apart():
+    names = ImageNames(["A.png", "a.png"])
+    assert [names.find("A.png"), names.find("a.png")] == [0, 1]
+    with pytest.raises(InputError, match="2 image files"):
+        names.find("a.PNG")
+
+
+def test_what_was_not_its_own_spelling_is_counted():
+    names = ImageNames(SOURCES)
+    for name in ("a.png", "images/a.png", "0000ffff-a.png", "a"):
+        names.find(name)
+    assert sum(names.rules.values()) == 2
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "may"),
+    [
+        ("a.png", "images\\a.png", True),
+        ("1234abcd-a.png", "a.png", True),
+        ("a", "a.png", True),
+        ("a.png", "a.jpg", False),
+        ("p1/scan.png", "p2/scan.png", False),
+        ("a.png", "b.png", False),
+    ],
+)
+def test_two_names_of_one_picture(first, second, may):
+    assert may_be_one_image(first, second) is may
