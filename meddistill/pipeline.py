@@ -10,9 +10,8 @@ from pathlib import Path
 
 from meddistill.base import console
 from meddistill.base.files import read_json
-from meddistill.data.sources.group_table import GROUPS_CSV
 from meddistill.data.sources.phantom import write_phantom
-from meddistill.run.layout import REPORT_HTML, SUMMARY_JSON, RunDir
+from meddistill.run.layout import GROUPS_CSV, REPORT_HTML, SUMMARY_JSON, RunDir
 from meddistill.run.record import Stage
 from meddistill.settings.config import Config
 from meddistill.settings.detect import DetectConfig

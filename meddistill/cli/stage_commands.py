@@ -40,6 +40,7 @@ commands = typer.Typer()
 
 _STAGES = "Stages, in order"
 _ROW = "All in a row"
+_CORRECT = "Correct by hand"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -286,6 +287,55 @@ def _compare_or_aggregate(
     if len(runs) > 1:
         raise ConfigError(f"--compare takes at most one RUN besides its two sides, got {len(runs)}")
     run_compare(*compare, seed=seed, run=run_dir(runs[0]) if runs else None, out=out)
+
+
+@dataclasses.dataclass(frozen=True)
+class BoxesArguments:
+    """What `meddistill boxes` takes."""
+
+    run: Run
+    to: Annotated[
+        str,
+        option(
+            text="coco, yolo, csv, voc, labelme, cvat or labelstudio.",
+            default="none, it must be given",
+            autocompletion=choices("coco", "yolo", "csv", "voc", "labelme", "cvat", "labelstudio"),
+        ),
+    ]
+    masks: Annotated[
+        bool,
+        option("--masks", text="Give the objects the student's masks as shapes.", default="off"),
+    ] = False
+    masks_of: Annotated[
+        Optional[str],
+        option(
+            text="Whose masks: student or teacher.",
+            default="none; the student's with --masks",
+            autocompletion=choices("student", "teacher"),
+        ),
+    ] = None
+    data: Data = None
+    device: Device = "auto"
+    overwrite: Overwrite = False
+    out: Annotated[
+        Optional[Path],
+        option(text="Write here.", default="RUN/boxes-TO", rich_help_panel="All stages"),
+    ] = None
+
+
+@command(commands, _CORRECT)
+def boxes(given: BoxesArguments) -> None:
+    """Write the boxes of RUN/data for a label tool, to be corrected and prepared again."""
+    from meddistill.stages.boxes import run_boxes
+
+    run_boxes(
+        run_dir(given.run, given.data),
+        given.to,
+        masks_of=given.masks_of or ("student" if given.masks else ""),
+        out=given.out,
+        device=given.device,
+        overwrite=given.overwrite,
+    )
 
 
 @commands.command("run", rich_help_panel=_ROW)

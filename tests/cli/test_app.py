@@ -183,6 +183,26 @@ def test_option_arrives(handed_over, command, typed, where, value):
         assert value != _arrived(args, named, where)
 
 
+@pytest.mark.parametrize(
+    ("typed", "name", "value"),
+    [
+        ("", "masks_of", ""),
+        ("--masks", "masks_of", "student"),
+        ("--masks-of teacher", "masks_of", "teacher"),
+        ("--out O", "out", Path("O")),
+        ("--device cuda", "device", "cuda"),
+        ("--overwrite", "overwrite", True),
+    ],
+)
+def test_what_is_typed_for_boxes_arrives(monkeypatch, typed, name, value):
+    found = {}
+    stand_in = types.ModuleType("meddistill.stages.boxes")
+    stand_in.run_boxes = lambda run, to, **named: found.update(run=run.data, to=to, **named)
+    monkeypatch.setitem(sys.modules, "meddistill.stages.boxes", stand_in)
+    assert _meddistill("boxes", "RUN", "--to", "coco", "--data", "D", *typed.split()) == 0
+    assert (found["to"], found["run"], found[name]) == ("coco", Path("D"), value)
+
+
 def test_every_option_is_in_the_table():
     told = {(command, typed.split()[0]) for command, typed, _, _ in CASES}
     commands = typer.main.get_command(cli.app).commands

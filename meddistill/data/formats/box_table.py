@@ -17,6 +17,7 @@ from meddistill.data.annotations import (
     classes_of,
 )
 from meddistill.data.formats.annotation_format import NOTHING_BESIDE, KnownBeside
+from meddistill.data.formats.annotation_writer import file_name_of, in_images
 from meddistill.data.formats.box_columns import (
     ANNOTATOR_COLUMNS,
     CLASS_COLUMNS,
@@ -33,7 +34,7 @@ from meddistill.data.formats.box_columns import (
     first_of,
 )
 from meddistill.data.formats.pictures import IMAGE_SUFFIXES
-from meddistill.data.formats.tables import TABLE_SUFFIXES, header_of, read_table_rows
+from meddistill.data.formats.tables import TABLE_SUFFIXES, header_of, read_table_rows, write_rows
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
@@ -215,3 +216,31 @@ def _with_area(
         shown = ",".join(f"{value:g}" for value in numbers)
         raise InputError(f"box {shown} has no area; the first corner is the upper left one")
     return box
+
+
+class BoxTableWriter:
+    source = "boxes-csv"
+    holds_masks = False
+    holds_predictions = False
+    next_step = "correct boxes.csv; delete a row's numbers where nothing is there"
+    place = staticmethod(in_images)
+
+    def write(self, out: Path, images: Sequence[AnnotatedImage], classes: Sequence[str]) -> None:
+        """boxes.csv, a row a box; a row without numbers where nothing is there, none for an unknown
+        image."""
+        rows: list[list[str]] = [["image", "x1", "y1", "x2", "y2", "class"]]
+        for image in images:
+            if not image.looked_at:
+                continue
+            name = file_name_of(image)
+            rows += [
+                [name, *(_number(value) for value in each.box_xyxy_px), each.class_name]
+                for each in image.objects
+            ]
+            if not image.objects:
+                rows.append([name, "", "", "", "", ""])
+        write_rows(out / "boxes.csv", rows)
+
+
+def _number(value: float) -> str:
+    return f"{value:.4f}".rstrip("0").rstrip(".")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from meddistill.base.errors import InputError
+from meddistill.base.files import write_json
 from meddistill.data.annotations import (
     AnnotatedImage,
     AnnotatedObject,
@@ -14,10 +16,12 @@ from meddistill.data.annotations import (
     polygon_box,
 )
 from meddistill.data.formats.annotation_format import NOTHING_BESIDE, KnownBeside
+from meddistill.data.formats.annotation_writer import file_name_of, in_images, size_of
 from meddistill.data.formats.shapes import parse_run_lengths, run_lengths_box
 from meddistill.data.formats.text_files import first_text, read_json
 
 _KEYS = ("images", "annotations", "categories")
+_LIST = re.compile(rf'"({"|".join(_KEYS)})"\s*:\s*\[')
 
 
 class CocoJson:
@@ -30,7 +34,7 @@ class CocoJson:
 
     def recognise(self, path: Path) -> str | None:
         head = first_text(path)
-        is_ours = head.lstrip().startswith("{") and any(f'"{key}"' in head for key in _KEYS)
+        is_ours = head.lstrip().startswith("{") and _LIST.search(head)
         return "has COCO's keys" if is_ours else None
 
     def read(self, path: Path, beside: KnownBeside = NOTHING_BESIDE) -> AnnotationFile | None:
@@ -145,3 +149,61 @@ def _box(
     if run_lengths is not None:
         return run_lengths_box(run_lengths, int(record["segmentation"]["size"][0]))
     raise InputError("an annotation has neither a box nor a shape")
+
+
+class CocoWriter:
+    source = "coco"
+    holds_masks = True
+    holds_predictions = False
+    next_step = "import annotations.json with the pictures of images/ into your tool"
+    place = staticmethod(in_images)
+
+    def write(self, out: Path, images: Sequence[AnnotatedImage], classes: Sequence[str]) -> None:
+        """One annotations.json. What COCO cannot tell is in a key of our own, `annotation`, of every
+        image: boxes, none or unknown."""
+        numbers = {name: number for number, name in enumerate(classes, start=1)}
+        annotations: list[dict[str, Any]] = []
+        records = []
+        for image_id, image in enumerate(images, start=1):
+            height, width = size_of(image)
+            objects = image.objects if image.looked_at else ()
+            meaning = "boxes" if objects else "none" if image.looked_at else "unknown"
+            records.append(
+                {
+                    "id": image_id,
+                    "file_name": file_name_of(image),
+                    "width": width,
+                    "height": height,
+                    "annotation": meaning,
+                }
+            )
+            annotations += [
+                {
+                    "id": len(annotations) + number,
+                    "image_id": image_id,
+                    "category_id": numbers[each.class_name],
+                    **_written(each, (height, width)),
+                }
+                for number, each in enumerate(objects, start=1)
+            ]
+        content = {
+            "images": records,
+            "annotations": annotations,
+            "categories": [{"id": number, "name": name} for name, number in numbers.items()],
+        }
+        write_json(out / "annotations.json", content)
+
+
+def _written(each: AnnotatedObject, size_hw: tuple[int, int]) -> dict[str, Any]:
+    x1, y1, x2, y2 = each.box_xyxy_px
+    shape: Any = [list(points) for points in each.polygons_xy_px]
+    if each.run_lengths is not None:
+        shape = {"size": list(size_hw), "counts": list(each.run_lengths)}
+    # The two ends, and not what is left of a subtraction, are what must come back.
+    box = [x1, y1, _length(x1, x2), _length(y1, y2)]
+    return {"bbox": box, "area": each.area, "iscrowd": 0, "segmentation": shape}
+
+
+def _length(first: float, second: float) -> float:
+    """`second - first`, in the decimals that a pixel's hundredth needs."""
+    return round(second - first, 4)

@@ -3,15 +3,18 @@ a video."""
 
 from __future__ import annotations
 
+import xml.etree.ElementTree as ElementTree
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from meddistill.base.errors import InputError
+from meddistill.base.files import write_text
 from meddistill.data.annotations import (
+    NOTHING_THERE,
     AnnotatedImage,
     AnnotatedObject,
     AnnotationFile,
@@ -22,6 +25,7 @@ from meddistill.data.annotations import (
     turned_box,
 )
 from meddistill.data.formats.annotation_format import NOTHING_BESIDE, KnownBeside
+from meddistill.data.formats.annotation_writer import file_name_of, in_images, size_of
 from meddistill.data.formats.shapes import run_lengths_of
 from meddistill.data.formats.text_files import first_text
 from meddistill.data.formats.xml_files import read_xml
@@ -163,3 +167,52 @@ def _rejected_frames(root: Any) -> list[range]:
         if is_rejected and start.isdigit() and stop.isdigit():
             found.append(range(int(start), int(stop) + 1))
     return found
+
+
+class CvatWriter:
+    source = "cvat"
+    holds_masks = True
+    holds_predictions = False
+    next_step = (
+        "make a CVAT task of images/ with the labels of annotations.xml, and upload that as "
+        "CVAT 1.1"
+    )
+    place = staticmethod(in_images)
+
+    def write(self, out: Path, images: Sequence[AnnotatedImage], classes: Sequence[str]) -> None:
+        """annotations.xml, for images; where nothing is there the image has a tag that says so. An
+        object with a mask is its largest polygon."""
+        root = ElementTree.Element("annotations")
+        ElementTree.SubElement(root, "version").text = "1.1"
+        labels = ElementTree.SubElement(
+            ElementTree.SubElement(ElementTree.SubElement(root, "meta"), "task"), "labels"
+        )
+        for name in (*classes, NOTHING_THERE):
+            label = ElementTree.SubElement(labels, "label")
+            ElementTree.SubElement(label, "name").text = name
+        for number, image in enumerate(images):
+            height, width = size_of(image)
+            element = ElementTree.SubElement(
+                root,
+                "image",
+                {"id": str(number), "name": file_name_of(image)}
+                | {"width": str(width), "height": str(height)},
+            )
+            for each in image.objects if image.looked_at else ():
+                element.append(_shape(each))
+            if image.looked_at and not image.objects:
+                ElementTree.SubElement(element, "tag", label=NOTHING_THERE, source="manual")
+        ElementTree.indent(root)
+        text = ElementTree.tostring(root, encoding="unicode")
+        write_text(out / "annotations.xml", f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n')
+
+
+def _shape(each: AnnotatedObject) -> ElementTree.Element:
+    facts = {"label": each.class_name, "source": "manual", "occluded": "0", "z_order": "0"}
+    if each.polygons_xy_px:
+        points = max(each.polygons_xy_px, key=len)
+        pairs = zip(points[::2], points[1::2], strict=True)
+        text = ";".join(f"{x:.2f},{y:.2f}" for x, y in pairs)
+        return ElementTree.Element("polygon", {**facts, "points": text})
+    names = zip(("xtl", "ytl", "xbr", "ybr"), each.box_xyxy_px, strict=True)
+    return ElementTree.Element("box", {**facts, **{name: f"{value:.2f}" for name, value in names}})

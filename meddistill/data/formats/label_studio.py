@@ -6,10 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
+from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
 from meddistill.base.errors import InputError
+from meddistill.base.files import write_json, write_text
 from meddistill.data.annotations import (
     AnnotatedImage,
     AnnotatedObject,
@@ -20,6 +23,7 @@ from meddistill.data.annotations import (
     turned_box,
 )
 from meddistill.data.formats.annotation_format import NOTHING_BESIDE, KnownBeside
+from meddistill.data.formats.annotation_writer import in_images, size_of
 from meddistill.data.formats.label_studio_brush import decode_brush
 from meddistill.data.formats.pictures import IMAGE_SUFFIXES
 from meddistill.data.formats.shapes import run_lengths_of
@@ -205,3 +209,72 @@ def _brush(numbers: Any, label: str, size_hw: tuple[int, int]) -> AnnotatedObjec
     box = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
     x1, y1, x2, y2 = (float(number) for number in box)
     return AnnotatedObject(label, (x1, y1, x2, y2), run_lengths=run_lengths_of(mask))
+
+
+class LabelStudioWriter:
+    source = "labelstudio"
+    holds_masks = True
+    holds_predictions = True
+    next_step = (
+        "make a Label Studio project with the labelling interface of interface.txt, serve this "
+        "folder as local files, and import tasks.json"
+    )
+    place = staticmethod(in_images)
+
+    def write(self, out: Path, images: Sequence[AnnotatedImage], classes: Sequence[str]) -> None:
+        """tasks.json and the labelling interface. Where nothing is there a task has an annotation
+        without a region, an unknown image has no annotation. An object with a mask is its largest
+        polygon."""
+        tasks = []
+        for number, image in enumerate(images, start=1):
+            regions = [
+                _written(each, size_of(image), f"{number}-{index}")
+                for index, each in enumerate(image.objects, start=1)
+            ]
+            task: dict[str, Any] = {
+                "id": number,
+                "data": {"image": f"/data/local-files/?d={quote(image.image)}"},
+                "annotations": [{"result": regions}] if image.looked_at else [],
+                "predictions": [] if image.looked_at or not regions else [{"result": regions}],
+            }
+            tasks.append(task)
+        write_json(out / "tasks.json", tasks)
+        labels = "".join(f"<Label value={quoteattr(name)}/>" for name in classes)
+        write_text(
+            out / "interface.txt",
+            '<View><Image name="image" value="$image"/>'
+            f'<RectangleLabels name="label" toName="image">{labels}</RectangleLabels>'
+            f'<PolygonLabels name="outline" toName="image">{labels}</PolygonLabels></View>\n',
+        )
+
+
+def _written(each: AnnotatedObject, size_hw: tuple[int, int], number: str) -> dict[str, Any]:
+    height, width = size_hw
+    facts = {"original_width": width, "original_height": height, "image_rotation": 0}
+    if each.polygons_xy_px:
+        points = max(each.polygons_xy_px, key=len)
+        percent = [
+            [x * 100 / width, y * 100 / height]
+            for x, y in zip(points[::2], points[1::2], strict=True)
+        ]
+        value: dict[str, Any] = {"points": percent, "polygonlabels": [each.class_name]}
+        kind, name = "polygonlabels", "outline"
+    else:
+        x1, y1, x2, y2 = each.box_xyxy_px
+        value = {
+            "x": x1 * 100 / width,
+            "y": y1 * 100 / height,
+            "width": (x2 - x1) * 100 / width,
+            "height": (y2 - y1) * 100 / height,
+            "rotation": 0,
+            "rectanglelabels": [each.class_name],
+        }
+        kind, name = "rectanglelabels", "label"
+    return {
+        **facts,
+        "id": number,
+        "type": kind,
+        "from_name": name,
+        "to_name": "image",
+        "value": value,
+    }

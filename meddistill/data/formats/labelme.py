@@ -7,12 +7,14 @@ import base64
 import binascii
 import math
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from meddistill.base.errors import InputError
+from meddistill.base.files import write_json
 from meddistill.data.annotations import (
     AnnotatedImage,
     AnnotatedObject,
@@ -22,6 +24,12 @@ from meddistill.data.annotations import (
     polygon_box,
 )
 from meddistill.data.formats.annotation_format import NOTHING_BESIDE, KnownBeside
+from meddistill.data.formats.annotation_writer import (
+    file_name_of,
+    in_images,
+    size_of,
+    stem_of,
+)
 from meddistill.data.formats.pictures import decode_labels
 from meddistill.data.formats.shapes import run_lengths_of
 from meddistill.data.formats.text_files import first_text, read_json
@@ -118,3 +126,54 @@ def _mask(
     mask = np.zeros(size_hw, dtype=bool)
     mask[top + rows, left + columns] = True
     return AnnotatedObject(label, box, run_lengths=run_lengths_of(mask))
+
+
+class LabelmeWriter:
+    source = "labelme"
+    holds_masks = True
+    holds_predictions = False
+    next_step = "open images/ in labelme"
+    place = staticmethod(in_images)
+
+    def write(self, out: Path, images: Sequence[AnnotatedImage], classes: Sequence[str]) -> None:
+        """A JSON beside every image; one without a shape where nothing is there, none for an unknown
+        image. An object with a mask is its polygons, as one group."""
+        for image in images:
+            if not image.looked_at:
+                continue
+            height, width = size_of(image)
+            shapes = [
+                shape
+                for number, each in enumerate(image.objects, start=1)
+                for shape in _shapes(each, number)
+            ]
+            content: dict[str, Any] = {
+                "version": "5.5.0",
+                "flags": {},
+                "shapes": shapes,
+                "imagePath": file_name_of(image),
+                "imageData": None,
+                "imageHeight": height,
+                "imageWidth": width,
+            }
+            write_json(out / "images" / f"{stem_of(image)}.json", content)
+
+
+def _shapes(each: AnnotatedObject, number: int) -> list[dict[str, Any]]:
+    x1, y1, x2, y2 = each.box_xyxy_px
+    drawn = [
+        ("polygon", [list(pair) for pair in zip(points[::2], points[1::2], strict=True)])
+        for points in each.polygons_xy_px
+    ] or [("rectangle", [[x1, y1], [x2, y2]])]
+    return [
+        {
+            "label": each.class_name,
+            "points": points,
+            "group_id": number if len(drawn) > 1 else None,
+            "description": "",
+            "shape_type": kind,
+            "flags": {},
+            "mask": None,
+        }
+        for kind, points in drawn
+    ]

@@ -6,10 +6,11 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from meddistill.base.errors import InputError, in_one_line
+from meddistill.base.files import atomic_path
 from meddistill.data.formats.text_files import first_text, read_text
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".xlsx")
@@ -119,3 +120,9 @@ def _cell(value: object) -> str:
 
 def _plain(text: str) -> str:
     return text.replace(",", ".") if _DECIMAL_COMMA.fullmatch(text) else text
+
+
+def write_rows(path: Path, rows: Iterable[Sequence[str]]) -> None:
+    """A CSV as `read_table_rows` reads it, UTF-8; whole or not at all."""
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from meddistill.base.errors import InputError
+from meddistill.base.files import write_text
 from meddistill.data.annotations import (
     AnnotatedImage,
     AnnotatedObject,
@@ -14,6 +17,12 @@ from meddistill.data.annotations import (
     turned_box,
 )
 from meddistill.data.formats.annotation_format import NOTHING_BESIDE, KnownBeside
+from meddistill.data.formats.annotation_writer import (
+    file_name_of,
+    in_images,
+    size_of,
+    stem_of,
+)
 from meddistill.data.formats.text_files import first_text
 from meddistill.data.formats.xml_files import read_xml
 
@@ -65,3 +74,43 @@ def _object(element: Any) -> AnnotatedObject:
         float(element.findtext(f"bndbox/{name}", "")) for name in ("xmin", "ymin", "xmax", "ymax")
     )
     return AnnotatedObject(class_name, (x1 - 1, y1 - 1, x2, y2))
+
+
+class VocWriter:
+    source = "voc"
+    holds_masks = False
+    holds_predictions = False
+    next_step = "open images/ in your tool, with Annotations/ as the folder of annotations"
+    place = staticmethod(in_images)
+
+    def write(self, out: Path, images: Sequence[AnnotatedImage], classes: Sequence[str]) -> None:
+        """Annotations/ID.xml; one without an object where nothing is there, none for an unknown
+        image. Pixels are counted from 1, as VOC does."""
+        for image in images:
+            if image.looked_at:
+                root = _element(image)
+                ElementTree.indent(root)
+                text = ElementTree.tostring(root, encoding="unicode")
+                write_text(out / "Annotations" / f"{stem_of(image)}.xml", text + "\n")
+
+
+def _element(image: AnnotatedImage) -> ElementTree.Element:
+    height, width = size_of(image)
+    root = ElementTree.Element("annotation")
+    _add(root, folder="images", filename=file_name_of(image))
+    _add(ElementTree.SubElement(root, "size"), width=width, height=height, depth=3)
+    for each in image.objects:
+        element = ElementTree.SubElement(root, "object")
+        _add(element, name=each.class_name, pose="Unspecified", truncated=0, difficult=0)
+        x1, y1, x2, y2 = each.box_xyxy_px
+        box = {"xmin": x1 + 1, "ymin": y1 + 1, "xmax": x2, "ymax": y2}
+        _add(
+            ElementTree.SubElement(element, "bndbox"),
+            **{name: f"{value:.4f}".rstrip("0").rstrip(".") for name, value in box.items()},
+        )
+    return root
+
+
+def _add(element: ElementTree.Element, **values: object) -> None:
+    for name, value in values.items():
+        ElementTree.SubElement(element, name).text = str(value)

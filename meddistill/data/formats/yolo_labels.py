@@ -3,8 +3,10 @@ but the class as shares of the image's width and height."""
 
 from __future__ import annotations
 
+import json
 import math
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from omegaconf import OmegaConf
@@ -18,6 +20,7 @@ from meddistill.data.annotations import (
     polygon_box,
 )
 from meddistill.data.formats.annotation_format import NOTHING_BESIDE, KnownBeside
+from meddistill.data.formats.annotation_writer import size_of
 from meddistill.data.formats.text_files import first_text, read_text
 
 
@@ -96,16 +99,8 @@ def write_yolo_label(path: Path, boxes_xyxy_px: np.ndarray, size_hw: tuple[int, 
     """Write boxes (N, 4) in px as YOLO lines `0 cx cy w h`, normalised. No box gives an empty
     file.
     """
-    height, width = size_hw
-    lines = []
-    for x1, y1, x2, y2 in np.asarray(boxes_xyxy_px, dtype=np.float64).reshape(-1, 4):
-        cx, cy, w, h = (
-            (x1 + x2) / 2 / width,
-            (y1 + y2) / 2 / height,
-            (x2 - x1) / width,
-            (y2 - y1) / height,
-        )
-        lines.append(f"0 {cx:.8f} {cy:.8f} {w:.8f} {h:.8f}\n")
+    boxes = np.asarray(boxes_xyxy_px, dtype=np.float64).reshape(-1, 4)
+    lines = [yolo_line(0, (x1, y1, x2, y2), size_hw) for x1, y1, x2, y2 in boxes]
     write_text(path, "".join(lines))
 
 
@@ -136,3 +131,50 @@ def read_yolo_label(path: Path, size_hw: tuple[int, int]) -> np.ndarray:
             raise InputError(f"{path} line {number}: a coordinate is not finite")
         boxes.append(_in_px(values, height, width))
     return np.round(np.array(boxes, dtype=np.float64).reshape(-1, 4), 2).astype(np.float32)
+
+
+class YoloWriter:
+    source = "yolo"
+    holds_masks = True
+    holds_predictions = False
+    next_step = "open the folder, its images/, labels/ and data.yaml, in your tool"
+
+    def place(self, file_name: str, split: str) -> str:
+        return f"images/{split}/{file_name}"
+
+    def write(self, out: Path, images: Sequence[AnnotatedImage], classes: Sequence[str]) -> None:
+        """labels/SPLIT/ID.txt and data.yaml; an image where nothing is there has an empty file, an
+        unknown one has none. An object with a mask is its largest polygon."""
+        numbers = {name: number for number, name in enumerate(classes)}
+        for image in images:
+            if not image.looked_at:
+                continue
+            lines = [
+                _line(each, numbers[each.class_name], size_of(image)) for each in image.objects
+            ]
+            label = PurePosixPath("labels", *PurePosixPath(image.image).parts[1:])
+            write_text(out / label.with_name(f"{label.stem}.txt"), "".join(lines))
+        splits = sorted({PurePosixPath(image.image).parts[1] for image in images})
+        names = [f"  {number}: {json.dumps(name)}" for name, number in numbers.items()]
+        lines = [*(f"{split}: images/{split}" for split in splits), "names:", *names]
+        write_text(out / "data.yaml", "\n".join(lines) + "\n")
+
+
+def _line(each: AnnotatedObject, number: int, size_hw: tuple[int, int]) -> str:
+    height, width = size_hw
+    if each.polygons_xy_px:
+        points = max(each.polygons_xy_px, key=len)
+        shares = [value / (width, height)[index % 2] for index, value in enumerate(points)]
+        return f"{number} {' '.join(f'{share:.8f}' for share in shares)}\n"
+    return yolo_line(number, each.box_xyxy_px, size_hw)
+
+
+def yolo_line(
+    number: int, box_xyxy_px: tuple[float, float, float, float], size_hw: tuple[int, int]
+) -> str:
+    """A box in px as a line `class cx cy w h`, in shares of the image."""
+    height, width = size_hw
+    x1, y1, x2, y2 = box_xyxy_px
+    cx, cy = (x1 + x2) / 2 / width, (y1 + y2) / 2 / height
+    w, h = (x2 - x1) / width, (y2 - y1) / height
+    return f"{number} {cx:.8f} {cy:.8f} {w:.8f} {h:.8f}\n"

@@ -16,9 +16,10 @@ from meddistill.data.formats.known_annotation_formats import format_of
 from meddistill.data.masks import parse_labels
 from meddistill.data.raw_case import RawCase
 from meddistill.data.sources.drawn_boxes import CaseNames, apply_boxes, without_image
-from meddistill.data.sources.group_table import GROUPS_CSV, apply_groups, read_groups
+from meddistill.data.sources.group_table import apply_groups, read_groups
 from meddistill.data.sources.known_sources import choose_source
 from meddistill.data.sources.source import Listing, SourceOptions
+from meddistill.run.layout import GROUPS_CSV
 from meddistill.run.tables import Rejected
 from meddistill.settings.prepare import PrepareConfig
 

@@ -11,7 +11,6 @@ from meddistill.base.errors import InputError, nearest
 from meddistill.data.raw_case import RawCase
 from meddistill.run.tables import Rejected
 
-GROUPS_CSV = "groups.csv"
 _ID_COLUMNS = ("id", "case_id", "name", "image", "file")
 _GROUP_COLUMNS = ("group", "patient", "patient_id", "pid", "series", "volume")
 

@@ -26,7 +26,7 @@ from meddistill.base.console import track
 from meddistill.base.errors import ConfigError
 from meddistill.base.files import atomic_path
 from meddistill.data.formats.pictures import write_png
-from meddistill.data.sources.group_table import GROUPS_CSV
+from meddistill.run.layout import GROUPS_CSV
 
 CLASSES = ("ring", "solid", "dark", "none")
 SLICES_PER_GROUP = 2

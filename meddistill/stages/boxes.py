@@ -1,0 +1,180 @@
+"""`meddistill boxes`: the boxes of RUN/data as files of a label tool, beside the images, for a person
+to correct; `prepare` reads them back."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from meddistill.base import console
+from meddistill.base.csv_tables import read_table
+from meddistill.base.errors import ConfigError, nearest
+from meddistill.base.files import atomic_path, read_json
+from meddistill.data.annotations import AnnotatedImage, AnnotatedObject, classes_of
+from meddistill.data.boxes import mask_to_boxes
+from meddistill.data.formats.annotation_writer import AnnotationWriter
+from meddistill.data.formats.known_annotation_writers import ANNOTATION_WRITERS
+from meddistill.data.formats.tables import write_rows
+from meddistill.data.mask_outlines import object_with_mask
+from meddistill.run.dataset import Dataset
+from meddistill.run.layout import GROUPS_CSV, QUALITY_CSV, RUN_JSON, RunDir, require
+from meddistill.run.record import Stage, fingerprint_stage
+from meddistill.run.tables import Case, QualityRow
+from meddistill.student.predictor import Predictor
+
+MASKS_OF = ("student", "teacher")
+_LESION = "lesion"
+"""What a box is called whose case has no class."""
+_SMALLEST_PX = 10
+
+MaskOf = Callable[[Case], np.ndarray | None]
+"""A case's mask, bool (H, W); None where there is none."""
+
+
+def run_boxes(
+    run: RunDir,
+    to: str,
+    *,
+    masks_of: str = "",
+    out: Path | None = None,
+    device: str = "cpu",
+    overwrite: bool = False,
+    predictor: Predictor | None = None,
+) -> Path:
+    """Write images, boxes and groups for a label tool, and return the folder.
+
+    An unknown case stays unknown: what a student or teacher sees there is written for tools that
+    know predictions, as such.
+
+    Args:
+        run: the RUN, whose data are written.
+        to: a name in `ANNOTATION_WRITERS`.
+        masks_of: `student` or `teacher`, whose masks give the objects their shapes; '' for none.
+        out: the folder to write; None is RUN/boxes-TO.
+        device: where a student runs.
+        overwrite: replace what the folder holds.
+        predictor: stands in for the student that would be loaded.
+
+    Raises: ConfigError for a tool that is not known or holds no masks; StageError for what the RUN
+    lacks.
+    """
+    writer = _writer(to, masks_of)
+    out = out or run.root / f"boxes-{to}"
+    dataset = Dataset.open(run.data)
+    settings = {"to": to, "masks_of": masks_of}
+    stage = Stage.open(out, "boxes", settings, _inputs(run, masks_of), overwrite)
+    if stage.finished:
+        console.say(f"{out} is up to date; what was corrected there is left as it is")
+        return out
+    mask_of = _masks(run, masks_of, dataset, device, predictor)
+    images = []
+    with console.progress("boxes", len(dataset)) as bar:
+        for case in dataset.cases:
+            place = writer.place(f"{case.case_id}.png", case.split)
+            with atomic_path(out / place) as temporary:
+                shutil.copyfile(dataset.image_path(case), temporary)
+            images.append(_annotated(case, place, dataset, mask_of(case), writer))
+            bar.advance()
+    writer.write(out, images, classes_of(images) or (_LESION,))
+    if read_json(run.data / RUN_JSON).get("results", {}).get("groups_known"):
+        rows = [(case.case_id, case.group, case.split, case.class_name) for case in dataset.cases]
+        write_rows(out / GROUPS_CSV, [("id", "group", "split", "class"), *rows])
+    counts = {
+        "images": len(images),
+        "boxes": sum(len(image.objects) for image in images if image.looked_at),
+        "unknown": sum(not image.looked_at for image in images),
+    }
+    stage.finish(counts, [], device)  # no file is vouched for: a person is to change them
+    console.say(
+        f"{counts['boxes']} boxes of {counts['images']} images are in {out}: {writer.next_step}; "
+        f"then `meddistill prepare NEW_RUN --source {out} --dataset {writer.source}`"
+    )
+    return out
+
+
+def _writer(to: str, masks_of: str) -> AnnotationWriter:
+    if to not in ANNOTATION_WRITERS:
+        raise ConfigError(f"--to is '{to}'{nearest(to, ANNOTATION_WRITERS)}")
+    if masks_of and masks_of not in MASKS_OF:
+        raise ConfigError(f"--masks-of is '{masks_of}'{nearest(masks_of, MASKS_OF)}")
+    writer = ANNOTATION_WRITERS[to]
+    if masks_of and not writer.holds_masks:
+        able = [name for name, each in ANNOTATION_WRITERS.items() if each.holds_masks]
+        raise ConfigError(f"'{to}' holds boxes alone; with masks choose from {', '.join(able)}")
+    return writer
+
+
+def _inputs(run: RunDir, masks_of: str) -> dict[str, str]:
+    inputs = {"data": fingerprint_stage(run.data)}
+    if masks_of:
+        directory = run.student if masks_of == "student" else run.teacher
+        require(directory / RUN_JSON, "distill")
+        inputs[masks_of] = fingerprint_stage(directory)
+    return inputs
+
+
+def _masks(
+    run: RunDir, masks_of: str, dataset: Dataset, device: str, predictor: Predictor | None
+) -> MaskOf:
+    if not masks_of:
+        return lambda case: None
+    if masks_of == "teacher":
+        return _teacher_masks(run)
+    if predictor is None:
+        from meddistill.student.student import load_student
+
+        predictor = load_student(run.student, device)
+    student = predictor
+
+    def of_student(case: Case) -> np.ndarray:
+        probs = student.predict_probs([dataset.image(case)])[0]
+        return np.asarray(probs >= np.float32(student.preprocessing.threshold))
+
+    return of_student
+
+
+def _teacher_masks(run: RunDir) -> MaskOf:
+    import torch
+
+    from meddistill.data.frames import from_frame
+    from meddistill.targets.cache import TargetFolders
+
+    rows = {row.case_id: row for row in read_table(run.teacher / QUALITY_CSV, QualityRow)}
+    folders = TargetFolders(run.teacher)
+
+    def of_teacher(case: Case) -> np.ndarray | None:
+        row = rows.get(case.case_id)
+        if row is None or not row.key:
+            return None
+        probs = torch.from_numpy(folders.load(row).probs)[None, None]
+        return np.asarray(from_frame(probs, (case.height, case.width))[0, 0].numpy() > 0.5)
+
+    return of_teacher
+
+
+def _annotated(
+    case: Case, place: str, dataset: Dataset, mask: np.ndarray | None, writer: AnnotationWriter
+) -> AnnotatedImage:
+    """What is to be written of a case; an unknown one has objects where they may be written as
+    predictions."""
+    looked_at = case.annotation != "unknown"
+    boxes = dataset.boxes(case)
+    if not looked_at and mask is not None and writer.holds_predictions:
+        boxes = mask_to_boxes(mask, _SMALLEST_PX)
+    objects = _objects(boxes, case.class_name or _LESION, mask)
+    return AnnotatedImage(place, objects, looked_at, (case.height, case.width), group=case.group)
+
+
+def _objects(
+    boxes: np.ndarray, class_name: str, mask: np.ndarray | None
+) -> tuple[AnnotatedObject, ...]:
+    found: list[AnnotatedObject] = []
+    for row in np.round(np.asarray(boxes, dtype=np.float64), 2).tolist():
+        x1, y1, x2, y2 = row
+        box = (x1, y1, x2, y2)
+        plain = AnnotatedObject(class_name, box)
+        found.append(plain if mask is None else object_with_mask(class_name, box, mask))
+    return tuple(found)
