@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 # C0, DEL, C1, and what turns the direction of writing or breaks a line.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def shown(path: Path, directory: Path) -> str:

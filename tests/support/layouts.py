@@ -128,6 +128,25 @@ def make_nifti(root):
         )
 
 
+def write_nrrd(path, voxels, spacing=(0.5, 2.0, 3.0), origin=(0.0, 0.0, 0.0)):
+    """`voxels` (Z, Y, X), as ITK has them; its x and y count to the left and to the back."""
+    import SimpleITK
+
+    written = SimpleITK.GetImageFromArray(voxels)
+    written.SetSpacing(spacing)
+    written.SetOrigin(origin)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    SimpleITK.WriteImage(written, str(path))
+
+
+def make_scans(root):
+    for number in (1, 2):
+        write_nrrd(root / "images" / f"v{number}.nrrd", volume(number).transpose(2, 1, 0))
+        labels = np.zeros((5, SIZE, SIZE), dtype=np.uint8)
+        labels[2] = mask(1)
+        write_nrrd(root / "masks" / f"v{number}.nrrd", labels)
+
+
 def write_dicom(path, pixels, **tags):
     pydicom = pytest.importorskip("pydicom")
     from pydicom.dataset import FileDataset, FileMetaDataset
@@ -275,6 +294,7 @@ MAKERS = {
     "busi": make_busi,
     "lgg": make_lgg,
     "nifti": make_nifti,
+    "scans": make_scans,
     "dicom": make_dicom,
     "coco": make_coco,
     "yolo": make_yolo,

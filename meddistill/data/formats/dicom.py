@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,20 @@ from meddistill.data.raw_case import OneFile, Picture
 
 _MAGIC_AT = 128
 _MOST_FRAMES = 100_000
+_SEGMENTATIONS = (
+    "1.2.840.10008.5.1.4.1.1.66.4",  # Segmentation Storage
+    "1.2.840.10008.5.1.4.1.1.66.7",  # Label Map Segmentation Storage
+)
+_NO_PICTURES = {
+    "1.2.840.10008.5.1.4.1.1.481.3": "contours (RTSTRUCT), which are not read: export them as a "
+    "DICOM segmentation or as masks",
+    "1.2.840.10008.5.1.4.1.1.481.2": "a dose (RTDOSE), no image",
+    "1.2.840.10008.5.1.4.1.1.481.5": "a treatment plan, no image",
+    "1.2.840.10008.5.1.4.1.1.66.1": "a spatial registration, no image",
+}
+_VALUE_KINDS = (
+    "AE AS AT CS DA DS DT FL FD IS LO LT OB OD OF OL OW PN SH SL SQ SS ST TM UI UL UN US UT"
+)
 
 
 @contextlib.contextmanager
@@ -39,7 +53,15 @@ def _read(path: Path, header_only: bool = False) -> Any:
             "reading DICOM needs pydicom: pip install 'meddistill[dicom]'"
         ) from None
     try:
-        return pydicom.dcmread(path, stop_before_pixels=header_only, force=False)
+        force = not _has_mark(path) and _starts_like_a_data_set(path)
+        data = pydicom.dcmread(path, stop_before_pixels=header_only, force=force)
+        if (
+            "TransferSyntaxUID" not in data.file_meta
+        ):  # a bare data set does not say how it is packed
+            data.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
+            if not data.original_encoding[0]:
+                data.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+        return data
     except Exception as error:  # pydicom raises a dozen types on damaged files
         raise InputError(f"{path.name} is not a DICOM file: {in_one_line(error)}") from error
 
@@ -138,7 +160,12 @@ def _window(data: Any) -> tuple[float, float] | None:
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether the file has the mark that DICOM files have after 128 bytes."""
+    """Whether the file has the mark that DICOM files have after 128 bytes, or begins like a data set
+    that was written without those."""
+    return _has_mark(path) or _starts_like_a_data_set(path)
+
+
+def _has_mark(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             file.seek(_MAGIC_AT)
@@ -147,20 +174,151 @@ def is_dicom(path: Path) -> bool:
         return False
 
 
+def _starts_like_a_data_set(path: Path) -> bool:
+    """Whether the first element is of group 0002 or 0008 and has a length that fits."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+    except OSError:
+        return False
+    if len(head) < 8 or head[:2] not in (b"\x02\0", b"\x08\0") or head[3] != 0:
+        return False
+    explicit = head[4:6].decode("latin-1") in _VALUE_KINDS.split()
+    return explicit or int.from_bytes(head[4:8], "little") <= 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Header:
+    """What a DICOM file says of itself: `frames` of `size_hw` px, the patient, its own `uid` and that
+    of its series; `is_segmentation`: its frames are masks of other files; `no_picture`: what it is
+    instead, where it holds none."""
+
+    frames: int
+    size_hw: tuple[int, int]
+    patient: str
+    uid: str
+    series: str
+    is_segmentation: bool
+    no_picture: str = ""
+
+
+def read_header(path: Path) -> Header:
+    """Raises: InputError."""
+    data = _read(path, header_only=True)
+    with _naming_damage(path):
+        kind = str(data.get("SOPClassUID") or data.file_meta.get("MediaStorageSOPClassUID") or "")
+        patient, uid = str(data.get("PatientID") or ""), str(data.get("SOPInstanceUID") or "")
+        series = str(data.get("SeriesInstanceUID") or "")
+    if kind in _NO_PICTURES:
+        return Header(0, (0, 0), patient, uid, series, False, _NO_PICTURES[kind])
+    frames = _frame_count(path, data)
+    with _naming_damage(path):
+        size_hw = int(data.Rows), int(data.get("Columns") or 0)
+    return Header(frames, size_hw, patient, uid, series, kind in _SEGMENTATIONS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Segmentation:
+    """A DICOM segmentation: by the UID of an image, which frames are masks of it, each with its
+    segment; `images` and `series` are the UIDs of all that were looked at; `segments` their names by
+    number."""
+
+    path: Path
+    frames_of: Mapping[str, tuple[tuple[int, int], ...]]
+    images: frozenset[str]
+    series: frozenset[str]
+    segments: Mapping[int, str]
+
+
+def read_segmentation(path: Path) -> Segmentation:
+    """Which frame is a mask of which image (DICOM PS3.3 A.51). Raises: InputError where it does not
+    say."""
+    data = _read(path, header_only=True)
+    with _naming_damage(path):
+        segments = {
+            int(each.SegmentNumber): str(each.get("SegmentLabel") or each.SegmentNumber)
+            for each in data.get("SegmentSequence") or ()
+        }
+        referenced = list(data.get("ReferencedSeriesSequence") or ())
+        series = frozenset(str(each.get("SeriesInstanceUID") or "") for each in referenced) - {""}
+        images = {
+            str(each.ReferencedSOPInstanceUID)
+            for one in referenced
+            for each in one.get("ReferencedInstanceSequence") or ()
+        }
+        shared = list(data.get("SharedFunctionalGroupsSequence") or ())
+        frames_of: dict[str, list[tuple[int, int]]] = {}
+        for frame, group in enumerate(data.get("PerFrameFunctionalGroupsSequence") or ()):
+            uids = _source_images(group)
+            if not uids:
+                raise InputError(f"{path.name} does not say which image its frame {frame} is of")
+            for uid in uids:
+                frames_of.setdefault(uid, []).append((frame, _segment(group, shared)))
+    if not frames_of:
+        raise InputError(f"{path.name} is a segmentation that does not say of which images")
+    return Segmentation(
+        path,
+        {uid: tuple(frames) for uid, frames in frames_of.items()},
+        frozenset(images | frames_of.keys()),
+        series,
+        segments,
+    )
+
+
+def _source_images(group: Any) -> list[str]:
+    return [
+        str(source.ReferencedSOPInstanceUID)
+        for derived in group.get("DerivationImageSequence") or ()
+        for source in derived.get("SourceImageSequence") or ()
+    ]
+
+
+def _segment(group: Any, shared: list[Any]) -> int:
+    for each in (group, *shared):
+        for found in each.get("SegmentIdentificationSequence") or ():
+            return int(found.ReferencedSegmentNumber)
+    return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentationMask(OneFile):
+    """The frames of a DICOM segmentation that belong to one image, united; without any, an empty mask
+    of `size_hw`: somebody looked and marked nothing. `labels`: numbers of the segments that are
+    lesion; None for all."""
+
+    frames: tuple[tuple[int, int], ...]
+    size_hw: tuple[int, int]
+    labels: tuple[Label, ...] | str | None = None
+
+    @property
+    def token(self) -> str:
+        return f"segmentation frames {self.frames} size {self.size_hw} labels {self.labels}"
+
+    def load(self) -> np.ndarray:
+        union = np.zeros(self.size_hw, dtype=bool)
+        for frame, segment in self.frames:
+            values = _pixels(self.path, frame)[1]
+            if isinstance(self.labels, tuple):
+                if segment and segment not in self.labels:
+                    continue
+                marked = values > 0 if segment else select_labels(values, self.labels)
+            else:
+                marked = values > 0
+            if marked.shape != union.shape:
+                raise InputError(
+                    f"frame {frame} of {self.path.name} is {marked.shape[1]}x{marked.shape[0]}, "
+                    f"image {self.size_hw[1]}x{self.size_hw[0]}"
+                )
+            union |= marked
+        return union
+
+
 def frames_of(path: Path) -> list[DicomImage]:
     """The images in one DICOM file, in their order. Raises: InputError."""
     return [
         DicomImage(path, frame)
         for frame in range(_frame_count(path, _read(path, header_only=True)))
     ]
-
-
-def header_facts(path: Path) -> tuple[int, str]:
-    """Number of frames, and PatientID (may be empty). Raises: InputError."""
-    data = _read(path, header_only=True)
-    count = _frame_count(path, data)
-    with _naming_damage(path):
-        return count, str(data.get("PatientID") or "")
 
 
 def _frame_count(path: Path, data: Any) -> int:

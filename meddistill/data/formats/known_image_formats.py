@@ -1,5 +1,5 @@
 """Which files of images can be read, and which of them a file is. To add a format: a module like
-`nifti`, and a line here."""
+`dicom`, and a line here."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 from meddistill.data.formats.dicom import DicomFormat
 from meddistill.data.formats.image_format import ImageFormat
-from meddistill.data.formats.nifti import NiftiFormat
 from meddistill.data.formats.picture_refs import PictureFormat
+from meddistill.data.formats.volume_slices import ITK, NIFTI
 
 PICTURE: ImageFormat = PictureFormat()
-_FORMATS: tuple[ImageFormat, ...] = (PICTURE, NiftiFormat(), DicomFormat())
+_FORMATS: tuple[ImageFormat, ...] = (PICTURE, NIFTI, ITK, DicomFormat())
 IMAGE_FORMATS = {each.name: each for each in _FORMATS}
 SUFFIXES = tuple(suffix for each in IMAGE_FORMATS.values() for suffix in each.suffixes)
 """How the names of all their files end, in lower case; `.nii.gz` before `.nii`."""

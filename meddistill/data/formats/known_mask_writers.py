@@ -13,4 +13,5 @@ MASK_WRITERS: dict[str, MaskWriter] = {
     "picture": PngMaskWriter(),
     "dicom": PngMaskWriter(),
     "nifti": NiftiMaskWriter(),
+    "itk": NiftiMaskWriter(),
 }

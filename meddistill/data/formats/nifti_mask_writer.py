@@ -1,4 +1,4 @@
-"""Masks of a NIfTI volume: a volume that lies where it does."""
+"""Masks of a volume: a NIfTI volume that lies where it does."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from meddistill.data.formats.nifti import write_slices
+from meddistill.data.formats.nifti import SUFFIXES, write_slices
+from meddistill.data.formats.volume_slices import grid_of
 from meddistill.data.scans import Scan
 
 
@@ -27,5 +28,6 @@ class NiftiMaskWriter:
 
 def _write(directory: Path, name: str, scan: Scan, maps: Sequence[np.ndarray]) -> list[Path]:
     path = directory / f"{name}.nii.gz"
-    write_slices(path, scan.path, maps)
+    source = scan.path if scan.path.name.lower().endswith(SUFFIXES) else None
+    write_slices(path, grid_of(scan.path), maps, source)
     return [path] * len(maps)

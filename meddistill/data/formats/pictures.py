@@ -57,6 +57,36 @@ def picture_size(path: Path) -> tuple[int, int]:
     return (width, height) if turned else (height, width)
 
 
+def page_count(path: Path) -> int:
+    """How many pages a picture file has, from its headers alone. Raises: InputError."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                return int(getattr(image, "n_frames", 1))
+    except Exception as error:  # PIL raises a dozen types on damaged files
+        raise InputError(f"{path.name} cannot be read as an image") from error
+
+
+def load_pages(path: Path) -> np.ndarray:
+    """The pages (N, H, W[, 3]) of a TIFF file in its own depth. Raises: InputError for one that is
+    damaged, whose pages differ in size, or above ten times `MAX_PIXELS` in all."""
+    from tifffile import TiffFile  # slow to import, and rarely needed
+
+    try:
+        with TiffFile(path) as file:
+            shapes = {page.shape for page in file.pages}
+            if len(shapes) != 1:
+                raise InputError(f"{path.name} has pages of {len(shapes)} sizes, expected one")
+            if np.prod(next(iter(shapes)), dtype=float) * len(file.pages) > 10 * MAX_PIXELS:
+                raise InputError(f"{path.name} is too large: {len(file.pages)} pages")
+            return np.stack([page.asarray() for page in file.pages])
+    except InputError:
+        raise
+    except Exception as error:  # tifffile raises a dozen types on damaged files
+        raise InputError(f"{path.name} is damaged: {in_one_line(error)}") from error
+
+
 def _load(path: Path, indices: bool = False) -> tuple[np.ndarray, bool]:
     try:
         # Read at once: PIL then cannot keep a damaged file open, and OpenCV need not understand the

@@ -1,51 +1,62 @@
-"""DICOM: folders of files with one or more frames each, and masks/ with equal names."""
+"""DICOM: folders of files with one or more frames each; masks as DICOM segmentations that name their
+images, or in masks/ with equal names."""
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from meddistill.base.errors import InputError, MissingPackageError
 from meddistill.base.paths import shown
-from meddistill.data.formats.dicom import DicomImage, header_facts, is_dicom
+from meddistill.data.formats.dicom import (
+    DicomImage,
+    Header,
+    Segmentation,
+    SegmentationMask,
+    is_dicom,
+    read_header,
+    read_segmentation,
+)
 from meddistill.data.formats.known_image_formats import IMAGE_FORMATS
 from meddistill.data.formats.pictures import IMAGE_SUFFIXES
 from meddistill.data.raw_case import MaskRef, RawCase
 from meddistill.data.sources.folder import MASK_FOLDERS
-from meddistill.data.sources.source import Listing, SourceOptions
+from meddistill.data.sources.source import Listing, SourceOptions, Understood
 from meddistill.data.sources.walking import any_file, walk_files
 from meddistill.run.tables import Rejected
+
+_SAMPLE = 5
 
 
 class DicomFolders:
     name = "dicom"
-    summary = "DICOM files in series folders, masks with equal names below masks/ (PNG or DICOM)"
+    summary = (
+        "DICOM files in series folders; masks as DICOM SEG, or with equal names below masks/ (PNG "
+        "or DICOM)"
+    )
     general = False
 
     def recognise(self, directory: Path) -> str | None:
-        found = any_file(directory, "*.dcm", "*.DCM", "DICOMDIR")
+        found = any_file(directory, "*.dcm", "*.DCM", "*.dicom", "*.ima", "*.IMA", "DICOMDIR")
+        found = found or _without_ending(directory)
         return f"it has {shown(found, directory)}" if found else None
 
     def list_cases(self, directory: Path, options: SourceOptions) -> Listing:
+        files = _Files(directory)
+        if not files.images and not files.segmentations:
+            raise InputError(f"{directory} holds no DICOM file, the layout of {self.name}")
         cases: list[RawCase] = []
-        images: list[Path] = []
-        masks: dict[str, Path] = {}
-        files, rejected = walk_files(directory, directory)
-        for path in files:
-            if path.name == "DICOMDIR" or not (
-                path.suffix.lower() in IMAGE_SUFFIXES or is_dicom(path)
-            ):
-                if path.suffix.lower() == ".dcm":
-                    rejected.append(Rejected(shown(path, directory), "not a DICOM file"))
-            elif key := _mask_key(path, directory):
-                masks[key] = path
-            elif is_dicom(path):
-                images.append(path)
-            else:
-                rejected.append(Rejected(shown(path, directory), "not a DICOM file"))
-        for path in images:
+        used: set[str] = set()
+        masks, rejected = dict(files.masks), files.rejected
+        for path, header in files.images.items():
             mask = masks.pop(_image_key(path, directory), None)
+            segmentations = [each for each in files.segmentations if _looked_at(each, header)]
             try:
-                cases += _frames(path, mask, directory, options)
+                if segmentations and mask is None:
+                    cases += _segmented(path, header, segmentations, directory, options)
+                    used.add(header.uid)
+                else:
+                    cases += _frames(path, header, mask, directory, options)
             except MissingPackageError:
                 raise
             except InputError as error:
@@ -53,9 +64,91 @@ class DicomFolders:
         rejected += [
             Rejected(shown(path, directory), "mask without an image") for path in masks.values()
         ]
-        if not images:
-            raise InputError(f"{directory} holds no DICOM file, the layout of {self.name}")
-        return Listing(cases, rejected, ["groups are the patients (PatientID), else the folders"])
+        for each in files.segmentations:
+            if lost := sum(uid not in used for uid in each.frames_of):
+                reason = f"{lost} of its {len(each.frames_of)} images are not in the folder"
+                rejected.append(Rejected(shown(each.path, directory), reason))
+        return Listing(
+            cases,
+            rejected,
+            ["groups are the patients (PatientID), else the folders"],
+            understood=_understood(files, directory),
+        )
+
+
+def _without_ending(directory: Path) -> Path | None:
+    """A DICOM file among those whose names have no ending, or a number for one."""
+    files, _ = walk_files(directory, directory)
+    odd = [path for path in files if not path.suffix or path.suffix[1:].isdecimal()]
+    return next((path for path in odd[:_SAMPLE] if is_dicom(path)), None)
+
+
+class _Files:
+    """What lies in the folder: `images` with their headers, `segmentations`, `masks` by the path of
+    their image, and what is none of them."""
+
+    def __init__(self, directory: Path) -> None:
+        self.images: dict[Path, Header] = {}
+        self.segmentations: list[Segmentation] = []
+        self.masks: dict[str, Path] = {}
+        self.unused: list[Rejected] = []
+        found, self.rejected = walk_files(directory, directory)
+        for path in found:
+            is_picture = path.suffix.lower() in IMAGE_SUFFIXES
+            if path.name == "DICOMDIR" or not (is_picture or is_dicom(path)):
+                if path.suffix.lower() == ".dcm":
+                    self._reject(path, directory, "not a DICOM file")
+            elif (key := _mask_key(path, directory)) and not _is_segmentation(path):
+                self.masks[key] = path
+            elif is_picture:
+                self._reject(path, directory, "not a DICOM file")
+            else:
+                try:
+                    self._sort_in(path, directory)
+                except MissingPackageError:
+                    raise
+                except InputError as error:
+                    self._reject(path, directory, str(error))
+
+    def _sort_in(self, path: Path, directory: Path) -> None:
+        header = read_header(path)
+        if header.no_picture:
+            self.unused.append(Rejected(shown(path, directory), header.no_picture))
+        elif header.is_segmentation:
+            self.segmentations.append(read_segmentation(path))
+        else:
+            self.images[path] = header
+
+    def _reject(self, path: Path, directory: Path, reason: str) -> None:
+        self.rejected.append(Rejected(shown(path, directory), reason))
+
+
+def _is_segmentation(path: Path) -> bool:
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return False
+    try:
+        return read_header(path).is_segmentation
+    except MissingPackageError:
+        raise
+    except InputError:
+        return False
+
+
+def _looked_at(segmentation: Segmentation, header: Header) -> bool:
+    return header.uid in segmentation.images or header.series in segmentation.series
+
+
+def _understood(files: _Files, directory: Path) -> Understood:
+    if not files.segmentations:
+        return Understood(unused=files.unused)
+    first = files.segmentations[0]
+    names = sorted({name for each in files.segmentations for name in each.segments.values()})
+    return Understood(
+        masks=f"frames of {len(files.segmentations)} DICOM SEG files",
+        rule="the image that a frame names; images of its series without a frame were looked at",
+        example=f"{shown(first.path, directory)}: {', '.join(names)}",
+        unused=files.unused,
+    )
 
 
 def _mask_key(path: Path, directory: Path) -> str:
@@ -74,11 +167,34 @@ def _image_key(path: Path, directory: Path) -> str:
     )
 
 
-def _frames(
-    path: Path, mask: Path | None, directory: Path, options: SourceOptions
+def _segmented(
+    path: Path,
+    header: Header,
+    segmentations: list[Segmentation],
+    directory: Path,
+    options: SourceOptions,
 ) -> list[RawCase]:
-    count, patient = header_facts(path)
-    group = patient or path.parent.relative_to(directory).as_posix()
+    """The case of an image of which segmentations speak. Raises: InputError where more than one
+    does, or it has frames of its own."""
+    if len(segmentations) > 1:
+        names = ", ".join(each.path.name for each in segmentations[:3])
+        raise InputError(f"{len(segmentations)} segmentations speak of it: {names}")
+    found = segmentations[0]
+    if header.frames > 1:
+        raise InputError(
+            f"{path.name} has {header.frames} frames, of which {found.path.name} names none"
+        )
+    frames = found.frames_of.get(header.uid, ())
+    mask = SegmentationMask(found.path, frames, header.size_hw, options.labels)
+    (case,) = _frames(path, header, None, directory, options)
+    return [dataclasses.replace(case, mask=mask)]
+
+
+def _frames(
+    path: Path, header: Header, mask: Path | None, directory: Path, options: SourceOptions
+) -> list[RawCase]:
+    count = header.frames
+    group = header.patient or path.parent.relative_to(directory).as_posix()
     cases = []
     for frame in range(count):
         reference: MaskRef | None = None

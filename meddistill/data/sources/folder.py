@@ -1,139 +1,224 @@
-"""A folder `images/` and, if there are masks, a folder `masks/` with files of equal stems."""
+"""Any folder of pictures, with masks where there are some: what is what, and whose, is inferred from
+names (`matching`), and from contents where names say nothing."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from meddistill.base.errors import InputError
-from meddistill.base.paths import shown
+from meddistill.base.errors import ConfigError, InputError
+from meddistill.base.paths import printable, shown
 from meddistill.data.formats.picture_refs import ImageFile, MaskFiles
 from meddistill.data.raw_case import RawCase
-from meddistill.data.sources.pairing import by_name
-from meddistill.data.sources.source import Listing, SourceOptions
-from meddistill.data.sources.walking import any_file, image_files
+from meddistill.data.sources.contents import roles_by_contents
+from meddistill.data.sources.matching import Matched, Patterns, match, pattern_of
+from meddistill.data.sources.naming import (
+    SPLIT_WORDS,
+    Named,
+    name_files,
+    without_roles,
+    words_of,
+)
+from meddistill.data.sources.source import Listing, SourceOptions, Understood
+from meddistill.data.sources.walking import image_files
 from meddistill.run.tables import Rejected
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img")
 MASK_FOLDERS = ("masks", "mask", "labels", "segmentations", "ground_truth", "gt", "annotations")
-_SPLIT_FOLDERS = ("train", "training", "val", "valid", "validation", "test", "testing")
 MASK_SUFFIXES = ("_mask", "_m", "_segmentation", "_seg", "_gt")
+_LEAST_PATIENTS = 6
+"""From so many folders on whose names all hold digits, a folder is a patient; fewer may be classes."""
 
 
 class Folder:
     name = "folder"
     summary = (
-        "images/ and masks/ with equal stems; masks may end in "
+        "images, and masks that are tied to them by their names: images/ and masks/, or beside as "
         + ", ".join(MASK_SUFFIXES)
-        + " and lie beside"
+        + ", or in folders of cases"
     )
     general = True
 
     def recognise(self, directory: Path) -> str | None:
-        images, masks = _find(directory, IMAGE_FOLDERS), _find(directory, MASK_FOLDERS)
-        if images and masks:
-            return f"it has {images.name}/ and {masks.name}/"
-        suffix = next(
-            (end for end in MASK_SUFFIXES if any_file(directory, f"*{end}.*", depth=2)), None
-        )
-        return f"it has files that end in {suffix}" if suffix and not images else None
+        images, _ = image_files(directory, directory)
+        return f"it has {len(images)} pictures" if images else None
 
     def list_cases(self, directory: Path, options: SourceOptions) -> Listing:
-        image_dir, mask_dir = _find(directory, IMAGE_FOLDERS), _find(directory, MASK_FOLDERS)
-        if image_dir is None:
-            return self._list_beside(directory, options)
-        images, rejected = image_files(image_dir, directory)
-        masks: dict[str, list[Path]] = {}
-        notes = []
-        if mask_dir is not None:
-            files, strange = image_files(mask_dir, directory)
-            rejected += strange
-            suffix = _common_suffix(
-                [_key(path, mask_dir) for path in files], {_key(path, image_dir) for path in images}
-            )
-            notes = [f"masks end in '{suffix}'"] if suffix else []
-            masks = by_name(files, lambda path: _key(path, mask_dir).removesuffix(suffix))
-        cases, unpaired = _pair(
-            images, masks, image_dir, directory, options, has_masks=mask_dir is not None
-        )
-        return Listing(cases, [*rejected, *unpaired], notes)
-
-    def _list_beside(self, directory: Path, options: SourceOptions) -> Listing:
-        """Images and masks in the same folders: a mask is what ends in the one suffix that pairs
-        most files."""
         files, rejected = image_files(directory, directory)
-        keys = [_key(path, directory) for path in files]
-        suffix = max(MASK_SUFFIXES, key=lambda suffix: _paired(keys, set(keys), suffix))
-        if not _paired(keys, set(keys), suffix):
-            raise InputError(f"{directory} has no folder images/, the layout of {self.name}")
-        masks = by_name(
-            [path for path in files if path.stem.endswith(suffix)],
-            lambda path: _key(path, directory).removesuffix(suffix),
-        )
-        images = [path for path in files if not path.stem.endswith(suffix)]
-        cases, unpaired = _pair(images, masks, directory, directory, options, has_masks=True)
+        if not files:
+            raise InputError(f"{directory} has no picture, the layout of {self.name}")
+        found = matched_files(files, directory, options)
+        rejected += [Rejected(shown(path, directory), reason) for path, reason in found.problems]
+        cases = picture_cases(found, directory, options)
+        understood = understood_of(found, directory)
         return Listing(
-            cases, [*rejected, *unpaired], [f"masks end in '{suffix}' and lie beside the images"]
+            cases,
+            sorted(rejected, key=lambda row: row.source),
+            _notes(found),
+            understood=understood,
         )
 
 
-def _pair(
-    images: list[Path],
-    masks: dict[str, list[Path]],
-    image_dir: Path,
-    directory: Path,
-    options: SourceOptions,
-    has_masks: bool,
-) -> tuple[list[RawCase], list[Rejected]]:
-    """Cases of all images: one without a mask is unknown here, because people mask some of their
+def matched_files(files: Sequence[Path], directory: Path, options: SourceOptions) -> Matched:
+    """Pictures and their masks, by names; by contents where the names know of no mask.
+
+    Raises: InputError where two readings are equally good, or a pattern of the user's fits nothing.
+    """
+    named = name_files(files, directory, ())
+    patterns = Patterns(options.images, options.masks)
+    found = match(named, directory, patterns)
+    for option, pattern, fitting in (
+        ("--images", options.images, found.images),
+        ("--masks", options.masks, found.masks_of),
+    ):
+        if pattern and not fitting:
+            raise InputError(f"{option} '{pattern}' fits no {option[2:-1]} of {directory}")
+    if found.masks_of or options.masks or options.boxes_given:
+        return found
+    roles = roles_by_contents(named)
+    if roles is None:
+        return found
+    by_contents = match(named, directory, patterns, roles)
+    return by_contents if by_contents.masks_of else found
+
+
+def names_of_masks(directory: Path) -> bool:
+    """Whether the pictures of a folder have masks, by their names."""
+    files, _ = image_files(directory, directory)
+    return bool(match(name_files(files, directory, ()), directory, Patterns()).masks_of)
+
+
+def understood_of(found: Matched, directory: Path) -> Understood:
+    """What a person is told of the pairing."""
+    example = next(
+        (
+            f"{shown(path, directory)} with {', '.join(shown(mask, directory) for mask in masks)}"
+            for path, masks in found.masks_of.items()
+        ),
+        "",
+    )
+    return Understood(
+        images=printable(pattern_of(found.images, directory)) if found.images else "",
+        masks=printable(pattern_of(found.masks, directory)) if found.masks else "",
+        rule=found.rule,
+        example=example,
+        readings=[printable(reading) for reading in found.readings],
+        unused=[Rejected(shown(path, directory), reason) for path, reason in found.unused],
+    )
+
+
+def _notes(found: Matched) -> list[str]:
+    """How masks are called, where it is by an ending."""
+    stems = [mask.stem for mask in found.masks]
+    suffix = next(
+        (end for end in MASK_SUFFIXES if stems and all(stem.endswith(end) for stem in stems)), ""
+    )
+    if not suffix:
+        return []
+    beside = all(not mask.folder_role for mask in found.masks)
+    return [f"masks end in '{suffix}'" + (" and lie beside the images" if beside else "")]
+
+
+def picture_cases(found: Matched, directory: Path, options: SourceOptions) -> list[RawCase]:
+    """A case of every image: one without a mask is unknown here, because people mask some of their
     images."""
-    counts = Counter(_key(path, image_dir) for path in images)
-    cases, rejected = [], []
-    for path in images:
-        key, source = _key(path, image_dir), shown(path, directory)
-        mask_paths = masks.get(key, [])
-        if counts[key] > 1 and has_masks:
-            rejected.append(
-                Rejected(source, f"{counts[key]} images share the stem '{path.stem}': whose mask?")
+    images = one_channel(found, options.channel)
+    names = case_names(images, found)
+    folders = folder_meanings(images)
+    cases = []
+    for image in images:
+        class_name, group = folders[image.path]
+        masks = found.masks_of.get(image.path)
+        mask = MaskFiles(masks, options.labels) if masks else None
+        columns = {"split": split} if (split := split_column(image)) else {}
+        source = shown(image.path, directory)
+        cases.append(
+            RawCase(
+                names[image.path],
+                source,
+                ImageFile(image.path),
+                mask,
+                None,
+                class_name,
+                group,
+                columns,
             )
-        elif len(mask_paths) > 1:
-            names = ", ".join(mask.name for mask in mask_paths)
-            rejected.append(Rejected(source, f"several masks have its stem: {names}"))
-        else:
-            mask = MaskFiles((mask_paths[0],), options.labels) if mask_paths else None
-            folders = path.relative_to(image_dir).parts[:-1]
-            splits = [folder for folder in folders if folder.lower() in _SPLIT_FOLDERS]
-            columns = {"split": splits[0]} if splits else {}
-            class_name = "/".join(
-                folder for folder in folders if folder.lower() not in _SPLIT_FOLDERS
+        )
+    return cases
+
+
+def one_channel(found: Matched, wanted: str) -> list[Named]:
+    """The images, of each case that has several channels the one that is wanted.
+
+    Raises: ConfigError where one must be chosen.
+    """
+    by_case: dict[tuple[str, ...], dict[str, Named]] = {}
+    for image in found.images:
+        if image.path in found.channels:
+            case, channel = found.channels[image.path]
+            by_case.setdefault(case, {})[channel] = image
+    left_out: set[Path] = set()
+    for case, channels in by_case.items():
+        if len(channels) == 1:
+            continue
+        if wanted not in channels:
+            raise ConfigError(
+                f"case {' '.join(case)} has the channels {', '.join(sorted(channels))}; choose one "
+                "with --set prepare.channel=NAME"
             )
-            cases.append(
-                RawCase(path.stem, source, ImageFile(path), mask, None, class_name, "", columns)
-            )
-    for key in masks.keys() - counts.keys():
-        rejected += [
-            Rejected(shown(mask, directory), "mask without an image") for mask in masks[key]
-        ]
-    return cases, sorted(rejected, key=lambda row: row.source)
+        left_out |= {image.path for name, image in channels.items() if name != wanted}
+    return [image for image in found.images if image.path not in left_out]
 
 
-def _find(directory: Path, names: tuple[str, ...]) -> Path | None:
-    for name in names:
-        if (directory / name).is_dir():
-            return directory / name
-    return None
+def case_names(images: Sequence[Named], found: Matched) -> dict[Path, str]:
+    """What a case is called: the stem (without a channel); where that says nothing, as in
+    `p01/image.png`, with the folders before it."""
+    bare = [image for image in images if not without_roles(image.stem_words)]
+    stems = Counter(image.stem for image in bare)
+    names = {}
+    for image in images:
+        name = image.stem
+        case, channel = found.channels.get(image.path, ((), ""))
+        if case and channel.isdigit() and name.endswith(channel):
+            name = name[: -len(channel)].rstrip("_-. ") or name
+        elif stems.get(name, 0) > 1 and image.folders:
+            name = "_".join(image.folders)
+        names[image.path] = name
+    return names
 
 
-def _key(path: Path, folder: Path) -> str:
-    """Path below its folder without the ending: what ties an image to its mask."""
-    return path.relative_to(folder).with_suffix("").as_posix()
+def split_column(image: Named) -> str:
+    """The folder that says which split an image is in, as it is called; else the split by a word in
+    a folder's name."""
+    for folder in image.folders:
+        if folder.lower() in SPLIT_WORDS:
+            return folder
+    return image.split
 
 
-def _common_suffix(mask_keys: list[str], image_keys: set[str]) -> str:
-    """The ending of mask names that pairs the most masks with images; '' where plain stems do as
-    well."""
-    return max(("", *MASK_SUFFIXES), key=lambda suffix: _paired(mask_keys, image_keys, suffix))
+def folder_meanings(images: Sequence[Named]) -> Mapping[Path, tuple[str, str]]:
+    """Class and group of each image by its folders: those that say neither what they hold nor a
+    split are classes, or patients where there are many of them with a number in each name."""
+    kept = {image.path: _telling_folders(image) for image in images}
+    sizes = Counter(kept.values())
+    sizes.pop((), None)
+    numbered = all(any(letter.isdigit() for letter in folders[-1]) for folders in sizes)
+    per_folder = sorted(sizes.values())[len(sizes) // 2] if sizes else 0
+    least = 3 if per_folder == 1 else _LEAST_PATIENTS
+    patients = numbered and len(sizes) >= least
+    return {
+        path: ("", "/".join(folders)) if patients else ("/".join(folders), "")
+        for path, folders in kept.items()
+    }
 
 
-def _paired(mask_keys: list[str], image_keys: set[str], suffix: str) -> int:
-    return sum(key.endswith(suffix) and key.removesuffix(suffix) in image_keys for key in mask_keys)
+def _telling_folders(image: Named) -> tuple[str, ...]:
+    told: list[str] = []
+    seen: set[str] = set()
+    for folder in image.folders:
+        words = set(without_roles(words_of(folder)))
+        if words - SPLIT_WORDS.keys() - seen:
+            told.append(folder)
+        seen |= words
+    return tuple(told)

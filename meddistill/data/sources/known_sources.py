@@ -13,11 +13,11 @@ from meddistill.data.sources.brain_tumor import BrainTumor
 from meddistill.data.sources.busi import Busi
 from meddistill.data.sources.dicom_folders import DicomFolders
 from meddistill.data.sources.figshare import Figshare
-from meddistill.data.sources.folder import Folder
+from meddistill.data.sources.folder import Folder, names_of_masks
 from meddistill.data.sources.isic import Isic
 from meddistill.data.sources.lgg import Lgg
-from meddistill.data.sources.nifti_folders import NiftiFolders
 from meddistill.data.sources.polyps import CvcClinicDb, Kvasir
+from meddistill.data.sources.scan_folders import SCAN_SOURCES
 from meddistill.data.sources.source import Source
 from meddistill.data.sources.yolo_folders import YoloFolders
 
@@ -30,7 +30,7 @@ SOURCES: dict[str, Source] = {
     "cvc-clinicdb": CvcClinicDb(),
     "busi": Busi(),
     "lgg": Lgg(),
-    "nifti": NiftiFolders(),
+    **SCAN_SOURCES,
     "dicom": DicomFolders(),
     "coco": AnnotationTables(ANNOTATION_FORMATS["coco"]),
     "yolo": YoloFolders(),
@@ -65,10 +65,11 @@ def choose_source(name: str, directory: Path, boxes_given: bool = False) -> tupl
         (source, reason) for source in SOURCES.values() if (reason := source.recognise(directory))
     ]
     # `images/` and `masks/` fit half of all data sets: what is more telling goes first.
-    fits = [fit for fit in fits if not fit[0].general] or fits
+    special = [fit for fit in fits if not fit[0].general]
+    if boxes_given and fits and not special and not names_of_masks(directory):
+        return SOURCES["boxes-csv"], "images for the boxes file"
+    fits = special or fits
     if not fits:
-        if boxes_given:
-            return SOURCES["boxes-csv"], "images for the boxes file"
         raise InputError(
             f"{directory} has none of the layouts {', '.join(names)}; name one with --dataset, "
             "or arrange images/ and masks/ with equal stems"

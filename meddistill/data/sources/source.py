@@ -21,9 +21,14 @@ class SourceOptions:
     classes of boxes to keep, for layouts that name a class a box. `axis`, `channel`, `empty_slices`
     are for volumes: along which axis to slice (0 sagittal, 1 coronal, 2 axial), which modality or
     channel, which share of the slices without lesion to keep. `boxes_given`: boxes come from a
+<<<<<<< HEAD
     table of the user's. `unannotated`: what an image without any object in an annotation file means
     (`none`, `unknown`, or `auto`: as its format says). `annotators`: what to do with several
     people's boxes of one image (`annotations.agree`, or `ask`).
+=======
+    table of the user's. `images`, `masks`: patterns of paths, which go before what names say.
+    `accept`: checks that are not to stop anything, by name.
+>>>>>>> c91156e (Infer from names which files are images, which masks, and whose; read NRRD, MHA, TIFF stacks and DICOM SEG)
     """
 
     labels: tuple[Label, ...] | str | None = None
@@ -35,6 +40,26 @@ class SourceOptions:
     unannotated: str = "auto"
     annotators: str = "ask"
     seed: int = 0
+    images: str = ""
+    masks: str = ""
+    accept: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Understood:
+    """What a person checks at a glance: how the files of a source were read.
+
+    `images` and `masks`: what their paths have in common. `rule`: how a mask finds its image;
+    `example` of it. `readings`: what else it may be, with the option that says so. `unused`: files
+    that were left alone, and why.
+    """
+
+    images: str = ""
+    masks: str = ""
+    rule: str = ""
+    example: str = ""
+    readings: Sequence[str] = ()
+    unused: Sequence[Rejected] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +68,8 @@ class Listing:
     terminal.
 
     `box_classes`: the classes found where a class belongs to a box, not to an image; `classes` were
-    obeyed then. `tables`: files that were read for the list and are no case's own.
+    obeyed then. `tables`: files that were read for the list and are no case's own. `understood`:
+    how, where the layout leaves room for more than one reading.
     """
 
     cases: Sequence[RawCase]
@@ -51,6 +77,7 @@ class Listing:
     notes: Sequence[str] = ()
     box_classes: Sequence[str] | None = None
     tables: Sequence[Path] = ()
+    understood: Understood = Understood()
 
 
 class Source(Protocol):

@@ -1,8 +1,15 @@
-"""Which files a source folder holds. Links to folders are followed once, so that a loop ends."""
+"""Which files a source folder holds. It is listed from disk once, whoever asks; links to folders are
+followed once, and those that lead back into the source not at all."""
 
 from __future__ import annotations
 
 import os
+import re
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 
 from meddistill.base.paths import shown
@@ -11,6 +18,8 @@ from meddistill.run.tables import Rejected
 
 # What operating systems and people leave lying about; nobody means them as images.
 _CLUTTER = (".ds_store", "thumbs.db", "desktop.ini")
+_CLUTTER_FOLDERS = ("__macosx", ".git", ".ipynb_checkpoints", ".svn")
+_RESOURCE_FORK = "._"  # what macOS puts beside every file on other systems' disks
 _CLUTTER_SUFFIXES = (
     ".csv",
     ".txt",
@@ -25,44 +34,151 @@ _CLUTTER_SUFFIXES = (
 )
 
 
+class Tree:
+    """What lies below a folder: `files` in the order of their paths, and what is none although it
+    looks like one (`odd`, with the reason): pipes, broken links, links back into the source, folders
+    that are called like pictures or cannot be opened.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.files: list[Path] = []
+        self.odd: list[tuple[Path, str]] = []
+        self._entries: list[list[str]] = []  # of each depth: paths of files and folders
+        self._root = os.path.realpath(directory)
+        self._seen: set[tuple[int, int]] = set()
+        self._walk(os.fspath(directory), 0)
+
+    def _walk(self, folder: str, depth: int) -> None:
+        try:
+            status = os.stat(folder)
+            if (status.st_dev, status.st_ino) in self._seen:
+                return
+            self._seen.add((status.st_dev, status.st_ino))
+            with os.scandir(folder) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+        except OSError as error:
+            self.odd.append((Path(folder), f"folder cannot be opened: {error.strerror}"))
+            return
+        if depth == len(self._entries):
+            self._entries.append([])
+        here = self._entries[depth]
+        for entry in entries:
+            name = entry.name.lower()
+            reason = ""
+            if _leads_to_folder(entry):
+                if name in _CLUTTER_FOLDERS:
+                    continue
+                if entry.is_symlink() and self._leads_back(entry.path):
+                    self.odd.append((Path(entry.path), "a link back into the source, not followed"))
+                    continue
+                reason = "a folder, not an image" if name.endswith(IMAGE_SUFFIXES) else ""
+                here.append(entry.path)
+                self._walk(entry.path, depth + 1)
+            elif not _leads_to_file(entry):  # reading a pipe or a device would never end
+                is_link = entry.is_symlink()
+                reason = "a link that leads nowhere" if is_link else "not a regular file"
+            elif name.startswith(_RESOURCE_FORK):
+                reason = "a resource fork of macOS, not a picture"
+            elif name not in _CLUTTER:
+                here.append(entry.path)
+                self.files.append(Path(entry.path))
+            if reason:
+                self.odd.append((Path(entry.path), reason))
+
+    def _leads_back(self, link: str) -> bool:
+        """Whether a link leads to a folder of the source, or to one that the source lies in."""
+        target = os.path.realpath(link)
+        return f"{target}/".startswith(f"{self._root}/") or f"{self._root}/".startswith(
+            f"{target.rstrip('/')}/"
+        )
+
+    @cached_property
+    def _names(self) -> list[tuple[str, list[int]]]:
+        """Of each depth: the names below one another, and where each begins."""
+        found = []
+        for paths in self._entries:
+            names = [path.rpartition("/")[2].replace("\n", "\0") for path in paths]
+            starts = list(accumulate((len(name) + 1 for name in names[:-1]), initial=0))
+            found.append(("\n".join(names), starts))
+        return found
+
+    def find(self, patterns: Iterable[str], depth: int) -> Path | None:
+        """The first file or folder, nearest to the top, whose name fits one of the patterns."""
+        expressions = [re.compile(_expression(pattern), re.MULTILINE) for pattern in patterns]
+        for paths, (names, starts) in list(zip(self._entries, self._names, strict=True))[:depth]:
+            for expression in expressions:
+                match = expression.search(names) if paths else None
+                if match:
+                    return Path(paths[bisect_right(starts, match.start()) - 1])
+        return None
+
+    def below(self, directory: Path) -> list[Path]:
+        """The files below a folder of the tree, in their order."""
+        start = f"{os.fspath(directory)}/"
+        return [path for path in self.files if os.fspath(path).startswith(start)]
+
+
+def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _leads_to_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
+
+
+def _expression(pattern: str) -> str:
+    parts = re.split(r"(\*|\?|\[[^\]]+\])", pattern)
+    wild = {"*": r"[^\n]*", "?": r"[^\n]"}
+    body = "".join(
+        wild.get(part, part if part.startswith("[") else re.escape(part)) for part in parts
+    )
+    return f"^{body}$"
+
+
+_tree: Tree | None = None
+
+
+@contextmanager
+def listed_once(directory: Path) -> Iterator[Tree]:
+    """Within it whoever asks for files of `directory` is told from one listing of the disk."""
+    global _tree
+    before, _tree = _tree, Tree(directory)
+    try:
+        yield _tree
+    finally:
+        _tree = before
+
+
+def _tree_of(directory: Path) -> Tree:
+    """The listing that holds `directory`, or one of its own."""
+    if _tree is not None and (directory == _tree.directory or _tree.directory in directory.parents):
+        return _tree
+    return Tree(directory)
+
+
 def walk_files(directory: Path, root: Path) -> tuple[list[Path], list[Rejected]]:
-    """All files below `directory`, sorted; and what is none although it looks like one: pipes,
-    broken links, folders that are called like pictures or cannot be opened. Links to folders are
-    followed once, so that a loop ends."""
-    found: list[Path] = []
-    odd: list[Rejected] = []
-
-    def refuse(path: Path, reason: str) -> None:
-        odd.append(Rejected(shown(path, root), reason))
-
-    def on_error(error: OSError) -> None:
-        refuse(Path(str(error.filename)), f"folder cannot be opened: {error.strerror}")
-
-    seen: set[tuple[int, int]] = set()
-    for folder, folders, files in os.walk(directory, onerror=on_error, followlinks=True):
-        status = os.stat(folder)
-        if (status.st_dev, status.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        folders.sort()
-        for name in folders:
-            if name.lower().endswith(IMAGE_SUFFIXES):
-                refuse(Path(folder, name), "a folder, not an image")
-        for name in files:
-            path = Path(folder, name)
-            if os.path.isfile(path):
-                found += [] if name.lower() in _CLUTTER else [path]
-            else:  # reading a pipe or a device would never end
-                refuse(
-                    path, "a link that leads nowhere" if path.is_symlink() else "not a regular file"
-                )
-    return sorted(found), odd
+    """All files below `directory` in the order of their paths, and what is none although it looks
+    like one; paths in the reasons are relative to `root`. See `Tree`."""
+    tree = _tree_of(directory)
+    files, odd = tree.files, tree.odd
+    if directory != tree.directory:
+        files = tree.below(directory)
+        odd = [(path, reason) for path, reason in odd if directory in (path, *path.parents)]
+    return list(files), [Rejected(shown(path, root), reason) for path, reason in odd]
 
 
 def any_file(directory: Path, *patterns: str, depth: int = 3) -> Path | None:
     """A file or folder below `directory`, at most `depth` levels down, whose name fits one of the
     patterns; or None."""
+    if _tree is not None and directory == _tree.directory:
+        return _tree.find(patterns, depth)
     for level in range(1, depth + 1):
         for pattern in patterns:
             found = next(directory.glob("*/" * (level - 1) + pattern), None)

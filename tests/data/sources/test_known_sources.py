@@ -425,7 +425,8 @@ def test_two_special_layouts_in_one_folder_stop(tmp_path):
 
 
 def test_no_layout_says_which_there_are(tmp_path):
-    save(tmp_path / "source" / "a.png", image())
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "notes.txt").write_text("nothing yet")
     with pytest.raises(
         InputError,
         match=r"has none of the layouts brain-tumor, figshare.*or arrange images/ and masks/",
@@ -440,7 +441,10 @@ def test_an_unknown_layout_names_the_nearest(tmp_path):
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_a_layout_that_is_not_there_is_one_clear_line(tmp_path, name, prepare):
-    save(tmp_path / "source" / "readme" / "x.png", image())
+    if name == "folder":  # any picture will do for it
+        (tmp_path / "source").mkdir()
+    else:
+        save(tmp_path / "source" / "readme" / "x.png", image())
     with pytest.raises(
         InputError, match=r"layout|lacks images/ or masks/|lacks Original/"
     ) as caught:

@@ -1,0 +1,87 @@
+"""MetaImage (MHA, MHD) and NRRD: volumes read by SimpleITK, the only module that uses it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from meddistill.base.errors import InputError, in_one_line
+from meddistill.data.formats.volume import MAX_VOXELS, Grid, Volume, canonical, sides_of
+
+SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
+_TO_RAS = np.diag([-1.0, -1.0, 1.0])  # ITK counts to the left and to the back
+
+
+def grid_of(path: Path) -> Grid:
+    """Where the voxels of a file lie, by its header alone. Raises: InputError."""
+    reader = _reader(path)
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise InputError(f"{path.name} is not a volume that can be read: {_said(error)}") from error
+    size = reader.GetSize()
+    if len(size) not in (2, 3, 4) or 0 in size or np.prod(size, dtype=float) > MAX_VOXELS:
+        raise InputError(f"{path.name} has the shape {'x'.join(map(str, size))}, expected a volume")
+    channels = reader.GetNumberOfComponents() * (size[3] if len(size) == 4 else 1)
+    return Grid(_three(size), _affine(reader, len(size)), channels)
+
+
+def read(path: Path, channel: int) -> Volume:
+    """The volume in a file, of several channels the one of that number. Raises: InputError."""
+    import SimpleITK
+
+    grid = grid_of(path)
+    try:
+        image = _reader(path).Execute()
+    except RuntimeError as error:
+        raise InputError(f"{path.name} is damaged: {_said(error)}") from error
+    # ITK's arrays count z, y, x; a fourth axis comes first, components of a voxel last.
+    voxels = SimpleITK.GetArrayFromImage(image)
+    if image.GetNumberOfComponentsPerPixel() > 1:
+        voxels = voxels[..., channel]
+    elif grid.channels > 1:
+        voxels = voxels[channel]
+    voxels = voxels.reshape(grid.shape[::-1]).T
+    assert grid.affine is not None
+    array, affine = canonical(voxels, grid.affine)
+    if array.dtype == np.float64:
+        array = array.astype(np.float32)
+    return Volume(array, affine, sides_of(affine), path)
+
+
+def _reader(path: Path) -> Any:
+    import SimpleITK  # slow to import
+
+    library: Any = SimpleITK  # it has no types
+    library.ProcessObject.SetGlobalWarningDisplay(False)
+    reader = library.ImageFileReader()
+    reader.SetFileName(str(path))
+    return reader
+
+
+def _affine(reader: Any, dimensions: int) -> np.ndarray:
+    """(4, 4) from voxel indices to mm in RAS+; a flat image is one slice of 1 mm."""
+    direction = np.eye(3)
+    spacing, origin = np.ones(3), np.zeros(3)
+    known = min(dimensions, 3)
+    stored = np.array(reader.GetDirection()).reshape(dimensions, dimensions)
+    direction[:known, :known] = stored[:known, :known]
+    spacing[:known] = reader.GetSpacing()[:known]
+    origin[:known] = reader.GetOrigin()[:known]
+    affine = np.eye(4)
+    affine[:3, :3] = _TO_RAS @ direction @ np.diag(spacing)
+    affine[:3, 3] = _TO_RAS @ origin
+    return affine
+
+
+def _three(size: tuple[int, ...]) -> tuple[int, int, int]:
+    x, y, z = (*size, 1)[:3]
+    return x, y, z
+
+
+def _said(error: RuntimeError) -> str:
+    """What ITK says, without the address of its own source."""
+    text = in_one_line(error)
+    return text.rpartition("ITK ERROR: ")[2] or text

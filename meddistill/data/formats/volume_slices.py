@@ -1,0 +1,160 @@
+"""Volumes of any format cut into slices: as images, and as masks."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from meddistill.base.errors import InputError
+from meddistill.data.formats import itk, nifti
+from meddistill.data.formats.known_volume_formats import reader_of
+from meddistill.data.formats.volume import Grid, Volume, axes_in_world
+from meddistill.data.intensity import percentile_limits
+from meddistill.data.masks import Label, binarise, select_labels
+from meddistill.data.raw_case import OneFile, Picture
+
+
+@dataclasses.dataclass(frozen=True)
+class VolumeSlice(OneFile):
+    """One slice of a volume in the canonical frame (RAS+): axis 0 sagittal, 1 coronal, 2 axial;
+    `channel` of one that has several.
+
+    The image lies as radiologists look at it: patient's front (or head) at the top, right side at
+    the left.
+    """
+
+    axis: int
+    index: int
+    channel: int = 0
+
+    @property
+    def token(self) -> str:
+        return f"axis {self.axis} slice {self.index} channel {self.channel}"
+
+    def load(self) -> Picture:
+        volume, limits = _load_volume(self.path, _stamp(self.path), self.channel)
+        across, down = (axis for axis in range(3) if axis != self.axis)
+        sides = volume.spacing
+        return Picture(
+            _cut(volume.array, self.axis, self.index),
+            (sides[down], sides[across]) if sides else None,
+            volume_limits=limits,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskSlice(OneFile):
+    """The same slice of a mask volume; `labels` as in `masks.read_mask`."""
+
+    axis: int
+    index: int
+    labels: tuple[Label, ...] | str | None = None
+
+    @property
+    def token(self) -> str:
+        return f"axis {self.axis} slice {self.index} labels {self.labels}"
+
+    def load(self) -> np.ndarray:
+        voxels = _load_mask(self.path, _stamp(self.path), self.labels)
+        if self.index >= voxels.shape[self.axis]:
+            raise InputError(
+                f"mask volume has {voxels.shape[self.axis]} slices along axis {self.axis}, fewer "
+                "than the image"
+            )
+        return _cut(voxels, self.axis, self.index)
+
+
+def _cut(voxels: np.ndarray, axis: int, index: int) -> np.ndarray:
+    # RAS+ counts to the right, front and top; pictures count down, and show the patient's right
+    # side at the left.
+    return np.ascontiguousarray(np.take(voxels, index, axis=axis)[::-1, ::-1].T)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Size and time of change: a file that is written again is read again."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise InputError(f"{path.name} cannot be read: {error.strerror or error}") from error
+    return status.st_size, status.st_mtime_ns
+
+
+# A process reads the slices of one volume one after the other; more than one volume in memory
+# serves nothing.
+@lru_cache(maxsize=1)
+def _load_volume(
+    path: Path, stamp: tuple[int, int], channel: int
+) -> tuple[Volume, tuple[float, float]]:
+    volume = read_volume(path, channel)
+    return volume, percentile_limits(volume.array)
+
+
+@lru_cache(maxsize=1)
+def _load_mask(
+    path: Path, stamp: tuple[int, int], labels: tuple[Label, ...] | str | None
+) -> np.ndarray:
+    # The whole volume decides what its values mean: a slice that has label 1 alone must not pass
+    # for black and white.
+    voxels = read_volume(path).array
+    flat = voxels.reshape(1, -1)
+    chosen = binarise(flat, name=path.name) if labels is None else select_labels(flat, labels)
+    return chosen.reshape(voxels.shape)
+
+
+def read_volume(path: Path, channel: int = 0) -> Volume:
+    """The volume in a file of any format that is known. Raises: InputError."""
+    volume = reader_of(path).read(path, channel)
+    if np.iscomplexobj(volume.array) or volume.array.dtype.names:
+        raise InputError(f"{path.name} holds {volume.array.dtype}, expected real numbers")
+    return volume
+
+
+def grid_of(path: Path) -> Grid:
+    """Where the voxels of a file lie, by its header alone. Raises: InputError."""
+    return reader_of(path).grid_of(path)
+
+
+def extent(path: Path, axis: int) -> tuple[int, int]:
+    """Slices across a canonical axis, and channels. Raises: InputError."""
+    grid = grid_of(path)
+    if grid.affine is None:
+        return grid.shape[axis], grid.channels
+    try:
+        return grid.shape[axes_in_world(grid.affine)[0][axis]], grid.channels
+    except InputError as error:
+        raise InputError(f"{path.name}: {error}") from None
+
+
+def slices_of(path: Path, axis: int = 2) -> list[VolumeSlice]:
+    """All slices of a three-dimensional volume across a canonical axis (2 axial). Raises:
+    InputError."""
+    count, channels = extent(path, axis)
+    if channels > 1:
+        raise InputError(f"{path.name} has {channels} channels, expected one volume")
+    return [VolumeSlice(path, axis, index) for index in range(count)]
+
+
+class VolumeFormat:
+    """An `ImageFormat`: axial slices of the volumes whose files have one of the endings."""
+
+    is_volume = True
+
+    def __init__(self, name: str, suffixes: tuple[str, ...]) -> None:
+        self.name = name
+        self.suffixes = suffixes
+
+    def claims(self, path: Path) -> bool:
+        return path.name.lower().endswith(self.suffixes)
+
+    def images(self, path: Path) -> list[VolumeSlice]:
+        return slices_of(path)
+
+    def mask(self, path: Path, index: int, labels: tuple[Label, ...] | str | None) -> MaskSlice:
+        return MaskSlice(path, 2, index, labels)
+
+
+NIFTI = VolumeFormat("nifti", nifti.SUFFIXES)
+ITK = VolumeFormat("itk", itk.SUFFIXES)

@@ -1,0 +1,478 @@
+"""Which files are images, which are masks, and which mask is whose: inferred from names, never from
+an order.
+
+The files of a folder fall into images and kinds of masks by the words of their paths (`naming`).
+Then rules are tried, the strictest first, by which what is left of two paths must be equal; of those
+of one tier the one counts that finds an image for the most masks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from meddistill.base.errors import InputError
+from meddistill.data.sources.naming import (
+    LESION_WORDS,
+    MASK_WORDS,
+    SPLIT_WORDS,
+    Named,
+    discriminating,
+    role_of,
+    role_words,
+    without_roles,
+    word_set,
+)
+
+CHANNEL_WORDS = word_set("t1 t1c t1ce t1gd t1n t1w t2 t2w t2f flair adc dwi ct pet")
+_LEAST_SHARE = 0.5
+"""A rule counts that finds an image for at least this share of the masks (or a mask for that of the
+images, where there are fewer)."""
+
+Key = tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Matched:
+    """What belongs together.
+
+    `images`: every image, in the order given; `masks_of` by the image's path: its masks, more than
+    one where they are parts of one mask. `channels`: images that are channels of one case, by the
+    path of each, as (case, channel). `problems`: images and masks that cannot be used, and why;
+    `unused`: files of another kind, and why. `rule`: how masks were found, for a person; `readings`:
+    what else the names may mean, and the option that says so.
+    """
+
+    images: list[Named]
+    masks_of: Mapping[Path, tuple[Path, ...]]
+    channels: Mapping[Path, tuple[Key, str]] = dataclasses.field(default_factory=dict)
+    problems: Sequence[tuple[Path, str]] = ()
+    unused: Sequence[tuple[Path, str]] = ()
+    rule: str = ""
+    readings: Sequence[str] = ()
+    masks: Sequence[Named] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Roles:
+    """Files by what they are: `kinds` are the masks by the words that say so."""
+
+    images: list[Named]
+    kinds: dict[tuple[str, ...], list[Named]]
+    unused: list[tuple[Path, str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Patterns:
+    """What the user says: paths below the source that are images, and that are masks; '' says
+    nothing. A pattern without `/` is held against file names and folders alike."""
+
+    images: str = ""
+    masks: str = ""
+
+
+def fits(path: Path, directory: Path, pattern: str) -> bool:
+    """Whether a file's path below `directory` fits one of the patterns (`*`, `?`), split by commas."""
+    inside = path.relative_to(directory).as_posix()
+    return any(
+        fnmatchcase(inside, each)
+        or fnmatchcase(inside, f"*/{each}")
+        or fnmatchcase(path.name, each)
+        for each in (part.strip() for part in pattern.split(","))
+        if each
+    )
+
+
+def roles_by_name(
+    files: Sequence[Named], directory: Path, patterns: Patterns, doubtful: bool = True
+) -> Roles:
+    """Files by what their names, or the user, say. Without `doubtful` words that may name a class of
+    images (`tumor/`) are no sign of a mask."""
+    mask_words = discriminating(files)
+    roles = Roles([], {}, [])
+    plain: list[Named] = []
+    for file in files:
+        role = role_of(file, mask_words)
+        if patterns.masks and fits(file.path, directory, patterns.masks):
+            roles.kinds.setdefault(("named by --masks",), []).append(file)
+        elif patterns.images and not fits(file.path, directory, patterns.images):
+            roles.unused.append((file.path, f"does not fit --images {patterns.images}"))
+        elif patterns.images or role in ("image", ""):
+            (roles.images if patterns.images or role else plain).append(file)
+        elif role == "other":
+            roles.unused.append((file.path, "named like a preview, an overlay or a prediction"))
+        elif patterns.masks:
+            roles.unused.append((file.path, f"does not fit --masks {patterns.masks}"))
+        elif role == "mask" or doubtful:
+            roles.kinds.setdefault(role_words(file), []).append(file)
+        else:
+            plain.append(file)
+    in_folders = [file for file in roles.images if file.folder_role == "image"]
+    if in_folders and plain and roles.kinds:
+        folders = sorted({file.folders[-1] for file in in_folders})
+        why = f"lies outside of {', '.join(f'{name}/' for name in folders[:3])}"
+        roles.unused.extend((file.path, why) for file in plain)
+    else:
+        roles.images.extend(plain)
+        roles.images.sort(key=lambda file: file.path.parts)
+    return roles
+
+
+# --- rules
+
+
+def _canonical(words: Sequence[str]) -> Key:
+    return tuple(SPLIT_WORDS.get(word, word) for word in words)
+
+
+def _exact(file: Named) -> Key:
+    """Folders that say more than what they hold, and the stem as it is."""
+    kept = [
+        folder
+        for folder, words in zip(file.folders, file.folder_words, strict=True)
+        if without_roles(words)
+    ]
+    return (*kept, file.stem)
+
+
+def _words(file: Named) -> Key:
+    """All words but those of the role; what an outer folder says already counts once."""
+    seen: list[str] = []
+    for words in file.folder_words:
+        seen += [word for word in _canonical(without_roles(words)) if word not in seen]
+    stem = [word for word in without_roles(file.stem_words, last=True) if word not in seen]
+    return (*seen, *stem)
+
+
+def _numbers(file: Named) -> Key:
+    return tuple(word.lstrip("0") or "0" if word.isdigit() else word for word in _words(file))
+
+
+def _stem(file: Named) -> Key:
+    return without_roles(file.stem_words, last=True)
+
+
+def _folders(file: Named) -> Key:
+    kept: list[str] = []
+    for words in file.folder_words:
+        kept += [word for word in _canonical(without_roles(words)) if word not in kept]
+    return tuple(kept)
+
+
+def _channel_of(key: Key) -> str:
+    """The last word where it names a channel or modality: `0000` of nnU-Net, `t1ce` of BraTS."""
+    last = key[-1] if len(key) > 1 else ""
+    return last if (last.isdigit() and len(last) == 4) or last in CHANNEL_WORDS else ""
+
+
+def _same(key: Key) -> Key:
+    return key
+
+
+def _without_channel(key: Key) -> Key:
+    return key[:-1] if _channel_of(key) else key
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """Two files belong together where `of` is equal of both; of an image `of_image` takes away a
+    channel. Rules of a lower `tier` go first."""
+
+    tier: int
+    says: str
+    of: Callable[[Named], Key]
+    of_image: Callable[[Key], Key] = _same
+
+
+def _rules(files: Sequence[Named]) -> list[Rule]:
+    often = recurring(files)
+
+    def fewer(file: Named) -> Key:
+        return tuple(word for word in _words(file) if word not in often)
+
+    return [
+        Rule(0, "equal names", _exact),
+        Rule(0, "equal names but for the words that say image or mask", _words),
+        Rule(
+            0, "equal names but for those words and a channel at the end", _words, _without_channel
+        ),
+        Rule(0, "equal names but for those words and leading zeros", _numbers),
+        Rule(1, "equal names whatever the folder", _stem),
+        Rule(
+            1, "equal names whatever the folder and the channel at the end", _stem, _without_channel
+        ),
+        Rule(1, "equal names but for words that recur", fewer),
+        Rule(2, "one image in each folder", _folders),
+    ]
+
+
+def recurring(files: Sequence[Named]) -> frozenset[str]:
+    """Words that come back in most folders of cases (`p01/flair.png`, `p02/flair.png`) or in a fifth of
+    all names: they say what a file is, not whose."""
+    parents: dict[int, set[tuple[str, ...]]] = {}
+    where: dict[tuple[int, str], set[tuple[str, ...]]] = {}
+    for file in files:
+        parts = (*file.folder_words, file.stem_words)
+        for depth, words in enumerate(parts):
+            parent = file.folders[:depth]
+            parents.setdefault(depth, set()).add(parent)
+            if depth:
+                for word in words:
+                    if not word.isdigit():
+                        where.setdefault((depth, word), set()).add(parent)
+    often = {
+        word
+        for (depth, word), found in where.items()
+        if len(found) >= max(3, 0.6 * len(parents[depth]))
+    }
+    counts = Counter(word for file in files for word in set(file.stem_words) if not word.isdigit())
+    return frozenset(often | {w for w, n in counts.items() if n >= max(3, 0.2 * len(files))})
+
+
+@dataclasses.dataclass(frozen=True)
+class _Pairing:
+    """What a rule makes of one kind of masks: masks by image key, images by key, and the masks that
+    found none."""
+
+    rule: Rule
+    images: dict[Key, list[Named]]
+    masks: dict[Key, list[Named]]
+    lonely: list[Named]
+
+    @property
+    def paired(self) -> int:
+        return sum(len(masks) for masks in self.masks.values())
+
+    @property
+    def strength(self) -> tuple[int, int]:
+        return (-self.rule.tier, self.paired)
+
+
+def _pair(rule: Rule, images: Sequence[Named], masks: Sequence[Named]) -> _Pairing:
+    by_key: dict[Key, list[Named]] = {}
+    for image in images:
+        by_key.setdefault(rule.of_image(rule.of(image)), []).append(image)
+    found: dict[Key, list[Named]] = {}
+    lonely = []
+    one_each = rule.tier == 2  # a folder that holds two images does not say whose mask it holds
+    for mask in masks:
+        key = rule.of(mask)
+        # `1_mask_2.png` is another part of the mask of `1.png`.
+        part = key[:-1] if key and key[-1].isdigit() and key not in by_key else key
+        key = next((each for each in (key, part) if each in by_key), ())
+        if key in by_key and not (one_each and len(by_key[key]) > 1):
+            found.setdefault(key, []).append(mask)
+        else:
+            lonely.append(mask)
+    return _Pairing(rule, by_key, found, lonely)
+
+
+def _best(
+    rules: Sequence[Rule], images: Sequence[Named], masks: Sequence[Named]
+) -> _Pairing | None:
+    """The pairing by the first tier in which enough masks find an image; None where in none."""
+    enough = _LEAST_SHARE * min(len(images), len(masks))
+    best: _Pairing | None = None
+    for tier in sorted({rule.tier for rule in rules}):
+        for rule in rules:
+            if rule.tier != tier:
+                continue
+            found = _pair(rule, images, masks)
+            better = best is None or _alone(found) > _alone(best)
+            if found.paired and better:
+                best = found
+            if best is not None and best.paired == len(masks) == _alone(best):
+                return best
+        if best is not None and best.paired >= enough:
+            return best
+    return best
+
+
+def _alone(pairing: _Pairing) -> int:
+    """Masks whose image is the only one of its key, or one channel of a case."""
+    has_channels = pairing.rule.of_image is not _same
+    return sum(
+        len(masks)
+        for key, masks in pairing.masks.items()
+        if len(pairing.images[key]) == 1 or has_channels
+    )
+
+
+# --- from rules to pairs
+
+
+def match(
+    files: Sequence[Named], directory: Path, patterns: Patterns, roles: Roles | None = None
+) -> Matched:
+    """What belongs together among `files`, by their names.
+
+    Raises: InputError where two kinds of masks fit the same images equally well.
+
+    Args:
+        files: images and masks, in the order of their paths.
+        directory: the source folder.
+        patterns: what the user says of roles.
+        roles: what is known of them from elsewhere, such as contents; None for what names say.
+    """
+    given = roles is not None
+    roles = roles or roles_by_name(files, directory, patterns)
+    rules = _rules(files)
+    pairings = _pairings(rules, roles)
+    if not given and any(_is_doubtful(kind) for kind in roles.kinds.keys() - pairings.keys()):
+        # Words such as `tumor` were the name of a class, not of a mask.
+        roles = roles_by_name(files, directory, patterns, doubtful=False)
+        pairings = _pairings(rules, roles)
+    chosen, left, readings = _choose(pairings, directory)
+    unused = list(roles.unused) + left
+    problems: list[tuple[Path, str]] = []
+    masks_of: dict[Path, tuple[Path, ...]] = {}
+    channels: dict[Path, tuple[Key, str]] = {}
+    for kind in chosen:
+        _take(pairings[kind], masks_of, channels, problems)
+    for kind, masks in roles.kinds.items():
+        if kind not in pairings:
+            problems += [(mask.path, "mask without an image") for mask in masks]
+    bad = {path for path, _ in problems}
+    return Matched(
+        images=[file for file in roles.images if file.path not in bad],
+        masks_of=masks_of,
+        channels=channels,
+        problems=problems,
+        unused=unused,
+        rule="; ".join(dict.fromkeys(pairings[kind].rule.says for kind in chosen)),
+        readings=readings,
+        masks=[
+            mask for kind in chosen for masks in pairings[kind].masks.values() for mask in masks
+        ],
+    )
+
+
+def _pairings(rules: Sequence[Rule], roles: Roles) -> dict[tuple[str, ...], _Pairing]:
+    found = {}
+    for kind, masks in roles.kinds.items():
+        pairing = _best(rules, roles.images, masks)
+        if pairing is not None:
+            found[kind] = pairing
+    return found
+
+
+def _is_doubtful(kind: tuple[str, ...]) -> bool:
+    return MASK_WORDS.isdisjoint(kind)
+
+
+def _choose(
+    pairings: Mapping[tuple[str, ...], _Pairing], directory: Path
+) -> tuple[list[tuple[str, ...]], list[tuple[Path, str]], list[str]]:
+    """The kinds of masks that are taken, the files of the others with the reason, and what is said of
+    that. Kinds that share no image do not compete."""
+    order = sorted(pairings, key=lambda kind: (_rank(kind, pairings[kind]), kind))
+    chosen: list[tuple[str, ...]] = []
+    left: list[tuple[Path, str]] = []
+    readings: list[str] = []
+    for kind in order:
+        rival = next((each for each in chosen if _compete(pairings[each], pairings[kind])), None)
+        if rival is None:
+            chosen.append(kind)
+            continue
+        first, second = pairings[rival], pairings[kind]
+        names = _named(first, directory), _named(second, directory)
+        if _rank(rival, first) == _rank(kind, second):
+            raise InputError(
+                f"{directory} has two kinds of masks for the same images, {names[0]} and "
+                f"{names[1]}: choose with --masks '{names[0]}' or --masks '{names[1]}'"
+            )
+        readings.append(
+            f"masks are {names[0]}; {names[1]} may be masks as well: --masks '{names[1]}' takes those"
+        )
+        everything = [*second.lonely, *(mask for masks in second.masks.values() for mask in masks)]
+        left += [(mask.path, f"another kind of mask than {names[0]}") for mask in everything]
+    return chosen, left, readings
+
+
+def _rank(kind: tuple[str, ...], pairing: _Pairing) -> tuple[int, int]:
+    words = (MASK_WORDS, LESION_WORDS)
+    meaning = next((place for place, known in enumerate(words) if not known.isdisjoint(kind)), 2)
+    return pairing.rule.tier, meaning
+
+
+def _compete(first: _Pairing, second: _Pairing) -> bool:
+    def images(pairing: _Pairing) -> set[Path]:
+        return {image.path for key in pairing.masks for image in pairing.images[key]}
+
+    return not images(first).isdisjoint(images(second))
+
+
+def _named(pairing: _Pairing, directory: Path) -> str:
+    return pattern_of([mask for masks in pairing.masks.values() for mask in masks], directory)
+
+
+def _take(
+    pairing: _Pairing,
+    masks_of: dict[Path, tuple[Path, ...]],
+    channels: dict[Path, tuple[Key, str]],
+    problems: list[tuple[Path, str]],
+) -> None:
+    """Add what one pairing says to the three."""
+    has_channels = pairing.rule.of_image is not _same
+    for key, masks in pairing.masks.items():
+        images = pairing.images[key]
+        names = [_channel_of(pairing.rule.of(image)) for image in images]
+        if len(images) > 1 and not (has_channels and len(set(names)) == len(images)):
+            why = f"{len(images)} images share the stem '{images[0].stem}': whose mask?"
+            problems += [(image.path, why) for image in images]
+            continue
+        if len(masks) > 1 and not _are_parts(masks, pairing.rule):
+            listed = ", ".join(mask.path.name for mask in masks)
+            problems += [(image.path, f"several masks have its stem: {listed}") for image in images]
+            continue
+        for image, name in zip(images, names, strict=True):
+            masks_of[image.path] = tuple(mask.path for mask in masks)
+            if has_channels and name:
+                channels[image.path] = (key, name)
+    problems += [(mask.path, "mask without an image") for mask in pairing.lonely]
+
+
+def _are_parts(masks: Sequence[Named], rule: Rule) -> bool:
+    """Whether several masks of an image are parts of one: numbered, or each of another name in a
+    folder that holds one image."""
+    return len({rule.of(mask) for mask in masks}) == len(masks) or rule.tier == 2
+
+
+def pattern_of(files: Sequence[Named], directory: Path) -> str:
+    """What the paths of `files` below `directory` have in common, `*` for what differs."""
+    paths = [file.path.relative_to(directory).as_posix() for file in files]
+    if len(paths) == 1:
+        return paths[0]
+    parts_of = [path.split("/") for path in paths]
+    if len({len(parts) for parts in parts_of}) > 1:
+        return f"*{_shared_end(paths)}"
+    return "/".join(_pattern(list(dict.fromkeys(column))) for column in zip(*parts_of, strict=True))
+
+
+def _pattern(names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return names[0]
+    least, most = min(names), max(names)
+    start = 0
+    while start < min(len(least), len(most)) and least[start] == most[start]:
+        start += 1
+    end = min(len(_shared_end(names)), min(map(len, names)) - start)
+    last = names[0][len(names[0]) - end :] if end else ""
+    return f"{least[:start].rstrip('0123456789')}*{last.lstrip('0123456789')}"
+
+
+def _shared_end(names: Sequence[str]) -> str:
+    turned = [name[::-1] for name in names]
+    least, most = min(turned), max(turned)
+    count = 0
+    while count < min(len(least), len(most)) and least[count] == most[count]:
+        count += 1
+    return names[0][len(names[0]) - count :] if count else ""
+
+
+def counts_of(values: Sequence[str]) -> str:
+    """`12 a, 3 b`, the most frequent first."""
+    return ", ".join(f"{count} {value}" for value, count in Counter(values).most_common())

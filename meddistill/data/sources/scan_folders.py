@@ -1,0 +1,240 @@
+"""Volumes cut into slices, with masks where there are some: MSD, BraTS (a folder a patient), nnU-Net,
+images/ and masks/, or beside; what is whose is inferred from names (`matching`)."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from meddistill.base.errors import ConfigError, InputError, MissingPackageError
+from meddistill.base.paths import shown
+from meddistill.data.formats import itk, nifti, pages
+from meddistill.data.formats.known_volume_formats import VOLUME_SUFFIXES
+from meddistill.data.formats.pictures import page_count
+from meddistill.data.formats.volume import apart
+from meddistill.data.formats.volume_slices import MaskSlice, VolumeSlice, extent, grid_of
+from meddistill.data.raw_case import RawCase
+from meddistill.data.sources.folder import folder_meanings, split_column, understood_of
+from meddistill.data.sources.matching import Matched, Patterns, match
+from meddistill.data.sources.naming import Named, name_files, without_roles
+from meddistill.data.sources.source import Listing, SourceOptions
+from meddistill.data.sources.walking import any_file, walk_files
+from meddistill.run.tables import Rejected
+
+_MASK_END = re.compile(r"[_-](seg|segmentation|mask|label|gt)$", re.IGNORECASE)
+_CHANNEL_END = re.compile(
+    r"[_-](\d{4}|t1|t1c|t1ce|t1n|t1w|t2|t2w|t2f|flair|adc|dwi|ct|pet)$", re.IGNORECASE
+)
+_AXES = ("sagittal", "coronal", "axial")
+_SAMPLE = 3
+MOVED = "moved"
+"""The check that a mask lies where its image lies, by the name that overrules it."""
+
+
+class ScanFolders:
+    """A layout of volumes: `nifti` wherever there is one, `scans` for the other formats."""
+
+    general = False
+
+    def __init__(self, name: str, summary: str, patterns: Sequence[str]) -> None:
+        self.name = name
+        self.summary = summary
+        self._patterns = patterns
+
+    def recognise(self, directory: Path) -> str | None:
+        found = any_file(directory, *self._patterns) if self._patterns else stacks_in(directory)
+        return f"it has {shown(found, directory)}" if found else None
+
+    def list_cases(self, directory: Path, options: SourceOptions) -> Listing:
+        found, rejected = walk_files(directory, directory)
+        files = [path for path in found if path.name.lower().endswith(VOLUME_SUFFIXES)]
+        files = files or [path for path in found if path.name.lower().endswith(pages.SUFFIXES)]
+        if not files:
+            raise InputError(f"{directory} holds no {self._looks_like}, the layout of {self.name}")
+        named = name_files(files, directory, VOLUME_SUFFIXES)
+        matched = match(named, directory, Patterns(options.images, options.masks))
+        rejected += [
+            Rejected(shown(path, directory), _as_volume(reason))
+            for path, reason in matched.problems
+        ]
+        cases: list[RawCase] = []
+        volumes = _volumes(matched)
+        groups = _groups(matched.images)
+        for name, channels in volumes.items():
+            volume, channel = _choose_channel(name, channels, options.channel)
+            mask = matched.masks_of.get(volume.path, ())
+            try:
+                cases += _slices(name, volume, mask, channel, directory, options, groups)
+            except MissingPackageError:
+                raise
+            except InputError as error:
+                rejected.append(Rejected(shown(volume.path, directory), str(error)))
+        by = "folders" if any(groups.values()) else "volumes"
+        note = (
+            f"{len(volumes)} volumes are cut into {_AXES[options.axis]} slices; groups are the {by}"
+        )
+        return Listing(cases, rejected, [note], understood=understood_of(matched, directory))
+
+    @property
+    def _looks_like(self) -> str:
+        return " or ".join(f"*{suffix}" for suffix in _ends(self.name))
+
+
+def _ends(name: str) -> tuple[str, ...]:
+    return nifti.SUFFIXES[::-1] if name == "nifti" else (*itk.SUFFIXES, *pages.SUFFIXES)
+
+
+def stacks_in(directory: Path) -> Path | None:
+    """The first volume that is no NIfTI: MHA, MHD, NRRD, or a TIFF where those hold several pages."""
+    files, _ = walk_files(directory, directory)
+    volumes = [path for path in files if path.name.lower().endswith(itk.SUFFIXES)]
+    if volumes:
+        return volumes[0]
+    stacks = [path for path in files if path.name.lower().endswith(pages.SUFFIXES)]
+    sample = stacks[:: max(1, len(stacks) // _SAMPLE)][:_SAMPLE]
+    return sample[0] if sample and all(_is_stack(path) for path in sample) else None
+
+
+def _is_stack(path: Path) -> bool:
+    try:
+        return page_count(path) > 1
+    except InputError:
+        return False
+
+
+def _as_volume(reason: str) -> str:
+    return "mask without an image volume" if reason == "mask without an image" else reason
+
+
+def _volumes(matched: Matched) -> dict[str, dict[str, Named]]:
+    """Images by the name of their volume, then by channel ('' where there is but one)."""
+    whole = {image.stem for image in matched.images if image.path in matched.masks_of}
+    whole -= {
+        image.stem for image in matched.images if image.path in matched.channels
+    }  # a name that a mask has is taken as it is
+    names = {image.path: _volume_name(image.stem, whole) for image in matched.images}
+    bare = Counter(
+        name for image in matched.images if _says_nothing(image, name := names[image.path])
+    )
+    by_folder = _clashes(matched.images, names)
+    found: dict[str, dict[str, Named]] = {}
+    for image in matched.images:
+        name = names[image.path]
+        channel = image.stem[len(name) :].strip("_-")
+        if name in by_folder and image.folders:
+            folder = "_".join(image.folders)
+            name = folder if name in bare else f"{folder}_{name}"
+        found.setdefault(name, {})[channel] = image
+    return found
+
+
+def _says_nothing(image: Named, name: str) -> bool:
+    """Whether a file's name has no word of its own, such as `scan.nii.gz`."""
+    return not without_roles(image.stem_words) and bool(name)
+
+
+def _clashes(images: Sequence[Named], names: Mapping[Path, str]) -> set[str]:
+    """Names that images of more than one folder have: channels of a volume lie in one."""
+    folders: dict[str, set[tuple[str, ...]]] = {}
+    channels = Counter((names[image.path], image.stem) for image in images)
+    for image in images:
+        folders.setdefault(names[image.path], set()).add(image.folders)
+    return {
+        names[image.path]
+        for image in images
+        if len(folders[names[image.path]]) > 1 and channels[names[image.path], image.stem] > 1
+    }
+
+
+def _volume_name(stem: str, whole: set[str]) -> str:
+    """A file's name without what tells channels apart."""
+    return stem if stem in whole else _CHANNEL_END.sub("", _MASK_END.sub("", stem))
+
+
+def _groups(images: Sequence[Named]) -> dict[Path, str]:
+    """The patient's folder of each volume; '' where folders do not look like patients."""
+    return {path: group for path, (_, group) in folder_meanings(images).items()}
+
+
+def _choose_channel(name: str, channels: dict[str, Named], wanted: str) -> tuple[Named, str]:
+    if len(channels) == 1:
+        return next(iter(channels.values())), wanted
+    if wanted in channels:
+        return channels[wanted], ""
+    raise ConfigError(
+        f"volume {name} has the channels {', '.join(sorted(channels))}; choose one with --set "
+        "prepare.channel=NAME"
+    )
+
+
+def _slices(
+    name: str,
+    volume: Named,
+    masks: Sequence[Path],
+    channel: str,
+    directory: Path,
+    options: SourceOptions,
+    groups: Mapping[Path, str],
+) -> list[RawCase]:
+    """A case of every slice. Raises: InputError where the mask does not lie where its image does."""
+    path = volume.path
+    count, channels = extent(path, options.axis)
+    number = 0
+    if channels > 1:
+        if not channel.isdecimal() or int(channel) >= channels:
+            raise ConfigError(
+                f"{path.name} has {channels} channels; choose one with --set prepare.channel=0"
+            )
+        number = int(channel)
+    if len(masks) > 1:
+        listed = ", ".join(mask.name for mask in masks)
+        raise InputError(f"several masks have its name: {listed}; choose with --masks")
+    mask = masks[0] if masks else None
+    if (
+        mask is not None
+        and MOVED not in options.accept
+        and (why := apart(grid_of(path), grid_of(mask)))
+    ):
+        raise InputError(f"{why} ({mask.name}); --accept {MOVED} takes it as it is stored")
+    width = len(str(count - 1))
+    split = split_column(volume)
+    cases = []
+    for index in range(count):
+        chance = (
+            int.from_bytes(hashlib.sha256(f"{options.seed}|{name}|{index}".encode()).digest()[:8])
+            / 2**64
+        )
+        cases.append(
+            RawCase(
+                f"{name}_{'xyz'[options.axis]}{index:0{width}}",
+                f"{shown(path, directory)}#{_AXES[options.axis]}{index}",
+                VolumeSlice(path, options.axis, index, number),
+                MaskSlice(mask, options.axis, index, options.labels) if mask else None,
+                group=groups[path] or name,
+                columns={"split": split} if split else {},
+                is_slice=True,
+                keep_if_empty=chance < options.empty_slices,
+            )
+        )
+    return cases
+
+
+SCAN_SOURCES = {
+    each.name: each
+    for each in (
+        ScanFolders(
+            "nifti",
+            "*.nii[.gz] with masks in labelsTr/ or masks/, or beside as *_seg (MSD, BraTS, nnU-Net);"
+            " cut into slices",
+            [f"*{suffix}" for suffix in nifti.SUFFIXES],
+        ),
+        ScanFolders(
+            "scans",
+            "*.nrrd, *.mha, *.mhd or TIFF files of several pages, with masks likewise; cut into slices",
+            [],
+        ),
+    )
+}
