@@ -57,6 +57,9 @@ class PrepareArguments:
             autocompletion=complete_dataset,
         ),
     ] = None
+    images: Annotated[Optional[str], setting("prepare.images", also="Several with commas.")] = None
+    masks: Annotated[Optional[str], setting("prepare.masks")] = None
+    accept: Annotated[Optional[str], setting("prepare.accept", also="Several with commas.")] = None
     classes: Annotated[Optional[str], setting("prepare.classes", also="Several with commas.")] = (
         None
     )

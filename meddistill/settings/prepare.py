@@ -20,6 +20,13 @@ class PrepareConfig:
     """Folder of the images (and masks or boxes), relative to where the command is typed."""
     dataset: str = setting("auto", RESULT)
     """Layout of the source, or `auto` to recognise it."""
+    images: str = setting("", RESULT, before="")
+    """Which files are images, as patterns of their paths in the source (`scans/*_t1.png`); empty =
+    what their names say."""
+    masks: str = setting("", RESULT, before="")
+    """Which files are masks, likewise."""
+    accept: list[str] = setting([], RESULT, before=[])
+    """Checks of the data that are not to stop anything; each is named where it stops."""
     classes: list[str] = setting([], RESULT)
     """Classes to keep; empty keeps all."""
     groups: str = setting("", CONTENT)

@@ -35,6 +35,9 @@ HANDS_OVER = {
 CASES = [
     ("prepare", "--source D", "source", "D"),
     ("prepare", "--dataset folder", "dataset", "folder"),
+    ("prepare", "--images *.jpg", "images", "*.jpg"),
+    ("prepare", "--masks m/*", "masks", "m/*"),
+    ("prepare", "--accept moved", "accept", ["moved"]),
     ("prepare", "--classes a,b", "classes", ["a", "b"]),
     ("prepare", "--groups g.csv", "groups", "g.csv"),
     ("prepare", "--boxes b.csv", "boxes", "b.csv"),

@@ -19,6 +19,7 @@ from meddistill.data.sources.drawn_boxes import CaseNames, apply_boxes, without_
 from meddistill.data.sources.group_table import apply_groups, read_groups
 from meddistill.data.sources.known_sources import choose_source
 from meddistill.data.sources.source import Listing, SourceOptions
+from meddistill.data.sources.walking import listed_once
 from meddistill.run.layout import GROUPS_CSV
 from meddistill.run.tables import Rejected
 from meddistill.settings.prepare import PrepareConfig
@@ -45,8 +46,13 @@ class Listed:
 
 
 def list_source(directory: Path, config: PrepareConfig, seed: int) -> Listed:
-    """List the source. Raises: InputError and ConfigError for what the user can mend; reads no
-    pixels."""
+    """List the source, the disk once. Raises: InputError and ConfigError for what the user can mend;
+    reads no pixels but a few where names say nothing."""
+    with listed_once(directory):
+        return _list_source(directory, config, seed)
+
+
+def _list_source(directory: Path, config: PrepareConfig, seed: int) -> Listed:
     options = _source_options(config, seed)
     source, reason = choose_source(config.dataset, directory, options.boxes_given)
     if config.dataset == "auto":
@@ -94,6 +100,9 @@ def _source_options(config: PrepareConfig, seed: int) -> SourceOptions:
         unannotated=config.unannotated,
         annotators=config.annotators,
         seed=seed,
+        images=config.images,
+        masks=config.masks,
+        accept=tuple(config.accept),
     )
 
 

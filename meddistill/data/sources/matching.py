@@ -16,6 +16,7 @@ from pathlib import Path
 
 from meddistill.base.errors import InputError
 from meddistill.data.sources.naming import (
+    ALL_MASK_WORDS,
     LESION_WORDS,
     MASK_WORDS,
     SPLIT_WORDS,
@@ -228,7 +229,7 @@ def recurring(files: Sequence[Named]) -> frozenset[str]:
         for (depth, word), found in where.items()
         if len(found) >= max(3, 0.6 * len(parents[depth]))
     }
-    counts = Counter(word for file in files for word in set(file.stem_words) if not word.isdigit())
+    counts = Counter(word for file in files for word in set(file.stem_words) if word.isalpha())
     return frozenset(often | {w for w, n in counts.items() if n >= max(3, 0.2 * len(files))})
 
 
@@ -321,7 +322,7 @@ def match(
     roles = roles or roles_by_name(files, directory, patterns)
     rules = _rules(files)
     pairings = _pairings(rules, roles)
-    if not given and any(_is_doubtful(kind) for kind in roles.kinds.keys() - pairings.keys()):
+    if not given and any(_is_doubtful(kind, pairings, roles) for kind in roles.kinds):
         # Words such as `tumor` were the name of a class, not of a mask.
         roles = roles_by_name(files, directory, patterns, doubtful=False)
         pairings = _pairings(rules, roles)
@@ -359,8 +360,16 @@ def _pairings(rules: Sequence[Rule], roles: Roles) -> dict[tuple[str, ...], _Pai
     return found
 
 
-def _is_doubtful(kind: tuple[str, ...]) -> bool:
-    return MASK_WORDS.isdisjoint(kind)
+def _is_doubtful(
+    kind: tuple[str, ...], pairings: Mapping[tuple[str, ...], _Pairing], roles: Roles
+) -> bool:
+    """Whether nothing but a word such as `tumor` speaks for masks, and they find no image; or only
+    whatever the folder, which is named so."""
+    if not MASK_WORDS.isdisjoint(kind):
+        return False
+    pairing = pairings.get(kind)
+    in_names = any(not ALL_MASK_WORDS.isdisjoint(mask.stem_words) for mask in roles.kinds[kind])
+    return pairing is None or (pairing.rule.tier > 0 and not in_names)
 
 
 def _choose(

@@ -30,6 +30,7 @@ _CHANNEL_END = re.compile(
 )
 _AXES = ("sagittal", "coronal", "axial")
 _SAMPLE = 3
+_NIFTI = tuple(f"*{suffix}" for suffix in nifti.SUFFIXES)
 MOVED = "moved"
 """The check that a mask lies where its image lies, by the name that overrules it."""
 
@@ -39,13 +40,14 @@ class ScanFolders:
 
     general = False
 
-    def __init__(self, name: str, summary: str, patterns: Sequence[str]) -> None:
+    def __init__(self, name: str, summary: str) -> None:
         self.name = name
         self.summary = summary
-        self._patterns = patterns
 
     def recognise(self, directory: Path) -> str | None:
-        found = any_file(directory, *self._patterns) if self._patterns else stacks_in(directory)
+        found = any_file(directory, *_NIFTI)
+        if self.name != "nifti":
+            found = None if found else stacks_in(directory)
         return f"it has {shown(found, directory)}" if found else None
 
     def list_cases(self, directory: Path, options: SourceOptions) -> Listing:
@@ -229,12 +231,10 @@ SCAN_SOURCES = {
             "nifti",
             "*.nii[.gz] with masks in labelsTr/ or masks/, or beside as *_seg (MSD, BraTS, nnU-Net);"
             " cut into slices",
-            [f"*{suffix}" for suffix in nifti.SUFFIXES],
         ),
         ScanFolders(
             "scans",
             "*.nrrd, *.mha, *.mhd or TIFF files of several pages, with masks likewise; cut into slices",
-            [],
         ),
     )
 }

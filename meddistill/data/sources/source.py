@@ -21,14 +21,11 @@ class SourceOptions:
     classes of boxes to keep, for layouts that name a class a box. `axis`, `channel`, `empty_slices`
     are for volumes: along which axis to slice (0 sagittal, 1 coronal, 2 axial), which modality or
     channel, which share of the slices without lesion to keep. `boxes_given`: boxes come from a
-<<<<<<< HEAD
     table of the user's. `unannotated`: what an image without any object in an annotation file means
     (`none`, `unknown`, or `auto`: as its format says). `annotators`: what to do with several
     people's boxes of one image (`annotations.agree`, or `ask`).
-=======
-    table of the user's. `images`, `masks`: patterns of paths, which go before what names say.
+    `images`, `masks`: patterns of paths, which go before what names say.
     `accept`: checks that are not to stop anything, by name.
->>>>>>> c91156e (Infer from names which files are images, which masks, and whose; read NRRD, MHA, TIFF stacks and DICOM SEG)
     """
 
     labels: tuple[Label, ...] | str | None = None

@@ -1,0 +1,106 @@
+"""DICOM as scanners and other software leave it."""
+
+import numpy as np
+import pytest
+from support.layouts import BOX, SIZE, image, mask, write_dicom
+from support.prepared import ALL_IN_TRAINING
+
+from meddistill.data.sources.known_sources import choose_source
+from meddistill.run.labels import annotated_boxes
+
+pydicom = pytest.importorskip("pydicom")
+
+
+def write_series(root, count=4):
+    """Slices of one series; returns their UIDs."""
+    uids = []
+    series = pydicom.uid.generate_uid()
+    for number in range(count):
+        path = root / "ct" / f"s{number}.dcm"
+        tags = {"PatientID": "p", "SeriesInstanceUID": series}
+        write_dicom(path, image(number).astype(np.uint16) * 16, **tags)
+        uids.append(pydicom.dcmread(path).SOPInstanceUID)
+    return series, uids
+
+
+def write_segmentation(path, series, uids, marked):
+    """A SEG of `marked` (indices of slices), a frame each."""
+    from pydicom.dataset import Dataset
+    from pydicom.sequence import Sequence
+
+    def holding(**tags):
+        found = Dataset()
+        for name, value in tags.items():
+            setattr(found, name, value)
+        return found
+
+    frames = [
+        holding(
+            DerivationImageSequence=Sequence(
+                [holding(SourceImageSequence=Sequence([holding(ReferencedSOPInstanceUID=uids[n])]))]
+            ),
+            SegmentIdentificationSequence=Sequence([holding(ReferencedSegmentNumber=1)]),
+        )
+        for n in marked
+    ]
+    instances = Sequence([holding(ReferencedSOPInstanceUID=uid) for uid in uids])
+    write_dicom(
+        path,
+        np.stack([mask(1)] * len(marked)),
+        SOPClassUID="1.2.840.10008.5.1.4.1.1.66.4",
+        SegmentSequence=Sequence([holding(SegmentNumber=1, SegmentLabel="tumour")]),
+        ReferencedSeriesSequence=Sequence(
+            [holding(SeriesInstanceUID=series, ReferencedInstanceSequence=instances)]
+        ),
+        PerFrameFunctionalGroupsSequence=Sequence(frames),
+    )
+
+
+def test_a_segmentation_gives_masks_to_the_slices_that_it_names(tmp_path, prepare):
+    series, uids = write_series(tmp_path / "source")
+    write_segmentation(tmp_path / "source" / "seg" / "1.dcm", series, uids, marked=[2, 1])
+    out, cases, reasons = prepare(tmp_path / "source", **ALL_IN_TRAINING)
+    found = {case.source: case.annotation for case in cases.values()}
+    assert found == {
+        "ct/s0.dcm": "none",  # looked at
+        "ct/s1.dcm": "boxes",
+        "ct/s2.dcm": "boxes",
+        "ct/s3.dcm": "none",
+    }
+    boxed = [case for case in cases.values() if case.annotation == "boxes"]
+    assert [annotated_boxes(out, case).tolist() for case in boxed] == [[BOX], [BOX]]
+    assert reasons == {}
+
+
+def test_a_segmentation_of_images_that_are_not_there_is_said(tmp_path, prepare):
+    series, uids = write_series(tmp_path / "source")
+    write_segmentation(tmp_path / "source" / "seg" / "1.dcm", series, uids, marked=[0, 3])
+    (tmp_path / "source" / "ct" / "s3.dcm").unlink()
+    _, _, reasons = prepare(tmp_path / "source", **ALL_IN_TRAINING)
+    assert reasons == {"seg/1.dcm": "1 of its 2 images are not in the folder"}
+
+
+def test_contours_are_no_image(tmp_path, prepare):
+    write_series(tmp_path / "source")
+    contours = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.481.3"}
+    write_dicom(tmp_path / "source" / "rt.dcm", image(9).astype(np.uint16), **contours)
+    _, cases, _ = prepare(tmp_path / "source", **ALL_IN_TRAINING)
+    assert len(cases) == 4
+
+
+@pytest.mark.parametrize("name", ["IM000001", "1.2.3.4"])
+def test_files_need_neither_ending_nor_mark(tmp_path, name, prepare):
+    write_dicom(tmp_path / "whole.dcm", image(1).astype(np.uint16) * 16)
+    (tmp_path / "source").mkdir()
+    content = (tmp_path / "whole.dcm").read_bytes()
+    (tmp_path / "source" / name).write_bytes(content)
+    data = pydicom.dcmread(tmp_path / "whole.dcm")
+    del data.file_meta
+    data.preamble = None
+    data.save_as(tmp_path / "source" / "bare", implicit_vr=False, little_endian=True)
+    assert (tmp_path / "source" / "bare").read_bytes()[:2] == b"\x08\0"
+    assert choose_source("auto", tmp_path / "source")[0].name == "dicom"
+    _, cases, reasons = prepare(tmp_path / "source", **ALL_IN_TRAINING)
+    assert len(cases) == 2
+    assert {(case.width, case.height) for case in cases.values()} == {(SIZE, SIZE)}
+    assert reasons == {}

@@ -1,0 +1,140 @@
+"""Names as people give them: which file is an image, which a mask, and whose."""
+
+import unicodedata
+
+import pytest
+
+from meddistill.base.errors import InputError
+from meddistill.data.sources.matching import Patterns, match
+from meddistill.data.sources.naming import name_files
+
+NUMBERS = ("001", "002", "013", "104")
+
+
+def matched(root, names, patterns=None):
+    files = sorted(root / name for name in names)
+    return match(name_files(files, root, (".nii.gz",)), root, patterns or Patterns())
+
+
+def pairs_of(found, root):
+    return {
+        path.relative_to(root).as_posix(): [mask.relative_to(root).as_posix() for mask in masks]
+        for path, masks in found.masks_of.items()
+    }
+
+
+KINDS = {
+    "prefixes": ("images/img_{}.JPG", "masks/mask_{}.PNG"),
+    "a prefix on one side": ("images/{}.png", "masks/mask_{}.png"),
+    "suffix beside": ("{}.png", "{}_mask.png"),
+    "suffix of upper case": ("{}.tif", "{}_Segmentation.TIF"),
+    "a dash and a singular": ("image/case-{}.png", "label/case-{}-label.png"),
+    "a space": ("scan {}.png", "scan {} mask.png"),
+    "number, then what it is": ("Image_{}.png", "{}_GT.png"),
+    "camel case": ("TrainImages/{}.png", "TrainMasks/{}.png"),
+    "two words for truth": ("Original/{}.tif", "Ground Truth/{}.tif"),
+    "a folder a split": ("train/images/{}.png", "train/masks/{}.png"),
+    "a split inside": ("images/train/{}.png", "masks/train/{}.png"),
+    "spelled differently": ("training_images/{}.png", "train_masks/{}.png"),
+    "case folders": ("C{0}/C{0}_Image/C{0}.bmp", "C{0}/C{0}_lesion/C{0}_lesion.bmp"),
+    "case folders of equal names": ("p{}/scan.nii.gz", "p{}/scan_seg.nii.gz"),
+    "image and mask, nothing else": ("p{}/image.png", "p{}/mask.png"),
+    "nnU-Net": ("imagesTr/case_{}_0000.png", "labelsTr/case_{}.png"),
+    "MSD": ("imagesTr/liver_{}.nii.gz", "labelsTr/liver_{}.nii.gz"),
+    "a tumour a name": ("tumor_{}.png", "tumor_{}_mask.png"),
+    "a class of tumours": ("images/tumor/{}.png", "masks/tumor/{}.png"),
+    "masks in one folder": ("images/a/{}.png", "masks/{}_mask.png"),
+    "deep": ("set/one/images/deep/{}.png", "set/one/masks/deep/{}.png"),
+    "another word beside": ("case{}/flair_{}.png", "case{}/flair_{}_roi.png"),
+    "one image a folder": ("s{}/images/{}.png", "s{}/masks/a83f.png"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_image_gets_its_own_mask(tmp_path, kind):
+    image, mask = (pattern.replace("{}", "{0}") for pattern in KINDS[kind])
+    names = [pattern.format(number) for pattern in (image, mask) for number in NUMBERS]
+    found = matched(tmp_path, names)
+    assert pairs_of(found, tmp_path) == {
+        image.format(number): [mask.format(number)] for number in NUMBERS
+    }
+    assert not found.problems
+    assert found.rule
+
+
+def test_an_order_pairs_nothing(tmp_path):
+    """As many of one as of the other, sorted alike, and no name in common."""
+    names = [f"images/{a}.png" for a in "abcd"] + [f"masks/{b}.png" for b in "wxyz"]
+    found = matched(tmp_path, names)
+    assert not found.masks_of
+    assert [reason for _, reason in found.problems] == ["mask without an image"] * 4
+    assert len(found.images) == 4
+
+
+def test_an_image_without_a_mask_stays_and_takes_nobodys(tmp_path):
+    names = ["p01/scan.nii.gz", "p01/scan_seg.nii.gz", "p02/scan.nii.gz", "p03/scan.nii.gz"]
+    names += ["p03/scan_seg.nii.gz"]
+    found = matched(tmp_path, names)
+    assert set(pairs_of(found, tmp_path)) == {"p01/scan.nii.gz", "p03/scan.nii.gz"}
+    assert len(found.images) == 3
+
+
+def test_accents_are_one_in_either_form(tmp_path):
+    composed, apart = (unicodedata.normalize(form, "Gefäß") for form in ("NFC", "NFD"))
+    found = matched(tmp_path, [f"images/{composed} 1.png", f"masks/{apart} 1.png"])
+    assert pairs_of(found, tmp_path) == {f"images/{composed} 1.png": [f"masks/{apart} 1.png"]}
+
+
+def test_numbered_masks_are_parts_of_one(tmp_path):
+    names = ["benign (1).png", "benign (1)_mask.png", "benign (1)_mask_1.png", "benign (2).png"]
+    found = matched(tmp_path, [*names, "benign (2)_mask.png"])
+    assert pairs_of(found, tmp_path)["benign (1).png"] == names[1:3]
+
+
+def test_two_masks_of_one_name_are_a_question(tmp_path):
+    found = matched(tmp_path, ["images/a.png", "masks/a.png", "masks/a.bmp"])
+    assert [reason for _, reason in found.problems] == ["several masks have its stem: a.bmp, a.png"]
+
+
+def test_a_region_is_no_lesion_and_may_be_asked_for(tmp_path):
+    names = []
+    for number in NUMBERS:
+        case = f"C{number}"
+        names += [f"{case}/{case}_Image/{case}.bmp", f"{case}/{case}_lesion/{case}_lesion.bmp"]
+        names += [f"{case}/{case}_roi/{case}_R1_Label3.bmp"]
+    found = matched(tmp_path, names)
+    assert all("lesion" in mask for masks in pairs_of(found, tmp_path).values() for mask in masks)
+    assert len(found.unused) == 4
+    assert "--masks 'C*/C*_roi/C*_R1_Label3.bmp'" in found.readings[0]
+    asked = matched(tmp_path, names, Patterns(masks="*_roi/*"))
+    assert all("roi" in mask for masks in pairs_of(asked, tmp_path).values() for mask in masks)
+    assert len(asked.masks_of) == 4
+
+
+def test_two_equal_kinds_of_masks_are_both_named(tmp_path):
+    names = [f"{n}{end}.png" for n in NUMBERS for end in ("", "_mask", "_gt")]
+    with pytest.raises(
+        InputError, match=r"two kinds of masks.*--masks '\*_gt.png' or --masks '\*_mask.png'"
+    ):
+        matched(tmp_path, names)
+    assert len(matched(tmp_path, names, Patterns(masks="*_gt.png")).masks_of) == 4
+
+
+def test_a_word_that_names_a_class_is_no_sign_of_a_mask(tmp_path):
+    names = [f"{name}/{number}.png" for name in ("tumor", "normal") for number in NUMBERS]
+    found = matched(tmp_path, names)
+    assert len(found.images) == 8
+    assert not found.problems
+
+
+def test_previews_and_predictions_are_left_alone(tmp_path):
+    names = [f"{kind}/{n}.png" for n in NUMBERS for kind in ("images", "masks", "overlays")]
+    found = matched(tmp_path, names)
+    assert len(found.images) == len(found.masks_of) == len(found.unused) == 4
+
+
+def test_channels_are_told_apart(tmp_path):
+    names = [f"imagesTr/c_{n}_000{c}.png" for n in NUMBERS for c in (0, 1)]
+    names += [f"labelsTr/c_{n}.png" for n in NUMBERS]
+    found = matched(tmp_path, names)
+    assert {channel for _, channel in found.channels.values()} == {"0000", "0001"}

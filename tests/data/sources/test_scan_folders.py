@@ -1,0 +1,100 @@
+"""Volumes of every format: where they lie, and that image and mask lie in one place."""
+
+import numpy as np
+import pytest
+import tifffile
+from support.layouts import BOX, SIZE, image, mask, volume, write_nrrd
+from support.prepared import ALL_IN_TRAINING
+
+from meddistill.base.errors import InputError
+from meddistill.data.formats.volume import Grid, apart, canonical
+from meddistill.data.formats.volume_slices import grid_of, read_volume
+from meddistill.run.labels import annotated_boxes
+
+
+def labels():
+    found = np.zeros((5, SIZE, SIZE), dtype=np.uint8)
+    found[2] = mask(1)
+    return found
+
+
+@pytest.mark.parametrize("ending", ["nrrd", "mha", "mhd"])
+def test_an_itk_volume_lies_where_its_file_says(tmp_path, ending):
+    voxels = volume().transpose(2, 1, 0)
+    write_nrrd(tmp_path / f"v.{ending}", voxels, origin=(10.0, 20.0, 30.0))
+    found = read_volume(tmp_path / f"v.{ending}")
+    assert found.spacing == (0.5, 2.0, 3.0)
+    # ITK counts to the left and back, RAS+ to the right and front: the last voxel comes first.
+    assert found.array[0, 0, 0] == voxels[0, -1, -1]
+    assert found.affine[:3, 3] == pytest.approx([-10 - 0.5 * (SIZE - 1), -20 - 2 * (SIZE - 1), 30])
+
+
+def test_formats_may_differ_between_image_and_mask(tmp_path, prepare):
+    nibabel = pytest.importorskip("nibabel")
+    write_nrrd(tmp_path / "source" / "images" / "a.nrrd", volume().transpose(2, 1, 0))
+    stored = nibabel.Nifti1Image(labels().transpose(2, 1, 0), np.diag([-0.5, -2.0, 3.0, 1.0]))
+    (tmp_path / "source" / "masks").mkdir()
+    nibabel.save(stored, tmp_path / "source" / "masks" / "a.nii.gz")
+    out, cases, reasons = prepare(tmp_path / "source", **ALL_IN_TRAINING)
+    (case,) = (case for case in cases.values() if case.annotation == "boxes")
+    assert annotated_boxes(out, case).tolist() == [BOX]
+    assert case.spacing_mm == "2,0.5"
+    assert reasons == {}
+
+
+def test_pages_of_a_tiff_are_slices_as_they_are_drawn(tmp_path, prepare):
+    stack = np.stack([image(number) for number in range(5)])
+    for kind, pages in (("images", stack), ("masks", labels() * 255)):
+        (tmp_path / "source" / kind).mkdir(parents=True)
+        tifffile.imwrite(tmp_path / "source" / kind / "a.tif", pages)
+    out, cases, _ = prepare(tmp_path / "source", **ALL_IN_TRAINING)
+    (case,) = (case for case in cases.values() if case.annotation == "boxes")
+    assert annotated_boxes(out, case).tolist() == [BOX]
+    assert case.source == "images/a.tif#axial2"
+
+
+def test_a_mask_that_lies_elsewhere_is_refused_in_millimetres(tmp_path, prepare):
+    for name, origin in (("a", 0.0), ("b", 10.0)):
+        write_nrrd(tmp_path / "source" / f"{name}.nrrd", volume().transpose(2, 1, 0))
+        write_nrrd(tmp_path / "source" / f"{name}_seg.nrrd", labels(), origin=(origin, 0.0, 0.0))
+    _, cases, reasons = prepare(tmp_path / "source", **ALL_IN_TRAINING)
+    assert {case.group for case in cases.values()} == {"a"}
+    assert "mask lies 10.0 mm from its image" in reasons["b.nrrd"]
+    assert "--accept moved" in reasons["b.nrrd"]
+
+
+def test_axes_stored_in_another_order_are_no_move(tmp_path):
+    grid = Grid((4, 5, 6), np.diag([1.0, 2.0, 3.0, 1.0]))
+    turned = np.zeros((4, 4))
+    turned[0, 2], turned[1, 0], turned[2, 1], turned[3, 3] = 1.0, 2.0, 3.0, 1.0
+    assert apart(grid, Grid((5, 6, 4), turned)) == ""
+    assert "4x5x6 voxels, its image 4x5x6" not in apart(grid, Grid((5, 6, 4), turned))
+    assert "mask has 4x5x7 voxels, its image 4x5x6" in apart(grid, Grid((5, 7, 4), turned))
+
+
+def test_the_canonical_frame_is_that_of_nibabel():
+    nibabel = pytest.importorskip("nibabel")
+    voxels = np.arange(24).reshape(2, 3, 4)
+    affine = np.array([[0, -2.0, 0.1, 5], [0.2, 0, 3.0, -7], [-1.5, 0, 0, 2], [0, 0, 0, 1]])
+    expected = nibabel.as_closest_canonical(nibabel.Nifti1Image(voxels.astype(np.int16), affine))
+    found, turned = canonical(voxels, affine)
+    assert (found == np.asarray(expected.dataobj)).all()
+    assert turned == pytest.approx(expected.affine)
+
+
+def test_damage_is_one_line(tmp_path):
+    (tmp_path / "a.nrrd").write_bytes(b"NRRD0004\nrubbish\n")
+    with pytest.raises(InputError, match=r"a\.nrrd is not a volume that can be read") as caught:
+        grid_of(tmp_path / "a.nrrd")
+    assert "\n" not in str(caught.value)
+
+
+def test_equal_names_in_patients_folders_stay_apart(tmp_path, prepare):
+    for patient in ("p01", "p02", "p03"):
+        write_nrrd(tmp_path / "source" / patient / "scan.nrrd", volume().transpose(2, 1, 0))
+        if patient != "p03":
+            write_nrrd(tmp_path / "source" / patient / "scan_seg.nrrd", labels())
+    _, cases, _ = prepare(tmp_path / "source", **ALL_IN_TRAINING)
+    assert {case.group for case in cases.values()} == {"p01", "p02", "p03"}
+    assert {case.annotation for case in cases.values() if case.group == "p03"} == {"unknown"}
+    assert {case.case_id for case in cases.values()} >= {"p01_z2", "p02_z2", "p03_z4"}
