@@ -76,6 +76,7 @@ class PrepareArguments:
             autocompletion=choices("ask", "union", "intersection", "first"),
         ),
     ] = None
+    resplit: Annotated[Optional[bool], setting("prepare.resplit", "--resplit")] = None
     test: Annotated[Optional[str], setting("prepare.test")] = None
     val: Annotated[Optional[str], setting("prepare.val")] = None
     box_fraction: Annotated[Optional[float], setting("prepare.box_fraction")] = None
@@ -84,6 +85,7 @@ class PrepareArguments:
     boxes_per: Annotated[
         Optional[str], setting("prepare.boxes_per", autocompletion=choices("component", "case"))
     ] = None
+    fit_masks: Annotated[Optional[bool], setting("prepare.fit_masks", "--fit-masks")] = None
     group_from: Annotated[Optional[str], setting("prepare.group_from")] = None
     folds: Annotated[Optional[int], setting("prepare.folds")] = None
     fold: Annotated[Optional[int], setting("prepare.fold")] = None
@@ -93,6 +95,14 @@ class PrepareArguments:
         option(
             "--update",
             text="Add what is new in the source; earlier cases keep their split.",
+            default="off",
+        ),
+    ] = False
+    dry_run: Annotated[
+        bool,
+        option(
+            "--dry-run",
+            text="Say what the source is understood to be, and write nothing.",
             default="off",
         ),
     ] = False
@@ -107,6 +117,11 @@ class PrepareArguments:
 def prepare(given: PrepareArguments) -> None:
     """Turn a folder of images (and masks or boxes) into RUN/data."""
     settings = load(given.config, flags_of(given), given.overrides, "prepare")
+    if given.dry_run:
+        from meddistill.stages.prepare import show_understanding
+
+        show_understanding(settings.prepare, settings.seed)
+        return
     from meddistill.stages.prepare import run_prepare
 
     run_prepare(

@@ -66,6 +66,7 @@ def read_mask(path: Path, labels: Sequence[Label] | str | None = None) -> np.nda
 def binarise(pixels: np.ndarray, lossy: bool = False, name: str = "mask") -> np.ndarray:
     """bool (H, W) of mask pixels (H, W[, 3]); the rule of `read_mask` without labels."""
     if pixels.ndim == 3:
+        _check_background(pixels, name)
         pixels = pixels.max(axis=2)
     if pixels.dtype == bool:
         return pixels
@@ -98,6 +99,23 @@ def binarise(pixels: np.ndarray, lossy: bool = False, name: str = "mask") -> np.
             "lesion, and objects that touch become one"
         )
     return np.asarray(pixels >= full / 2)
+
+
+def _check_background(pixels: np.ndarray, name: str) -> None:
+    """Raises: InputError where the colour around a colour mask (H, W, 3) would count as lesion."""
+    if pixels.dtype != np.uint8 or (pixels[..., :1] == pixels).all():
+        return
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    colours, counts = np.unique(
+        border & 0xF0, axis=0, return_counts=True
+    )  # loss blurs the low bits
+    most = colours[counts.argmax()]
+    if counts.max() * 2 > len(border) and most.max() >= 128:
+        around = np.median(border[((border & 0xF0) == most).all(axis=1)], axis=0).astype(int)
+        raise InputError(
+            f"{name} is a colour mask whose background #{around[0]:02x}{around[1]:02x}{around[2]:02x} "
+            "would count as lesion; name the lesion's colours such as --label '#ff0000'"
+        )
 
 
 _FEWEST_OBJECTS = 3

@@ -41,6 +41,8 @@ class PrepareConfig:
     annotators: str = setting("ask", RESULT, before="ask")
     """Which boxes of an image count that several people annotated differently: the `union` of all,
     the `intersection`, the `first`, or `ask`: none, it is an error."""
+    resplit: bool = setting(False, RESULT, before=True)
+    """Draw new splits where the source brings its own (folders, data.yaml, a column `split`)."""
     test: str = setting("", RESULT)
     """Which groups are the test split, as COLUMN=VALUE[,VALUE] of the groups file; empty = a seeded
     share."""
@@ -83,6 +85,8 @@ class PrepareConfig:
     label: str = setting("", RESULT)
     """Which mask values (1,4) or colours (#ff0000) are lesion; `any` = all but 0; empty = a black
     and white mask."""
+    fit_masks: bool = setting(False, RESULT, before=False)
+    """Resample masks of another size than their image, by the nearest pixel."""
     intensity: str = setting("auto", RESULT)
     """To 8 bits: `auto` (8-bit as is, the file's window, else percentiles 0.5-99.5), `percentile`
     or `full` range."""

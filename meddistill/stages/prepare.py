@@ -20,6 +20,7 @@ from meddistill.data.prepare.data_page import data_report
 from meddistill.data.prepare.duplicates import Duplicate, find_duplicates, refuse_duplicates
 from meddistill.data.prepare.journal import Conversion, convert_cases
 from meddistill.data.prepare.listing import Listed, first_reasons, list_source
+from meddistill.data.prepare.nonsense import Seen, check_before, check_names, doubts_about
 from meddistill.data.prepare.partition import partition
 from meddistill.data.prepare.placing import place_files, write_data_yaml
 from meddistill.data.raw_case import RawCase
@@ -73,6 +74,9 @@ def run_prepare(
     directory = Path(config.source)
     _check_apart(directory, out)
     listed = list_source(directory, config, seed)
+    console.summary("understood", listed.understood)
+    check_names(config.accept)
+    check_before(listed.cases, listed.rejected, config.accept)
     hashes = _hash_source(listed, directory, out)
     settings = identity.of_prepare(config, seed, listed.dataset)
     previous = _check_update(out, settings) if update and not overwrite else []
@@ -86,7 +90,7 @@ def run_prepare(
     try:
         write_index(out / SOURCE_INDEX_CSV, hashes, directory)
         converted = convert_cases(listed.cases, hashes, out, _conversion(config), previous)
-        sorted_out = _sort_out(listed, converted, directory)
+        sorted_out = _sort_out(listed, converted, directory, config)
         old_splits = {row.group: row.split for row in previous}
         rows, results = partition(sorted_out.good, config, seed, old_splits)
         looks = [results[row.case_id].looks for row in rows]
@@ -101,8 +105,22 @@ def run_prepare(
             _leave_nothing(stage, run)
         raise
     facts = [*headline("prepare", summary), ("report", str(out / REPORT_HTML))]
-    console.summary("prepare", facts, after_prepare(run, out))
+    unannotated = None if listed.annotated else directory
+    console.summary("prepare", facts, after_prepare(run, out, unannotated))
     return out
+
+
+def show_understanding(config: PrepareConfig, seed: int) -> None:
+    """Print what the source is understood to be, and do nothing else.
+
+    Raises: ConfigError and InputError for what the user can mend.
+    """
+    if not config.source:
+        raise InputError("no source given; pass --source DIR, the folder of the images")
+    listed = list_source(Path(config.source), config, seed)
+    console.answer_table(("what", "as understood"), listed.understood)
+    for warning in listed.warnings:
+        console.warn(warning)
 
 
 def _leave_nothing(stage: Stage, run: RunDir) -> None:
@@ -113,12 +131,13 @@ def _leave_nothing(stage: Stage, run: RunDir) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class _SortedOut:
-    """The cases that became images; what was rejected, by listing or reading; and how many cases
-    became none without being rejected."""
+    """The cases that became images; what was rejected, by listing or reading; how many cases became
+    none without being rejected; and what can hardly be meant."""
 
     good: list[tuple[RawCase, Converted]]
     rejected: list[Rejected]
     skipped: int
+    doubts: list[str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,10 +150,15 @@ class _Prepared:
     sorted_out: _SortedOut
 
 
-def _sort_out(listed: Listed, converted: Sequence[Converted], directory: Path) -> _SortedOut:
+def _sort_out(
+    listed: Listed, converted: Sequence[Converted], directory: Path, config: PrepareConfig
+) -> _SortedOut:
+    """Raises: InputError where no case is left, or what there is can hardly be meant."""
+    pairs = list(zip(listed.cases, converted, strict=True))
+    doubts = doubts_about(Seen(pairs, listed.rejected, listed.annotated), config.accept)
     rejected = list(listed.rejected)
     good: list[tuple[RawCase, Converted]] = []
-    for case, result in zip(listed.cases, converted, strict=True):
+    for case, result in pairs:
         if result.reason:
             rejected.append(Rejected(case.source, result.reason))
         elif not result.skipped:
@@ -144,7 +168,8 @@ def _sort_out(listed: Listed, converted: Sequence[Converted], directory: Path) -
             f"no case is left of {len(converted)} in {directory}: {first_reasons(rejected)}"
         )
     skipped = sum(not result.reason and result.skipped for result in converted)
-    return _SortedOut(good, sorted(rejected, key=lambda row: (row.source, row.reason)), skipped)
+    rejected.sort(key=lambda row: (row.source, row.reason))
+    return _SortedOut(good, rejected, skipped, doubts)
 
 
 def _write_tables(stage: Stage, listed: Listed, prepared: _Prepared) -> dict[str, Any]:
@@ -154,11 +179,12 @@ def _write_tables(stage: Stage, listed: Listed, prepared: _Prepared) -> dict[str
     write_table(out / REJECTED_CSV, Rejected, rejected)
     write_table(out / DUPLICATES_CSV, Duplicate, duplicates)
     write_data_yaml(out, rows)
-    warnings = listed.warnings + warnings_about(rows, duplicates)
+    warnings = listed.warnings + prepared.sorted_out.doubts + warnings_about(rows, duplicates)
     left_out = prepared.sorted_out.skipped + len(prepared.sorted_out.good) - len(rows)
     summary = {
         "dataset": listed.dataset,
         "groups_known": listed.groups_known,
+        "understood": [list(fact) for fact in listed.understood],
         "warnings": warnings,
         "duplicates": len(duplicates),
         "boxes": summarise_boxes(rows, results),
@@ -239,6 +265,10 @@ def _inputs(listed: Listed, hashes: Mapping[Path, str], directory: Path) -> dict
 def _conversion(config: PrepareConfig) -> Conversion:
     intensity = settings_of_prepare(as_settings(config))
     settings = ConvertSettings(
-        config.min_area_px, config.merge_distance_px, config.boxes_per, intensity
+        config.min_area_px,
+        config.merge_distance_px,
+        config.boxes_per,
+        intensity,
+        config.fit_masks,
     )
     return Conversion(settings, config.workers, config.strict)

@@ -43,12 +43,14 @@ CASES = [
     ("prepare", "--boxes b.csv", "boxes", "b.csv"),
     ("prepare", "--unannotated none", "unannotated", "none"),
     ("prepare", "--annotators union", "annotators", "union"),
+    ("prepare", "--resplit", "resplit", True),
     ("prepare", "--test fold=4", "test", "fold=4"),
     ("prepare", "--val fold=3", "val", "fold=3"),
     ("prepare", "--box-fraction 0.25", "box_fraction", 0.25),
     ("prepare", "--box-count 50", "box_count", 50),
     ("prepare", "--label 1,4", "label", "1,4"),
     ("prepare", "--boxes-per case", "boxes_per", "case"),
+    ("prepare", "--fit-masks", "fit_masks", True),
     ("prepare", "--group-from TCGA_.+", "group_from", "TCGA_.+"),
     ("prepare", "--folds 5", "folds", 5),
     ("prepare", "--fold 2 --folds 5", "fold", 2),
@@ -106,6 +108,7 @@ ELSEWHERE = {
     "--help",
     "-h",
     "--config",
+    ("prepare", "--dry-run"),
     *(("eval", f"--{name}") for name in ("images", "masks", "compare", "aggregate")),
 }
 

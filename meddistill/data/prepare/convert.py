@@ -29,6 +29,11 @@ from meddistill.data.raw_case import ImageRef, RawCase
 _POOL_FROM = 64
 _MOST_WORKERS = 8
 _BATCH = 8
+OUTSIDE = "lie outside the image"
+NO_VALUES = "image is constant"
+"""Parts of reasons, by which `nonsense` counts them."""
+_SAME_SHAPE = 0.02
+"""Masks are resampled to images whose ratio of sides is theirs within this share."""
 _VERSION = 1  # raise it when the same source gives other pixels or boxes
 
 
@@ -40,6 +45,7 @@ class ConvertSettings:
     merge_distance_px: float = 0.0
     boxes_per: str = "component"
     intensity: IntensitySettings = dataclasses.field(default_factory=IntensitySettings)
+    fit_masks: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +86,8 @@ def case_key(case: RawCase, file_hashes: Mapping[Path, str], settings: ConvertSe
         "slice": [case.is_slice, case.keep_if_empty, case.unannotated],
         "settings": dataclasses.asdict(settings),
     }
+    if not settings.fit_masks:  # keys from before it existed stay what they were
+        del parts["settings"]["fit_masks"]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
 
 
@@ -116,6 +124,8 @@ def convert(case: RawCase, key: str, staging: Path, settings: ConvertSettings) -
             image = 255 - image
         content = (_own_png(case.image) if image is picture.pixels else None) or encode_png(image)
         size_hw = image.shape[:2]
+        if mask is not None and settings.fit_masks:
+            mask = _fitted(mask, size_hw)
         if mask is not None and mask.shape != size_hw:
             raise InputError(
                 f"mask is {mask.shape[1]}x{mask.shape[0]}, image {size_hw[1]}x{size_hw[0]}"
@@ -145,6 +155,18 @@ def convert(case: RawCase, key: str, staging: Path, settings: ConvertSettings) -
     )
 
 
+def _fitted(mask: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """The mask (h, w) by the nearest pixel in the image's size, where both have one ratio of sides."""
+    scales = size_hw[0] / mask.shape[0], size_hw[1] / mask.shape[1]
+    if abs(scales[0] / scales[1] - 1) > _SAME_SHAPE:
+        return mask
+    rows, columns = (
+        np.minimum(((np.arange(new) + 0.5) / scale).astype(int), old - 1)
+        for new, scale, old in zip(size_hw, scales, mask.shape, strict=True)
+    )
+    return np.asarray(mask[rows[:, None], columns])
+
+
 def _own_png(image: ImageRef) -> bytes | None:
     """The file's bytes where it is such a PNG as we write: compressing the same pixels again is
     most of the work."""
@@ -163,9 +185,7 @@ def _annotate(
         boxes = clip_boxes(np.array(case.boxes_xyxy_px, dtype=np.float32), size_hw)
         outside = (boxes[:, 2:] - boxes[:, :2] <= 0).any(axis=1)
         if outside.any():
-            raise InputError(
-                f"{int(outside.sum())} of its boxes lie outside the image or have no area"
-            )
+            raise InputError(f"{int(outside.sum())} of its boxes {OUTSIDE} or have no area")
         boxes = unite_boxes(boxes, settings.merge_distance_px, per_case)
         return boxes, "boxes" if len(boxes) else "none"
     if mask is None or case.unannotated:

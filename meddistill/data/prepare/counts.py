@@ -10,6 +10,7 @@ import numpy as np
 
 from meddistill.data.prepare.convert import Converted
 from meddistill.data.prepare.duplicates import Duplicate
+from meddistill.data.prepare.own_splits import leak_of, same_pictures
 from meddistill.run.layout import DUPLICATES_CSV, REJECTED_CSV
 from meddistill.run.tables import SPLITS, Case, Rejected
 
@@ -98,7 +99,7 @@ def describe(summary: Mapping[str, Any]) -> str:
 
 def warnings_about(rows: Sequence[Case], duplicates: Sequence[Duplicate]) -> list[str]:
     """What a person should know before going on, a line each."""
-    warnings = []
+    warnings = [text for text in (leak_of(rows), same_pictures(rows)) if text]
     if duplicates:
         warnings.append(
             f"{len(duplicates)} pairs of images look the same across splits; see {DUPLICATES_CSV}"

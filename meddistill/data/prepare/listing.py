@@ -14,12 +14,13 @@ from meddistill.base.paths import printable
 from meddistill.data.formats.annotation_format import KnownBeside
 from meddistill.data.formats.known_annotation_formats import format_of
 from meddistill.data.masks import parse_labels
+from meddistill.data.prepare.understanding import Fact, Read, understand
 from meddistill.data.raw_case import RawCase
 from meddistill.data.sources.drawn_boxes import CaseNames, apply_boxes, without_image
 from meddistill.data.sources.group_table import apply_groups, read_groups
 from meddistill.data.sources.known_sources import choose_source
 from meddistill.data.sources.source import Listing, SourceOptions
-from meddistill.data.sources.walking import listed_once
+from meddistill.data.sources.walking import Tree, listed_once
 from meddistill.run.layout import GROUPS_CSV
 from meddistill.run.tables import Rejected
 from meddistill.settings.prepare import PrepareConfig
@@ -33,7 +34,10 @@ GROUPS_UNKNOWN = (
 @dataclasses.dataclass(frozen=True)
 class Listed:
     """The source as listed: the cases to convert, what was passed over, and the tables that were
-    read for it."""
+    read for it.
+
+    `annotated`: it has masks, or files of boxes. `understood`: label and text a line, for a person.
+    """
 
     cases: list[RawCase]
     rejected: list[Rejected]
@@ -43,19 +47,22 @@ class Listed:
     source_tables: list[Path]
     groups_file: Path | None
     boxes_file: Path | None
+    annotated: bool
+    understood: list[Fact]
 
 
 def list_source(directory: Path, config: PrepareConfig, seed: int) -> Listed:
     """List the source, the disk once. Raises: InputError and ConfigError for what the user can mend;
     reads no pixels but a few where names say nothing."""
-    with listed_once(directory):
-        return _list_source(directory, config, seed)
+    with listed_once(directory) as tree:
+        return _list_source(directory, config, seed, tree)
 
 
-def _list_source(directory: Path, config: PrepareConfig, seed: int) -> Listed:
+def _list_source(directory: Path, config: PrepareConfig, seed: int, tree: Tree) -> Listed:
     options = _source_options(config, seed)
     source, reason = choose_source(config.dataset, directory, options.boxes_given)
     if config.dataset == "auto":
+        reason = printable(reason)
         console.say(f"{directory} is read as '{source.name}': {reason}")
     listing = source.list_cases(directory, options)
     for note in listing.notes:
@@ -77,6 +84,9 @@ def _list_source(directory: Path, config: PrepareConfig, seed: int) -> Listed:
         because = f": {first_reasons(rejected)}" if rejected else ""
         raise InputError(f"{directory} holds no image in the layout '{source.name}'{because}")
     groups_known = all(case.group for case in cases)
+    tables = [path for path in (groups_file, boxes_file) if path]
+    read = Read(source.name, reason, listing, cases, rejected, tree.files, tables)
+    has_tables = listing.box_classes is not None and bool(listing.tables)
     return Listed(
         cases=cases,
         rejected=rejected,
@@ -86,6 +96,8 @@ def _list_source(directory: Path, config: PrepareConfig, seed: int) -> Listed:
         source_tables=list(listing.tables),
         groups_file=groups_file,
         boxes_file=boxes_file,
+        annotated=has_tables or bool(boxes_file) or any(case.mask for case in cases),
+        understood=understand(read, directory, config),
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from meddistill.base.errors import InputError
 from meddistill.data.case_ids import assign_case_ids
 from meddistill.data.prepare.convert import Converted
+from meddistill.data.prepare.own_splits import completed, own_splits
 from meddistill.data.prepare.splits import (
     STRATIFICATIONS,
     CaseFacts,
@@ -119,6 +120,9 @@ def _splits(
     cases = [case for case, _ in good]
     facts = [CaseFacts(case.class_name, result.lesion_share, case.columns) for case, result in good]
     strata = STRATIFICATIONS[config.stratify](facts)
+    own = own_splits(cases, config)
+    if own is not None:
+        return completed(own, groups, strata, config, seed)
     test = _chosen(cases, config.test)
     if config.folds:
         test = [fold == config.fold for fold in assign_folds(groups, strata, config.folds, seed)]

@@ -1,0 +1,341 @@
+"""What cannot be meant, seen before an hour of computing: each check tells the figure that shows it,
+the first files, and what overrules it."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from meddistill.base import console
+from meddistill.base.errors import ConfigError, InputError, nearest
+from meddistill.data.formats.picture_refs import ImageFile
+from meddistill.data.formats.pictures import picture_size
+from meddistill.data.prepare.convert import NO_VALUES, OUTSIDE, Converted
+from meddistill.data.raw_case import RawCase
+from meddistill.run.tables import Rejected
+
+_NAMES = 3
+_FEW = 10
+"""Fewer boxes or images than this may be alike by chance."""
+_MOST = 0.9
+_SAMPLE = 50
+_PX = 0.5
+_MASK_SIZE = re.compile(r"mask is \d+x\d+, image \d+x\d+")
+
+
+@dataclasses.dataclass(frozen=True)
+class Doubt:
+    """Something that can hardly be meant: `name` overrules it where it `stops`."""
+
+    name: str
+    text: str
+    stops: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """What the checks look at: every case with what became of it, what was rejected, and whether the
+    source has masks or files of boxes."""
+
+    pairs: Sequence[tuple[RawCase, Converted]]
+    rejected: Sequence[Rejected]
+    annotated: bool
+
+    @property
+    def good(self) -> list[tuple[RawCase, Converted]]:
+        return [
+            (case, result)
+            for case, result in self.pairs
+            if not result.reason and not result.skipped
+        ]
+
+    @property
+    def boxed(self) -> list[tuple[RawCase, Converted, np.ndarray]]:
+        """Cases with boxes (N, 4), in px."""
+        return [
+            (case, result, np.array(result.boxes, dtype=np.float64).reshape(-1, 4))
+            for case, result in self.good
+            if result.boxes
+        ]
+
+
+def _first(cases: Iterable[RawCase]) -> str:
+    names = [case.source for case in cases]
+    return f"({', '.join(names[:_NAMES])}{', ...' if len(names) > _NAMES else ''})"
+
+
+def _whole_picture(seen: Seen) -> Doubt | None:
+    """Masks that mark the background, or everything."""
+    masked = [(case, result) for case, result in seen.good if result.has_mask and result.boxes]
+    full = [
+        (case, result)
+        for case, result in masked
+        if result.lesion_share > 0.5
+        and any(box == [0, 0, result.width, result.height] for box in result.boxes)
+    ]
+    if not full:
+        return None
+    share = float(np.median([result.lesion_share for _, result in full]))
+    return Doubt(
+        "whole-picture",
+        f"the masks of {len(full)} of {len(masked)} images mark {100 * share:.0f} % of the picture and "
+        f"touch all its sides {_first(case for case, _ in full)}: is the background marked? --label "
+        "says which values are lesion",
+        stops=len(full) * 2 > len(masked),
+    )
+
+
+def _no_box(seen: Seen) -> Doubt | None:
+    """Annotations that yield not a single box."""
+    good = seen.good
+    if not seen.annotated or not good or any(result.boxes for _, result in good):
+        return None
+    specks = [case for case, result in seen.good if result.has_mask and result.lesion_share > 0]
+    if specks:
+        what = (
+            f"{len(specks)} masks hold specks alone {_first(specks)}; --set prepare.min_area_px=1"
+        )
+    else:
+        what = f"every mask is empty, or no object is drawn {_first(case for case, _ in good)}"
+    return Doubt(
+        "no-box",
+        f"the annotations of {len(good)} images yield not a single box: {what}",
+        # What could not be read says for itself why.
+        stops=2 * (len(seen.rejected) + sum(bool(r.reason) for _, r in seen.pairs)) < len(good),
+    )
+
+
+def _shares_as_px(seen: Seen) -> Doubt | None:
+    """Boxes in shares of the picture that were taken for pixels."""
+    drawn = [(case, np.array(case.boxes_xyxy_px)) for case, _ in seen.pairs if case.boxes_xyxy_px]
+    tiny = [case for case, boxes in drawn if (boxes[:, 2:] <= 1.5).all()]
+    if len(tiny) < 2 or len(tiny) < _MOST * len(drawn):
+        return None
+    return Doubt(
+        "tiny-boxes",
+        f"the boxes of {len(tiny)} of {len(drawn)} images end within 1.5 px of the corner "
+        f"{_first(tiny)}: are they shares of width and height?",
+        stops=True,
+    )
+
+
+def _outside(seen: Seen) -> Doubt | None:
+    """Boxes that lie outside their pictures; whether they would fit with x and y exchanged, or a
+    copy of another size."""
+    drawn = [(case, result) for case, result in seen.pairs if case.boxes_xyxy_px]
+    out = [case for case, result in drawn if OUTSIDE in result.reason or _sticks_out(case, result)]
+    if not out:
+        return None
+    facts = [(case, size) for case in out[:_SAMPLE] if (size := _size_of(case))]
+    why = "are they of other pictures?"
+    if facts and all(_reach(case, (w, h)) <= 1 for case, (h, w) in facts):
+        why = "all would fit with x and y exchanged"
+    elif facts:
+        ratio = max(_reach(case, size) for case, size in facts)
+        why = (
+            f"they would fit pictures {ratio:.2g} times as large: were they drawn on another copy?"
+        )
+    return Doubt(
+        "outside",
+        f"boxes of {len(out)} of {len(drawn)} images lie outside the picture {_first(out)}: {why}",
+        stops=len(out) >= max(2, 0.1 * len(drawn)),
+    )
+
+
+def _sticks_out(case: RawCase, result: Converted) -> bool:
+    """Whether a box reaches beyond the picture by more than rounding does."""
+    size = (result.height, result.width)
+    return bool(result.height) and _reach(case, size) > 1 + 2 / min(size)
+
+
+def _size_of(case: RawCase) -> tuple[int, int] | None:
+    if not isinstance(case.image, ImageFile):
+        return None
+    try:
+        return picture_size(case.image.path)
+    except InputError:
+        return None
+
+
+def _reach(case: RawCase, size_hw: tuple[int, int]) -> float:
+    """How far to the right or down the boxes reach, in widths or heights."""
+    boxes = np.array(case.boxes_xyxy_px)
+    height, width = size_hw
+    return float(max(boxes[:, 2].max() / width, boxes[:, 3].max() / height))
+
+
+def _upper_left(seen: Seen) -> Doubt | None:
+    """Boxes that were drawn on a smaller copy of the pictures."""
+    drawn = [
+        _reach(case, (result.height, result.width))
+        for case, result in seen.good
+        if case.boxes_xyxy_px
+    ]
+    if len(drawn) < 2 * _FEW or max(drawn) > 0.6:
+        return None
+    return Doubt(
+        "upper-left",
+        f"all boxes of {len(drawn)} images lie in the upper left {100 * max(drawn):.0f} % of width and "
+        "height: were they drawn on a smaller copy?",
+    )
+
+
+def _at_the_border(seen: Seen) -> Doubt | None:
+    boxes = total = 0
+    touching = []
+    for case, result, found in seen.boxed:
+        size = np.array([result.width, result.height])
+        at_border = (found[:, :2] <= 0).any(axis=1) | (found[:, 2:] >= size).any(axis=1)
+        whole = (found[:, :2] <= 0).all(axis=1) & (found[:, 2:] >= size).all(axis=1)
+        total += len(found)
+        boxes += int((at_border & ~whole).sum())
+        touching += [case] if (at_border & ~whole).any() else []
+    if total < _FEW or boxes < _MOST * total:
+        return None
+    return Doubt(
+        "border",
+        f"{boxes} of {total} boxes touch the border of their picture {_first(touching)}: are the "
+        "pictures cut out, or the boxes shifted?",
+    )
+
+
+def _one_size(seen: Seen) -> Doubt | None:
+    found = seen.boxed
+    if len(found) < _FEW:
+        return None
+    sides = np.concatenate([boxes[:, 2:] - boxes[:, :2] for _, _, boxes in found])
+    if (np.ptp(sides, axis=0) > _PX).any():
+        return None
+    width, height = sides[0]
+    return Doubt(
+        "one-size",
+        f"all {len(sides)} boxes of {len(found)} images are {width:g}x{height:g} px "
+        f"{_first(case for case, _, _ in found)}: points instead of boxes?",
+    )
+
+
+def _alike(seen: Seen) -> Doubt | None:
+    if len(seen.good) < _FEW:
+        return None
+    looks, count = Counter(result.looks for _, result in seen.good).most_common(1)[0]
+    if count * 2 <= len(seen.good):
+        return None
+    same = [case for case, result in seen.good if result.looks == looks]
+    return Doubt("alike", f"{count} of {len(seen.good)} images look the same {_first(same)}")
+
+
+def _black(seen: Seen) -> Doubt | None:
+    """Pictures that show nothing; among many, a sign of a scanner's or converter's fault."""
+    empty = [case for case, result in seen.pairs if NO_VALUES in result.reason]
+    if len(empty) < 2 or len(empty) < 0.05 * len(seen.pairs):
+        return None
+    return Doubt(
+        "black",
+        f"{len(empty)} of {len(seen.pairs)} images hold one value alone and are left out "
+        f"{_first(empty)}: were they converted right?",
+    )
+
+
+def _mask_size(seen: Seen) -> Doubt | None:
+    """Masks of another size than their images."""
+    other = [(case, result) for case, result in seen.pairs if _MASK_SIZE.match(result.reason)]
+    if not other:
+        return None
+    masked = sum(case.mask is not None for case, _ in seen.pairs)
+    reasons = Counter(result.reason for _, result in other).most_common(1)[0][0]
+    return Doubt(
+        "mask-size",
+        f"the masks of {len(other)} of {masked} images have another size {_first(c for c, _ in other)}: "
+        f"{reasons}; --fit-masks resamples them by the nearest pixel",
+        stops=len(other) * 2 > masked,
+    )
+
+
+def _lonely_masks(seen: Seen) -> Doubt | None:
+    """Masks whose image is not there, where that are most."""
+    lonely = [row.source for row in seen.rejected if row.reason.startswith("mask without an image")]
+    paired = len({path for case, _ in seen.pairs if case.mask for path in case.mask.files})
+    if not lonely:
+        return None
+    names = ", ".join(lonely[:_NAMES]) + (", ..." if len(lonely) > _NAMES else "")
+    return Doubt(
+        "lonely-masks",
+        f"{len(lonely)} of {len(lonely) + paired} masks have no image of their name ({names}); --images "
+        "and --masks say which files belong together",
+        stops=len(lonely) > paired,
+    )
+
+
+def _one_stem(seen: Seen) -> Doubt | None:
+    """Images of one folder that differ in their ending alone: a table that names a stem means both."""
+    by_stem: dict[str, list[RawCase]] = {}
+    for case, _ in seen.good:
+        if isinstance(case.image, ImageFile):
+            by_stem.setdefault(case.source.rpartition(".")[0], []).append(case)
+    twins = [case for cases in by_stem.values() if len(cases) > 1 for case in cases]
+    if not twins:
+        return None
+    return Doubt(
+        "one-stem",
+        f"{len(twins)} images share their name but for the ending with another {_first(twins)}: is one "
+        "of them a copy?",
+    )
+
+
+BEFORE: tuple[Callable[[Seen], Doubt | None], ...] = (_lonely_masks, _shares_as_px)
+"""Checks that need no pixels."""
+CHECKS: tuple[Callable[[Seen], Doubt | None], ...] = (
+    _lonely_masks,
+    _mask_size,
+    _shares_as_px,
+    _outside,
+    _whole_picture,
+    _no_box,
+    _upper_left,
+    _at_the_border,
+    _one_size,
+    _alike,
+    _black,
+    _one_stem,
+)
+STOPS = ("moved", "lonely-masks", "mask-size", "tiny-boxes", "outside", "whole-picture", "no-box")
+"""What `--accept` takes: checks that may stop `prepare`."""
+
+
+def check_names(accept: Sequence[str]) -> None:
+    """Raises: ConfigError for a name that is no check's."""
+    for name in accept:
+        if name not in STOPS:
+            raise ConfigError(f"accept is '{name}'{nearest(name, STOPS)}")
+
+
+def check_before(
+    cases: Sequence[RawCase], rejected: Sequence[Rejected], accept: Sequence[str]
+) -> None:
+    """What can be seen of the list of cases alone. Raises: as `doubts_about`."""
+    _warnings(Seen([(case, Converted("")) for case in cases], rejected, True), BEFORE, accept)
+
+
+def doubts_about(seen: Seen, accept: Sequence[str]) -> list[str]:
+    """Warnings, a line each, of what can hardly be meant but does not stop.
+
+    Raises: InputError for the first that does and is not accepted; the others are said before.
+    """
+    return _warnings(seen, CHECKS, accept)
+
+
+def _warnings(
+    seen: Seen, checks: Sequence[Callable[[Seen], Doubt | None]], accept: Sequence[str]
+) -> list[str]:
+    found = [doubt for check in checks if (doubt := check(seen))]
+    stopping = [doubt for doubt in found if doubt.stops and doubt.name not in accept]
+    if not stopping:
+        return [doubt.text for doubt in found]
+    for doubt in found:
+        if doubt is not stopping[0]:
+            console.warn(doubt.text)
+    raise InputError(f"{stopping[0].text}; --accept {stopping[0].name} goes on all the same")

@@ -1,0 +1,142 @@
+"""What was understood of a source, in a table that a person checks at a glance."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from meddistill.base.paths import printable, shown
+from meddistill.data.prepare.own_splits import describe_splits, own_splits
+from meddistill.data.raw_case import RawCase
+from meddistill.data.sources.source import Listing, Understood
+from meddistill.run.tables import Rejected
+from meddistill.settings.prepare import PrepareConfig
+
+Fact = tuple[str, str]
+_NAMES = 3
+_REASONS = 4
+_CLASSES = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Read:
+    """A source as it was read: by which layout and why; its cases; what was rejected; all files that
+    lie in it; the files of groups and boxes."""
+
+    layout: str
+    why: str
+    listing: Listing
+    cases: Sequence[RawCase]
+    rejected: Sequence[Rejected]
+    files: Sequence[Path]
+    tables: Sequence[Path]
+
+
+def understand(read: Read, directory: Path, config: PrepareConfig) -> list[Fact]:
+    """Label and text a line, in the order in which a person asks."""
+    told: Understood = read.listing.understood
+    facts = [
+        ("layout", f"{read.layout}: {read.why}"),
+        ("images", _images(read, told)),
+        *_annotations(read, told),
+    ]
+    if told.rule:
+        facts.append(("pairing", told.rule + (f": {told.example}" if told.example else "")))
+    facts += [("or else", reading) for reading in told.readings]
+    facts.append(("findings", _findings(read.cases)))
+    facts.append(("splits", describe_splits(own_splits(read.cases, config))))
+    facts.append(("groups", _groups(read.cases)))
+    facts += [("rejected", text) for text in _by_reason(read.rejected)]
+    facts += [("not used", text) for text in _by_reason([*told.unused, *_others(read, directory)])]
+    return [(label, text) for label, text in facts if text]
+
+
+def _images(read: Read, told: Understood) -> str:
+    files = {path for case in read.cases for path in case.image.files}
+    slices = f" in {len(files)} files" if len(files) != len(read.cases) else ""
+    pattern = f": {told.images}" if told.images else ""
+    return f"{len(read.cases)}{slices}{pattern}"
+
+
+def _annotations(read: Read, told: Understood) -> list[Fact]:
+    """Masks and boxes, each where there are any; where there is neither, that."""
+    total = len(read.cases)
+    masked = sum(case.mask is not None for case in read.cases)
+    given = [case.boxes_xyxy_px for case in read.cases if case.boxes_xyxy_px is not None]
+    facts = []
+    if masked:
+        use = ", for evaluation alone" if given else ""
+        pattern = f": {told.masks}" if told.masks else ""
+        facts.append(("masks", f"for {masked} of {total} images{use}{pattern}"))
+    if given:
+        boxed = sum(bool(boxes) for boxes in given)
+        facts.append(
+            (
+                "boxes",
+                f"{sum(map(len, given))} on {boxed} of {total} images; {len(given) - boxed} looked "
+                "at, nothing there",
+            )
+        )
+    if not facts:
+        facts.append(("masks, boxes", NOTHING_ANNOTATED))
+    elif unknown := sum(_is_unknown(case) for case in read.cases):
+        facts.append(("unknown", f"{unknown} images that nobody looked at"))
+    return facts
+
+
+NOTHING_ANNOTATED = (
+    "none: images alone are fine to begin with; draw boxes on some, and give them with --boxes"
+)
+
+
+def _is_unknown(case: RawCase) -> bool:
+    return case.boxes_xyxy_px is None and (case.mask is None or case.unannotated)
+
+
+def _findings(cases: Sequence[RawCase]) -> str:
+    counts = Counter(case.class_name for case in cases if case.class_name)
+    text = ", ".join(f"{name} {count}" for name, count in sorted(counts.items())[:_CLASSES])
+    return printable(text + (", ..." if len(counts) > _CLASSES else ""))
+
+
+def _groups(cases: Sequence[RawCase]) -> str:
+    groups = Counter(case.group for case in cases if case.group)
+    lacking = sum(not case.group for case in cases)
+    if not groups:
+        return "unknown, each image its own: --groups TABLE, --group-from folder or a pattern tell them"
+    shown_groups = ", ".join(printable(name) for name in sorted(groups)[:_NAMES])
+    text = f"{len(groups)} ({shown_groups}{', ...' if len(groups) > _NAMES else ''})"
+    return text + (f"; {lacking} images without one" if lacking else "")
+
+
+def _by_reason(rows: Iterable[Rejected]) -> list[str]:
+    """How many files share a reason, with the first of them; the most frequent reasons."""
+    by_reason: dict[str, list[str]] = {}
+    for row in rows:
+        by_reason.setdefault(row.reason, []).append(row.source)
+    texts = [
+        f"{len(names)}: {reason} ({', '.join(names[:_NAMES])}{', ...' if len(names) > _NAMES else ''})"
+        for reason, names in sorted(by_reason.items(), key=lambda item: (-len(item[1]), item[0]))
+    ]
+    left = len(texts) - _REASONS
+    return texts[:_REASONS] + ([f"and {left} other reasons"] if left > 0 else [])
+
+
+def _others(read: Read, directory: Path) -> list[Rejected]:
+    """Files that no case and no table is made of, and of which nothing was said yet."""
+    used = {os.fspath(path) for case in read.cases for path in case.files}
+    used |= {os.fspath(path) for path in (*read.listing.tables, *read.tables)}
+    said = {row.source for row in (*read.rejected, *read.listing.understood.unused)}
+    said |= {source.partition("#")[0] for source in said}
+    left = [path for path in read.files if os.fspath(path) not in used]
+    others = ((shown(path, directory), path.suffix.lower()) for path in left)
+    return [
+        Rejected(
+            name, f"{ending} file that tells nothing here" if ending else "file without ending"
+        )
+        for name, ending in others
+        if name not in said
+    ]
