@@ -205,7 +205,7 @@ def test_the_report_shows_counts_boxes_samples_and_rejections_and_no_hidden_box(
     (source / "images" / "p3-7.png").write_bytes(b"<script>")
     out, cases, _ = prepare(source, box_fraction=0.2)
     page = (out / "report.html").read_text()
-    assert page.count("<img ") == 16
+    assert page.count("<img ") == 10
     assert page.count("<svg ") == 3
     assert "p3-7.png" in page
     assert "unknown" in page

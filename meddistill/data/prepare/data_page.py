@@ -18,7 +18,8 @@ from meddistill.data.prepare.splits import seeded_order
 from meddistill.run.dataset import Dataset
 from meddistill.run.tables import Case, Rejected
 
-_SAMPLES = 16
+_SAMPLES = 10
+_WITHOUT_BOX = 2
 _SAMPLE_SIDE_PX = 200
 _HISTOGRAM_IMAGES = 100
 _SHOWN_ROWS = 30
@@ -27,12 +28,12 @@ body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 60em;
 h1 { font-size: 1.5em; } h2 { font-size: 1.15em; margin: 1.8em 0 .5em; }
 table { border-collapse: collapse; }
 th, td { padding: .25em .8em; text-align: right; border-bottom: 1px solid #dde3e8; }
-th:first-child, td:first-child, td.text { text-align: left; }
+th:first-child, td:first-child, td.text { text-align: left; overflow-wrap: anywhere; }
 .warning { background: #fff4d6; border-left: 4px solid #d99a00; padding: .5em .8em; margin: .5em 0; }
 .charts { display: flex; flex-wrap: wrap; gap: 1.5em; }
 figure { margin: 0; }
 figcaption { font-size: .85em; color: #51606d; }
-.samples { display: grid; grid-template-columns: repeat(4, 1fr); gap: .8em; }
+.samples { display: grid; grid-template-columns: repeat(5, 1fr); gap: .8em; }
 .samples img { width: 100%; background: #000; } .samples figcaption { overflow-wrap: anywhere; }
 """
 
@@ -61,17 +62,19 @@ def data_report(
         f"'{escape(str(summary['dataset']))}'</h1>"
     ]
     parts += [f'<p class="warning">{escape(warning)}</p>' for warning in summary["warnings"]]
+    if understood := summary.get("understood"):
+        parts += ["<h2>What was understood</h2>", _table(["", ""], understood, text=True)]
+    parts += [
+        "<h2>Samples: does each box lie where it should?</h2>",
+        '<div class="samples">',
+        *_samples(data_dir, rows, results),
+        "</div>",
+    ]
     parts += ["<h2>Counts</h2>", _counts(summary)]
     parts += [
         "<h2>Boxes and brightness</h2>",
         '<div class="charts">',
         *_charts(data_dir, rows, results),
-        "</div>",
-    ]
-    parts += [
-        "<h2>Samples</h2>",
-        '<div class="samples">',
-        *_samples(data_dir, rows, results),
         "</div>",
     ]
     if duplicates:
@@ -184,9 +187,14 @@ def _positions(centres: Sequence[tuple[float, float]]) -> str:
 
 
 def _samples(data_dir: Path, rows: Sequence[Case], results: Mapping[str, Converted]) -> list[str]:
+    """Ten pictures with their boxes; two of them without any, where there are such."""
     by_id = {row.case_id: row for row in rows}
+    order = seeded_order(by_id, 0, "samples")
+    bare = [case_id for case_id in order if not by_id[case_id].n_boxes]
+    boxed = [case_id for case_id in order if by_id[case_id].n_boxes]
+    boxed = boxed[: _SAMPLES - min(_WITHOUT_BOX, len(bare))]
     figures = []
-    for case_id in seeded_order(by_id, 0, "samples")[:_SAMPLES]:
+    for case_id in [*boxed, *bare[: _SAMPLES - len(boxed)]]:
         row = by_id[case_id]
         image = Dataset(data_dir, rows).image(row)
         scale = _SAMPLE_SIDE_PX / max(row.height, row.width)
@@ -195,7 +203,7 @@ def _samples(data_dir: Path, rows: Sequence[Case], results: Mapping[str, Convert
         content = encode_png(draw_boxes(resize(image, size_hw), boxes))
         facts = ", ".join(part for part in (row.split, row.class_name, _annotation(row)) if part)
         picture = f'<img alt="" src="data:image/png;base64,{base64.b64encode(content).decode()}">'
-        figures.append(_figure(picture, f"{case_id}: {facts}"))
+        figures.append(_figure(picture, f"{row.source}: {facts}"))
     return figures
 
 
