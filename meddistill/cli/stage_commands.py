@@ -227,6 +227,19 @@ class EvalArguments:
         Optional[Path],
         option(text="Table of boxes that the baselines use.", default="RUN/detector/boxes.csv"),
     ] = None
+    masks_from: Annotated[
+        Optional[Path],
+        option(text="Folder of another tool's masks, judged in the same tables.", default="none"),
+    ] = None
+    name: Annotated[str, option(text="What that tool is called.", default="the folder's name")] = ""
+    resample_masks: Annotated[
+        bool,
+        option(
+            "--resample-masks",
+            text="Bring its masks to the size of their images.",
+            default="off",
+        ),
+    ] = False
     flip_average: Annotated[Optional[bool], setting("eval.flip_average", "--flip-average")] = None
     keep_largest: Annotated[Optional[bool], setting("eval.keep_largest", "--keep-largest")] = None
     min_component_px: Annotated[Optional[int], setting("eval.min_component_px")] = None
@@ -267,7 +280,7 @@ def evaluate(given: EvalArguments) -> None:
             given.runs or [], given.compare, given.aggregate, settings.seed, given.out
         )
         return
-    from meddistill.evaluation.request import EvalRequest, FolderRequest
+    from meddistill.evaluation.request import EvalRequest, FolderRequest, OtherMasks
     from meddistill.stages.evaluate import run_eval, run_eval_folders
 
     if given.runs:
@@ -278,8 +291,11 @@ def evaluate(given: EvalArguments) -> None:
             )
         if given.images or given.masks:
             raise ConfigError("give either RUN or --images and --masks, not both")
+        other = None
+        if given.masks_from is not None:
+            other = OtherMasks(given.masks_from, given.name, given.resample_masks)
         request = EvalRequest(
-            given.data, given.student, given.boxes, given.out, given.device, given.overwrite
+            given.data, given.student, given.boxes, given.out, given.device, given.overwrite, other
         )
         run_eval(run_dir(run), settings.eval, request, seed=settings.seed)
         return

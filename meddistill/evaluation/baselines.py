@@ -16,11 +16,12 @@ from meddistill.run.layout import BOXES_CSV, QUALITY_CSV, RUN_JSON, RunDir
 from meddistill.run.record import fingerprint_file, fingerprint_stage
 from meddistill.run.tables import Case, QualityRow, boxes_xyxy, read_boxes
 
-STUDENT, BOXES, TEACHER = "student", "boxes", "teacher"
+STUDENT, BOXES, TEACHER, OTHER = "student", "boxes", "teacher", "other"
 LABELS = {
     STUDENT: "student",
     TEACHER: "teacher, prompted by detector",
     BOXES: "detector's boxes, filled",
+    OTHER: "another tool",
 }
 TEACHER_THRESHOLD = 0.5
 
@@ -41,11 +42,12 @@ GuessOf = Callable[[JudgedCase, tuple[int, int]], Guess]
 @dataclasses.dataclass(frozen=True)
 class Baselines:
     """`guesses`: by method. `skipped`: why a method cannot be had. `inputs`: fingerprints of what
-    they read."""
+    they read. `labels`: what a reader calls a method."""
 
     guesses: dict[str, GuessOf] = dataclasses.field(default_factory=dict)
     skipped: dict[str, str] = dataclasses.field(default_factory=dict)
     inputs: dict[str, str] = dataclasses.field(default_factory=dict)
+    labels: dict[str, str] = dataclasses.field(default_factory=lambda: dict(LABELS))
 
 
 def find_baselines(

@@ -8,10 +8,21 @@ from pathlib import Path
 
 
 @dataclasses.dataclass(frozen=True)
+class OtherMasks:
+    """Another tool's masks of the judged images, in a folder. `name`: what a reader calls the tool;
+    empty for the folder's. `resample`: take masks of another size than their images."""
+
+    directory: Path
+    name: str = ""
+    resample: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
 class EvalRequest:
     """An evaluation of a RUN.
 
     `data`, `student` (directories) and `boxes` (a table) replace RUN's own, `out` its `eval/`.
+    `other`: masks to judge beside the student's.
     """
 
     data: Path | None = None
@@ -20,6 +31,7 @@ class EvalRequest:
     out: Path | None = None
     device: str = "cpu"
     overwrite: bool = False
+    other: OtherMasks | None = None
 
 
 @dataclasses.dataclass(frozen=True)

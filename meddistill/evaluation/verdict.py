@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from meddistill.evaluation.answers import AnsweredCase, Methods
-from meddistill.evaluation.baselines import BOXES, LABELS, STUDENT, TEACHER
+from meddistill.evaluation.baselines import BOXES, STUDENT, TEACHER
 from meddistill.evaluation.calibration import Calibration
 from meddistill.evaluation.judged_cases import JudgedCase, JudgedCases
 from meddistill.evaluation.scores import Judging, ScoreRow, score
@@ -73,7 +73,7 @@ class Verdict:
                 "keep_largest": config.keep_largest,
                 "n_changed": self.n_cleaned,
             },
-            "labels": LABELS,
+            "labels": methods.baselines.labels,
             "definitions": define(self.judging),
             "size_bounds_px": size_bounds(rows),
             "methods": summarise(rows, seed=seed) if rows else {},

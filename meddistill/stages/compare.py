@@ -9,14 +9,14 @@ from pathlib import Path
 from meddistill.base import console
 from meddistill.base.errors import ConfigError, InputError
 from meddistill.base.files import write_json
-from meddistill.evaluation.baselines import BOXES, LABELS, STUDENT, TEACHER
+from meddistill.evaluation.baselines import BOXES, LABELS, OTHER, STUDENT, TEACHER
 from meddistill.evaluation.comparison import aggregate, compare, format_comparison
 from meddistill.evaluation.metrics import DEFINITIONS
 from meddistill.evaluation.scores import ScoreRow, by_method, read_scores
 from meddistill.evaluation.summary import align, format_table
 from meddistill.run.layout import AGGREGATE_JSON, COMPARISON_JSON, PER_CASE_CSV, RunDir, require
 
-METHODS = (STUDENT, TEACHER, BOXES)
+METHODS = (STUDENT, TEACHER, BOXES, OTHER)
 
 
 def run_compare(
@@ -26,7 +26,7 @@ def run_compare(
     given.
 
     A side is a RUN or an evaluation's directory (its student), DIR:METHOD, or a METHOD of `run`:
-    student, teacher, boxes. Raises: StageError for an evaluation that is not there, ConfigError for
+    student, teacher, boxes, other. Raises: StageError for an evaluation that is not there, ConfigError for
     a side that says nothing.
 
     Args:

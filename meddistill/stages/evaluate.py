@@ -18,9 +18,10 @@ from meddistill.base.hashing import fingerprint_source, hash_files
 from meddistill.data.formats.pictures import write_png
 from meddistill.data.overlays import side_by_side
 from meddistill.evaluation.answers import AnsweredCase, Methods
-from meddistill.evaluation.baselines import LABELS, STUDENT, Baselines, find_baselines
+from meddistill.evaluation.baselines import STUDENT, Baselines, find_baselines
 from meddistill.evaluation.judged_cases import JudgedCases, judged_cases_of_run
 from meddistill.evaluation.judged_folders import judged_cases_of_folders
+from meddistill.evaluation.other_masks import add_other_masks
 from meddistill.evaluation.report.gallery import GalleryItem, choose_cases, make_item
 from meddistill.evaluation.report.page import write_report
 from meddistill.evaluation.report.training_curves import History, read_history
@@ -105,6 +106,10 @@ def run_eval(
     baselines = Baselines()
     if config.baselines:
         baselines = find_baselines(run, cases, config.split, request.boxes)
+    if request.other is not None:
+        add_other_masks(
+            baselines, request.other, [case for case in cases if case.split == config.split]
+        )
     history = read_history(student_dir, run.detector)
     evaluation = _Evaluation(judged, student_dir, history, baselines)
     stage = _open(evaluation, config, out, seed=seed, overwrite=request.overwrite)
@@ -174,7 +179,7 @@ def _evaluate(
 
 def _say_what_is_missing(evaluation: _Evaluation, config: EvalConfig) -> None:
     for method, reason in evaluation.baselines.skipped.items():
-        console.say(f"{LABELS[method]}: not evaluated, {reason}")
+        console.say(f"{evaluation.baselines.labels[method]}: not evaluated, {reason}")
     if not any(case.mask for case in evaluation.judged.cases):
         console.say(
             f"no case of '{config.split}' has a true mask: nothing to evaluate against, only "
@@ -225,7 +230,7 @@ def _write(
     write_json(out / SUMMARY_JSON, summary)
     write_report(out / REPORT_HTML, summary, verdict.rows, list(gallery), history)
     if verdict.rows:
-        console.answer(format_table(summary["methods"], LABELS))
+        console.answer(format_table(summary["methods"], summary["labels"]))
 
 
 def _finish(stage: Stage, summary: dict[str, Any], device: str, student_dir: Path) -> None:

@@ -28,12 +28,13 @@ from meddistill.data.frames import Preprocessing
 from meddistill.data.intensity import IntensitySettings
 from meddistill.data.masks import read_mask
 from meddistill.evaluation.judged_cases import volume_of
-from meddistill.evaluation.request import EvalRequest, FolderRequest
+from meddistill.evaluation.request import EvalRequest, FolderRequest, OtherMasks
 from meddistill.evaluation.scores import ScoreRow
 from meddistill.evaluation.summary import format_table
 from meddistill.run.layout import CASES_CSV
 from meddistill.run.tables import Case, QualityRow, read_cases
 from meddistill.settings.evaluate import EvalConfig
+from meddistill.stages.compare import run_compare
 from meddistill.stages.evaluate import UNKNOWN_GROUPS, run_eval, run_eval_folders
 
 
@@ -477,3 +478,94 @@ def test_rows_of_cases_that_make_no_sense_are_refused(tmp_path, column, value):
     case = read_cases(make_run(tmp_path).data)[0]
     with pytest.raises(ValueError, match=r"NUL|expected row,column in mm"):
         dataclasses.replace(case, **{column: value})
+
+
+def other_masks(tmp_path, cases=("a1", "a2", "b1", "b2"), size_hw=SIZE_HW, value=255):
+    """A tool that finds what is there, but nothing on a2."""
+    folder = tmp_path / "tool"
+    folder.mkdir(exist_ok=True)
+    for case_id in cases:
+        mask = (
+            np.zeros(SIZE_HW, np.uint8) if case_id == "a2" else truth_of(case_id).astype(np.uint8)
+        )
+        mask = cv2.resize(mask, size_hw[::-1], interpolation=cv2.INTER_NEAREST) * np.uint8(value)
+        write_png(folder / f"{case_id}.png", mask)
+    return folder
+
+
+@pytest.mark.parametrize("value", [1, 255])
+def test_another_tools_masks_are_judged_in_the_same_tables(tmp_path, capsys, value):
+    run = make_run(tmp_path / "run")
+    out = evaluate(run, other=OtherMasks(other_masks(tmp_path, value=value), "nnU-Net"))
+    scores = scores_of(out)
+    assert scores["other", "a1"].dice == 1
+    assert scores["other", "a2"].dice == 0
+    summary = read_json(out / "summary.json")
+    assert summary["labels"]["other"] == "nnU-Net"
+    assert summary["methods"]["other"]["metrics"]["dice"]["n"] == len(LESIONS)
+    page = (out / "report.html").read_text()
+    assert ">nnU-Net</th>" in page
+    assert "nnU-Net" in capsys.readouterr().out
+    compared = run_compare(f"{out}:student", f"{out}:other", seed=0)
+    assert compared["metrics"]["dice"]["mean"] == pytest.approx(1 / len(LESIONS))
+
+
+def test_masks_that_the_tool_lacks_are_empty_and_named(tmp_path, capsys):
+    run = make_run(tmp_path / "run")
+    other = OtherMasks(other_masks(tmp_path, cases=["a2", "b1"]))
+    scores = scores_of(evaluate(run, other=other))
+    assert scores["other", "a1"].dice == 0
+    assert scores["other", "b1"].dice == 1
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "tool: 2 of 4 cases have no mask in" in printed
+    assert "count as empty; first: a1, b2" in printed
+
+
+def test_masks_of_another_size_are_resampled_only_where_that_is_said(tmp_path, capsys):
+    run = make_run(tmp_path / "run")
+    folder = other_masks(tmp_path, size_hw=(2 * SIZE_HW[0], 2 * SIZE_HW[1]))
+    with pytest.raises(InputError, match="--resample-masks brings all masks"):
+        evaluate(run, other=OtherMasks(folder))
+    assert not run.eval.exists()
+    scores = scores_of(evaluate(run, other=OtherMasks(folder, resample=True)))
+    assert scores["other", "a1"].dice > 0.95
+    assert "4 masks are brought to the size" in " ".join(capsys.readouterr().err.split())
+
+
+def test_masks_that_are_none_are_one_clear_line(tmp_path):
+    run = make_run(tmp_path / "run")
+    folder = other_masks(tmp_path)
+    for name, reason in (("student", "name the other tool"), ("boxes", "name the other tool")):
+        with pytest.raises(ConfigError, match=reason):
+            evaluate(run, other=OtherMasks(folder, name))
+    labels = np.zeros(SIZE_HW, np.uint8)
+    labels[2:6, 2:6], labels[8:12, 8:12] = 1, 2
+    write_png(folder / "a1.png", labels)
+    with pytest.raises(InputError, match=r"a1\.png is no mask of one finding"):
+        evaluate(run, other=OtherMasks(folder))
+    (folder / "a1.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"a1\.png"):
+        evaluate(run, other=OtherMasks(folder))
+    write_png(folder / "a1.png", labels * 0)
+    write_png(folder / "a1.tif.png", labels * 0)
+    shutil.copy(folder / "a1.png", folder / "a1.bmp")
+    with pytest.raises(InputError, match="2 masks of case a1"):
+        evaluate(run, other=OtherMasks(folder))
+    with pytest.raises(InputError, match="is not a folder"):
+        evaluate(run, other=OtherMasks(tmp_path / "nowhere"))
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(InputError, match=r"no file in .* is named like a case"):
+        evaluate(run, other=OtherMasks(empty))
+    assert not run.eval.exists()
+
+
+def test_other_masks_that_changed_are_judged_again(tmp_path):
+    run = make_run(tmp_path / "run")
+    folder = other_masks(tmp_path)
+    evaluate(run, other=OtherMasks(folder))
+    write_png(folder / "a1.png", np.zeros(SIZE_HW, np.uint8))
+    with pytest.raises(StageError, match="--overwrite"):
+        evaluate(run, other=OtherMasks(folder))
+    scores = scores_of(evaluate(run, other=OtherMasks(folder), overwrite=True))
+    assert scores["other", "a1"].dice == 0

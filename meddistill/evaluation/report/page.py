@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from meddistill.base.files import write_text
-from meddistill.evaluation.baselines import BOXES, LABELS, STUDENT, TEACHER
+from meddistill.evaluation.baselines import BOXES, STUDENT, TEACHER
 from meddistill.evaluation.report import charts
 from meddistill.evaluation.report.gallery import GalleryItem
 from meddistill.evaluation.report.training_curves import History
@@ -78,10 +78,10 @@ def write_report(
     page = environment.get_template("report.html").render(
         summary=summary,
         methods=summary["methods"],
-        labels=LABELS,
+        labels=summary["labels"],
         student=summary["methods"].get(STUDENT),
         metric_rows=_metric_rows(summary),
-        distributions=_distributions(rows),
+        distributions=_distributions(rows, summary["labels"]),
         parts=_parts(summary),
         budget=_budget(summary),
         reliability=_reliability(summary),
@@ -133,14 +133,14 @@ def _metric_rows(summary: dict[str, Any]) -> list[dict[str, Any]]:
     return table
 
 
-def _distributions(rows: Sequence[ScoreRow]) -> list[dict[str, Any]]:
+def _distributions(rows: Sequence[ScoreRow], labels: Mapping[str, str]) -> list[dict[str, Any]]:
     if not rows:
         return []
     drawn = []
     for name, title, high in (("dice", "Dice", 1.0), ("hd95_px", "HD95, px", None)):
         series = [
             charts.Series(
-                LABELS[method],
+                labels[method],
                 method,
                 [getattr(row, name) for row in part],
                 [row.case_id for row in part],

@@ -1,0 +1,122 @@
+"""Masks that another tool made of the judged images, as one more method of the same tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from meddistill.base import console
+from meddistill.base.errors import ConfigError, InputError
+from meddistill.base.hashing import fingerprint_source, hash_files
+from meddistill.data.formats.pictures import resize
+from meddistill.data.masks import read_mask
+from meddistill.evaluation.baselines import BOXES, OTHER, STUDENT, TEACHER, Baselines, Guess
+from meddistill.evaluation.judged_cases import JudgedCase
+from meddistill.evaluation.request import OtherMasks
+from meddistill.run.tables import Case
+
+_NAMED = 3
+
+
+def add_other_masks(found: Baselines, asked: OtherMasks, cases: Sequence[Case]) -> None:
+    """Take up the masks in `asked.directory` as the method `other`, named as the user says.
+
+    A mask belongs to the case whose id, or whose source file's name, is its own name without the
+    ending (`case_17.png`, `case_17.nii.gz`). A case without one counts as empty, and is named.
+
+    Args:
+        found: what there is to compare with; gets the method.
+        asked: folder and name.
+        cases: those that are judged.
+
+    Raises: ConfigError for a name that a method of ours has; InputError for a folder in which no
+    mask fits a case, two fit one, or one cannot be read or has another size than its image and
+    `asked.resample` is off.
+    """
+    name = asked.name or asked.directory.resolve().name
+    if name in (STUDENT, TEACHER, BOXES):
+        raise ConfigError(f"--name {name} is a method of every evaluation; name the other tool")
+    paths = _paths(asked.directory, cases)
+    missing = [case.case_id for case in cases if case.case_id not in paths]
+    if missing:
+        console.warn(
+            f"{name}: {len(missing)} of {len(cases)} cases have no mask in {asked.directory} and "
+            f"count as empty; first: {', '.join(missing[:_NAMED])}"
+        )
+    resampled = sum(
+        _differs(paths[case.case_id], case, asked) for case in cases if case.case_id in paths
+    )
+    if resampled:
+        console.say(f"{name}: {resampled} masks are brought to the size of their images")
+
+    def guess(case: JudgedCase, size_hw: tuple[int, int]) -> Guess:
+        path = paths.get(case.case_id)
+        return Guess(np.zeros(size_hw, bool) if path is None else _sized(_read(path), size_hw))
+
+    found.guesses[OTHER] = guess
+    found.labels[OTHER] = name
+    files = sorted(paths.values())
+    found.inputs[OTHER] = fingerprint_source(hash_files(files, asked.directory), asked.directory)
+
+
+def _paths(directory: Path, cases: Sequence[Case]) -> dict[str, Path]:
+    """The mask file of each case that has one."""
+    if not directory.is_dir():
+        raise InputError(f"{directory} is not a folder; give the folder of the other tool's masks")
+    by_stem: dict[str, list[Path]] = {}
+    for path in sorted(directory.iterdir()):
+        if path.is_file() and not path.name.startswith("."):
+            by_stem.setdefault(_stem(path.name), []).append(path)
+    found = {}
+    for case in cases:
+        stems = dict.fromkeys((case.case_id, _stem(Path(case.source).name)))
+        fitting = [path for stem in stems for path in by_stem.get(stem, [])]
+        if len(fitting) > 1:
+            raise InputError(
+                f"{directory} has {len(fitting)} masks of case {case.case_id}: "
+                f"{', '.join(path.name for path in fitting[:_NAMED])}; leave one"
+            )
+        if fitting:
+            found[case.case_id] = fitting[0]
+    if not found:
+        files = [path.name for paths in by_stem.values() for path in paths]
+        raise InputError(
+            f"no file in {directory} is named like a case of this split ({cases[0].case_id}, ...); "
+            f"it holds {', '.join(files[:_NAMED]) or 'no files'}"
+        )
+    return found
+
+
+def _stem(name: str) -> str:
+    ending = ".nii.gz" if name.lower().endswith(".nii.gz") else Path(name).suffix
+    return name[: len(name) - len(ending)]
+
+
+def _differs(path: Path, case: Case, asked: OtherMasks) -> bool:
+    """Whether a mask has another size than its image, which is refused unless that is asked for."""
+    height, width = _read(path).shape
+    if (height, width) == (case.height, case.width):
+        return False
+    if not asked.resample:
+        raise InputError(
+            f"{path} is {width}x{height} px, its image {case.width}x{case.height}; "
+            "--resample-masks brings all masks to the size of their images"
+        )
+    return True
+
+
+def _read(path: Path) -> np.ndarray:
+    try:
+        return read_mask(path)
+    except InputError as error:
+        raise InputError(
+            f"{path} is no mask of one finding (0 and 1, or 0 and 255): {error}"
+        ) from error
+
+
+def _sized(mask: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    if mask.shape == size_hw:
+        return mask
+    return resize(mask.astype(np.uint8) * 255, size_hw) >= 128
