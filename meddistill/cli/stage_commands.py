@@ -231,7 +231,9 @@ class EvalArguments:
         Optional[Path],
         option(text="Folder of another tool's masks, judged in the same tables.", default="none"),
     ] = None
-    name: Annotated[str, option(text="What that tool is called.", default="the folder's name")] = ""
+    name: Annotated[
+        Optional[str], option(text="What that tool is called.", default="the folder's name")
+    ] = None
     resample_masks: Annotated[
         bool,
         option(
@@ -293,7 +295,7 @@ def evaluate(given: EvalArguments) -> None:
             raise ConfigError("give either RUN or --images and --masks, not both")
         other = None
         if given.masks_from is not None:
-            other = OtherMasks(given.masks_from, given.name, given.resample_masks)
+            other = OtherMasks(given.masks_from, given.name or "", given.resample_masks)
         request = EvalRequest(
             given.data, given.student, given.boxes, given.out, given.device, given.overwrite, other
         )

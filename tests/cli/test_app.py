@@ -18,7 +18,7 @@ import typer
 
 from meddistill.base.errors import InputError
 from meddistill.cli import app as cli
-from meddistill.evaluation.request import FolderRequest
+from meddistill.evaluation.request import FolderRequest, OtherMasks
 from meddistill.settings.config import Config
 
 # Where each command hands over: the module that it imports then, and the function in it.
@@ -90,6 +90,9 @@ CASES = [
     ("eval", "--student S", "student=", Path("S")),
     ("eval", "--boxes b.csv", "boxes=", Path("b.csv")),
     ("eval", "--data D", "data=", Path("D")),
+    ("eval", "--masks-from M", "other=", OtherMasks(Path("M"))),
+    ("eval", "--name N --masks-from M", "other=", OtherMasks(Path("M"), "N")),
+    ("eval", "--resample-masks --masks-from M", "other=", OtherMasks(Path("M"), resample=True)),
     ("eval", "--set eval.baselines=false", "baselines", False),
     ("eval", "--seed 5", "seed=", 5),
     ("eval", "--device cpu", "device=", "cpu"),
