@@ -17,6 +17,8 @@ from meddistill.run.record import fingerprint_file, fingerprint_stage
 from meddistill.run.tables import Case, QualityRow, boxes_xyxy, read_boxes
 
 STUDENT, BOXES, TEACHER, OTHER = "student", "boxes", "teacher", "other"
+TEACHER_BY_TRUE_BOX = "teacher_true_box"
+"""No rival: what the masks of a case without a true one are compared with."""
 LABELS = {
     STUDENT: "student",
     TEACHER: "teacher, prompted by detector",

@@ -18,6 +18,7 @@ from meddistill.data.formats.pictures import load_picture
 from meddistill.data.intensity import IntensitySettings, to_8bit
 from meddistill.data.masks import read_mask
 from meddistill.run.images import image_path
+from meddistill.run.labels import annotated_boxes
 from meddistill.run.layout import RUN_JSON
 from meddistill.run.record import fingerprint_stage
 from meddistill.run.tables import Case
@@ -33,6 +34,8 @@ class JudgedCase:
 
     `group`: patient, or what stands for it. `spacing_hw_mm`: (row, column), None where not known.
     `volume` names the volume that the image is a slice of; empty for one that stands alone.
+    `boxes`: (N, 4) px that people gave, where there is no mask to judge by; None where nobody
+    looked.
     """
 
     case_id: str
@@ -44,6 +47,7 @@ class JudgedCase:
     mask: Path | None
     spacing_hw_mm: tuple[float, float] | None
     volume: str = ""
+    boxes: np.ndarray | None = dataclasses.field(default=None, compare=False)
 
     def read(self, intensity: IntensitySettings | None) -> tuple[np.ndarray, np.ndarray | None]:
         """The image, uint8 (H, W, 3), and its true mask, bool (H, W), if it has one.
@@ -95,6 +99,7 @@ def judged_cases_of_run(data_dir: Path, cases: Sequence[Case], split: str) -> Ju
             mask=mask_path(data_dir, case) if case.has_mask else None,
             spacing_hw_mm=case.spacing_hw_mm,
             volume=volume if n_slices[volume] > 1 else "",
+            boxes=_boxes_alone(data_dir, case),
         )
         for case, volume in zip(chosen, volumes, strict=True)
     ]
@@ -105,6 +110,12 @@ def judged_cases_of_run(data_dir: Path, cases: Sequence[Case], split: str) -> Ju
         groups_known=bool(results.get("groups_known", False)),
         as_prepared=True,
     )
+
+
+def _boxes_alone(data_dir: Path, case: Case) -> np.ndarray | None:
+    if case.has_mask or case.annotation == "unknown":
+        return None
+    return annotated_boxes(data_dir, case)
 
 
 def volume_of(source: str) -> str:

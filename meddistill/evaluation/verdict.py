@@ -6,7 +6,8 @@ import dataclasses
 from typing import Any
 
 from meddistill.evaluation.answers import AnsweredCase, Methods
-from meddistill.evaluation.baselines import BOXES, STUDENT, TEACHER
+from meddistill.evaluation.baselines import BOXES, STUDENT, TEACHER, TEACHER_BY_TRUE_BOX
+from meddistill.evaluation.box_scores import BoxScoreRow, score_boxes, summarise_boxes
 from meddistill.evaluation.calibration import Calibration
 from meddistill.evaluation.judged_cases import JudgedCase, JudgedCases
 from meddistill.evaluation.scores import Judging, ScoreRow, score
@@ -15,12 +16,14 @@ from meddistill.evaluation.summary import by_volume, define, error_budget, size_
 
 @dataclasses.dataclass
 class Verdict:
-    """`rows`: the scores, one a case and method. `done`: the cases that could be read, `failures`:
+    """`rows`: the scores by masks, one a case and method; `box_rows`: those of cases that have boxes
+    alone. `done`: the cases that could be read, `failures`:
     why the others could not. `n_cleaned`: cases of which cleaning up changed the student's mask.
     """
 
     judging: Judging
     rows: list[ScoreRow] = dataclasses.field(default_factory=list)
+    box_rows: list[BoxScoreRow] = dataclasses.field(default_factory=list)
     done: list[JudgedCase] = dataclasses.field(default_factory=list)
     failures: list[str] = dataclasses.field(default_factory=list)
     calibration: dict[str, Calibration] = dataclasses.field(
@@ -29,10 +32,12 @@ class Verdict:
     n_cleaned: int = 0
 
     def add(self, answered: AnsweredCase) -> None:
-        """Count a case; one without a true mask is done, and not scored."""
+        """Count a case; one without a true mask is scored by its boxes, without those not at
+        all."""
         self.done.append(answered.case)
         self.n_cleaned += answered.cleaned
         if answered.truth is None:
+            self._add_boxes(answered)
             return
         for method, guess in answered.guesses.items():
             self.rows.append(
@@ -42,6 +47,15 @@ class Verdict:
         assert probs is not None  # the student always has some
         for counted in self.calibration.values():
             counted.add(probs, answered.truth)
+
+    def _add_boxes(self, answered: AnsweredCase) -> None:
+        if answered.case.boxes is None:
+            return
+        reference = answered.guesses.get(TEACHER_BY_TRUE_BOX)
+        true = None if reference is None else reference.mask
+        for method, guess in answered.guesses.items():
+            if method != TEACHER_BY_TRUE_BOX:
+                self.box_rows.append(score_boxes(answered.case, method, guess.mask, true))
 
     def rows_of(self, case: JudgedCase) -> list[ScoreRow]:
         return [row for row in self.rows if row.case_id == case.case_id]
@@ -80,4 +94,5 @@ class Verdict:
             "volumes": by_volume(rows),
             "calibration": calibration if rows else None,
             "error_budget": error_budget(rows, STUDENT, TEACHER, BOXES),
+            "by_boxes": summarise_boxes(self.box_rows, seed=seed),
         }

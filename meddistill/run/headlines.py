@@ -87,13 +87,30 @@ def _unboxed(results: Mapping[str, Any]) -> Facts:
 
 
 def _evaluated(results: Mapping[str, Any]) -> Facts:
+    by_boxes = _by_boxes(results.get("by_boxes", {}).get("student"))
     if not results["dice"]:
-        return [("Dice", "no true mask to judge by")]
+        return by_boxes or [("Dice", "no true mask to judge by")]
     counts = {scores["n"] for scores in results["dice"].values()}
     means = ", ".join(
         f"{method} {scores['mean']:.3f}" for method, scores in results["dice"].items()
     )
-    return [("Dice", means), ("cases", str(max(counts)))]
+    return [("Dice", means), ("cases", str(max(counts))), *by_boxes]
+
+
+def _by_boxes(student: Mapping[str, Any] | None) -> Facts:
+    """What the student does on cases that have boxes and no mask."""
+    if student is None:
+        return []
+    facts = [("images with boxes alone", f"{student['n']}, {student['n_boxes']} boxes")]
+    if student["box_iou"] is not None:
+        well, at_all = student["found_50"]["mean"], student["found_10"]["mean"]
+        found = f"found {well:.0%} at .5, {at_all:.0%} at .1"
+        facts.append(("box IoU", f"{student['box_iou']['mean']:.3f} ({found})"))
+    facts.append(("false boxes", f"{student['false_per_image']['mean']:.2f} an image"))
+    if student["agreement"] is not None:
+        told = f"Dice {student['agreement']['mean']:.3f} with the teacher by the true box"
+        facts.append(("agreement", told))
+    return facts
 
 
 def _predicted(results: Mapping[str, Any]) -> Facts:

@@ -19,6 +19,7 @@ from meddistill.data.formats.pictures import write_png
 from meddistill.data.overlays import side_by_side
 from meddistill.evaluation.answers import AnsweredCase, Methods
 from meddistill.evaluation.baselines import STUDENT, Baselines, find_baselines
+from meddistill.evaluation.box_scores import BoxScoreRow, format_box_table
 from meddistill.evaluation.judged_cases import JudgedCases, judged_cases_of_run
 from meddistill.evaluation.judged_folders import judged_cases_of_folders
 from meddistill.evaluation.other_masks import add_other_masks
@@ -33,6 +34,7 @@ from meddistill.run.headlines import headline
 from meddistill.run.layout import (
     CONFIG_JSON,
     MODEL_SAFETENSORS,
+    PER_CASE_BOXES_CSV,
     PER_CASE_CSV,
     PREPROCESSING_JSON,
     REPORT_HTML,
@@ -180,11 +182,13 @@ def _evaluate(
 def _say_what_is_missing(evaluation: _Evaluation, config: EvalConfig) -> None:
     for method, reason in evaluation.baselines.skipped.items():
         console.say(f"{evaluation.baselines.labels[method]}: not evaluated, {reason}")
-    if not any(case.mask for case in evaluation.judged.cases):
-        console.say(
-            f"no case of '{config.split}' has a true mask: nothing to evaluate against, only "
-            "pictures"
-        )
+    cases = evaluation.judged.cases
+    if not any(case.mask for case in cases):
+        boxed = sum(case.boxes is not None for case in cases)
+        told = "nothing to evaluate against, only pictures"
+        if boxed:
+            told = f"the figures are by boxes, those of {boxed} cases"
+        console.say(f"no case of '{config.split}' has a true mask: {told}")
     for warning in evaluation.warnings:
         console.warn(warning)
 
@@ -212,10 +216,21 @@ def _gallery(verdict: Verdict, methods: Methods) -> Iterator[GalleryItem]:
     """The chosen cases, worst first, predicted once more: keeping all probabilities would not
     scale."""
     by_id = {case.case_id: case for case in verdict.done}
-    dice = {row.case_id: row.dice for row in verdict.rows if row.method == STUDENT}
-    chosen = choose_cases(dice or dict.fromkeys(by_id, 0.0), methods.config.gallery_cases)
+    chosen = choose_cases(_worth(verdict), methods.config.gallery_cases)
     for answered in methods.answer([by_id[case_id] for case_id in chosen], []):
         yield make_item(answered, verdict.rows_of(answered.case))
+
+
+def _worth(verdict: Verdict) -> dict[str, float]:
+    """By which the gallery is ordered: the student's Dice, else how its boxes overlap; 0 for all
+    where nothing is known."""
+    dice = {row.case_id: row.dice for row in verdict.rows if row.method == STUDENT}
+    overlaps = {
+        row.case_id: (0.0 if row.false_boxes else 1.0) if row.box_iou is None else row.box_iou
+        for row in verdict.box_rows
+        if row.method == STUDENT
+    }
+    return dice or overlaps or {case.case_id: 0.0 for case in verdict.done}
 
 
 def _write(
@@ -227,10 +242,14 @@ def _write(
 ) -> None:
     """The table, the summary and the page; the summary again, in short, on the terminal."""
     write_table(out / PER_CASE_CSV, ScoreRow, verdict.rows)
+    if verdict.box_rows:
+        write_table(out / PER_CASE_BOXES_CSV, BoxScoreRow, verdict.box_rows)
     write_json(out / SUMMARY_JSON, summary)
     write_report(out / REPORT_HTML, summary, verdict.rows, list(gallery), history)
     if verdict.rows:
         console.answer(format_table(summary["methods"], summary["labels"]))
+    if verdict.box_rows:
+        console.answer(format_box_table(summary["by_boxes"], summary["labels"]))
 
 
 def _finish(stage: Stage, summary: dict[str, Any], device: str, student_dir: Path) -> None:
@@ -238,6 +257,9 @@ def _finish(stage: Stage, summary: dict[str, Any], device: str, student_dir: Pat
         "dice": {name: scores["metrics"]["dice"] for name, scores in summary["methods"].items()}
     }
     written = [stage.out / name for name in (PER_CASE_CSV, SUMMARY_JSON, REPORT_HTML)]
+    if summary["by_boxes"]:
+        results["by_boxes"] = summary["by_boxes"]
+        written.append(stage.out / PER_CASE_BOXES_CSV)
     stage.finish(results, written, device)
     console.summary(
         "eval",

@@ -10,6 +10,7 @@ from meddistill.base.csv_tables import columns
 from meddistill.colearning.unboxed import ColearningRow
 from meddistill.data.prepare.duplicates import Duplicate
 from meddistill.data.sources.known_sources import SOURCES
+from meddistill.evaluation.box_scores import BoxScoreRow
 from meddistill.evaluation.scores import ScoreRow
 from meddistill.run.tables import BoxRow, Case, QualityRow
 from meddistill.stages.predict import PredictionRow
@@ -197,6 +198,7 @@ def test_what_cannot_be_done_here_is_parsed_only(command):
         ("`colearning.csv`", ColearningRow),
         ("`metrics.csv`", EpochRow),
         ("`per_case.csv`", ScoreRow),
+        ("`per_case_boxes.csv`", BoxScoreRow),
         ("`predictions.csv`", PredictionRow),
     ],
 )

@@ -27,6 +27,7 @@ from meddistill.data.formats.pictures import read_rgb, write_png
 from meddistill.data.frames import Preprocessing
 from meddistill.data.intensity import IntensitySettings
 from meddistill.data.masks import read_mask
+from meddistill.evaluation.box_scores import BoxScoreRow
 from meddistill.evaluation.judged_cases import volume_of
 from meddistill.evaluation.request import EvalRequest, FolderRequest, OtherMasks
 from meddistill.evaluation.scores import ScoreRow
@@ -267,8 +268,38 @@ def test_baselines_can_be_left_out(tmp_path):
     }
 
 
-def test_without_masks_there_are_only_pictures(tmp_path, capsys):
-    out = evaluate(make_run(tmp_path / "run", with_masks=False))
+def test_boxes_alone_give_figures_by_boxes(tmp_path, capsys):
+    run = make_run(tmp_path / "run", with_masks=False)
+    bright = picture_of(truth_of("b2"))
+    bright[4:9, 4:9] = 220  # something that nobody boxed
+    write_png(run.data / "images/test/b2.png", bright)
+    out = evaluate(run)
+    rows = {row.case_id: row for row in read_table(out / "per_case_boxes.csv", BoxScoreRow)}
+    assert set(rows) == set(LESIONS)
+    assert rows["a1"].box_iou == pytest.approx(1, abs=0.05)
+    assert (rows["b2"].n_boxes, rows["b2"].box_iou, rows["b2"].false_boxes) == (0, None, 1)
+    figures = read_json(out / "summary.json")["by_boxes"]["student"]
+    assert (figures["n"], figures["n_boxes"], figures["n_empty"]) == (4, 3, 1)
+    assert figures["found_50"]["mean"] == figures["found_10"]["mean"] == 1
+    assert figures["false_per_image"]["mean"] == 0.25
+    assert figures["agreement"] is None
+    page = (out / "report.html").read_text()
+    assert "of the boxes</h1>" in page
+    assert "nothing to evaluate against" not in page
+    printed = capsys.readouterr()
+    assert "found at IoU .5" in printed.out
+    assert "found 100% at .5" in " ".join(printed.err.split())
+
+
+def test_cases_with_masks_are_not_judged_by_boxes(tmp_path):
+    out = evaluate(make_run(tmp_path / "run"))
+    assert not (out / "per_case_boxes.csv").exists()
+    assert read_json(out / "summary.json")["by_boxes"] == {}
+    assert "by_boxes" not in read_json(out / "run.json")["results"]
+
+
+def test_without_masks_and_boxes_there_are_only_pictures(tmp_path, capsys):
+    out = evaluate(make_run(tmp_path / "run", with_masks=False, with_boxes=False))
     assert "nothing to evaluate against" in capsys.readouterr().err
     assert "nothing to evaluate against" in (out / "report.html").read_text()
     assert read_json(out / "summary.json")["methods"] == {}

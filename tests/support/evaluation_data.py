@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from meddistill.base.csv_tables import write_table
+from meddistill.data.boxes import mask_to_boxes
 from meddistill.data.formats.pictures import write_png
+from meddistill.data.formats.yolo_labels import write_yolo_label
 from meddistill.data.frames import Preprocessing
 from meddistill.run.images import image_path
+from meddistill.run.labels import label_path
 from meddistill.run.layout import BOXES_CSV, CASES_CSV, RunDir
 from meddistill.run.record import Stage
 from meddistill.run.tables import BoxRow, Case
@@ -55,9 +58,11 @@ def finish(directory: Path, name: str) -> None:
     Stage.open(directory, name, {}, {}, refresh=True).finish({}, sorted(directory.glob("*.csv")))
 
 
-def make_run(root: Path, *, with_masks: bool = True, spacing_mm: str = "") -> RunDir:
+def make_run(
+    root: Path, *, with_masks: bool = True, with_boxes: bool = True, spacing_mm: str = ""
+) -> RunDir:
     """RUN/data with four test cases in two groups and a training case, and an empty RUN/student
-    marked as finished."""
+    marked as finished. Without boxes nobody looked at a case."""
     run = RunDir(root)
     cases = []
     for case_id, place in [*LESIONS.items(), ("t1", (5, 5, 5))]:
@@ -68,18 +73,20 @@ def make_run(root: Path, *, with_masks: bool = True, spacing_mm: str = "") -> Ru
             split=split,
             group=case_id[0],
             class_name="glioma" if has_lesion else "none",
-            annotation="boxes" if has_lesion else "none",
+            annotation=("boxes" if has_lesion else "none") if with_boxes else "unknown",
             has_mask=with_masks,
             image=f"images/{split}/{case_id}.png",
             width=SIZE_HW[1],
             height=SIZE_HW[0],
-            n_boxes=int(has_lesion),
+            n_boxes=int(has_lesion and with_boxes),
             spacing_mm=spacing_mm,
             source=f"{case_id}.png",
             sha256="0" * 64,
         )
         mask = square(*place) if place else np.zeros(SIZE_HW, dtype=bool)
         write_png(image_path(run.data, case), picture_of(mask))
+        if with_boxes:
+            write_yolo_label(label_path(run.data, case), mask_to_boxes(mask), SIZE_HW)
         if with_masks:
             write_png(mask_path(run.data, case), mask.astype(np.uint8) * 255)
         cases.append(case)

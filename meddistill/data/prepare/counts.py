@@ -110,7 +110,9 @@ def warnings_about(rows: Sequence[Case], duplicates: Sequence[Duplicate]) -> lis
             "(--no-train)"
         )
     if not any(row.has_mask for row in rows):
-        warnings.append(
-            "no case has a mask: there will be nothing to evaluate against, only pictures"
-        )
+        boxed = any(row.annotation == "boxes" for row in rows if row.split == "test")
+        told = "there will be nothing to evaluate against, only pictures"
+        if boxed:
+            told = "`eval` will judge by the boxes of the test cases, which know no outline"
+        warnings.append(f"no case has a mask: {told}")
     return warnings

@@ -26,8 +26,8 @@ class GalleryItem:
     """One case as the page's script reads it; addresses hold their data, paths are SVG in pixels of
     the image.
 
-    `outlines`: by method, and `truth` where there is one. `scores`: by method; empty without a
-    truth.
+    `outlines`: by method, `truth` where there is one, and `drawn`: the boxes that people gave.
+    `scores`: by method; empty without a truth.
     """
 
     id: str
@@ -61,6 +61,8 @@ def make_item(answered: AnsweredCase, rows: Sequence[ScoreRow]) -> GalleryItem:
     outlines = {name: outline_path(guess.mask) for name, guess in answered.guesses.items()}
     if truth is not None:
         outlines["truth"] = outline_path(truth)
+    if case.boxes is not None and len(case.boxes):
+        outlines["drawn"] = "".join(map(_rectangle, case.boxes.tolist()))
     probs = answered.guesses[STUDENT].probs
     student = next((row for row in rows if row.method == STUDENT), None)
     return GalleryItem(
@@ -100,6 +102,11 @@ def outline_path(mask: np.ndarray) -> str:
     # 1.
     contours = find_contours(np.pad(soft, 1), 0.5)
     return "".join(_to_path((_corners(contour) - 0.5) * scale) for contour in contours)
+
+
+def _rectangle(box_xyxy_px: Sequence[float]) -> str:
+    x1, y1, x2, y2 = box_xyxy_px
+    return f"M{x1:.4g} {y1:.4g}H{x2:.4g}V{y2:.4g}H{x1:.4g}Z"
 
 
 def _n_edges(mask: np.ndarray) -> int:

@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from meddistill.base.files import write_text
 from meddistill.evaluation.baselines import BOXES, STUDENT, TEACHER
+from meddistill.evaluation.box_scores import BOX_COLUMNS
 from meddistill.evaluation.report import charts
 from meddistill.evaluation.report.gallery import GalleryItem
 from meddistill.evaluation.report.training_curves import History
@@ -80,6 +81,9 @@ def write_report(
         methods=summary["methods"],
         labels=summary["labels"],
         student=summary["methods"].get(STUDENT),
+        by_boxes=summary["by_boxes"],
+        boxed=summary["by_boxes"].get(STUDENT),
+        box_columns=BOX_COLUMNS,
         metric_rows=_metric_rows(summary),
         distributions=_distributions(rows, summary["labels"]),
         parts=_parts(summary),

@@ -16,11 +16,12 @@
   const LAYERS = [
     { key: "pred", text: "Prediction", has: (item) => item.outlines.student },
     { key: "truth", text: "Truth", has: (item) => item.outlines.truth },
+    { key: "drawn", text: "Boxes drawn", has: (item) => item.outlines.drawn },
     { key: "uncertainty", text: "Uncertainty", has: (item) => item.uncertainty },
     { key: "teacher", text: "Teacher", has: (item) => item.outlines.teacher },
     { key: "boxes", text: "Boxes", has: (item) => item.outlines.boxes },
   ].filter((layer) => cases.some(layer.has));
-  const state = { layers: new Set(["pred", "truth"]), className: "", compare: false, shown: [], open: -1 };
+  const state = { layers: new Set(["pred", "truth", "drawn"]), className: "", compare: false, shown: [], open: -1 };
   const gallery = byId("gallery"), cards = byId("cards"), viewer = byId("viewer");
 
   const el = (name, attributes = {}, ...children) => {
@@ -49,7 +50,7 @@
           svg("image", { ...box, href: item.uncertainty, preserveAspectRatio: "none" })),
         svg("rect", { ...box, class: "layer uncertainty", mask: `url(#${id})`, fill: "var(--heat)" }));
     }
-    const shapes = [["boxes", "boxes"], ["teacher", "teacher"], ["pred", "student"], ["truth", "truth"]];
+    const shapes = [["boxes", "boxes"], ["teacher", "teacher"], ["pred", "student"], ["truth", "truth"], ["drawn", "drawn"]];
     for (const [layer, name] of shapes) {
       if (item.outlines[name]) drawing.append(svg("path", { d: item.outlines[name], class: `layer ${layer}` }));
     }
