@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import threading
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -22,8 +23,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary name beside `path` to write to; renamed to `path` at the end, removed on an
     error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Keep the suffix last: writers choose the format by it.
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    # Keep the suffix last: writers choose the format by it. A thread's number is no other process's.
+    writer = threading.get_native_id()
+    temporary = path.with_name(f".{path.stem}.{writer}.tmp{path.suffix}")
     try:
         yield temporary
         os.replace(temporary, path)

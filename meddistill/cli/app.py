@@ -14,7 +14,7 @@ import typer
 import meddistill
 from meddistill.base import console, library_logs
 from meddistill.base.errors import Interrupted, MedDistillError, disk_problem, lost_process
-from meddistill.cli import inspect_commands, stage_commands, student_commands
+from meddistill.cli import inspect_commands, label_commands, stage_commands, student_commands
 from meddistill.cli.options import option
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(stage_commands.commands)
+app.add_typer(label_commands.commands)
 app.add_typer(student_commands.commands)
 app.add_typer(inspect_commands.commands)
 

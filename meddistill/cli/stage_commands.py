@@ -94,7 +94,7 @@ class PrepareArguments:
         bool,
         option(
             "--update",
-            text="Add what is new in the source; earlier cases keep their split.",
+            text="Add what is new in the source, and boxes drawn by `label`; earlier cases keep their split.",
             default="off",
         ),
     ] = False

@@ -58,6 +58,10 @@ class RunDir:
         return self.other_data or self.root / "data"
 
     @property
+    def labels(self) -> Path:
+        return self.root / "labels"
+
+    @property
     def detector(self) -> Path:
         return self.root / "detector"
 

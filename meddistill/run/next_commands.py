@@ -17,10 +17,10 @@ def command(name: str, run: RunDir, *words: str, **options: Path | None) -> str:
     return shlex.join(line)
 
 
-def after_prepare(run: RunDir, out: Path, unannotated: Path | None = None) -> str:
-    """`unannotated`: the source, where it has neither boxes nor masks: the same again, with boxes."""
-    if unannotated is not None:
-        return command("prepare", run, "--overwrite", source=unannotated, boxes=Path(BOXES_CSV))
+def after_prepare(run: RunDir, out: Path, annotated: bool = True) -> str:
+    """`annotated`: there are boxes or masks; else somebody draws boxes first."""
+    if not annotated and out == run.data:
+        return command("label", run)
     return command("detect", run, data=_unless(out, run.data))
 
 

@@ -168,12 +168,6 @@ class Stage:
 
         `outputs` are the files to hash; folders with a file a case are covered by their table.
         """
-        hashed = {}
-        for path in outputs:
-            hashed[path.relative_to(self.out).as_posix()] = {
-                "bytes": path.stat().st_size,
-                "sha256": sha256_file(path),
-            }
         record = {
             **self._identity,
             "meddistill": meddistill.__version__,
@@ -183,7 +177,7 @@ class Stage:
             "python": platform.python_version(),
             "packages": _versions(),
             "results": _plain(results),
-            "outputs": hashed,
+            "outputs": _hashed(self.out, outputs),
         }
         write_json(self.out / RUN_JSON, record)
         (self.out / UNFINISHED_JSON).unlink(missing_ok=True)
@@ -194,6 +188,27 @@ class Stage:
         """Remove what the stage wrote, as if it had not been begun; its lock, too."""
         shutil.rmtree(self.out)
         self._release()
+
+
+def renew(
+    out: Path, inputs: Mapping[str, str], results: Mapping[str, Any], outputs: Iterable[Path]
+) -> None:
+    """Write run.json of a finished stage again after a part of its output was replaced in place.
+
+    The caller holds the directory's lock.
+
+    Args:
+        out: the stage's directory.
+        inputs: name to fingerprint, of those that changed; the others stay.
+        results: all of them.
+        outputs: the files to hash, as for `Stage.finish`.
+    """
+    record = read_json(out / RUN_JSON)
+    record["inputs"] = {**record["inputs"], **inputs}
+    record["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
+    record["results"] = _plain(results)
+    record["outputs"] = _hashed(out, outputs)
+    write_json(out / RUN_JSON, record)
 
 
 def as_begun(out: Path, config: Config, overwrite: bool = False) -> Config:
@@ -234,6 +249,16 @@ def fingerprint_stage(directory: Path) -> str:
 
 def fingerprint_file(path: Path) -> str:
     return sha256_file(path)
+
+
+def _hashed(out: Path, outputs: Iterable[Path]) -> dict[str, dict[str, Any]]:
+    return {
+        path.relative_to(out).as_posix(): {
+            "bytes": path.stat().st_size,
+            "sha256": sha256_file(path),
+        }
+        for path in outputs
+    }
 
 
 def _unwritable(out: Path, error: OSError) -> StageError:

@@ -23,7 +23,10 @@ from meddistill.data.prepare.listing import Listed, first_reasons, list_source
 from meddistill.data.prepare.nonsense import Seen, check_before, check_names, doubts_about
 from meddistill.data.prepare.partition import partition
 from meddistill.data.prepare.placing import place_files, write_data_yaml
+from meddistill.data.prepare.relabel import relabel, with_drawn
 from meddistill.data.raw_case import RawCase
+from meddistill.labelling.takeover import Boxes, drawn_boxes, fingerprint_labels
+from meddistill.run import lock
 from meddistill.run.headlines import headline
 from meddistill.run.layout import (
     CASES_CSV,
@@ -36,9 +39,9 @@ from meddistill.run.layout import (
     STAGING,
     RunDir,
 )
-from meddistill.run.next_commands import after_prepare
-from meddistill.run.record import Stage, as_begun, changed_settings, fingerprint_file
-from meddistill.run.tables import Case, Rejected
+from meddistill.run.next_commands import after_prepare, command
+from meddistill.run.record import Stage, as_begun, changed_settings, fingerprint_file, renew
+from meddistill.run.tables import Case, Rejected, read_cases
 from meddistill.settings import identity
 from meddistill.settings.config import as_settings
 from meddistill.settings.prepare import PrepareConfig
@@ -65,9 +68,13 @@ def run_prepare(
         seed: draws splits and subsets.
         overwrite: start anew where other settings or another source left something.
         out: the folder to write, where not RUN/data.
-        update: take over the cases of an earlier run with their split, and read only new ones.
+        update: take over the cases of an earlier run with their split, and read only new ones;
+            without a source, take over the boxes of RUN/labels alone.
     """
     out = out or run.data
+    drawn = drawn_boxes(run.labels)
+    if update and not config.source and not overwrite:
+        return _take_over(run, out, drawn)
     config = as_begun(out, config, overwrite)
     if _kept_without_source(out, config, seed, overwrite):
         return out
@@ -77,10 +84,15 @@ def run_prepare(
     console.summary("understood", listed.understood)
     check_names(config.accept)
     check_before(listed.cases, listed.rejected, config.accept)
+    if drawn:
+        cases = with_drawn(listed.cases, drawn)
+        listed = dataclasses.replace(listed, cases=cases, annotated=True)
     hashes = _hash_source(listed, directory, out)
     settings = identity.of_prepare(config, seed, listed.dataset)
     previous = _check_update(out, settings) if update and not overwrite else []
-    inputs = _inputs(listed, hashes, directory)
+    inputs = _inputs(listed, hashes, directory) | _labels_input(drawn)
+    if not overwrite and not update:
+        _check_labels(run, out, inputs)
     stage = Stage.open(out, "prepare", settings, inputs, overwrite, refresh=bool(previous))
     if stage.finished:
         console.say(f"{out} is finished with the same settings and source; nothing to do")
@@ -105,8 +117,7 @@ def run_prepare(
             _leave_nothing(stage, run)
         raise
     facts = [*headline("prepare", summary), ("report", str(out / REPORT_HTML))]
-    unannotated = None if listed.annotated else directory
-    console.summary("prepare", facts, after_prepare(run, out, unannotated))
+    console.summary("prepare", facts, after_prepare(run, out, listed.annotated))
     return out
 
 
@@ -121,6 +132,54 @@ def show_understanding(config: PrepareConfig, seed: int) -> None:
     console.answer_table(("what", "as understood"), listed.understood)
     for warning in listed.warnings:
         console.warn(warning)
+
+
+def _take_over(run: RunDir, out: Path, drawn: Mapping[str, Boxes | None]) -> Path:
+    """`--update` without a source: what people drew goes into RUN/data, all else stays."""
+    rows = read_cases(out)
+    strangers = drawn.keys() - {row.source for row in rows}
+    if strangers:
+        console.warn(f"{run.labels} names {len(strangers)} images that {out} does not have")
+    record = read_json(out / RUN_JSON)
+    inputs = _labels_input(drawn)
+    if not drawn:
+        raise InputError(
+            f"no source given, and {run.labels} holds no box; pass --source DIR, or draw some with "
+            f"`{command('label', run)}`"
+        )
+    if inputs.items() <= record["inputs"].items():
+        console.say(f"{out} has all that is in {run.labels}; nothing to do")
+        return out
+    lock.acquire(out)
+    try:
+        summary = relabel(out, rows, drawn, record["results"])
+        renew(out, inputs, summary, _outputs(out))
+    finally:
+        lock.release(out)
+    console.say(describe(summary))
+    console.summary("prepare", headline("prepare", summary), after_prepare(run, out))
+    return out
+
+
+def _labels_input(drawn: Mapping[str, Boxes | None]) -> dict[str, str]:
+    return {"labels": fingerprint_labels(drawn)} if drawn else {}
+
+
+def _check_labels(run: RunDir, out: Path, inputs: Mapping[str, str]) -> None:
+    """Raise StageError where people drew boxes since `out` was finished, before the stage complains
+    of an input."""
+    if not (out / RUN_JSON).exists():
+        return
+    before = read_json(out / RUN_JSON).get("inputs", {}).get("labels")
+    if before != inputs.get("labels"):
+        raise StageError(
+            f"boxes were drawn since {out} was finished; `{command('prepare', run)} --update` takes "
+            "them over"
+        )
+
+
+def _outputs(out: Path) -> list[Path]:
+    return [out / CASES_CSV, out / REJECTED_CSV, out / DATA_YAML]
 
 
 def _leave_nothing(stage: Stage, run: RunDir) -> None:
@@ -193,7 +252,7 @@ def _write_tables(stage: Stage, listed: Listed, prepared: _Prepared) -> dict[str
     write_text(out / REPORT_HTML, data_report(out, rows, results, rejected, duplicates, summary))
     write_table(out / CASES_CSV, Case, rows)
     shutil.rmtree(out / STAGING)
-    stage.finish(summary, [out / CASES_CSV, out / REJECTED_CSV, out / DATA_YAML])
+    stage.finish(summary, _outputs(out))
     for warning in warnings:
         console.warn(warning)
     console.say(describe(summary))

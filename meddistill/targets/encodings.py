@@ -55,6 +55,10 @@ class EncodingStore:
                 yield case, encoded
                 bar.advance()
 
+    def holds(self, case: Case) -> bool:
+        """Whether the case's encoding is kept; it may still turn out to be damaged."""
+        return self._path(case).exists()
+
     def _in_batches(self, cases: Sequence[Case], data: Dataset) -> Iterator[tuple[Case, Encoded]]:
         for start in range(0, len(cases), _BATCH):
             batch = cases[start : start + _BATCH]

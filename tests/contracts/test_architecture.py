@@ -13,6 +13,7 @@ LAYERS = [
     ["cli"],
     ["pipeline"],
     ["stages"],
+    ["labelling"],
     ["colearning"],
     ["evaluation"],
     ["targets"],

@@ -12,6 +12,7 @@ from meddistill.data.prepare.duplicates import Duplicate
 from meddistill.data.sources.known_sources import SOURCES
 from meddistill.evaluation.box_scores import BoxScoreRow
 from meddistill.evaluation.scores import ScoreRow
+from meddistill.labelling.box_table import LabelRow
 from meddistill.run.tables import BoxRow, Case, QualityRow
 from meddistill.stages.predict import PredictionRow
 from meddistill.training.epoch_log import EpochRow
@@ -194,6 +195,7 @@ def test_what_cannot_be_done_here_is_parsed_only(command):
         ("`cases.csv`", Case),
         ("`duplicates.csv`", Duplicate),
         ("`boxes.csv`", BoxRow),
+        ("`labels/boxes.csv`", LabelRow),
         ("`quality.csv`", QualityRow),
         ("`colearning.csv`", ColearningRow),
         ("`metrics.csv`", EpochRow),

@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,8 +115,10 @@ class Page:
             raise RuntimeError(f"{method}: {answer['error']['message']}")
         return answer["result"]
 
-    def open(self, path: Path, width: int = 1280, height: int = 900, dark: bool = False) -> None:
-        """Load a file and wait until all of it is there."""
+    def open(
+        self, path: Path | str, width: int = 1280, height: int = 900, dark: bool = False
+    ) -> None:
+        """Load a file or an address and wait until all of it is there."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -126,9 +129,48 @@ class Page:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self._loaded = False
-        self.call("Page.navigate", url=path.resolve().as_uri())
+        url = path if isinstance(path, str) else path.resolve().as_uri()
+        self.call("Page.navigate", url=url)
         while not self._loaded:
             self._note(self._receive())
+
+    def until(self, script: str, timeout_s: float = 10) -> Any:
+        """The value of a JavaScript expression once it is true. Raises: AssertionError where it
+        does not become so."""
+        deadline = time.monotonic() + timeout_s
+        while not (value := self.run(script)):
+            assert time.monotonic() < deadline, f"not true within {timeout_s} s: {script}"
+            time.sleep(0.03)
+        return value
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float], steps: int = 4) -> None:
+        """Press the mouse's left button at `start` (px of the page), move, let go at `end`."""
+        held = {"button": "left", "clickCount": 1}
+        (x1, y1), (x2, y2) = start, end
+        self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x1, y=y1)
+        self.call("Input.dispatchMouseEvent", type="mousePressed", x=x1, y=y1, **held)
+        for step in range(1, steps + 1):
+            x, y = x1 + (x2 - x1) * step / steps, y1 + (y2 - y1) * step / steps
+            self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y, buttons=1, **held)
+        self.call("Input.dispatchMouseEvent", type="mouseReleased", x=x2, y=y2, **held)
+
+    def touch(self, *paths: Sequence[tuple[float, float]]) -> None:
+        """A finger along each of `paths`, which have as many places."""
+        for index, places in enumerate(zip(*paths, strict=True)):
+            points = [{"x": x, "y": y, "id": finger} for finger, (x, y) in enumerate(places)]
+            kind = "touchStart" if index == 0 else "touchMove"
+            self.call("Input.dispatchTouchEvent", type=kind, touchPoints=points)
+        self.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+
+    def connect(self, on: bool) -> None:
+        """Take the network away, or give it back."""
+        self.call(
+            "Network.emulateNetworkConditions",
+            offline=not on,
+            latency=0,
+            downloadThroughput=-1,
+            uploadThroughput=-1,
+        )
 
     def run(self, script: str) -> Any:
         """The value of a JavaScript expression. Raises: RuntimeError where it throws."""

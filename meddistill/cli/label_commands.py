@@ -1,0 +1,91 @@
+"""Drawing boxes in the browser: options become a request, the request goes to the stage."""
+
+import dataclasses
+from typing import Annotated, Optional
+
+import typer
+
+from meddistill.cli.options import (
+    Device,
+    Run,
+    choices,
+    command,
+    complete_teacher,
+    option,
+    run_dir,
+)
+
+# Typer reads annotations at run time.
+# ruff: noqa: UP045
+
+commands = typer.Typer()
+
+_PANEL = "Boxes by hand"
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelArguments:
+    """What `meddistill label` takes."""
+
+    run: Run
+    user: Annotated[
+        str, option(text="Who labels; each person has a journal of their own.", default="me")
+    ] = "me"
+    teacher: Annotated[
+        str,
+        option(
+            text="Whose mask is shown for a box; none for no masks.",
+            default="litemedsam",
+            autocompletion=complete_teacher,
+        ),
+    ] = "litemedsam"
+    findings: Annotated[
+        Optional[str],
+        option(text="What is looked for, several with commas.", default="lesion"),
+    ] = None
+    order: Annotated[
+        str,
+        option(
+            text="Which image comes next: random, or listed, as slices of a volume follow.",
+            default="random",
+            autocompletion=choices("random", "listed"),
+        ),
+    ] = "random"
+    port: Annotated[
+        int, option(text="Port; where it is in use, the next one that is free.", default="8787")
+    ] = 8787
+    browser: Annotated[
+        bool,
+        option("--browser/--no-browser", text="Open the page in a browser.", default="on"),
+    ] = True
+    host: Annotated[
+        str,
+        option(text="Address to listen on; others may see the page there.", default="127.0.0.1"),
+    ] = "127.0.0.1"
+    allow_remote: Annotated[
+        bool,
+        option(
+            "--allow-remote", text="Let --host be another than this machine's own.", default="off"
+        ),
+    ] = False
+    device: Device = "auto"
+
+
+@command(commands, _PANEL)
+def label(given: LabelArguments) -> None:
+    """Draw boxes on RUN's images in the browser, with the teacher's mask at hand, into
+    RUN/labels."""
+    from meddistill.stages.label import LabelRequest, run_label
+
+    request = LabelRequest(
+        user=given.user,
+        teacher=given.teacher,
+        findings=[name.strip() for name in given.findings.split(",")] if given.findings else (),
+        order=given.order,
+        host=given.host,
+        port=given.port,
+        allow_remote=given.allow_remote,
+        browser=given.browser,
+        device=given.device,
+    )
+    run_label(run_dir(given.run), request)

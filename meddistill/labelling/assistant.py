@@ -1,0 +1,247 @@
+"""The teacher behind the page: it encodes images before they are asked for, answers a box with a
+mask, and lets the small head propose.
+
+One background thread loads the teacher, encodes and trains; a prompt is answered by the thread that
+asks, and the background stands aside meanwhile.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from meddistill.base.errors import MedDistillError
+from meddistill.run.dataset import Dataset
+from meddistill.run.tables import Case
+
+if TYPE_CHECKING:
+    from meddistill.labelling.labelled import Labelled, Proposed
+    from meddistill.labelling.proposer import Proposer
+    from meddistill.labelling.yielding import Yielding
+    from meddistill.targets.encodings import EncodingStore
+    from meddistill.teachers.teacher import Encoded, Teacher
+
+OFF, LOADING, READY, FAILED = "off", "loading", "ready", "failed"
+MASK_SIDE = 1024
+"""Longest side of a mask that goes to the page, px: a screen shows no more."""
+_KEPT_ENCODINGS = 6
+_NAP_S = 1.0
+
+
+class NotReadyError(Exception):
+    """The teacher cannot be asked now, and why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Help:
+    """What the page is told of its teacher. `state`: `off`, `loading`, `ready` or `failed`;
+    `message`: why, in one line; `encoded` of `wanted` images are ready to be asked about;
+    `proposals`: from how many boxed images the head has learnt, 0 for no head yet; `head_dice`: of
+    its masks with the teacher's on boxed images that it did not see, None where it is not known."""
+
+    state: str
+    message: str = ""
+    encoded: int = 0
+    wanted: int = 0
+    proposals: int = 0
+    head_dice: float | None = None
+
+
+class Assistant:
+    """A teacher over the images of `data`, with encodings and answers below `folder`
+    (RUN/teacher).
+
+    `load` gives the teacher, in the background; None for none. `upcoming` says which images come
+    next, the nearest first, and is asked again after each one; `labelled` what the heads may learn
+    from.
+    """
+
+    def __init__(
+        self,
+        data: Dataset,
+        folder: Path,
+        load: Callable[[], Teacher] | None,
+        upcoming: Callable[[], Sequence[Case]],
+        labelled: Callable[[], Sequence[Labelled]],
+        budget_gb: float = 20.0,
+    ) -> None:
+        self.data = data
+        self.folder = folder
+        self.budget_gb = budget_gb
+        self._load = load
+        self._upcoming = upcoming
+        self._labelled = labelled
+        self._state = LOADING if load else OFF
+        self._message = "" if load else "no teacher: boxes are drawn without a mask"
+        self._changed = threading.Condition()
+        self._claimed: set[str] = set()
+        self._ended = False
+        self._encoded: set[str] = set()
+        self._recent: OrderedDict[str, Encoded] = OrderedDict()
+        self._thread = threading.Thread(target=self._work, name="teacher", daemon=True)
+        self._proposer: Proposer | None = None
+        self._teacher: Teacher
+        self._stores: tuple[EncodingStore, EncodingStore]
+        self._yielding: Yielding
+
+    def start(self) -> None:
+        """Begin to load the teacher; returns at once."""
+        if self._load is not None:
+            self._thread.start()
+
+    def end(self) -> None:
+        """Stop the background work, after the image or head that it is at."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+        if self._thread.is_alive():
+            self._thread.join()
+        if self._state == READY:
+            self._yielding.close()
+
+    def help(self) -> Help:
+        proposer = self._proposer
+        return Help(
+            self._state,
+            self._message,
+            len(self._encoded),
+            len(self.data),
+            proposer.learnt_from if proposer else 0,
+            proposer.dice if proposer else None,
+        )
+
+    def nudge(self) -> None:
+        """Something changed: look again at what comes next."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def is_encoded(self, case: Case) -> bool:
+        return case.case_id in self._encoded
+
+    def mask(self, case: Case, box_xyxy_px: np.ndarray) -> tuple[np.ndarray, float]:
+        """The teacher's soft mask for one box (4,) px, uint8 (H, W), 255 for certain, at the
+        image's size but at most `MASK_SIDE` px; and its own estimate of the IoU, held to [0, 1].
+
+        Raises: InputError for an image that cannot be read; NotReadyError.
+        """
+        import torch
+
+        from meddistill.data.frames import scaled_hw
+
+        with self._asking(case) as encoded, torch.inference_mode():
+            prompt = box_xyxy_px.astype(np.float32).reshape(1, 4)
+            reply = self._teacher.decode(encoded, [prompt])[0]
+            size = (case.height, case.width)
+            shown = size if max(size) <= MASK_SIDE else scaled_hw(size, MASK_SIDE)
+            logits = self._teacher.to_image(reply.logits, shown)[0] + self._teacher.logit_shift
+            probs = (torch.sigmoid(logits.float()) * 255).round().to(torch.uint8)
+            return probs.cpu().numpy(), float(reply.predicted_iou[0].clamp(0, 1))
+
+    def propose(self, case: Case) -> list[Proposed]:
+        """What the heads propose on the image; nothing before there are any. Raises: as `mask`."""
+        if self._proposer is None or not self._proposer.learnt_from:
+            return []
+        with self._asking(case) as encoded:
+            return self._proposer.propose(case, encoded)
+
+    def look_at(self, case: Case) -> None:
+        """Have the image encoded. Raises: as `mask`."""
+        with self._asking(case):
+            pass
+
+    @contextmanager
+    def _asking(self, case: Case) -> Iterator[Encoded]:
+        """The image's encoding, kept, read or made now, while the background stands aside."""
+        if self._state != READY:
+            raise NotReadyError(self._message or "the teacher is being loaded")
+        self._claim(case)
+        try:
+            with self._yielding.foreground():
+                encoded = self._recent.get(case.case_id)
+                if encoded is None:
+                    encoded = self._of_store(self._stores[0], case)
+                    with self._changed:
+                        self._recent[case.case_id] = encoded
+                        while len(self._recent) > _KEPT_ENCODINGS:
+                            self._recent.popitem(last=False)
+                yield encoded
+        finally:
+            self._release(case)
+
+    def _claim(self, case: Case) -> None:
+        """Become the only thread at this image. Nobody waits here within `foreground`: who has the
+        image may be the background."""
+        with self._changed:
+            while case.case_id in self._claimed:
+                self._changed.wait()
+            self._claimed.add(case.case_id)
+
+    def _release(self, case: Case) -> None:
+        with self._changed:
+            self._claimed.discard(case.case_id)
+            self._changed.notify_all()
+
+    def _of_store(self, store: EncodingStore, case: Case) -> Encoded:
+        _, encoded = next(iter(store.of_cases([case], self.data)))
+        self._encoded.add(case.case_id)
+        return encoded
+
+    def _work(self) -> None:
+        try:
+            self._begin()
+        except MedDistillError as error:
+            self._state, self._message = FAILED, str(error)
+            return
+        except Exception as error:  # a teacher that cannot start must not take the labels with it
+            self._state, self._message = FAILED, f"the teacher cannot be loaded: {error}"
+            raise
+        self._state = READY
+        with self._yielding.background():
+            while not self._ended:
+                self._step()
+
+    def _begin(self) -> None:
+        from meddistill.labelling.proposer import Proposer
+        from meddistill.labelling.yielding import Yielding
+        from meddistill.targets.encodings import EncodingStore
+
+        assert self._load is not None
+        self._teacher = self._load()
+        folder = self.folder / "encodings"
+        # One for each thread: a store is not made for two.
+        self._stores = (
+            EncodingStore(folder, self._teacher, self.budget_gb),
+            EncodingStore(folder, self._teacher, self.budget_gb),
+        )
+        self._yielding = Yielding()
+        self._encoded |= {case.case_id for case in self.data.cases if self._stores[1].holds(case)}
+        self._proposer = Proposer(self.data, self.folder, self._teacher)
+
+    def _step(self) -> None:
+        """Train the heads where enough is new, else encode the next image, else rest."""
+        proposer = self._proposer
+        assert proposer is not None
+        labelled = self._labelled()
+        if proposer.is_due(labelled):
+            proposer.learn(labelled, self._stores[1])
+            return
+        case = next((case for case in self._upcoming() if not self.is_encoded(case)), None)
+        if case is None:
+            with self._changed:
+                if not self._ended:
+                    self._changed.wait(_NAP_S)
+            return
+        self._claim(case)
+        try:
+            self._of_store(self._stores[1], case)
+        except MedDistillError:
+            self._encoded.add(case.case_id)  # cannot be read: the page says so when it is shown
+        finally:
+            self._release(case)

@@ -1,0 +1,654 @@
+// The page: what is shown, and what a person's hands and keys do.
+
+import { Outbox, Refused, ask, askMask, tell } from "/page/server.js";
+import { LETTERS, derive, statusOf, undoable } from "/page/state.js";
+import { Strip } from "/page/strip.js";
+import { COLOURS, View, rounded, tint } from "/page/view.js";
+
+const $ = (id) => document.getElementById(id);
+const NEWS_MS = 2500;
+const NUDGE_WAIT_MS = 500;
+const STOPS = [20, 50, 100, 200, 500, 1000];
+const SPLITS = { train: "training", val: "validation", test: "test: trains nothing" };
+const SOURCES = { given: "given", drawn: "drawn", accepted: "accepted", corrected: "corrected" };
+
+let about = null; // the RUN: names, findings, statuses
+let current = null; // the image that is shown: { number, image, actions, state, ... }
+let outbox = null;
+let finding = "";
+let upcoming = null; // the image that comes next, fetched ahead
+let trail = []; // numbers of the images that actions were done to
+let trailBack = [];
+let showing = 0;
+
+const view = new View($("view"), {
+  drawn: (xyxy) => draw(xyxy, finding, "drawn"),
+  moved: (box, xyxy) => (box.proposed ? draw(xyxy, box.finding, "corrected", box) : move(box, xyxy)),
+  dragged: (box, xyxy) => maskSoon(box?.proposed || !box ? "drag" : box.id, xyxy, colourOf(box?.finding ?? finding)),
+  chosen: (id) => choose(id),
+  windowed: ({ width, level }) => {
+    $("width").value = Math.round(width * 100);
+    $("level").value = Math.round(level * 100);
+  },
+});
+const strip = new Strip($("strip"), (number) => show(number));
+
+// ---- beginning
+
+async function begin() {
+  chooseTheme(localStorage.getItem("meddistill-theme"));
+  try {
+    about = await ask("/api/session");
+  } catch (error) {
+    say(error instanceof Refused ? error.message : "no connection to the server; reload the page once it runs");
+    return;
+  }
+  document.title = `${about.run}: label`;
+  finding = about.findings[0];
+  about.statuses = [...about.statuses];
+  outbox = new Outbox(about.key, { onSaved, onRefused, onChange: showSaved });
+  strip.fill(about.names, about.splits);
+  strip.setStatuses(about.statuses);
+  fillFindings();
+  for (const name of about.orders) $("order").append(new Option(name, name, false, name === about.order));
+  $("onward").checked = localStorage.getItem("meddistill-onward") === "yes";
+  showNews(about);
+  showSaved();
+  outbox.send();
+  const asked = Number.parseInt(location.hash.slice(1), 10) - 1;
+  const first = asked >= 0 && asked < about.names.length ? asked : ((await nextNumber(-1)) ?? 0);
+  await show(first);
+  setInterval(askNews, NEWS_MS);
+}
+
+function fillFindings() {
+  $("findings").replaceChildren(
+    ...about.findings.map((name, index) => {
+      const button = element("button", { type: "button", className: "finding" });
+      const key = index < 9 ? element("kbd", {}, String(index + 1)) : "";
+      button.append(swatch(colourOf(name)), element("span", { className: "named" }, name), element("small", {}), key);
+      button.addEventListener("click", () => nameFinding(name));
+      return button;
+    }),
+  );
+}
+
+// ---- an image
+
+async function show(number) {
+  if (!about || number < 0 || number >= about.names.length) return;
+  flushNudge();
+  const turn = ++showing;
+  strip.go(number);
+  history.replaceState(null, "", `#${number + 1}`);
+  $("name").textContent = about.names[number];
+  $("place").textContent = `${number + 1} of ${about.names.length}`;
+  let there = upcoming?.number === number ? upcoming : null;
+  upcoming = null;
+  try {
+    there ??= fetchImage(number);
+    const [image, picture] = await Promise.all([there.image, there.picture]);
+    if (turn !== showing) return;
+    current = { ...image, picture };
+  } catch (error) {
+    if (turn !== showing) return;
+    current = null;
+    view.blank();
+    showState();
+    say(error instanceof Refused || error.message === "picture" ? "this image cannot be read; go on to the next" : "no connection: this image is shown when it is back");
+    return;
+  }
+  say("");
+  view.chosen = "";
+  view.masks.clear();
+  view.proposals = [];
+  const split = $("split");
+  split.textContent = SPLITS[current.split];
+  split.classList.toggle("test", current.split === "test");
+  current.actions = withWaiting(current.image, current.actions);
+  view.show(number, current.picture, current.width, current.height);
+  update();
+  askTeacher();
+  fetchAhead(number);
+}
+
+function fetchImage(number) {
+  return { number, image: ask(`/api/images/${number}`), picture: loadPicture(number) };
+}
+
+function loadPicture(number) {
+  return new Promise((done, failed) => {
+    const picture = new Image();
+    picture.onload = () => picture.decode().then(() => done(picture), failed);
+    picture.onerror = () => failed(new Error("picture"));
+    picture.src = `/api/images/${number}/picture`;
+  });
+}
+
+async function fetchAhead(number) {
+  const turn = showing;
+  try {
+    const next = await nextNumber(number);
+    if (turn !== showing || next === null) return;
+    const found = fetchImage(next);
+    await Promise.all([found.image, found.picture]);
+    if (turn === showing) upcoming = found;
+  } catch {
+    // it is fetched when it is shown
+  }
+}
+
+async function nextNumber(number) {
+  return (await ask(`/api/next${number < 0 ? "" : `?after=${number}`}`)).number;
+}
+
+async function goNext() {
+  const from = current?.number ?? strip.current;
+  const ready = upcoming;
+  if (ready && ["o", "s"].includes(about.statuses[ready.number])) return show(ready.number);
+  let number = null;
+  try {
+    number = await nextNumber(from);
+  } catch {
+    // without a connection: the next in the row that is open
+    const open = about.statuses.map((letter, index) => (letter === "o" && index !== from ? index : -1));
+    number = open.find((index) => index > from) ?? open.find((index) => index >= 0) ?? null;
+  }
+  if (number === null) tellPerson("every image was looked at");
+  else await show(number);
+}
+
+// ---- what is done
+
+function act(action) {
+  if (!current) return;
+  const full = { id: newId(), image: current.image, ...action };
+  trail.push(current.number);
+  if (action.do !== "undo" && action.do !== "redo") trailBack = [];
+  current.actions = [...current.actions, { ...full, user: about.user }];
+  outbox.put(full);
+  update();
+}
+
+function draw(xyxy, name, source, proposal = null) {
+  const box = { id: newId(), xyxy, finding: name, source };
+  adoptMask("drag", box.id);
+  if (proposal) view.proposals = view.proposals.filter((each) => each.id !== proposal.id);
+  act({ do: "draw", box });
+  choose(box.id);
+  if ($("onward").checked && source === "drawn") goNext();
+}
+
+function move(box, xyxy) {
+  act({ do: "move", box_id: box.id, xyxy });
+  choose(box.id);
+}
+
+function accept() {
+  if (!current || !view.proposals.length) return;
+  const proposals = view.proposals;
+  view.proposals = [];
+  for (const { xyxy, finding: name } of proposals) {
+    act({ do: "draw", box: { id: newId(), xyxy, finding: name, source: "accepted" } });
+  }
+  goNext();
+}
+
+function decide(kind, name = "") {
+  if (!current) return;
+  act(kind === "skip" ? { do: kind } : { do: kind, finding: name });
+  if (!name || statusOf(current.state, about.findings) !== "open") goNext();
+}
+
+async function undo() {
+  const number = trail.pop() ?? current?.number;
+  if (number === undefined) return;
+  if (number !== current?.number) await show(number);
+  const of = current && undoable(current.actions, about.user).undo;
+  if (!of) return;
+  act({ do: "undo", of });
+  trail.pop();
+  trailBack.push(number);
+}
+
+async function redo() {
+  const number = trailBack.pop() ?? current?.number;
+  if (number === undefined) return;
+  if (number !== current?.number) await show(number);
+  const of = current && undoable(current.actions, about.user).redo;
+  if (of) act({ do: "redo", of });
+}
+
+function nameFinding(name) {
+  const box = chosenBox();
+  finding = name;
+  if (box && box.finding !== name) act({ do: "name", box_id: box.id, finding: name });
+  update();
+}
+
+function remove(id = view.chosen) {
+  if (!current?.state.boxes.some((box) => box.id === id)) return;
+  act({ do: "delete", box_id: id });
+  choose("");
+}
+
+function choose(id) {
+  view.chosen = id;
+  const box = chosenBox();
+  if (box) finding = box.finding;
+  showState();
+}
+
+const chosenBox = () => current?.state.boxes.find((box) => box.id === view.chosen);
+
+// ---- boxes by keyboard: many small steps become one action
+
+let nudged = null;
+
+function nudge([dx, dy], edges) {
+  const box = chosenBox();
+  if (!box) return;
+  const [x1, y1, x2, y2] = nudged?.xyxy ?? box.xyxy;
+  const moved = [x1, y1, x2, y2];
+  if (edges !== "last") (moved[0] += dx), (moved[1] += dy);
+  if (edges !== "first") (moved[2] += dx), (moved[3] += dy);
+  const inside = moved[0] >= 0 && moved[1] >= 0 && moved[2] <= current.width && moved[3] <= current.height;
+  if (!inside || moved[2] - moved[0] < 2 || moved[3] - moved[1] < 2) return;
+  clearTimeout(nudged?.timer);
+  nudged = { id: box.id, xyxy: rounded(moved), timer: setTimeout(flushNudge, NUDGE_WAIT_MS) };
+  view.boxes = view.boxes.map((each) => (each.id === box.id ? { ...each, xyxy: nudged.xyxy } : each));
+  maskSoon(box.id, nudged.xyxy, colourOf(box.finding));
+  view.draw();
+}
+
+function flushNudge() {
+  if (!nudged) return;
+  clearTimeout(nudged.timer);
+  const { id, xyxy } = nudged;
+  nudged = null;
+  act({ do: "move", box_id: id, xyxy });
+}
+
+function boxInMiddle() {
+  if (!current) return;
+  const middle = view.clip(view.toImage([view.room[0] / 2, view.room[1] / 2]));
+  const half = Math.min(current.width, current.height) / 8;
+  const [x1, y1] = view.clip([middle[0] - half, middle[1] - half]);
+  const [x2, y2] = view.clip([middle[0] + half, middle[1] + half]);
+  draw(rounded([x1, y1, x2, y2]), finding, "drawn");
+}
+
+// ---- the teacher
+
+let masks = { asked: new Map(), timer: 0, running: false };
+
+// One question at a time, always about the newest place of a box.
+function maskSoon(id, xyxy, colour) {
+  if (!current || about.teacher.state !== "ready") return;
+  masks.asked.set(id, { xyxy, colour, number: current.number });
+  if (!masks.running) runMasks();
+}
+
+async function runMasks() {
+  masks.running = true;
+  while (masks.asked.size) {
+    const [id, { xyxy, colour, number }] = masks.asked.entries().next().value;
+    masks.asked.delete(id);
+    try {
+      const { picture, sure } = await askMask(number, xyxy);
+      if (current?.number === number && (id === "drag" || current.state.boxes.some((box) => box.id === id))) {
+        view.masks.set(id, { tinted: tint(picture, colour), xyxy, sure, picture });
+      } else if (masks.adopted?.from === id && current?.number === number) {
+        view.masks.set(masks.adopted.to, { tinted: tint(picture, colour), xyxy, sure, picture });
+      }
+      view.draw();
+    } catch {
+      // it is asked again when the box moves, or the teacher is ready
+    }
+  }
+  masks.running = false;
+}
+
+// What was drawn has its name now: the mask of the drag is its mask, until a newer one comes.
+function adoptMask(from, to) {
+  const mask = view.masks.get(from);
+  view.masks.delete(from);
+  masks.asked.delete(from);
+  if (mask) view.masks.set(to, mask);
+}
+
+function askMasks() {
+  if (!current) return;
+  const boxes = current.state.boxes;
+  for (const id of view.masks.keys()) {
+    if (!boxes.some((box) => box.id === id)) view.masks.delete(id);
+  }
+  for (const box of boxes) {
+    const known = view.masks.get(box.id);
+    const colour = colourOf(box.finding);
+    if (!known || known.xyxy.join() !== box.xyxy.join()) maskSoon(box.id, box.xyxy, colour);
+    else known.tinted = known.colour === colour ? known.tinted : tint(known.picture, colour);
+    if (known) known.colour = colour;
+  }
+}
+
+async function askTeacher() {
+  if (!current || about.teacher.state !== "ready") return;
+  const { number } = current;
+  try {
+    await ask(`/api/images/${number}/encoding`);
+    askMasks();
+    if (!about.teacher.proposals || statusOf(current.state, about.findings) === "empty") return;
+    const { boxes } = await ask(`/api/images/${number}/proposals`);
+    if (current?.number !== number) return;
+    const known = new Set(current.state.boxes.map((box) => box.finding));
+    view.proposals = boxes
+      .filter((box) => !known.has(box.finding))
+      .map((box, index) => ({ ...box, id: `proposed-${index}`, proposed: true, colour: colourOf(box.finding) }));
+    showState();
+  } catch {
+    // without a teacher one labels all the same
+  }
+}
+
+// ---- what comes back
+
+function onSaved(action, saved) {
+  about.version = Math.max(about.version, saved.version);
+  if (current?.image !== action.image) return;
+  current.actions = withWaiting(action.image, saved.actions);
+  update();
+}
+
+function onRefused(action, reason) {
+  tellPerson(`not saved: ${reason}`, true);
+  if (current?.image !== action.image) return;
+  current.actions = current.actions.filter((each) => each.id !== action.id);
+  update();
+}
+
+const withWaiting = (image, actions) => {
+  const there = new Set(actions.map((action) => action.id));
+  const waiting = outbox.of(image).filter((action) => !there.has(action.id));
+  return [...actions, ...waiting.map((action) => ({ ...action, user: about.user }))];
+};
+
+async function askNews() {
+  let news;
+  try {
+    news = await ask(`/api/news?since=${about.version}`);
+  } catch (error) {
+    if (error instanceof Refused && error.status === 403) outbox.problem = error.message;
+    return showSaved();
+  }
+  const teacherBefore = about.teacher;
+  const elsewhere = news.version > about.version;
+  showNews(news);
+  if (elsewhere && current && !outbox.waiting.length) {
+    // Another tab or person: this image may be among what changed.
+    const saved = await ask(`/api/images/${current.number}`).catch(() => null);
+    if (saved && saved.image === current?.image) {
+      current.actions = withWaiting(saved.image, saved.actions);
+      update();
+    }
+  }
+  const wasReady = teacherBefore.state === "ready";
+  if ((!wasReady && news.teacher.state === "ready") || teacherBefore.proposals !== news.teacher.proposals) askTeacher();
+}
+
+function showNews(news) {
+  Object.assign(about, { version: Math.max(about.version, news.version), teacher: news.teacher });
+  if (news.statuses) {
+    about.statuses = [...news.statuses];
+    if (current?.state) about.statuses[current.number] = LETTERS[statusOf(current.state, about.findings)];
+    strip.setStatuses(about.statuses);
+  }
+  about.seconds = news.seconds_a_box;
+  showProgress();
+  showTeacher();
+}
+
+// ---- drawing the rest of the page
+
+function update() {
+  if (!current) return showState();
+  current.state = derive(current.actions, about.findings);
+  about.statuses[current.number] = LETTERS[statusOf(current.state, about.findings)];
+  strip.setStatuses(about.statuses);
+  if (current.state.boxes.length) {
+    const known = new Set(current.state.boxes.map((box) => box.finding));
+    view.proposals = view.proposals.filter((box) => !known.has(box.finding));
+  }
+  if (about.teacher.state === "ready") askMasks();
+  showState();
+  showProgress();
+}
+
+function showState() {
+  const state = current?.state;
+  view.colour = colourOf(finding);
+  view.boxes = (state?.boxes ?? []).map((box) => ({ ...box, colour: colourOf(box.finding) }));
+  view.draw();
+  $("zoom").textContent = current ? `${Math.round(100 * (view.scale ?? 1))} %` : "";
+  const can = current ? undoable(current.actions, about.user) : { undo: "", redo: "" };
+  $("undo").disabled = !can.undo && !trail.length;
+  $("redo").disabled = !can.redo && !trailBack.length;
+  $("accept").hidden = !view.proposals.length;
+  $("accept-text").textContent = view.proposals.length > 1 ? `Accept ${view.proposals.length} proposals` : "Accept proposal";
+  [...$("findings").children].forEach((button, index) => {
+    const name = about.findings[index];
+    button.setAttribute("aria-pressed", String(name === finding));
+    const count = state?.boxes.filter((box) => box.finding === name).length;
+    button.querySelector("small").textContent = count
+      ? String(count)
+      : state?.nothing.has(name) ? "not there" : state?.unsure.has(name) ? "not sure" : "";
+  });
+  $("boxes").replaceChildren(...(state?.boxes ?? []).map(boxLine));
+  const status = state && statusOf(state, about.findings);
+  const told = { empty: "Looked at: nothing there.", unsure: "Not sure: stays unknown.", skipped: "Skipped: comes again at the end.", open: "None yet. Drag over the image." };
+  $("state").textContent = told[status] ?? "";
+}
+
+function boxLine(box) {
+  const line = element("li", {});
+  if (box.id === view.chosen) line.setAttribute("aria-current", "true");
+  const [x1, y1, x2, y2] = box.xyxy;
+  const size = `${Math.round(x2 - x1)} × ${Math.round(y2 - y1)}`;
+  const text = element("button", { type: "button", className: "grow" }, about.findings.length > 1 ? `${box.finding} ` : `${size} px `);
+  text.append(element("small", {}, about.findings.length > 1 ? `${size}, ${SOURCES[box.source]}` : SOURCES[box.source]));
+  text.addEventListener("click", () => choose(box.id));
+  const bin = element("button", { type: "button", className: "icon", title: "Delete (Del)" });
+  bin.setAttribute("aria-label", "Delete this box");
+  bin.append(drawing("M5.5 5.5l9 9M14.5 5.5l-9 9"));
+  bin.addEventListener("click", () => remove(box.id));
+  line.append(swatch(colourOf(box.finding)), text, bin);
+  return line;
+}
+
+function showProgress() {
+  const counts = {};
+  for (const letter of about.statuses) counts[letter] = (counts[letter] ?? 0) + 1;
+  const all = about.names.length;
+  const [boxed, empty, unsure, skipped] = ["b", "e", "u", "s"].map((letter) => counts[letter] ?? 0);
+  [boxed, empty, unsure, skipped].forEach((count, index) => {
+    $("meter").children[index].style.width = `${(100 * count) / all}%`;
+  });
+  const parts = [`${boxed} boxed`, `${empty} empty`];
+  if (unsure) parts.push(`${unsure} not sure`);
+  if (skipped) parts.push(`${skipped} skipped`);
+  parts.push(`${all - boxed - empty - unsure - skipped} left`);
+  if (about.seconds) {
+    parts.push(`${about.seconds.toFixed(1)} s a box`);
+    const stop = STOPS.find((each) => each > boxed && each <= all);
+    if (stop) parts.push(`${stop} boxed in ${minutes((stop - boxed) * about.seconds)}`);
+  }
+  $("progress").textContent = parts.join(" · ");
+  $("meter").setAttribute("aria-label", parts.join(", "));
+}
+
+function showTeacher() {
+  const { state, message, encoded, wanted, proposals, head_dice: dice } = about.teacher;
+  const note = $("teacher");
+  note.className = `note ${{ ready: encoded < wanted ? "busy" : "good", loading: "busy", failed: "bad", off: "" }[state]}`;
+  const learnt = proposals ? `; proposals from ${proposals} boxed${dice ? `, Dice ${dice.toFixed(2)}` : ""}` : "";
+  note.textContent = {
+    ready: `teacher: ${encoded} of ${wanted} images seen${learnt}`,
+    loading: "the teacher is being loaded",
+    failed: "no masks",
+    off: "no teacher",
+  }[state];
+  note.title = message || "";
+  if (state === "failed" && !showTeacher.told) {
+    showTeacher.told = true;
+    tellPerson(`boxes are drawn without masks: ${message}`, true);
+  }
+}
+
+function showSaved() {
+  const note = $("saved");
+  const count = outbox.waiting.length;
+  note.className = `note ${outbox.problem ? "bad" : count ? "busy" : "good"}`;
+  note.textContent = outbox.problem ? `${outbox.problem}${count ? `; ${count} kept here until it is back` : ""}` : count ? "saving" : "saved";
+}
+
+function say(text) {
+  $("message").textContent = text;
+  $("message").hidden = !text;
+}
+
+function tellPerson(text, bad = false) {
+  const toast = $("toast");
+  toast.textContent = text;
+  toast.classList.toggle("bad", bad);
+  toast.hidden = false;
+  clearTimeout(tellPerson.timer);
+  tellPerson.timer = setTimeout(() => (toast.hidden = true), bad ? 8000 : 2500);
+}
+
+function chooseTheme(name) {
+  const dark = name ? name === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  document.documentElement.dataset.theme = dark ? "dark" : "light";
+}
+
+// ---- small things
+
+const colourOf = (name) => COLOURS[Math.max(0, about.findings.indexOf(name)) % COLOURS.length];
+const newId = () => [...crypto.getRandomValues(new Uint8Array(12))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+const minutes = (seconds) => (seconds < 90 ? `${Math.round(seconds)} s` : `${Math.round(seconds / 60)} min`);
+
+function element(tag, properties, text = "") {
+  const made = Object.assign(document.createElement(tag), properties);
+  if (text) made.textContent = text;
+  return made;
+}
+
+function swatch(colour) {
+  const made = element("span", { className: "dot" });
+  made.style.background = colour;
+  return made;
+}
+
+function drawing(path) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  svg.setAttribute("viewBox", "0 0 20 20");
+  const line = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  line.setAttribute("d", path);
+  svg.append(line);
+  return svg;
+}
+
+// ---- keys and buttons
+
+const DO = {
+  accept,
+  empty: () => decide("empty"),
+  unsure: () => decide("unsure"),
+  skip: () => decide("skip"),
+  undo,
+  redo,
+  next: goNext,
+  before: () => show(strip.current - 1),
+  after: () => show(strip.current + 1),
+  fit: () => (view.fit(), showState()),
+  "zoom-in": () => (view.zoom(1.25), showState()),
+  "zoom-out": () => (view.zoom(0.8), showState()),
+  pan: () => setPanning(!view.panning),
+  masks: () => {
+    view.masksShown = !view.masksShown;
+    $("masks").setAttribute("aria-pressed", String(view.masksShown));
+    view.draw();
+  },
+  window: () => view.resetWindow(),
+  help: () => $("keys").showModal(),
+};
+
+function setPanning(on) {
+  view.panning = on;
+  $("pan").setAttribute("aria-pressed", String(on));
+  $("overlay").style.cursor = on ? "grab" : "crosshair";
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-do]");
+  if (button && about) {
+    DO[button.dataset.do]();
+    button.blur(); // Enter is `next`, not the same button again
+  }
+});
+$("help").addEventListener("click", DO.help);
+$("theme").addEventListener("click", () => {
+  const name = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
+  localStorage.setItem("meddistill-theme", name);
+  chooseTheme(name);
+});
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => chooseTheme(localStorage.getItem("meddistill-theme")));
+for (const id of ["width", "level"]) {
+  $(id).addEventListener("input", () => view.setWindow($("width").value / 100, $("level").value / 100));
+}
+$("onward").addEventListener("change", () => localStorage.setItem("meddistill-onward", $("onward").checked ? "yes" : "no"));
+$("order").addEventListener("change", async () => {
+  upcoming = null;
+  await tell("/api/order", { order: $("order").value }).catch(() => tellPerson("no connection: the order stays", true));
+  $("order").blur();
+});
+$("view").addEventListener("wheel", () => showState(), { passive: true });
+
+const KEYS = {
+  a: "accept", e: "empty", u: "unsure", s: "skip", z: "undo", y: "redo", n: "next", Enter: "next",
+  f: "fit", "+": "zoom-in", "=": "zoom-in", "-": "zoom-out", m: "masks", w: "window", "?": "help",
+};
+const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
+document.addEventListener("keydown", (event) => {
+  if (!about || $("keys").open || event.target.matches("select, input[type=range]")) return;
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  const command = event.ctrlKey || event.metaKey;
+  if (command && !["z", "y"].includes(key)) return;
+  const step = STEPS[event.key];
+  if (step && view.chosen && !command) {
+    nudge(step, event.altKey ? "first" : event.shiftKey ? "last" : "both");
+  } else if (key === "ArrowLeft") DO.before();
+  else if (key === "ArrowRight") DO.after();
+  else if (command && key === "z" && event.shiftKey) redo();
+  else if (event.shiftKey && key === "e") decide("empty", finding);
+  else if (event.shiftKey && key === "u") decide("unsure", finding);
+  else if (/^[1-9]$/.test(key)) about.findings[key - 1] && nameFinding(about.findings[key - 1]);
+  else if (key === "Delete" || key === "Backspace") remove();
+  else if (key === "Escape") choose("");
+  else if (key === "b") boxInMiddle();
+  else if (key === " ") setPanning(true);
+  else if (key === "Tab" && current?.state.boxes.length && event.target === $("overlay")) {
+    const ids = current.state.boxes.map((box) => box.id);
+    const place = ids.indexOf(view.chosen);
+    if (place === ids.length - 1) return choose(""); // the page's next button then
+    choose(ids[place + 1]);
+  } else if (KEYS[key]) {
+    flushNudge();
+    DO[KEYS[key]]();
+  } else return;
+  event.preventDefault();
+});
+document.addEventListener("keyup", (event) => event.key === " " && view.panning && setPanning(false));
+window.addEventListener("pagehide", flushNudge);
+
+begin();

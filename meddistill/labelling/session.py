@@ -1,0 +1,141 @@
+"""One person at work: the book of labels, the teacher behind it, and what the page asks of both.
+
+Everything here is plain data, so that `web.py` only carries it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from meddistill.labelling.actions import from_plain, to_plain
+from meddistill.labelling.assistant import Assistant
+from meddistill.labelling.book import LabelBook
+from meddistill.labelling.orders import ORDERS
+from meddistill.labelling.state import OPEN, SKIPPED, STATUSES
+from meddistill.labelling.thumbnails import Thumbnails
+from meddistill.run.dataset import Dataset
+from meddistill.run.tables import Case
+
+_LETTERS = {status: status[0] for status in STATUSES}
+_SPLITS = {"train": "t", "val": "v", "test": "x"}
+
+
+class Session:
+    """A RUN with its `book` and the `assistant`; images are known by number, their place in
+    cases.csv."""
+
+    def __init__(self, book: LabelBook, assistant: Assistant, order: str) -> None:
+        folder = str(book.folder.resolve())
+        self.name = book.folder.resolve().parent.name
+        self.key = hashlib.sha256(folder.encode()).hexdigest()[:16]
+        """Tells this RUN from another: what a page could not send yet must not go to a stranger."""
+        self.book = book
+        self.data: Dataset = book.data
+        self.assistant = assistant
+        self.order = order
+        self.thumbnails = Thumbnails(book.folder / "thumbnails", self.data)
+        self._numbers = {case.case_id: number for number, case in enumerate(self.data.cases)}
+
+    def case(self, number: int) -> Case | None:
+        """The image with this number; None where there is none."""
+        return self.data.cases[number] if 0 <= number < len(self.data) else None
+
+    def about(self) -> dict[str, Any]:
+        """What the page needs once: names and splits of all images, a letter each for a split."""
+        cases = self.data.cases
+        return {
+            "run": self.name,
+            "key": self.key,
+            "user": self.book.user,
+            "findings": list(self.book.findings),
+            "order": self.order,
+            "orders": list(ORDERS),
+            "names": [case.case_id for case in cases],
+            "splits": "".join(_SPLITS[case.split] for case in cases),
+            **self.news(-1),
+        }
+
+    def news(self, since: int) -> dict[str, Any]:
+        """How far it is. `since`: the version that the page has; `statuses`, a letter an image, is
+        there where the book has another."""
+        self.book.refresh()
+        said: dict[str, Any] = {
+            "version": self.book.version,
+            "counts": self.book.counts(),
+            "seconds_a_box": self.book.seconds_a_box(),
+            "teacher": dataclasses.asdict(self.assistant.help()),
+        }
+        if self.book.version != since:
+            letters = [_LETTERS[self.book.status(case)] for case in self.data.cases]
+            said["statuses"] = "".join(letters)
+        return said
+
+    def image(self, number: int, case: Case) -> dict[str, Any]:
+        """All of one image but its pixels."""
+        return {
+            "number": number,
+            "image": case.source,
+            "name": case.case_id,
+            "split": case.split,
+            "group": case.group,
+            "width": case.width,
+            "height": case.height,
+            **self.history(case),
+        }
+
+    def act(self, plain: Any) -> dict[str, Any]:
+        """Save an action and return the history of its image. Raises: as `from_plain` and
+        `LabelBook.save`."""
+        action = from_plain(plain)
+        case = self.book.save(action)
+        self.assistant.nudge()
+        return self.history(case)
+
+    def history(self, case: Case) -> dict[str, Any]:
+        """What was done to it."""
+        actions = self.book.actions(case)
+        return {
+            "version": self.book.version,
+            "actions": [{**to_plain(action), "user": action.user} for action in actions],
+        }
+
+    def mask(self, case: Case, box: Sequence[float]) -> tuple[np.ndarray, float]:
+        """As `Assistant.mask`."""
+        return self.assistant.mask(case, np.array(box, np.float32))
+
+    def proposals(self, case: Case) -> dict[str, Any]:
+        """Boxes that the heads propose, of findings that are open on this image."""
+        state = self.book.state(case)
+        known = state.nothing | state.unsure | {box.finding for box in state.boxes}
+        found = [each for each in self.assistant.propose(case) if each.finding not in known]
+        return {"boxes": [dataclasses.asdict(each) for each in found]}
+
+    def after(self, number: int, order: str) -> int | None:
+        """The number of the image to look at after this one: the next that nobody has looked at,
+        then those skipped; None where none is left."""
+        return next((self._numbers[case.case_id] for case in self._left(order, number)), None)
+
+    def upcoming(self) -> list[Case]:
+        """What the teacher should encode, the nearest first; at last what somebody has looked at,
+        which the heads learn from."""
+        left = self._left(self.order, -1)
+        known = {case.case_id for case in left}
+        return [*left, *(case for case in self.data.cases if case.case_id not in known)]
+
+    def follow(self, order: str) -> None:
+        """Go on in another order."""
+        self.order = order
+        self.assistant.nudge()
+
+    def _left(self, order: str, but: int) -> list[Case]:
+        by_status: dict[str, list[Case]] = {OPEN: [], SKIPPED: []}
+        for number, case in enumerate(self.data.cases):
+            status = self.book.status(case)
+            if status in by_status and number != but:
+                by_status[status].append(case)
+        return [*ORDERS[order](by_status[OPEN]), *ORDERS[order](by_status[SKIPPED])]

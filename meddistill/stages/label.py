@@ -1,0 +1,175 @@
+"""`meddistill label`: a page on this machine on which a person draws boxes, into RUN/labels."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import socket
+import threading
+import time
+import webbrowser
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from meddistill.base import console
+from meddistill.base.errors import ConfigError, Interrupted, StageError, nearest
+from meddistill.labelling.access import Access
+from meddistill.labelling.assistant import Assistant
+from meddistill.labelling.book import LabelBook
+from meddistill.labelling.labelled import labelled_images
+from meddistill.labelling.orders import ORDERS
+from meddistill.labelling.session import Session
+from meddistill.run import lock
+from meddistill.run.dataset import Dataset
+from meddistill.run.layout import BOXES_CSV, RunDir
+from meddistill.run.next_commands import command
+
+if TYPE_CHECKING:
+    from meddistill.labelling.web import RunningServer
+    from meddistill.teachers.teacher import Teacher
+
+LOCAL = ("127.0.0.1", "localhost", "::1")
+_BOXES_EVERY_S = 2.0
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelRequest:
+    """How to label. `teacher`: its name, `none` for no masks. `findings`: what is looked for; none
+    given means those of the RUN. `host` other than this machine's own wants `allow_remote`."""
+
+    user: str = "me"
+    teacher: str = "litemedsam"
+    findings: Sequence[str] = ()
+    order: str = "random"
+    host: str = "127.0.0.1"
+    port: int = 8787
+    allow_remote: bool = False
+    browser: bool = True
+    device: str = "auto"
+    encodings_gb: float = 20.0
+
+
+def run_label(run: RunDir, request: LabelRequest, *, teacher: Teacher | None = None) -> None:
+    """Serve the page until Ctrl+C; what was drawn lies in RUN/labels.
+
+    Raises: ConfigError, InputError and StageError for what the user can mend.
+
+    Args:
+        run: the RUN, prepared.
+        request: how.
+        teacher: one to use instead of loading `request.teacher` by name.
+    """
+    with labelling(run, request, teacher) as served:
+        _announce(request, served)
+        if request.browser:
+            # It may wait for the browser's end.
+            opener = threading.Thread(target=webbrowser.open, args=(served.address,), daemon=True)
+            opener.start()
+        _until_stopped(served)
+        counts = served.session.book.counts()
+    facts = [(status, str(count)) for status, count in counts.items()]
+    facts.append(("boxes", str(run.labels / BOXES_CSV)))
+    console.summary("label", facts, f"{command('prepare', run)} --update")
+
+
+@dataclasses.dataclass(frozen=True)
+class Served:
+    """The page while it is served: where, on which port, and what is behind it."""
+
+    address: str
+    port: int
+    session: Session
+    server: RunningServer
+
+
+@contextlib.contextmanager
+def labelling(
+    run: RunDir, request: LabelRequest, teacher: Teacher | None = None
+) -> Iterator[Served]:
+    """The page, served within. Raises: as `run_label`."""
+    _check(run, request)
+    data = Dataset.open(run.data)
+    from meddistill.labelling.web import RunningServer, make_app, open_socket
+
+    with contextlib.ExitStack() as ends:
+        listening = ends.enter_context(open_socket(request.host, request.port))
+        port = listening.getsockname()[1]
+        book = LabelBook(run.labels, data, request.findings or ("lesion",), request.user)
+        ends.callback(book.close)
+        session = _session(run, request, book, teacher)
+        ends.callback(session.assistant.end)
+        access = _access(request.host, port)
+        server = RunningServer(make_app(session, access), listening)
+        ends.callback(server.stop)
+        yield Served(access.address, port, session, server)
+
+
+def _check(run: RunDir, request: LabelRequest) -> None:
+    if request.order not in ORDERS:
+        raise ConfigError(f"order '{request.order}' is not known{nearest(request.order, ORDERS)}")
+    if not 0 < request.port < 65536:
+        raise ConfigError(f"port is {request.port}, expected 1 to 65535")
+    if len(set(request.findings)) != len(request.findings) or "" in request.findings:
+        raise ConfigError(
+            f"findings are {', '.join(request.findings)}; expected names, each of them once"
+        )
+    if request.host not in LOCAL and not request.allow_remote:
+        here = socket.gethostname()
+        raise ConfigError(
+            f"--host {request.host} would show the images to the network; from another machine "
+            f"rather type there: ssh -N -L {request.port}:127.0.0.1:{request.port} {here}, label "
+            "here without --host, and open the printed address there; or pass --allow-remote"
+        )
+    if lock.is_held(run.data):
+        raise StageError(f"{run.data} is being written; label when `meddistill prepare` has ended")
+
+
+def _session(
+    run: RunDir, request: LabelRequest, book: LabelBook, teacher: Teacher | None
+) -> Session:
+    def load() -> Teacher:
+        from meddistill.teachers.loading import load_teacher
+        from meddistill.training.fabric import resolve_device
+
+        if teacher is not None:
+            return teacher
+        return load_teacher(request.teacher, device=resolve_device(request.device))
+
+    session: Session
+    assistant = Assistant(
+        book.data,
+        run.teacher,
+        None if request.teacher == "none" and teacher is None else load,
+        lambda: session.upcoming(),
+        lambda: labelled_images(book),
+        request.encodings_gb,
+    )
+    session = Session(book, assistant, request.order)
+    assistant.start()
+    return session
+
+
+def _access(host: str, port: int) -> Access:
+    if host in LOCAL:
+        return Access(("127.0.0.1", "localhost") if host != "::1" else ("[::1]", "localhost"), port)
+    names = [host] if host not in ("0.0.0.0", "::") else []
+    return Access((*names, socket.gethostname(), socket.getfqdn(), "127.0.0.1", "localhost"), port)
+
+
+def _announce(request: LabelRequest, served: Served) -> None:
+    if served.port != request.port:
+        console.say(f"port {request.port} is in use: taking {served.port}")
+    if request.host not in LOCAL:
+        console.warn(
+            "the page is open to the network, unencrypted, to whoever has the address below"
+        )
+    console.answer(f"label at {served.address}")
+    console.say("Ctrl+C ends; every box that is shown as saved is on the disk")
+
+
+def _until_stopped(served: Served) -> None:
+    """Until Ctrl+C, which is how labelling ends; boxes.csv follows the journal meanwhile."""
+    with contextlib.suppress(Interrupted):
+        while served.server.is_running():
+            time.sleep(_BOXES_EVERY_S)
+            served.session.book.write_boxes()

@@ -1,0 +1,344 @@
+"""The page in a real browser: drawing, masks, keys, touch; and that no box is lost on the way."""
+
+import json
+import random
+import time
+
+import pytest
+from support.chromium import Page, find_chromium
+from support.label_run import Client, make_run, served
+
+from meddistill.labelling.actions import Action, Box, from_plain, to_plain
+from meddistill.labelling.state import can_redo, can_undo, derive
+
+FINDINGS = ["lesion", "cyst"]
+READY = "document.getElementById('view').dataset.shown"
+SAVED = "document.getElementById('saved').textContent == 'saved'"
+
+
+@pytest.fixture(scope="module")
+def program():
+    found = find_chromium()
+    if found is None:
+        pytest.skip("no Chromium on this machine")
+    return found
+
+
+@pytest.fixture(scope="module")
+def browser(program, tmp_path_factory):
+    with Page(program, tmp_path_factory.mktemp("profile")) as page:
+        yield page
+
+
+@pytest.fixture
+def run(tmp_path):
+    return make_run(tmp_path, count=8)
+
+
+@pytest.fixture
+def running(run):
+    with served(run, order="listed", findings=FINDINGS) as running:
+        client = Client(running)
+        while client.get("/api/news")["teacher"]["encoded"] < 8:
+            time.sleep(0.02)
+        yield running
+
+
+@pytest.fixture
+def page(browser, running):
+    browser.errors.clear()
+    browser.open(running.address + "#5", 1366, 768)
+    browser.until(READY)
+    browser.until(f"{SAVED} && document.getElementById('teacher').textContent.includes('of 8')")
+    yield browser
+    browser.connect(True)
+    browser.open("about:blank")  # it asks for news until it is gone
+    ours = ("ERR_INTERNET_DISCONNECTED", "Canvas2D")  # what the tests themselves cause
+    left = [text for text in browser.errors if not any(part in text for part in ours)]
+    assert left == []
+
+
+def place(page, x, y):
+    """Where on the page a pixel of the image lies (64 px, fitted)."""
+    left, top, width, height = page.run(
+        "(r => [r.left, r.top, r.width, r.height])(document.getElementById('overlay').getBoundingClientRect())"
+    )
+    scale = min(width - 40, height - 40) / 64
+    return left + (width - 64 * scale) / 2 + x * scale, top + (height - 64 * scale) / 2 + y * scale
+
+
+def drag(page, xyxy):
+    page.drag(place(page, *xyxy[:2]), place(page, *xyxy[2:]))
+
+
+def shown(page, number):
+    page.until(f"document.getElementById('view').dataset.shown == '{number}'")
+
+
+def lines(run):
+    return [json.loads(line) for line in (run.labels / "me.jsonl").read_text().splitlines()[1:]]
+
+
+def text(page, name):
+    return page.run(f"document.getElementById('{name}').textContent")
+
+
+def colour_at(page, x, y):
+    """RGBA of the layer over the image."""
+    left, top = place(page, x, y)
+    return page.run(
+        "(() => { const c = document.getElementById('overlay'); const r = c.getBoundingClientRect();"
+        f" return [...c.getContext('2d').getImageData({left} - r.left, {top} - r.top, 1, 1).data] }})()"
+    )
+
+
+def test_a_dragged_box_is_saved_and_gets_the_teachers_mask(page, run):
+    drag(page, (10, 20, 30, 50))
+    page.until(f"{SAVED} && document.querySelectorAll('#boxes li').length == 1")
+    (line,) = lines(run)
+    assert (line["image"], line["do"], line["box"]["source"]) == ("images/004.png", "draw", "drawn")
+    assert line["box"]["xyxy"] == pytest.approx([10, 20, 30, 50], abs=0.3)
+    for _ in range(100):
+        if colour_at(page, 20, 35)[3] > 0:
+            break
+        time.sleep(0.03)
+    assert colour_at(page, 20, 35)[3] > 0  # the mask, inside the box
+    assert colour_at(page, 50, 35)[3] == 0
+    page.press("m")
+    time.sleep(0.1)
+    assert colour_at(page, 20, 35)[3] == 0
+    page.press("m")
+
+
+def test_an_edge_is_moved_and_everything_undone_and_done_again(page, run):
+    drag(page, (10, 20, 30, 50))
+    drag(page, (30, 35, 40, 35))  # the right edge
+    page.until(SAVED)
+    assert lines(run)[-1]["do"] == "move"
+    assert lines(run)[-1]["xyxy"] == pytest.approx([10, 20, 40, 50], abs=0.4)
+    page.press("z")
+    page.press("z")
+    page.until(f"{SAVED} && document.querySelectorAll('#boxes li').length == 0")
+    assert text(page, "state") == "None yet. Drag over the image."
+    page.press("y")
+    page.press("y")
+    page.until(f"{SAVED} && document.querySelectorAll('#boxes li').length == 1")
+    assert [line["do"] for line in lines(run)] == ["draw", "move", "undo", "undo", "redo", "redo"]
+    assert text(page, "boxes").startswith("lesion 30 \N{MULTIPLICATION SIGN} 30")
+
+
+def test_keys(page, run):
+    """A day's work without a mouse."""
+    page.press("2")
+    page.press("b")
+    page.press("ArrowRight")
+    page.press("Escape")
+    page.until(SAVED)
+    page.until("document.querySelectorAll('#boxes li').length == 1")
+    page.press("Enter")
+    shown(page, 2)
+    page.press("e")
+    shown(page, 3)
+    page.press("u")
+    shown(page, 5)
+    page.press("s")
+    shown(page, 6)
+    page.press("z")  # what was skipped comes back
+    shown(page, 5)
+    page.until(SAVED)
+    done = [(line["image"][7:10], line["do"]) for line in lines(run)]
+    assert done == [("004", "draw"), ("004", "move"), ("002", "empty"), ("003", "unsure"),
+                    ("005", "skip"), ("005", "undo")]  # fmt: skip
+    assert lines(run)[0]["box"]["finding"] == "cyst"
+    assert lines(run)[1]["xyxy"][0] == lines(run)[0]["box"]["xyxy"][0] + 1
+    assert "2 boxed · 2 empty · 1 not sure · 3 left" in text(page, "progress")
+    page.press("ArrowLeft")
+    shown(page, 4)
+    page.press("?")
+    page.until("document.getElementById('keys').open")
+    page.press("Escape")
+    page.until("!document.getElementById('keys').open")
+
+
+def test_a_reload_shows_what_was_saved(page, running):
+    drag(page, (10, 20, 30, 50))
+    page.until(SAVED)
+    page.open(running.address + "#5", 1366, 768)
+    page.until("document.querySelectorAll('#boxes li').length == 1")
+    assert "token" not in page.run("location.href")
+
+
+def test_without_a_connection_boxes_are_kept_and_sent_again(page, run):
+    page.connect(False)
+    drag(page, (10, 20, 30, 50))
+    page.until("document.getElementById('saved').textContent.includes('1 kept here')")
+    assert lines(run) == []
+    page.press("z")
+    page.press("y")
+    page.until("document.getElementById('saved').textContent.includes('3 kept here')")
+    page.connect(True)
+    page.until(SAVED, 20)
+    assert [line["do"] for line in lines(run)] == ["draw", "undo", "redo"]
+
+
+def test_what_was_not_sent_survives_a_reload(page, run, running):
+    # The journal's disk is full, as far as the page can see.
+    save = running.session.book.save
+
+    def full(action):
+        raise OSError(28, "No space left on device")
+
+    running.session.book.save = full
+    drag(page, (10, 20, 30, 50))
+    page.until("document.getElementById('saved').textContent.includes('disk is full')")
+    page.errors.clear()  # the browser notes each refused request
+    page.open(running.address + "#5", 1366, 768)
+    page.until("document.querySelectorAll('#boxes li').length == 1")
+    running.session.book.save = save
+    page.until(SAVED, 20)
+    assert [line["do"] for line in lines(run)] == ["draw"]
+    assert page.run("Object.keys(localStorage).filter(key => key.includes('/')).length") == 0
+    page.errors.clear()
+
+
+def test_two_tabs_see_each_other(page, run, running):
+    client = Client(running)
+    client.draw(4, (1, 1, 9, 9), box_id="of-another-tab")
+    page.until("document.querySelectorAll('#boxes li').length == 1")
+    drag(page, (10, 20, 30, 50))
+    page.until(f"{SAVED} && document.querySelectorAll('#boxes li').length == 2")
+    assert len(client.get("/api/images/4")["actions"]) == 2
+
+
+def test_a_server_that_was_killed_and_started_anew_gets_what_was_drawn(browser, run):
+    with served(run, order="listed") as running:
+        port = running.port
+        browser.open(running.address + "#5", 1366, 768)
+        browser.until(READY)
+    drag(browser, (10, 20, 30, 50))
+    browser.until("document.getElementById('saved').textContent.includes('1 kept here')")
+    with served(run, order="listed") as running:
+        assert running.port == port
+        browser.until(
+            "document.getElementById('saved').textContent.includes('open the address')", 20
+        )
+        assert lines(run) == []
+        browser.open(running.address + "#5", 1366, 768)
+        browser.until(f"{READY} && {SAVED}", 20)
+        assert [line["do"] for line in lines(run)] == ["draw"]
+        browser.open("about:blank")
+
+
+def test_fingers_draw_and_pinch(page, run):
+    page.call("Emulation.setTouchEmulationEnabled", enabled=True, maxTouchPoints=2)
+    page.touch([place(page, 10, 20), place(page, 20, 30), place(page, 30, 50)])
+    page.until(f"{SAVED} && document.querySelectorAll('#boxes li').length == 1")
+    before = text(page, "zoom")
+    one, other = place(page, 30, 32), place(page, 34, 32)
+    page.touch([one, (one[0] - 90, one[1])], [other, (other[0] + 90, other[1])])
+    time.sleep(0.1)
+    page.press("1")
+    assert text(page, "zoom") != before
+    assert len(lines(run)) == 1  # a pinch draws nothing
+    page.call("Emulation.setTouchEmulationEnabled", enabled=False)
+
+
+def test_the_window_changes_what_is_seen_not_what_is_there(page):
+    page.run(
+        "(e => { e.value = 40; e.dispatchEvent(new Event('input')) })(document.getElementById('width'))"
+    )
+    assert page.run("document.querySelector('#window feFuncR').getAttribute('slope')") == "2.5"
+    page.press("w")
+    assert page.run("document.querySelector('#window feFuncR').getAttribute('slope')") == "1"
+
+
+def test_an_image_that_is_gone_is_told_and_passed_over(page, run):
+    (run.data / "images/train/005.png").unlink()
+    page.press("ArrowRight")
+    page.until("document.getElementById('message').textContent.includes('cannot be read')")
+    page.press("ArrowRight")
+    page.until("document.getElementById('message').hidden")
+    assert text(page, "name") == "006"
+    page.errors.clear()
+
+
+def test_nothing_is_asked_of_another_machine(page, running):
+    own = running.address.split("/?")[0]
+    assert {url.split("/page/")[0][: len(own)] for url in page.requests if "http" in url[:4]} <= {
+        own
+    }
+
+
+@pytest.mark.parametrize(("width", "height"), [(1366, 768), (820, 1180), (1024, 768), (390, 800)])
+def test_it_fits_the_screen(page, running, width, height):
+    page.open(running.address, width, height)
+    page.until(READY)
+    assert page.run("document.documentElement.scrollWidth") <= width
+    assert page.run("document.querySelector('#view').clientHeight") > 0.3 * height
+    for name in ("empty", "unsure", "skip", "next"):
+        x, y = page.run(
+            "(r => [r.left + r.width / 2, r.top + r.height / 2])"
+            f"(document.querySelector('[data-do={name}]').getBoundingClientRect())"
+        )
+        assert 0 < x < width, name
+        assert 0 < y < height, name
+
+
+def some_actions(rng):
+    """Any actions in any order, some about things that are not there."""
+    actions = []
+    for number in range(rng.randrange(1, 25)):
+        kind = rng.choice(
+            [
+                "draw",
+                "draw",
+                "move",
+                "name",
+                "delete",
+                "empty",
+                "unsure",
+                "skip",
+                "undo",
+                "redo",
+                "given",
+            ]
+        )
+        user, box_id = rng.choice(["me", "me", "ann"]), f"b{rng.randrange(4)}"
+        finding = rng.choice(["", *FINDINGS])
+        corners = (rng.randrange(5), rng.randrange(5), 9 + rng.randrange(5), 9 + rng.randrange(5))
+        of = can_undo(actions, user) if kind == "undo" else can_redo(actions, user)
+        box = Box(
+            box_id, corners, finding or "cyst", rng.choice(["drawn", "accepted", "corrected"])
+        )
+        actions.append(
+            Action(f"a{number}", "a.png", kind, user, number, box, box_id, corners,
+                   finding or "cyst" if kind == "name" else finding, of or "a0",
+                   (box,) if kind == "given" else (), ("cyst",) if kind == "given" else ())
+        )  # fmt: skip
+    return actions
+
+
+def test_page_and_server_understand_a_journal_alike(page):
+    rng = random.Random(0)
+    journals = [some_actions(rng) for _ in range(200)]
+    plain = [[{**to_plain(each), "user": each.user} for each in actions] for actions in journals]
+    page.call("Runtime.evaluate", expression=f"window.journals = {json.dumps(plain)}")
+    said = page.run(
+        "import('/page/state.js').then(({ derive, statusOf, undoable }) => journals.map((actions) => {"
+        f" const findings = {json.dumps(FINDINGS)}; const state = derive(actions, findings);"
+        " const { undo, redo } = undoable(actions, 'me');"
+        " return { boxes: state.boxes.map((box) => [box.id, ...box.xyxy, box.finding, box.source]),"
+        " nothing: [...state.nothing].sort(), unsure: [...state.unsure].sort(),"
+        " status: statusOf(state, findings), undo, redo }; }))"
+    )
+    for actions, page_says in zip(journals, said, strict=True):
+        read = [from_plain(to_plain(each), each.user) for each in actions]
+        state = derive(read, FINDINGS)
+        assert page_says == {
+            "boxes": [[b.box_id, *b.xyxy, b.finding, b.source] for b in state.boxes],
+            "nothing": sorted(state.nothing),
+            "unsure": sorted(state.unsure),
+            "status": state.status(FINDINGS),
+            "undo": can_undo(read, "me"),
+            "redo": can_redo(read, "me"),
+        }
