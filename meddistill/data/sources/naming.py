@@ -137,7 +137,8 @@ def stem_of(name: str, endings: Iterable[str]) -> str:
     for ending in endings:
         if lower.endswith(ending) and len(name) > len(ending):
             return name[: -len(ending)]
-    return Path(name).stem
+    at = name.rfind(".")
+    return name[:at] if 0 < at < len(name) - 1 else name
 
 
 def _shared_folders(parts_of: Sequence[tuple[str, ...]]) -> int:
