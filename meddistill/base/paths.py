@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
@@ -12,15 +11,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e
 
 def shown(path: Path, directory: Path) -> str:
     """`path` relative to the source folder, as text that any table can hold."""
-    return printable(inside(path, directory))
-
-
-def inside(path: Path, directory: Path) -> str:
-    """`path` relative to the folder `directory`, with `/`. Raises: ValueError where it lies elsewhere."""
-    text, start = os.fspath(path), f"{os.fspath(directory)}{os.sep}"
-    if os.sep == "/" and text.startswith(start):  # `relative_to` takes ten times as long
-        return text[len(start) :]
-    return path.relative_to(directory).as_posix()
+    return printable(path.relative_to(directory).as_posix())
 
 
 def printable(text: str) -> str:

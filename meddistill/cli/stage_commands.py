@@ -63,6 +63,9 @@ class PrepareArguments:
     classes: Annotated[Optional[str], setting("prepare.classes", also="Several with commas.")] = (
         None
     )
+    findings: Annotated[Optional[str], setting("prepare.findings", also="Several with commas.")] = (
+        None
+    )
     groups: Annotated[Optional[Path], setting("prepare.groups")] = None
     boxes: Annotated[Optional[Path], setting("prepare.boxes")] = None
     unannotated: Annotated[

@@ -52,7 +52,7 @@ class AnnotatedImage:
     False means that nobody knows. `size_hw`: as the file states it. `empty_mask`: where no object
     is left, the mask is known to be empty (else there is none). `annotator`: who says so, where the
     file tells. `columns`: other facts of the image, such as `split`. `problem`: why it cannot be
-    used.
+    used. `looked_for`: the classes that somebody looked for; None: all that the file knows.
     """
 
     image: str = ""
@@ -64,6 +64,7 @@ class AnnotatedImage:
     annotator: str = ""
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
     problem: str = ""
+    looked_for: tuple[str, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

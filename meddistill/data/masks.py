@@ -3,6 +3,7 @@ training."""
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from meddistill.base.errors import ConfigError, InputError
+from meddistill.data.findings import Findings
 from meddistill.data.formats.pictures import load_labels
 
 Label = float | tuple[int, int, int]
@@ -20,6 +22,53 @@ _NOISE = 16
 """JPEG leaves values up to about this in an empty mask."""
 _COLOUR_TOLERANCE = 48
 """Largest difference a channel of a lossy colour mask may have from the colour asked for."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FindingValues:
+    """Which values (or colours) of a source's label maps mean each finding; a value may serve
+    several. `background`: values beside 0 that mean none."""
+
+    findings: Findings
+    values: tuple[tuple[Label, ...], ...]
+    background: tuple[Label, ...] = ()
+
+    def select(self, pixels: np.ndarray, tolerance: int = 0, name: str = "mask") -> np.ndarray:
+        """Bool planes (C, H, W) of a label map (H, W[, 3]). Raises: StrangeValuesError for values
+        that mean nothing."""
+        planes = np.stack([select_labels(pixels, each, tolerance) for each in self.values])
+        rest = select_labels(pixels, ANY_LABEL) & ~planes.any(axis=0)
+        if self.background and rest.any():
+            rest &= ~select_labels(pixels, self.background, tolerance)
+        if rest.any() and not tolerance:  # at a lossy mask's edges colours mix
+            found, counts = np.unique(
+                pixels[rest].reshape(int(rest.sum()), -1), axis=0, return_counts=True
+            )
+            told = {
+                _label_text(value): int(count) for value, count in zip(found, counts, strict=True)
+            }
+            raise StrangeValuesError(name, told)
+        return planes
+
+
+class StrangeValuesError(InputError):
+    """A label map holds values that no finding means: `values`, text to pixels."""
+
+    def __init__(self, name: str, values: dict[str, int]) -> None:
+        self.values = values
+        told = ", ".join(f"{value} ({count} px)" for value, count in list(values.items())[:6])
+        super().__init__(f"{name} holds values that no finding means: {told}")
+
+
+def _label_text(value: np.ndarray) -> str:
+    if len(value) == 3:
+        return "#{:02x}{:02x}{:02x}".format(*(int(part) for part in value))
+    return f"{value[0]:g}"
+
+
+Labels = tuple[Label, ...] | str | FindingValues | None
+"""What of a mask is lesion: its values or colours, `any`, those of several findings, or nothing
+said: black and white."""
 
 
 def parse_labels(text: str) -> tuple[Label, ...] | str | None:
@@ -47,20 +96,39 @@ def parse_labels(text: str) -> tuple[Label, ...] | str | None:
     return tuple(labels)
 
 
-def read_mask(path: Path, labels: Sequence[Label] | str | None = None) -> np.ndarray:
-    """bool (H, W): True where the mask is at least half of its range, or has one of `labels`; all
-    False if empty.
+def read_mask(path: Path, labels: Labels = None) -> np.ndarray:
+    """bool (H, W), or (C, H, W) with `FindingValues`: True where the mask is at least half of its
+    range, or has one of `labels`; all False if empty.
 
     A lossless mask of 0 and 1 counts as full range. Raises: InputError where the file cannot be
     read, or its values are neither (label numbers, or a faint mask) and no labels are given.
     """
-    colours = _are_colours(labels)
+    colours = _are_colours(labels.values[0] if isinstance(labels, FindingValues) else labels)
     pixels, lossy = load_labels(path, colours)
     if labels is None:
         return binarise(pixels, lossy, path.name)
     if lossy and not colours:
         raise InputError(f"{path.name} is compressed with loss: label values cannot be told apart")
-    return select_labels(pixels, labels, _COLOUR_TOLERANCE if lossy else 0)
+    return chosen(pixels, labels, _COLOUR_TOLERANCE if lossy else 0, path.name)
+
+
+def chosen(
+    pixels: np.ndarray, labels: Labels, tolerance: int = 0, name: str = "mask"
+) -> np.ndarray:
+    """bool (H, W) of pixels (H, W[, 3]) as `labels` say, or (C, H, W) with `FindingValues`; without
+    labels as `binarise`.
+
+    Args:
+        pixels: of a mask.
+        labels: what of it is lesion.
+        tolerance: as in `select_labels`.
+        name: of the mask, for errors.
+    """
+    if labels is None:
+        return binarise(pixels, name=name)
+    if isinstance(labels, FindingValues):
+        return labels.select(pixels, tolerance, name)
+    return select_labels(pixels, labels, tolerance)
 
 
 def binarise(pixels: np.ndarray, lossy: bool = False, name: str = "mask") -> np.ndarray:

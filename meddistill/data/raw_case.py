@@ -41,8 +41,8 @@ class ImageRef(Protocol):
 
 
 class MaskRef(Protocol):
-    """Where a mask is; `files` is empty where it is drawn from a table. `load` gives bool (H,
-    W).
+    """Where a mask is; `files` is empty where it is drawn from a table. `load` gives bool (H, W),
+    or (C, H, W) where its values tell findings apart.
     """
 
     @property
@@ -77,6 +77,9 @@ class RawCase:
     A slice of a volume that shows nothing is left out in silence, an image that shows nothing is
     rejected; one with `keep_if_empty` False is left out where its mask is empty. `unannotated`:
     nobody has annotated it, whatever a mask says; that is for evaluation alone.
+    `box_findings`: the name of what each box holds, where the source tells. `finding_masks`: a mask
+    a finding by name, beside or in place of `mask`. `looked_for`: the names of the findings that
+    somebody looked for; None: all of them.
     """
 
     name: str
@@ -90,7 +93,15 @@ class RawCase:
     is_slice: bool = False
     keep_if_empty: bool = True
     unannotated: bool = False
+    box_findings: tuple[str, ...] = ()
+    finding_masks: tuple[tuple[str, MaskRef], ...] = ()
+    looked_for: tuple[str, ...] | None = None
+
+    @property
+    def masks(self) -> tuple[MaskRef, ...]:
+        """All that hold a part of its mask."""
+        return (*([self.mask] if self.mask else []), *(mask for _, mask in self.finding_masks))
 
     @property
     def files(self) -> tuple[Path, ...]:
-        return self.image.files + (self.mask.files if self.mask else ())
+        return self.image.files + tuple(path for mask in self.masks for path in mask.files)

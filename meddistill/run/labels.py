@@ -17,6 +17,11 @@ def label_path(data_dir: Path, case: Case) -> Path:
 def annotated_boxes(data_dir: Path, case: Case) -> np.ndarray:
     """The boxes (N, 4) float32 px that people (or masks) gave for the case; (0, 4) where there are
     none."""
+    return annotated_findings(data_dir, case)[0]
+
+
+def annotated_findings(data_dir: Path, case: Case) -> tuple[np.ndarray, np.ndarray]:
+    """The boxes (N, 4) of `annotated_boxes`, and the place of each one's finding, (N,) int64."""
     if case.annotation != "boxes":
-        return np.zeros((0, 4), dtype=np.float32)
+        return np.zeros((0, 4), dtype=np.float32), np.zeros(0, dtype=np.int64)
     return read_yolo_label(label_path(data_dir, case), (case.height, case.width))

@@ -12,6 +12,7 @@ import numpy as np
 
 from meddistill.base.csv_tables import read_table
 from meddistill.base.errors import InputError
+from meddistill.data.findings import SEPARATOR
 from meddistill.run.layout import CASES_CSV, RUN_JSON, require
 
 SPLITS = ("train", "val", "test")
@@ -27,7 +28,8 @@ class Case:
     `annotation` is `boxes` (annotated, at least one), `none` (looked at, no lesion) or `unknown`
     (nobody looked). `image` is relative to RUN/data; `width` and `height` are its pixels;
     `spacing_mm` is `row,column` pixel spacing in mm joined by a comma, or empty. `source` is the
-    file it came from, as given; `sha256` is of the PNG.
+    file it came from, as given; `sha256` is of the PNG. `findings`: the names of those that were
+    looked for, divided by `;`; empty: all of the RUN's.
     """
 
     case_id: str
@@ -43,6 +45,7 @@ class Case:
     spacing_mm: str
     source: str
     sha256: str
+    findings: str = ""
 
     def __post_init__(self) -> None:
         check_case_id(self.case_id)
@@ -59,6 +62,12 @@ class Case:
         sides = self.spacing_mm.split(",") if self.spacing_mm else []
         if sides and not (len(sides) == 2 and all(_is_positive(side) for side in sides)):
             raise ValueError(f"spacing_mm is '{self.spacing_mm}', expected row,column in mm")
+
+    def looked_for(self, finding: str) -> bool:
+        """Whether somebody looked for this finding of a RUN with several."""
+        if self.annotation == "unknown":
+            return False
+        return not self.findings or finding in self.findings.split(SEPARATOR)
 
     @property
     def spacing_hw_mm(self) -> tuple[float, float] | None:

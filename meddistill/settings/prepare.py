@@ -29,6 +29,16 @@ class PrepareConfig:
     """Checks of the data that are not to stop anything; each is named where it stops."""
     classes: list[str] = setting([], RESULT)
     """Classes to keep; empty keeps all."""
+    findings: list[str] = setting([], RESULT, before=[])
+    """What is segmented: names, each with the mask values that mean it where masks are label maps
+    (liver=1, tumour=2+3, background=4); `auto`: as a dataset.json or the annotation files name
+    them; `from-class`: the class of each case; empty: all is one, `lesion`."""
+    overlap: str = setting("auto", RESULT, before="auto")
+    """Whether findings are `exclusive` (one at most a pixel) or `overlapping`; `auto`: by their
+    mask values, exclusive with `from-class`, else overlapping."""
+    complete: bool = setting(True, RESULT, before=True)
+    """Every finding was looked for in every annotated image; false: only those that have a box
+    there, and nothing is known of the others."""
     groups: str = setting("", CONTENT)
     """CSV `id,group` (or `series`, `patient`) and other columns such as `fold`; empty = what the
     layout knows."""
@@ -126,6 +136,7 @@ class PrepareConfig:
         )
         check_at_least(self, 1, "min_area_px")
         check_choice(self, "stratify", ("class+size", "class", "none"))
+        check_choice(self, "overlap", ("auto", "exclusive", "overlapping"))
         check_choice(self, "boxes_per", ("component", "case"))
         check_choice(self, "unannotated", ("auto", "none", "unknown"))
         check_choice(self, "annotators", ("ask", "union", "intersection", "first"))

@@ -24,6 +24,7 @@ from meddistill.detector.yolo import (
     write_training_view,
 )
 from meddistill.evaluation import detection
+from meddistill.run.findings import refuse_several
 from meddistill.run.headlines import headline
 from meddistill.run.images import image_path
 from meddistill.run.labels import annotated_boxes
@@ -74,6 +75,7 @@ def run_detect(
     data_dir, out = data or run.data, out or run.detector
     config = as_begun(out, config, overwrite)
     cases = read_cases(data_dir)
+    refuse_several(data_dir, "detect")
     if config.train:
         _check_trainable(cases, data_dir)
     settings = identity.of_detect(config, seed)

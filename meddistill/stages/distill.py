@@ -25,6 +25,7 @@ from meddistill.colearning.beliefs import count_sources
 from meddistill.colearning.joining import Colearning, with_unboxed_decided
 from meddistill.colearning.rounds import refresh_targets
 from meddistill.run.dataset import Dataset
+from meddistill.run.findings import refuse_several
 from meddistill.run.headlines import headline
 from meddistill.run.layout import BOXES_CSV, MODEL_CARD, QUALITY_CSV, RUN_JSON, RunDir
 from meddistill.run.next_commands import after_distill
@@ -125,6 +126,7 @@ def run_distill(
     """
     student_dir = out or run.student
     dataset = Dataset.open(run.data)
+    refuse_several(run.data, "distill")
     config = with_unboxed_decided(as_begun(student_dir, config, overwrite), dataset)
     boxes_file = _find_boxes(run, config, dataset)
     work = Distillation(run, dataset, config, make_fabric(device, config.precision), teacher)

@@ -30,6 +30,7 @@ from meddistill.evaluation.request import EvalRequest, FolderRequest
 from meddistill.evaluation.scores import Judging, ScoreRow
 from meddistill.evaluation.summary import format_table
 from meddistill.evaluation.verdict import Verdict
+from meddistill.run.findings import refuse_several
 from meddistill.run.headlines import headline
 from meddistill.run.layout import (
     CONFIG_JSON,
@@ -102,6 +103,7 @@ def run_eval(
     out = request.out or run.eval
     config = as_begun(out, config, request.overwrite)
     cases = read_cases(data_dir)
+    refuse_several(data_dir, "eval")
     judged = judged_cases_of_run(data_dir, cases, config.split)
     if request.student is None:
         require(student_dir / RUN_JSON, "distill")

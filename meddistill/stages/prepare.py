@@ -13,20 +13,28 @@ from meddistill.base.csv_tables import read_table, write_table
 from meddistill.base.errors import InputError, MedDistillError, StageError
 from meddistill.base.files import read_json, write_text
 from meddistill.base.hashing import fingerprint_source, hash_files, write_index
+from meddistill.data.findings import Findings
 from meddistill.data.intensity import settings_of_prepare
 from meddistill.data.prepare.convert import Converted, ConvertSettings
 from meddistill.data.prepare.counts import describe, summarise, summarise_boxes, warnings_about
 from meddistill.data.prepare.data_page import data_report
 from meddistill.data.prepare.duplicates import Duplicate, find_duplicates, refuse_duplicates
+from meddistill.data.prepare.finding_counts import (
+    refuse_strange_values,
+    refuse_unboxed_findings,
+    summarise_findings,
+    warnings_about_findings,
+)
 from meddistill.data.prepare.journal import Conversion, convert_cases
 from meddistill.data.prepare.listing import Listed, first_reasons, list_source
 from meddistill.data.prepare.nonsense import Seen, check_before, check_names, doubts_about
 from meddistill.data.prepare.partition import partition
-from meddistill.data.prepare.placing import place_files, write_data_yaml
+from meddistill.data.prepare.placing import place_files, write_lists
 from meddistill.data.prepare.relabel import relabel, with_drawn
 from meddistill.data.raw_case import RawCase
 from meddistill.labelling.takeover import Boxes, drawn_boxes, fingerprint_labels
 from meddistill.run import lock
+from meddistill.run.findings import read_findings
 from meddistill.run.headlines import headline
 from meddistill.run.layout import (
     CASES_CSV,
@@ -85,6 +93,7 @@ def run_prepare(
     check_names(config.accept)
     check_before(listed.cases, listed.rejected, config.accept)
     if drawn:
+        _refuse_drawn(run, listed.findings)
         cases = with_drawn(listed.cases, drawn)
         listed = dataclasses.replace(listed, cases=cases, annotated=True)
     hashes = _hash_source(listed, directory, out)
@@ -101,10 +110,14 @@ def run_prepare(
         previous = read_table(out / CASES_CSV, Case)  # of an update that was interrupted
     try:
         write_index(out / SOURCE_INDEX_CSV, hashes, directory)
-        converted = convert_cases(listed.cases, hashes, out, _conversion(config), previous)
+        conversion = _conversion(config, listed.findings)
+        converted = convert_cases(listed.cases, hashes, out, conversion, previous)
+        refuse_strange_values(listed.cases, converted)
         sorted_out = _sort_out(listed, converted, directory, config)
         old_splits = {row.group: row.split for row in previous}
-        rows, results = partition(sorted_out.good, config, seed, old_splits)
+        findings = listed.findings
+        rows, results = partition(sorted_out.good, config, seed, old_splits, findings)
+        refuse_unboxed_findings(rows, results, findings)
         looks = [results[row.case_id].looks for row in rows]
         duplicates = find_duplicates(rows, looks, config.duplicate_bits)
         if config.strict:
@@ -137,6 +150,7 @@ def show_understanding(config: PrepareConfig, seed: int) -> None:
 def _take_over(run: RunDir, out: Path, drawn: Mapping[str, Boxes | None]) -> Path:
     """`--update` without a source: what people drew goes into RUN/data, all else stays."""
     rows = read_cases(out)
+    _refuse_drawn(run, read_findings(out))
     strangers = drawn.keys() - {row.source for row in rows}
     if strangers:
         console.warn(f"{run.labels} names {len(strangers)} images that {out} does not have")
@@ -159,6 +173,14 @@ def _take_over(run: RunDir, out: Path, drawn: Mapping[str, Boxes | None]) -> Pat
     console.say(describe(summary))
     console.summary("prepare", headline("prepare", summary), after_prepare(run, out))
     return out
+
+
+def _refuse_drawn(run: RunDir, findings: Findings) -> None:
+    if not findings.is_one:
+        raise StageError(
+            f"{run.labels} holds boxes that were drawn here, which are taken over for one finding "
+            f"alone, and this RUN has {len(findings)}; give its boxes with --boxes FILE"
+        )
 
 
 def _labels_input(drawn: Mapping[str, Boxes | None]) -> dict[str, str]:
@@ -237,8 +259,9 @@ def _write_tables(stage: Stage, listed: Listed, prepared: _Prepared) -> dict[str
     duplicates, rejected = prepared.duplicates, prepared.sorted_out.rejected
     write_table(out / REJECTED_CSV, Rejected, rejected)
     write_table(out / DUPLICATES_CSV, Duplicate, duplicates)
-    write_data_yaml(out, rows)
+    write_lists(out, rows, listed.findings)
     warnings = listed.warnings + prepared.sorted_out.doubts + warnings_about(rows, duplicates)
+    warnings += warnings_about_findings(rows, results, listed.findings)
     left_out = prepared.sorted_out.skipped + len(prepared.sorted_out.good) - len(rows)
     summary = {
         "dataset": listed.dataset,
@@ -248,6 +271,7 @@ def _write_tables(stage: Stage, listed: Listed, prepared: _Prepared) -> dict[str
         "duplicates": len(duplicates),
         "boxes": summarise_boxes(rows, results),
         **summarise(rows, rejected, left_out),
+        **summarise_findings(rows, results, listed.findings),
     }
     write_text(out / REPORT_HTML, data_report(out, rows, results, rejected, duplicates, summary))
     write_table(out / CASES_CSV, Case, rows)
@@ -321,12 +345,14 @@ def _inputs(listed: Listed, hashes: Mapping[Path, str], directory: Path) -> dict
     return inputs
 
 
-def _conversion(config: PrepareConfig) -> Conversion:
+def _conversion(config: PrepareConfig, findings: Findings) -> Conversion:
     intensity = settings_of_prepare(as_settings(config))
     settings = ConvertSettings(
         config.min_area_px,
         config.merge_distance_px,
         config.boxes_per,
+        findings,
+        config.complete,
         intensity,
         config.fit_masks,
     )

@@ -244,7 +244,9 @@ READERS = {
     "quality.csv": table,
     "metrics.csv": log,
     "YOLO label": text(
-        "a.txt", "0 0.5 0.5 0.25 0.25\n0 0.1 0.2 0.05 0.1\n", lambda p: read_yolo_label(p, (40, 48))
+        "a.txt",
+        "0 0.5 0.5 0.25 0.25\n0 0.1 0.2 0.05 0.1\n",
+        lambda p: read_yolo_label(p, (40, 48))[0],
     ),
     "YAML config": text("a.yaml", (ROOT / "configs/paper.yaml").read_text(), load_config),
     "groups.csv": text("groups.csv", "id,group,fold\na,p1,1\nb,p2,2\n", read_groups),

@@ -28,7 +28,8 @@ BESIDE = {
 }
 WORDS = (
     *("none", "class", "case", "percentile", "image", "detected", "empty", "adam", "constant"),
-    *("gce", "mse", "paper", "32-true", "zoom", "val", "ignore", "first", "some other"),
+    *("gce", "mse", "paper", "32-true", "zoom", "val", "ignore", "first", "exclusive"),
+    "some other",
 )
 # What follows from a role; `as it is`: a detector that is not trained.
 IDENTITIES = ("prepare", "detect", "detect as it is", "teacher", "distill", "eval", "key")

@@ -103,8 +103,25 @@ def _image(
         is_ours = isinstance(error, InputError)
         problem = str(error) if is_ours else f"{type(error).__name__} {error}"
         return AnnotatedImage(file_name, problem=problem)
-    looked_at = bool(objects) or record.get("annotation") == "none"
-    return AnnotatedImage(file_name, objects, looked_at, size_hw, empty_mask=True)
+    looked_for = _looked_for(record, objects, names)
+    looked_at = bool(objects) or bool(looked_for) or record.get("annotation") == "none"
+    return AnnotatedImage(
+        file_name, objects, looked_at, size_hw, empty_mask=True, looked_for=looked_for
+    )
+
+
+def _looked_for(
+    record: Mapping[str, Any], objects: Sequence[AnnotatedObject], names: Mapping[Any, str]
+) -> tuple[str, ...] | None:
+    """The classes that were looked for, where the record says so as LVIS does: those found, and the
+    `neg_category_ids`, without the `not_exhaustive_category_ids`."""
+    absent, in_part = (
+        {names[key] for key in record.get(field) or () if key in names}
+        for field in ("neg_category_ids", "not_exhaustive_category_ids")
+    )
+    if "neg_category_ids" not in record and not in_part:
+        return None
+    return tuple(sorted((absent | {each.class_name for each in objects}) - in_part))
 
 
 def _size(record: Mapping[str, Any]) -> tuple[int, int] | None:

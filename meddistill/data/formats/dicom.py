@@ -12,7 +12,7 @@ import numpy as np
 
 from meddistill.base.errors import InputError, MissingPackageError, in_one_line
 from meddistill.data.formats.pictures import MAX_PIXELS
-from meddistill.data.masks import Label, binarise, select_labels
+from meddistill.data.masks import FindingValues, Labels, chosen, select_labels
 from meddistill.data.raw_case import OneFile, Picture
 
 _MAGIC_AT = 128
@@ -121,7 +121,7 @@ class DicomMask(OneFile):
     """A mask stored as DICOM; `labels` as in `masks.read_mask`."""
 
     frame: int = 0
-    labels: tuple[Label, ...] | str | None = None
+    labels: Labels = None
 
     @property
     def token(self) -> str:
@@ -129,11 +129,7 @@ class DicomMask(OneFile):
 
     def load(self) -> np.ndarray:
         pixels = _pixels(self.path, self.frame)[1]
-        return (
-            binarise(pixels, name=self.path.name)
-            if self.labels is None
-            else select_labels(pixels, self.labels)
-        )
+        return chosen(pixels, self.labels, name=self.path.name)
 
 
 def _spacing(data: Any) -> tuple[float, float] | None:
@@ -288,13 +284,17 @@ class SegmentationMask(OneFile):
 
     frames: tuple[tuple[int, int], ...]
     size_hw: tuple[int, int]
-    labels: tuple[Label, ...] | str | None = None
+    labels: Labels = None
 
     @property
     def token(self) -> str:
         return f"segmentation frames {self.frames} size {self.size_hw} labels {self.labels}"
 
     def load(self) -> np.ndarray:
+        if isinstance(self.labels, FindingValues):
+            return np.stack(
+                [dataclasses.replace(self, labels=values).load() for values in self.labels.values]
+            )
         union = np.zeros(self.size_hw, dtype=bool)
         for frame, segment in self.frames:
             values = _pixels(self.path, frame)[1]
@@ -344,5 +344,5 @@ class DicomFormat:
     def images(self, path: Path) -> list[DicomImage]:
         return frames_of(path)
 
-    def mask(self, path: Path, index: int, labels: tuple[Label, ...] | str | None) -> DicomMask:
+    def mask(self, path: Path, index: int, labels: Labels) -> DicomMask:
         return DicomMask(path, index, labels)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from meddistill.data.masks import Label
+from meddistill.data.masks import Labels
 from meddistill.data.raw_case import ImageRef, MaskRef
 
 
@@ -31,6 +31,6 @@ class ImageFormat(Protocol):
         """The images in a file, in their order; no pixels are read yet. Raises: InputError."""
         ...
 
-    def mask(self, path: Path, index: int, labels: tuple[Label, ...] | str | None) -> MaskRef:
+    def mask(self, path: Path, index: int, labels: Labels) -> MaskRef:
         """The file as a mask of image `index`; `labels` as in `masks.read_mask`."""
         ...

@@ -9,7 +9,7 @@ import numpy as np
 
 from meddistill.base.errors import InputError
 from meddistill.data.formats.pictures import IMAGE_SUFFIXES, load_picture
-from meddistill.data.masks import Label, read_mask
+from meddistill.data.masks import Labels, read_mask
 from meddistill.data.raw_case import OneFile, Picture
 
 
@@ -30,7 +30,7 @@ class MaskFiles:
     """One or several mask files of the same image, united; `labels` as in `masks.read_mask`."""
 
     paths: tuple[Path, ...]
-    labels: tuple[Label, ...] | str | None = None
+    labels: Labels = None
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -69,5 +69,5 @@ class PictureFormat:
     def images(self, path: Path) -> list[ImageFile]:
         return [ImageFile(path)]
 
-    def mask(self, path: Path, index: int, labels: tuple[Label, ...] | str | None) -> MaskFiles:
+    def mask(self, path: Path, index: int, labels: Labels) -> MaskFiles:
         return MaskFiles((path,), labels)

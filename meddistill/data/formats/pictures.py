@@ -9,7 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from meddistill.base.errors import InputError, in_one_line
 from meddistill.base.files import atomic_path
@@ -252,6 +252,18 @@ def encode_png(image: np.ndarray) -> bytes:
     if not done:
         raise ValueError(f"pixels of shape {image.shape} cannot be written as PNG")
     return encoded.tobytes()
+
+
+def encode_palette_png(labels: np.ndarray, palette: np.ndarray, names: str) -> bytes:
+    """PNG file of uint8 labels (H, W) that are shown in the colours of `palette`, RGB uint8 (256,
+    3); `names`, what the values from 1 mean, stand in its text `findings`."""
+    image = Image.fromarray(labels, mode="L")
+    image.putpalette(palette.astype(np.uint8).tobytes())
+    note = PngImagePlugin.PngInfo()
+    note.add_itxt("findings", names)
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", pnginfo=note)
+    return buffer.getvalue()
 
 
 def is_plain_png(content: bytes) -> bool:

@@ -13,7 +13,7 @@ from meddistill.data.formats import itk, nifti
 from meddistill.data.formats.known_volume_formats import reader_of
 from meddistill.data.formats.volume import Grid, Volume, axes_in_world
 from meddistill.data.intensity import percentile_limits
-from meddistill.data.masks import Label, binarise, select_labels
+from meddistill.data.masks import Labels, chosen
 from meddistill.data.raw_case import OneFile, Picture
 
 
@@ -51,7 +51,7 @@ class MaskSlice(OneFile):
 
     axis: int
     index: int
-    labels: tuple[Label, ...] | str | None = None
+    labels: Labels = None
 
     @property
     def token(self) -> str:
@@ -59,12 +59,14 @@ class MaskSlice(OneFile):
 
     def load(self) -> np.ndarray:
         voxels = _load_mask(self.path, _stamp(self.path), self.labels)
-        if self.index >= voxels.shape[self.axis]:
+        count = voxels.shape[-3:][self.axis]
+        if self.index >= count:
             raise InputError(
-                f"mask volume has {voxels.shape[self.axis]} slices along axis {self.axis}, fewer "
-                "than the image"
+                f"mask volume has {count} slices along axis {self.axis}, fewer than the image"
             )
-        return _cut(voxels, self.axis, self.index)
+        if voxels.ndim == 3:
+            return _cut(voxels, self.axis, self.index)
+        return np.stack([_cut(each, self.axis, self.index) for each in voxels])
 
 
 def _cut(voxels: np.ndarray, axis: int, index: int) -> np.ndarray:
@@ -93,15 +95,12 @@ def _load_volume(
 
 
 @lru_cache(maxsize=1)
-def _load_mask(
-    path: Path, stamp: tuple[int, int], labels: tuple[Label, ...] | str | None
-) -> np.ndarray:
+def _load_mask(path: Path, stamp: tuple[int, int], labels: Labels) -> np.ndarray:
     # The whole volume decides what its values mean: a slice that has label 1 alone must not pass
     # for black and white.
     voxels = read_volume(path).array
-    flat = voxels.reshape(1, -1)
-    chosen = binarise(flat, name=path.name) if labels is None else select_labels(flat, labels)
-    return chosen.reshape(voxels.shape)
+    found = chosen(voxels.reshape(1, -1), labels, name=path.name)
+    return found.reshape(*found.shape[:-2], *voxels.shape)
 
 
 def read_volume(path: Path, channel: int = 0) -> Volume:
@@ -152,7 +151,7 @@ class VolumeFormat:
     def images(self, path: Path) -> list[VolumeSlice]:
         return slices_of(path)
 
-    def mask(self, path: Path, index: int, labels: tuple[Label, ...] | str | None) -> MaskSlice:
+    def mask(self, path: Path, index: int, labels: Labels) -> MaskSlice:
         return MaskSlice(path, 2, index, labels)
 
 

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from omegaconf import OmegaConf
 
 from meddistill.base.errors import InputError, in_one_line
 from meddistill.base.files import write_text
@@ -22,6 +21,7 @@ from meddistill.data.annotations import (
 from meddistill.data.formats.annotation_format import NOTHING_BESIDE, KnownBeside
 from meddistill.data.formats.annotation_writer import size_of
 from meddistill.data.formats.text_files import first_text, read_text
+from meddistill.data.formats.yaml_files import read_yaml
 
 
 class YoloLabel:
@@ -88,25 +88,39 @@ def read_class_names(path: Path) -> dict[int, str]:
     """Class names by number, of `names:` in a data.yaml, as a list or as numbers with names; {}
     where the file has none. Raises: InputError."""
     try:
-        names = OmegaConf.to_container(OmegaConf.load(path)).get("names", {})  # type: ignore[union-attr]
+        names = read_yaml(path).get("names", {})
         numbered = names.items() if isinstance(names, dict) else enumerate(names)
         return {int(number): str(name) for number, name in numbered}
-    except Exception as error:  # unreadable, not YAML, or something else entirely under `names`
+    except (TypeError, ValueError) as error:  # something else entirely under `names`
         raise InputError(f"{path} cannot be read: {in_one_line(error)}") from error
 
 
-def write_yolo_label(path: Path, boxes_xyxy_px: np.ndarray, size_hw: tuple[int, int]) -> None:
-    """Write boxes (N, 4) in px as YOLO lines `0 cx cy w h`, normalised. No box gives an empty
+def write_yolo_label(
+    path: Path,
+    boxes_xyxy_px: np.ndarray,
+    size_hw: tuple[int, int],
+    numbers: Sequence[int] | None = None,
+) -> None:
+    """Write boxes (N, 4) in px as YOLO lines `class cx cy w h`, normalised. No box gives an empty
     file.
+
+    Args:
+        path: the file.
+        boxes_xyxy_px: the boxes.
+        size_hw: of their image.
+        numbers: the class of each; None: all 0.
     """
     boxes = np.asarray(boxes_xyxy_px, dtype=np.float64).reshape(-1, 4)
-    lines = [yolo_line(0, (x1, y1, x2, y2), size_hw) for x1, y1, x2, y2 in boxes]
+    lines = [
+        yolo_line(number, (x1, y1, x2, y2), size_hw)
+        for (x1, y1, x2, y2), number in zip(boxes, numbers or [0] * len(boxes), strict=True)
+    ]
     write_text(path, "".join(lines))
 
 
-def read_yolo_label(path: Path, size_hw: tuple[int, int]) -> np.ndarray:
-    """Boxes (N, 4) float32 in px, half-open; (0, 4) for an empty file. Coordinates are rounded to
-    1/100 px.
+def read_yolo_label(path: Path, size_hw: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes (N, 4) float32 in px, half-open, and the class of each, (N,) int64; none for an empty
+    file. Coordinates are rounded to 1/100 px.
 
     Raises: InputError for a missing file or a line that is not five numbers.
     """
@@ -115,13 +129,13 @@ def read_yolo_label(path: Path, size_hw: tuple[int, int]) -> np.ndarray:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read as a YOLO label: {error}") from error
-    boxes = []
+    boxes, classes = [], []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            _, *values = (float(part) for part in line.split())
-            if len(values) != 4:
+            which, *values = (float(part) for part in line.split())
+            if len(values) != 4 or not which.is_integer():
                 raise ValueError
         except ValueError:
             raise InputError(
@@ -130,7 +144,9 @@ def read_yolo_label(path: Path, size_hw: tuple[int, int]) -> np.ndarray:
         if not np.isfinite(values).all():
             raise InputError(f"{path} line {number}: a coordinate is not finite")
         boxes.append(_in_px(values, height, width))
-    return np.round(np.array(boxes, dtype=np.float64).reshape(-1, 4), 2).astype(np.float32)
+        classes.append(int(which))
+    found = np.round(np.array(boxes, dtype=np.float64).reshape(-1, 4), 2).astype(np.float32)
+    return found, np.array(classes, dtype=np.int64)
 
 
 class YoloWriter:

@@ -19,10 +19,13 @@ from meddistill.base.cores import usable_cores
 from meddistill.base.errors import InputError
 from meddistill.base.paths import printable
 from meddistill.data.boxes import clip_boxes, mask_to_boxes, unite_boxes
+from meddistill.data.findings import LESION, Findings, as_planes
 from meddistill.data.formats.picture_refs import ImageFile
-from meddistill.data.formats.pictures import encode_png, is_plain_png
+from meddistill.data.formats.pictures import encode_palette_png, encode_png, is_plain_png
 from meddistill.data.intensity import IntensitySettings, to_8bit
+from meddistill.data.masks import StrangeValuesError
 from meddistill.data.prepare.duplicates import perceptual_hash
+from meddistill.data.prepare.naming import looked_for
 from meddistill.data.raw_case import ImageRef, RawCase
 
 # Below this many cases starting processes takes longer than the work.
@@ -44,6 +47,8 @@ class ConvertSettings:
     min_area_px: int
     merge_distance_px: float = 0.0
     boxes_per: str = "component"
+    findings: Findings = LESION
+    complete: bool = True
     intensity: IntensitySettings = dataclasses.field(default_factory=IntensitySettings)
     fit_masks: bool = False
 
@@ -55,7 +60,9 @@ class Converted:
     `skipped`: no case and nobody's fault, such as a slice of a volume without lesion. `annotation`
     and `boxes` (x1, y1, x2, y2 px, half-open) are as in cases.csv; `lesion_share` is the mask's
     share of the image (of the boxes' where there is no mask). `key` names its files while the split
-    is not known; `looks` is the perceptual hash.
+    is not known; `looks` is the perceptual hash. `box_findings`: the place of each box's finding;
+    `looked_for`: of each finding whether somebody did; `strange`: mask values that mean none, with
+    their pixels.
     """
 
     key: str
@@ -70,6 +77,9 @@ class Converted:
     spacing_mm: str = ""
     sha256: str = ""
     looks: str = ""
+    box_findings: list[int] = dataclasses.field(default_factory=list)
+    looked_for: list[bool] = dataclasses.field(default_factory=list)
+    strange: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 def case_key(case: RawCase, file_hashes: Mapping[Path, str], settings: ConvertSettings) -> str:
@@ -84,11 +94,24 @@ def case_key(case: RawCase, file_hashes: Mapping[Path, str], settings: ConvertSe
         else None,
         "boxes": case.boxes_xyxy_px,
         "slice": [case.is_slice, case.keep_if_empty, case.unannotated],
-        "settings": dataclasses.asdict(settings),
+        "settings": _in_key(settings),
     }
     if not settings.fit_masks:  # keys from before it existed stay what they were
         del parts["settings"]["fit_masks"]
+    if not settings.findings.is_one or not settings.complete:
+        parts["findings"] = [
+            *(settings.findings.names, settings.findings.exclusive, settings.complete),
+            *(case.box_findings, case.looked_for, case.columns.get("findings", "")),
+            *([name, mask.token] for name, mask in case.finding_masks),
+            case.class_name,
+        ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _in_key(settings: ConvertSettings) -> dict[str, Any]:
+    """The settings that have always been in a key."""
+    found = dataclasses.asdict(settings)
+    return {name: value for name, value in found.items() if name not in ("findings", "complete")}
 
 
 def convert(case: RawCase, key: str, staging: Path, settings: ConvertSettings) -> Converted:
@@ -102,9 +125,9 @@ def convert(case: RawCase, key: str, staging: Path, settings: ConvertSettings) -
     """
     try:
         # The mask first: a slice that is not wanted need not be read.
-        mask = case.mask.load() if case.mask else None
+        mask = _planes(case, settings.findings)
         is_empty = mask is None or not mask.any()
-        if case.mask and is_empty and not case.keep_if_empty:
+        if mask is not None and is_empty and not case.keep_if_empty:
             return Converted(key, skipped=True)
         picture = case.image.load()
         if (
@@ -125,12 +148,14 @@ def convert(case: RawCase, key: str, staging: Path, settings: ConvertSettings) -
         content = (_own_png(case.image) if image is picture.pixels else None) or encode_png(image)
         size_hw = image.shape[:2]
         if mask is not None and settings.fit_masks:
-            mask = _fitted(mask, size_hw)
-        if mask is not None and mask.shape != size_hw:
+            mask = np.stack([_fitted(plane, size_hw) for plane in mask])
+        if mask is not None and mask.shape[1:] != size_hw:
             raise InputError(
-                f"mask is {mask.shape[1]}x{mask.shape[0]}, image {size_hw[1]}x{size_hw[0]}"
+                f"mask is {mask.shape[2]}x{mask.shape[1]}, image {size_hw[1]}x{size_hw[0]}"
             )
-        boxes, annotation = _annotate(case, mask, size_hw, settings)
+        said = _annotate(case, mask, size_hw, settings)
+    except StrangeValuesError as error:
+        return Converted(key, reason=printable(str(error)), strange=error.values)
     except InputError as error:
         return Converted(key, reason=printable(" ".join(str(error).split())))
     except OSError as error:
@@ -139,16 +164,20 @@ def convert(case: RawCase, key: str, staging: Path, settings: ConvertSettings) -
         return Converted(key, reason="does not fit into memory")
     _write(staging / f"{key}.png", content)
     if mask is not None:
-        _write(staging / f"{key}.mask.png", encode_png(mask.astype(np.uint8) * 255))
+        _write(staging / f"{key}.mask.png", encode_mask(mask, settings.findings))
     spacing = picture.spacing_hw_mm
     return Converted(
         key=key,
         height=size_hw[0],
         width=size_hw[1],
-        annotation=annotation,
-        boxes=[[float(value) for value in box] for box in boxes],
+        annotation=said.annotation,
+        boxes=[[float(value) for value in box] for box in said.boxes],
+        box_findings=said.findings,
+        looked_for=said.looked_for,
         has_mask=mask is not None,
-        lesion_share=float(mask.mean()) if mask is not None else _boxes_share(boxes, size_hw),
+        lesion_share=float(mask.any(axis=0).mean())
+        if mask is not None
+        else _boxes_share(said.boxes, size_hw),
         spacing_mm=f"{spacing[0]:g},{spacing[1]:g}" if spacing else "",
         sha256=hashlib.sha256(content).hexdigest(),
         looks=perceptual_hash(image),
@@ -176,27 +205,98 @@ def _own_png(image: ImageRef) -> bytes | None:
     return content if is_plain_png(content) else None
 
 
+def _planes(case: RawCase, findings: Findings) -> np.ndarray | None:
+    """The mask of each finding, bool (C, H, W); None for a case without a mask. Raises: InputError
+    for a mask that does not say which finding it is of."""
+    masks = {name: mask for name, mask in case.finding_masks if name in findings.names}
+    if not masks and case.mask is None:
+        return None
+    if masks and not findings.is_one:
+        loaded = {name: mask.load() for name, mask in masks.items()}
+        nothing = np.zeros_like(next(iter(loaded.values())))
+        return np.stack([loaded.get(name, nothing) for name in findings.names])
+    if case.mask is None:
+        return None
+    found = as_planes(case.mask.load())
+    if len(found) == len(findings):
+        return found
+    if case.class_name in findings.names or not found.any():
+        return np.stack([(name == case.class_name) & found[0] for name in findings.names])
+    raise InputError(
+        "its mask does not say which finding it holds: name their values (--findings a=1,b=2), or "
+        "take the class of each case (--findings from-class)"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Said:
+    """What is annotated in a case: boxes (N, 4) with the place of each one's finding, and of each
+    finding whether it was looked for."""
+
+    boxes: np.ndarray
+    findings: list[int]
+    annotation: str
+    looked_for: list[bool]
+
+
+_NO_BOXES = np.zeros((0, 4), dtype=np.float32)
+
+
 def _annotate(
     case: RawCase, mask: np.ndarray | None, size_hw: tuple[int, int], settings: ConvertSettings
-) -> tuple[np.ndarray, str]:
-    """Boxes (N, 4) and annotation of a case. Boxes that people drew go before those of a mask."""
-    per_case = settings.boxes_per == "case"
+) -> _Said:
+    """Boxes and annotation of a case with `mask` (C, H, W). Boxes that people drew go before those
+    of a mask."""
+    findings = settings.findings
+    looked = looked_for(case, findings, settings.complete)
     if case.boxes_xyxy_px is not None:
-        boxes = clip_boxes(np.array(case.boxes_xyxy_px, dtype=np.float32), size_hw)
-        outside = (boxes[:, 2:] - boxes[:, :2] <= 0).any(axis=1)
-        if outside.any():
-            raise InputError(f"{int(outside.sum())} of its boxes {OUTSIDE} or have no area")
-        boxes = unite_boxes(boxes, settings.merge_distance_px, per_case)
-        return boxes, "boxes" if len(boxes) else "none"
-    if mask is None or case.unannotated:
-        return np.zeros((0, 4), dtype=np.float32), "unknown"
-    boxes = unite_boxes(
-        mask_to_boxes(mask, settings.min_area_px), settings.merge_distance_px, per_case
-    )
-    if len(boxes):
-        return boxes, "boxes"
-    # Specks alone: neither a lesion worth a box nor a healthy image to learn from.
-    return boxes, "unknown" if mask.any() else "none"
+        drawn = _drawn_boxes(case, size_hw, findings)
+        specks = [False] * len(findings)
+    elif mask is None or case.unannotated:
+        return _Said(_NO_BOXES, [], "unknown", looked)
+    else:
+        drawn = [mask_to_boxes(plane, settings.min_area_px) for plane in mask]
+        # Specks alone: neither a lesion worth a box nor a healthy image to learn from.
+        specks = [
+            bool(plane.any()) and not len(boxes) for plane, boxes in zip(mask, drawn, strict=True)
+        ]
+    looked = [was and not speck for was, speck in zip(looked, specks, strict=True)]
+    boxes, which = [_NO_BOXES], []
+    for place, found in enumerate(drawn):
+        if looked[place]:
+            united = unite_boxes(found, settings.merge_distance_px, settings.boxes_per == "case")
+            boxes.append(united)
+            which += [place] * len(united)
+    if not settings.complete and findings.is_one and not which:
+        looked = [False]
+    annotation = "boxes" if which else "none" if any(looked) else "unknown"
+    return _Said(np.concatenate(boxes), which, annotation, looked)
+
+
+def _drawn_boxes(case: RawCase, size_hw: tuple[int, int], findings: Findings) -> list[np.ndarray]:
+    """The boxes that people drew, (N, 4) a finding; those of other classes are left out."""
+    assert case.boxes_xyxy_px is not None
+    boxes = clip_boxes(np.array(case.boxes_xyxy_px, dtype=np.float32), size_hw)
+    outside = (boxes[:, 2:] - boxes[:, :2] <= 0).any(axis=1)
+    if outside.any():
+        raise InputError(f"{int(outside.sum())} of its boxes {OUTSIDE} or have no area")
+    if findings.is_one:
+        return [boxes]
+    names = case.box_findings
+    if len(names) != len(boxes) or not any(names):
+        names = (case.class_name,) * len(boxes)
+    if any(not name for name in names):
+        raise InputError("a box does not say which finding it is of")
+    return [boxes[[each == name for each in names]].reshape(-1, 4) for name in findings.names]
+
+
+def encode_mask(planes: np.ndarray, findings: Findings) -> bytes:
+    """The PNG of a mask (C, H, W): black and white of one finding, else with a palette that shows
+    each in its colour."""
+    labels = findings.encode(planes)
+    if findings.is_one or labels.dtype != np.uint8:
+        return encode_png(labels)
+    return encode_palette_png(labels, findings.palette(), ", ".join(findings.names))
 
 
 def _boxes_share(boxes: np.ndarray, size_hw: tuple[int, int]) -> float:

@@ -11,9 +11,11 @@ from pathlib import Path, PurePosixPath
 from meddistill.base import console
 from meddistill.base.errors import ConfigError, InputError, nearest
 from meddistill.base.paths import printable
+from meddistill.data.findings import LESION, Findings
 from meddistill.data.formats.annotation_format import KnownBeside
 from meddistill.data.formats.known_annotation_formats import format_of
 from meddistill.data.masks import parse_labels
+from meddistill.data.prepare.naming import Naming, name_findings
 from meddistill.data.prepare.understanding import Fact, Read, understand
 from meddistill.data.raw_case import RawCase
 from meddistill.data.sources.drawn_boxes import CaseNames, apply_boxes, without_image
@@ -49,6 +51,7 @@ class Listed:
     boxes_file: Path | None
     annotated: bool
     understood: list[Fact]
+    findings: Findings = LESION
 
 
 def list_source(directory: Path, config: PrepareConfig, seed: int) -> Listed:
@@ -59,7 +62,8 @@ def list_source(directory: Path, config: PrepareConfig, seed: int) -> Listed:
 
 
 def _list_source(directory: Path, config: PrepareConfig, seed: int, tree: Tree) -> Listed:
-    options = _source_options(config, seed)
+    naming = name_findings(config, directory)
+    options = _source_options(config, naming, seed)
     source, reason = choose_source(config.dataset, directory, options.boxes_given)
     if config.dataset == "auto":
         reason = printable(reason)
@@ -93,17 +97,21 @@ def _list_source(directory: Path, config: PrepareConfig, seed: int, tree: Tree) 
         dataset=source.name,
         groups_known=groups_known,
         warnings=[] if groups_known else [GROUPS_UNKNOWN],
-        source_tables=list(listing.tables),
+        source_tables=[*listing.tables, *([naming.table] if naming.table else [])],
         groups_file=groups_file,
         boxes_file=boxes_file,
         annotated=has_tables or bool(boxes_file) or any(case.mask for case in cases),
         understood=understand(read, directory, config),
+        findings=naming.findings(cases, listing.box_classes, config.overlap),
     )
 
 
-def _source_options(config: PrepareConfig, seed: int) -> SourceOptions:
+def _source_options(config: PrepareConfig, naming: Naming, seed: int) -> SourceOptions:
+    if naming.values is not None and config.label:
+        raise ConfigError("findings and label both say what mask values mean; give one of them")
     return SourceOptions(
-        labels=parse_labels(config.label),
+        labels=naming.values or parse_labels(config.label),
+        findings=not naming.is_one,
         classes=tuple(config.classes),
         axis=config.axis,
         channel=config.channel,

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from meddistill.base.errors import InputError
 from meddistill.data.case_ids import assign_case_ids
+from meddistill.data.findings import LESION, SEPARATOR, Findings
 from meddistill.data.prepare.convert import Converted
 from meddistill.data.prepare.own_splits import completed, own_splits
 from meddistill.data.prepare.splits import (
@@ -32,6 +33,7 @@ def partition(
     config: PrepareConfig,
     seed: int,
     previous: Mapping[str, str],
+    findings: Findings = LESION,
 ) -> tuple[list[Case], dict[str, Converted]]:
     """Rows of cases.csv, sorted by split and id, and the conversion of each by case id.
 
@@ -42,6 +44,7 @@ def partition(
         config: settings of `prepare`.
         seed: draws groups.
         previous: the split that a group had before an update, which it keeps.
+        findings: of the RUN.
     """
     cases = [case for case, _ in good]
     ids = assign_case_ids(cases)
@@ -64,7 +67,8 @@ def partition(
     for index in kept:
         case, result = good[index]
         hidden = index in unboxed
-        rows.append(_row(case, result, ids[index], groups[index], splits[index], hidden))
+        place = ids[index], groups[index], splits[index]
+        rows.append(_row(case, result, findings, *place, hidden))
         results[ids[index]] = result
     rows.sort(key=lambda row: (SPLITS.index(row.split), row.case_id))
     if not any(row.split == "train" for row in rows):
@@ -144,7 +148,13 @@ def _chosen(cases: Sequence[RawCase], selection: str) -> list[bool] | None:
 
 
 def _row(
-    case: RawCase, result: Converted, case_id: str, group: str, split: str, hidden: bool
+    case: RawCase,
+    result: Converted,
+    findings: Findings,
+    case_id: str,
+    group: str,
+    split: str,
+    hidden: bool,
 ) -> Case:
     return Case(
         case_id=case_id,
@@ -160,4 +170,14 @@ def _row(
         spacing_mm=result.spacing_mm,
         source=case.source,
         sha256=result.sha256,
+        findings="" if hidden else _looked_for(result, findings),
     )
+
+
+def _looked_for(result: Converted, findings: Findings) -> str:
+    """Of several findings those that somebody looked for; empty: all, or none in an unknown
+    case."""
+    if findings.is_one or all(result.looked_for) or result.annotation == "unknown":
+        return ""
+    looked = zip(findings.names, result.looked_for, strict=True)
+    return SEPARATOR.join(name for name, was in looked if was)

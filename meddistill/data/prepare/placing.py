@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from meddistill.base.files import write_text
+from meddistill.data.findings import Findings
 from meddistill.data.formats.yolo_labels import write_yolo_label
 from meddistill.data.prepare.convert import Converted
+from meddistill.run.findings import write_data_yaml
 from meddistill.run.images import image_path
 from meddistill.run.labels import label_path
-from meddistill.run.layout import DATA_YAML, STAGING
+from meddistill.run.layout import STAGING
 from meddistill.run.tables import SPLITS, Case
 from meddistill.run.true_masks import mask_path
 
@@ -70,7 +72,9 @@ def place_files(
             _link(out / STAGING / f"{result.key}.mask.png", mask_path(out, row))
         if row.annotation != "unknown":
             boxes = np.array(result.boxes if row.n_boxes else [], dtype=np.float32)
-            write_yolo_label(label_path(out, row), boxes, (row.height, row.width))
+            which = result.box_findings if row.n_boxes else []
+            # Of a journal from before there were several, all boxes are of the one.
+            write_yolo_label(label_path(out, row), boxes, (row.height, row.width), which or None)
 
 
 def _link(source: Path, target: Path) -> None:
@@ -81,7 +85,7 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def write_data_yaml(out: Path, rows: Sequence[Case]) -> None:
+def write_lists(out: Path, rows: Sequence[Case], findings: Findings) -> None:
     """data.yaml for Ultralytics, with lists that leave out the unknown cases: it would take them
     for negatives."""
     for split in SPLITS:
@@ -89,6 +93,4 @@ def write_data_yaml(out: Path, rows: Sequence[Case]) -> None:
             f"./{row.image}\n" for row in rows if row.split == split and row.annotation != "unknown"
         ]
         write_text(out / f"{split}.txt", "".join(lines))
-    lists = "".join(f"{split}: {split}.txt\n" for split in SPLITS)
-    text = f"# Annotated cases only; the paths are relative to this file.\n{lists}names:\n  0: lesion\n"
-    write_text(out / DATA_YAML, text)
+    write_data_yaml(out, findings, {split: f"{split}.txt" for split in SPLITS})

@@ -18,8 +18,9 @@ from meddistill.data.prepare.convert import Converted
 from meddistill.data.prepare.counts import summarise, summarise_boxes, warnings_about
 from meddistill.data.prepare.data_page import data_report
 from meddistill.data.prepare.duplicates import Duplicate
-from meddistill.data.prepare.placing import write_data_yaml
+from meddistill.data.prepare.placing import write_lists
 from meddistill.data.raw_case import RawCase
+from meddistill.run.findings import read_findings
 from meddistill.run.labels import annotated_boxes, label_path
 from meddistill.run.layout import CASES_CSV, DUPLICATES_CSV, REJECTED_CSV, REPORT_HTML
 from meddistill.run.tables import Case, Rejected
@@ -63,7 +64,7 @@ def relabel(
         if row.source in drawn and row.annotation != "unknown":
             write_yolo_label(label_path(out, row), boxes[row.case_id], (row.height, row.width))
     write_table(out / CASES_CSV, Case, new)
-    write_data_yaml(out, new)
+    write_lists(out, new, read_findings(out))
     for row in new:
         if row.annotation == "unknown":
             label_path(out, row).unlink(missing_ok=True)

@@ -38,7 +38,17 @@ def annotated_case(
     boxes = tuple(each.box_xyxy_px for each in objects)
     mask = _drawn(said, objects)
     return RawCase(
-        path.stem, source, ImageFile(path), mask, boxes, main_class(objects), said.group, columns
+        path.stem,
+        source,
+        ImageFile(path),
+        mask,
+        boxes,
+        main_class(objects),
+        said.group,
+        columns,
+        box_findings=tuple(each.class_name for each in objects),
+        finding_masks=_drawn_apart(said, objects) if mask and options.findings else (),
+        looked_for=said.looked_for,
     )
 
 
@@ -61,6 +71,16 @@ def _drawn(said: AnnotatedImage, objects: Sequence[AnnotatedObject]) -> Shapes |
         tuple(points for each in objects for points in each.polygons_xy_px),
         tuple(each.run_lengths for each in objects if each.run_lengths is not None),
     )
+
+
+def _drawn_apart(
+    said: AnnotatedImage, objects: Sequence[AnnotatedObject]
+) -> tuple[tuple[str, Shapes], ...]:
+    """A mask a class."""
+    names = sorted({each.class_name for each in objects})
+    parts = [[each for each in objects if each.class_name == name] for name in names]
+    drawn = [(name, _drawn(said, part)) for name, part in zip(names, parts, strict=True)]
+    return tuple((name, mask) for name, mask in drawn if mask is not None)
 
 
 def one_reading(readings: Sequence[AnnotatedImage], options: SourceOptions) -> AnnotatedImage:

@@ -7,6 +7,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from meddistill.base.errors import InputError
@@ -25,7 +26,7 @@ from meddistill.data.sources.annotated_cases import (
 )
 from meddistill.data.sources.masks_beside import SPLIT_FOLDERS, masks_of, split_off_masks
 from meddistill.data.sources.source import Listing, SourceOptions
-from meddistill.data.sources.walking import files_ending, walk_files
+from meddistill.data.sources.walking import walk_files
 from meddistill.run.tables import Rejected
 
 _MOST_LOOKED_INTO = 50
@@ -73,7 +74,19 @@ class AnnotationTables:
         return [path for path in self._files(directory) if self._format.recognise(path)]
 
     def _files(self, directory: Path, most: int | None = None) -> list[Path]:
-        return files_ending(directory, tuple(self._format.suffixes), 3, most)
+        suffixes = self._format.suffixes
+        return sorted(
+            path
+            for level in range(3)
+            for path in islice(
+                (
+                    path
+                    for path in directory.glob("*/" * level + "*.*")
+                    if path.suffix.lower() in suffixes and path.is_file()
+                ),
+                most,
+            )
+        )
 
 
 class _Readings:

@@ -81,6 +81,8 @@ def _boxed(case: RawCase, readings: Sequence[AnnotatedImage], options: SourceOpt
     return dataclasses.replace(
         case,
         boxes_xyxy_px=tuple(each.box_xyxy_px for each in objects),
+        box_findings=tuple(each.class_name for each in objects),
+        looked_for=said.looked_for,
         class_name=case.class_name or main_class(objects),
         group=case.group or said.group,
     )

@@ -15,7 +15,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from meddistill.base.errors import InputError
-from meddistill.base.paths import inside
 from meddistill.data.sources.naming import (
     ALL_MASK_WORDS,
     LESION_WORDS,
@@ -78,9 +77,11 @@ class Patterns:
 
 def fits(path: Path, directory: Path, pattern: str) -> bool:
     """Whether a file's path below `directory` fits one of the patterns (`*`, `?`), split by commas."""
-    name = inside(path, directory)
+    inside = path.relative_to(directory).as_posix()
     return any(
-        fnmatchcase(name, each) or fnmatchcase(name, f"*/{each}") or fnmatchcase(path.name, each)
+        fnmatchcase(inside, each)
+        or fnmatchcase(inside, f"*/{each}")
+        or fnmatchcase(path.name, each)
         for each in (part.strip() for part in pattern.split(","))
         if each
     )
@@ -188,12 +189,10 @@ class Rule:
 
 
 def _rules(files: Sequence[Named]) -> list[Rule]:
-    often: list[frozenset[str]] = []  # found where it is asked for
+    often = recurring(files)
 
     def fewer(file: Named) -> Key:
-        if not often:
-            often.append(recurring(files))
-        return tuple(word for word in _words(file) if word not in often[0])
+        return tuple(word for word in _words(file) if word not in often)
 
     return [
         Rule(0, "equal names", _exact),
@@ -453,7 +452,7 @@ def _are_parts(masks: Sequence[Named], rule: Rule) -> bool:
 
 def pattern_of(files: Sequence[Named], directory: Path) -> str:
     """What the paths of `files` below `directory` have in common, `*` for what differs."""
-    paths = [inside(file.path, directory) for file in files]
+    paths = [file.path.relative_to(directory).as_posix() for file in files]
     if len(paths) == 1:
         return paths[0]
     parts_of = [path.split("/") for path in paths]

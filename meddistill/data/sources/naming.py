@@ -137,8 +137,7 @@ def stem_of(name: str, endings: Iterable[str]) -> str:
     for ending in endings:
         if lower.endswith(ending) and len(name) > len(ending):
             return name[: -len(ending)]
-    at = name.rfind(".")
-    return name[:at] if 0 < at < len(name) - 1 else name
+    return Path(name).stem
 
 
 def _shared_folders(parts_of: Sequence[tuple[str, ...]]) -> int:

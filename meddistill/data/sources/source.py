@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from meddistill.data.masks import Label
+from meddistill.data.masks import Labels
 from meddistill.data.raw_case import RawCase
 from meddistill.run.tables import Rejected
 
@@ -17,7 +17,8 @@ from meddistill.run.tables import Rejected
 class SourceOptions:
     """What a user may say about how to read a source.
 
-    `labels`: which values or colours of a mask are lesion (`masks.parse_labels`). `classes`: which
+    `labels`: which values or colours of a mask are lesion (`masks.parse_labels`). `findings`:
+    whether several are told apart, so that masks are drawn one a class. `classes`: which
     classes of boxes to keep, for layouts that name a class a box. `axis`, `channel`, `empty_slices`
     are for volumes: along which axis to slice (0 sagittal, 1 coronal, 2 axial), which modality or
     channel, which share of the slices without lesion to keep. `boxes_given`: boxes come from a
@@ -28,7 +29,8 @@ class SourceOptions:
     `accept`: checks that are not to stop anything, by name.
     """
 
-    labels: tuple[Label, ...] | str | None = None
+    labels: Labels = None
+    findings: bool = False
     classes: tuple[str, ...] = ()
     axis: int = 2
     channel: str = ""

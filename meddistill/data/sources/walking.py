@@ -42,8 +42,7 @@ class Tree:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.names: list[str] = []  # of files, as paths; made into `Path`s where they are needed
-        self._depths: list[int] = []
+        self.files: list[Path] = []
         self.odd: list[tuple[Path, str]] = []
         self._entries: list[list[str]] = []  # of each depth: paths of files and folders
         self._root = os.path.realpath(directory)
@@ -66,28 +65,26 @@ class Tree:
         here = self._entries[depth]
         for entry in entries:
             name = entry.name.lower()
-            path = entry.name if folder == "." else entry.path
             reason = ""
             if _leads_to_folder(entry):
                 if name in _CLUTTER_FOLDERS:
                     continue
                 if entry.is_symlink() and self._leads_back(entry.path):
-                    self.odd.append((Path(path), "a link back into the source, not followed"))
+                    self.odd.append((Path(entry.path), "a link back into the source, not followed"))
                     continue
                 reason = "a folder, not an image" if name.endswith(IMAGE_SUFFIXES) else ""
-                here.append(path)
-                self._walk(path, depth + 1)
+                here.append(entry.path)
+                self._walk(entry.path, depth + 1)
             elif not _leads_to_file(entry):  # reading a pipe or a device would never end
                 is_link = entry.is_symlink()
                 reason = "a link that leads nowhere" if is_link else "not a regular file"
             elif name.startswith(_RESOURCE_FORK):
                 reason = "a resource fork of macOS, not a picture"
             elif name not in _CLUTTER:
-                here.append(path)
-                self.names.append(path)
-                self._depths.append(depth)
+                here.append(entry.path)
+                self.files.append(Path(entry.path))
             if reason:
-                self.odd.append((Path(path), reason))
+                self.odd.append((Path(entry.path), reason))
 
     def _leads_back(self, link: str) -> bool:
         """Whether a link leads to a folder of the source, or to one that the source lies in."""
@@ -116,30 +113,10 @@ class Tree:
                     return Path(paths[bisect_right(starts, match.start()) - 1])
         return None
 
-    @cached_property
-    def files(self) -> list[Path]:
-        return [Path(name) for name in self.names]
-
     def below(self, directory: Path) -> list[Path]:
         """The files below a folder of the tree, in their order."""
         start = f"{os.fspath(directory)}/"
-        chosen = zip(self.names, self.files, strict=True)
-        return [path for name, path in chosen if name.startswith(start)]
-
-    def ending(self, suffixes: tuple[str, ...], depth: int, most: int | None = None) -> list[Path]:
-        """Files at most `depth` levels down whose names end so, upper and lower case alike; with
-        `most` so many of each level."""
-        files = zip(self.names, self._depths, strict=True)
-        found = ((name, at) for name, at in files if at < depth and name.lower().endswith(suffixes))
-        if most is None:
-            return [Path(name) for name, _ in found]
-        left = [most] * depth
-        chosen = []
-        for name, at in found:
-            if left[at]:
-                left[at] -= 1
-                chosen.append(Path(name))
-        return chosen
+        return [path for path in self.files if os.fspath(path).startswith(start)]
 
 
 def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
@@ -210,23 +187,13 @@ def any_file(directory: Path, *patterns: str, depth: int = 3) -> Path | None:
     return None
 
 
-def files_ending(
-    directory: Path, suffixes: tuple[str, ...], depth: int = 3, most: int | None = None
-) -> list[Path]:
-    """Files below `directory`, at most `depth` levels down, whose names end in one of the suffixes
-    (lower case), in the order of their paths; with `most` so many of each level."""
-    tree = _tree if _tree is not None and _tree.directory == directory else Tree(directory)
-    return tree.ending(suffixes, depth, most)
-
-
 def image_files(directory: Path, root: Path) -> tuple[list[Path], list[Rejected]]:
     """Image files below `directory`, and the files that are none (tables and notes are passed over
     in silence)."""
     images = []
     files, rejected = walk_files(directory, root)
     for path in files:
-        name = path.name.lower()
-        if name.endswith(IMAGE_SUFFIXES) and name not in IMAGE_SUFFIXES:  # `.png` is all name
+        if path.suffix.lower() in IMAGE_SUFFIXES:
             images.append(path)
         elif path.suffix.lower() not in _CLUTTER_SUFFIXES:
             rejected.append(

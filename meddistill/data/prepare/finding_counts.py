@@ -1,0 +1,93 @@
+"""What is said of several findings when they are prepared: counts, warnings, and what stops."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from meddistill.base.errors import InputError
+from meddistill.data.findings import Findings
+from meddistill.data.prepare.convert import Converted
+from meddistill.data.raw_case import RawCase
+from meddistill.run.tables import SPLITS, Case
+
+
+def refuse_strange_values(cases: Sequence[RawCase], results: Sequence[Converted]) -> None:
+    """Raise InputError naming the values of label maps that no finding means, with their pixels and
+    the first three files."""
+    pixels: dict[str, int] = {}
+    files: dict[str, dict[str, None]] = {}
+    for case, result in zip(cases, results, strict=True):
+        for value, count in result.strange.items():
+            source = case.source.partition("#")[0]
+            if source not in files.setdefault(value, {}):
+                pixels[value] = pixels.get(value, 0) + count
+                files[value][source] = None
+    if not pixels:
+        return
+    told = "; ".join(
+        f"{value}: {count} px in {len(files[value])} file(s), such as "
+        f"{', '.join(list(files[value])[:3])}"
+        for value, count in list(pixels.items())[:5]
+    )
+    raise InputError(
+        f"masks hold values that no finding means ({told}); name them in prepare.findings, or as "
+        f"background={'+'.join(list(pixels)[:5])}"
+    )
+
+
+def boxes_of(row: Case, result: Converted, findings: Findings) -> list[int]:
+    """How many boxes of each finding a case shows."""
+    which = result.box_findings if row.n_boxes else []
+    return [which.count(place) for place in range(len(findings))]
+
+
+def refuse_unboxed_findings(
+    rows: Sequence[Case], results: Mapping[str, Converted], findings: Findings
+) -> None:
+    """Raise InputError for one of several findings of which no case of any split has a box."""
+    if findings.is_one or not any(row.n_boxes for row in rows):
+        return
+    counts = [boxes_of(row, results[row.case_id], findings) for row in rows]
+    for place, name in enumerate(findings.names):
+        if not any(count[place] for count in counts):
+            raise InputError(
+                f"finding '{name}' has no box in any of {len(rows)} cases; leave it out of "
+                "prepare.findings, or look at its name and values"
+            )
+
+
+def summarise_findings(
+    rows: Sequence[Case], results: Mapping[str, Converted], findings: Findings
+) -> dict[str, Any]:
+    """For run.json: by finding and split the boxes, and the cases with one, without and unknown; {}
+    for one finding."""
+    if findings.is_one:
+        return {}
+    told: dict[str, Any] = {}
+    for place, name in enumerate(findings.names):
+        told[name] = {}
+        for split in SPLITS:
+            inside = [row for row in rows if row.split == split]
+            boxes = [boxes_of(row, results[row.case_id], findings)[place] for row in inside]
+            looked = [row.looked_for(name) for row in inside]
+            told[name][split] = {
+                "boxes": sum(boxes),
+                "cases": sum(count > 0 for count in boxes),
+                "none": sum(was and not count for was, count in zip(looked, boxes, strict=True)),
+                "unknown": sum(not was for was in looked),
+            }
+    return {"findings": told, "exclusive": findings.exclusive}
+
+
+def warnings_about_findings(
+    rows: Sequence[Case], results: Mapping[str, Converted], findings: Findings
+) -> list[str]:
+    """A line for each finding that other splits have and training has not."""
+    told = summarise_findings(rows, results, findings).get("findings", {})
+    return [
+        f"finding '{name}' has no box in training, {elsewhere} elsewhere: it cannot be learnt"
+        for name, splits in told.items()
+        if not splits["train"]["boxes"]
+        and (elsewhere := splits["val"]["boxes"] + splits["test"]["boxes"])
+    ]

@@ -1,0 +1,178 @@
+"""Which findings a source is prepared for: what the settings say, with what its dataset.json and
+its annotation files name."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from meddistill.base.errors import ConfigError, InputError, nearest
+from meddistill.base.files import read_json
+from meddistill.data.findings import LESION, Findings, names_in
+from meddistill.data.masks import FindingValues, Label, parse_labels
+from meddistill.data.raw_case import RawCase
+from meddistill.settings.prepare import PrepareConfig
+
+AUTO, FROM_CLASS, BACKGROUND = "auto", "from-class", "background"
+DATASET_JSON = "dataset.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Naming:
+    """What is asked for, before the source is listed. `names`: in their order; empty: those that
+    the source's classes have. `values`: of the label maps; None where nothing names any. `table`:
+    the dataset.json that was read."""
+
+    names: tuple[str, ...] = LESION.names
+    values: FindingValues | None = None
+    from_class: bool = False
+    table: Path | None = None
+
+    @property
+    def is_one(self) -> bool:
+        return len(self.names) == 1 and not self.from_class
+
+    def findings(
+        self, cases: Sequence[RawCase], box_classes: Sequence[str] | None, overlap: str
+    ) -> Findings:
+        """The findings of the cases listed. Raises: InputError where nothing in the source has a
+        name.
+
+        Args:
+            cases: of the source.
+            box_classes: names that its annotation files know.
+            overlap: `exclusive`, `overlapping`, or `auto`: by the values, else overlapping where
+                they are boxed or drawn.
+        """
+        if self.values is not None:
+            return self.values.findings
+        names = self.names
+        if not names and self.from_class:
+            names = tuple(sorted({case.class_name for case in cases if case.class_name}))
+        elif not names:
+            boxed = {name for case in cases for name in case.box_findings}
+            names = tuple(sorted(boxed | set(box_classes or ()) - {""}))
+        if not names:
+            raise InputError(
+                "findings are to be named by the source, but it names none; give them, such as "
+                "--findings a,b, or --findings a=1,b=2 for the values of its masks"
+            )
+        exclusive = overlap == "exclusive" or (
+            overlap == "auto" and (self.from_class or len(names) == 1)
+        )
+        return Findings(names, exclusive)
+
+
+def name_findings(config: PrepareConfig, directory: Path) -> Naming:
+    """What `prepare.findings` asks for; reads the source's dataset.json where it names values.
+
+    Raises: ConfigError for names or values that do not go together; InputError for a damaged
+    dataset.json.
+    """
+    items = [item.strip() for item in config.findings]
+    if not items:
+        return Naming()
+    if items == [FROM_CLASS]:
+        return Naming((), from_class=True)
+    table = directory / DATASET_JSON
+    known = _table_values(table) if table.is_file() else {}
+    own = dict(_parsed(item) for item in items if item != AUTO)
+    background = own.pop(BACKGROUND, None) or ()
+    names = tuple(name for name in known if name != BACKGROUND) if AUTO in items else tuple(own)
+    values = {name: own.get(name) or known.get(name) or () for name in names}
+    without = [name for name, found in values.items() if not found]
+    if without and len(without) < len(names):
+        raise ConfigError(
+            f"finding '{without[0]}' has no value, others have: write {without[0]}=VALUE"
+            f"{nearest(without[0], known) if known else ''}"
+        )
+    if not names or without:
+        return Naming(names)
+    rest = {value for name, found in known.items() if name not in names for value in found}
+    _check_nesting(values)
+    exclusive = config.overlap == "exclusive" or (
+        config.overlap == "auto" and not _share_values(values)
+    )
+    if exclusive and _share_values(values):
+        raise ConfigError("prepare.overlap is 'exclusive', but a value means several findings")
+    findings = Findings(names, exclusive)
+    ordered = tuple(values[name] for name in names)
+    return Naming(
+        names,
+        FindingValues(findings, ordered, (*background, *sorted(rest))),  # type: ignore[type-var]
+        table=table if known else None,
+    )
+
+
+def _parsed(item: str) -> tuple[str, tuple[Label, ...]]:
+    """`name` or `name=1+2`, with values or colours."""
+    name, equals, text = item.partition("=")
+    if not equals:
+        return name.strip(), ()
+    labels = parse_labels(text.replace("+", ","))
+    if not isinstance(labels, tuple):
+        raise ConfigError(f"finding '{item}': expected NAME=VALUE, or NAME=1+2 for several values")
+    return name.strip(), labels
+
+
+def _table_values(path: Path) -> dict[str, tuple[Label, ...]]:
+    """Values by name of an MSD or nnU-Net dataset.json; background and `ignore` under
+    `background`; {} where it has no labels."""
+    content = read_json(path)
+    labels = content.get("labels") if isinstance(content, Mapping) else None
+    if not isinstance(labels, Mapping):
+        return {}
+    found: dict[str, tuple[Label, ...]] = {BACKGROUND: ()}
+    try:
+        for key, value in labels.items():
+            # MSD: "1": "liver"; nnU-Net: "liver": 1, or "whole": [1, 2] for regions.
+            name, of = (str(value), [key]) if isinstance(value, str) else (str(key), value)
+            numbers = tuple(float(each) for each in _as_list(of))
+            if name.lower() in (BACKGROUND, "ignore"):
+                found[BACKGROUND] += tuple(number for number in numbers if number)
+            else:
+                found[name] = numbers
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path} has labels that are no numbers: {error}") from error
+    return found
+
+
+def _as_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _share_values(values: Mapping[str, Sequence[Label]]) -> bool:
+    return any(set(a) & set(b) for a, b in itertools.combinations(values.values(), 2))
+
+
+def _check_nesting(values: Mapping[str, Sequence[Label]]) -> None:
+    for (a, first), (b, second) in itertools.combinations(values.items(), 2):
+        one, two = set(first), set(second)
+        if one == two:
+            raise ConfigError(f"findings '{a}' and '{b}' have the same values: name one of them")
+        if one & two and not (one < two or two < one):
+            raise ConfigError(
+                f"findings '{a}' and '{b}' share values without one lying in the other: regions "
+                "nest (whole=1+2+3, core=2+3) or are apart"
+            )
+
+
+def looked_for(case: RawCase, findings: Findings, complete: bool) -> list[bool]:
+    """Of each finding, whether somebody looked for it in a case that was annotated: by the source,
+    by a column `findings` of the groups file, and where the boxes are not `complete` only what is
+    boxed. Raises: InputError for a name that is none of them."""
+    named = case.looked_for
+    if case.columns.get("findings"):
+        named = names_in(case.columns["findings"])
+        for name in named:
+            findings.index(name)
+    looked = [named is None or name in named for name in findings.names]
+    if not complete:
+        looked = [
+            was and (findings.is_one or name in case.box_findings)
+            for was, name in zip(looked, findings.names, strict=True)
+        ]
+    return looked

@@ -1,0 +1,138 @@
+"""Several findings through `prepare`: what is named, boxed, kept in masks, and refused."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from meddistill.base.errors import ConfigError, InputError, StageError
+from meddistill.data.findings import Findings
+from meddistill.data.formats.pictures import load_labels
+from meddistill.run.findings import read_findings
+from meddistill.run.labels import annotated_findings
+from meddistill.run.layout import RunDir
+from meddistill.run.tables import read_cases
+from meddistill.run.true_masks import mask_path
+from meddistill.settings.detect import DetectConfig
+from meddistill.settings.prepare import PrepareConfig
+from meddistill.stages.detect import run_detect
+from meddistill.stages.prepare import run_prepare
+
+AB = ["a=1", "b=2"]
+
+
+def _label_maps(root, count=6, values=(1, 2)):
+    """Images with a label map each: the first value at the left, the second at the right."""
+    rng = np.random.default_rng(0)
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    for index in range(count):
+        mask = np.zeros((40, 48), np.uint8)
+        mask[5:15, 4:16], mask[20:34, 26:40] = values
+        cv2.imwrite(str(root / "masks" / f"c{index}.png"), mask)
+        image = rng.integers(0, 256, (40, 48), np.uint8)
+        cv2.imwrite(str(root / "images" / f"c{index}.png"), image)
+    return root
+
+
+def _prepare(tmp_path, source, **settings):
+    run = RunDir(tmp_path / "run")
+    config = PrepareConfig(source=str(source), val_fraction=0.2, **settings)
+    return run_prepare(run, config, seed=0)
+
+
+def test_label_maps_become_boxes_and_masks_by_finding(tmp_path):
+    out = _prepare(tmp_path, _label_maps(tmp_path / "source"), findings=AB)
+    assert read_findings(out) == Findings(("a", "b"), exclusive=True)
+    case = read_cases(out)[0]
+    boxes, which = annotated_findings(out, case)
+    assert boxes.tolist() == [[4, 5, 16, 15], [26, 20, 40, 34]]
+    assert which.tolist() == [0, 1]
+    labels = load_labels(mask_path(out, case))[0]
+    assert (labels[10, 10], labels[25, 30]) == (1, 2)
+    assert case.findings == ""
+
+
+def test_regions_overlap_and_a_dataset_json_names_them(tmp_path):
+    source = _label_maps(tmp_path / "source")
+    labels = {"background": 0, "whole": [1, 2], "core": 2}
+    (source / "dataset.json").write_text(json.dumps({"labels": labels}))
+    out = _prepare(tmp_path, source, findings=["auto"])
+    assert read_findings(out) == Findings(("whole", "core"), exclusive=False)
+    assert annotated_findings(out, read_cases(out)[0])[1].tolist() == [0, 0, 1]
+
+
+def test_the_class_of_a_case_is_its_finding(tmp_path):
+    source = _label_maps(tmp_path / "source", values=(255, 255))
+    rows = (f"c{index},g{index},{'benign' if index % 2 else 'malignant'}" for index in range(6))
+    (source / "groups.csv").write_text("id,group,class\n" + "\n".join(rows) + "\n")
+    out = _prepare(tmp_path, source, findings=["from-class"])
+    assert read_findings(out) == Findings(("benign", "malignant"), exclusive=True)
+    for case in read_cases(out):
+        place = ["benign", "malignant"].index(case.class_name)
+        assert annotated_findings(out, case)[1].tolist() == [place, place]
+
+
+def test_what_nobody_looked_for_is_unknown_and_not_boxed(tmp_path):
+    source = _label_maps(tmp_path / "source")
+    table = "id,group,findings\n" + "".join(
+        f"c{index},g{index},{'a' if index % 2 else 'a;b'}\n" for index in range(6)
+    )
+    (source / "groups.csv").write_text(table)
+    out = _prepare(tmp_path, source, findings=AB)
+    for case in read_cases(out):
+        alone = int(case.case_id[1:]) % 2 == 1
+        assert case.findings == ("a" if alone else "")
+        assert annotated_findings(out, case)[1].tolist() == ([0] if alone else [0, 1])
+        assert case.looked_for("b") is not alone
+
+
+def test_boxes_name_their_finding_and_incomplete_ones_leave_the_others_unknown(tmp_path):
+    source = _label_maps(tmp_path / "source")
+    boxes = "image,x1,y1,x2,y2,class\n" + "".join(
+        f"c{index}.png,1,2,9,9,{'ab'[index % 2]}\n" for index in range(6)
+    )
+    (tmp_path / "boxes.csv").write_text(boxes)
+    out = _prepare(
+        tmp_path,
+        source,
+        boxes=str(tmp_path / "boxes.csv"),
+        findings=AB,
+        complete=False,
+    )
+    cases = {case.case_id: case for case in read_cases(out)}
+    assert (cases["c0"].findings, cases["c1"].findings) == ("a", "b")
+    assert annotated_findings(out, cases["c1"])[1].tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "told"),
+    [
+        ({"findings": ["a=1"]}, InputError, r"2: 1176 px in 6 file\(s\), such as .*c0"),
+        ({"findings": [*AB, "c=7"]}, InputError, "finding 'c' has no box in any of 6 cases"),
+        ({"findings": ["a=1", "A =2"]}, ConfigError, "differ at most by case or space"),
+        ({"findings": ["a=1+2", "b=2+3"]}, ConfigError, "share values without one lying"),
+        ({"findings": ["a=1", "b"]}, ConfigError, "finding 'b' has no value, others have"),
+        ({"findings": ["a", "b"]}, InputError, "its mask does not say|not a black and white mask"),
+        ({"findings": AB, "label": "1"}, ConfigError, "both say what mask values mean"),
+    ],
+)
+def test_what_does_not_fit_is_one_line_and_leaves_nothing(tmp_path, settings, error, told):
+    source = _label_maps(tmp_path / "source")
+    with pytest.raises(error, match=told):
+        _prepare(tmp_path, source, **settings)
+    assert not (tmp_path / "run" / "data").exists()
+
+
+def test_values_can_be_background(tmp_path):
+    source = _label_maps(tmp_path / "source")
+    out = _prepare(tmp_path, source, findings=["a=1", "background=2"])
+    assert read_findings(out) == Findings(("a",))
+    assert annotated_findings(out, read_cases(out)[0])[0].tolist() == [[4, 5, 16, 15]]
+
+
+def test_a_stage_that_knows_one_finding_says_so(tmp_path):
+    _prepare(tmp_path, _label_maps(tmp_path / "source"), findings=AB)
+    with pytest.raises(StageError, match=r"has 2 findings \(a, b\)"):
+        run_detect(RunDir(tmp_path / "run"), DetectConfig(), seed=0)
