@@ -20,6 +20,7 @@ from meddistill.data.formats.known_annotation_writers import ANNOTATION_WRITERS
 from meddistill.data.formats.tables import write_rows
 from meddistill.data.mask_outlines import object_with_mask
 from meddistill.run.dataset import Dataset
+from meddistill.run.findings import refuse_several
 from meddistill.run.layout import GROUPS_CSV, QUALITY_CSV, RUN_JSON, RunDir, require
 from meddistill.run.record import Stage, fingerprint_stage
 from meddistill.run.tables import Case, QualityRow
@@ -64,6 +65,7 @@ def run_boxes(
     writer = _writer(to, masks_of)
     out = out or run.root / f"boxes-{to}"
     dataset = Dataset.open(run.data)
+    refuse_several(run.data, "boxes")
     settings = {"to": to, "masks_of": masks_of}
     stage = Stage.open(out, "boxes", settings, _inputs(run, masks_of), overwrite)
     if stage.finished:

@@ -21,6 +21,7 @@ from meddistill.labelling.orders import ORDERS
 from meddistill.labelling.session import Session
 from meddistill.run import lock
 from meddistill.run.dataset import Dataset
+from meddistill.run.findings import refuse_several
 from meddistill.run.layout import BOXES_CSV, RunDir
 from meddistill.run.next_commands import command
 
@@ -89,6 +90,7 @@ def labelling(
     """The page, served within. Raises: as `run_label`."""
     _check(run, request)
     data = Dataset.open(run.data)
+    refuse_several(run.data, "label")
     from meddistill.labelling.web import RunningServer, make_app, open_socket
 
     with contextlib.ExitStack() as ends:

@@ -30,6 +30,7 @@ from meddistill.base.errors import InputError, MedDistillError
 from meddistill.data.frames import to_frame
 from meddistill.data.masks import read_mask
 from meddistill.run.dataset import Dataset
+from meddistill.run.findings import refuse_several
 from meddistill.run.layout import RunDir
 from meddistill.run.record import Stage, fingerprint_stage
 from meddistill.run.tables import Case, read_cases
@@ -56,6 +57,7 @@ def train_twin(
     """Train on the true masks of the training cases, choose the epoch by those of the validation
     cases."""
     config = dataclasses.replace(config, feature_weight=0.0)
+    refuse_several(run.data, "the twin")
     cases = [case for case in read_cases(run.data) if case.has_mask]
     settings = {"seed": seed, **dataclasses.asdict(config)}
     del settings["picture_every"]  # changes nothing in the twin
