@@ -68,6 +68,7 @@ class PrepareArguments:
     )
     groups: Annotated[Optional[Path], setting("prepare.groups")] = None
     boxes: Annotated[Optional[Path], setting("prepare.boxes")] = None
+    table: Annotated[Optional[Path], setting("prepare.table")] = None
     unannotated: Annotated[
         Optional[str],
         setting("prepare.unannotated", autocompletion=choices("auto", "none", "unknown")),

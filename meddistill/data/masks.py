@@ -186,14 +186,18 @@ def _check_background(pixels: np.ndarray, name: str) -> None:
         )
 
 
-_FEWEST_OBJECTS = 3
+_FEWEST_OBJECTS, _MOST_OBJECTS = 3, 65535
 
 
 def _numbers_objects(pixels: np.ndarray) -> bool:
     """Whether the values (H, W) number objects: nearly all from 1 to the highest are there, none on
     half of what is marked, and most neighbours have the same one. Soft masks, whose values also
     fill their range, change from pixel to pixel."""
-    if not np.issubdtype(pixels.dtype, np.integer):
+    highest = pixels.max()
+    # Most masks are black and white, which is quick to see.
+    if 2 * np.count_nonzero(pixels == highest) >= np.count_nonzero(pixels):
+        return False
+    if not np.issubdtype(pixels.dtype, np.integer) or highest > _MOST_OBJECTS:
         return False
     counts = np.bincount(pixels.ravel())[1:]
     there = int((counts > 0).sum())

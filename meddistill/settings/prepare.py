@@ -45,6 +45,9 @@ class PrepareConfig:
     boxes: str = setting("", CONTENT)
     """Table of boxes (`image,x1,y1,x2,y2` px, half-open) or a label tool's file, for a source
     without masks; empty = from masks."""
+    table: str = setting("", CONTENT, before="")
+    """Table of the cases (CSV, TSV, XLSX), with any of the columns image, mask, x1, y1, x2, y2,
+    class, group, split, spacing; images lie in `source`, or else below the table's folder."""
     unannotated: str = setting("auto", RESULT, before="none")
     """What an image that an annotation file lists without any object means: `none` (looked at,
     nothing there), `unknown` (nobody looked), or `auto`: what its format says."""

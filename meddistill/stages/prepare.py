@@ -80,6 +80,7 @@ def run_prepare(
             without a source, take over the boxes of RUN/labels alone.
     """
     out = out or run.data
+    config = _with_source(config)
     drawn = drawn_boxes(run.labels)
     if update and not config.source and not overwrite:
         return _take_over(run, out, drawn)
@@ -283,6 +284,13 @@ def _write_tables(stage: Stage, listed: Listed, prepared: _Prepared) -> dict[str
     return summary
 
 
+def _with_source(config: PrepareConfig) -> PrepareConfig:
+    """A table of cases without a source speaks of what lies below its own folder."""
+    if config.table and not config.source:
+        return dataclasses.replace(config, source=str(Path(config.table).parent))
+    return config
+
+
 def _kept_without_source(out: Path, config: PrepareConfig, seed: int, overwrite: bool) -> bool:
     """Whether `out` is finished with these settings on a machine that does not have the source (a
     RUN can be moved)."""
@@ -339,7 +347,11 @@ def _hash_source(listed: Listed, directory: Path, out: Path) -> dict[Path, str]:
 
 def _inputs(listed: Listed, hashes: Mapping[Path, str], directory: Path) -> dict[str, str]:
     inputs = {"source": fingerprint_source(hashes, directory)}
-    for name, path in (("groups", listed.groups_file), ("boxes", listed.boxes_file)):
+    for name, path in (
+        ("groups", listed.groups_file),
+        ("boxes", listed.boxes_file),
+        ("table", listed.table_file),
+    ):
         if path:
             inputs[name] = fingerprint_file(path)
     return inputs

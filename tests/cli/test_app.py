@@ -41,6 +41,7 @@ CASES = [
     ("prepare", "--classes a,b", "classes", ["a", "b"]),
     ("prepare", "--groups g.csv", "groups", "g.csv"),
     ("prepare", "--boxes b.csv", "boxes", "b.csv"),
+    ("prepare", "--table t.xlsx", "table", "t.xlsx"),
     ("prepare", "--unannotated none", "unannotated", "none"),
     ("prepare", "--annotators union", "annotators", "union"),
     ("prepare", "--resplit", "resplit", True),

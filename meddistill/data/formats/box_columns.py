@@ -41,6 +41,19 @@ CLASS_COLUMNS = (
 )
 GROUP_COLUMNS = ("group", "patient", "patientid", "pid", "subject", "subjectid", "series", "volume")
 SPLIT_COLUMNS = ("split", "subset", "partition")
+MASK_COLUMNS = (
+    "mask",
+    "maskpath",
+    "maskfile",
+    "maskname",
+    "segmentation",
+    "seg",
+    "segmentationpath",
+    "groundtruth",
+    "gt",
+    "labelmap",
+)
+SPACING_COLUMNS = ("spacing", "spacingmm", "pixelspacing", "pixelspacingmm")
 ANNOTATOR_COLUMNS = ("annotator", "reader", "radid", "rater")
 
 EMPTY = ("", "nan", "none", "null", "na", "n/a", "-")

@@ -15,14 +15,16 @@ from meddistill.data.raw_case import OneFile, Picture
 
 @dataclasses.dataclass(frozen=True)
 class ImageFile(OneFile):
-    """A picture file, one image."""
+    """A picture file, one image; spacing (row, column) in mm where a table says it."""
+
+    spacing_hw_mm: tuple[float, float] | None = None
 
     @property
     def token(self) -> str:
-        return ""
+        return f"spacing {self.spacing_hw_mm}" if self.spacing_hw_mm else ""
 
     def load(self) -> Picture:
-        return Picture(load_picture(self.path))
+        return Picture(load_picture(self.path), self.spacing_hw_mm)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,6 +18,7 @@ from meddistill.data.masks import parse_labels
 from meddistill.data.prepare.naming import Naming, name_findings
 from meddistill.data.prepare.understanding import Fact, Read, understand
 from meddistill.data.raw_case import RawCase
+from meddistill.data.sources.case_table import TABLE, list_table
 from meddistill.data.sources.drawn_boxes import CaseNames, apply_boxes, without_image
 from meddistill.data.sources.group_table import apply_groups, read_groups
 from meddistill.data.sources.known_sources import choose_source
@@ -52,6 +53,7 @@ class Listed:
     annotated: bool
     understood: list[Fact]
     findings: Findings = LESION
+    table_file: Path | None = None
 
 
 def list_source(directory: Path, config: PrepareConfig, seed: int) -> Listed:
@@ -64,11 +66,7 @@ def list_source(directory: Path, config: PrepareConfig, seed: int) -> Listed:
 def _list_source(directory: Path, config: PrepareConfig, seed: int, tree: Tree) -> Listed:
     naming = name_findings(config, directory)
     options = _source_options(config, naming, seed)
-    source, reason = choose_source(config.dataset, directory, options.boxes_given)
-    if config.dataset == "auto":
-        reason = printable(reason)
-        console.say(f"{directory} is read as '{source.name}': {reason}")
-    listing = source.list_cases(directory, options)
+    dataset, reason, listing = _listing(directory, config, options)
     for note in listing.notes:
         console.say(note)
     boxes_file = Path(config.boxes) if config.boxes else None
@@ -86,15 +84,16 @@ def _list_source(directory: Path, config: PrepareConfig, seed: int, tree: Tree) 
     cases = _of_classes(cases, config.classes, listing.box_classes)
     if not cases:
         because = f": {first_reasons(rejected)}" if rejected else ""
-        raise InputError(f"{directory} holds no image in the layout '{source.name}'{because}")
+        raise InputError(f"{directory} holds no image in the layout '{dataset}'{because}")
     groups_known = all(case.group for case in cases)
-    tables = [path for path in (groups_file, boxes_file) if path]
-    read = Read(source.name, reason, listing, cases, rejected, tree.files, tables)
-    has_tables = listing.box_classes is not None and bool(listing.tables)
+    table_file = Path(config.table) if config.table else None
+    tables = [path for path in (groups_file, boxes_file, table_file) if path]
+    read = Read(dataset, reason, listing, cases, rejected, tree.files, tables)
+    has_tables = listing.box_classes is not None and bool(listing.tables or table_file)
     return Listed(
         cases=cases,
         rejected=rejected,
-        dataset=source.name,
+        dataset=dataset,
         groups_known=groups_known,
         warnings=[] if groups_known else [GROUPS_UNKNOWN],
         source_tables=[*listing.tables, *([naming.table] if naming.table else [])],
@@ -103,7 +102,22 @@ def _list_source(directory: Path, config: PrepareConfig, seed: int, tree: Tree) 
         annotated=has_tables or bool(boxes_file) or any(case.mask for case in cases),
         understood=understand(read, directory, config),
         findings=naming.findings(cases, listing.box_classes, config.overlap),
+        table_file=table_file,
     )
+
+
+def _listing(
+    directory: Path, config: PrepareConfig, options: SourceOptions
+) -> tuple[str, str, Listing]:
+    """The name of the layout, why it is that, and what lies in the source: as the user's table of
+    cases says, else as the layout does."""
+    if config.table:
+        return TABLE, f"--table {config.table}", list_table(Path(config.table), directory, options)
+    source, reason = choose_source(config.dataset, directory, options.boxes_given)
+    if config.dataset == "auto":
+        reason = printable(reason)
+        console.say(f"{directory} is read as '{source.name}': {reason}")
+    return source.name, reason, source.list_cases(directory, options)
 
 
 def _source_options(config: PrepareConfig, naming: Naming, seed: int) -> SourceOptions:

@@ -1,0 +1,255 @@
+"""A table of cases, `--table FILE`: an image a row (or a row a box), with its mask, boxes, class,
+group, split and spacing."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from meddistill.base.errors import InputError
+from meddistill.base.paths import printable, shown
+from meddistill.data.annotations import AnnotatedImage
+from meddistill.data.formats.annotation_format import KnownBeside
+from meddistill.data.formats.box_columns import (
+    CLASS_COLUMNS,
+    EMPTY,
+    GROUP_COLUMNS,
+    IMAGE_COLUMNS,
+    MASK_COLUMNS,
+    SPACING_COLUMNS,
+    SPLIT_COLUMNS,
+    box_columns,
+    first_of,
+)
+from meddistill.data.formats.box_table import BoxTable
+from meddistill.data.formats.picture_refs import ImageFile, MaskFiles
+from meddistill.data.formats.pictures import IMAGE_SUFFIXES, picture_size
+from meddistill.data.formats.tables import read_table_rows
+from meddistill.data.image_names import ImageNames
+from meddistill.data.raw_case import RawCase
+from meddistill.data.sources.annotated_cases import (
+    is_looked_at,
+    main_class,
+    one_reading,
+    wanted,
+)
+from meddistill.data.sources.source import Listing, SourceOptions
+from meddistill.data.sources.walking import walk_files
+from meddistill.run.tables import Rejected
+
+TABLE = "table"
+"""What the layout is called in run.json."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Columns:
+    """Which column holds what; None for what the table lacks."""
+
+    image: int
+    mask: int | None
+    class_name: int | None
+    group: int | None
+    split: int | None
+    spacing: int | None
+    box: tuple[int, ...]
+
+    @classmethod
+    def of(cls, header: Sequence[str], first: Sequence[str], path: Path) -> _Columns:
+        """By the names of the columns; one that is called after a label, and whose first value is a
+        picture's file, is the mask. Raises: InputError where there is no column of images."""
+        image = first_of(header, IMAGE_COLUMNS)
+        if image is None:
+            raise InputError(
+                f"table {path} has the columns {', '.join(header) or 'none'}; expected one of "
+                f"{', '.join(IMAGE_COLUMNS[:8])}"
+            )
+        mask, class_name = first_of(header, MASK_COLUMNS), first_of(header, CLASS_COLUMNS)
+        labels = "" if class_name is None or not first else first[class_name]
+        if mask is None and labels.lower().endswith(IMAGE_SUFFIXES):
+            mask, class_name = class_name, None
+        group, split = first_of(header, GROUP_COLUMNS), first_of(header, SPLIT_COLUMNS)
+        found = box_columns(header)
+        return cls(
+            image,
+            mask,
+            class_name,
+            None if group == image else group,
+            split,
+            first_of(header, SPACING_COLUMNS),
+            found.indices if found else (),
+        )
+
+    def said(self, header: Sequence[str]) -> str:
+        """How the columns were understood, in a line."""
+        parts = [
+            f"{name} in '{header[index]}'"
+            for name, index in (
+                ("image", self.image),
+                ("mask", self.mask),
+                ("class", self.class_name),
+                ("group", self.group),
+                ("split", self.split),
+                ("spacing", self.spacing),
+            )
+            if index is not None
+        ]
+        if self.box:
+            parts.append(f"boxes in {', '.join(repr(header[index]) for index in self.box)}")
+        return "; ".join(parts)
+
+
+def list_table(path: Path, directory: Path, options: SourceOptions) -> Listing:
+    """The cases that a table names, in its order; images and masks lie below `directory`, and are
+    told as `ImageNames` tells them. Other columns are there to choose a split by.
+
+    With columns of a box these say what is annotated (a row without values: nothing there), and a
+    mask serves the evaluation alone; else boxes come from the mask, and an image without one is
+    unknown. Raises: InputError for a table that cannot be read, lacks the images' column, or names
+    none that is there.
+    """
+    header, rows = read_table_rows(path)
+    all_rows = list(rows)
+    columns = _Columns.of(header, all_rows[0][1] if all_rows else (), path)
+    cases = _Cases(path, header, directory, options, columns)
+    if columns.box:
+        cases.read_boxes()
+    facts = _facts(all_rows, header, columns, path)
+    listed = [case for name, row in facts.items() if (case := cases.case(name, row)) is not None]
+    if not listed:
+        first = f", the first {next(iter(facts))}" if facts else ""
+        raise InputError(f"{path} names {len(facts)} images{first}: none is below {directory}")
+    notes = [f"{path.name}: {columns.said(header)}", *cases.notes]
+    classes = sorted(cases.classes) if columns.box else None
+    return Listing(listed, cases.rejected, notes, classes)
+
+
+def _facts(
+    rows: Sequence[tuple[int, list[str]]], header: Sequence[str], columns: _Columns, path: Path
+) -> dict[str, dict[str, str]]:
+    """What the table says of each image besides its boxes, by column. Raises: InputError where two
+    rows of an image differ."""
+    found: dict[str, dict[str, str]] = {}
+    own = {columns.image, *columns.box}
+    if columns.box:
+        own |= set() if columns.class_name is None else {columns.class_name}  # a box's own
+    kept = [index for index in range(len(header)) if index not in own]
+    whole = {columns.mask, columns.group, columns.split, columns.spacing}
+    for number, row in rows:
+        name = row[columns.image]
+        if not any(row):
+            continue
+        facts = {header[index]: row[index] for index in kept}
+        before = found.setdefault(name, facts)
+        for index in kept:
+            if index in whole and before[header[index]] != row[index]:
+                raise InputError(
+                    f"{path} line {number}: '{name}' has the {header[index]} "
+                    f"'{before[header[index]]}' and '{row[index]}'"
+                )
+    return found
+
+
+class _Cases:
+    """Cases of a table's images, one after the other."""
+
+    def __init__(
+        self,
+        path: Path,
+        header: Sequence[str],
+        directory: Path,
+        options: SourceOptions,
+        columns: _Columns,
+    ) -> None:
+        self.rejected: list[Rejected] = []
+        self.notes: list[str] = []
+        self.classes: set[str] = set()
+        self._path, self._directory, self._options, self._columns = (
+            path,
+            directory,
+            options,
+            columns,
+        )
+        self._header = header
+        files, _ = walk_files(directory, directory)
+        self._files = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
+        self._names = ImageNames([file.relative_to(directory).as_posix() for file in self._files])
+        here = path.parent
+        self._folder = (
+            here.relative_to(directory).as_posix() if here.is_relative_to(directory) else ""
+        )
+        self._said: dict[str, list[AnnotatedImage]] = {}
+
+    def read_boxes(self) -> None:
+        content = BoxTable().read(self._path, KnownBeside(size_of=self._size_of))
+        self.classes = set(content.classes)
+        self.notes += [f"{text}: {count}" for text, count in content.notes.items() if count]
+        for said in content.images:
+            self._said.setdefault(said.image, []).append(said)
+
+    def _size_of(self, name: str) -> tuple[int, int] | None:
+        try:
+            return picture_size(self._file(name))
+        except InputError:
+            return None
+
+    def _file(self, name: str) -> Path:
+        return self._files[self._names.find(name, self._folder)]
+
+    def case(self, name: str, row: Mapping[str, str]) -> RawCase | None:
+        """The case of an image, None for one that is rejected."""
+        try:
+            path = self._file(name)
+            mask = self._mask(row)
+            spacing = _spacing(self._value(row, self._columns.spacing))
+            said = one_reading(self._said[name], self._options) if self._columns.box else None
+        except InputError as error:
+            self.rejected.append(Rejected(printable(name or "?"), str(error)))
+            return None
+        case = RawCase(
+            path.stem,
+            shown(path, self._directory),
+            ImageFile(path, spacing),
+            mask,
+            None,
+            "" if self._columns.box else self._value(row, self._columns.class_name),
+            self._value(row, self._columns.group),
+            dict(row) | self._split(row),
+            unannotated=bool(self._columns.box),
+        )
+        if said is None or not is_looked_at(said, self._options):
+            return case
+        objects = wanted(said.objects, self._options)
+        boxes = tuple(each.box_xyxy_px for each in objects)
+        return dataclasses.replace(case, boxes_xyxy_px=boxes, class_name=main_class(objects))
+
+    def _value(self, row: Mapping[str, str], index: int | None) -> str:
+        return "" if index is None else row[self._header[index]]
+
+    def _split(self, row: Mapping[str, str]) -> dict[str, str]:
+        split = self._value(row, self._columns.split)
+        return {"split": split} if split else {}
+
+    def _mask(self, row: Mapping[str, str]) -> MaskFiles | None:
+        name = self._value(row, self._columns.mask)
+        if name.lower() in EMPTY:
+            return None
+        try:
+            return MaskFiles((self._file(name),), self._options.labels)
+        except InputError as error:
+            raise InputError(str(error).replace("image file", "mask file")) from None
+
+
+def _spacing(text: str) -> tuple[float, float] | None:
+    """Spacing (row, column) in mm of `0.5`, `0.5,0.7` or `0.5x0.7`; None where it is not known."""
+    if text.lower() in EMPTY:
+        return None
+    parts = text.strip("[]() ").replace("x", ",").replace("\\", ",").replace(" ", ",").split(",")
+    try:
+        sides = [float(part) for part in parts if part]
+    except ValueError:
+        sides = []
+    if len(sides) not in (1, 2) or not all(0 < side < math.inf for side in sides):
+        raise InputError(f"spacing is '{text}', expected row,column in mm")
+    return sides[0], sides[-1]

@@ -1,0 +1,126 @@
+"""`--table`: cases with all that a table says of them."""
+
+from functools import partial
+
+import pytest
+from support.annotation_files import BOX
+from support.layouts import image, mask, save
+from support.prepared import ALL_IN_TRAINING
+from support.workbooks import write_xlsx
+
+from meddistill.base.errors import InputError
+from meddistill.run.labels import annotated_boxes
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in "abc":
+        save(tmp_path / "set" / "scans" / f"{name}.png", image(ord(name)))
+        save(tmp_path / "set" / "drawn" / f"{name}.png", mask())
+    return tmp_path / "set"
+
+
+@pytest.fixture
+def prepare(prepare):
+    return partial(prepare, **ALL_IN_TRAINING)
+
+
+def facts(out, cases):
+    return {
+        name: (
+            case.annotation,
+            case.has_mask,
+            case.class_name,
+            case.group,
+            case.spacing_mm,
+            annotated_boxes(out, case).tolist(),
+        )
+        for name, case in cases.items()
+    }
+
+
+MASKS = [
+    ["File", "Mask", "Patient", "Label", "Spacing", "age"],
+    ["scans/a.png", "drawn/a.png", "p1", "cyst", "0.5", "41"],
+    ["scans/b.png", "", "p1", "", "0.5x0.7", "41"],
+    ["/home/me/set/scans/c.png", "/home/me/set/drawn/c.png", "p2", "mass", "", "52"],
+]
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".xlsx"])
+def test_masks_classes_groups_and_spacing(folder, prepare, ending, capsys):
+    path = folder / f"cases{ending}"
+    if ending == ".xlsx":
+        write_xlsx(path, MASKS)
+    else:
+        delimiter = "\t" if ending == ".tsv" else ";"
+        path.write_text("\n".join(delimiter.join(row) for row in MASKS) + "\n")
+    out, cases, reasons = prepare("", table=str(path), min_area_px=4)
+    assert reasons == {}
+    assert facts(out, cases) == {
+        "a": ("boxes", True, "cyst", "p1", "0.5,0.5", [BOX]),
+        "b": ("unknown", False, "", "p1", "0.5,0.7", []),
+        "c": ("boxes", True, "mass", "p2", "", [BOX]),
+    }
+    said = capsys.readouterr().err
+    assert "image in 'File'; mask in 'Mask'; class in 'Label'; group in 'Patient'" in said
+
+
+def test_boxes_go_before_masks_which_serve_the_evaluation(folder, prepare):
+    rows = [
+        "image,seg,x1,y1,x2,y2,class,split",
+        "scans/a.png,drawn/a.png,1,2,9,8,mass,train",
+        "scans/a.png,drawn/a.png,10,2,19,8,cyst,train",
+        "scans/b.png,drawn/b.png,,,,,,test",
+    ]
+    (folder / "cases.csv").write_text("\n".join(rows) + "\n")
+    out, cases, _ = prepare("", table=str(folder / "cases.csv"), test="split=test")
+    assert facts(out, cases) == {
+        "a": ("boxes", True, "cyst", "a", "", [[1, 2, 9, 8], [10, 2, 19, 8]]),
+        "b": ("none", True, "", "b", "", []),
+    }
+    assert cases["b"].split == "test"
+
+
+def test_a_label_that_is_a_file_is_the_mask(folder, prepare):
+    (folder / "t.csv").write_text("image,label\nscans/a.png,drawn/a.png\n")
+    out, cases, _ = prepare("", table=str(folder / "t.csv"), min_area_px=4)
+    assert facts(out, cases)["a"][:3] == ("boxes", True, "")
+
+
+def test_a_table_may_lie_apart_from_its_images(folder, tmp_path, prepare):
+    table = tmp_path / "elsewhere.csv"
+    table.write_text("image,mask\nscans/a.png,drawn/a.png\nscans/z.png,\n")
+    _, cases, reasons = prepare(folder, table=str(table), min_area_px=4)
+    assert set(cases) == {"a"}
+    assert reasons == {"scans/z.png": "no image file scans/z.png"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("age,sex\n1,2\n", "has the columns age, sex; expected one of image"),
+        ("image,mask\nq.png,\n", "names 1 images, the first q.png: none is below"),
+        (
+            "image,group\nscans/a.png,1\nscans/a.png,2\n",
+            "line 3: 'scans/a.png' has the group '1' and",
+        ),
+        ("image,spacing\nscans/a.png,wide\n", "none is below|spacing is 'wide'"),
+        ("", "has the columns none"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_one_clear_line(folder, prepare, text, message):
+    (folder / "t.csv").write_text(text)
+    with pytest.raises(InputError, match=message) as caught:
+        prepare("", table=str(folder / "t.csv"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_change_of_the_table_is_noticed(folder, prepare):
+    from meddistill.base.errors import StageError
+
+    (folder / "t.csv").write_text("image,mask\nscans/a.png,drawn/a.png\n")
+    prepare("", table=str(folder / "t.csv"), min_area_px=4)
+    (folder / "t.csv").write_text("image,mask,group\nscans/a.png,drawn/a.png,p1\n")
+    with pytest.raises(StageError, match=r"inputs\.table"):
+        prepare("", table=str(folder / "t.csv"), min_area_px=4)
