@@ -67,7 +67,8 @@ def roles_by_contents(files: Sequence[Named], looks: Looks = looks_like_mask) ->
         images = [kind for kind in kinds if kind not in masks]
         if masks and len(images) >= 1:
             shown = [file for file in files if division(file) not in masks]
-            return Roles(shown, {kind: kinds[kind] for kind in sorted(masks)}, [])
+            dark = [file for file in files if division(file) in masks]
+            return Roles(shown, {("by contents",): dark}, [])
     return None
 
 

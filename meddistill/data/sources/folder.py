@@ -14,6 +14,7 @@ from meddistill.data.raw_case import RawCase
 from meddistill.data.sources.contents import roles_by_contents
 from meddistill.data.sources.matching import Matched, Patterns, match, pattern_of
 from meddistill.data.sources.naming import (
+    IMAGE_WORDS,
     SPLIT_WORDS,
     Named,
     name_files,
@@ -49,6 +50,11 @@ class Folder:
         if not files:
             raise InputError(f"{directory} has no picture, the layout of {self.name}")
         found = matched_files(files, directory, options)
+        if not found.images and not found.problems:
+            raise InputError(
+                f"{directory} holds masks alone by their names ({understood_of(found, directory).masks}"
+                "): where are the images? --images says which files are"
+            )
         rejected += [Rejected(shown(path, directory), reason) for path, reason in found.problems]
         cases = picture_cases(found, directory, options)
         understood = understood_of(found, directory)
@@ -206,11 +212,15 @@ def folder_meanings(images: Sequence[Named]) -> Mapping[Path, tuple[str, str]]:
     numbered = all(any(letter.isdigit() for letter in folders[-1]) for folders in sizes)
     per_folder = sorted(sizes.values())[len(sizes) // 2] if sizes else 0
     least = 3 if per_folder == 1 else _LEAST_PATIENTS
-    patients = numbered and len(sizes) >= least
-    return {
-        path: ("", "/".join(folders)) if patients else ("/".join(folders), "")
-        for path, folders in kept.items()
-    }
+    if numbered and len(sizes) >= least:
+        # A patient's visits lie in one folder.
+        outer = {folders[0] for folders in sizes}
+        whose = len(outer) >= 3 and all(any(map(str.isdigit, name)) for name in outer)
+        return {path: ("", "/".join(f[:1] if whose else f)) for path, f in kept.items()}
+    alone = next(iter(sizes)) if len(sizes) == 1 else ()
+    if any(not IMAGE_WORDS.isdisjoint(words_of(folder)) for folder in alone):
+        return dict.fromkeys(kept, ("", ""))  # one folder that says what it holds is no class
+    return {path: ("/".join(folders), "") for path, folders in kept.items()}
 
 
 def _telling_folders(image: Named) -> tuple[str, ...]:

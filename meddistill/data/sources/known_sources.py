@@ -18,6 +18,7 @@ from meddistill.data.sources.isic import Isic
 from meddistill.data.sources.lgg import Lgg
 from meddistill.data.sources.polyps import CvcClinicDb, Kvasir
 from meddistill.data.sources.scan_folders import SCAN_SOURCES
+from meddistill.data.sources.seeming import ARCHIVES, seems, unread_beside
 from meddistill.data.sources.source import Source
 from meddistill.data.sources.yolo_folders import YoloFolders
 
@@ -58,7 +59,10 @@ def choose_source(name: str, directory: Path, boxes_given: bool = False) -> tupl
     if name != "auto" and name not in names:
         raise ConfigError(f"dataset is '{name}'{nearest(name, ['auto', *names])}")
     if not directory.is_dir():
-        raise InputError(f"source {directory} is not a folder")
+        is_archive = directory.name.lower().endswith(ARCHIVES) and directory.is_file()
+        hint = ": unpack it, and give the folder" if is_archive else ""
+        what = "an archive" if is_archive else "not a folder"
+        raise InputError(f"source {directory} is {what}{hint}")
     if name != "auto":
         return SOURCES[name], "named"
     fits = [
@@ -71,8 +75,14 @@ def choose_source(name: str, directory: Path, boxes_given: bool = False) -> tupl
     fits = special or fits
     if not fits:
         raise InputError(
-            f"{directory} has none of the layouts {', '.join(names)}; name one with --dataset, "
-            "or arrange images/ and masks/ with equal stems"
+            f"{directory} {seems(directory)}: it has none of the layouts {', '.join(names)}; name one "
+            "with --dataset, or arrange images/ and masks/ with equal stems"
+        )
+    if not special and (strangers := unread_beside(directory)):
+        raise InputError(
+            f"{directory} holds pictures, and {strangers}, which no known format reads: if they are "
+            "annotations, export them in another format (`meddistill sources`); --dataset folder takes "
+            "the pictures as they are"
         )
     if len(fits) > 1:
         reasons = "; ".join(f"{source.name}: {reason}" for source, reason in fits)

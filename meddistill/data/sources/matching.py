@@ -153,7 +153,18 @@ def _numbers(file: Named) -> Key:
 
 
 def _stem(file: Named) -> Key:
-    return without_roles(file.stem_words, last=True)
+    """The words of the name; one that has none of its own is nobody's."""
+    return without_roles(file.stem_words, last=True) or (str(file.path),)
+
+
+def _stem_in_split(file: Named) -> Key:
+    return (file.split, *_stem(file))
+
+
+def _numbers_in_split(file: Named) -> Key:
+    """The split and the numbers of the name; a name without any is nobody's."""
+    numbers = [word.lstrip("0") or "0" for word in file.stem_words if word.isdigit()]
+    return (file.split, *numbers) if numbers else (str(file.path),)
 
 
 def _folders(file: Named) -> Key:
@@ -201,11 +212,13 @@ def _rules(files: Sequence[Named]) -> list[Rule]:
             0, "equal names but for those words and a channel at the end", _words, _without_channel
         ),
         Rule(0, "equal names but for those words and leading zeros", _numbers),
+        Rule(1, "equal names in a split, whatever the folder", _stem_in_split),
         Rule(1, "equal names whatever the folder", _stem),
         Rule(
             1, "equal names whatever the folder and the channel at the end", _stem, _without_channel
         ),
         Rule(1, "equal names but for words that recur", fewer),
+        Rule(2, "equal numbers in a split", _numbers_in_split),
         Rule(2, "one image in each folder", _folders),
     ]
 
@@ -258,14 +271,16 @@ def _pair(rule: Rule, images: Sequence[Named], masks: Sequence[Named]) -> _Pairi
         by_key.setdefault(rule.of_image(rule.of(image)), []).append(image)
     found: dict[Key, list[Named]] = {}
     lonely = []
-    one_each = rule.tier == 2  # a folder that holds two images does not say whose mask it holds
+    one_each = (
+        rule.of is _folders
+    )  # a folder that holds two images does not say whose mask it holds
     for mask in masks:
         key = rule.of(mask)
         # `1_mask_2.png` is another part of the mask of `1.png`.
         part = key[:-1] if key and key[-1].isdigit() and key not in by_key else key
-        key = next((each for each in (key, part) if each in by_key), ())
-        if key in by_key and not (one_each and len(by_key[key]) > 1):
-            found.setdefault(key, []).append(mask)
+        fitting = next((each for each in (key, part) if each in by_key), None)
+        if fitting is not None and not (one_each and len(by_key[fitting]) > 1):
+            found.setdefault(fitting, []).append(mask)
         else:
             lonely.append(mask)
     return _Pairing(rule, by_key, found, lonely)
@@ -294,12 +309,19 @@ def _best(
 
 def _alone(pairing: _Pairing) -> int:
     """Masks whose image is the only one of its key, or one channel of a case."""
-    has_channels = pairing.rule.of_image is not _same
     return sum(
         len(masks)
         for key, masks in pairing.masks.items()
-        if len(pairing.images[key]) == 1 or has_channels
+        if len(pairing.images[key]) == 1 or _are_channels(pairing.rule, pairing.images[key])
     )
+
+
+def _are_channels(rule: Rule, images: Sequence[Named]) -> bool:
+    """Whether images of one key differ in the channel at the end of their names."""
+    if rule.of_image is _same:
+        return False
+    names = {_channel_of(rule.of(image)) for image in images}
+    return "" not in names and len(names) == len(images)
 
 
 # --- from rules to pairs
@@ -429,13 +451,20 @@ def _take(
     for key, masks in pairing.masks.items():
         images = pairing.images[key]
         names = [_channel_of(pairing.rule.of(image)) for image in images]
-        if len(images) > 1 and not (has_channels and len(set(names)) == len(images)):
+        if len(images) > 1 and not _are_channels(pairing.rule, images):
             why = f"{len(images)} images share the stem '{images[0].stem}': whose mask?"
             problems += [(image.path, why) for image in images]
             continue
         if len(masks) > 1 and not _are_parts(masks, pairing.rule):
-            listed = ", ".join(mask.path.name for mask in masks)
-            problems += [(image.path, f"several masks have its stem: {listed}") for image in images]
+            several = len({mask.path.name for mask in masks}) < len(masks)
+            listed = ", ".join(
+                f"{mask.path.parent.name}/{mask.path.name}" if several else mask.path.name
+                for mask in masks
+            )
+            why = f"several masks have its stem: {listed}" + (
+                "; --masks chooses" if several else ""
+            )
+            problems += [(image.path, why) for image in images]
             continue
         for image, name in zip(images, names, strict=True):
             masks_of[image.path] = tuple(mask.path for mask in masks)
@@ -447,7 +476,7 @@ def _take(
 def _are_parts(masks: Sequence[Named], rule: Rule) -> bool:
     """Whether several masks of an image are parts of one: numbered, or each of another name in a
     folder that holds one image."""
-    return len({rule.of(mask) for mask in masks}) == len(masks) or rule.tier == 2
+    return len({rule.of(mask) for mask in masks}) == len(masks) or rule.of is _folders
 
 
 def pattern_of(files: Sequence[Named], directory: Path) -> str:

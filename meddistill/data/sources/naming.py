@@ -112,7 +112,9 @@ class Named:
         for words in reversed(self.folder_words):
             for word in words:
                 # `test` is a word of many names; alone, or beside what a folder holds, it is a split.
-                if word in SPLIT_WORDS and set(words) - {word} <= _KNOWN:
+                if word in SPLIT_WORDS and (
+                    set(words) - {word} <= _KNOWN or (len(words) == 2 and words[0] == word)
+                ):
                     return SPLIT_WORDS[word]
         return ""
 
@@ -147,7 +149,9 @@ def _shared_folders(parts_of: Sequence[tuple[str, ...]]) -> int:
     first, last = min(parts_of), max(parts_of)
     count = 0
     for a, b in zip(first[:-1], last[:-1], strict=False):
-        if a != b:
+        words = set(words_of(a))
+        says_mask = not MASK_WORDS.isdisjoint(words) and IMAGE_WORDS.isdisjoint(words)
+        if a != b or says_mask:  # masks alone stay masks
             break
         count += 1
     return count

@@ -138,3 +138,16 @@ def test_channels_are_told_apart(tmp_path):
     names += [f"labelsTr/c_{n}.png" for n in NUMBERS]
     found = matched(tmp_path, names)
     assert {channel for _, channel in found.channels.values()} == {"0000", "0001"}
+
+
+def test_numbers_tie_what_words_do_not(tmp_path):
+    names = [f"training/images/{n}_training.tif" for n in range(21, 26)]
+    names += [f"training/1st_manual/{n}_manual1.gif" for n in range(21, 26)]
+    found = matched(tmp_path, names)
+    assert pairs_of(found, tmp_path)[names[0]] == [names[5]]
+    assert len(found.masks_of) == 5
+
+
+def test_files_without_a_word_of_their_own_are_nobodys(tmp_path):
+    names = [f"p{n}/{kind}.png" for n in (1, 2, 3) for kind in ("photo", "dots")]
+    assert not matched(tmp_path, names).masks_of  # no name says which are masks

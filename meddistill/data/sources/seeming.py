@@ -1,0 +1,46 @@
+"""What a folder seems to be that no layout fits, for the line that refuses it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from meddistill.data.formats.known_image_formats import SUFFIXES
+from meddistill.data.formats.pictures import IMAGE_SUFFIXES
+from meddistill.data.sources.walking import walk_files
+
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar", ".tar.xz", ".tar.bz2")
+_NAMES = 3
+_KINDS = 4
+_NOTES = (".json", ".xml", ".geojson", ".mat", ".npy", ".npz", ".roi", ".csv", ".txt")
+
+
+def seems(directory: Path) -> str:
+    """What the folder holds, as a clause whose subject is its name."""
+    files, _ = walk_files(directory, directory)
+    if not files:
+        return "is empty"
+    archives = [path.name for path in files if path.name.lower().endswith(ARCHIVES)]
+    if archives:
+        more = ", ..." if len(archives) > _NAMES else ""
+        return (
+            f"holds archives ({', '.join(archives[:_NAMES])}{more}), which must be unpacked first"
+        )
+    kinds = Counter(path.suffix.lower() or "without ending" for path in files).most_common(_KINDS)
+    listed = ", ".join(f"{count} {kind}" for kind, count in kinds)
+    return f"holds {listed}, and no picture or scan that is known ({', '.join(SUFFIXES)})"
+
+
+def unread_beside(directory: Path) -> str:
+    """Files that at least half of the pictures have beside them under their own names, as annotations
+    lie; '' where there are none."""
+    files, _ = walk_files(directory, directory)
+    pictures = {path.with_suffix("") for path in files if path.suffix.lower() in IMAGE_SUFFIXES}
+    stems = {path.stem for path in pictures}
+    notes = [path for path in files if path.suffix.lower() in _NOTES]
+    fitting = [path for path in notes if path.stem in stems]
+    if not pictures or 2 * len(fitting) < len(pictures):
+        return ""
+    names = ", ".join(path.name for path in fitting[:_NAMES])
+    more = ", ..." if len(fitting) > _NAMES else ""
+    return f"{len(fitting)} {fitting[0].suffix} files with their names ({names}{more})"
