@@ -18,8 +18,8 @@ def command(name: str, run: RunDir, *words: str, **options: Path | None) -> str:
 
 
 def after_prepare(run: RunDir, out: Path, annotated: bool = True) -> str:
-    """`annotated`: there are boxes or masks; else somebody draws boxes first."""
-    if not annotated and out == run.data:
+    """Where there is neither a box nor a mask, boxes are drawn next."""
+    if not annotated:
         return command("label", run)
     return command("detect", run, data=_unless(out, run.data))
 

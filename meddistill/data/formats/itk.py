@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,25 @@ from meddistill.base.errors import InputError, in_one_line
 from meddistill.data.formats.volume import MAX_VOXELS, Grid, Volume, canonical, sides_of
 
 SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
+_HEADERS = (".mhd", ".nhdr")
+_LONGEST_HEADER = 65536
+_DATA_FILE = re.compile(
+    r"^(?:ElementDataFile\s*=|data ?file:)\s*(\S.*)$", re.MULTILINE | re.IGNORECASE
+)
 _TO_RAS = np.diag([-1.0, -1.0, 1.0])  # ITK counts to the left and to the back
+
+
+def data_files(path: Path) -> tuple[Path, ...]:
+    """The files that hold the voxels of a header of its own (.mhd, .nhdr); () for any other."""
+    if not path.name.lower().endswith(_HEADERS):
+        return ()
+    try:
+        head = path.read_bytes()[:_LONGEST_HEADER].decode("latin-1")
+    except OSError as error:
+        raise InputError(f"{path.name} cannot be read: {error.strerror or error}") from error
+    named = _DATA_FILE.search(head)
+    found = path.parent / named[1].strip() if named else path
+    return (found,) if found != path and found.is_file() else ()
 
 
 def grid_of(path: Path) -> Grid:

@@ -18,7 +18,24 @@ from meddistill.data.raw_case import OneFile, Picture
 
 
 @dataclasses.dataclass(frozen=True)
-class VolumeSlice(OneFile):
+class _OneVolume(OneFile):
+    """A volume's file, and the one that holds its voxels where that is another."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.path, *_data_files(self.path))
+
+
+@lru_cache(maxsize=16)
+def _data_files(path: Path) -> tuple[Path, ...]:
+    try:
+        return itk.data_files(path)
+    except InputError:
+        return ()  # reading it says why
+
+
+@dataclasses.dataclass(frozen=True)
+class VolumeSlice(_OneVolume):
     """One slice of a volume in the canonical frame (RAS+): axis 0 sagittal, 1 coronal, 2 axial;
     `channel` of one that has several.
 
@@ -46,7 +63,7 @@ class VolumeSlice(OneFile):
 
 
 @dataclasses.dataclass(frozen=True)
-class MaskSlice(OneFile):
+class MaskSlice(_OneVolume):
     """The same slice of a mask volume; `labels` as in `masks.read_mask`."""
 
     axis: int

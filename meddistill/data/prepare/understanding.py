@@ -88,7 +88,8 @@ def _annotations(read: Read, told: Understood) -> list[Fact]:
 
 
 NOTHING_ANNOTATED = (
-    "none: images alone are fine to begin with; draw boxes on some, and give them with --boxes"
+    "none: images alone are fine to begin with; draw boxes on some with `meddistill label RUN`, or give "
+    "them with --boxes"
 )
 
 

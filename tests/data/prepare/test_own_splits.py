@@ -107,4 +107,4 @@ def test_images_alone_are_fine_and_what_comes_next_is_said(tmp_path, prepare, ca
     assert {case.split for case in cases.values()} == {"train", "val", "test"}
     told = capsys.readouterr().err
     assert "images alone are fine to begin with; draw boxes on some" in told
-    assert "meddistill detect" not in told
+    assert "next: meddistill label" in told

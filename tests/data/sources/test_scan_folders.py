@@ -8,7 +8,7 @@ from support.prepared import ALL_IN_TRAINING
 
 from meddistill.base.errors import InputError
 from meddistill.data.formats.volume import Grid, apart, canonical
-from meddistill.data.formats.volume_slices import grid_of, read_volume
+from meddistill.data.formats.volume_slices import VolumeSlice, grid_of, read_volume
 from meddistill.run.labels import annotated_boxes
 
 
@@ -98,3 +98,10 @@ def test_equal_names_in_patients_folders_stay_apart(tmp_path, prepare):
     assert {case.group for case in cases.values()} == {"p01", "p02", "p03"}
     assert {case.annotation for case in cases.values() if case.group == "p03"} == {"unknown"}
     assert {case.case_id for case in cases.values()} >= {"p01_z2", "p02_z2", "p03_z4"}
+
+
+def test_voxels_in_a_file_of_their_own_count_as_content(tmp_path):
+    write_nrrd(tmp_path / "v.mhd", volume().transpose(2, 1, 0))
+    assert VolumeSlice(tmp_path / "v.mhd", 2, 0).files == (tmp_path / "v.mhd", tmp_path / "v.raw")
+    write_nrrd(tmp_path / "v.mha", volume().transpose(2, 1, 0))
+    assert VolumeSlice(tmp_path / "v.mha", 2, 0).files == (tmp_path / "v.mha",)
