@@ -1,8 +1,10 @@
-"""What is believed of an image that nobody boxed: whose mask the student learns there, and how far.
+"""What is believed of an image that nobody boxed: which soft mask the student learns there, and how
+far it is trusted.
 
 Two see it differently: the head (cells of the teacher's own map, taught by the boxed images) and
-the teacher's decoder (answers a box). Where they agree, the answer is believed; where they do not,
-the head's soft mask is, with less weight; and no pixel counts for more than it is sure.
+later the student (pixels). Whose proposal the teacher's decoder answers more surely is believed; how
+far follows from what such sureness was worth on boxed images; and no pixel counts for more than
+proposal and answer together are sure of it.
 """
 
 from __future__ import annotations
@@ -17,11 +19,15 @@ from scipy.optimize import isotonic_regression
 from meddistill.colearning.answers import Answer
 from meddistill.colearning.proposals import Proposal
 
-ANSWER, HEAD = "answer", "head"
-AGREES = 0.75
-"""Dice of the answer with the head's mask from which the answer is believed."""
-HEAD_WEIGHT = 0.5
-"""Weight of a case of which the head's soft mask is believed."""
+HEAD, STUDENT, NOTHING = "head", "student", "nothing"
+SOURCES = (HEAD, STUDENT, NOTHING)
+TRUST_POWER = 2
+"""The weight of a case is its expected Dice to this power: what is likely wrong hardly counts."""
+LEAST_WEIGHT = 0.02
+MOST_WEIGHT = 2.0
+"""Most that a case counts against the mean of all believed ones."""
+NOTHING_WEIGHT = 0.25
+"""Weight of a case in which nothing was proposed."""
 LEAST_PIXEL_WEIGHT = 0.2
 _PRIOR_PAIRS = 10
 
@@ -29,7 +35,7 @@ _PRIOR_PAIRS = 10
 @dataclasses.dataclass(frozen=True)
 class Belief:
     """The target of one unboxed image. `probs`: (S, S) float32 in [0, 1]. `weight`: of the case, in
-    [0, 1]. `source`: `answer` or `head`."""
+    [0, 1]. `source`: who proposed it, `head` or `student`, or `nothing` where nobody did."""
 
     probs: np.ndarray
     weight: float
@@ -44,27 +50,55 @@ def dice(first: np.ndarray, second: np.ndarray) -> float:
 
 def sureness(proposal: Proposal, answer: Answer) -> float:
     """What tells a good answer best without a mask, in [0, 1]: the teacher's predicted IoU times
-    the head's mean probability inside the proposal (rank correlation with true Dice on 281 unboxed
-    slices .78; predicted IoU alone .77, agreement of the two masks .62)."""
+    the mean probability inside the proposal.
+
+    Its rank correlation with the answer's true Dice is .78 on 281 unboxed slices of the brain
+    tumour set (predicted IoU alone .77, agreement of the two masks .62) and .71 on 286 pictures of
+    breast ultrasound (.64, .62). Of the head's and the student's proposals there, always taking the
+    surer one gives answers of .72, taking the student's .67 and the head's .53.
+    """
     return answer.predicted_iou * proposal.confidence
 
 
-def believe(head_probs: np.ndarray, proposal: Proposal | None, answer: Answer | None) -> Belief:
-    """The target of an image from the head's map (S, S) and, where it proposed a box, the answer.
+def believe(
+    probs: np.ndarray, asked: tuple[Proposal, Answer] | None, expected_dice: float, source: str
+) -> Belief:
+    """The target of an image: the mean of the proposer's map and of the teacher's answer; of a map
+    without a proposal, itself.
 
-    A map without a proposal is believed as it is: mostly empty, which is an answer, too.
+    Args:
+        probs: (S, S) float32 in [0, 1], the proposer's map.
+        asked: what it proposed and what was answered; None for nothing.
+        expected_dice: of the answer, in [0, 1].
+        source: who proposed.
     """
-    if proposal is not None and answer is not None:
-        agreement = dice(answer.probs > 0.5, proposal.mask)
-        if agreement >= AGREES:
-            return Belief(answer.probs, agreement, ANSWER)
-    return Belief(head_probs, HEAD_WEIGHT, HEAD)
+    if asked is None:
+        return Belief(probs, NOTHING_WEIGHT, NOTHING)
+    weight = max(LEAST_WEIGHT, expected_dice**TRUST_POWER)
+    return Belief((probs + asked[1].probs) / 2, weight, source)
+
+
+def doubted(belief: Belief, probs: np.ndarray, expected_dice: float) -> Belief:
+    """A belief after another looked and saw nothing: it moves towards their map `probs` (S, S) as
+    far as it was not trusted."""
+    mixed = expected_dice * belief.probs + (1 - expected_dice) * probs
+    return dataclasses.replace(belief, probs=mixed.astype(np.float32))
 
 
 def count_sources(beliefs: Mapping[str, Belief]) -> dict[str, int]:
-    """How many cases were believed by what: `answer`, `head`."""
+    """How many cases were believed by whose proposal: `head`, `student`, `nothing`."""
     counts = Counter(belief.source for belief in beliefs.values())
-    return {source: counts[source] for source in (ANSWER, HEAD)}
+    return {source: counts[source] for source in SOURCES}
+
+
+def loss_weights(beliefs: Mapping[str, Belief]) -> dict[str, float]:
+    """The weight of each case in the student's loss: its own over the mean of all, at most 2.
+
+    So a believed case counts as much as a boxed one on average, and the share of boxed cases in a
+    batch is their share of the loss, however little is trusted.
+    """
+    mean = float(np.mean([belief.weight for belief in beliefs.values()]))
+    return {case_id: min(MOST_WEIGHT, belief.weight / mean) for case_id, belief in beliefs.items()}
 
 
 def pixel_weights(probs: np.ndarray) -> np.ndarray:

@@ -4,22 +4,30 @@ drawn from."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from meddistill.base import console
 from meddistill.base.console import track
 from meddistill.base.csv_tables import read_table
 from meddistill.base.errors import InputError
 from meddistill.colearning.answers import Answers
-from meddistill.colearning.belief_files import load_beliefs, save_beliefs
-from meddistill.colearning.beliefs import Belief, pixel_weights
+from meddistill.colearning.belief_files import load_beliefs, read_beliefs, save_beliefs
+from meddistill.colearning.beliefs import Belief, loss_weights, pixel_weights
 from meddistill.colearning.sheet import write_sheet
-from meddistill.colearning.unboxed import Boxed, ColearningRow, Outcome, UnboxedImages
+from meddistill.colearning.unboxed import (
+    STUDENT_THRESHOLD,
+    Boxed,
+    ColearningRow,
+    Outcome,
+    UnboxedImages,
+)
 from meddistill.run.dataset import Dataset
-from meddistill.run.layout import BELIEFS_NPZ, COLEARNING_CSV, COLEARNING_PNG
+from meddistill.run.layout import BELIEFS_AGAIN_NPZ, BELIEFS_NPZ, COLEARNING_CSV, COLEARNING_PNG
 from meddistill.run.tables import Case, QualityRow
 from meddistill.settings.distill import DistillConfig
 from meddistill.targets.asking import logit_shift
@@ -29,6 +37,7 @@ from meddistill.targets.packing import teaches
 from meddistill.teachers.teacher import Teacher
 from meddistill.training.packed_cases import CaseTarget, PackedCases
 
+_SEEN_AT_ONCE = 16
 MOST_FEW = 200
 """Boxed training images up to which `auto` lets a head propose on the others: measured with 20 and
 50; with hundreds a detector's boxes are as before."""
@@ -84,14 +93,49 @@ class Colearning:
         boxed training case has a target with a lesion, or no training case is unboxed.
         """
         if not (self.out / BELIEFS_NPZ).exists():
-            outcome = self._ask(teacher, rows, folders)
+            outcome = self.images(teacher, rows, folders).settle(self.seed)
             console.say(_told(outcome))
             save_beliefs(self.out, outcome)
         if not (self.out / COLEARNING_PNG).exists():
             told = read_table(self.out / COLEARNING_CSV, ColearningRow)
             write_sheet(self.out / COLEARNING_PNG, told, load_beliefs(self.out), self.dataset)
 
-    def _ask(self, teacher: Teacher, rows: Sequence[QualityRow], folders: TargetFolders) -> Outcome:
+    def ask_student(
+        self,
+        images: UnboxedImages,
+        see: Callable[[Tensor], Tensor],
+        cases: PackedCases,
+    ) -> None:
+        """Settle anew what is believed of each unboxed case, now that there is a student to ask,
+        and write it; nothing where it is there.
+
+        Args:
+            images: as `images` gives them.
+            see: what the student makes of frames (B, 3, S, S) in [0, 255]: (B, 1, S, S).
+            cases: the set that `join` gave.
+        """
+        if (self.out / BELIEFS_AGAIN_NPZ).exists():
+            return
+        beliefs, calibration = read_beliefs(self.out / BELIEFS_NPZ)
+        rows = read_table(self.out / COLEARNING_CSV, ColearningRow)
+        rows = [row for row in rows if row.round <= self.config.colearning.rounds]
+        first = Outcome(beliefs, rows, None, None, calibration, (), STUDENT_THRESHOLD)
+        outcome = images.ask_student(_maps(see, cases), first)
+        write_sheet(self.out / COLEARNING_PNG, outcome.rows, outcome.beliefs, self.dataset)
+        save_beliefs(self.out, outcome, BELIEFS_AGAIN_NPZ)
+
+    def teach_anew(self, cases: PackedCases) -> None:
+        """Give the set that `join` gave what is believed now."""
+        beliefs = load_beliefs(self.out)
+        weights = loss_weights(beliefs)
+        for index in range(cases.boxed, len(cases)):
+            case_id = cases.case_ids[index]
+            cases.teach_anew(index, _target(beliefs[case_id], weights[case_id]))
+
+    def images(
+        self, teacher: Teacher, rows: Sequence[QualityRow], folders: TargetFolders
+    ) -> UnboxedImages:
+        """The unboxed images with all that is asked about them. Raises: as `settle`."""
         boxed = self._boxed(rows, folders)
         unboxed = unboxed_cases(self.dataset)
         if not unboxed:
@@ -104,19 +148,20 @@ class Colearning:
         )
         shift = logit_shift(teacher, self.config.targets)
         answers = Answers(self.teacher_dir / "answers", teacher, self.config.image_size, shift)
-        images = UnboxedImages(
+        return UnboxedImages(
             self.dataset, boxed, unboxed, encodings, answers, self.config.colearning
         )
-        return images.settle(self.seed)
 
     def join(self, boxed: PackedCases) -> PackedCases:
         """The boxed cases, and after them the unboxed ones with what is believed of them."""
         beliefs = load_beliefs(self.out)
+        weights = loss_weights(beliefs)
         believed = PackedCases(list(beliefs), self.config.image_size)
         for index, (case_id, belief) in enumerate(
             track(beliefs.items(), "load beliefs", len(beliefs))
         ):
-            believed.put(index, self.dataset.image(self.dataset.by_id[case_id]), _target(belief))
+            target = _target(belief, weights[case_id])
+            believed.put(index, self.dataset.image(self.dataset.by_id[case_id]), target)
         return PackedCases.joined(boxed, believed)
 
     def _boxed(self, rows: Sequence[QualityRow], folders: TargetFolders) -> list[Boxed]:
@@ -134,10 +179,17 @@ class Colearning:
         return boxed
 
 
-def _target(belief: Belief) -> CaseTarget:
+def _maps(see: Callable[[Tensor], Tensor], cases: PackedCases) -> Iterator[np.ndarray]:
+    """The student's (S, S) float32 of each unboxed case of a joined set, in their order."""
+    for start in range(cases.boxed, len(cases), _SEEN_AT_ONCE):
+        places = torch.arange(start, min(start + _SEEN_AT_ONCE, len(cases)))
+        yield from see(cases.batch(places).images)[:, 0].float().cpu().numpy()
+
+
+def _target(belief: Belief, weight: float) -> CaseTarget:
     nothing_known = np.zeros_like(belief.probs)
     return CaseTarget(
-        belief.probs, nothing_known, weight=belief.weight, pixel_weight=pixel_weights(belief.probs)
+        belief.probs, nothing_known, weight=weight, pixel_weight=pixel_weights(belief.probs)
     )
 
 

@@ -8,7 +8,7 @@ is believed in the end. No mask has a part in it: what judges is cross-validatio
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -16,12 +16,15 @@ import torch
 from meddistill.base import console
 from meddistill.colearning.answers import Answer, Answers
 from meddistill.colearning.beliefs import (
-    ANSWER,
+    HEAD,
+    NOTHING,
+    STUDENT,
     Belief,
     Calibration,
     believe,
     calibrate,
     dice,
+    doubted,
     sureness,
 )
 from meddistill.colearning.cell_head import CellHead, Cells, draw_cells, fit_head, head_maps
@@ -37,6 +40,7 @@ from meddistill.teachers.teacher import Encoded
 JOINS_FROM = 0.8
 """Agreement from which an answer teaches the heads of the next round."""
 THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5)
+STUDENT_THRESHOLD = 0.5
 LEAST_SHARE = 0.0005
 """Share of the frame below which a component is no proposal."""
 
@@ -54,10 +58,10 @@ class ColearningRow:
     """What was asked and believed of one unboxed case in one round: a row of colearning.csv.
 
     `round` counts from 1. The box `x1` to `y2` is around all proposed boxes, in px of the image,
-    half-open; empty where nothing was proposed. `confidence`: the heads' mean probability inside
-    the proposal; `predicted_iou`: the teacher's estimate of its answer; `agreement`: Dice of answer
-    and proposal; `expected_dice`: what such an answer was worth on boxed images. All in [0, 1].
-    `believed`: `answer` or `head`; `weight`: of the case in the student's loss.
+    half-open; empty where nothing was proposed. `confidence`: mean probability inside the proposal;
+    `predicted_iou`: the teacher's estimate of its answer; `agreement`: Dice of answer and proposal;
+    `expected_dice`: what such an answer was worth on boxed images. All in [0, 1]. `believed`: whose
+    proposal, `head`, `student` or `nothing`; `weight`: of the case in the student's loss.
     """
 
     round: int
@@ -79,13 +83,14 @@ class ColearningRow:
 class Outcome:
     """What the heads and the teacher settled. `beliefs`: by case id, of the last round. `rows`: all
     rounds. `head_dice`, `answer_dice`: mean Dice with the targets of boxed images that the first
-    round's heads did not see; None for a single boxed image. `heads`, `threshold`: of the last
-    round."""
+    round's heads did not see; None for a single boxed image. `calibration`: what sureness was worth
+    there. `heads`, `threshold`: of the last round."""
 
     beliefs: Mapping[str, Belief]
     rows: Sequence[ColearningRow]
     head_dice: float | None
     answer_dice: float | None
+    calibration: Calibration
     heads: Sequence[CellHead]
     threshold: float
 
@@ -150,7 +155,7 @@ class UnboxedImages:
             joined = [each.cells for each in seen if each.cells is not None]
             console.say(_told(number, seen))
         beliefs = {each.case.case_id: each.belief for each in seen}
-        return Outcome(beliefs, rows, *judged, heads, threshold)
+        return Outcome(beliefs, rows, *judged, calibration, heads, threshold)
 
     def _boxed_encodings(self, title: str = "") -> Iterator[tuple[int, Encoded]]:
         cases = [each.case for each in self.boxed]
@@ -195,10 +200,10 @@ class UnboxedImages:
         threshold = max(THRESHOLDS, key=lambda each: (round(means[each], 4), each))
         sure, worth = [], []
         for place, encoded in self._boxed_encodings():
-            proposal, answer = self._ask(self.boxed[place].case, encoded, maps[place], threshold)
-            if proposal is not None and answer is not None:
-                sure.append(sureness(proposal, answer))
-                worth.append(dice(answer.probs > 0.5, targets[place]))
+            asked = self._ask(self.boxed[place].case, encoded, maps[place], threshold)
+            if asked is not None:
+                sure.append(sureness(*asked))
+                worth.append(dice(asked[1].probs > 0.5, targets[place]))
             elif place in lesion:
                 worth.append(0.0)
                 sure.append(0.0)
@@ -218,21 +223,48 @@ class UnboxedImages:
         last = number == self.config.rounds
         for case, encoded in self.encodings.of_cases(self.unboxed, self.data, title):
             probs = head_maps(heads, encoded, self.frame_size).mean(0).numpy()
-            proposal, answer = self._ask(case, encoded, probs, threshold)
-            belief = believe(probs, proposal, answer)
+            asked = self._ask(case, encoded, probs, threshold)
+            row = self._row(number, case, asked, calibration)
+            belief = believe(probs, asked, row.expected_dice or 0.0, HEAD)
+            row = dataclasses.replace(row, believed=belief.source, weight=round(belief.weight, 4))
             cells = None
-            if belief.source == ANSWER and belief.weight >= JOINS_FROM and not last:
+            if row.agreement is not None and row.agreement >= JOINS_FROM and not last:
                 target = torch.from_numpy(belief.probs)
                 cells = draw_cells(encoded, target, generator, belief.weight)
-            row = self._row(number, case, (proposal, answer), belief, calibration)
             yield _Seen(case, belief, row, cells)
+
+    def ask_student(self, maps: Iterable[np.ndarray], settled: Outcome) -> Outcome:
+        """What is believed after the student has looked, too: `maps`, its (S, S) float32 of each
+        unboxed image in their order, propose, the teacher answers, and of the two proposals that
+        one is believed whose answer is the surer. Where the student sees nothing, the heads'
+        belief moves towards its map as far as it was not trusted."""
+        number = settled.rows[-1].round + 1
+        before = {row.case_id: row for row in settled.rows if row.round == number - 1}
+        seen = []
+        encodings = self.encodings.of_cases(self.unboxed, self.data)
+        for (case, encoded), probs in zip(encodings, maps, strict=True):
+            asked = self._ask(case, encoded, probs, STUDENT_THRESHOLD)
+            row = self._row(number, case, asked, settled.calibration)
+            belief, known = settled.beliefs[case.case_id], before[case.case_id]
+            if asked is not None and _sureness(row) > _sureness(known):
+                belief = believe(probs, asked, row.expected_dice or 0.0, STUDENT)
+            else:
+                row = dataclasses.replace(known, round=number)
+                if asked is None and known.expected_dice is not None:
+                    belief = doubted(belief, probs, known.expected_dice)
+            row = dataclasses.replace(row, believed=belief.source, weight=round(belief.weight, 4))
+            seen.append(_Seen(case, belief, row, None))
+        console.say(_told(number, seen))
+        beliefs = {each.case.case_id: each.belief for each in seen}
+        rows = [*settled.rows, *(each.row for each in seen)]
+        return dataclasses.replace(settled, beliefs=beliefs, rows=rows)
 
     def _ask(
         self, case: Case, encoded: Encoded, probs: np.ndarray, threshold: float
-    ) -> tuple[Proposal | None, Answer | None]:
+    ) -> tuple[Proposal, Answer] | None:
         proposal = propose(probs, threshold, LEAST_SHARE * self.frame_size**2)
         if proposal is None:
-            return None, None
+            return None
         boxes = proposal.boxes_xyxy_px / self._scale(case)
         return proposal, self.answers.to_boxes(case, encoded, boxes)
 
@@ -245,19 +277,14 @@ class UnboxedImages:
         self,
         number: int,
         case: Case,
-        asked: tuple[Proposal | None, Answer | None],
-        belief: Belief,
+        asked: tuple[Proposal, Answer] | None,
         calibration: Calibration,
     ) -> ColearningRow:
-        proposal, answer = asked
-        row = ColearningRow(
-            round=number,
-            case_id=case.case_id,
-            believed=belief.source,
-            weight=round(belief.weight, 4),
-        )
-        if proposal is None or answer is None:
+        """What was asked, before anything is believed."""
+        row = ColearningRow(round=number, case_id=case.case_id, believed=NOTHING, weight=0.0)
+        if asked is None:
             return row
+        proposal, answer = asked
         boxes = proposal.boxes_xyxy_px / self._scale(case)
         x1, y1 = (round(float(side), 2) for side in boxes[:, :2].min(0))
         x2, y2 = (round(float(side), 2) for side in boxes[:, 2:].max(0))
@@ -275,12 +302,20 @@ class UnboxedImages:
         )
 
 
+def _sureness(row: ColearningRow) -> float:
+    """Of the answer that a row tells of; -1 where nothing was proposed."""
+    if row.confidence is None or row.predicted_iou is None:
+        return -1.0
+    return row.confidence * row.predicted_iou
+
+
 def _told(number: int, seen: Sequence[_Seen]) -> str:
-    answered = [each for each in seen if each.belief.source == ANSWER]
-    nothing = sum(each.row.n_boxes == 0 for each in seen)
-    expected = [each.row.expected_dice for each in answered if each.row.expected_dice is not None]
+    rows = [each.row for each in seen if each.row.believed != NOTHING]
+    expected = [row.expected_dice for row in rows if row.expected_dice is not None]
     mean = f", expected Dice {np.mean(expected):.2f}" if expected else ""
+    theirs = sum(row.believed == STUDENT for row in rows)
+    whose = f" ({theirs} of the student)" if theirs else ""
     return (
-        f"round {number}: answers believed on {len(answered)} of {len(seen)} unboxed images{mean}; "
-        f"nothing proposed on {nothing}"
+        f"round {number}: proposals{whose} answered on {len(rows)} of {len(seen)} unboxed images"
+        f"{mean}; nothing proposed on {len(seen) - len(rows)}"
     )

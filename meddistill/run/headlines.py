@@ -82,8 +82,10 @@ def _unboxed(results: Mapping[str, Any]) -> Facts:
     believed = results.get("believed")
     if not believed:
         return []
+    # An earlier version counted answers that agreed; now all are weighed.
+    answered = believed.get("answer", believed.get("head", 0) + believed.get("student", 0))
     total = sum(believed.values())
-    return [("unboxed", f"the teacher's answer believed on {believed['answer']} of {total}")]
+    return [("unboxed", f"the teacher answered proposals on {answered} of {total}")]
 
 
 def _evaluated(results: Mapping[str, Any]) -> Facts:

@@ -25,6 +25,8 @@ class ColearningConfig:
     such images, at most 200 others are boxed and no table of boxes is given."""
     rounds: int = setting(2, STUDENT, before=2)
     """How often the heads learn, propose and are answered; answers that agree teach the next."""
+    ask_again: bool = setting(True, STUDENT, before=False)
+    """After half of the epochs the student proposes, too; the surer answer is believed."""
     heads: int = setting(5, STUDENT, before=5)
     """Heads of a round, each trained without one fold of the boxed groups, then averaged."""
     head_steps: int = setting(300, STUDENT, before=300)

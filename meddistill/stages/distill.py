@@ -11,11 +11,12 @@ import functools
 import hashlib
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from meddistill.base.console import say, summary
 from meddistill.base.csv_tables import read_table, text_of_row, write_table
@@ -321,7 +322,9 @@ def _learn(
         if fabric.is_global_zero:
             colearning.settle(work.teacher, quality, folders)
         fabric.barrier()
-        data = TrainingData(colearning.join(data.train), data.val)
+        revise = functools.partial(_ask_student, work, colearning, quality, folders)
+        again = work.config.colearning.ask_again
+        data = TrainingData(colearning.join(data.train), data.val, revise if again else None)
     student = None
     for number in range(1, work.config.rounds):
         student = make(data, out=rounds_dir / f"student-{number}", start=student)
@@ -336,6 +339,32 @@ def _learn(
     student = make(data, out=student_dir, start=student)
     shutil.rmtree(scratch, ignore_errors=True)
     return _Learning(student, data, quality)
+
+
+def _ask_student(
+    work: Distillation,
+    colearning: Colearning,
+    quality: Sequence[QualityRow],
+    folders: TargetFolders,
+    see: Callable[[Tensor], Tensor],
+    cases: PackedCases,
+) -> None:
+    """Let the half-trained student propose on the unboxed cases, too, and teach what is believed
+    then.
+
+    Args:
+        work: what is distilled.
+        colearning: what was believed so far.
+        quality: the rows of quality.csv.
+        folders: where their targets lie.
+        see: what the student makes of frames.
+        cases: the training set, whose targets change.
+    """
+    if work.fabric.is_global_zero:
+        images = colearning.images(work.teacher, quality, folders)
+        colearning.ask_student(images, see, cases)
+    work.fabric.barrier()
+    colearning.teach_anew(cases)
 
 
 def _pack(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from lightning_fabric import Fabric
-from torch import nn
+from torch import Tensor, nn
 
 from meddistill.base.console import progress, say
 from meddistill.base.errors import InputError, Interrupted
@@ -32,7 +32,7 @@ from meddistill.training.known_loggers import open_log
 from meddistill.training.learner import build_learner, uses_features
 from meddistill.training.optimiser_step import OptimiserStep
 from meddistill.training.packed_cases import PackedCases, TrainingData
-from meddistill.training.selection import validation_agreement
+from meddistill.training.selection import predict_probs, validation_agreement
 from meddistill.training.state import TrainingState
 
 
@@ -92,6 +92,7 @@ def train_student(
                     f"epoch {state.epoch}"
                 )
                 break
+            training.revise()
             row = training.epoch_trainer.train(bar.advance, bar.note)
             try:
                 row = dataclasses.replace(row, agreement=training.judge())
@@ -126,6 +127,7 @@ class Training:
         self.preprocessing, self.settings = preprocessing, settings
         self.fabric, self.out = fabric, out
         self.train, self.val = data.train.to(fabric.device), data.val.to(fabric.device)
+        self.to_revise = data.revise
         self.learner = build_learner(student, self.train, settings, fabric, seed)
         average = MovingAverage(self.learner.network.student, settings.ema_decay)
         train_depthwise_in_float32(self.learner.network.student, fabric)
@@ -141,6 +143,24 @@ class Training:
         """Go on where an earlier run in `out` stopped. Raises: as `TrainingState.resume`."""
         if self.state.resume() and self.fabric.is_global_zero:
             self.log = open_log(self.out, self.state.rows)
+
+    def revise(self) -> None:
+        """Let the averaged student have a say in the targets, once, after half of the epochs (or
+        when training is taken up after that: then it was asked before)."""
+        if self.to_revise is None or not 0 < self.settings.epochs // 2 <= self.state.epoch:
+            return
+
+        def see(frames: Tensor) -> Tensor:
+            student = self.state.average.module
+            frames = frames.to(self.fabric.device)
+            seen, mirrored = (
+                predict_probs(student, each, self.preprocessing, self.fabric)
+                for each in (frames, frames.flip(3))
+            )
+            return (seen + mirrored.flip(3)) / 2
+
+        self.to_revise(see, self.train)
+        self.to_revise = None
 
     def judge(self) -> float | None:
         """Agreement of the averaged student with the validation targets; None without those."""

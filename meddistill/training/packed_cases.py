@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -154,6 +154,13 @@ class PackedCases:
                 )
             store[index] = torch.from_numpy(np.ascontiguousarray(found, dtype=np.float16))
 
+    def teach_anew(self, index: int, target: CaseTarget) -> None:
+        """Replace what a believed case teaches: its `probs`, `weight` and `pixel_weight`."""
+        self._packed["probs"][index, 0] = _to_byte(target.probs, 1.0)
+        if target.pixel_weight is not None:
+            self._packed["pixel_weight"][index, 0] = _to_byte(target.pixel_weight, 1.0)
+        self.case_weight[index] = target.weight
+
     def normalise_case_weights(self) -> None:
         """Scale the case weights to a mean of 1 over the set, so that they do not change the step
         size."""
@@ -218,12 +225,20 @@ class PackedCases:
         )
 
 
+Revise = Callable[[Callable[[Tensor], Tensor], PackedCases], None]
+"""Replaces targets of a training set by what a student has learnt meanwhile. It is given what the
+student makes of frames (B, 3, S, S) in [0, 255], probabilities (B, 1, S, S), and the set; the same
+student gives the same targets, also when it is asked again after an interruption."""
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainingData:
-    """What a student learns from, and the cases that its epoch is chosen by."""
+    """What a student learns from, and the cases that its epoch is chosen by. `revise`: called after
+    half of the epochs, where there are two and more."""
 
     train: PackedCases
     val: PackedCases
+    revise: Revise | None = None
 
 
 def _to_byte(values: np.ndarray, full_scale: float) -> Tensor:

@@ -313,7 +313,8 @@ def make_table(cells: Sequence[dict[str, Any]]) -> str:
             ]
             for arm in ARMS
         }
-        lines.append(_line(set_name, str(boxes) if boxes < 10**9 else ALL, arms))
+        if any(arms.values()):
+            lines.append(_line(set_name, str(boxes) if boxes < 10**9 else ALL, arms))
     return "\n".join(lines) + "\n"
 
 
@@ -321,7 +322,7 @@ def _line(set_name: str, boxes: str, arms: dict[str, list[dict[str, Any]]]) -> s
     ours = arms["colearning"]
     any_arm = next(cells for cells in arms.values() if cells)
     rival = max((arms["alone"], arms["longer"]), key=lambda cells: _mean(cells, "dice_mean"))
-    both = [rival, ours] if ours else [rival]
+    both = [cells for cells in (rival, ours) if cells]
 
     def joined(value: Callable[[list[dict[str, Any]]], str]) -> str:
         return ", ".join(value(cells) for cells in both)

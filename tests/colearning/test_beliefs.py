@@ -5,13 +5,17 @@ import pytest
 
 from meddistill.colearning.answers import Answer
 from meddistill.colearning.beliefs import (
-    ANSWER,
     HEAD,
-    HEAD_WEIGHT,
+    LEAST_WEIGHT,
+    NOTHING,
+    NOTHING_WEIGHT,
+    STUDENT,
     believe,
     calibrate,
     count_sources,
     dice,
+    doubted,
+    loss_weights,
     pixel_weights,
     sureness,
 )
@@ -28,31 +32,40 @@ def asked(head, answer, predicted=0.8):
     return propose(head, 0.5, 1), Answer(answer, predicted)
 
 
-def test_an_answer_that_agrees_is_believed_as_far_as_it_agrees():
+def test_proposal_and_answer_are_believed_together_as_far_as_they_are_trusted():
     head, answer = square(4), square(5, value=1.0)
-    belief = believe(head, *asked(head, answer))
-    assert belief.source == ANSWER
-    assert belief.weight == pytest.approx(0.9)
-    assert belief.probs is answer
-
-
-def test_else_the_heads_soft_mask_is_with_half_the_weight():
-    head, answer = square(4), square(18, value=1.0)
-    belief = believe(head, *asked(head, answer))
-    assert (belief.source, belief.weight) == (HEAD, HEAD_WEIGHT)
-    assert belief.probs is head
-
-
-def test_an_answer_that_covers_the_whole_image_is_not_believed():
-    head = square(4)
-    assert believe(head, *asked(head, np.ones((32, 32), np.float32))).source == HEAD
-
-
-def test_nothing_proposed_is_an_answer_too():
-    nothing = np.full((32, 32), 0.1, np.float32)
-    belief = believe(nothing, None, None)
+    belief = believe(head, asked(head, answer), 0.8, HEAD)
     assert belief.source == HEAD
+    assert belief.weight == pytest.approx(0.64)
+    assert belief.probs == pytest.approx((head + answer) / 2)
+    assert believe(head, asked(head, answer), 0.8, STUDENT).source == STUDENT
+
+
+def test_what_is_likely_wrong_hardly_counts():
+    head = square(4)
+    weights = [believe(head, asked(head, square(18)), e, HEAD).weight for e in (0.0, 0.1, 0.3, 0.9)]
+    assert weights == pytest.approx([LEAST_WEIGHT, LEAST_WEIGHT, 0.09, 0.81])
+
+
+def test_where_they_contradict_each_other_no_pixel_is_sure():
+    head, answer = square(4, 1.0), square(18, 1.0)
+    belief = believe(head, asked(head, answer), 0.8, HEAD)
+    assert belief.probs.max() == pytest.approx(0.5)
+    assert pixel_weights(belief.probs)[belief.probs > 0].max() == pytest.approx(0.2)
+
+
+def test_a_map_without_a_proposal_is_believed_as_it_is():
+    nothing = np.full((32, 32), 0.1, np.float32)
+    belief = believe(nothing, None, 0.0, HEAD)
+    assert (belief.source, belief.weight) == (NOTHING, NOTHING_WEIGHT)
     assert belief.probs is nothing
+
+
+def test_what_another_does_not_see_is_believed_as_far_as_it_was_trusted():
+    head, nothing = square(4, 1.0), np.zeros((32, 32), np.float32)
+    belief = believe(head, asked(head, head), 0.9, HEAD)
+    assert doubted(belief, nothing, 0.9).probs.max() == pytest.approx(0.9)
+    assert doubted(belief, nothing, 0.2).probs.max() == pytest.approx(0.2)
 
 
 def test_two_empty_masks_agree():
@@ -85,5 +98,21 @@ def test_what_sureness_was_worth_rises_and_few_pairs_promise_little():
 
 def test_sources_are_counted():
     head = square(4)
-    beliefs = {"a": believe(head, *asked(head, square(4))), "b": believe(head, None, None)}
-    assert count_sources(beliefs) == {ANSWER: 1, HEAD: 1}
+    beliefs = {
+        "a": believe(head, asked(head, square(4)), 0.5, HEAD),
+        "b": believe(head, None, 0.0, HEAD),
+        "c": believe(head, asked(head, head), 0.5, STUDENT),
+    }
+    assert count_sources(beliefs) == {HEAD: 1, STUDENT: 1, NOTHING: 1}
+
+
+def test_believed_cases_count_one_on_average_however_little_is_trusted():
+    head = square(4)
+    trusted = {str(n): believe(head, asked(head, head), e, HEAD) for n, e in enumerate((0.9, 0.7))}
+    weights = loss_weights(trusted)
+    assert sum(weights.values()) == pytest.approx(2)
+    assert weights["0"] / weights["1"] == pytest.approx(0.81 / 0.49)
+    doubtful = {str(n): believe(head, asked(head, head), 0.2, HEAD) for n in range(9)}
+    assert set(loss_weights(doubtful).values()) == {1.0}
+    one = doubtful | {"sure": believe(head, asked(head, head), 1.0, HEAD)}
+    assert loss_weights(one)["sure"] == 2.0

@@ -10,7 +10,7 @@ from support.painting_teacher import PaintingTeacher
 
 from meddistill.base.errors import InputError
 from meddistill.colearning.belief_files import load_beliefs, save_beliefs
-from meddistill.colearning.beliefs import ANSWER, HEAD, Belief, pixel_weights
+from meddistill.colearning.beliefs import HEAD, NOTHING, Belief, calibrate, pixel_weights
 from meddistill.colearning.joining import (
     MOST_FEW,
     Colearning,
@@ -159,14 +159,15 @@ def outcome_of(data):
     square = np.zeros((SIZE, SIZE), np.float32)
     square[8:32, 8:24] = 1.0
     beliefs = {
-        first.case_id: Belief(square, 0.9, ANSWER),
-        second.case_id: Belief(0.4 * square, 0.5, HEAD),
+        first.case_id: Belief(square, 0.9, HEAD),
+        second.case_id: Belief(0.4 * square, 0.5, NOTHING),
     }
     rows = [
-        ColearningRow(1, first.case_id, ANSWER, 0.9, 1, 8, 8, 24, 32, 0.9, 0.9, 0.9, 0.8),
-        ColearningRow(1, second.case_id, HEAD, 0.5),
+        ColearningRow(1, first.case_id, HEAD, 0.9, 1, 8, 8, 24, 32, 0.9, 0.9, 0.9, 0.8),
+        ColearningRow(1, second.case_id, NOTHING, 0.5),
     ]
-    return Outcome(beliefs, rows, 0.8, 0.9, [], 0.5)
+    nothing = calibrate(np.zeros(0), np.zeros(0))
+    return Outcome(beliefs, rows, 0.8, 0.9, nothing, [], 0.5)
 
 
 def test_beliefs_are_read_back_to_a_255th(tmp_path, data):
@@ -206,7 +207,7 @@ def test_believed_cases_come_after_the_boxed_with_their_weights(tmp_path, data):
     assert joined.case_ids == [boxed_case.case_id, *outcome.beliefs]
     assert joined.boxed == 1
     batch = joined.batch(torch.arange(3))
-    assert batch.case_weight.tolist() == pytest.approx([1.0, 0.9, 0.5])
+    assert batch.case_weight.tolist() == pytest.approx([1.0, 0.9 / 0.7, 0.5 / 0.7])
     assert float(batch.pixel_weight[0].min()) == 1
     for place, belief in enumerate(outcome.beliefs.values(), start=1):
         assert batch.probs[place, 0].numpy() == pytest.approx(belief.probs, abs=1 / 255)

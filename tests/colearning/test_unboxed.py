@@ -9,7 +9,7 @@ from support.bright_squares import SIZE, prepare_squares, square
 from support.painting_teacher import PaintingTeacher
 
 from meddistill.colearning.answers import Answers
-from meddistill.colearning.beliefs import ANSWER, dice
+from meddistill.colearning.beliefs import HEAD, NOTHING, STUDENT, dice
 from meddistill.colearning.unboxed import Boxed, UnboxedImages
 from meddistill.run.dataset import Dataset
 from meddistill.settings.colearning import ColearningConfig
@@ -77,7 +77,7 @@ def test_bright_squares_are_found_and_the_answers_believed(settled, data):
     _, outcome = settled
     found = [dice(each.probs > 0.5, truth(data.by_id[i])) for i, each in outcome.beliefs.items()]
     assert np.mean(found) > 0.8
-    assert any(each.source == ANSWER for each in outcome.beliefs.values())
+    assert any(each.source == HEAD for each in outcome.beliefs.values())
 
 
 def test_boxed_images_that_the_heads_did_not_see_judge_them(settled):
@@ -138,9 +138,47 @@ def test_boxes_are_told_in_px_of_the_image_and_not_of_the_frame(tmp_path, data):
     larger.frame_size = SIZE // 2
     larger.boxed = [Boxed(each.case, each.probs[::2, ::2].copy()) for each in larger.boxed]
     outcome = larger.settle(seed=0)
-    rows = [row for row in outcome.rows if row.believed == ANSWER]
+    rows = [row for row in outcome.rows if row.believed == HEAD]
     assert rows
     for row in rows:
         ys, xs = np.nonzero(truth(data.by_id[row.case_id]))
         expected = (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)
         assert (row.x1, row.y1, row.x2, row.y2) == pytest.approx(expected, abs=6)
+
+
+def maps_of(outcome, data, seen):
+    """The student's maps of all unboxed images: the square where `seen`, else nothing."""
+    for case_id in outcome.beliefs:
+        yield truth(data.by_id[case_id]).astype(np.float32) * (0.98 if seen(case_id) else 0.0)
+
+
+def test_the_surer_of_two_proposals_is_believed(settled, data):
+    directory, outcome = settled
+    first = next(iter(outcome.beliefs))
+    after = images(directory, data).ask_student(
+        maps_of(outcome, data, lambda case_id: case_id == first), outcome
+    )
+    assert after.beliefs[first].source == STUDENT
+    assert dice(after.beliefs[first].probs > 0.5, truth(data.by_id[first])) > 0.9
+    number = outcome.rows[-1].round
+    rows = {row.case_id: row for row in after.rows if row.round == number + 1}
+    before = {row.case_id: row for row in outcome.rows if row.round == number}
+    assert list(rows) == list(outcome.beliefs)
+    assert after.rows[: len(outcome.rows)] == outcome.rows
+    for case_id, row in rows.items():
+        assert row.believed == after.beliefs[case_id].source
+        if case_id != first:
+            # Nothing was seen there: the heads' proposal stays, and is believed less.
+            assert row == dataclasses.replace(before[case_id], round=number + 1)
+            now, then = after.beliefs[case_id].probs, outcome.beliefs[case_id].probs
+            if row.believed != NOTHING:
+                assert now.max() < then.max()
+
+
+def test_a_less_sure_student_changes_nothing(settled, data):
+    directory, outcome = settled
+    unsure = (0.6 * each for each in maps_of(outcome, data, lambda _: True))
+    after = images(directory, data).ask_student(unsure, outcome)
+    for case_id, belief in outcome.beliefs.items():
+        if belief.source == HEAD:
+            assert after.beliefs[case_id] is belief
