@@ -30,7 +30,7 @@ from meddistill.settings.targets import TargetsConfig
 from meddistill.stages.distill import run_distill
 from meddistill.training import fitting
 
-FEW = ColearningConfig(steps=6, head_steps=120, heads=2)
+FEW = ColearningConfig(steps=6, head_steps=40, heads=2)
 CONFIG = DistillConfig(
     encoder_weights="none",
     image_size=SIZE,
@@ -47,10 +47,31 @@ def prepared(tmp_path_factory):
     return prepare_squares(tmp_path_factory.mktemp("few"))
 
 
-@pytest.fixture
-def run(prepared, tmp_path, monkeypatch):
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
     monkeypatch.setattr(fitting, "build_student", lambda *_, **__: TinyStudent())
+
+
+@pytest.fixture
+def run(prepared, tmp_path):
     shutil.copytree(prepared.root, tmp_path / "run")
+    return RunDir(tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def whole(prepared, tmp_path_factory):
+    """A RUN that is distilled in one go, to be read and copied."""
+    root = tmp_path_factory.mktemp("whole") / "run"
+    shutil.copytree(prepared.root, root)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(fitting, "build_student", lambda *_, **__: TinyStudent())
+        distil(RunDir(root))
+    return RunDir(root)
+
+
+@pytest.fixture
+def copied(whole, tmp_path):
+    shutil.copytree(whole.root, tmp_path / "run")
     return RunDir(tmp_path / "run")
 
 
@@ -65,8 +86,8 @@ def unboxed(run):
     return {case.case_id for case in read_cases(run.data) if case.annotation == "unknown"}
 
 
-def test_no_detector_is_needed_and_all_that_was_believed_is_on_disk(run):
-    student = distil(run)
+def test_no_detector_is_needed_and_all_that_was_believed_is_on_disk(whole):
+    run, student = whole, whole.student
     rows = read_table(student / COLEARNING_CSV, ColearningRow)
     assert {row.case_id for row in rows} == unboxed(run)
     assert {row.round for row in rows} == {1, 2, 3}
@@ -83,33 +104,32 @@ def test_no_detector_is_needed_and_all_that_was_believed_is_on_disk(run):
     assert results["cases_without_box"] == results["targets_rejected"] == 0
 
 
-def test_what_is_believed_lies_on_the_squares(run):
-    beliefs = load_beliefs(distil(run))
-    for case in read_cases(run.data):
+def test_what_is_believed_lies_on_the_squares(whole):
+    beliefs = load_beliefs(whole.student)
+    for case in read_cases(whole.data):
         if case.case_id in beliefs and beliefs[case.case_id].source != "nothing":
             truth = square(int(case.case_id))[1]
             found = beliefs[case.case_id].probs > 0.5
             assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.7
 
 
-def test_the_same_seed_gives_the_same_bytes_also_without_room_for_encodings(run):
-    first = distil(run)
-    second = distil(run, "student-again", encodings_gb=0.0)
+def test_the_same_seed_gives_the_same_bytes_also_without_room_for_encodings(run, whole):
+    first = whole.student
+    second = distil(run, encodings_gb=0.0)
     for name in ("model.safetensors", "metrics.csv", COLEARNING_CSV):
         assert (first / name).read_bytes() == (second / name).read_bytes()
 
 
-def test_nobody_is_asked_or_shown_an_image_twice(run):
-    distil(run)
+def test_nobody_is_asked_or_shown_an_image_twice(copied):
     teacher = PaintingTeacher()
     asked = []
     decode = teacher.decode
     teacher.decode = lambda *arguments: asked.append(1) or decode(*arguments)
-    distil(run, "student-again", teacher=teacher)
+    distil(copied, "student-again", teacher=teacher)
     assert (teacher.images, len(asked)) == (0, 0)
 
 
-def test_an_interrupted_training_takes_up_what_was_believed(run, monkeypatch):
+def test_an_interrupted_training_takes_up_what_was_believed(run, whole, monkeypatch):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
@@ -120,19 +140,15 @@ def test_an_interrupted_training_takes_up_what_was_believed(run, monkeypatch):
     assert (run.student / BELIEFS_NPZ).exists()
     before = (run.student / COLEARNING_CSV).read_bytes()
     interrupted = distil(run)
-    whole = distil(run, "student-whole")
     assert (interrupted / COLEARNING_CSV).read_bytes().startswith(before)
     for name in ("model.safetensors", "metrics.csv", COLEARNING_CSV):
-        assert (interrupted / name).read_bytes() == (whole / name).read_bytes()
+        assert (interrupted / name).read_bytes() == (whole.student / name).read_bytes()
 
 
 @pytest.mark.parametrize("killed_in", ["asking the student", "the sheet", "the second half"])
-def test_a_student_is_asked_once_however_often_it_is_interrupted(run, monkeypatch, killed_in):
-    whole = distil(run, "student-whole")
-
-    def stop(*_, **__):
-        raise KeyboardInterrupt
-
+def test_a_student_is_asked_once_however_often_it_is_interrupted(
+    run, whole, monkeypatch, killed_in
+):
     place = {
         "asking the student": (UnboxedImages, "ask_student"),
         "the sheet": (joining, "write_sheet"),
@@ -156,7 +172,7 @@ def test_a_student_is_asked_once_however_often_it_is_interrupted(run, monkeypatc
     interrupted = distil(run, teacher=teacher)
     assert teacher.images == 0
     for name in ("model.safetensors", "metrics.csv", COLEARNING_CSV):
-        assert (interrupted / name).read_bytes() == (whole / name).read_bytes()
+        assert (interrupted / name).read_bytes() == (whole.student / name).read_bytes()
 
 
 def test_a_student_that_is_not_asked_leaves_the_heads_beliefs(run):
@@ -171,8 +187,7 @@ def test_ignored_images_teach_nothing(run):
     assert not (student / COLEARNING_CSV).exists()
 
 
-def test_where_all_are_boxed_nothing_changes(tmp_path, monkeypatch):
-    monkeypatch.setattr(fitting, "build_student", lambda *_, **__: TinyStudent())
+def test_where_all_are_boxed_nothing_changes(tmp_path):
     run = prepare_squares(tmp_path, boxed=0)
     auto = distil(run)
     off = distil(run, "student-off", unboxed="detected")
@@ -182,8 +197,7 @@ def test_where_all_are_boxed_nothing_changes(tmp_path, monkeypatch):
         distil(run, "student-on", unboxed="propose")
 
 
-def test_one_boxed_image_is_enough_to_begin_with(tmp_path, monkeypatch):
-    monkeypatch.setattr(fitting, "build_student", lambda *_, **__: TinyStudent())
+def test_one_boxed_image_is_enough_to_begin_with(tmp_path):
     run = prepare_squares(tmp_path, boxed=1)
     student = distil(run)
     assert read_json(student / RUN_JSON)["results"]["train_cases"] > 1
