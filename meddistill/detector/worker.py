@@ -67,6 +67,8 @@ def train(job: dict[str, Any], device: str, send: Any) -> None:
         def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
             batch = super().preprocess_batch(batch)
             batch["img"] = batch["img"].to(memory_format=torch.channels_last)
+            if job["looked_for"] and getattr(self.model, "criterion", None) is None:
+                self.model.criterion = partly_annotated_loss(self.model, job["looked_for"])
             return batch
 
         def final_eval(self) -> None:
@@ -103,6 +105,36 @@ def train(job: dict[str, Any], device: str, send: Any) -> None:
     _clean_weights(best)
 
 
+def partly_annotated_loss(model: Any, looked_for: dict[str, list[bool]]) -> Any:
+    """Ultralytics' loss in which an image says nothing of classes that nobody looked for there: it
+    takes what is not boxed as background for every class.
+
+    `looked_for`: by the file of an image, of each class. Raises: TypeError for a network with
+    another loss than its plain detection loss.
+    """
+    import torch
+    from ultralytics.utils.loss import v8DetectionLoss
+
+    if type(model.init_criterion()) is not v8DetectionLoss:
+        raise TypeError("this network's loss cannot leave out what nobody looked for; use yolo11n")
+
+    class PartlyAnnotatedLoss(v8DetectionLoss):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__(model)
+            self.bce: Any = self.masked_bce
+
+        def __call__(self, preds: Any, batch: dict[str, Any]) -> Any:
+            known = [looked_for[str(path)] for path in batch["im_file"]]
+            self.known = torch.tensor(known, dtype=torch.float32, device=self.device)[:, None]
+            return super().__call__(preds, batch)
+
+        def masked_bce(self, scores: Any, target: Any) -> Any:
+            loss = torch.nn.functional.binary_cross_entropy_with_logits
+            return loss(scores, target, reduction="none") * self.known
+
+    return PartlyAnnotatedLoss()
+
+
 def predict(job: dict[str, Any], device: str, send: Any) -> None:
     """Send `boxes` [x1, y1, x2, y2, confidence, class name] of every image, px of the image, surest
     first."""
@@ -125,7 +157,7 @@ def predict(job: dict[str, Any], device: str, send: Any) -> None:
             imgsz=job["image_size"],
             conf=job["floor"],
             iou=job["nms_iou"],
-            agnostic_nms=True,
+            agnostic_nms=job["all_are_one"],
             rect=False,
             max_det=job["max_boxes"],
             device=device,

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from meddistill.base import console
 from meddistill.base.cores import usable_cores
 from meddistill.base.errors import InputError, MedDistillError, WeightsError
 from meddistill.base.files import write_json, write_text
+from meddistill.data.findings import LESION, Findings
 from meddistill.run.images import image_path
 from meddistill.run.labels import label_path
 from meddistill.run.tables import Case
@@ -33,7 +34,7 @@ CANDIDATES = 50
 """Most boxes an image that the measures see."""
 _BATCH_SIZE = 16
 NMS_IOU = 0.5
-"""Of two boxes that overlap more, the surer one is kept, whatever their classes."""
+"""Of two boxes of one finding that overlap more, the surer one is kept."""
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 # Small grey lesions: no colour to shift, no up or down to rely on, and no crop that would cut most
@@ -60,6 +61,12 @@ class Detections:
     boxes_xyxy_px: np.ndarray
     confidence: np.ndarray
     class_names: tuple[str, ...]
+
+    def of(self, name: str) -> Detections:
+        """Those of one class."""
+        kept = np.array([each == name for each in self.class_names], dtype=bool)
+        names = tuple(each for each in self.class_names if each == name)
+        return Detections(self.boxes_xyxy_px[kept], self.confidence[kept], names)
 
     def above(self, confidence: float, limit: int) -> Detections:
         """The surest `limit` boxes of at least `confidence`."""
@@ -100,9 +107,10 @@ def predict_boxes(
     image_paths: Sequence[Path],
     image_size: int,
     options: WorkerOptions,
+    findings: Findings = LESION,
 ) -> list[Detections]:
-    """Boxes of every image, in the order given. All classes of the network count; boxes of several
-    are merged.
+    """Boxes of every image, in the order given. For one finding all classes of the network count,
+    and boxes of several are merged; of several each has its own, which may overlap.
 
     Boxes are clipped to the image and at least one pixel wide and high. Raises: WeightsError for
     weights that are unreadable or hold code; InputError for an image that cannot be read.
@@ -112,6 +120,7 @@ def predict_boxes(
         image_paths: pictures as `prepare` writes them.
         image_size: side of the network's square input, px.
         options: how its process runs.
+        findings: what is looked for.
     """
     found: dict[int, Detections] = {}
     job = {
@@ -120,7 +129,8 @@ def predict_boxes(
         "image_size": image_size,
         "floor": SCORE_FLOOR,
         "nms_iou": NMS_IOU,
-        "max_boxes": CANDIDATES,
+        "max_boxes": CANDIDATES * len(findings),
+        "all_are_one": findings.is_one,
         "batch_size": _BATCH_SIZE,
     }
     with console.progress("boxes", len(image_paths)) as bar:
@@ -137,6 +147,7 @@ def train_detector(
     start: str,
     settings: TrainingSettings,
     options: WorkerOptions,
+    looked_for: Mapping[str, Sequence[bool]] | None = None,
 ) -> dict[str, Any]:
     """Train; the result is `weights_dir/best.pt`. Returns `epochs` run in all and `device` by name.
 
@@ -148,14 +159,19 @@ def train_detector(
         start: a .pt file, or the name of a network's yaml to begin from random weights.
         settings: what changes the result.
         options: how its process runs.
+        looked_for: where not everything was looked for everywhere, of each image in the view which
+            findings were: of the others an image teaches nothing.
     """
-    job = {
+    job: dict[str, Any] = {
         "data": str(view / "data.yaml"),
         "start": start,
         "weights_dir": str(weights_dir),
         "save_dir": str(view / "training"),
         "settings": _ultralytics_settings(settings),
+        "looked_for": looked_for,
     }
+    if looked_for:  # of four images in one nobody would know which were looked for
+        job["settings"] = {**job["settings"], "mosaic": 0.0}
     outcome: dict[str, Any] = {"epochs": 0, "device": options.device}
     with console.progress("detector", settings.epochs) as bar:
         weights = Path(start) if start.endswith(".pt") else None
@@ -198,7 +214,9 @@ def _ultralytics_settings(settings: TrainingSettings) -> dict[str, Any]:
     }
 
 
-def write_training_view(directory: Path, cases: Iterable[Case], data_dir: Path) -> Path:
+def write_training_view(
+    directory: Path, cases: Iterable[Case], data_dir: Path, findings: Findings = LESION
+) -> Path:
     """Lay out annotated cases as Ultralytics wants them; returns `directory`, made anew.
 
     Ultralytics takes an image without a label for one without a lesion. So the lists that it gets,
@@ -232,8 +250,26 @@ def write_training_view(directory: Path, cases: Iterable[Case], data_dir: Path) 
         "train": "train.txt",
         "val": "val.txt" if has_box else "train.txt",
     }
-    write_json(directory / "data.yaml", {**content, "names": {"0": "lesion"}})  # JSON is YAML
+    names = {str(number): name for number, name in enumerate(findings.names)}
+    write_json(directory / "data.yaml", {**content, "names": names})  # JSON is YAML
     return directory
+
+
+def looked_for_in_view(
+    directory: Path, cases: Iterable[Case], findings: Findings
+) -> dict[str, list[bool]] | None:
+    """Of each image of a training view which findings were looked for; None where all were
+    everywhere."""
+    looked = {
+        str(
+            (
+                directory / "images" / case.split / f"{case.case_id}{Path(case.image).suffix}"
+            ).resolve()
+        ): [case.looked_for(name) for name in findings.names]
+        for case in cases
+        if case.annotation != "unknown"
+    }
+    return None if findings.is_one or all(map(all, looked.values())) else looked
 
 
 def _link(source: Path, target: Path) -> None:

@@ -47,7 +47,11 @@ def _detected(results: Mapping[str, Any]) -> Facts:
         f"{name} {results[key]:.3f}" for key, name in names.items() if results[key] is not None
     ]
     facts = [("validation", ", ".join(numbers) or "no annotated case to measure on")]
-    facts.append(("threshold", f"{results['confidence']:.3f}"))
+    cuts = results["confidence"]
+    if isinstance(cuts, Mapping):
+        told = ", ".join(f"{name} {cut:.3f}" for name, cut in cuts.items())
+        return [*facts, ("threshold", told)]
+    facts.append(("threshold", f"{cuts:.3f}"))
     if "cases_without_box" in results:
         facts.append(
             ("without a box", f"{results['cases_without_box']} of {results['cases']} cases")

@@ -69,6 +69,13 @@ class Case:
             return False
         return not self.findings or finding in self.findings.split(SEPARATOR)
 
+    def of_finding(self, finding: str, n_boxes: int) -> Case:
+        """The case as it is for one of several findings, of which it has `n_boxes`."""
+        if not self.looked_for(finding):
+            return dataclasses.replace(self, annotation="unknown", n_boxes=0)
+        annotation = "boxes" if n_boxes else "none"
+        return dataclasses.replace(self, annotation=annotation, n_boxes=n_boxes)
+
     @property
     def spacing_hw_mm(self) -> tuple[float, float] | None:
         """Pixel spacing (row, column) in mm, or None where it is not known."""

@@ -4,7 +4,7 @@ for every case."""
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +12,24 @@ import numpy as np
 
 from meddistill.base import console
 from meddistill.base.csv_tables import write_table
-from meddistill.base.errors import StageError
+from meddistill.base.errors import StageError, WeightsError
 from meddistill.base.files import atomic_path, write_json
+from meddistill.data.findings import Findings
 from meddistill.detector.start_weights import Start, find_start, fingerprint_start
 from meddistill.detector.yolo import (
     Detections,
     TrainingSettings,
     WorkerOptions,
+    looked_for_in_view,
     predict_boxes,
     train_detector,
     write_training_view,
 )
 from meddistill.evaluation import detection
-from meddistill.run.findings import refuse_several
+from meddistill.run.findings import read_findings
 from meddistill.run.headlines import headline
 from meddistill.run.images import image_path
-from meddistill.run.labels import annotated_boxes
+from meddistill.run.labels import annotated_findings
 from meddistill.run.layout import (
     BEST_PT,
     BOXES_CSV,
@@ -75,7 +77,7 @@ def run_detect(
     data_dir, out = data or run.data, out or run.detector
     config = as_begun(out, config, overwrite)
     cases = read_cases(data_dir)
-    refuse_several(data_dir, "detect")
+    findings = read_findings(data_dir)
     if config.train:
         _check_trainable(cases, data_dir)
     settings = identity.of_detect(config, seed)
@@ -93,10 +95,10 @@ def run_detect(
     else:
         training = _take(out, start)
     images = [image_path(data_dir, case) for case in cases]
-    found = predict_boxes(out / BEST_PT, images, config.image_size, options)
-    annotated = [annotated_boxes(data_dir, case) for case in cases]
-    metrics, confidence = measure(cases, found, annotated, config)
-    write_table(out / BOXES_CSV, BoxRow, box_rows(cases, found, confidence, config.max_boxes))
+    found = predict_boxes(out / BEST_PT, images, config.image_size, options, findings)
+    annotated = [annotated_findings(data_dir, case) for case in cases]
+    metrics, rows = measure_findings(cases, found, annotated, config, findings)
+    write_table(out / BOXES_CSV, BoxRow, rows)
     write_json(out / METRICS_JSON, {**metrics, "training": training})
     shutil.rmtree(out / "scratch", ignore_errors=True)
     (out / LAST_PT).unlink(missing_ok=True)
@@ -141,8 +143,11 @@ def _train(
     data_dir: Path,
 ) -> dict[str, Any]:
     """Train best.pt on the annotated cases; returns what metrics.json says of it."""
-    view = write_training_view(out / "scratch", cases, data_dir)
-    outcome = train_detector(view, (out / BEST_PT).parent, start.argument, settings, options)
+    findings = read_findings(data_dir)
+    view = write_training_view(out / "scratch", cases, data_dir, findings)
+    looked = looked_for_in_view(view, cases, findings)
+    weights = (out / BEST_PT).parent
+    outcome = train_detector(view, weights, start.argument, settings, options, looked)
     epochs_table = view / "training" / "results.csv"
     if epochs_table.exists():
         shutil.copyfile(epochs_table, out / RESULTS_CSV)
@@ -164,13 +169,68 @@ def _training_settings(config: DetectConfig, seed: int) -> TrainingSettings:
 def _results(metrics: dict[str, Any], training: dict[str, Any], case_count: int) -> dict[str, Any]:
     """What run.json says of the detector."""
     measured = ("confidence", "recall50_val", "precision50_val", "map50_val")
-    splits = metrics["splits"].values()
-    return {
+    told = {
         **{key: metrics[key] for key in measured},
         "start": training["start"],
         "cases": case_count,
-        "cases_without_box": sum(split["n_cases_without_box"] for split in splits),
     }
+    if "findings" in metrics:
+        return told
+    splits = metrics["splits"].values()
+    return {**told, "cases_without_box": sum(split["n_cases_without_box"] for split in splits)}
+
+
+def measure_findings(
+    cases: Sequence[Case],
+    found: Sequence[Detections],
+    annotated: Sequence[tuple[np.ndarray, np.ndarray]],
+    config: DetectConfig,
+    findings: Findings,
+) -> tuple[dict[str, Any], list[BoxRow]]:
+    """What metrics.json holds, and the rows of boxes.csv: threshold and most boxes are by finding.
+
+    Of several the numbers on validation are means over the findings, each of which has its own
+    under `findings`. Raises: WeightsError for boxes of a class that is none of them.
+
+    Args:
+        cases: all cases of the RUN.
+        found: what the detector found in each.
+        annotated: the boxes (N, 4) px that people gave for each, and the place of their finding.
+        config: settings.
+        findings: of the RUN.
+    """
+    if findings.is_one:
+        metrics, confidence = measure(cases, found, [boxes for boxes, _ in annotated], config)
+        return metrics, box_rows(cases, found, confidence, config.max_boxes)
+    strangers = {name for pred in found for name in pred.class_names} - set(findings.names)
+    if strangers:
+        raise WeightsError(
+            f"the detector finds '{min(strangers)}', which is none of the RUN's findings "
+            f"({', '.join(findings.names)}); give one that knows them, or train it"
+        )
+    by_finding: dict[str, Any] = {}
+    rows: list[BoxRow] = []
+    for place, name in enumerate(findings.names):
+        own = [boxes[which == place] for boxes, which in annotated]
+        seen = [case.of_finding(name, len(boxes)) for case, boxes in zip(cases, own, strict=True)]
+        preds = [pred.of(name) for pred in found]
+        by_finding[name], confidence = measure(seen, preds, own, config)
+        rows += box_rows(seen, preds, confidence, config.max_boxes)
+    order = {case.case_id: index for index, case in enumerate(cases)}
+    rows.sort(key=lambda row: order[row.case_id])
+    return {**_means(by_finding), "findings": by_finding}, rows
+
+
+def _means(by_finding: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """Means over the findings that have a number; of each split how many cases have no box at all
+    is told by finding."""
+    told: dict[str, Any] = {
+        "confidence": {name: metrics["confidence"] for name, metrics in by_finding.items()}
+    }
+    for key in ("recall50_val", "precision50_val", "map50_val", "map50_95_val"):
+        values = [each[key] for each in by_finding.values() if each[key] is not None]
+        told[key] = float(np.mean(values)) if values else None
+    return told
 
 
 def measure(

@@ -2,9 +2,8 @@
 
 import json
 
-import cv2
-import numpy as np
 import pytest
+from support.label_maps import label_maps
 
 from meddistill.base.errors import ConfigError, InputError, StageError
 from meddistill.data.findings import Findings
@@ -14,26 +13,12 @@ from meddistill.run.labels import annotated_findings
 from meddistill.run.layout import RunDir
 from meddistill.run.tables import read_cases
 from meddistill.run.true_masks import mask_path
-from meddistill.settings.detect import DetectConfig
+from meddistill.settings.distill import DistillConfig
 from meddistill.settings.prepare import PrepareConfig
-from meddistill.stages.detect import run_detect
+from meddistill.stages.distill import run_distill
 from meddistill.stages.prepare import run_prepare
 
 AB = ["a=1", "b=2"]
-
-
-def _label_maps(root, count=6, values=(1, 2)):
-    """Images with a label map each: the first value at the left, the second at the right."""
-    rng = np.random.default_rng(0)
-    for folder in ("images", "masks"):
-        (root / folder).mkdir(parents=True, exist_ok=True)
-    for index in range(count):
-        mask = np.zeros((40, 48), np.uint8)
-        mask[5:15, 4:16], mask[20:34, 26:40] = values
-        cv2.imwrite(str(root / "masks" / f"c{index}.png"), mask)
-        image = rng.integers(0, 256, (40, 48), np.uint8)
-        cv2.imwrite(str(root / "images" / f"c{index}.png"), image)
-    return root
 
 
 def _prepare(tmp_path, source, **settings):
@@ -43,7 +28,7 @@ def _prepare(tmp_path, source, **settings):
 
 
 def test_label_maps_become_boxes_and_masks_by_finding(tmp_path):
-    out = _prepare(tmp_path, _label_maps(tmp_path / "source"), findings=AB)
+    out = _prepare(tmp_path, label_maps(tmp_path / "source"), findings=AB)
     assert read_findings(out) == Findings(("a", "b"), exclusive=True)
     case = read_cases(out)[0]
     boxes, which = annotated_findings(out, case)
@@ -55,7 +40,7 @@ def test_label_maps_become_boxes_and_masks_by_finding(tmp_path):
 
 
 def test_regions_overlap_and_a_dataset_json_names_them(tmp_path):
-    source = _label_maps(tmp_path / "source")
+    source = label_maps(tmp_path / "source")
     labels = {"background": 0, "whole": [1, 2], "core": 2}
     (source / "dataset.json").write_text(json.dumps({"labels": labels}))
     out = _prepare(tmp_path, source, findings=["auto"])
@@ -64,7 +49,7 @@ def test_regions_overlap_and_a_dataset_json_names_them(tmp_path):
 
 
 def test_the_class_of_a_case_is_its_finding(tmp_path):
-    source = _label_maps(tmp_path / "source", values=(255, 255))
+    source = label_maps(tmp_path / "source", values=(255, 255))
     rows = (f"c{index},g{index},{'benign' if index % 2 else 'malignant'}" for index in range(6))
     (source / "groups.csv").write_text("id,group,class\n" + "\n".join(rows) + "\n")
     out = _prepare(tmp_path, source, findings=["from-class"])
@@ -75,7 +60,7 @@ def test_the_class_of_a_case_is_its_finding(tmp_path):
 
 
 def test_what_nobody_looked_for_is_unknown_and_not_boxed(tmp_path):
-    source = _label_maps(tmp_path / "source")
+    source = label_maps(tmp_path / "source")
     table = "id,group,findings\n" + "".join(
         f"c{index},g{index},{'a' if index % 2 else 'a;b'}\n" for index in range(6)
     )
@@ -89,7 +74,7 @@ def test_what_nobody_looked_for_is_unknown_and_not_boxed(tmp_path):
 
 
 def test_boxes_name_their_finding_and_incomplete_ones_leave_the_others_unknown(tmp_path):
-    source = _label_maps(tmp_path / "source")
+    source = label_maps(tmp_path / "source")
     boxes = "image,x1,y1,x2,y2,class\n" + "".join(
         f"c{index}.png,1,2,9,9,{'ab'[index % 2]}\n" for index in range(6)
     )
@@ -119,20 +104,20 @@ def test_boxes_name_their_finding_and_incomplete_ones_leave_the_others_unknown(t
     ],
 )
 def test_what_does_not_fit_is_one_line_and_leaves_nothing(tmp_path, settings, error, told):
-    source = _label_maps(tmp_path / "source")
+    source = label_maps(tmp_path / "source")
     with pytest.raises(error, match=told):
         _prepare(tmp_path, source, **settings)
     assert not (tmp_path / "run" / "data").exists()
 
 
 def test_values_can_be_background(tmp_path):
-    source = _label_maps(tmp_path / "source")
+    source = label_maps(tmp_path / "source")
     out = _prepare(tmp_path, source, findings=["a=1", "background=2"])
     assert read_findings(out) == Findings(("a",))
     assert annotated_findings(out, read_cases(out)[0])[0].tolist() == [[4, 5, 16, 15]]
 
 
 def test_a_stage_that_knows_one_finding_says_so(tmp_path):
-    _prepare(tmp_path, _label_maps(tmp_path / "source"), findings=AB)
+    _prepare(tmp_path, label_maps(tmp_path / "source"), findings=AB)
     with pytest.raises(StageError, match=r"has 2 findings \(a, b\)"):
-        run_detect(RunDir(tmp_path / "run"), DetectConfig(), seed=0)
+        run_distill(RunDir(tmp_path / "run"), DistillConfig())
