@@ -4,7 +4,7 @@ to correct; `prepare` reads them back."""
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +15,14 @@ from meddistill.base.errors import ConfigError, nearest
 from meddistill.base.files import atomic_path, read_json
 from meddistill.data.annotations import AnnotatedImage, AnnotatedObject, classes_of
 from meddistill.data.boxes import mask_to_boxes
+from meddistill.data.findings import SEPARATOR, Findings
 from meddistill.data.formats.annotation_writer import AnnotationWriter
 from meddistill.data.formats.known_annotation_writers import ANNOTATION_WRITERS
 from meddistill.data.formats.tables import write_rows
 from meddistill.data.mask_outlines import object_with_mask
 from meddistill.run.dataset import Dataset
-from meddistill.run.findings import refuse_several
+from meddistill.run.findings import read_findings
+from meddistill.run.labels import annotated_findings
 from meddistill.run.layout import GROUPS_CSV, QUALITY_CSV, RUN_JSON, RunDir, require
 from meddistill.run.record import Stage, fingerprint_stage
 from meddistill.run.tables import Case, QualityRow
@@ -65,7 +67,11 @@ def run_boxes(
     writer = _writer(to, masks_of)
     out = out or run.root / f"boxes-{to}"
     dataset = Dataset.open(run.data)
-    refuse_several(run.data, "boxes")
+    findings = read_findings(run.data)
+    if masks_of and not findings.is_one:
+        raise ConfigError(
+            f"{run.data} has {len(findings)} findings: boxes are written without masks"
+        )
     settings = {"to": to, "masks_of": masks_of}
     stage = Stage.open(out, "boxes", settings, _inputs(run, masks_of), overwrite)
     if stage.finished:
@@ -78,9 +84,11 @@ def run_boxes(
             place = writer.place(f"{case.case_id}.png", case.split)
             with atomic_path(out / place) as temporary:
                 shutil.copyfile(dataset.image_path(case), temporary)
-            images.append(_annotated(case, place, dataset, mask_of(case), writer))
+            images.append(_annotated(case, place, dataset, mask_of(case), writer, findings))
             bar.advance()
-    writer.write(out, images, classes_of(images) or (_LESION,))
+    names = classes_of(images) or (_LESION,) if findings.is_one else findings.names
+    writer.write(out, images, names)
+    _warn_of_parts(images, to)
     if read_json(run.data / RUN_JSON).get("results", {}).get("groups_known"):
         rows = [(case.case_id, case.group, case.split, case.class_name) for case in dataset.cases]
         write_rows(out / GROUPS_CSV, [("id", "group", "split", "class"), *rows])
@@ -158,24 +166,45 @@ def _teacher_masks(run: RunDir) -> MaskOf:
 
 
 def _annotated(
-    case: Case, place: str, dataset: Dataset, mask: np.ndarray | None, writer: AnnotationWriter
+    case: Case,
+    place: str,
+    dataset: Dataset,
+    mask: np.ndarray | None,
+    writer: AnnotationWriter,
+    findings: Findings,
 ) -> AnnotatedImage:
     """What is to be written of a case; an unknown one has objects where they may be written as
-    predictions."""
+    predictions. Where the RUN has one finding, an object is called by the class of its case."""
     looked_at = case.annotation != "unknown"
-    boxes = dataset.boxes(case)
+    boxes, places = annotated_findings(dataset.directory, case)
+    names = [findings.names[index] for index in places]
+    if findings.is_one:
+        names = [case.class_name or _LESION] * len(boxes)
     if not looked_at and mask is not None and writer.holds_predictions:
         boxes = mask_to_boxes(mask, _SMALLEST_PX)
-    objects = _objects(boxes, case.class_name or _LESION, mask)
-    return AnnotatedImage(place, objects, looked_at, (case.height, case.width), group=case.group)
+        names = [case.class_name or _LESION] * len(boxes)
+    objects = _objects(boxes, names, mask)
+    size_hw = case.height, case.width
+    looked_for = tuple(case.findings.split(SEPARATOR)) if case.findings else None
+    return AnnotatedImage(place, objects, looked_at, size_hw, looked_for=looked_for)
+
+
+def _warn_of_parts(images: Sequence[AnnotatedImage], to: str) -> None:
+    """What only COCO can tell: which findings were looked for, where not all were."""
+    count = sum(image.looked_for is not None for image in images)
+    if count and to != "coco":
+        console.warn(
+            f"images in which only some findings were looked for: {count}; '{to}' cannot tell, and "
+            "prepare would take the others for absent: --to coco keeps it"
+        )
 
 
 def _objects(
-    boxes: np.ndarray, class_name: str, mask: np.ndarray | None
+    boxes: np.ndarray, names: Sequence[str], mask: np.ndarray | None
 ) -> tuple[AnnotatedObject, ...]:
     found: list[AnnotatedObject] = []
-    for row in np.round(np.asarray(boxes, dtype=np.float64), 2).tolist():
-        x1, y1, x2, y2 = row
+    rows = np.round(np.asarray(boxes, dtype=np.float64), 2).tolist()
+    for (x1, y1, x2, y2), class_name in zip(rows, names, strict=True):
         box = (x1, y1, x2, y2)
         plain = AnnotatedObject(class_name, box)
         found.append(plain if mask is None else object_with_mask(class_name, box, mask))

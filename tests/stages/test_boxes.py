@@ -11,7 +11,8 @@ from meddistill.base.errors import ConfigError, StageError
 from meddistill.data.formats.known_annotation_formats import ANNOTATION_FORMATS
 from meddistill.data.formats.known_annotation_writers import ANNOTATION_WRITERS
 from meddistill.data.frames import Preprocessing
-from meddistill.run.labels import annotated_boxes
+from meddistill.run.findings import read_findings
+from meddistill.run.labels import annotated_boxes, annotated_findings
 from meddistill.run.layout import RunDir
 from meddistill.stages.boxes import run_boxes
 from meddistill.stages.status import run_status
@@ -147,3 +148,38 @@ def test_images_are_copies(run, tmp_path):
     out = run_boxes(run, "csv", out=tmp_path / "out")
     save(out / "images" / "a.png", image())
     run_verify(run)
+
+
+@pytest.mark.parametrize("tool", ANNOTATION_WRITERS)
+def test_several_findings_keep_their_names(run, tool, tmp_path):
+    settings = {**_settings(run), "findings": ["auto"]}
+    before = prepare_into(tmp_path / "first", run.root.parent / "source", **settings)
+    assert read_findings(before.out).names == ("cyst", "mass")
+    out = run_boxes(RunDir(tmp_path / "first" / "run"), tool, out=tmp_path / "out")
+    after = prepare_into(
+        tmp_path / "second", out, test="split=test", val="split=val", findings=["cyst", "mass"]
+    )
+    for name, case in before.cases.items():
+        boxes, places = annotated_findings(before.out, case)
+        again, same = annotated_findings(after.out, after.cases[name])
+        wanted = sorted((place, *box) for place, box in zip(places, boxes.tolist(), strict=True))
+        found = sorted((place, *box) for place, box in zip(same, again.tolist(), strict=True))
+        assert found == wanted
+        assert after.cases[name].annotation == case.annotation
+
+
+def test_findings_that_were_looked_for_in_part_are_kept_by_coco_and_said_of_others(
+    run, tmp_path, capsys
+):
+    settings = {**_settings(run), "findings": ["auto"], "complete": False}
+    before = prepare_into(tmp_path / "first", run.root.parent / "source", **settings)
+    assert before.cases["a"].findings == "mass"
+    first = RunDir(tmp_path / "first" / "run")
+    out = run_boxes(first, "coco", out=tmp_path / "out")
+    assert "only some findings" not in capsys.readouterr().err
+    after = prepare_into(tmp_path / "second", out, findings=["cyst", "mass"], complete=False)
+    assert {name: case.findings for name, case in after.cases.items()} == {
+        name: case.findings for name, case in before.cases.items()
+    }
+    run_boxes(first, "voc", out=tmp_path / "voc")
+    assert "only some findings were looked for: " in capsys.readouterr().err

@@ -192,6 +192,7 @@ class CocoWriter:
                     "width": width,
                     "height": height,
                     "annotation": meaning,
+                    **_absent(image, numbers),
                 }
             )
             annotations += [
@@ -209,6 +210,15 @@ class CocoWriter:
             "categories": [{"id": number, "name": name} for name, number in numbers.items()],
         }
         write_json(out / "annotations.json", content)
+
+
+def _absent(image: AnnotatedImage, numbers: Mapping[str, int]) -> dict[str, list[int]]:
+    """The classes that were looked for and not found, as LVIS says them; {} where all were."""
+    if not image.looked_at or image.looked_for is None:
+        return {}
+    found = {each.class_name for each in image.objects}
+    absent = [numbers[name] for name in image.looked_for if name not in found]
+    return {"neg_category_ids": absent}
 
 
 def _written(each: AnnotatedObject, size_hw: tuple[int, int]) -> dict[str, Any]:

@@ -222,7 +222,12 @@ class _Cases:
             return case
         objects = wanted(said.objects, self._options)
         boxes = tuple(each.box_xyxy_px for each in objects)
-        return dataclasses.replace(case, boxes_xyxy_px=boxes, class_name=main_class(objects))
+        return dataclasses.replace(
+            case,
+            boxes_xyxy_px=boxes,
+            class_name=main_class(objects),
+            box_findings=tuple(each.class_name for each in objects),
+        )
 
     def _value(self, row: Mapping[str, str], index: int | None) -> str:
         return "" if index is None else row[self._header[index]]
