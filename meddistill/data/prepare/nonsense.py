@@ -24,6 +24,7 @@ _FEW = 10
 _MOST = 0.9
 _SAMPLE = 50
 _PX = 0.5
+NO_BLACK_AND_WHITE = "not a black and white mask"
 _MASK_SIZE = re.compile(r"mask is \d+x\d+, image \d+x\d+")
 
 
@@ -270,6 +271,32 @@ def _lonely_masks(seen: Seen) -> Doubt | None:
     )
 
 
+def _mostly_rejected(seen: Seen) -> Doubt | None:
+    """More images that cannot be read than others: what is left may be a strange choice, such as the
+    slices on which a label map holds no value above 1."""
+    refused = [(case, result.reason) for case, result in seen.pairs if result.reason]
+    if len(refused) < 3 or 2 * len(refused) <= len(seen.pairs):
+        return None
+    first = Counter(_kind(reason) for _, reason in refused).most_common(1)[0]
+    same = [(case, reason) for case, reason in refused if _kind(reason) == first[0]]
+    hint = ""
+    if NO_BLACK_AND_WHITE in same[0][1]:
+        hint = "; several findings: --findings NAME=VALUE,NAME=VALUE, or auto for those of a dataset.json"
+    if not hint and len(refused) == len(seen.pairs):
+        return None  # that no case is left says as much
+    return Doubt(
+        "mostly-rejected",
+        f"{len(refused)} of {len(seen.pairs)} images cannot be used, {first[1]} of them alike "
+        f"{_first(case for case, _ in same)}: {same[0][1]}{hint}",
+        stops=True,
+    )
+
+
+def _kind(reason: str) -> str:
+    """A reason without names and numbers."""
+    return re.sub(r"\S*\d\S*|, \.\.\.", "", reason)
+
+
 def _one_stem(seen: Seen) -> Doubt | None:
     """Images of one folder that differ in their ending alone: a table that names a stem means both."""
     by_stem: dict[str, list[RawCase]] = {}
@@ -301,8 +328,18 @@ CHECKS: tuple[Callable[[Seen], Doubt | None], ...] = (
     _alike,
     _black,
     _one_stem,
+    _mostly_rejected,
 )
-STOPS = ("moved", "lonely-masks", "mask-size", "tiny-boxes", "outside", "whole-picture", "no-box")
+STOPS = (
+    "moved",
+    "lonely-masks",
+    "mask-size",
+    "tiny-boxes",
+    "outside",
+    "whole-picture",
+    "no-box",
+    "mostly-rejected",
+)
 """What `--accept` takes: checks that may stop `prepare`."""
 
 

@@ -69,6 +69,15 @@ def test_it_stops_and_may_be_overruled(tmp_path, what, prepare):
         assert len(cases) == 4
 
 
+def test_what_is_left_of_a_label_map_is_no_data_set(tmp_path, prepare):
+    """Masks with the value 1 alone pass for black and white; those with 2 and 3 do not."""
+    folder(tmp_path / "source", lambda n: mask(1 if n < 2 else 3), count=9)
+    with pytest.raises(
+        InputError, match=r"7 of 9 images cannot be used, 7 of them alike .*--findings"
+    ):
+        prepare(tmp_path / "source", **ALL_IN_TRAINING)
+
+
 def test_masks_of_other_names_stop_before_anything_is_read(tmp_path, prepare):
     for number in range(5):
         save(tmp_path / "source" / "images" / f"{number}.png", image(number))
