@@ -1,26 +1,36 @@
-"""Several stages in a row: `meddistill run` on one's own data, `meddistill demo` on sample data."""
+"""Several stages in a row: `meddistill run` on one's own data, `meddistill demo` on sample data,
+and what goes before `meddistill label`."""
 
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from meddistill.base import console
+from meddistill.base.errors import ConfigError, StageError
 from meddistill.base.files import read_json
 from meddistill.data.sources.phantom import write_phantom
-from meddistill.run.layout import GROUPS_CSV, REPORT_HTML, SUMMARY_JSON, RunDir
+from meddistill.run.layout import GROUPS_CSV, REPORT_HTML, RUN_JSON, SUMMARY_JSON, RunDir
 from meddistill.run.record import Stage
+from meddistill.run.tables import read_cases
 from meddistill.settings.config import Config
 from meddistill.settings.detect import DetectConfig
 from meddistill.settings.distill import DistillConfig
 from meddistill.settings.prepare import PrepareConfig
 from meddistill.settings.targets import TargetsConfig
 
+if TYPE_CHECKING:
+    from meddistill.stages.label import LabelRequest
+
 DEMO_CASES = 140
 DEMO_SEED = 0
+LABEL_DEMO = "meddistill-label-demo"
+LABEL_DEMO_CASES = 60
 
 QUICKSTART = Config(
     prepare=PrepareConfig(dataset="folder"),
@@ -122,6 +132,60 @@ def run_demo(run: RunDir, *, device: str = "auto", overwrite: bool = False) -> P
     return run.eval
 
 
+def run_label_folder(
+    folder: Path | None, request: LabelRequest, *, into: Path | None = None, demo: bool = False
+) -> None:
+    """Label a RUN, or a folder of images, which becomes one first; says where it lies.
+
+    Raises: ConfigError, InputError and StageError for what the user can mend.
+
+    Args:
+        folder: the RUN or the images; with `demo` the RUN to make.
+        request: how to label.
+        into: the RUN that images become; runs/NAME of the folder where none is given.
+        demo: draw sample slices first, which nobody has boxed.
+    """
+    from meddistill.stages.label import run_label
+
+    if demo:
+        run = RunDir(folder or Path(LABEL_DEMO))
+        _write_source(run, False, LABEL_DEMO_CASES, masks=False)
+        source = run.root / "source"
+        _prepare_to_label(run, PrepareConfig(source=str(source), groups=str(source / GROUPS_CSV)))
+    elif folder is None:
+        raise ConfigError("give a RUN, or a folder of images; --demo needs neither")
+    elif not folder.is_dir() or (folder / "data").is_dir():
+        run = RunDir(folder)
+    else:
+        run = RunDir(into or Path("runs") / folder.resolve().name)
+        _check_same_images(run, folder)
+        _prepare_to_label(run, PrepareConfig(source=str(folder)))
+        console.say(f"the images of {folder} lie in the RUN {run.root}")
+    run_label(run, request)
+
+
+def _prepare_to_label(run: RunDir, config: PrepareConfig) -> None:
+    """Images that are new there become cases, and the earlier ones keep their split."""
+    from meddistill.stages.prepare import run_prepare
+
+    with console.next_hidden():
+        run_prepare(run, config, seed=DEMO_SEED, update=True)
+
+
+def _check_same_images(run: RunDir, folder: Path) -> None:
+    """Raise StageError where the RUN was made of another folder: an update would take its cases
+    away."""
+    if not (run.data / RUN_JSON).exists():
+        return
+    cases = read_cases(run.data)
+    gone = [case for case in cases if not (folder / case.source.partition("#")[0]).exists()]
+    if 2 * len(gone) > len(cases):
+        raise StageError(
+            f"{run.root} holds other images than {folder}, such as {gone[0].source}; label it as "
+            "it is by its own name, or choose another RUN with --into"
+        )
+
+
 def demo_answer(run: RunDir, seconds: float) -> str:
     """The end of the demo: the student's Dice beside the filled boxes', where to look, what to type
     next."""
@@ -154,13 +218,23 @@ def _next_steps(run: RunDir) -> list[str]:
     return [f"{what:<{width}}  {command}" for what, command in steps]
 
 
-def _write_source(run: RunDir, overwrite: bool) -> None:
+def _write_source(
+    run: RunDir, overwrite: bool, cases: int = DEMO_CASES, masks: bool = True
+) -> None:
     """Sample data as a stage of its own, so that it is resumed, kept or refused as the others
-    are.
+    are; images alone without `masks`.
+
+    Args:
+        run: the RUN, whose `source` they become.
+        overwrite: draw them anew.
+        cases: how many.
+        masks: whether the true masks are kept.
     """
-    settings = {"cases": DEMO_CASES, "seed": DEMO_SEED}
+    settings = {"cases": cases, "seed": DEMO_SEED} | ({} if masks else {"masks": False})
     stage = Stage.open(run.root / "source", "phantom", settings, {}, overwrite=overwrite)
     if not stage.finished:
-        console.say(f"drawing {DEMO_CASES} sample slices that look like head MRI: {stage.out}")
-        write_phantom(stage.out, cases=DEMO_CASES, seed=DEMO_SEED)
+        console.say(f"drawing {cases} sample slices that look like head MRI: {stage.out}")
+        write_phantom(stage.out, cases=cases, seed=DEMO_SEED)
+        if not masks:
+            shutil.rmtree(stage.out / "masks")
         stage.finish({}, [stage.out / GROUPS_CSV])

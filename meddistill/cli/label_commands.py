@@ -1,18 +1,17 @@
 """Drawing boxes in the browser: options become a request, the request goes to the stage."""
 
 import dataclasses
+from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
 from meddistill.cli.options import (
     Device,
-    Run,
     choices,
     command,
     complete_teacher,
     option,
-    run_dir,
 )
 
 # Typer reads annotations at run time.
@@ -27,7 +26,17 @@ _PANEL = "Boxes by hand"
 class LabelArguments:
     """What `meddistill label` takes."""
 
-    run: Run
+    folder: Annotated[
+        Optional[Path],
+        typer.Argument(help="The RUN, or a folder of images, which becomes one.", metavar="[RUN]"),
+    ] = None
+    demo: Annotated[
+        bool, option("--demo", text="Try it on sample slices, without any data.", default="off")
+    ] = False
+    into: Annotated[
+        Optional[Path],
+        option(text="The RUN that a folder of images becomes.", default="runs/NAME of the folder"),
+    ] = None
     user: Annotated[
         str, option(text="Who labels; each person has a journal of their own.", default="me")
     ] = "me"
@@ -54,10 +63,10 @@ class LabelArguments:
     port: Annotated[
         int, option(text="Port; where it is in use, the next one that is free.", default="8787")
     ] = 8787
-    browser: Annotated[
+    no_browser: Annotated[
         bool,
-        option("--browser/--no-browser", text="Open the page in a browser.", default="on"),
-    ] = True
+        option("--no-browser", text="Print the address, open no browser.", default="off"),
+    ] = False
     host: Annotated[
         str,
         option(text="Address to listen on; others may see the page there.", default="127.0.0.1"),
@@ -73,9 +82,9 @@ class LabelArguments:
 
 @command(commands, _PANEL)
 def label(given: LabelArguments) -> None:
-    """Draw boxes on RUN's images in the browser, with the teacher's mask at hand, into
-    RUN/labels."""
-    from meddistill.stages.label import LabelRequest, run_label
+    """Draw boxes on images in the browser, with the teacher's mask at hand, into RUN/labels."""
+    from meddistill.pipeline import run_label_folder
+    from meddistill.stages.label import LabelRequest
 
     request = LabelRequest(
         user=given.user,
@@ -85,7 +94,7 @@ def label(given: LabelArguments) -> None:
         host=given.host,
         port=given.port,
         allow_remote=given.allow_remote,
-        browser=given.browser,
+        browser=not given.no_browser,
         device=given.device,
     )
-    run_label(run_dir(given.run), request)
+    run_label_folder(given.folder, request, into=given.into, demo=given.demo)

@@ -12,7 +12,13 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from meddistill.base import console
-from meddistill.base.errors import ConfigError, Interrupted, StageError, nearest
+from meddistill.base.errors import (
+    ConfigError,
+    Interrupted,
+    MissingPackageError,
+    StageError,
+    nearest,
+)
 from meddistill.labelling.access import Access
 from meddistill.labelling.assistant import Assistant
 from meddistill.labelling.book import LabelBook
@@ -21,7 +27,7 @@ from meddistill.labelling.orders import ORDERS
 from meddistill.labelling.session import Session
 from meddistill.run import lock
 from meddistill.run.dataset import Dataset
-from meddistill.run.findings import refuse_several
+from meddistill.run.findings import read_findings, refuse_several
 from meddistill.run.layout import BOXES_CSV, RunDir
 from meddistill.run.next_commands import command
 
@@ -91,12 +97,20 @@ def labelling(
     _check(run, request)
     data = Dataset.open(run.data)
     refuse_several(run.data, "label")
-    from meddistill.labelling.web import RunningServer, make_app, open_socket
+    try:
+        from meddistill.labelling.web import RunningServer, make_app, open_socket
+    except ModuleNotFoundError as error:
+        raise MissingPackageError(
+            f"labelling needs the package {error.name}; install it with "
+            "`pip install 'meddistill[label]'`"
+        ) from None
 
     with contextlib.ExitStack() as ends:
         listening = ends.enter_context(open_socket(request.host, request.port))
         port = listening.getsockname()[1]
-        book = LabelBook(run.labels, data, request.findings or ("lesion",), request.user)
+        book = LabelBook(
+            run.labels, data, request.findings or read_findings(run.data).names, request.user
+        )
         ends.callback(book.close)
         session = _session(run, request, book, teacher)
         ends.callback(session.assistant.end)

@@ -67,7 +67,8 @@ MEANT = {
 }
 # A command with one of these is parsed only.
 PARSED_ONLY = re.compile(
-    r"^(uv|bash|python) |^[A-Z_]+=|^meddistill (demo|detect RUN|distill RUN|prepare RUN)"
+    r"^(uv|bash|python) |^[A-Z_]+=|^meddistill (demo|label|detect RUN|distill RUN|prepare RUN)"
+    r"|runs/NAME|prepare runs/mine --update$"  # what somebody labelled
     r"|cuda|--fetch|brain.tumor"
     r"|configs/(?!quickstart)"
 )

@@ -39,6 +39,7 @@ CASES = [
     ("prepare", "--masks m/*", "masks", "m/*"),
     ("prepare", "--accept moved", "accept", ["moved"]),
     ("prepare", "--classes a,b", "classes", ["a", "b"]),
+    ("prepare", "--findings a=1,b=2", "findings", ["a=1", "b=2"]),
     ("prepare", "--groups g.csv", "groups", "g.csv"),
     ("prepare", "--boxes b.csv", "boxes", "b.csv"),
     ("prepare", "--table t.xlsx", "table", "t.xlsx"),

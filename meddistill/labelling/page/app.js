@@ -508,6 +508,7 @@ function showSaved() {
   const note = $("saved");
   const count = outbox.waiting.length;
   note.className = `note ${outbox.problem ? "bad" : count ? "busy" : "good"}`;
+  note.title = outbox.problem;
   note.textContent = outbox.problem ? `${outbox.problem}${count ? `; ${count} kept here until it is back` : ""}` : count ? "saving" : "saved";
 }
 

@@ -1,0 +1,156 @@
+"""The teacher behind the page: ahead of a person, never in the way; and heads that propose."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+from support.bright_squares import square
+from support.label_run import Client, box_of, make_run, served
+from support.painting_teacher import PaintingTeacher
+
+from meddistill.data.boxes import clip_boxes
+from meddistill.labelling import proposer
+from meddistill.labelling.yielding import Yielding
+
+
+class SlowTeacher(PaintingTeacher):
+    """Its encoder is forty layers that take a moment each."""
+
+    def __init__(self):
+        self.network = torch.nn.Sequential(*[Nap() for _ in range(40)])
+        self.encoded_by = []
+
+    def encode(self, images):
+        self.network(torch.zeros(1))
+        self.encoded_by.append(threading.current_thread().name)
+        return super().encode(images)
+
+
+class Nap(torch.nn.Module):
+    def forward(self, value):
+        time.sleep(0.01)
+        return value
+
+
+def until(true, timeout_s=30):
+    deadline = time.monotonic() + timeout_s
+    while not (found := true()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return found
+
+
+def teacher_of(client):
+    return client.get("/api/news")["teacher"]
+
+
+def test_a_background_network_waits_for_a_person_between_layers():
+    yielding = Yielding()
+    seen = []
+    network = torch.nn.Sequential(*[Nap() for _ in range(20)])
+
+    def background():
+        with yielding.background():
+            network(torch.zeros(1))
+            seen.append(time.monotonic())
+
+    thread = threading.Thread(target=background)
+    try:
+        thread.start()
+        time.sleep(0.05)
+        with yielding.foreground():
+            network[:3](torch.zeros(1))  # a person's own network runs
+            time.sleep(0.4)
+            let_go = time.monotonic()
+        thread.join(10)
+    finally:
+        yielding.close()
+    assert seen[0] > let_go
+    torch.nn.Sequential(Nap())(torch.zeros(1))  # nobody waits after the end
+
+
+def test_images_are_encoded_ahead_and_once(tmp_path):
+    teacher = SlowTeacher()
+    with served(make_run(tmp_path, count=4), teacher) as running:
+        client = Client(running)
+        until(lambda: teacher_of(client)["encoded"] == 4)
+        assert set(teacher.encoded_by) == {"teacher"}
+        for number in range(4):
+            begun = time.monotonic()
+            assert client.ask("GET", f"/api/images/{number}/mask?box=1,1,9,9").status == 200
+            assert time.monotonic() - begun < 0.5
+        assert len(teacher.encoded_by) == 4
+
+
+def test_what_was_encoded_is_there_after_a_restart(tmp_path):
+    run = make_run(tmp_path, count=3)
+    with served(run) as running:
+        client = Client(running)
+        until(lambda: teacher_of(client)["encoded"] == 3)
+    again = PaintingTeacher()
+    with served(run, again) as running:
+        client = Client(running)
+        until(lambda: teacher_of(client)["encoded"] == 3)
+        assert client.ask("GET", "/api/images/2/mask?box=1,1,9,9").status == 200
+    assert again.images == 0
+
+
+def test_an_image_that_is_being_encoded_is_waited_for_and_not_encoded_twice(tmp_path):
+    teacher = SlowTeacher()
+    with served(make_run(tmp_path, count=3), teacher, order="listed") as running:
+        client = Client(running)
+        until(lambda: running.session.assistant._claimed)
+        busy = next(iter(running.session.assistant._claimed))
+        answer = client.ask("GET", f"/api/images/{int(busy)}/mask?box=1,1,9,9")
+        assert answer.status == 200
+        until(lambda: teacher_of(client)["encoded"] == 3)
+    assert len(teacher.encoded_by) == 3
+
+
+def test_an_image_that_cannot_be_read_does_not_stop_the_others(tmp_path):
+    run = make_run(tmp_path, count=4)
+    (run.data / "images/train/002.png").write_bytes(b"no image")
+    with served(run, order="listed") as running:
+        client = Client(running)
+        until(lambda: teacher_of(client)["encoded"] == 4)
+        assert client.ask("GET", "/api/images/3/mask?box=1,1,9,9").status == 200
+        assert client.ask("GET", "/api/images/2/mask?box=1,1,9,9").status == 422
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory):
+    """Pictures 2 to 7 boxed: the heads have learnt, and nobody has looked at 8 to 11."""
+    run = make_run(tmp_path_factory.mktemp("taught"), count=12)
+    with pytest.MonkeyPatch.context() as patched, served(run) as running:
+        patched.setattr(proposer, "_STEPS", 60)
+        client = Client(running)
+        until(lambda: teacher_of(client)["state"] == "ready")
+        for number in range(2, 8):
+            client.draw(number, box_of(number))
+        until(lambda: teacher_of(client)["proposals"])
+        yield client
+
+
+def test_heads_propose_after_a_few_boxes(taught):
+    told = teacher_of(taught)
+    assert told["proposals"] >= 5
+    assert told["head_dice"] > 0.8
+    for number in range(8, 12):
+        (proposed,) = taught.get(f"/api/images/{number}/proposals")["boxes"]
+        assert np.allclose(proposed["xyxy"], box_of(number), atol=4), square(number)
+        assert proposed["confidence"] > 0.5
+        assert np.array_equal(
+            clip_boxes(np.array([proposed["xyxy"]]), (64, 64))[0], proposed["xyxy"]
+        )
+
+
+def test_a_proposal_is_never_a_box_by_itself(taught):
+    assert taught.get("/api/session")["statuses"][8:] == "oooo"
+    assert taught.get("/api/images/8")["actions"] == []
+
+
+def test_nothing_is_proposed_where_somebody_has_decided(taught):
+    taught.act(11, "empty", finding="")
+    assert taught.get("/api/images/11/proposals") == {"boxes": []}
