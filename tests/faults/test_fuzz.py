@@ -16,8 +16,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.evaluation_data import add_detector, make_run
-from support.layouts import make_coco, make_dicom, make_nifti, make_voc, make_yolo
+from support.layouts import (
+    make_coco,
+    make_cvat,
+    make_dicom,
+    make_label_studio,
+    make_labelme,
+    make_nifti,
+    make_qupath,
+    make_via,
+    make_voc,
+    make_yolo,
+)
 from support.paths import ROOT
+from support.workbooks import write_xlsx
 
 from meddistill.base.csv_tables import read_table, write_table
 from meddistill.base.errors import InputError, MedDistillError
@@ -210,6 +222,12 @@ def copied(make, pattern, reader):
     return build
 
 
+def workbook(folder):
+    rows = [["image", "x1", "y1", "x2", "y2"], ["a.png", 1, 2, 3, 4], ["b.png", 1, 2, 3, "4,5"]]
+    write_xlsx(folder / "boxes.xlsx", rows)
+    return folder / "boxes.xlsx", BoxTable().read
+
+
 def raw_nifti(folder):
     import nibabel
 
@@ -263,6 +281,12 @@ READERS = {
     "DICOM": copied(make_dicom, "*.dcm", read_scan),
     "COCO": source(make_coco, "*.json", "coco"),
     "VOC": source(make_voc, "*.xml", "voc"),
+    "CVAT": source(make_cvat, "*.xml", "cvat"),
+    "labelme": source(make_labelme, "a.json", "labelme"),
+    "Label Studio": source(make_label_studio, "*.json", "labelstudio"),
+    "VIA": source(make_via, "*.json", "via"),
+    "QuPath": source(make_qupath, "a.geojson", "qupath"),
+    "XLSX": workbook,
     "YOLO set": source(make_yolo, "data.yaml", "yolo"),
     "preprocessing.json": lambda folder: student(folder, "preprocessing.json", read_preprocessing),
     "student's config": lambda folder: student(
