@@ -26,7 +26,7 @@ from meddistill.data.annotations import (
 )
 from meddistill.data.formats.annotation_format import NOTHING_BESIDE, KnownBeside
 from meddistill.data.formats.annotation_writer import file_name_of, in_images, size_of
-from meddistill.data.formats.shapes import run_lengths_of
+from meddistill.data.formats.shapes import check_pixels, run_lengths_of
 from meddistill.data.formats.text_files import first_text
 from meddistill.data.formats.xml_files import read_xml
 
@@ -56,7 +56,10 @@ class CvatXml:
         said: Counter[str] = Counter()
         rejected = _rejected_frames(root)
         images = [_image(element, rejected, said) for element in root.iter("image")]
-        images += _frames(root, said)
+        try:
+            images += _frames(root, said)
+        except ValueError as error:
+            raise InputError(f"{path.name} has a track that is damaged: {error}") from error
         return AnnotationFile(tuple(images), classes_of(images), said)
 
 
@@ -130,6 +133,7 @@ def _mask(shape: Any, label: str, size_hw: tuple[int, int]) -> AnnotatedObject:
     inside = left >= 0 and top >= 0 and left + width <= size_hw[1] and top + height <= size_hw[0]
     if not inside or sum(counts) != width * height or min(counts) < 0:
         raise InputError(f"a mask's run lengths do not fill its box of {width}x{height}")
+    check_pixels(size_hw)
     mask = np.zeros(size_hw, dtype=bool)
     flat = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
     mask[top : top + height, left : left + width] = flat.reshape(height, width)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from meddistill.base.errors import InputError
+from meddistill.data.formats.shapes import check_pixels
 
 
 class _Bits:
@@ -30,6 +31,7 @@ class _Bits:
 def decode_brush(numbers: Sequence[int], size_hw: tuple[int, int]) -> np.ndarray:
     """bool (H, W): the pixels whose opacity is at least half. Raises: InputError for a damaged
     stroke, or one of another size."""
+    check_pixels(size_hw)
     bits = _Bits(numbers)
     total, word = bits.next(32), bits.next(5) + 1
     lengths = [bits.next(4) + 1 for _ in range(4)]

@@ -31,7 +31,7 @@ from meddistill.data.formats.annotation_writer import (
     stem_of,
 )
 from meddistill.data.formats.pictures import decode_labels
-from meddistill.data.formats.shapes import run_lengths_of
+from meddistill.data.formats.shapes import check_pixels, run_lengths_of
 from meddistill.data.formats.text_files import first_text, read_json
 
 _WITHOUT_AREA = ("point", "line", "linestrip", "points", "lines")
@@ -123,6 +123,7 @@ def _mask(
     )
     if size_hw is None or left < 0 or top < 0 or box[2] > size_hw[1] or box[3] > size_hw[0]:
         return AnnotatedObject(label, box)
+    check_pixels(size_hw)
     mask = np.zeros(size_hw, dtype=bool)
     mask[top + rows, left + columns] = True
     return AnnotatedObject(label, box, run_lengths=run_lengths_of(mask))

@@ -11,6 +11,7 @@ import numpy as np
 from skimage.draw import polygon
 
 from meddistill.base.errors import InputError
+from meddistill.data.formats.pictures import MAX_PIXELS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +43,13 @@ class Shapes:
         return mask
 
 
+def check_pixels(size_hw: tuple[int, int]) -> None:
+    """Raises: InputError for a size that no picture may have: nothing is drawn into it."""
+    height, width = size_hw
+    if not (height > 0 and width > 0 and height * width <= MAX_PIXELS):
+        raise InputError(f"a mask of {width}x{height} px is above {MAX_PIXELS:,} pixels, or empty")
+
+
 def decode_run_lengths(counts: tuple[int, ...], size_hw: tuple[int, int]) -> np.ndarray:
     """bool (H, W) of COCO run lengths: column by column, lengths of 0s and 1s in turn. Raises:
     InputError."""
@@ -66,6 +74,7 @@ def run_lengths_box(counts: Sequence[int], height: int) -> tuple[float, float, f
     total = sum(counts)
     if height < 1 or total % height:
         raise InputError(f"run lengths add up to {total} pixels, not to columns of {height}")
+    check_pixels((height, total // height))
     rows, columns = np.nonzero(decode_run_lengths(tuple(counts), (height, total // height)))
     if not len(rows):
         raise InputError("an annotation's run lengths are empty")

@@ -405,6 +405,8 @@ def test_a_table_in_another_code_page_has_its_accents(tmp_path):
         (b'{"version": "5", "shapes": [3]}', "a.json"),
         (b'{"type": "FeatureCollection", "features": [{}]}', "a.geojson"),
         (b"PK\x03\x04 no workbook", "a.xlsx"),
+        (b'<annotations><track label="m"><box frame="x" xtl="1" /></track></annotations>', "a.xml"),
+        (b'<annotations><track label="m"><box frame="1" xtl="w" /></track></annotations>', "a.xml"),
         (b"image,x1,y1,x2,y2\na.png,1,2,3\n", "a.csv"),
         (b'image,x1,y1,x2,y2\n"a.png,1,2,3,4\n', "a.csv"),
         (b"hello", "a.json"),
@@ -415,6 +417,25 @@ def test_damaged_files_are_one_clear_line(tmp_path, content, name):
     with pytest.raises(InputError) as caught:
         read(tmp_path, content, name)
     assert "\n" not in str(caught.value)
+
+
+def test_a_mask_of_a_size_that_no_picture_has_is_not_drawn(tmp_path):
+    huge = 10**9
+    cvat = (
+        f'<annotations><image id="0" name="a.png" width="{huge}" height="{huge}">'
+        '<mask label="m" rle="0, 4" left="0" top="0" width="2" height="2" /></image></annotations>'
+    )
+    shape = {"size": [huge, huge], "counts": [0, huge * huge]}
+    region = label_studio_region("brushlabels", {"format": "rle", "rle": brush_stroke(MASK)})
+    region |= {"original_width": huge, "original_height": huge}
+    tasks = [label_studio_task(1, "a.png", [label_studio_annotation([region])])]
+    for content, name in (
+        (cvat, "a.xml"),
+        (coco(bbox=[], segmentation=shape), "a.json"),
+        (tasks, "b.json"),
+    ):
+        (said,) = read(tmp_path, content, name).images
+        assert "pixels" in said.problem
 
 
 def test_damaged_regions_are_a_problem_of_their_image_alone(tmp_path):
