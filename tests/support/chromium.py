@@ -134,7 +134,7 @@ class Page:
         while not self._loaded:
             self._note(self._receive())
 
-    def until(self, script: str, timeout_s: float = 10) -> Any:
+    def until(self, script: str, timeout_s: float = 30) -> Any:
         """The value of a JavaScript expression once it is true. Raises: AssertionError where it
         does not become so."""
         deadline = time.monotonic() + timeout_s
