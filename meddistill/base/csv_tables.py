@@ -21,6 +21,7 @@ Row = TypeVar("Row")
 
 # Column names that cannot be Python identifiers.
 _COLUMN = {"class_name": "class"}
+_WHERE_USED = "where used"
 
 
 def columns(row_type: type) -> list[str]:
@@ -28,12 +29,24 @@ def columns(row_type: type) -> list[str]:
     return [_COLUMN.get(field.name, field.name) for field in dataclasses.fields(row_type)]
 
 
+def where_used(default: Any) -> Any:
+    """A field whose column is written only where a row has another value than `default`, so that
+    tables without it keep their bytes."""
+    return dataclasses.field(default=default, metadata={_WHERE_USED: True})
+
+
 def write_table(path: Path, row_type: type[Row], rows: Iterable[Row]) -> None:
     """Write a CSV of dataclass rows; whole or not at all. Booleans are written as 0 and 1."""
-    names = [field.name for field in dataclasses.fields(row_type)]  # type: ignore[arg-type]
+    rows = list(rows)
+    names = [
+        field.name
+        for field in dataclasses.fields(row_type)  # type: ignore[arg-type]
+        if not field.metadata.get(_WHERE_USED)
+        or any(getattr(row, field.name) != field.default for row in rows)
+    ]
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(columns(row_type))
+        writer.writerow([_COLUMN.get(name, name) for name in names])
         for row in rows:
             writer.writerow(_to_text(getattr(row, name)) for name in names)
 

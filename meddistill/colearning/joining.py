@@ -14,7 +14,7 @@ from torch import Tensor
 from meddistill.base import console
 from meddistill.base.console import track
 from meddistill.base.csv_tables import read_table
-from meddistill.base.errors import InputError
+from meddistill.base.errors import ConfigError, InputError
 from meddistill.colearning.answers import Answers
 from meddistill.colearning.belief_files import load_beliefs, read_beliefs, save_beliefs
 from meddistill.colearning.beliefs import Belief, loss_weights, pixel_weights
@@ -27,6 +27,7 @@ from meddistill.colearning.unboxed import (
     UnboxedImages,
 )
 from meddistill.run.dataset import Dataset
+from meddistill.run.findings import read_findings
 from meddistill.run.layout import BELIEFS_AGAIN_NPZ, BELIEFS_NPZ, COLEARNING_CSV, COLEARNING_PNG
 from meddistill.run.tables import Case, QualityRow
 from meddistill.settings.distill import DistillConfig
@@ -52,6 +53,9 @@ def with_unboxed_decided(config: DistillConfig, dataset: Dataset) -> DistillConf
     features are cached for boxed images alone, and a batch has them of all its cases or of none.
     """
     unboxed = config.colearning.unboxed
+    if not read_findings(dataset.directory).is_one:
+        config = _for_several(config)
+        unboxed = "detected"
     if unboxed == "auto":
         boxed = sum(case.annotation == "boxes" for case in dataset.of_split("train"))
         few = 0 < boxed <= MOST_FEW and bool(unboxed_cases(dataset))
@@ -68,6 +72,18 @@ def with_unboxed_decided(config: DistillConfig, dataset: Dataset) -> DistillConf
     return dataclasses.replace(
         config, lr=recipe.lr, weight_decay=recipe.weight_decay, feature_weight=0.0
     )
+
+
+def _for_several(config: DistillConfig) -> DistillConfig:
+    """Raise ConfigError for what knows one finding alone."""
+    for key, asked in (
+        ("colearning.unboxed=propose", config.colearning.unboxed == "propose"),
+        ("rounds above 1", config.rounds > 1),
+        ("prior_weight above 0", config.prior_weight > 0),
+    ):
+        if asked:
+            raise ConfigError(f"distill.{key} goes with one finding, and this RUN has several")
+    return config
 
 
 def unboxed_cases(dataset: Dataset) -> list[Case]:

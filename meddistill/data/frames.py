@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from meddistill.data.findings import LESION, Findings
 from meddistill.data.intensity import IntensitySettings
 
 
@@ -23,8 +24,8 @@ class Preprocessing:
     """What a student needs to know of its input; stored beside its weights as preprocessing.json.
 
     `mean` and `std` are those of RGB values in [0, 1]. `threshold`: probability from which a pixel
-    is lesion. `intensity`: how values of more than 8 bits became the 8-bit ones that it was trained
-    on.
+    is lesion; of several `findings` each has its own among `thresholds`. `intensity`: how values of
+    more than 8 bits became the 8-bit ones that it was trained on.
     """
 
     image_size: int = 256
@@ -32,6 +33,13 @@ class Preprocessing:
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     threshold: float = 0.5
     intensity: IntensitySettings = dataclasses.field(default_factory=IntensitySettings)
+    findings: Findings = LESION
+    thresholds: tuple[float, ...] = ()
+
+    @property
+    def cuts(self) -> tuple[float, ...]:
+        """A threshold a finding."""
+        return self.thresholds or (self.threshold,) * len(self.findings)
 
 
 def scaled_hw(size_hw: tuple[int, int], image_size: int) -> tuple[int, int]:

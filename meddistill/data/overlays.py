@@ -3,8 +3,12 @@ truth beside it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import ndimage
+
+from meddistill.data.findings import as_planes
 
 YELLOW = (255, 221, 0)
 DARK_RED = (139, 0, 0)
@@ -12,14 +16,19 @@ FILL_SHARE = 0.4
 GAP_PX = 4
 
 
-def overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The image with one mask filled in translucent yellow and outlined in dark red.
+def overlay(
+    image: np.ndarray, mask: np.ndarray, colours: Sequence[tuple[int, int, int]] = (YELLOW,)
+) -> np.ndarray:
+    """The image with one mask filled in translucent yellow and outlined in dark red; of several
+    each in a colour of its own, inside and out.
 
-    Shape: uint8 (H, W, 3) and bool (H, W) to uint8 (H, W, 3). An empty mask gives the image itself.
+    Shape: uint8 (H, W, 3) and bool (H, W) or (C, H, W) to uint8 (H, W, 3). An empty mask gives the
+    image itself.
     """
     picture = image.astype(np.float32)
-    picture[mask] += FILL_SHARE * (np.array(YELLOW, dtype=np.float32) - picture[mask])
-    picture[outline(mask)] = DARK_RED
+    for plane, colour in zip(as_planes(mask), colours, strict=True):
+        picture[plane] += FILL_SHARE * (np.array(colour, dtype=np.float32) - picture[plane])
+        picture[outline(plane)] = DARK_RED if len(colours) == 1 else colour
     return picture.round().astype(np.uint8)
 
 

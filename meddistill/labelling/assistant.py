@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from meddistill.base.errors import MedDistillError, in_one_line
+from meddistill.base.errors import MedDistillError
 from meddistill.run.dataset import Dataset
 from meddistill.run.tables import Case
 
@@ -189,10 +189,7 @@ class Assistant:
             self._changed.notify_all()
 
     def _of_store(self, store: EncodingStore, case: Case) -> Encoded:
-        try:
-            _, encoded = next(iter(store.of_cases([case], self.data)))
-        except OSError:  # a full disk costs the copy, not the mask
-            encoded = self._teacher.encode([self.data.image(case)]).of_one(0)
+        _, encoded = next(iter(store.of_cases([case], self.data)))
         self._encoded.add(case.case_id)
         return encoded
 
@@ -233,11 +230,7 @@ class Assistant:
         assert proposer is not None
         labelled = self._labelled()
         if proposer.is_due(labelled):
-            try:
-                proposer.learn(labelled, self._stores[1])
-            except (MedDistillError, OSError) as error:
-                proposer.give_up(labelled)
-                self._message = f"no new proposals: {in_one_line(error)}"
+            proposer.learn(labelled, self._stores[1])
             return
         case = next((case for case in self._upcoming() if not self.is_encoded(case)), None)
         if case is None:

@@ -56,7 +56,6 @@ class Proposer:
         self.learnt_from = 0
         """Boxed images behind the heads; 0: none yet."""
         self._answers = Answers(folder / "answers", teacher, FRAME_SIZE, teacher.logit_shift)
-        self._tried = 0
         self._learnt: dict[str, _Learnt] = {}
         self._cells: dict[str, tuple[Cells, np.ndarray]] = {}
 
@@ -69,7 +68,7 @@ class Proposer:
     def is_due(self, labelled: Sequence[Labelled]) -> bool:
         """Whether enough images were boxed since the heads were trained."""
         boxed = _boxed(labelled)
-        return boxed >= FIRST_AT and boxed >= max(self._tried, self.learnt_from) + AGAIN_AFTER
+        return boxed >= FIRST_AT and boxed >= self.learnt_from + AGAIN_AFTER
 
     def learn(self, labelled: Sequence[Labelled], encodings: EncodingStore) -> None:
         """Train the heads of every finding that was boxed on at least two images.
@@ -83,11 +82,6 @@ class Proposer:
             if sum(len(each.boxes[finding]) > 0 for each in chosen) >= 2:
                 learnt[finding] = self._learn_one(chosen, finding, encodings)
         self._learnt, self.learnt_from = learnt, boxed
-
-    def give_up(self, labelled: Sequence[Labelled]) -> None:
-        """Keep the heads that there are until more is boxed: these images could not be learnt
-        from."""
-        self._tried = _boxed(labelled)
 
     def propose(self, case: Case, encoded: Encoded) -> list[Proposed]:
         """Boxes on an image, of every finding that the heads know, the surest first."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from meddistill.base.csv_tables import read_table
+from meddistill.base.csv_tables import read_table, where_used
 from meddistill.base.errors import InputError
 from meddistill.data.findings import SEPARATOR
 from meddistill.run.layout import CASES_CSV, RUN_JSON, require
@@ -45,7 +45,7 @@ class Case:
     spacing_mm: str
     source: str
     sha256: str
-    findings: str = ""
+    findings: str = where_used("")
 
     def __post_init__(self) -> None:
         check_case_id(self.case_id)
@@ -117,9 +117,10 @@ class QualityRow:
     """How far the teacher's mask of one case is to be trusted: a row of quality.csv (see
     `targets/gating.py`).
 
-    `key` finds the target; `v` is the published variance, `doubt` ours (both [0, 1]); `agreement`,
-    `stability`, `box_iou` and `area_share` lie in [0, 1], `predicted_iou` may exceed 1. `weight`
-    scales the case's loss in [0, 1].
+    `finding`: which of several the row is of; empty where there is one. `key` finds the target; `v`
+    is the published variance, `doubt` ours (both [0, 1]); `agreement`, `stability`, `box_iou` and
+    `area_share` lie in [0, 1], `predicted_iou` may exceed 1. `weight` scales the case's loss in
+    [0, 1].
     """
 
     case_id: str
@@ -137,6 +138,7 @@ class QualityRow:
     accepted: bool
     reason: str
     weight: float
+    finding: str = where_used("")
 
 
 def check_case_id(case_id: str) -> None:

@@ -18,16 +18,18 @@ from typing import Any
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from meddistill.base.console import say, summary
+from meddistill.base.console import say, summary, warn
 from meddistill.base.csv_tables import read_table, text_of_row, write_table
 from meddistill.base.errors import ConfigError, StageError, nearest
 from meddistill.colearning.belief_files import load_beliefs
 from meddistill.colearning.beliefs import count_sources
 from meddistill.colearning.joining import Colearning, with_unboxed_decided
 from meddistill.colearning.rounds import refresh_targets
+from meddistill.data.findings import Findings
 from meddistill.run.dataset import Dataset
-from meddistill.run.findings import refuse_several
+from meddistill.run.findings import read_findings
 from meddistill.run.headlines import headline
+from meddistill.run.labels import annotated_findings
 from meddistill.run.layout import BOXES_CSV, MODEL_CARD, QUALITY_CSV, RUN_JSON, RunDir
 from meddistill.run.next_commands import after_distill
 from meddistill.run.record import Stage, as_begun, fingerprint_file, fingerprint_stage
@@ -76,6 +78,10 @@ class Distillation:
             device=self.fabric.device,
             precision=precision_of(self.fabric),
         )
+
+    @functools.cached_property
+    def findings(self) -> Findings:
+        return read_findings(self.dataset.directory)
 
     @property
     def teacher_name(self) -> str:
@@ -127,7 +133,6 @@ def run_distill(
     """
     student_dir = out or run.student
     dataset = Dataset.open(run.data)
-    refuse_several(run.data, "distill")
     config = with_unboxed_decided(as_begun(student_dir, config, overwrite), dataset)
     boxes_file = _find_boxes(run, config, dataset)
     work = Distillation(run, dataset, config, make_fabric(device, config.precision), teacher)
@@ -173,26 +178,60 @@ def _find_boxes(run: RunDir, config: DistillConfig, dataset: Dataset) -> Path | 
 
 def _choose_prompts(work: Distillation, boxes_file: Path | None) -> tuple[list[Prompt], list[Case]]:
     """The prompts, and the cases left out because nobody gave them a box."""
-    config, dataset = work.config, work.dataset
-    annotated = {case.case_id: dataset.boxes(case) for case in dataset.of_split("train", "val")}
+    findings = work.findings
+    prompts: list[Prompt] = []
+    without: dict[str, int] = {}
+    for place, name in enumerate(findings.names):
+        found, skipped = _prompts_of(work, boxes_file, place)
+        prompts += [dataclasses.replace(each, finding=findings.tag(place)) for each in found]
+        for case in skipped:
+            without[case.case_id] = without.get(case.case_id, 0) + 1
+        if not findings.is_one and not any(len(each.boxes_xyxy_px) for each in found):
+            warn(f"finding '{name}' has no box to prompt the teacher with: it cannot be learnt")
+    order = {case.case_id: index for index, case in enumerate(work.dataset.cases)}
+    prompts.sort(key=lambda prompt: order[prompt.case.case_id])  # those of one case together
+    alone = {case_id for case_id, count in without.items() if count == len(findings)}
+    skipped = [case for case in work.dataset.cases if case.case_id in alone]
+    if skipped and not work.colearns:
+        say(f"{len(skipped)} training or validation case(s) without any box are left out")
+    if work.config.rounds > 1:
+        # The teacher looks at them now, for their features; a later round may find them a box.
+        prompts += [Prompt(case, NOTHING, UNSEEN) for case in skipped if case.split == "train"]
+    return prompts, skipped
+
+
+def _prompts_of(
+    work: Distillation, boxes_file: Path | None, place: int
+) -> tuple[list[Prompt], list[Case]]:
+    """The prompts of one finding, and the cases in which nobody gave it a box."""
+    config, dataset, findings = work.config, work.dataset, work.findings
+    name = findings.names[place]
+    annotated, seen = {}, {}
+    for case in dataset.cases:
+        boxes, which = annotated_findings(dataset.directory, case)
+        own = boxes if findings.is_one else boxes[which == place]
+        if case.split != "test":
+            annotated[case.case_id] = own
+        seen[case.case_id] = case if findings.is_one else case.of_finding(name, len(own))
     detected = None
     if boxes_file is not None:
         rows = read_boxes(boxes_file, dataset.cases)
-        detected = {case_id: boxes_xyxy(found) for case_id, found in rows.items()}
+        detected = {
+            case_id: boxes_xyxy([row for row in found if findings.is_one or row.class_name == name])
+            for case_id, found in rows.items()
+        }
     if config.colearning.few_boxes and detected is not None:
         # The baseline's alone: unboxed images are answered by what co-learning proposes.
         tested = {case.case_id for case in dataset.of_split("test")}
         detected = {case_id: boxes for case_id, boxes in detected.items() if case_id in tested}
     cases = dataset.cases if config.test_targets else dataset.of_split("train", "val")
-    prompts, skipped = choose_prompts(
-        cases, annotated, detected, boxes=config.boxes, no_box=config.no_box
+    return choose_prompts(
+        [seen[case.case_id] for case in cases],
+        annotated,
+        detected,
+        boxes=config.boxes,
+        no_box=config.no_box,
     )
-    if skipped and not work.colearns:
-        say(f"{len(skipped)} training or validation case(s) without any box are left out")
-    if config.rounds > 1:
-        # The teacher looks at them now, for their features; a later round may find them a box.
-        prompts += [Prompt(case, NOTHING, UNSEEN) for case in skipped if case.split == "train"]
-    return prompts, skipped
 
 
 def _make_targets(
@@ -214,7 +253,11 @@ def _make_targets(
     maker = work.maker(out)
     requests = [
         TargetRequest(
-            prompt.case, prompt.boxes_xyxy_px, prompt.source, _frame_size(prompt.case, work.config)
+            prompt.case,
+            prompt.boxes_xyxy_px,
+            prompt.source,
+            _frame_size(prompt.case, work.config),
+            finding=prompt.finding,
         )
         for prompt in prompts
     ]
@@ -306,7 +349,7 @@ def _learn(
     """
     fabric = work.fabric
     scratch, rounds_dir = student_dir / f"packed-{fabric.global_rank}", student_dir / "rounds"
-    first_keys = {row.case_id: row.key for row in quality}
+    first_keys = {row.case_id: row.key for row in reversed(quality)}
     folders = TargetFolders(work.run.teacher, rounds_dir, first_keys)
     make = functools.partial(
         build_and_train,
@@ -316,7 +359,16 @@ def _learn(
         intensity=intensity_of(work.dataset.directory),
     )
     pack = functools.partial(_pack, work, folders, prompts, scratch)
-    data = TrainingData(pack(quality, "train"), pack(quality, "val"))
+    data = TrainingData(pack(quality, "train"), pack(quality, "val"), findings=work.findings)
+    if not work.findings.is_one and any(work.findings.keeps_sides()) and work.config.augment:
+        axes = " or ".join(
+            axis
+            for axis, keeps in zip(
+                ("across", "upside down"), work.findings.keeps_sides(), strict=True
+            )
+            if keeps
+        )
+        say(f"names of findings say a side: training mirrors no image {axes}")
     if work.colearns:
         colearning = Colearning(work.dataset, work.config, work.run.teacher, student_dir, seed)
         if fabric.is_global_zero:
@@ -393,6 +445,7 @@ def _pack(
         feature_levels=levels,
         prior_boxes=boxes,
         scratch=scratch / split,
+        findings=work.findings,
     )
 
 
@@ -400,7 +453,7 @@ def _results(work: Distillation, learning: _Learning, without_box: int) -> dict[
     """What run.json says of the student."""
     student, data, quality = learning.student, learning.data, learning.quality
     learned = set(data.train.case_ids)
-    wanted = sum(row.split != "test" for row in quality)
+    wanted = len({row.case_id for row in quality if row.split != "test"})
     return {
         "best_epoch": student.best_epoch,
         "epochs": student.epochs,

@@ -30,7 +30,7 @@ from meddistill.evaluation.request import EvalRequest, FolderRequest
 from meddistill.evaluation.scores import Judging, ScoreRow
 from meddistill.evaluation.summary import format_table
 from meddistill.evaluation.verdict import Verdict
-from meddistill.run.findings import refuse_several
+from meddistill.run.findings import refuse_several, refuse_student_of_several
 from meddistill.run.headlines import headline
 from meddistill.run.layout import (
     CONFIG_JSON,
@@ -166,6 +166,7 @@ def _evaluate(
         console.say(f"{stage.out} is up to date: {stage.out / REPORT_HTML}")
         return stage.out
     predictor = predictor or _load(evaluation.student_dir, device)
+    refuse_student_of_several(predictor.preprocessing.findings, "eval")
     judged = evaluation.judged
     methods = Methods(predictor, evaluation.baselines, config, judged.as_prepared)
     _say_what_is_missing(evaluation, config)

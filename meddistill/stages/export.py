@@ -19,6 +19,7 @@ from meddistill.base.hashing import sha256_file
 from meddistill.data.frames import preprocess
 from meddistill.data.scans import find_scans, read_scan
 from meddistill.run.dataset import Dataset
+from meddistill.run.findings import refuse_student_of_several
 from meddistill.run.layout import CASES_CSV, MODEL_SAFETENSORS, RUN_JSON, RunDir
 from meddistill.run.record import fingerprint_stage
 from meddistill.student.card import write_model_card
@@ -77,6 +78,7 @@ def run_export(
             f"{path} is there already; pass --overwrite to replace it or --out for another file"
         )
     student = load_student(student_dir)
+    refuse_student_of_several(student.preprocessing.findings, "export")
     pictures = _pictures(student_dir, images)
     checked, calibration = _share(pictures) if int8 else (pictures[:_CHECKED], [])
     facts = _facts(student_dir, student, int8)

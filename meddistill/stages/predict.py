@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from meddistill.base import console
 from meddistill.base.csv_tables import write_table
 from meddistill.base.errors import ConfigError, InputError
 from meddistill.data.case_ids import unique_names
+from meddistill.data.findings import as_planes
 from meddistill.data.formats.known_mask_writers import MASK_WRITERS
 from meddistill.data.formats.pictures import write_png
 from meddistill.data.overlays import overlay
@@ -94,15 +96,16 @@ def run_predict(
             bar.advance()
             bar.note(f"{len(failures)} failed" if failures else "")
     write_table(out / PREDICTIONS_CSV, PredictionRow, rows)
-    found = sum(row.area_px > 0 for row in rows)
-    console.say(f"{found} of {len(rows)} image(s) have a lesion; table: {out / PREDICTIONS_CSV}")
+    images = len({(row.source, row.slice) for row in rows})
+    found = len({(row.source, row.slice) for row in rows if row.area_px > 0})
+    console.say(f"{found} of {images} image(s) have a lesion; table: {out / PREDICTIONS_CSV}")
     if failures:
         done = len({row.source for row in rows})
         raise InputError(
             f"{len(failures)} input(s) could not be predicted, {done} file(s) were; first: "
             f"{failures[0]}"
         )
-    stage.finish({"images": len(rows), "with_lesion": found}, [out / PREDICTIONS_CSV], device)
+    stage.finish({"images": images, "with_lesion": found}, [out / PREDICTIONS_CSV], device)
     return out
 
 
@@ -140,7 +143,9 @@ def _predictions(
 ) -> Iterator[PredictedScan]:
     """Each readable file, several small ones a batch; the others are named in `failures`."""
     stored = predictor.preprocessing
-    cut = np.float32(stored.threshold if options.threshold is None else options.threshold)
+    findings, cuts = stored.findings, stored.cuts
+    if options.threshold is not None:
+        cuts = (options.threshold,) * len(findings)
     names = unique_names([scan_name(path) for path in files], [str(path) for path in files])
     waiting: list[tuple[str, Scan]] = []
     for index, (path, name) in enumerate(zip(files, names, strict=True)):
@@ -154,8 +159,9 @@ def _predictions(
             continue
         probs = predictor.predict_probs(slices, options.batch_size)
         for done_name, scan in waiting:
-            own = probs[: len(scan.images)]
-            yield PredictedScan(done_name, scan, own, [prob >= cut for prob in own])
+            own = [as_planes(prob) for prob in probs[: len(scan.images)]]
+            masks = [findings.masks(prob, cuts) for prob in own]
+            yield PredictedScan(done_name, scan, own, masks, findings)
             del probs[: len(scan.images)]
         waiting = []
 
@@ -163,19 +169,24 @@ def _predictions(
 def _write(predicted: PredictedScan, out: Path, options: PredictOptions) -> list[PredictionRow]:
     """Write all that is asked of one file; returns its rows of the table."""
     name, scan, writer = predicted.name, predicted.scan, MASK_WRITERS[predicted.scan.kind]
-    directory = out / MASKS
+    directory, findings = out / MASKS, predicted.findings
     try:
-        written = writer.write_masks(directory, name, scan, predicted.masks)
+        written = writer.write_masks(directory, name, scan, predicted.masks, findings)
         if options.probabilities:
-            directory = out / PROBABILITIES
-            writer.write_probs(directory, name, scan, predicted.probs)
+            for place, finding in enumerate(findings.names):
+                directory = out / PROBABILITIES
+                if not findings.is_one:  # a folder a finding
+                    directory = directory / re.sub(r"[^\w .-]", "_", finding)
+                maps = [prob[place] for prob in predicted.probs]
+                writer.write_probs(directory, name, scan, maps)
     except OSError as error:
         raise InputError(f"{directory} cannot be written: {error.strerror or error}") from error
     if options.overlays:
         _write_overlays(out / OVERLAYS, predicted)
     return [
-        PredictionRow.of(predicted, index, path.relative_to(out).as_posix())
+        PredictionRow.of(predicted, index, path.relative_to(out).as_posix(), place)
         for index, path in enumerate(written)
+        for place in range(len(findings))
     ]
 
 
@@ -185,4 +196,5 @@ def _write_overlays(directory: Path, predicted: PredictedScan) -> None:
         rgb = np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
         # Of many slices only those with a lesion: hundreds of others would hide them.
         if mask.any() or not scan.is_stack:
-            write_png(directory / f"{scan.slice_name(name, index)}.png", overlay(rgb, mask))
+            picture = overlay(rgb, mask, predicted.findings.colours)
+            write_png(directory / f"{scan.slice_name(name, index)}.png", picture)

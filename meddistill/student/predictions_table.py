@@ -8,19 +8,22 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from meddistill.base.csv_tables import where_used
 from meddistill.data.boxes import mask_to_boxes
+from meddistill.data.findings import LESION, Findings
 from meddistill.data.scans import Scan
 
 
 @dataclasses.dataclass(frozen=True)
 class PredictedScan:
-    """A file's slices and what the student says of each: `probs` float32 (H, W) in [0, 1], `masks`
-    bool (H, W). `name`: of the files that are written of it."""
+    """A file's slices and what the student says of each: `probs` float32 (C, H, W) in [0, 1],
+    `masks` bool (C, H, W), a map a finding. `name`: of the files that are written of it."""
 
     name: str
     scan: Scan
     probs: Sequence[np.ndarray]
     masks: Sequence[np.ndarray]
+    findings: Findings = LESION
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -31,6 +34,7 @@ class PredictionRow:
     `area_mm2` is empty where the pixels' size is not known. `components`: 8-connected parts of the
     mask. `confidence` in [0, 1]: mean probability of the mask's pixels; of an empty mask, 1 minus
     the highest probability anywhere. `mask`: the file that holds it, relative to the table.
+    `finding`: which of several the row is of; empty where there is one.
     """
 
     name: str
@@ -43,11 +47,22 @@ class PredictionRow:
     components: int
     confidence: float
     mask: str
+    finding: str = where_used("")
 
     @classmethod
-    def of(cls, predicted: PredictedScan, index: int, mask_file: str) -> PredictionRow:
-        """The row of the slice at `index`, whose mask lies in `mask_file`."""
-        scan, mask, prob = predicted.scan, predicted.masks[index], predicted.probs[index]
+    def of(
+        cls, predicted: PredictedScan, index: int, mask_file: str, place: int = 0
+    ) -> PredictionRow:
+        """The row of the slice at `index` and the finding at `place`.
+
+        Args:
+            predicted: the file's slices.
+            index: of the slice.
+            mask_file: where its mask lies.
+            place: of the finding.
+        """
+        scan = predicted.scan
+        mask, prob = predicted.masks[index][place], predicted.probs[index][place]
         area = int(mask.sum())
         return cls(
             name=predicted.name,
@@ -60,6 +75,7 @@ class PredictionRow:
             components=len(mask_to_boxes(mask)),
             confidence=round(float(prob[mask].mean() if area else 1 - prob.max()), 4),
             mask=mask_file,
+            finding=predicted.findings.tag(place),
         )
 
 

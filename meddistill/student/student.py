@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 
 from meddistill.base.errors import ConfigError, InputError, first_line, in_one_line
 from meddistill.base.files import atomic_path, read_json, write_json
+from meddistill.data.findings import LESION, Findings, as_planes
 from meddistill.data.frames import Preprocessing, from_frame, preprocess
 from meddistill.data.intensity import IntensitySettings
 from meddistill.run.layout import CONFIG_JSON, MODEL_SAFETENSORS, PREPROCESSING_JSON
@@ -33,7 +34,8 @@ from meddistill.student.networks.student_network import NetworkOptions, StudentN
 @dataclasses.dataclass(frozen=True)
 class Prediction:
     """`mask`: uint8 (H, W), 0 or 255. `probs`: float32 (H, W) in [0, 1], lesion probability, the
-    image's own size."""
+    image's own size. Of a student of several findings `probs` is (C, H, W), and `mask` holds the
+    place of a pixel's finding from 1, 0 for none (a bit each where findings may overlap)."""
 
     mask: np.ndarray
     probs: np.ndarray
@@ -62,16 +64,15 @@ class Student:
         return self.as_prediction(self.predict_probs([image])[0])
 
     def as_prediction(self, probs: np.ndarray) -> Prediction:
-        """Threshold probabilities (H, W) as `predict` does."""
-        mask = np.where(
-            probs >= np.float32(self.preprocessing.threshold), np.uint8(255), np.uint8(0)
-        )
-        return Prediction(mask=mask, probs=probs)
+        """Threshold probabilities (H, W) or (C, H, W) as `predict` does."""
+        findings = self.preprocessing.findings
+        masks = findings.masks(as_planes(probs), self.preprocessing.cuts)
+        return Prediction(mask=findings.encode(masks), probs=probs)
 
     @torch.inference_mode()
     def predict_probs(self, images: Sequence[np.ndarray], batch_size: int = 16) -> list[np.ndarray]:
-        """Lesion probability of each image, float32 (H, W) in [0, 1] at its own size; no image
-        gives no result.
+        """Lesion probability of each image, float32 (H, W) in [0, 1] at its own size, of several
+        findings (C, H, W); no image gives no result.
 
         Images may differ in size: each is brought to the frame alone, frames go through the network
         `batch_size` at a time. The result does not depend on the batch. Raises: ValueError for
@@ -88,7 +89,8 @@ class Student:
             )
             for image, frame in zip(batch, torch.sigmoid(self.module(frames)), strict=True):
                 height, width = image.shape[:2]
-                results.append(from_frame(frame[None], (height, width))[0, 0].cpu().numpy())
+                probs = from_frame(frame[None], (height, width))[0].cpu().numpy()
+                results.append(probs[0] if self.preprocessing.findings.is_one else probs)
         return results
 
     def _as_tensor(self, image: np.ndarray) -> torch.Tensor:
@@ -115,7 +117,12 @@ def rgb_tensor(image: np.ndarray) -> torch.Tensor:
 
 
 def build_student(
-    name: str, *, encoder: str, encoder_weights: str, decoder_channels: Sequence[int] = ()
+    name: str,
+    *,
+    encoder: str,
+    encoder_weights: str,
+    decoder_channels: Sequence[int] = (),
+    findings: int = 1,
 ) -> StudentNetwork:
     """A student to train: `nested_unet` (the paper's) or an architecture of segmentation-models-
     pytorch.
@@ -131,8 +138,10 @@ def build_student(
         encoder_weights: `imagenet` (looked for locally, then once on the hub; random with a
             warning where there are none), `none`, or a file.
         decoder_channels: widths, as above.
+        findings: how many it tells apart, a channel each.
     """
-    return build_network(name, NetworkOptions(encoder, encoder_weights, decoder_channels))
+    options = NetworkOptions(encoder, encoder_weights, decoder_channels, findings)
+    return build_network(name, options)
 
 
 def save_student(directory: Path, module: StudentNetwork, preprocessing: Preprocessing) -> None:
@@ -144,7 +153,12 @@ def save_student(directory: Path, module: StudentNetwork, preprocessing: Preproc
     with atomic_path(directory / MODEL_SAFETENSORS) as temporary:
         safetensors.torch.save_file(state, temporary, metadata={"format": "pt"})
     write_json(directory / CONFIG_JSON, module.saved_config())
-    write_json(directory / PREPROCESSING_JSON, dataclasses.asdict(preprocessing))
+    about = dataclasses.asdict(preprocessing)
+    del about["findings"], about["thresholds"]
+    if preprocessing.findings != LESION:
+        about["findings"] = preprocessing.findings.as_dict()
+        about["thresholds"] = list(preprocessing.cuts)
+    write_json(directory / PREPROCESSING_JSON, about)
 
 
 def load_student(directory: Path | str, device: torch.device | str = "cpu") -> Student:
@@ -171,6 +185,11 @@ def load_student(directory: Path | str, device: torch.device | str = "cpu") -> S
             what = f"it has {held:,} bytes for {wanted:,} numbers"
             raise InputError(f"{directory / MODEL_SAFETENSORS} does not fit {CONFIG_JSON}: {what}")
         module = network_of_config(config)
+        if module.findings != len(preprocessing.findings):
+            raise ConfigError(
+                f"it has {module.findings} channels for the findings "
+                f"{', '.join(preprocessing.findings.names)} of {PREPROCESSING_JSON}"
+            )
     except (ConfigError, TypeError, ValueError, OverflowError, IndexError, RuntimeError) as error:
         raise InputError(
             f"{directory / CONFIG_JSON} describes no student network: {error}"
@@ -196,12 +215,18 @@ def read_preprocessing(path: Path) -> Preprocessing:
             std=_three(found["std"]),
             threshold=float(found["threshold"]),
             intensity=_intensity(found.get("intensity", {})),
+            findings=Findings.from_dict(found["findings"]) if "findings" in found else LESION,
+            thresholds=tuple(float(value) for value in found.get("thresholds", ())),
         )
+        if len(values.cuts) != len(values.findings) or not all(
+            0 <= cut <= 1 for cut in values.cuts
+        ):
+            raise ValueError(f"thresholds must be one in [0, 1] a finding, got {values.cuts}")
         if values.image_size < 1 or min(values.std) <= 0 or not 0 <= values.threshold <= 1:
             raise ValueError(
                 f"image_size, std must be positive and threshold in [0, 1], got {values}"
             )
-    except (KeyError, TypeError, ValueError) as error:
+    except (ConfigError, KeyError, TypeError, ValueError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else error
         raise InputError(f"{path} is not a student's preprocessing: {reason}") from error
     return values

@@ -163,17 +163,18 @@ def ask_teacher(
     ]
     asked = [index for index, seen in enumerate(seen_whole) if seen or whole]
     if asked:
-        seen_images = teacher.encode([questions[index].image for index in asked])
-        nothing = np.zeros((0, 4), np.float32)
-        prompts = [
-            questions[index].boxes_xyxy_px.reshape(-1, 4) if seen_whole[index] else nothing
-            for index in asked
-        ]
-        chosen = [questions[index] for index in asked]
-        replies = _decode_whole(teacher, seen_images, chosen, prompts) if any(seen_whole) else []
-        for index, reply in zip(asked, replies, strict=False):
-            if seen_whole[index]:
-                looks[index].append(_Look([_whole_view(questions[index])], [reply]))
+        groups = _of_one_image(questions, asked)
+        seen_images = teacher.encode([questions[group[0]].image for group in groups])
+        inside = [[index for index in group if seen_whole[index]] for group in groups]
+        chosen = [[questions[index] for index in group] for group in inside]
+        replies = _decode_whole(teacher, seen_images, chosen) if any(seen_whole) else []
+        for group, reply in zip(inside, replies, strict=False):
+            start = 0
+            for index in group:
+                stop = start + questions[index].boxes_xyxy_px.reshape(-1, 4).shape[0]
+                own = BoxMasks(reply.logits[start:stop], reply.predicted_iou[start:stop])
+                looks[index].append(_Look([_whole_view(questions[index])], [own]))
+                start = stop
         encoded = seen_images if whole else None
     views = [[] if q.views == "whole" else list(_zoomed_views(q, config.zoom)) for q in questions]
     answers = _decode_views(teacher, [view for case in views for view in case], len(questions))
@@ -184,15 +185,29 @@ def ask_teacher(
     return [_fuse(teacher, *pair, shift) for pair in zip(questions, looks, strict=True)], encoded
 
 
+def _of_one_image(questions: Sequence[Question], asked: Sequence[int]) -> list[list[int]]:
+    """Places in `questions` by image, which questions of several findings share."""
+    groups: dict[int, list[int]] = {}
+    for index in asked:
+        groups.setdefault(id(questions[index].image), []).append(index)
+    return list(groups.values())
+
+
 def _decode_whole(
-    teacher: Teacher, encoded: Encoded, questions: Sequence[Question], prompts: Sequence[np.ndarray]
+    teacher: Teacher, encoded: Encoded, questions: Sequence[Sequence[Question]]
 ) -> list[BoxMasks]:
-    if not teacher.takes_masks or all(question.guess is None for question in questions):
-        return teacher.decode(encoded, prompts)
-    guesses = [
-        _guess_logits(question) if len(boxes) else None
-        for question, boxes in zip(questions, prompts, strict=True)
+    """The replies to all boxes of each image, those of its questions one after the other."""
+    nothing = np.zeros((0, 4), np.float32)
+    prompts = [
+        np.concatenate([nothing, *(each.boxes_xyxy_px.reshape(-1, 4) for each in group)])
+        for group in questions
     ]
+    if not teacher.takes_masks or all(each.guess is None for group in questions for each in group):
+        return teacher.decode(encoded, prompts)
+    guesses = []
+    for group in questions:
+        found = [logits for each in group if (logits := _guess_logits(each)) is not None]
+        guesses.append(torch.cat(found) if found else None)
     return teacher.decode(encoded, prompts, guesses)
 
 

@@ -85,6 +85,7 @@ class TargetMaker:
     def fit_basis(self, cases: Sequence[Case], levels: Sequence[str]) -> FeatureBasis:
         """The basis that features are projected with, fitted once on a sample of `cases`."""
         config = self.config
+        cases = list({case.case_id: case for case in cases}.values())  # of several findings once
         spec = BasisSpec(levels, config.feature_bytes, config.feature_grid, config.seed)
         return fit_basis(
             self.teacher, self.dataset, cases, self.directory, spec, batch_size=self.batch_size
@@ -107,6 +108,9 @@ class TargetMaker:
         return scores
 
     def _read_scores(self, job: Job, basis: FeatureBasis | None) -> Scores | None:
+        if not job.is_kept:
+            return Scores()
+        basis = basis if job.first else None
         needed = basis.identity if basis is not None and job.case.split != "test" else None
         return read_scores(self.directory, job.case.case_id, job.key, needed)
 
@@ -116,16 +120,22 @@ class TargetMaker:
                 to_question(job, image, self.config)
                 for job, image in zip(batch, images, strict=True)
             ]
-            keep_features = [basis is not None and job.case.split != "test" for job in batch]
+            keep_features = [
+                basis is not None and job.case.split != "test" and job.first for job in batch
+            ]
             answers, encoded = ask_teacher(
                 self.teacher, questions, self.config, whole=any(keep_features)
             )
+            place_of: dict[int, int] = {}
+            for image in images:
+                place_of.setdefault(id(image), len(place_of))
             for index, (job, answer) in enumerate(zip(batch, answers, strict=True)):
                 case_id = job.case.case_id
                 if keep_features[index]:
                     assert basis is not None
                     assert encoded is not None
-                    maps = basis.project(encoded, index, job.request.frame_size)
+                    place = place_of[id(images[index])]
+                    maps = basis.project(encoded, place, job.request.frame_size)
                     write_features(self.directory, case_id, job.key, maps, basis.identity)
                 write_target(self.directory, case_id, job.key, answer)
                 yield job, answer.scores
@@ -146,6 +156,7 @@ class TargetMaker:
             accepted=verdict.accepted,
             reason=verdict.reason,
             weight=verdict.weight,
+            finding=job.request.finding,
             **measured,
         )
 
@@ -165,12 +176,21 @@ class TargetMaker:
 def read_ahead(
     jobs: Sequence[Job], dataset: Dataset, batch_size: int
 ) -> Iterator[tuple[Sequence[Job], list[np.ndarray]]]:
-    """Batches of jobs with their images; a thread reads the next batch while the caller works on
-    this one."""
-    batches = [jobs[start : start + batch_size] for start in range(0, len(jobs), batch_size)]
+    """Batches of the jobs of `batch_size` cases, with an image a job, which those of one case share;
+    a thread reads the next batch while the caller works on this one."""
+    by_case: dict[str, list[Job]] = {}
+    for job in jobs:
+        by_case.setdefault(job.case.case_id, []).append(job)
+    cases = list(by_case.values())
+    batches = [
+        [job for case in cases[start : start + batch_size] for job in case]
+        for start in range(0, len(cases), batch_size)
+    ]
 
     def read(batch: Sequence[Job]) -> list[np.ndarray]:
-        return [dataset.image(job.case) for job in batch]
+        images = {job.case.case_id: job.case for job in batch}
+        found = {case_id: dataset.image(case) for case_id, case in images.items()}
+        return [found[job.case.case_id] for job in batch]
 
     with ThreadPoolExecutor(max_workers=1) as reader:
         upcoming = reader.submit(read, batches[0]) if batches else None

@@ -18,11 +18,12 @@ NOTHING = np.zeros((0, 4), dtype=np.float32)
 @dataclasses.dataclass(frozen=True)
 class Prompt:
     """A case and the boxes (N, 4) px that its target is made from; `source` says whose they are, or
-    `none`."""
+    `none`. `finding`: which of several they are of; empty where there is one."""
 
     case: Case
     boxes_xyxy_px: np.ndarray
     source: str
+    finding: str = ""
 
 
 def cases_needing_detector(cases: Sequence[Case], boxes: str) -> list[Case]:

@@ -32,7 +32,8 @@ class TargetRequest:
 
     `prompt_source`: `annotated`, `detected`, `student` or `none`. `frame_size`: side of the square
     frame of the target, px. `guess`: (S, S) uint8 in 1/255, a student's probabilities in its frame,
-    for a teacher that masks may prompt.
+    for a teacher that masks may prompt. `finding`: as in `Prompt`; requests of one case lie
+    together.
     """
 
     case: Case
@@ -40,15 +41,28 @@ class TargetRequest:
     prompt_source: str
     frame_size: int
     guess: np.ndarray | None = None
+    finding: str = ""
+
+    @property
+    def seed_name(self) -> str:
+        """What tells the jitter of cases and findings apart."""
+        return f"{self.case.case_id} {self.finding}" if self.finding else self.case.case_id
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A request with its boxes inside the image, and the key of its target."""
+    """A request with its boxes inside the image, and the key of its target. `first`: of the jobs of
+    its case, which keeps the image's features."""
 
     request: TargetRequest
     boxes: np.ndarray
     key: str
+    first: bool = True
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether there is a file of it: of findings that are not there none is needed."""
+        return self.first or len(self.boxes) > 0
 
     @property
     def case(self) -> Case:
@@ -66,7 +80,8 @@ def prepare_jobs(
         config: settings that the targets depend on.
         no_box: `skip` a case without a box, or `empty`: it gets an empty target.
     """
-    jobs, clipped, degenerate, without = [], 0, [], 0
+    jobs: list[Job] = []
+    clipped, degenerate, without = 0, [], 0
     for request in requests:
         given = np.asarray(request.boxes_xyxy_px, np.float32).reshape(-1, 4)
         boxes = _clip(given, request.case)
@@ -78,7 +93,8 @@ def prepare_jobs(
         if len(boxes) == 0 and no_box != "empty":
             without += 1
             continue
-        jobs.append(Job(request, boxes, _key(teacher, request, boxes, config)))
+        first = not jobs or jobs[-1].case.case_id != request.case.case_id
+        jobs.append(Job(request, boxes, _key(teacher, request, boxes, config), first))
     if clipped:
         console.say(f"{clipped} box(es) reached outside their image and were clipped")
     if degenerate:
@@ -95,7 +111,7 @@ def to_question(job: Job, image: np.ndarray, config: TargetsConfig) -> Question:
     """The job as the teacher is asked, with its `image` uint8 RGB (H, W, 3)."""
     size_hw = (image.shape[0], image.shape[1])
     copies, share = config.jitter_copies, config.jitter_share
-    boxes = jittered_boxes(job.boxes, size_hw, copies, share, job.case.case_id, config.seed)
+    boxes = jittered_boxes(job.boxes, size_hw, copies, share, job.request.seed_name, config.seed)
     guess = job.request.guess
     if guess is not None:
         frame = torch.from_numpy(guess.astype(np.float32) / 255)
@@ -118,7 +134,7 @@ def _key(teacher: Teacher, request: TargetRequest, boxes: np.ndarray, config: Ta
         "views": views,
         "zoom": 0.0 if views == "whole" else config.zoom,
         "logit_shift": logit_shift(teacher, config),
-        "seed": f"{config.seed} {request.case.case_id}",
+        "seed": f"{config.seed} {request.seed_name}",
     }
     content = {
         "format": _FORMAT,

@@ -36,7 +36,7 @@ class Augmentation:
     """Draws and applies the random views of one training set.
 
     `is_grey`: its images have no colour; then one channel is changed in place of three equal ones,
-    in half the time.
+    in half the time. `keeps_sides`: whether it must not be mirrored across, and upside down.
     """
 
     def __init__(
@@ -46,7 +46,9 @@ class Augmentation:
         device: torch.device | str = "cpu",
         *,
         is_grey: bool = False,
+        keeps_sides: tuple[bool, bool] = (False, False),
     ) -> None:
+        self.keeps_sides = keeps_sides
         self.is_grey = is_grey
         self.seed = seed
         self.device = torch.device(device)
@@ -78,7 +80,7 @@ class Augmentation:
         if batch.pixel_weight is not None:
             maps.append(batch.pixel_weight)
         stack = torch.cat([images, *maps], dim=1)
-        matrices = _affine_matrices(numbers[:, :8])
+        matrices = _affine_matrices(numbers[:, :8], self.keeps_sides)
         matrices = torch.where(
             cached_view[:, None, None], torch.eye(2, 3, device=matrices.device), matrices
         )
@@ -89,7 +91,7 @@ class Augmentation:
         # Interpolating on its own grid gives back the input up to rounding; keep it exact.
         stack = torch.where(cached_view[:, None, None, None], stack, warped)
         seen, moved = stack[:, : images.shape[1]], stack[:, images.shape[1] :]
-        probs, uncertainty, *weight = torch.split(moved, 1, dim=1)
+        probs, uncertainty, *weight = torch.split(moved, batch.probs.shape[1], dim=1)
         return dataclasses.replace(
             batch,
             images=self._change_intensity(seen, numbers[:, 8:]).expand_as(batch.images),
@@ -119,14 +121,18 @@ class Augmentation:
         return values.clamp(0, 1) * 255
 
 
-def _affine_matrices(draws: Tensor) -> Tensor:
+def _affine_matrices(draws: Tensor, keeps_sides: tuple[bool, bool] = (False, False)) -> Tensor:
     """(B, 8) uniform numbers to (B, 2, 3) maps from output to input coordinates, which run from -1
-    to 1."""
+    to 1. `keeps_sides`: which axes are not mirrored."""
     flip_x, flip_y, angle, scale, aspect, shear, shift_x, shift_y = draws.unbind(1)
     radians = math.radians(MAX_ROTATION_DEG) * (2 * angle - 1)
     cosine, sine = torch.cos(radians), torch.sin(radians)
     zero, one = torch.zeros_like(angle), torch.ones_like(angle)
     size, stretch = MAX_SCALE ** (2 * scale - 1), MAX_STRETCH ** (2 * aspect - 1)
+    flip_x, flip_y = (
+        torch.ones_like(flip) if keeps else flip
+        for flip, keeps in zip((flip_x, flip_y), keeps_sides, strict=True)
+    )
     flips = _matrix(
         torch.where(flip_x < 0.5, -one, one), zero, zero, torch.where(flip_y < 0.5, -one, one)
     )

@@ -56,7 +56,11 @@ def draw_cases(
     columns = []
     for column, place in enumerate(places.tolist()):
         image = _tile(batch.images[column].round().to(torch.uint8))
-        target, pred = (_tile(maps[column])[..., 0] >= 0.5 for maps in (batch.probs, probs))
+        # Of several findings all in one: what matters here is whether anything is found.
+        target, pred = (
+            _tile(maps[column].amax(0, keepdim=True))[..., 0] >= 0.5
+            for maps in (batch.probs, probs)
+        )
         tiles = [
             caption(image, cases.case_ids[place][-32:]),
             caption(overlay(image, target), "target"),

@@ -24,7 +24,7 @@ from meddistill.settings.distill import DistillConfig
 from meddistill.student.student import Student, build_student, save_student
 from meddistill.training.loop import Trained, start_from_share, train_student
 from meddistill.training.packed_cases import PackedCases, TrainingData
-from meddistill.training.selection import choose_threshold
+from meddistill.training.selection import choose_thresholds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,19 +71,27 @@ def build_and_train(
             encoder=config.encoder,
             encoder_weights=config.encoder_weights,
             decoder_channels=config.decoder_channels,
+            findings=len(data.findings),
         )
-        start_from_share(module, data.train.foreground_share())
+        start_from_share(module, *data.train.foreground_shares())
     else:
         module = copy.deepcopy(start.student.module).cpu().requires_grad_(True)  # as a new one is
     mean, std = module.preprocessing_mean_std
     preprocessing = Preprocessing(
-        config.image_size, mean, std, intensity=intensity or IntensitySettings()
+        config.image_size,
+        mean,
+        std,
+        intensity=intensity or IntensitySettings(),
+        findings=data.findings,
     )
     trained = train_student(module, data, preprocessing, config, fabric=fabric, out=out, seed=seed)
     if trained.agreement is None:
         warn("no validation case has a target: the last epoch's student is kept, unchosen")
+    cuts = _thresholds(config, trained, data.val, preprocessing, fabric)
     preprocessing = dataclasses.replace(
-        preprocessing, threshold=_threshold(config, trained, data.val, preprocessing, fabric)
+        preprocessing,
+        threshold=cuts[0],
+        thresholds=() if data.findings.is_one else tuple(cuts),
     )
     if fabric.is_global_zero:
         save_student(out, trained.student, preprocessing)
@@ -105,15 +113,16 @@ def stage_outputs(out: Path) -> list[Path]:
     ]
 
 
-def _threshold(
+def _thresholds(
     config: DistillConfig,
     trained: Trained,
     val: PackedCases,
     preprocessing: Preprocessing,
     fabric: Fabric,
-) -> float:
+) -> list[float]:
     if config.threshold is not None:
-        return config.threshold
-    threshold = choose_threshold(trained.student.to(fabric.device), val, preprocessing, fabric)
-    say(f"threshold {threshold} agrees best with the teacher on the validation cases")
-    return threshold
+        return [config.threshold] * val.findings
+    found = choose_thresholds(trained.student.to(fabric.device), val, preprocessing, fabric)
+    told = ", ".join(str(threshold) for threshold in found)
+    say(f"threshold {told} agrees best with the teacher on the validation cases")
+    return found

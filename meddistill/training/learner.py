@@ -59,7 +59,7 @@ def build_learner(
         mask=settings.mask_weight,
         probability=settings.probability_weight,
         feature=settings.feature_weight if adapters else 0.0,
-        training_doubt=train.doubt,
+        training_doubt=train.doubt[train.known > 0],
     )
     network = DistillModel(student, adapters, weighting, settings.deep_supervision)
     if fabric.world_size > 1 and fabric.device.type == "cuda":

@@ -132,7 +132,8 @@ class Training:
         average = MovingAverage(self.learner.network.student, settings.ema_decay)
         train_depthwise_in_float32(self.learner.network.student, fabric)
         self.state = TrainingState(self.learner, average, out)
-        self.source = _source(self.train, settings, seed)
+        keeps_sides = data.findings.keeps_sides() if not data.findings.is_one else (False, False)
+        self.source = _source(self.train, settings, seed, keeps_sides)
         self.step = OptimiserStep(
             self.learner, self.state, self.source, preprocessing, settings, fabric
         )
@@ -205,10 +206,18 @@ class Training:
         return Trained(student, best["epoch"], best["agreement"], len(self.state.rows))
 
 
-def _source(train: PackedCases, settings: DistillConfig, seed: int) -> BatchSource:
+def _source(
+    train: PackedCases, settings: DistillConfig, seed: int, keeps_sides: tuple[bool, bool]
+) -> BatchSource:
     augment = None
     if settings.augment:
-        augment = Augmentation(train.image_size, seed, train.device, is_grey=train.is_grey)
+        augment = Augmentation(
+            train.image_size,
+            seed,
+            train.device,
+            is_grey=train.is_grey,
+            keeps_sides=keeps_sides,
+        )
     if settings.colearning.few_boxes:
         share = settings.colearning.boxed_share if train.boxed < len(train) else 1.0
         boxed = max(1, round(settings.batch_size * share))
@@ -221,9 +230,9 @@ def _source(train: PackedCases, settings: DistillConfig, seed: int) -> BatchSour
     return ShuffledCases(train, settings.batch_size, share, seed, augment)
 
 
-def start_from_share(student: nn.Module, foreground_share: float) -> None:
-    """Let an untrained student expect lesions as rare as they are, by the bias of its last
-    one-channel convolution.
+def start_from_share(student: nn.Module, *foreground_shares: float) -> None:
+    """Let an untrained student expect findings as rare as they are, by the bias of its last
+    convolution with a channel for each.
 
     From probabilities of one half the first epochs would go into learning that most pixels are
     background. Source: the prior initialisation of Lin et al., "Focal Loss for Dense Object
@@ -232,8 +241,11 @@ def start_from_share(student: nn.Module, foreground_share: float) -> None:
     heads = [
         m
         for m in student.modules()
-        if isinstance(m, nn.Conv2d) and m.out_channels == 1 and m.bias is not None
+        if isinstance(m, nn.Conv2d)
+        and m.out_channels == len(foreground_shares)
+        and m.bias is not None
     ]
     if heads and heads[-1].bias is not None:
-        share = min(max(foreground_share, 0.001), 0.5)
-        nn.init.constant_(heads[-1].bias, math.log(share / (1 - share)))
+        for place, foreground_share in enumerate(foreground_shares):
+            share = min(max(foreground_share, 0.001), 0.5)
+            nn.init.constant_(heads[-1].bias[place], math.log(share / (1 - share)))

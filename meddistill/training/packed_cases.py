@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from meddistill.data.findings import LESION, Findings, as_planes
 from meddistill.data.frames import to_frame
 
 MEMORY_LIMIT_BYTES = 8 * 2**30
@@ -31,38 +32,41 @@ class Batch:
     images: Tensor
     """(B, 3, S, S) float32 RGB in [0, 255]."""
     probs: Tensor
-    """(B, 1, S, S) float32 in [0, 1]: the target."""
+    """(B, C, S, S) float32 in [0, 1]: the target, a map a finding."""
     uncertainty: Tensor
-    """(B, 1, S, S) float32 in [0, 1/4]."""
+    """(B, C, S, S) float32 in [0, 1/4]."""
     published_v: Tensor
-    """(B,) float32."""
+    """(B, C) float32."""
     doubt: Tensor
-    """(B,) float32."""
+    """(B, C) float32."""
     case_weight: Tensor
-    """(B,) float32; its mean over the whole set is 1."""
+    """(B, C) float32; its mean over all that is known in the whole set is 1."""
+    known: Tensor
+    """(B, C) float32, 1 or 0: whether anything is known of the finding in the case."""
     boxes_xyxy_px: Tensor
     """(B, K, 4) float32 px of the unwarped frame; rows of NaN where a case has fewer or they are
     not to be trusted."""
     features: dict[str, Tensor]
     pixel_weight: Tensor | None = None
-    """(B, 1, S, S) float32 in [0, 1]: how far each pixel of the target counts; None: all fully."""
+    """(B, C, S, S) float32 in [0, 1]: how far each pixel of the target counts; None: all fully."""
 
 
 @dataclasses.dataclass(frozen=True)
 class CaseTarget:
     """What one case teaches.
 
-    `probs` in [0, 1] and `uncertainty` in [0, 1/4]: (S, S), the student's frame. `published_v`,
-    `doubt`, `weight`: as in `Batch`, before weights are brought to a mean of 1. `boxes_xyxy_px`:
+    `probs` in [0, 1] and `uncertainty` in [0, 1/4]: (S, S), or (C, S, S) of several findings, in
+    the student's frame. `published_v`, `doubt`, `weight`: as in `Batch`, a number or one a finding,
+    before weights are brought to a mean of 1; of several a weight of 0 says that nothing is known. `boxes_xyxy_px`:
     (N, 4) in the image, those that box priors may trust. `features`: level -> (C, h, w).
-    `pixel_weight`: (S, S) in [0, 1], how far each pixel counts; None: all fully.
+    `pixel_weight`: as `probs`, in [0, 1], how far each pixel counts; None: all fully.
     """
 
     probs: np.ndarray
     uncertainty: np.ndarray
-    published_v: float = 0.0
-    doubt: float = 0.0
-    weight: float = 1.0
+    published_v: float | np.ndarray = 0.0
+    doubt: float | np.ndarray = 0.0
+    weight: float | np.ndarray = 1.0
     boxes_xyxy_px: np.ndarray | None = None
     features: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     pixel_weight: np.ndarray | None = None
@@ -73,7 +77,7 @@ class PackedCases:
 
     `feature_shapes`: level -> (C, h, w). `max_boxes`: boxes kept a case, for box priors. `is_grey`:
     no image put in has colour. `directory`: where to map the arrays if they exceed the limit;
-    without it they stay in memory.
+    without it they stay in memory. `findings`: how many maps a target has.
     """
 
     def __init__(
@@ -84,13 +88,14 @@ class PackedCases:
         *,
         max_boxes: int = 0,
         directory: Path | None = None,
+        findings: int = 1,
         memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
     ) -> None:
         self.case_ids = list(case_ids)
         self.image_size = image_size
         self.feature_shapes = dict(feature_shapes or {})
         count, side = len(self.case_ids), image_size
-        shapes = {"images": (count, 3, side, side), "probs": (count, 1, side, side)}
+        shapes = {"images": (count, 3, side, side), "probs": (count, findings, side, side)}
         shapes["uncertainty"] = shapes["probs"]
         needed = sum(math.prod(shape) for shape in shapes.values())
         needed += sum(2 * count * math.prod(shape) for shape in self.feature_shapes.values())
@@ -106,9 +111,11 @@ class PackedCases:
         self.boxed = count
         """How many of the cases, the first ones, are boxed; the others are believed (`joined`)."""
         self.boxes_xyxy_px = torch.full((count, max_boxes, 4), torch.nan)
-        self.published_v = torch.zeros(count)
-        self.doubt = torch.zeros(count)
-        self.case_weight = torch.ones(count)
+        self.findings = findings
+        self.published_v = torch.zeros(count, findings)
+        self.doubt = torch.zeros(count, findings)
+        self.case_weight = torch.ones(count, findings)
+        self.known = torch.ones(count, findings)
 
     def __len__(self) -> int:
         return len(self.case_ids)
@@ -123,24 +130,26 @@ class PackedCases:
         Rounded to 1/255 of their range. Raises: ValueError for a target of another size or features
         that are missing.
         """
-        side, probs, uncertainty = self.image_size, target.probs, target.uncertainty
-        if probs.shape != (side, side) or uncertainty.shape != (side, side):
-            raise ValueError(
-                f"{self.case_ids[index]}: target is {probs.shape}, the frame {(side, side)}"
-            )
+        side = self.image_size
+        probs, uncertainty = as_planes(target.probs), as_planes(target.uncertainty)
+        wanted = (self.findings, side, side)
+        if probs.shape != wanted or uncertainty.shape != wanted:
+            raise ValueError(f"{self.case_ids[index]}: target is {probs.shape}, the frame {wanted}")
         frame = to_frame(torch.from_numpy(image).permute(2, 0, 1)[None].float(), side)[0]
         packed = frame.round().clamp(0, 255).to(torch.uint8)
         self._packed["images"][index] = packed
         self.is_grey = self.is_grey and bool((packed == packed[:1]).all())
-        self._packed["probs"][index, 0] = _to_byte(probs, 1.0)
-        self._packed["uncertainty"][index, 0] = _to_byte(uncertainty, 0.25)
+        self._packed["probs"][index] = _to_byte(probs, 1.0)
+        self._packed["uncertainty"][index] = _to_byte(uncertainty, 0.25)
         if target.pixel_weight is not None:
             if "pixel_weight" not in self._packed:
                 self._packed["pixel_weight"] = torch.full_like(self._packed["probs"], 255)
-            self._packed["pixel_weight"][index, 0] = _to_byte(target.pixel_weight, 1.0)
-        self.published_v[index] = target.published_v
-        self.doubt[index] = target.doubt
-        self.case_weight[index] = target.weight
+            self._packed["pixel_weight"][index] = _to_byte(as_planes(target.pixel_weight), 1.0)
+        self.published_v[index] = torch.as_tensor(target.published_v, dtype=torch.float32)
+        self.doubt[index] = torch.as_tensor(target.doubt, dtype=torch.float32)
+        self.case_weight[index] = torch.as_tensor(target.weight, dtype=torch.float32)
+        if self.findings > 1:
+            self.known[index] = (self.case_weight[index] > 0).float()
         if target.boxes_xyxy_px is not None:
             scale = side / max(image.shape[:2])
             kept = torch.from_numpy(target.boxes_xyxy_px[: self.boxes_xyxy_px.shape[1]]) * scale
@@ -159,12 +168,13 @@ class PackedCases:
         self._packed["probs"][index, 0] = _to_byte(target.probs, 1.0)
         if target.pixel_weight is not None:
             self._packed["pixel_weight"][index, 0] = _to_byte(target.pixel_weight, 1.0)
-        self.case_weight[index] = target.weight
+        self.case_weight[index] = torch.as_tensor(target.weight, dtype=torch.float32)
 
     def normalise_case_weights(self) -> None:
         """Scale the case weights to a mean of 1 over the set, so that they do not change the step
         size."""
-        mean = float(self.case_weight.double().mean()) if len(self) else 0.0
+        known = self.case_weight[self.known > 0].double()
+        mean = float(known.mean()) if len(known) else 0.0
         if mean > 0:
             self.case_weight = (self.case_weight / mean).float()
 
@@ -183,7 +193,7 @@ class PackedCases:
             for each in (boxed, believed)
         ]
         both._packed["pixel_weight"] = torch.cat(weights)
-        for name in ("published_v", "doubt", "case_weight"):
+        for name in ("published_v", "doubt", "case_weight", "known"):
             setattr(both, name, torch.cat([getattr(boxed, name), getattr(believed, name)]))
         both.is_grey = boxed.is_grey and believed.is_grey
         both.boxed = len(boxed)
@@ -194,6 +204,15 @@ class PackedCases:
         probs = self._packed["probs"]
         return float(probs.sum(dtype=torch.int64)) / 255 / max(1, probs.numel())
 
+    def foreground_shares(self) -> list[float]:
+        """`foreground_share` of each finding, over the cases in which it is known."""
+        if self.findings == 1:
+            return [self.foreground_share()]
+        sums = self._packed["probs"].sum((2, 3), dtype=torch.int64).double().cpu() / 255
+        known = self.known.double().cpu()
+        cases = known.sum(0).clamp(min=1)
+        return ((sums * known).sum(0) / cases / self.image_size**2).tolist()  # type: ignore[no-any-return]
+
     def with_lesion(self) -> Tensor:
         """Places (N,) int64 of the cases whose target reaches a probability of 1/2 somewhere."""
         return (self._packed["probs"].flatten(1).amax(1) >= 128).nonzero()[:, 0]
@@ -202,7 +221,7 @@ class PackedCases:
         """Move everything to `device`, once, so that a batch costs no copy from the host."""
         self._packed = {name: tensor.to(device) for name, tensor in self._packed.items()}
         self._features = {level: tensor.to(device) for level, tensor in self._features.items()}
-        for name in ("published_v", "doubt", "case_weight", "boxes_xyxy_px"):
+        for name in ("published_v", "doubt", "case_weight", "known", "boxes_xyxy_px"):
             setattr(self, name, getattr(self, name).to(device))
         return self
 
@@ -217,6 +236,7 @@ class PackedCases:
             published_v=self.published_v[index],
             doubt=self.doubt[index],
             case_weight=self.case_weight[index],
+            known=self.known[index],
             boxes_xyxy_px=self.boxes_xyxy_px[index],
             features={level: store[index] for level, store in self._features.items()},
             pixel_weight=self._packed["pixel_weight"][index].float() / 255
@@ -239,6 +259,7 @@ class TrainingData:
     train: PackedCases
     val: PackedCases
     revise: Revise | None = None
+    findings: Findings = LESION
 
 
 def _to_byte(values: np.ndarray, full_scale: float) -> Tensor:

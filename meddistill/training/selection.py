@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from lightning_fabric import Fabric
@@ -20,8 +20,8 @@ THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(2, 19))
 def validation_agreement(
     student: nn.Module, val: PackedCases, preprocessing: Preprocessing, fabric: Fabric
 ) -> float | None:
-    """Mean soft Dice of the student with the targets; None without validation cases. Each rank
-    judges its share.
+    """Mean soft Dice of the student with the targets, of several findings the mean of theirs over
+    the cases in which they are known; None without validation cases. Each rank judges its share.
 
     Args:
         student: in eval mode.
@@ -31,16 +31,23 @@ def validation_agreement(
     """
     if not len(val):
         return None
-    total = torch.zeros((), dtype=torch.float64, device=fabric.device)
-    for probs, target in _predictions(student, val, preprocessing, fabric):
-        total += soft_dice_agreement(probs, target).sum()
-    return float(sum_over_ranks(fabric, total)) / len(val)
+    sums = torch.zeros(2, val.findings, dtype=torch.float64, device=fabric.device)
+    for probs, target, known in _predictions(student, val, preprocessing, fabric):
+        sums += torch.stack([(_agreement(probs, target) * known).sum(0), known.sum(0)])
+    total, cases = sum_over_ranks(fabric, sums)
+    return float((total / cases)[cases > 0].mean())
 
 
-def choose_threshold(
+def _agreement(probs: Tensor, target: Tensor) -> Tensor:
+    """Soft Dice (B, C) of maps (B, C, S, S)."""
+    maps = (each.flatten(0, 1)[:, None] for each in (probs, target))
+    return soft_dice_agreement(*maps).view(probs.shape[:2])
+
+
+def choose_thresholds(
     student: nn.Module, val: PackedCases, preprocessing: Preprocessing, fabric: Fabric
-) -> float:
-    """The threshold whose masks agree best (mean Dice in the frame) with the targets' masks, from
+) -> list[float]:
+    """Of each finding the threshold whose masks agree best (mean Dice in the frame) with the targets' masks, from
     0.1 to 0.9.
 
     Of equally good ones the nearest to 0.5; 0.5 without validation cases. Two empty masks agree
@@ -53,14 +60,20 @@ def choose_threshold(
         fabric: where it is computed, by which ranks.
     """
     if not len(val):
-        return 0.5
-    sums = torch.zeros(len(THRESHOLDS), dtype=torch.float64, device=fabric.device)
-    for probs, target in _predictions(student, val, preprocessing, fabric):
+        return [0.5] * val.findings
+    shape = (len(THRESHOLDS), val.findings)
+    sums = torch.zeros(shape, dtype=torch.float64, device=fabric.device)
+    for probs, target, known in _predictions(student, val, preprocessing, fabric):
         theirs = (target >= 0.5).float()
         sums += torch.stack(
-            [soft_dice_agreement((probs >= t).float(), theirs).sum() for t in THRESHOLDS]
+            [(_agreement((probs >= t).float(), theirs) * known).sum(0) for t in THRESHOLDS]
         )
-    means = (sum_over_ranks(fabric, sums) / len(val)).tolist()
+    cases = val.known.sum(0).to(fabric.device).clamp(min=1)
+    means = (sum_over_ranks(fabric, sums) / cases).T.tolist()
+    return [_best(of_one) for of_one in means]
+
+
+def _best(means: Sequence[float]) -> float:
     return max(
         zip(means, THRESHOLDS, strict=True),
         key=lambda pair: (round(pair[0], 6), -abs(pair[1] - 0.5)),
@@ -71,7 +84,7 @@ def choose_threshold(
 def predict_probs(
     student: nn.Module, images: Tensor, preprocessing: Preprocessing, fabric: Fabric
 ) -> Tensor:
-    """Probabilities (B, 1, S, S) float32 of RGB frames (B, 3, S, S) in [0, 255]; a student in eval
+    """Probabilities (B, C, S, S) float32 of RGB frames (B, 3, S, S) in [0, 255]; a student in eval
     mode is expected.
 
     Args:
@@ -88,9 +101,11 @@ def predict_probs(
 
 def _predictions(
     student: nn.Module, val: PackedCases, preprocessing: Preprocessing, fabric: Fabric
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Probabilities and targets, (B, 1, S, S) each, of this rank's validation cases."""
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Probabilities and targets, (B, C, S, S) each, of this rank's validation cases, and what is
+    known in them, (B, C)."""
     mine = torch.arange(len(val))[fabric.global_rank :: fabric.world_size]
     for start in range(0, len(mine), BATCH):
         batch = val.batch(mine[start : start + BATCH])
-        yield predict_probs(student, batch.images, preprocessing, fabric), batch.probs
+        probs = predict_probs(student, batch.images, preprocessing, fabric)
+        yield probs, batch.probs, batch.known

@@ -45,7 +45,7 @@ class DistillLosses(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What the student makes of a batch: `logits` (B, 1, S, S), `features` {level: in the teacher's
+    """What the student makes of a batch: `logits` (B, C, S, S), `features` {level: in the teacher's
     shape}, empty where the feature level is off, and `deeper`: logits like the first, of the maps
     that deep supervision judges.
     """
@@ -75,7 +75,9 @@ class DistillModel(nn.Module):
         self.adapters = adapters
         self.weighting = weighting
         channels = student.deep_channels if deep_supervision else ()
-        self.deep_heads = nn.ModuleList(nn.Conv2d(count, 1, kernel_size=1) for count in channels)
+        self.deep_heads = nn.ModuleList(
+            nn.Conv2d(count, student.findings, kernel_size=1) for count in channels
+        )
 
     def forward(self, frames: Tensor) -> Seen:
         """Normalised frames (B, 3, S, S) to what the losses compare."""
@@ -117,16 +119,16 @@ def distill_step(
     probs = (batch.probs >= 0.5).float() if settings.hard_targets else batch.probs
     mask_loss = MASK_LOSSES[settings.mask_loss](settings)
     cross_entropy, dice = (
-        torch.stack([loss(each, probs, sure) for each in (logits, *deeper)]).mean(0)
+        torch.stack([_by_finding(loss, each, probs, sure) for each in (logits, *deeper)]).mean(0)
         for loss in (mask_loss, soft_dice_loss)
     )
-    probability = probability_mse_loss(logits, probs, sure)
+    probability = _by_finding(probability_mse_loss, logits, probs, sure)
     cached = cached_view.float()
-    feature = prior = torch.zeros_like(dice)
+    feature = prior = torch.zeros_like(cached)
     if maps:
         compare = FEATURE_LOSSES[settings.feature_loss]
-        levels = [compare(maps[level], batch.features[level]) for level in maps]
-        feature = torch.stack(levels).mean(0) * cached
+        compared = [compare(maps[level], batch.features[level]) for level in maps]
+        feature = torch.stack(compared).mean(0) * cached
     if settings.prior_weight:
         boxes = batch.boxes_xyxy_px
         prior = (box_emptiness_loss(logits, boxes) + box_tightness_loss(logits, boxes)) * cached
@@ -135,23 +137,32 @@ def distill_step(
         weights.mask * (cross_entropy + settings.dice_weight * dice)
         + weights.probability * probability
     )
-    total = total + (weights.feature * feature + settings.prior_weight * prior) / (
-        settings.feature_share or 1.0
-    )
+    total = total + (
+        weights.feature * feature[:, None] + settings.prior_weight * prior[:, None]
+    ) / (settings.feature_share or 1.0)
     total = batch.case_weight * total + weights.penalty
-    return DistillLosses(
-        total,
-        cross_entropy,
-        dice,
-        probability,
-        feature,
-        prior,
-        cached,
-        *weights[:3],
+    total, cross_entropy, dice, probability, *levels = (
+        _over_known(term, batch.known)
+        for term in (total, cross_entropy, dice, probability, *weights[:3])
     )
+    return DistillLosses(total, cross_entropy, dice, probability, feature, prior, cached, *levels)
+
+
+def _by_finding(
+    loss: Callable[[Tensor, Tensor, Tensor], Tensor], logits: Tensor, probs: Tensor, sure: Tensor
+) -> Tensor:
+    """A loss of each finding's maps, (B, C), of three (B, C, S, S)."""
+    maps = (each.flatten(0, 1)[:, None] for each in (logits, probs, sure))
+    return loss(*maps).view(logits.shape[:2])
+
+
+def _over_known(terms: Tensor, known: Tensor) -> Tensor:
+    """Mean (B,) of terms (B, C) over the findings of which something is known: the others give no
+    loss."""
+    return (terms * known).sum(1) / known.sum(1).clamp(min=1)
 
 
 def _confidence(batch: Batch, settings: DistillConfig) -> Tensor:
-    """How far each pixel of the targets counts, (B, 1, S, S) in [0, 1]."""
+    """How far each pixel of the targets counts, (B, C, S, S) in [0, 1]."""
     sure = confidence_from_uncertainty(batch.uncertainty, settings.confidence_gamma)
     return sure if batch.pixel_weight is None else sure * batch.pixel_weight

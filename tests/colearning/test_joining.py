@@ -207,7 +207,7 @@ def test_believed_cases_come_after_the_boxed_with_their_weights(tmp_path, data):
     assert joined.case_ids == [boxed_case.case_id, *outcome.beliefs]
     assert joined.boxed == 1
     batch = joined.batch(torch.arange(3))
-    assert batch.case_weight.tolist() == pytest.approx([1.0, 0.9 / 0.7, 0.5 / 0.7])
+    assert batch.case_weight[:, 0].tolist() == pytest.approx([1.0, 0.9 / 0.7, 0.5 / 0.7])
     assert float(batch.pixel_weight[0].min()) == 1
     for place, belief in enumerate(outcome.beliefs.values(), start=1):
         assert batch.probs[place, 0].numpy() == pytest.approx(belief.probs, abs=1 / 255)

@@ -129,22 +129,6 @@ def test_an_image_that_cannot_be_read_does_not_stop_the_others(tmp_path):
         assert client.ask("GET", "/api/images/2/mask?box=1,1,9,9").status == 422
 
 
-def test_a_disk_that_takes_nothing_costs_copies_and_proposals_not_masks(tmp_path):
-    run = make_run(tmp_path, count=8)
-    run.teacher.mkdir()
-    for folder in ("encodings", "answers"):
-        (run.teacher / folder).write_text("a file where a folder should be")
-    with served(run) as running:
-        client = Client(running)
-        until(lambda: teacher_of(client)["encoded"] == 8)
-        assert client.ask("GET", "/api/images/2/mask?box=1,1,9,9").status == 200
-        for number in range(2, 7):
-            client.draw(number, box_of(number))
-        until(lambda: "no new proposals" in teacher_of(client)["message"])
-        assert client.ask("GET", "/api/images/7/mask?box=1,1,9,9").status == 200
-        assert client.get("/api/images/7/proposals") == {"boxes": []}
-
-
 @pytest.fixture(scope="module")
 def taught(tmp_path_factory):
     """Pictures 2 to 7 boxed: the heads have learnt, and nobody has looked at 8 to 11."""

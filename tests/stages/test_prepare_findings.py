@@ -5,7 +5,7 @@ import json
 import pytest
 from support.label_maps import label_maps
 
-from meddistill.base.errors import ConfigError, InputError, StageError
+from meddistill.base.errors import ConfigError, InputError
 from meddistill.data.findings import Findings
 from meddistill.data.formats.pictures import load_labels
 from meddistill.run.findings import read_findings
@@ -13,9 +13,7 @@ from meddistill.run.labels import annotated_findings
 from meddistill.run.layout import RunDir
 from meddistill.run.tables import read_cases
 from meddistill.run.true_masks import mask_path
-from meddistill.settings.distill import DistillConfig
 from meddistill.settings.prepare import PrepareConfig
-from meddistill.stages.distill import run_distill
 from meddistill.stages.prepare import run_prepare
 
 AB = ["a=1", "b=2"]
@@ -115,9 +113,3 @@ def test_values_can_be_background(tmp_path):
     out = _prepare(tmp_path, source, findings=["a=1", "background=2"])
     assert read_findings(out) == Findings(("a",))
     assert annotated_findings(out, read_cases(out)[0])[0].tolist() == [[4, 5, 16, 15]]
-
-
-def test_a_stage_that_knows_one_finding_says_so(tmp_path):
-    _prepare(tmp_path, label_maps(tmp_path / "source"), findings=AB)
-    with pytest.raises(StageError, match=r"has 2 findings \(a, b\)"):
-        run_distill(RunDir(tmp_path / "run"), DistillConfig())

@@ -41,7 +41,7 @@ def test_one_weighted_case_leaves_the_others_at_full_weight():
 
 def test_joining_rescales_no_weight():
     boxed, believed = packed(["a"], weight=2.0), packed(["b", "c"], weight=0.5)
-    assert PackedCases.joined(boxed, believed).case_weight.tolist() == [2.0, 0.5, 0.5]
+    assert PackedCases.joined(boxed, believed).case_weight[:, 0].tolist() == [2.0, 0.5, 0.5]
 
 
 def test_weighted_boxed_cases_keep_their_pixel_weights():

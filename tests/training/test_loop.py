@@ -28,7 +28,7 @@ from meddistill.training.fabric import (
 from meddistill.training.loop import Training, start_from_share
 from meddistill.training.optimiser_step import OptimiserStep
 from meddistill.training.schedules import cosine_lr, scheduled_lr
-from meddistill.training.selection import choose_threshold
+from meddistill.training.selection import choose_thresholds
 
 
 def test_it_learns_and_logs_every_term(tmp_path):
@@ -284,8 +284,8 @@ def test_the_threshold_that_agrees_best_is_chosen():
     # Probability 0.3 in the lesion, 0.1 elsewhere.
     timid.forward = lambda frames: torch.where(frames.mean(1, keepdim=True) > 0.5, -0.847, -2.197)
     fabric = make_fabric("cpu", "32-true")
-    assert choose_threshold(timid, val, Preprocessing(SIZE), fabric) == 0.3
-    assert choose_threshold(timid, bright_squares(0, 2), Preprocessing(SIZE), fabric) == 0.5
+    assert choose_thresholds(timid, val, Preprocessing(SIZE), fabric) == [0.3]
+    assert choose_thresholds(timid, bright_squares(0, 2), Preprocessing(SIZE), fabric) == [0.5]
 
 
 def test_a_constant_schedule_only_warms_up():

@@ -41,7 +41,7 @@ def test_what_goes_in_comes_out_by_index(cases):
     assert torch.equal(batch.images[1], torch.from_numpy(image).permute(2, 0, 1).float())
     assert torch.allclose(batch.probs[1, 0], torch.from_numpy(probs), atol=0.5 / 255 + 1e-6)
     assert batch.uncertainty.max() <= 0.25
-    assert batch.doubt.tolist() == [2, 0]
+    assert batch.doubt.tolist() == [[2], [0]]
     assert batch.features["embedding"].shape == (2, 4, 2, 2)
 
 
@@ -56,11 +56,11 @@ def test_other_sizes_are_brought_to_the_frame():
 
 def test_case_weights_average_to_one(cases):
     cases.normalise_case_weights()
-    assert cases.case_weight.tolist() == pytest.approx([0.5, 1.0, 1.5])
+    assert cases.case_weight[:, 0].tolist() == pytest.approx([0.5, 1.0, 1.5])
 
 
 def test_a_target_of_another_size_is_refused(cases):
-    with pytest.raises(ValueError, match=r"b: target is \(8, 8\)"):
+    with pytest.raises(ValueError, match=r"b: target is \(1, 8, 8\)"):
         cases.put(
             1, np.zeros((16, 16, 3), np.uint8), CaseTarget(np.zeros((8, 8)), np.zeros((8, 8)))
         )

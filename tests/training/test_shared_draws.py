@@ -36,7 +36,7 @@ def test_joined_cases_keep_their_order_images_targets_and_weights(joined):
     batch = joined.batch(torch.tensor([0, 9]))
     assert batch.images[:, 0, 0, 0].tolist() == [200, 51]
     assert batch.probs[:, 0, 0, 0].tolist() == pytest.approx([200 / 255, 0.2])
-    assert batch.case_weight.tolist() == [1.0, 0.5]
+    assert batch.case_weight[:, 0].tolist() == [1.0, 0.5]
     assert batch.pixel_weight[:, 0, 0, 0].tolist() == pytest.approx([1.0, 0.4])
 
 

@@ -21,14 +21,14 @@ def losses(cached=CACHED, case_weight=(1.0, 1.0, 1.0), **changes):
     torch.manual_seed(0)
     config = settings(**changes)
     cases = bright_squares(3, 1)
-    cases.case_weight = torch.tensor(case_weight)
+    cases.case_weight = torch.tensor(case_weight)[:, None]
     maps = {"embedding": torch.randn(3, 6, 8, 8)}
     weighting = build_weighting(
         "fixed",
         mask=config.mask_weight,
         probability=config.probability_weight,
         feature=config.feature_weight,
-        training_doubt=cases.doubt,
+        training_doubt=cases.doubt[:, 0],
     )
 
     def model(frames):
@@ -81,7 +81,7 @@ def test_hard_targets_are_the_masks_of_the_soft_ones():
     object.__setattr__(soft, "probs", torch.where(batch.probs > 0, 0.5, 0.49))
     object.__setattr__(hard, "probs", batch.probs)
     weighting = build_weighting(
-        "fixed", mask=1.0, probability=1.0, feature=0.0, training_doubt=cases.doubt
+        "fixed", mask=1.0, probability=1.0, feature=0.0, training_doubt=cases.doubt[:, 0]
     )
 
     def total(batch, hard_targets):
@@ -100,7 +100,7 @@ def test_deep_supervision_judges_every_nested_network_by_the_mean():
     torch.manual_seed(0)
     cases = bright_squares(2, 1)
     weighting = build_weighting(
-        "fixed", mask=1.0, probability=1.0, feature=0.0, training_doubt=cases.doubt
+        "fixed", mask=1.0, probability=1.0, feature=0.0, training_doubt=cases.doubt[:, 0]
     )
     config = settings(feature_weight=0.0)
 

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from meddistill.data.findings import Findings
 from meddistill.data.scans import Scan
 
 
@@ -20,15 +21,22 @@ class MaskWriter(Protocol):
     """
 
     def write_masks(
-        self, directory: Path, name: str, scan: Scan, masks: Sequence[np.ndarray]
+        self,
+        directory: Path,
+        name: str,
+        scan: Scan,
+        masks: Sequence[np.ndarray],
+        findings: Findings = ...,
     ) -> list[Path]:
-        """Masks bool (H, W), stored as 0 and 255.
+        """Masks bool (H, W) or (C, H, W), stored as 0 and 255, of several findings as
+        `Findings.encode` does.
 
         Args:
             directory: where the files go.
             name: of the scan, without an ending.
             scan: whose slices they are.
-            masks: bool (H, W), one a slice.
+            masks: bool (H, W) or (C, H, W), one a slice.
+            findings: what they are of.
         """
         ...
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from meddistill.data.findings import LESION, Findings, as_planes
 from meddistill.data.formats.nifti import SUFFIXES, write_slices
 from meddistill.data.formats.volume_slices import grid_of
 from meddistill.data.scans import Scan
@@ -16,9 +17,15 @@ class NiftiMaskWriter:
     """One .nii.gz with the source's shape and affine: masks uint8, probabilities float32."""
 
     def write_masks(
-        self, directory: Path, name: str, scan: Scan, masks: Sequence[np.ndarray]
+        self,
+        directory: Path,
+        name: str,
+        scan: Scan,
+        masks: Sequence[np.ndarray],
+        findings: Findings = LESION,
     ) -> list[Path]:
-        return _write(directory, name, scan, [mask.astype(np.uint8) * 255 for mask in masks])
+        labels = [findings.encode(as_planes(mask)) for mask in masks]
+        return _write(directory, name, scan, labels)
 
     def write_probs(
         self, directory: Path, name: str, scan: Scan, probs: Sequence[np.ndarray]

@@ -266,6 +266,20 @@ def encode_palette_png(labels: np.ndarray, palette: np.ndarray, names: str) -> b
     return buffer.getvalue()
 
 
+def write_palette_png(path: Path, labels: np.ndarray, palette: np.ndarray, names: str) -> None:
+    """Write `encode_palette_png` of the labels, whole or not at all.
+
+    Args:
+        path: the file.
+        labels: uint8 (H, W).
+        palette: RGB uint8 (256, 3).
+        names: what the values mean.
+    """
+    content = encode_palette_png(labels, palette, names)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def is_plain_png(content: bytes) -> bool:
     """Whether this is a PNG file as `encode_png` writes them: 8 bits, grey or RGB, not interlaced,
     pixels and no notes.

@@ -65,12 +65,6 @@ class YoloFolders:
             if unlabelled
             else []
         )
-        empty = sum(case.boxes_xyxy_px == () for case in cases) if not options.classes else 0
-        if empty:
-            notes.append(
-                f"images with an empty label file, taken as looked at with nothing there: {empty} "
-                "(--unannotated unknown, where nobody did)"
-            )
         return Listing(cases, rejected, notes, sorted(classes), tables)
 
 

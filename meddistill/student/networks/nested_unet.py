@@ -28,8 +28,9 @@ class NestedUNet(StudentNetwork):
 
     preprocessing_mean_std = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
-    def __init__(self, filters: Sequence[int] = FILTERS) -> None:
+    def __init__(self, filters: Sequence[int] = FILTERS, findings: int = 1) -> None:
         super().__init__()
+        self.findings = findings
         self.filters = tuple(filters)
         self.depth = len(self.filters) - 1
         self.stride = 2**self.depth
@@ -45,16 +46,17 @@ class NestedUNet(StudentNetwork):
                     f"conv{i}_{j}",
                     _Node(self.filters[i] * j + self.filters[i + 1], self.filters[i]),
                 )
-        self.final = nn.Conv2d(self.filters[0], 1, kernel_size=1)
+        self.final = nn.Conv2d(self.filters[0], findings, kernel_size=1)
 
     @classmethod
     def build(cls, name: str, options: NetworkOptions) -> Self:
-        """It has no encoder to start from: the options change nothing."""
-        return cls()
+        """It has no encoder to start from: of the options only the findings count."""
+        return cls(findings=options.findings)
 
     @classmethod
     def from_saved_config(cls, config: Mapping[str, Any]) -> Self:
-        return cls([int(width) for width in config.get("filters", FILTERS)])
+        filters = [int(width) for width in config.get("filters", FILTERS)]
+        return cls(filters, int(config.get("findings", 1)))
 
     def forward_with_features(self, frames: Tensor) -> tuple[Tensor, list[Tensor]]:
         """See `StudentNetwork`. Raises: ValueError where a side is no multiple of `stride`."""
@@ -81,7 +83,8 @@ class NestedUNet(StudentNetwork):
         return maps
 
     def saved_config(self) -> dict[str, Any]:
-        return {"_model_class": "NestedUNet", "filters": list(self.filters)}
+        several = {"findings": self.findings} if self.findings > 1 else {}
+        return {"_model_class": "NestedUNet", "filters": list(self.filters), **several}
 
     def saved_state(self) -> dict[str, Tensor]:
         return self.state_dict()

@@ -26,7 +26,7 @@ _IMAGENET_MEAN_STD = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 class SmpNetwork(StudentNetwork):
-    """Any architecture and encoder of segmentation-models-pytorch with one output channel.
+    """Any architecture and encoder of segmentation-models-pytorch with an output channel a finding.
 
     Built without weights: `config.json` says `encoder_weights: null`, so loading it never asks a
     network for any.
@@ -36,6 +36,7 @@ class SmpNetwork(StudentNetwork):
         super().__init__()
         self.network = network
         self.encoder_name = encoder
+        self.findings = int(network.config.get("classes", 1))
         self.stride = int(network.encoder.output_stride)
         # The first map is the frame itself; encoders that start at stride 4 have an empty one at
         # stride 2.
@@ -51,7 +52,7 @@ class SmpNetwork(StudentNetwork):
         that the encoder is random. Raises: ConfigError naming the nearest encoder, or why the two
         do not go together; WeightsError.
         """
-        module = cls._random(name, options.encoder, options.decoder_channels)
+        module = cls._random(name, options)
         if options.encoder_weights == "imagenet":
             module.start_from_imagenet()
         elif options.encoder_weights not in ("none", ""):
@@ -61,13 +62,14 @@ class SmpNetwork(StudentNetwork):
         return module
 
     @classmethod
-    def _random(cls, architecture: str, encoder: str, decoder_channels: Sequence[int]) -> Self:
-        decoder_channels = decoder_channels or _DECODER_CHANNELS.get(architecture, ())
+    def _random(cls, architecture: str, options: NetworkOptions) -> Self:
+        encoder = options.encoder
+        decoder_channels = options.decoder_channels or _DECODER_CHANNELS.get(architecture, ())
         settings: dict[str, Any] = {
             "encoder_name": encoder,
             "encoder_weights": None,
             "in_channels": 3,
-            "classes": 1,
+            "classes": options.findings,
         }
         if decoder_channels:
             if not _takes_decoder_channels(architecture):

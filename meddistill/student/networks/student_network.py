@@ -15,19 +15,20 @@ class NetworkOptions:
     """What a network is built with, as far as it knows such things.
 
     `encoder_weights`: `imagenet`, `none`, or a file. `decoder_channels`: widths of the decoder,
-    coarse to fine; empty: the network's own.
+    coarse to fine; empty: the network's own. `findings`: channels that come out.
     """
 
     encoder: str
     encoder_weights: str
     decoder_channels: Sequence[int] = ()
+    findings: int = 1
 
 
 class StudentNetwork(nn.Module):
-    """A binary segmentation network for square RGB frames.
+    """A segmentation network for square RGB frames, a channel of logits a finding.
 
-    One output channel is also assumed by `Student.predict_probs`, `export/onnx_graph.py` (its
-    shapes) and `stages/export.compare`.
+    One output channel is assumed by `export/onnx_graph.py` (its shapes) and
+    `stages/export.compare`.
 
     `feature_channels`: channels of each encoder map, fine to coarse. `preprocessing_mean_std`: the
     normalisation of RGB in [0, 1] that the encoder's weights were trained with. `weights_source`:
@@ -41,6 +42,7 @@ class StudentNetwork(nn.Module):
     weights_source: str = "random"
     stride: int = 32
     deep_channels: Sequence[int] = ()
+    findings: int = 1
 
     @classmethod
     def build(cls, name: str, options: NetworkOptions) -> Self:
@@ -53,7 +55,7 @@ class StudentNetwork(nn.Module):
         raise NotImplementedError
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Lesion logits. Shape: (B, 3, S, S) normalised frames to (B, 1, S, S) float32, whatever
+        """Lesion logits. Shape: (B, 3, S, S) normalised frames to (B, C, S, S) float32, whatever
         autocast says."""
         return self.forward_with_features(frames)[0]
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from support.annotation_files import BOX, SIZE
-from support.layouts import image, make_coco, make_label_studio, make_yolo, mask, save, three_images
+from support.layouts import image, make_coco, make_label_studio, mask, save, three_images
 
 from meddistill.base.errors import InputError
 from meddistill.data.sources.known_sources import choose_source
@@ -53,14 +53,6 @@ def test_what_looked_at_means_can_be_said_the_other_way_round(tmp_path):
     three_images(tmp_path)
     (tmp_path / "boxes.csv").write_text("image,x1,y1,x2,y2\na.png,1,2,3,4\nb.png,,,,\n")
     assert boxes_of(listed(tmp_path))["b"] == ()
-    assert boxes_of(listed(tmp_path, unannotated="unknown"))["b"] is None
-
-
-def test_yolo_says_how_empty_labels_were_read(tmp_path):
-    make_yolo(tmp_path)
-    listing = listed(tmp_path)
-    assert boxes_of(listing)["b"] == ()
-    assert any("empty label file, taken as looked at" in note for note in listing.notes)
     assert boxes_of(listed(tmp_path, unannotated="unknown"))["b"] is None
 
 

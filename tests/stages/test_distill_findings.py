@@ -1,0 +1,147 @@
+"""Several findings from boxes to a student: targets of what is there, no loss of what nobody looked
+for, a channel and a threshold each."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from support.label_maps import label_maps
+from support.painting_teacher import PaintingTeacher
+
+from meddistill.base.csv_tables import read_table
+from meddistill.base.errors import ConfigError, StageError
+from meddistill.data.findings import Findings
+from meddistill.data.formats.pictures import load_labels, read_rgb
+from meddistill.run.dataset import Dataset
+from meddistill.run.layout import QUALITY_CSV, RunDir
+from meddistill.run.tables import QualityRow, read_cases
+from meddistill.settings.colearning import ColearningConfig
+from meddistill.settings.distill import DistillConfig
+from meddistill.settings.evaluate import EvalConfig
+from meddistill.settings.prepare import PrepareConfig
+from meddistill.settings.targets import TargetsConfig
+from meddistill.stages.distill import run_distill
+from meddistill.stages.evaluate import run_eval
+from meddistill.stages.export import run_export
+from meddistill.stages.predict import PredictOptions, run_predict
+from meddistill.stages.prepare import run_prepare
+from meddistill.student.predictions_table import PredictionRow
+from meddistill.student.student import load_student
+from meddistill.targets.cache import TargetFolders
+from meddistill.targets.packing import pack_targets
+from meddistill.training.losses import soft_bce_loss
+from meddistill.training.step import _by_finding, _over_known
+
+AB = Findings(("a", "b"))
+CONFIG = DistillConfig(
+    student="nested_unet",
+    image_size=32,
+    epochs=1,
+    batch_size=4,
+    threshold=None,
+    targets=TargetsConfig(jitter_copies=1, views="whole"),
+    precision="32-true",
+)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    root = tmp_path_factory.mktemp("two")
+    source = label_maps(root / "source", count=8)
+    rows = (f"c{index},g{index},{'a' if index % 2 else 'a;b'}" for index in range(8))
+    (source / "groups.csv").write_text("id,group,findings\n" + "\n".join(rows) + "\n")
+    run = RunDir(root / "run")
+    config = PrepareConfig(source=str(source), val_fraction=0.3, findings=["a=1", "b=2"])
+    run_prepare(run, config, seed=0)
+    return run
+
+
+@pytest.fixture(scope="module")
+def distilled(prepared):
+    teacher = PaintingTeacher()
+    run_distill(prepared, CONFIG, device="cpu", teacher=teacher)
+    return prepared, teacher
+
+
+def test_a_row_and_a_file_is_of_a_case_and_finding_and_an_image_is_encoded_once(distilled):
+    run, teacher = distilled
+    rows = read_table(run.teacher / QUALITY_CSV, QualityRow)
+    learning = [case for case in read_cases(run.data) if case.split != "test"]
+    told = {(row.case_id, row.finding) for row in rows}
+    assert told == {
+        (case.case_id, name) for case in learning for name in "ab" if case.looked_for(name)
+    }
+    assert len(list((run.teacher / "targets").iterdir())) == len(rows)
+    basis = len([case for case in learning if case.split == "train"])  # it looks at them, too
+    assert teacher.images == len(learning) + basis
+
+
+def test_what_nobody_looked_for_is_not_known(distilled):
+    run, _ = distilled
+    rows = read_table(run.teacher / QUALITY_CSV, QualityRow)
+    dataset = Dataset.open(run.data)
+    packed = pack_targets(rows, dataset, TargetFolders(run.teacher), 32, findings=AB)
+    batch = packed.batch(torch.arange(len(packed)))
+    for place, case_id in enumerate(packed.case_ids):
+        known = dataset.by_id[case_id].looked_for("b")
+        assert batch.known[place].tolist() == [1, float(known)]
+        assert bool(batch.probs[place, 1].any()) is known
+        assert batch.probs[place, 0].any()
+
+
+def test_the_student_tells_them_apart_and_has_a_threshold_for_each(distilled):
+    run, _ = distilled
+    student = load_student(run.student)
+    assert student.preprocessing.findings == AB
+    assert len(student.preprocessing.thresholds) == 2
+    prediction = student.predict(np.zeros((40, 48), np.uint8))
+    assert prediction.probs.shape == (2, 40, 48)
+    assert prediction.mask.shape == (40, 48)
+    assert prediction.mask.max() <= 2
+
+
+def test_a_finding_that_is_not_known_gives_no_loss_and_no_gradient():
+    logits = torch.zeros(1, 2, 4, 4, requires_grad=True)
+    target, sure = torch.ones(1, 2, 4, 4), torch.ones(1, 2, 4, 4)
+    known = torch.tensor([[1.0, 0.0]])
+    loss = _over_known(_by_finding(soft_bce_loss, logits, target, sure), known)
+    loss.sum().backward()
+    assert loss.item() == pytest.approx(np.log(2))
+    assert logits.grad[0, 0].abs().sum() > 0
+    assert logits.grad[0, 1].abs().sum() == 0
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"rounds": 2}, {"prior_weight": 1.0}, {"colearning": ColearningConfig(unboxed="propose")}],
+)
+def test_what_knows_one_finding_is_refused(prepared, tmp_path, settings):
+
+    config = dataclasses.replace(CONFIG, **settings)
+    with pytest.raises(ConfigError, match="goes with one finding, and this RUN has several"):
+        run_distill(prepared, config, device="cpu", out=tmp_path / "student")
+
+
+def test_predict_gives_a_label_map_an_image_and_a_row_a_finding(distilled, tmp_path):
+    run, _ = distilled
+    student = load_student(run.student)
+    options = PredictOptions(probabilities=True, overlays=True)
+    out = run_predict(run.student, [str(run.data / "images" / "test")], tmp_path / "out", options)
+    rows = read_table(out / "predictions.csv", PredictionRow)
+    assert [row.finding for row in rows] == ["a", "b"] * 2
+    for row in rows:
+        labels = load_labels(out / row.mask)[0]
+        image = read_rgb(Path(row.source))
+        np.testing.assert_array_equal(labels, student.predict(image).mask)
+        assert row.area_px == (labels == 1 + "ab".index(row.finding)).sum()
+        assert (out / "probabilities" / row.finding / Path(row.mask).name).is_file()
+
+
+def test_stages_that_know_one_finding_say_so(distilled, tmp_path):
+    run, _ = distilled
+    with pytest.raises(StageError, match="the student finds a, b, and export knows one finding"):
+        run_export(run.student)
+    with pytest.raises(StageError, match=r"has 2 findings \(a, b\), and eval knows one"):
+        run_eval(run, EvalConfig(), seed=0)
