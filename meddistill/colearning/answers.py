@@ -53,10 +53,10 @@ class Answers:
 
     def to_boxes(self, case: Case, encoded: Encoded, boxes_xyxy_px: np.ndarray) -> Answer:
         """The answer to boxes (N, 4) px of the case's image, N >= 1."""
-        path = self._path(case, boxes_xyxy_px)
-        known = _read(path)
+        known = self.known(case, boxes_xyxy_px)
         if known is not None:
             return known
+        path = self._path(case, boxes_xyxy_px)
         answer = self._ask(encoded, boxes_xyxy_px)
         self.asked += 1
         with atomic_path(path) as temporary:
@@ -67,6 +67,10 @@ class Answers:
             )
         # As it will be read again, so that an interrupted run ends like a whole one.
         return Answer(np.rint(answer.probs * 255).astype(np.float32) / 255, answer.predicted_iou)
+
+    def known(self, case: Case, boxes_xyxy_px: np.ndarray) -> Answer | None:
+        """The answer to boxes that were asked about before; else None."""
+        return _read(self._path(case, boxes_xyxy_px))
 
     @torch.inference_mode()
     def _ask(self, encoded: Encoded, boxes_xyxy_px: np.ndarray) -> Answer:

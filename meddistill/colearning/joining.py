@@ -18,6 +18,7 @@ from meddistill.base.errors import ConfigError, InputError
 from meddistill.colearning.answers import Answers
 from meddistill.colearning.belief_files import load_beliefs, read_beliefs, save_beliefs
 from meddistill.colearning.beliefs import Belief, loss_weights, pixel_weights
+from meddistill.colearning.head_files import save_heads
 from meddistill.colearning.sheet import write_sheet
 from meddistill.colearning.unboxed import (
     STUDENT_THRESHOLD,
@@ -111,6 +112,7 @@ class Colearning:
         if not (self.out / BELIEFS_NPZ).exists():
             outcome = self.images(teacher, rows, folders).settle(self.seed)
             console.say(_told(outcome))
+            save_heads(self.out, outcome.heads, outcome.threshold)
             save_beliefs(self.out, outcome)
         if not (self.out / COLEARNING_PNG).exists():
             told = read_table(self.out / COLEARNING_CSV, ColearningRow)

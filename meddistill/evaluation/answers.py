@@ -66,7 +66,8 @@ class Methods:
             probs = self._probs([image for _, image, _ in batch])
             for (case, image, truth), prob in zip(batch, probs, strict=True):
                 mask, cleaned = self._mask(prob)
-                guesses = {STUDENT: Guess(mask, prob), **self._others(case, image)}
+                student = Guess(mask, prob)
+                guesses = {STUDENT: student, **self._others(case, image, student)}
                 yield AnsweredCase(case, image, truth, guesses, cleaned)
 
     def _probs(self, images: list[np.ndarray]) -> list[np.ndarray]:
@@ -88,8 +89,8 @@ class Methods:
         )
         return mask, bool((mask != raw).any())
 
-    def _others(self, case: JudgedCase, image: np.ndarray) -> dict[str, Guess]:
+    def _others(self, case: JudgedCase, image: np.ndarray, student: Guess) -> dict[str, Guess]:
         size_hw = (image.shape[0], image.shape[1])
-        return {
-            method: guess_of(case, size_hw) for method, guess_of in self.baselines.guesses.items()
-        }
+        baselines = self.baselines
+        found = {method: guess_of(case, size_hw) for method, guess_of in baselines.guesses.items()}
+        return found if baselines.asked is None else {**found, **baselines.asked(case, student)}

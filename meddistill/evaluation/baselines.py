@@ -4,7 +4,7 @@ those boxes."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +17,15 @@ from meddistill.run.record import fingerprint_file, fingerprint_stage
 from meddistill.run.tables import Case, QualityRow, boxes_xyxy, read_boxes
 
 STUDENT, BOXES, TEACHER, OTHER = "student", "boxes", "teacher", "other"
+TEACHER_BY_STUDENT, TEACHER_BY_HEAD = "teacher_student", "teacher_head"
 TEACHER_BY_TRUE_BOX = "teacher_true_box"
 """No rival: what the masks of a case without a true one are compared with."""
 LABELS = {
     STUDENT: "student",
     TEACHER: "teacher, prompted by detector",
     BOXES: "detector's boxes, filled",
+    TEACHER_BY_STUDENT: "teacher, prompted by the student's box",
+    TEACHER_BY_HEAD: "teacher, prompted by the head's box",
     OTHER: "another tool",
 }
 TEACHER_THRESHOLD = 0.5
@@ -40,13 +43,18 @@ class Guess:
 GuessOf = Callable[[JudgedCase, tuple[int, int]], Guess]
 """What a baseline says of a case of that size (H, W); an empty mask where it has nothing to say."""
 
+Asked = Callable[[JudgedCase, Guess], Mapping[str, Guess]]
+"""What a teacher says of a case by method, given the student's guess."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Baselines:
-    """`guesses`: by method. `skipped`: why a method cannot be had. `inputs`: fingerprints of what
-    they read. `labels`: what a reader calls a method."""
+    """`guesses`: by method. `asked`: gives the methods that need the student's guess. `skipped`: why
+    a method cannot be had. `inputs`: fingerprints of what they read. `labels`: what a reader calls
+    a method."""
 
     guesses: dict[str, GuessOf] = dataclasses.field(default_factory=dict)
+    asked: Asked | None = None
     skipped: dict[str, str] = dataclasses.field(default_factory=dict)
     inputs: dict[str, str] = dataclasses.field(default_factory=dict)
     labels: dict[str, str] = dataclasses.field(default_factory=lambda: dict(LABELS))

@@ -23,6 +23,10 @@ class EvalConfig:
     """Probability from which a pixel is lesion; empty = what the student stored."""
     baselines: bool = setting(True, RESULT)
     """Also evaluate the filled detector boxes and the teacher prompted by them."""
+    ask_teacher: str = setting("auto", RESULT, before="never")
+    """Also ask the teacher about the boxes of the student's mask and of co-learning's heads, and
+    about the true boxes of cases without a mask: `always`, `never`, or `auto`: where few boxes made
+    the student or no case has a mask, and the teacher's weights are on this machine."""
     flip_average: bool = setting(False, RESULT)
     """Average the student's probabilities over the image and its mirror image: twice the time."""
     min_component_px: int = setting(0, RESULT)
@@ -42,6 +46,7 @@ class EvalConfig:
 
     def __post_init__(self) -> None:
         check_choice(self, "split", ("train", "val", "test"))
+        check_choice(self, "ask_teacher", ("auto", "always", "never"))
         check_at_least(self, 1, "batch_size")
         check_at_least(self, 0, "min_component_px", "gallery_cases", "tolerance_px", "tolerance_mm")
         check_range(self, 0.0, 1.0, "lesion_iou", "threshold")

@@ -9,14 +9,22 @@ from pathlib import Path
 from meddistill.base import console
 from meddistill.base.errors import ConfigError, InputError
 from meddistill.base.files import write_json
-from meddistill.evaluation.baselines import BOXES, LABELS, OTHER, STUDENT, TEACHER
+from meddistill.evaluation.baselines import (
+    BOXES,
+    LABELS,
+    OTHER,
+    STUDENT,
+    TEACHER,
+    TEACHER_BY_HEAD,
+    TEACHER_BY_STUDENT,
+)
 from meddistill.evaluation.comparison import aggregate, compare, format_comparison
 from meddistill.evaluation.metrics import DEFINITIONS
 from meddistill.evaluation.scores import ScoreRow, by_method, read_scores
 from meddistill.evaluation.summary import align, format_table
 from meddistill.run.layout import AGGREGATE_JSON, COMPARISON_JSON, PER_CASE_CSV, RunDir, require
 
-METHODS = (STUDENT, TEACHER, BOXES, OTHER)
+METHODS = (STUDENT, TEACHER, BOXES, OTHER, TEACHER_BY_STUDENT, TEACHER_BY_HEAD)
 
 
 def run_compare(

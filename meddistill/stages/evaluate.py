@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,7 +18,12 @@ from meddistill.base.hashing import fingerprint_source, hash_files
 from meddistill.data.formats.pictures import write_png
 from meddistill.data.overlays import side_by_side
 from meddistill.evaluation.answers import AnsweredCase, Methods
-from meddistill.evaluation.baselines import STUDENT, Baselines, find_baselines
+from meddistill.evaluation.baselines import (
+    STUDENT,
+    TEACHER_BY_STUDENT,
+    Baselines,
+    find_baselines,
+)
 from meddistill.evaluation.box_scores import BoxScoreRow, format_box_table
 from meddistill.evaluation.judged_cases import JudgedCases, judged_cases_of_run
 from meddistill.evaluation.judged_folders import judged_cases_of_folders
@@ -34,6 +39,7 @@ from meddistill.run.findings import refuse_several, refuse_student_of_several
 from meddistill.run.headlines import headline
 from meddistill.run.layout import (
     CONFIG_JSON,
+    HEADS_NPZ,
     MODEL_SAFETENSORS,
     PER_CASE_BOXES_CSV,
     PER_CASE_CSV,
@@ -50,6 +56,9 @@ from meddistill.run.tables import read_cases
 from meddistill.settings import identity
 from meddistill.settings.evaluate import EvalConfig
 from meddistill.student.predictor import Predictor
+
+if TYPE_CHECKING:
+    from meddistill.teachers.teacher import Teacher
 
 UNKNOWN_GROUPS = (
     "groups are unknown: slices of one patient may lie on both sides of the split and count as "
@@ -86,6 +95,7 @@ def run_eval(
     *,
     seed: int,
     predictor: Predictor | None = None,
+    teacher: Teacher | None = None,
 ) -> Path:
     """Evaluate RUN's student on one split and write RUN/eval; returns that directory.
 
@@ -95,6 +105,7 @@ def run_eval(
         request: what is read in place of RUN's own, where to write, and on which device.
         seed: of the resampled intervals.
         predictor: stands in for the student that would be loaded.
+        teacher: stands in for the one that would be loaded.
 
     Raises: StageError for a RUN that lacks an earlier stage, ConfigError for a split without cases,
     InputError at the end, after all other cases are done, where some could not be read.
@@ -110,6 +121,7 @@ def run_eval(
     baselines = Baselines()
     if config.baselines:
         baselines = find_baselines(run, cases, config.split, request.boxes)
+        baselines = _with_teacher(run, baselines, judged, config, request, teacher)
     if request.other is not None:
         add_other_masks(
             baselines, request.other, [case for case in cases if case.split == config.split]
@@ -120,6 +132,38 @@ def run_eval(
     return _evaluate(
         evaluation, config, stage, seed=seed, device=request.device, predictor=predictor
     )
+
+
+def _with_teacher(
+    run: RunDir,
+    baselines: Baselines,
+    judged: JudgedCases,
+    config: EvalConfig,
+    request: EvalRequest,
+    teacher: Teacher | None,
+) -> Baselines:
+    """The baselines, and the teacher prompted by what needs the student, where that is wanted."""
+    student_dir = request.student or run.student
+    alone = not any(case.mask for case in judged.cases)
+    boxed = alone and any(case.boxes is not None for case in judged.cases)
+    few = (student_dir / HEADS_NPZ).exists()
+    if config.ask_teacher == "never" or (config.ask_teacher == "auto" and not few and not boxed):
+        return baselines
+    from meddistill.colearning.prompted import prompted_teacher
+
+    found = prompted_teacher(
+        run,
+        student_dir,
+        request.data or run.data,
+        device=request.device,
+        download=config.ask_teacher == "always",
+        given=teacher,
+    )
+    if isinstance(found, str):
+        skipped = {**baselines.skipped, TEACHER_BY_STUDENT: found}
+        return dataclasses.replace(baselines, skipped=skipped)
+    inputs = {**baselines.inputs, "prompted teacher": found.teacher.fingerprint}
+    return dataclasses.replace(baselines, asked=found, inputs=inputs)
 
 
 def run_eval_folders(

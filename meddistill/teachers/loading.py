@@ -29,6 +29,14 @@ def fetch_teacher(name: str) -> Path:
     return obtain_weights(entry.weights, _folders(entry))
 
 
+def has_weights(name: str, checkpoint: str = "") -> bool:
+    """Whether `load_teacher` would find the weights on this machine, without a download."""
+    if checkpoint:
+        return Path(checkpoint).is_file()
+    entry = TEACHERS.get(name)
+    return entry is not None and find_weights(entry.weights, _folders(entry)) is not None
+
+
 def load_teacher(
     name: str,
     *,

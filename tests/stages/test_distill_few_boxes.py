@@ -13,6 +13,7 @@ from meddistill.base.errors import InputError
 from meddistill.base.files import read_json
 from meddistill.colearning import joining
 from meddistill.colearning.belief_files import load_beliefs
+from meddistill.colearning.head_files import load_heads
 from meddistill.colearning.joining import Colearning
 from meddistill.colearning.unboxed import ColearningRow, UnboxedImages
 from meddistill.run.layout import (
@@ -98,6 +99,7 @@ def test_no_detector_is_needed_and_all_that_was_believed_is_on_disk(whole):
             assert row.weight == pytest.approx(max(0.02, row.expected_dice**2), abs=1e-3)
             assert 0 <= row.x1 < row.x2 <= SIZE
     assert (student / COLEARNING_PNG).stat().st_size > 1000
+    assert len(load_heads(student).heads) == FEW.heads
     results = read_json(student / RUN_JSON)["results"]
     assert results["believed"]["head"] == sum(row.believed == "head" for row in last)
     assert results["train_cases"] == 6 + len(last)
