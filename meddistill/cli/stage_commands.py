@@ -185,6 +185,7 @@ class DistillArguments:
         Optional[str], setting("distill.teacher", autocompletion=complete_teacher)
     ] = None
     boxes: Annotated[Optional[Path], setting("distill.boxes_file")] = None
+    start: Annotated[Optional[Path], setting("distill.warm_start", "--from")] = None
     epochs: Annotated[Optional[int], setting("distill.epochs")] = None
     batch_size: Annotated[Optional[int], setting("distill.batch_size")] = None
     data: Data = None

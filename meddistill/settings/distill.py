@@ -52,6 +52,9 @@ class DistillConfig:
     """Network: `nested_unet` (the paper's) or an architecture of segmentation-models-pytorch."""
     encoder: str = setting("tu-tf_efficientnet_lite0", STUDENT)
     """Encoder of a segmentation-models-pytorch network."""
+    warm_start: str = setting("", CONTENT, before="")
+    """A student, or a RUN with one, to go on from: its weights, and what its teacher was asked; empty
+    = from nothing. The network and `image_size` must be the same."""
     encoder_weights: str = setting("imagenet", STUDENT)
     """Encoder's start: `imagenet`, `none`, or a file."""
     decoder_channels: list[int] = setting([], STUDENT)

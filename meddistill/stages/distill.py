@@ -38,6 +38,7 @@ from meddistill.settings import identity
 from meddistill.settings.distill import DistillConfig
 from meddistill.student.card import write_model_card
 from meddistill.targets.cache import TargetFolders
+from meddistill.targets.inherited import inherit
 from meddistill.targets.making import TargetMaker
 from meddistill.targets.packing import pack_targets
 from meddistill.targets.prompts import (
@@ -54,18 +55,20 @@ from meddistill.teachers.teacher import Teacher
 from meddistill.training.fabric import make_fabric, precision_of
 from meddistill.training.fitting import Learned, build_and_train, intensity_of, stage_outputs
 from meddistill.training.packed_cases import PackedCases, TrainingData
+from meddistill.training.warm_start import find_start, fingerprint_start, load_start
 
 
 @dataclasses.dataclass
 class Distillation:
     """What the steps of one distillation share. `given`: a teacher to use instead of loading
-    `config.teacher` by name."""
+    `config.teacher` by name. `start`: a student's directory to go on from."""
 
     run: RunDir
     dataset: Dataset
     config: DistillConfig
     fabric: Fabric
     given: Teacher | None = None
+    start: Path | None = None
 
     @functools.cached_property
     def teacher(self) -> Teacher:
@@ -135,7 +138,9 @@ def run_distill(
     dataset = Dataset.open(run.data)
     config = with_unboxed_decided(as_begun(student_dir, config, overwrite), dataset)
     boxes_file = _find_boxes(run, config, dataset)
-    work = Distillation(run, dataset, config, make_fabric(device, config.precision), teacher)
+    start = find_start(Path(config.warm_start), student_dir) if config.warm_start else None
+    work = Distillation(run, dataset, config, make_fabric(device, config.precision), teacher, start)
+    _inherit(work)
     prompts, skipped = _choose_prompts(work, boxes_file)
     quality = _make_targets(work, prompts, boxes_file)
 
@@ -234,6 +239,19 @@ def _prompts_of(
     )
 
 
+def _inherit(work: Distillation) -> None:
+    """Take over what the teacher of the student to go on from was asked in its own RUN."""
+    if work.start is None:
+        return
+    load_start(work.start, work.config)  # what does not fit is said before anything is made
+    if work.fabric.is_global_zero:
+        ids = {case.case_id for case in work.dataset.cases}
+        taken = inherit(RunDir(work.start.parent).teacher, work.run.teacher, ids)
+        files = f"; {taken} files of its teacher are taken over" if taken else ""
+        say(f"training goes on from {work.start}{files}")
+    work.fabric.barrier()
+
+
 def _make_targets(
     work: Distillation, prompts: Sequence[Prompt], boxes_file: Path | None
 ) -> list[QualityRow]:
@@ -310,6 +328,8 @@ def _open_stage(
         "data": fingerprint_stage(work.dataset.directory),
         "targets": _fingerprint_targets(quality),
     }
+    if work.start is not None:
+        inputs["start"] = fingerprint_start(work.start)
     settings = identity.of_distill(work.config, seed)
     overwrite = overwrite and work.fabric.is_global_zero
     with work.fabric.rank_zero_first():
@@ -377,7 +397,7 @@ def _learn(
         revise = functools.partial(_ask_student, work, colearning, quality, folders)
         again = work.config.colearning.ask_again
         data = TrainingData(colearning.join(data.train), data.val, revise if again else None)
-    student = None
+    student = None if work.start is None else load_start(work.start, work.config)
     for number in range(1, work.config.rounds):
         student = make(data, out=rounds_dir / f"student-{number}", start=student)
         table = rounds_dir / f"quality-{number + 1}.csv"

@@ -76,6 +76,7 @@ CASES = [
     ("detect", "--out O", "out=", Path("O")),
     ("distill", "--teacher litemedsam", "teacher", "litemedsam"),
     ("distill", "--boxes b.csv", "boxes_file", "b.csv"),
+    ("distill", "--from S", "warm_start", "S"),
     ("distill", "--epochs 3", "epochs", 3),
     ("distill", "--batch-size 4", "batch_size", 4),
     ("distill", "--data D", "run.data", Path("D")),

@@ -51,7 +51,7 @@ FOLLOWS = {
     ("distill.colearning", Role.STUDENT): {"distill"},
 }
 # Their names count beside their content, as they always have.
-NAMED = {"distill.boxes_file": {"distill"}}
+NAMED = {"distill.boxes_file": {"distill"}, "distill.warm_start": {"distill"}}
 
 
 def settings_of(config, prefix=""):

@@ -38,3 +38,6 @@ class TinyStudent(StudentNetwork):
 
     def saved_state(self):
         return self.state_dict()
+
+    def load_saved_state(self, state):
+        self.load_state_dict(state)
