@@ -28,7 +28,7 @@ BESIDE = {
 }
 WORDS = (
     *("none", "class", "case", "percentile", "image", "detected", "empty", "adam", "constant"),
-    *("gce", "mse", "paper", "32-true", "zoom", "val", "ignore", "first", "exclusive"),
+    *("gce", "mse", "paper", "32-true", "zoom", "val", "ignore", "always", "first", "exclusive"),
     "some other",
 )
 # What follows from a role; `as it is`: a detector that is not trained.
