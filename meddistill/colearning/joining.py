@@ -19,6 +19,7 @@ from meddistill.colearning.answers import Answers
 from meddistill.colearning.belief_files import load_beliefs, read_beliefs, save_beliefs
 from meddistill.colearning.beliefs import Belief, loss_weights, pixel_weights
 from meddistill.colearning.head_files import save_heads
+from meddistill.colearning.questions import save_questioned
 from meddistill.colearning.sheet import write_sheet
 from meddistill.colearning.unboxed import (
     STUDENT_THRESHOLD,
@@ -113,6 +114,8 @@ class Colearning:
             outcome = self.images(teacher, rows, folders).settle(self.seed)
             console.say(_told(outcome))
             save_heads(self.out, outcome.heads, outcome.threshold)
+            if outcome.questioned is not None:
+                save_questioned(self.out, outcome.questioned)
             save_beliefs(self.out, outcome)
         if not (self.out / COLEARNING_PNG).exists():
             told = read_table(self.out / COLEARNING_CSV, ColearningRow)

@@ -14,7 +14,7 @@ from meddistill.colearning.answers import Answers
 from meddistill.colearning.cell_head import head_maps
 from meddistill.colearning.head_files import Heads, load_heads
 from meddistill.colearning.proposals import propose
-from meddistill.colearning.unboxed import LEAST_SHARE
+from meddistill.colearning.unboxed import LEAST_SHARE, NO_BOX
 from meddistill.data.boxes import mask_to_boxes
 from meddistill.data.frames import from_frame, scaled_hw
 from meddistill.evaluation.baselines import (
@@ -34,7 +34,6 @@ from meddistill.teachers.teacher import Encoded, Teacher
 from meddistill.training.fabric import resolve_device
 
 _MOST_BOXES = 50
-NO_BOX = np.zeros((0, 4), np.float32)
 
 
 def prompted_teacher(

@@ -30,6 +30,8 @@ from meddistill.colearning.beliefs import (
 from meddistill.colearning.cell_head import CellHead, Cells, draw_cells, fit_head, head_maps
 from meddistill.colearning.folds import group_folds
 from meddistill.colearning.proposals import Proposal, propose
+from meddistill.colearning.questions import Questioned, half_of
+from meddistill.data.boxes import match_overlaps
 from meddistill.data.frames import scaled_hw
 from meddistill.run.dataset import Dataset
 from meddistill.run.tables import Case
@@ -41,6 +43,7 @@ JOINS_FROM = 0.8
 """Agreement from which an answer teaches the heads of the next round."""
 THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5)
 STUDENT_THRESHOLD = 0.5
+NO_BOX = np.zeros((0, 4), np.float32)
 LEAST_SHARE = 0.0005
 """Share of the frame below which a component is no proposal."""
 
@@ -84,7 +87,8 @@ class Outcome:
     """What the heads and the teacher settled. `beliefs`: by case id, of the last round. `rows`: all
     rounds. `head_dice`, `answer_dice`: mean Dice with the targets of boxed images that the first
     round's heads did not see; None for a single boxed image. `calibration`: what sureness was worth
-    there. `heads`, `threshold`: of the last round."""
+    there. `heads`, `threshold`: of the last round. `questioned`: what else these images say; None
+    for a single one."""
 
     beliefs: Mapping[str, Belief]
     rows: Sequence[ColearningRow]
@@ -93,6 +97,7 @@ class Outcome:
     calibration: Calibration
     heads: Sequence[CellHead]
     threshold: float
+    questioned: Questioned | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,17 +150,19 @@ class UnboxedImages:
         rows: list[ColearningRow] = []
         threshold, calibration = 0.5, calibrate(np.zeros(0), np.zeros(0))
         judged: tuple[float | None, float | None] = (None, None)
+        questioned = None
         for number in range(1, self.config.rounds + 1):
             heads = self._fit(boxed_cells, folds, joined, seed + number)
             if number == 1 and max(folds) > 0:
                 # Later heads have learnt from answers to images like these: no honest judge.
                 threshold, calibration, judged = self._judge(heads, folds)
+                questioned = self._question(boxed_cells, heads, folds, threshold, seed)
             seen = list(self._look(heads, threshold, calibration, number, generator))
             rows += [each.row for each in seen]
             joined = [each.cells for each in seen if each.cells is not None]
             console.say(_told(number, seen))
         beliefs = {each.case.case_id: each.belief for each in seen}
-        return Outcome(beliefs, rows, *judged, calibration, heads, threshold)
+        return Outcome(beliefs, rows, *judged, calibration, heads, threshold, questioned)
 
     def _boxed_encodings(self, title: str = "") -> Iterator[tuple[int, Encoded]]:
         cases = [each.case for each in self.boxed]
@@ -209,6 +216,46 @@ class UnboxedImages:
                 sure.append(0.0)
         calibration = calibrate(np.array(sure), np.array(worth))
         return threshold, calibration, (means[threshold], float(np.mean(worth)))
+
+    def _question(
+        self,
+        cells: Sequence[Cells],
+        heads: Sequence[CellHead],
+        folds: Sequence[int],
+        threshold: float,
+        seed: int,
+    ) -> Questioned:
+        """What the heads, and others that learn from half as many boxed images, are worth on those
+        that they did not see. Changes nothing else."""
+        halves = []
+        for fold in range(len(heads)):
+            half = half_of(fold, folds)
+            parts = [part for part, of in zip(cells, folds, strict=True) if of in (half or ())]
+            if parts:
+                fitted = fit_head(Cells.join(parts), self.config.head_steps, seed + 1000 * fold)
+                halves.append(fitted)
+        scores, of_half, overlaps = [], [], []
+        for place, encoded in self._boxed_encodings():
+            boxed = self.boxed[place]
+            target, annotated = boxed.probs > 0.5, self.data.boxes(boxed.case)
+            if not target.any():
+                continue
+            probs = head_maps([heads[folds[place]]], encoded, self.frame_size)[0].numpy()
+            scores.append(dice(probs > threshold, target))
+            found = propose(probs, threshold, LEAST_SHARE * self.frame_size**2)
+            boxes = NO_BOX if found is None else found.boxes_xyxy_px / self._scale(boxed.case)
+            overlaps.append(match_overlaps(boxes, annotated))
+            if len(halves) == len(heads):
+                probs = head_maps([halves[folds[place]]], encoded, self.frame_size)[0].numpy()
+                of_half.append(dice(probs > threshold, target))
+        every = np.concatenate(overlaps)
+        return Questioned(
+            dice=round(float(np.mean(scores)), 4),
+            box_iou=round(float(every.mean()), 4) if len(every) else 0.0,
+            half_dice=round(float(np.mean(of_half)), 4) if of_half else None,
+            n_boxed=len(scores),
+            n_groups=len({each.case.group or each.case.case_id for each in self.boxed}),
+        )
 
     def _look(
         self,

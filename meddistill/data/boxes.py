@@ -76,6 +76,20 @@ def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.asarray(iou, dtype=np.float32)
 
 
+def match_overlaps(pred: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """IoU of each box of `target` (M, 4) px with the box of `pred` (N, 4) that it is paired with:
+    (M,), 0 for one without a partner. One to one, the largest overlap first."""
+    found = np.zeros(len(target))
+    if not len(pred) or not len(target):
+        return found
+    overlaps = box_iou(target, pred)
+    while overlaps.max() > 0:
+        row, column = np.unravel_index(overlaps.argmax(), overlaps.shape)
+        found[row] = overlaps[row, column]
+        overlaps[row], overlaps[:, column] = 0, 0
+    return found
+
+
 def _area(boxes: np.ndarray) -> np.ndarray:
     return np.asarray(np.clip(boxes[..., 2:] - boxes[..., :2], 0, None).prod(axis=-1))
 

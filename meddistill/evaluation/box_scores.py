@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from meddistill.data.boxes import box_iou, mask_to_boxes
+from meddistill.data.boxes import mask_to_boxes, match_overlaps
 from meddistill.evaluation.judged_cases import JudgedCase
 from meddistill.evaluation.statistics import bootstrap_ratio, describe
 from meddistill.evaluation.summary import align, format_interval
@@ -45,20 +45,6 @@ class BoxScoreRow:
     false_boxes: int
     box_iou: float | None
     agreement: float | None
-
-
-def match_overlaps(pred: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """IoU of each box of `target` (M, 4) px with the box of `pred` (N, 4) that it is paired with:
-    (M,), 0 for one without a partner. One to one, the largest overlap first."""
-    found = np.zeros(len(target))
-    if not len(pred) or not len(target):
-        return found
-    overlaps = box_iou(target, pred)
-    while overlaps.max() > 0:
-        row, column = np.unravel_index(overlaps.argmax(), overlaps.shape)
-        found[row] = overlaps[row, column]
-        overlaps[row], overlaps[:, column] = 0, 0
-    return found
 
 
 def score_boxes(

@@ -89,7 +89,11 @@ def _unboxed(results: Mapping[str, Any]) -> Facts:
     # An earlier version counted answers that agreed; now all are weighed.
     answered = believed.get("answer", believed.get("head", 0) + believed.get("student", 0))
     total = sum(believed.values())
-    return [("unboxed", f"the teacher answered proposals on {answered} of {total}")]
+    more = results.get("more_boxes", {}).get("told")
+    return [
+        ("unboxed", f"the teacher answered proposals on {answered} of {total}"),
+        *([("more boxes", more)] if more else []),
+    ]
 
 
 def _evaluated(results: Mapping[str, Any]) -> Facts:

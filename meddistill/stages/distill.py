@@ -24,6 +24,13 @@ from meddistill.base.errors import ConfigError, StageError, nearest
 from meddistill.colearning.belief_files import load_beliefs
 from meddistill.colearning.beliefs import count_sources
 from meddistill.colearning.joining import Colearning, with_unboxed_decided
+from meddistill.colearning.questions import (
+    as_results,
+    detector_box_iou,
+    load_questioned,
+    more_boxes,
+    who_proposes,
+)
 from meddistill.colearning.rounds import refresh_targets
 from meddistill.data.findings import Findings
 from meddistill.run.dataset import Dataset
@@ -150,7 +157,10 @@ def run_distill(
     learning = _learn(work, prompts, quality, student_dir, seed)
     results = _results(work, learning, 0 if work.colearns else len(skipped))
     if work.colearns:
-        results["believed"] = count_sources(load_beliefs(student_dir))
+        believed = count_sources(load_beliefs(student_dir))
+        questioned = load_questioned(student_dir)
+        told = more_boxes(questioned)
+        results |= {"believed": believed, "more_boxes": as_results(questioned, told)}
     if work.fabric.is_global_zero:
         stage.finish(results, stage_outputs(student_dir), device=str(work.fabric.device))
         write_model_card(student_dir, run.data)
@@ -393,6 +403,8 @@ def _learn(
         colearning = Colearning(work.dataset, work.config, work.run.teacher, student_dir, seed)
         if fabric.is_global_zero:
             colearning.settle(work.teacher, quality, folders)
+            detector = detector_box_iou(work.run.detector, work.dataset)
+            say(who_proposes(load_questioned(student_dir), detector))
         fabric.barrier()
         revise = functools.partial(_ask_student, work, colearning, quality, folders)
         again = work.config.colearning.ask_again

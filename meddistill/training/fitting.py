@@ -86,7 +86,7 @@ def build_and_train(
     )
     trained = train_student(module, data, preprocessing, config, fabric=fabric, out=out, seed=seed)
     if trained.agreement is None:
-        warn("no validation case has a target: the last epoch's student is kept, unchosen")
+        warn(_unchosen(config))
     cuts = _thresholds(config, trained, data.val, preprocessing, fabric)
     preprocessing = dataclasses.replace(
         preprocessing,
@@ -98,6 +98,16 @@ def build_and_train(
     parameters = sum(parameter.numel() for parameter in trained.student.parameters())
     student = Student(trained.student, preprocessing, fabric.device)
     return Learned(student, trained.best_epoch, trained.epochs, trained.agreement, parameters)
+
+
+def _unchosen(config: DistillConfig) -> str:
+    told = "no validation case has a target: the last epoch's student is kept, unchosen"
+    if not config.colearning.few_boxes:
+        return told
+    return (
+        f"{told}, after a fixed schedule of {config.colearning.steps} steps; all boxes teach, and in "
+        "return nothing would show that it was trained too long, nor another threshold than 0.5"
+    )
 
 
 def intensity_of(data_dir: Path) -> IntensitySettings:

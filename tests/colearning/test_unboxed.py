@@ -85,12 +85,23 @@ def test_boxed_images_that_the_heads_did_not_see_judge_them(settled):
     assert 0.6 < outcome.head_dice <= 1
     assert 0.6 < outcome.answer_dice <= 1
     assert len(outcome.heads) == CONFIG.heads
+    assert outcome.questioned.dice == pytest.approx(outcome.head_dice, abs=1e-3)
+    assert 0.4 < outcome.questioned.box_iou <= 1
+    assert outcome.questioned.half_dice is None  # of two folds the other is no half
+
+
+def test_heads_of_half_of_the_boxes_say_what_the_other_half_gave(tmp_path, data):
+    short = dataclasses.replace(CONFIG, rounds=1, heads=3, head_steps=20)
+    found = images(tmp_path, data, config=short).settle(seed=0).questioned
+    assert 0 < found.half_dice <= 1
+    assert found.n_boxed == 6
 
 
 def test_a_single_boxed_image_leaves_nothing_to_judge_by(tmp_path, data):
     short = dataclasses.replace(CONFIG, rounds=1, head_steps=10)
     outcome = images(tmp_path, data, boxed=1, config=short).settle(seed=0)
     assert (outcome.head_dice, outcome.answer_dice, outcome.threshold) == (None, None, 0.5)
+    assert outcome.questioned is None
     assert len(outcome.heads) == 1
 
 

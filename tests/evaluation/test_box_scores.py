@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from meddistill.data.boxes import match_overlaps
 from meddistill.evaluation.box_scores import (
     format_box_table,
-    match_overlaps,
     score_boxes,
     summarise_boxes,
 )

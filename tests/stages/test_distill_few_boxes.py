@@ -83,6 +83,10 @@ def distil(run, out="student", teacher=None, **changes):
     return run_distill(run, config, device="cpu", teacher=teacher, out=run.root / out)
 
 
+def results_of(student):
+    return read_json(student / RUN_JSON)["results"]
+
+
 def unboxed(run):
     return {case.case_id for case in read_cases(run.data) if case.annotation == "unknown"}
 
@@ -100,6 +104,8 @@ def test_no_detector_is_needed_and_all_that_was_believed_is_on_disk(whole):
             assert 0 <= row.x1 < row.x2 <= SIZE
     assert (student / COLEARNING_PNG).stat().st_size > 1000
     assert len(load_heads(student).heads) == FEW.heads
+    assert results_of(student)["more_boxes"]["told"].startswith("too few boxed images")
+    assert 0 < results_of(student)["more_boxes"]["box_iou"] <= 1
     results = read_json(student / RUN_JSON)["results"]
     assert results["believed"]["head"] == sum(row.believed == "head" for row in last)
     assert results["train_cases"] == 6 + len(last)
