@@ -121,6 +121,27 @@ class Colearning:
             told = read_table(self.out / COLEARNING_CSV, ColearningRow)
             write_sheet(self.out / COLEARNING_PNG, told, load_beliefs(self.out), self.dataset)
 
+    def share_encodings(
+        self, teacher: Teacher, rows: Sequence[QualityRow], part: tuple[int, int]
+    ) -> None:
+        """Encode the k-th of n shares, `part`, of the images that `settle` looks at, so that no
+        process waits while one shows the teacher all of them; nothing where all is settled.
+
+        `rows`: of quality.csv, of which the training cases that teach are boxed.
+        """
+        if (self.out / BELIEFS_NPZ).exists() or not self.config.colearning.encodings_gb:
+            return
+        boxed = [
+            self.dataset.by_id[row.case_id] for row in rows if row.split == "train" and teaches(row)
+        ]
+        store = self._encodings(teacher)
+        for cases in (boxed, unboxed_cases(self.dataset)):
+            store.fill(cases, self.dataset, part)
+
+    def _encodings(self, teacher: Teacher) -> EncodingStore:
+        budget_gb = self.config.colearning.encodings_gb
+        return EncodingStore(self.teacher_dir / "encodings", teacher, budget_gb)
+
     def ask_student(
         self,
         images: UnboxedImages,
@@ -164,9 +185,7 @@ class Colearning:
                 "co-learning is on, but every training case was looked at: set "
                 "distill.colearning.unboxed=detected"
             )
-        encodings = EncodingStore(
-            self.teacher_dir / "encodings", teacher, self.config.colearning.encodings_gb
-        )
+        encodings = self._encodings(teacher)
         shift = logit_shift(teacher, self.config.targets)
         answers = Answers(self.teacher_dir / "answers", teacher, self.config.image_size, shift)
         return UnboxedImages(

@@ -401,6 +401,10 @@ def _learn(
         say(f"names of findings say a side: training mirrors no image {axes}")
     if work.colearns:
         colearning = Colearning(work.dataset, work.config, work.run.teacher, student_dir, seed)
+        if fabric.world_size > 1:
+            part = (fabric.global_rank, fabric.world_size)
+            colearning.share_encodings(work.teacher, quality, part)
+            fabric.barrier()
         if fabric.is_global_zero:
             colearning.settle(work.teacher, quality, folders)
             detector = detector_box_iou(work.run.detector, work.dataset)

@@ -59,6 +59,20 @@ class EncodingStore:
         """Whether the case's encoding is kept; it may still turn out to be damaged."""
         return self._path(case).exists()
 
+    def fill(self, cases: Sequence[Case], data: Dataset, part: tuple[int, int]) -> None:
+        """Encode what is not there, in the batches that `of_cases` makes of the same cases.
+
+        `part`: (k, n) takes every n-th batch from the k-th, so that processes share the work; each
+        keeps the budget alone, so what all of them keep may exceed it until the next file. Raises:
+        as `of_cases`.
+        """
+        number, count = part
+        for start in range(number * _BATCH, len(cases), count * _BATCH):
+            batch = cases[start : start + _BATCH]
+            if not all(self._path(case).exists() for case in batch):
+                for _ in self._in_batches(batch, data):
+                    pass
+
     def _in_batches(self, cases: Sequence[Case], data: Dataset) -> Iterator[tuple[Case, Encoded]]:
         for start in range(0, len(cases), _BATCH):
             batch = cases[start : start + _BATCH]

@@ -9,10 +9,18 @@ import time
 from pathlib import Path
 
 import pytest
+from support.bright_squares import prepare_squares
 from support.paths import TESTS
 
 from meddistill.data.sources.phantom import write_phantom
-from meddistill.run.layout import LAST_CKPT, QUALITY_CSV, RUN_JSON, RunDir
+from meddistill.run.layout import (
+    BELIEFS_NPZ,
+    COLEARNING_CSV,
+    LAST_CKPT,
+    QUALITY_CSV,
+    RUN_JSON,
+    RunDir,
+)
 from meddistill.settings.prepare import PrepareConfig
 from meddistill.stages.prepare import run_prepare
 
@@ -117,6 +125,28 @@ def test_two_processes_make_what_one_makes(job, run, tmp_path):
         assert curve(run.student, column) == pytest.approx(
             curve(alone / "student", column), rel=2e-3
         )
+
+
+FEW_JOB = JOB.replace(
+    "test_targets=False,",
+    "test_targets=False, colearning=ColearningConfig(steps=6, head_steps=20, heads=2, rounds=1),",
+).replace(
+    "import sys\n", "import sys\nfrom meddistill.settings.colearning import ColearningConfig\n", 1
+)
+
+
+def test_two_processes_settle_what_one_believes_of_unboxed_images(tmp_path):
+    job = tmp_path / "few.py"
+    job.write_text(FEW_JOB)
+    together = prepare_squares(tmp_path, count=16, boxed=6)
+    alone = RunDir(tmp_path / "alone")
+    alone.root.mkdir()
+    (alone.root / "data").symlink_to(together.data)
+    finish(start(job, together, 2))
+    finish(start(job, alone, 2, processes=1))
+    for name in (BELIEFS_NPZ, COLEARNING_CSV):
+        assert (together.student / name).read_bytes() == (alone.student / name).read_bytes()
+    assert curve(together.student, "loss") == pytest.approx(curve(alone.student, "loss"), rel=2e-3)
 
 
 def test_a_process_that_dies_stops_the_others_and_the_same_command_goes_on(job, run):

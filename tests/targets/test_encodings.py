@@ -65,6 +65,18 @@ def test_a_damaged_file_is_made_again(tmp_path, data):
     assert store.encoded == 1
 
 
+def test_processes_share_the_images_without_one_twice(tmp_path, data):
+    stores = [EncodingStore(tmp_path, PaintingTeacher(), 1.0) for _ in range(2)]
+    for number, store in enumerate(stores):
+        store.fill(data.cases, data, (number, len(stores)))
+    assert sum(store.encoded for store in stores) == len(data.cases)
+    assert min(store.encoded for store in stores) >= 4
+    last = EncodingStore(tmp_path, PaintingTeacher(), 1.0)
+    maps(last, data)
+    last.fill(data.cases, data, (0, 1))
+    assert last.encoded == 0
+
+
 def test_another_teacher_or_image_is_not_taken_for_it(tmp_path, data):
     maps(EncodingStore(tmp_path, PaintingTeacher(), 1.0), data)
     other = PaintingTeacher()
