@@ -253,7 +253,9 @@ def _inherit(work: Distillation) -> None:
     """Take over what the teacher of the student to go on from was asked in its own RUN."""
     if work.start is None:
         return
-    load_start(work.start, work.config)  # what does not fit is said before anything is made
+    load_start(
+        work.start, work.config, work.findings
+    )  # what does not fit is said before anything is made
     if work.fabric.is_global_zero:
         ids = {case.case_id for case in work.dataset.cases}
         taken = inherit(RunDir(work.start.parent).teacher, work.run.teacher, ids)
@@ -413,7 +415,7 @@ def _learn(
         revise = functools.partial(_ask_student, work, colearning, quality, folders)
         again = work.config.colearning.ask_again
         data = TrainingData(colearning.join(data.train), data.val, revise if again else None)
-    student = None if work.start is None else load_start(work.start, work.config)
+    student = None if work.start is None else load_start(work.start, work.config, work.findings)
     for number in range(1, work.config.rounds):
         student = make(data, out=rounds_dir / f"student-{number}", start=student)
         table = rounds_dir / f"quality-{number + 1}.csv"

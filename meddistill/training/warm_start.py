@@ -8,6 +8,7 @@ from typing import Any
 
 from meddistill.base.errors import ConfigError, InputError
 from meddistill.base.hashing import fingerprint_source, hash_files
+from meddistill.data.findings import Findings
 from meddistill.run.layout import CONFIG_JSON, MODEL_SAFETENSORS, RunDir
 from meddistill.settings.distill import DistillConfig
 from meddistill.student.student import build_student, load_student
@@ -42,11 +43,11 @@ def fingerprint_start(directory: Path) -> str:
     return fingerprint_source(hash_files(files, directory), directory)
 
 
-def load_start(directory: Path, config: DistillConfig) -> Learned:
+def load_start(directory: Path, config: DistillConfig, findings: Findings) -> Learned:
     """The student in `directory`, to be trained further as `config` says.
 
-    Raises: as `load_student`; ConfigError where it is another network or sees frames of another
-    size than `config` asks for.
+    Raises: as `load_student`; ConfigError where it is another network, sees frames of another size
+    than `config` asks for, or tells other findings apart than the data have.
     """
     student = load_student(directory)
     module, size = student.module, student.preprocessing.image_size
@@ -55,7 +56,14 @@ def load_start(directory: Path, config: DistillConfig) -> Learned:
         encoder=config.encoder,
         encoder_weights="none",
         decoder_channels=config.decoder_channels,
+        findings=len(findings),
     )
+    theirs = student.preprocessing.findings
+    if theirs.names != findings.names:
+        raise ConfigError(
+            f"distill.warm_start={directory} knows {', '.join(theirs.names)}, the data have "
+            f"{', '.join(findings.names)}; go on from a student of the same findings"
+        )
     same = _shapes(module) == _shapes(wanted)
     if not same or size != config.image_size:
         raise ConfigError(
