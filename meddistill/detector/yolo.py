@@ -78,7 +78,8 @@ class Detections:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingSettings:
-    """What `train_detector` varies; see `settings.detect.DetectConfig` for the meaning."""
+    """What `train_detector` varies; see `settings.detect.DetectConfig` for the meaning.
+    `keeps_sides`: whether images must not be mirrored across, and upside down."""
 
     epochs: int
     patience: int
@@ -87,6 +88,7 @@ class TrainingSettings:
     mosaic: float
     lr: float
     seed: int
+    keeps_sides: tuple[bool, bool] = (False, False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,6 +193,11 @@ def train_detector(
 def _ultralytics_settings(settings: TrainingSettings) -> dict[str, Any]:
     return {
         **AUGMENTATION,
+        **{
+            flip: 0.0
+            for flip, keeps in zip(("fliplr", "flipud"), settings.keeps_sides, strict=True)
+            if keeps
+        },
         "epochs": settings.epochs,
         "patience": settings.patience,
         "imgsz": settings.image_size,

@@ -91,7 +91,9 @@ def run_detect(
     console.detail(f"what Ultralytics says goes to {out / TRAIN_LOG}")
     options = WorkerOptions(device, config.trust_weights, out / TRAIN_LOG)
     if config.train:
-        training = _train(out, start, _training_settings(config, seed), options, cases, data_dir)
+        training = _train(
+            out, start, _training_settings(config, seed, findings), options, cases, data_dir
+        )
     else:
         training = _take(out, start)
     images = [image_path(data_dir, case) for case in cases]
@@ -154,7 +156,7 @@ def _train(
     return {"start": start.name, **outcome}
 
 
-def _training_settings(config: DetectConfig, seed: int) -> TrainingSettings:
+def _training_settings(config: DetectConfig, seed: int, findings: Findings) -> TrainingSettings:
     return TrainingSettings(
         epochs=config.epochs,
         patience=config.patience,
@@ -163,6 +165,7 @@ def _training_settings(config: DetectConfig, seed: int) -> TrainingSettings:
         mosaic=config.mosaic,
         lr=config.lr,
         seed=seed,
+        keeps_sides=(False, False) if findings.is_one else findings.keeps_sides(),
     )
 
 

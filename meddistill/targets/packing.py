@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +18,9 @@ from meddistill.run.tables import QualityRow
 from meddistill.targets.cache import TargetFolders
 from meddistill.targets.prompts import NO_BOX
 from meddistill.training.packed_cases import CaseTarget, PackedCases
+
+_SWALLOWED = 0.5
+"""Share of a smaller mask inside another from which that one swallows it."""
 
 
 def teaches(row: QualityRow) -> bool:
@@ -61,11 +66,13 @@ def pack_targets(
         findings=len(findings),
     )
     settled = 0
+    swallowed: Counter[tuple[str, str]] = Counter()
     for index, (case_id, of_case) in enumerate(
         track(by_case.items(), "load targets", len(by_case))
     ):
-        target, contested = _target(of_case, folders, findings, image_size)
+        target, contested, swallows = _target(of_case, folders, findings, image_size)
         settled += contested
+        swallowed.update(swallows)
         features = folders.features(of_case[0]) if feature_levels else {}
         target = dataclasses.replace(target, boxes_xyxy_px=boxes.get(case_id), features=features)
         packed.put(index, dataset.image(dataset.by_id[case_id]), target)
@@ -74,20 +81,26 @@ def pack_targets(
             f"the teacher's masks of findings that exclude each other overlapped in {settled} of "
             f"{len(by_case)} cases: each pixel went to the more probable"
         )
+    for (ring, inner), count in swallowed.items():
+        console.warn(
+            f"the teacher's masks of '{ring}' swallow '{inner}' in {count} of {len(by_case)} cases, as "
+            f"those of rings do: there '{ring}' is left unknown"
+        )
     packed.normalise_case_weights()
     return packed
 
 
 def _target(
     rows: Sequence[QualityRow], folders: TargetFolders, findings: Findings, image_size: int
-) -> tuple[CaseTarget, bool]:
-    """What the rows of one case teach, and whether masks of findings that exclude each other had to
-    be settled. A finding without a row is not known, one without a box not there."""
+) -> tuple[CaseTarget, bool, list[tuple[str, str]]]:
+    """What the rows of one case teach, whether masks of findings that exclude each other had to be
+    settled, and which swallow which. A finding without a row is not known, one without a box not
+    there; where one swallows another, its box could not teach it, and it is unknown there."""
     if findings.is_one:
         found = folders.load(rows[0])
         row = rows[0]
         target = CaseTarget(found.probs, found.uncertainty, row.v, row.doubt, row.weight)
-        return target, False
+        return target, False, []
     shape = (len(findings), image_size, image_size)
     probs, uncertainty = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     v, doubt, weight = (np.zeros(len(findings), np.float32) for _ in range(3))
@@ -97,14 +110,27 @@ def _target(
         if row.n_boxes:
             found = folders.load(row)
             probs[place], uncertainty[place] = found.probs, found.uncertainty
-    overlap = (probs > 0.5).sum(0) > 1
+    masks = probs > 0.5
+    overlap = masks.sum(0) > 1
     contested = findings.settles and bool(overlap.any())
+    swallows: list[tuple[str, str]] = []
+    pixel_weight = None
     if contested:
+        for ring, inner in itertools.permutations(range(len(findings)), 2):
+            both, whole = masks[ring] & masks[inner], masks[inner].sum()
+            if whole < masks[ring].sum() and both.sum() >= _SWALLOWED * whole > 0:
+                swallows.append((findings.names[ring], findings.names[inner]))
+                pixel_weight = np.ones(shape, np.float32) if pixel_weight is None else pixel_weight
+                pixel_weight[ring][both] = 0
         first = probs.argmax(0)
+        most = probs.max(0)
+        for kept in sorted({inner for _, inner in swallows}):  # what is swallowed keeps its pixels
+            first[masks[findings.index(kept)]] = findings.index(kept)
         for place in range(len(findings)):
-            loses = overlap & (first != place)
-            probs[place][loses] = np.minimum(probs[place], 1 - probs.max(0))[loses]
-    return CaseTarget(probs, uncertainty, v, doubt, weight), contested
+            loses = overlap & masks[place] & (first != place)
+            probs[place][loses] = np.minimum(probs[place], 1 - most)[loses]
+    target = CaseTarget(probs, uncertainty, v, doubt, weight, pixel_weight=pixel_weight)
+    return target, contested, swallows
 
 
 def _shapes(

@@ -1,5 +1,7 @@
 """A detector of several findings: each has its own boxes, threshold and measures."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from support.label_maps import label_maps
@@ -7,7 +9,12 @@ from support.label_maps import label_maps
 from meddistill.base.errors import WeightsError
 from meddistill.base.files import read_json
 from meddistill.data.findings import Findings
-from meddistill.detector.yolo import Detections, looked_for_in_view
+from meddistill.detector.yolo import (
+    Detections,
+    TrainingSettings,
+    _ultralytics_settings,
+    looked_for_in_view,
+)
 from meddistill.run.layout import METRICS_JSON, RUN_JSON, RunDir
 from meddistill.run.tables import read_cases
 from meddistill.settings.detect import DetectConfig
@@ -82,3 +89,13 @@ def test_a_detector_of_other_names_is_refused(run):
             DetectConfig(),
             AB,
         )
+
+
+def test_names_that_say_a_side_keep_the_detector_from_mirroring():
+    plain = TrainingSettings(1, 1, 32, 4, 0.5, 1e-3, 0)
+    told = dataclasses.replace(plain, keeps_sides=(True, False))
+    flips = [
+        [_ultralytics_settings(each)[name] for name in ("fliplr", "flipud")]
+        for each in (plain, told)
+    ]
+    assert flips == [[0.5, 0.5], [0.0, 0.5]]

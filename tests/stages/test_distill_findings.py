@@ -29,8 +29,11 @@ from meddistill.stages.predict import PredictOptions, run_predict
 from meddistill.stages.prepare import run_prepare
 from meddistill.student.predictions_table import PredictionRow
 from meddistill.student.student import load_student
-from meddistill.targets.cache import TargetFolders
+from meddistill.targets import packing
+from meddistill.targets.asking import Answer
+from meddistill.targets.cache import TargetFolders, write_target
 from meddistill.targets.packing import pack_targets
+from meddistill.targets.scores import Scores
 from meddistill.training.losses import soft_bce_loss
 from meddistill.training.step import _by_finding, _over_known
 
@@ -89,6 +92,38 @@ def test_what_nobody_looked_for_is_not_known(distilled):
         assert batch.known[place].tolist() == [1, float(known)]
         assert bool(batch.probs[place, 1].any()) is known
         assert batch.probs[place, 0].any()
+
+
+def _target_of(tmp_path, boxes):
+    """What a case teaches whose masks of a and b fill two boxes of the frame."""
+    rows = []
+    for name, (x1, y1, x2, y2), prob in zip("ab", boxes, (0.9, 0.8), strict=True):
+        probs = torch.zeros(16, 16)
+        probs[y1:y2, x1:x2] = prob
+        write_target(tmp_path, "c", name * 4, Answer(probs, torch.zeros(16, 16), Scores()))
+        numbers = (0.0,) * 7
+        rows.append(
+            QualityRow("c", "train", "annotated", 1, name * 4, *numbers, True, "", 1.0, name)
+        )
+    return packing._target(rows, TargetFolders(tmp_path), AB, 16)
+
+
+def test_masks_that_exclude_each_other_are_settled_by_probability(tmp_path):
+    target, contested, swallows = _target_of(tmp_path, [(0, 0, 8, 8), (7, 0, 15, 8)])
+    assert contested
+    assert swallows == []
+    assert target.pixel_weight is None
+    assert target.probs[:, 0, 7] == pytest.approx([0.9, 0.1], abs=0.01)
+    assert target.probs[:, 0, 9] == pytest.approx([0, 0.8], abs=0.01)
+
+
+def test_a_ring_is_unknown_where_its_mask_swallows_what_it_surrounds(tmp_path):
+    target, _, swallows = _target_of(tmp_path, [(0, 0, 14, 14), (4, 4, 9, 9)])
+    assert swallows == [("a", "b")]
+    assert target.pixel_weight[0, 5, 5] == 0
+    assert target.pixel_weight[0, 1, 1] == 1
+    assert target.pixel_weight[1].min() == 1
+    assert target.probs[1, 5, 5] == pytest.approx(0.8, abs=0.01)
 
 
 def test_the_student_tells_them_apart_and_has_a_threshold_for_each(distilled):
