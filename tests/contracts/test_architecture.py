@@ -61,30 +61,39 @@ MODULES = {_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 ROOMS = [name for name in MODULES if name not in ("meddistill", "meddistill.__main__")]
 
 
-@cache
 def _tree(module):
-    return ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    return _parsed(MODULES[module])
 
 
-def _type_only(module):
+@cache
+def _parsed(path):
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _type_only(tree):
     """Imports under `if TYPE_CHECKING:` do not happen."""
-    for node in ast.walk(_tree(module)):
+    for node in ast.walk(tree):
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             yield from ast.walk(node)
 
 
-@cache
 def imports(module):
     """Everything that `module` imports, at its top or inside a function, as full module names."""
+    return _imports_of(MODULES[module])
+
+
+@cache
+def _imports_of(path):
     found = set()
-    skipped = set(_type_only(module))
-    for node in ast.walk(_tree(module)):
+    tree = _parsed(path)
+    skipped = set(_type_only(tree))
+    for node in ast.walk(tree):
         if node in skipped:
             continue
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{module} has a relative import"
+            assert node.level == 0, f"{path} has a relative import"
             names = {f"{node.module}.{alias.name}" for alias in node.names}
             submodules = names & MODULES.keys()
             found |= submodules
@@ -93,6 +102,7 @@ def imports(module):
     return found
 
 
+@cache
 def reached_from(module):
     """`module` and every module of ours that it needs, directly or not."""
     seen, waiting = set(), [module]
@@ -196,11 +206,7 @@ def test_an_import_of_a_mask_room_would_be_seen(monkeypatch, tmp_path):
         "def hide():\n    from meddistill.run.true_masks import mask_path\n    return mask_path\n"
     )
     monkeypatch.setitem(MODULES, "meddistill.targets.packing", inside)
-    for cached in (_tree, imports):
-        cached.cache_clear()
     found = ways_to_a_mask("meddistill.stages.distill")
-    for cached in (_tree, imports):
-        cached.cache_clear()
     assert found.keys() == {"meddistill.run.true_masks"}
     assert found["meddistill.run.true_masks"].endswith(
         "targets.packing -> meddistill.run.true_masks"

@@ -31,6 +31,13 @@ from meddistill.training.schedules import cosine_lr, scheduled_lr
 from meddistill.training.selection import choose_thresholds
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A training of three epochs without an interruption, and where it lies; to be read and copied."""
+    out = tmp_path_factory.mktemp("whole")
+    return train(out), out
+
+
 def test_it_learns_and_logs_every_term(tmp_path):
     trained = train(tmp_path, epochs=12)
     log = rows(tmp_path)
@@ -62,8 +69,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(tmp_path, preci
     assert not same_weights(first, train(tmp_path / "c", seed=1, precision=precision))
 
 
-def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path, monkeypatch):
-    whole = train(tmp_path / "whole", epochs=4)
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path, whole, monkeypatch):
     keep = Training.keep
 
     def stop_after_two(run, row, picture):
@@ -73,34 +79,29 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path, monkeypatch
 
     monkeypatch.setattr(Training, "keep", stop_after_two)
     with pytest.raises(KeyboardInterrupt, match="stop"):
-        train(tmp_path / "cut", epochs=4)
+        train(tmp_path / "cut")
     monkeypatch.undo()
     assert len(rows(tmp_path / "cut")) == 2
     torch.manual_seed(99)
-    resumed = train(tmp_path / "cut", epochs=4)
-    assert same_weights(whole, resumed)
-    assert (tmp_path / "cut" / METRICS_CSV).read_bytes() == (
-        tmp_path / "whole" / METRICS_CSV
-    ).read_bytes()
+    resumed = train(tmp_path / "cut")
+    assert same_weights(whole[0], resumed)
+    assert (tmp_path / "cut" / METRICS_CSV).read_bytes() == (whole[1] / METRICS_CSV).read_bytes()
 
 
 @pytest.mark.parametrize("damaged", [(LAST_CKPT,), (LAST_CKPT, PREVIOUS_CKPT)])
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, capsys, damaged):
-    whole = train(tmp_path / "whole", epochs=4)
-    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, whole, capsys, damaged):
+    shutil.copytree(whole[1], tmp_path / "cut")
     for name in damaged:
         content = (tmp_path / "cut" / name).read_bytes()
         (tmp_path / "cut" / name).write_bytes(content[: len(content) // 2])
     capsys.readouterr()
-    assert same_weights(whole, train(tmp_path / "cut", epochs=4))
+    assert same_weights(whole[0], train(tmp_path / "cut"))
     said = " ".join(capsys.readouterr().err.split())
     assert said.count("is damaged") == len(damaged)
     assert (
         "training starts again" if len(damaged) == 2 else "goes on from the checkpoint before"
     ) in said
-    assert (tmp_path / "cut" / METRICS_CSV).read_bytes() == (
-        tmp_path / "whole" / METRICS_CSV
-    ).read_bytes()
+    assert (tmp_path / "cut" / METRICS_CSV).read_bytes() == (whole[1] / METRICS_CSV).read_bytes()
 
 
 def test_a_checkpoint_of_another_network_is_one_clear_line(tmp_path):
@@ -110,8 +111,9 @@ def test_a_checkpoint_of_another_network_is_one_clear_line(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_waits_for_the_step_and_the_epoch_goes_on_there(tmp_path, monkeypatch, number):
-    whole = train(tmp_path / "whole", epochs=3)
+def test_a_signal_waits_for_the_step_and_the_epoch_goes_on_there(
+    tmp_path, whole, monkeypatch, number
+):
     take, done = OptimiserStep.take, []
 
     def step(self, draw):
@@ -122,15 +124,13 @@ def test_a_signal_waits_for_the_step_and_the_epoch_goes_on_there(tmp_path, monke
 
     monkeypatch.setattr(OptimiserStep, "take", step)
     with pytest.raises(Interrupted) as stopped:
-        train(tmp_path / "cut", epochs=3)
+        train(tmp_path / "cut")
     assert stopped.value.signal_number == number
     assert len(done) == 5
     torch.manual_seed(99)
-    assert same_weights(whole, train(tmp_path / "cut", epochs=3))
+    assert same_weights(whole[0], train(tmp_path / "cut"))
     assert len(done) == 9  # no step was made twice
-    assert (tmp_path / "cut" / METRICS_CSV).read_bytes() == (
-        tmp_path / "whole" / METRICS_CSV
-    ).read_bytes()
+    assert (tmp_path / "cut" / METRICS_CSV).read_bytes() == (whole[1] / METRICS_CSV).read_bytes()
 
 
 def test_a_signal_while_judging_keeps_the_steps_of_the_epoch(tmp_path, monkeypatch):
