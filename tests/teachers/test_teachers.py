@@ -28,6 +28,12 @@ def lite():
     return load_teacher("litemedsam")
 
 
+@pytest.fixture(scope="module")
+def encoded(small_sam2, lite):
+    """Teacher's name -> its encoding of the images of `_SIZES`; nobody writes into it."""
+    return {teacher.name: teacher.encode(_images()) for teacher in (small_sam2, lite)}
+
+
 def _image(size_hw, seed=0):
     return np.random.default_rng(seed).integers(0, 255, (*size_hw, 3)).astype(np.uint8)
 
@@ -40,11 +46,14 @@ _BOXES = [
 _SIZES = [(96, 96), (60, 80), (100, 70)]
 
 
-def _check_against_predictor(teacher):
+def _images():
+    return [_image(size, seed) for seed, size in enumerate(_SIZES)]
+
+
+def _check_against_predictor(teacher, encoded):
     from sam2.sam2_image_predictor import SAM2ImagePredictor
 
-    images = [_image(size, seed) for seed, size in enumerate(_SIZES)]
-    encoded = teacher.encode(images)
+    images = _images()
     answers = teacher.decode(encoded, _BOXES)
     predictor = SAM2ImagePredictor(teacher.net)
     for image, boxes, answer in zip(images, _BOXES, answers, strict=True):
@@ -64,9 +73,8 @@ def _check_against_predictor(teacher):
         np.testing.assert_allclose(on_image, masks.reshape(-1, *size), atol=1e-4)
 
 
-def _check_batched_equals_one_by_one(teacher):
-    images = [_image(size, seed) for seed, size in enumerate(_SIZES)]
-    together = teacher.encode(images)
+def _check_batched_equals_one_by_one(teacher, together):
+    images = _images()
     answers = teacher.decode(together, _BOXES)
     assert set(together.features) == set(teacher.feature_channels)
     for index, (image, boxes) in enumerate(zip(images, _BOXES, strict=True)):
@@ -84,8 +92,8 @@ def _check_batched_equals_one_by_one(teacher):
             torch.testing.assert_close(iou, answer.predicted_iou[0], atol=1e-4, rtol=1e-4)
 
 
-def test_a_small_sam2_equals_the_official_predictor(small_sam2):
-    _check_against_predictor(small_sam2)
+def test_a_small_sam2_equals_the_official_predictor(small_sam2, encoded):
+    _check_against_predictor(small_sam2, encoded["small"])
 
 
 def test_a_mask_prompts_sam2_as_it_does_the_official_predictor(small_sam2):
@@ -121,14 +129,15 @@ def test_a_mask_prompts_sam2_as_it_does_the_official_predictor(small_sam2):
 def test_full_size_sam2_tiny_equals_the_official_predictor():
     torch.manual_seed(0)
     network = sam2.build_network(sam2.packaged_yaml("sam2.1/sam2.1_hiera_t.yaml"))
-    _check_against_predictor(sam2.Sam2("sam2.1-tiny", network, "random", CPU))
+    teacher = sam2.Sam2("sam2.1-tiny", network, "random", CPU)
+    _check_against_predictor(teacher, teacher.encode(_images()))
 
 
 def test_sam2_batched_equals_one_by_one_below_1024_px(tmp_path):
     torch.manual_seed(0)
     network = sam2.build_network(small_yaml(tmp_path), image_size=256)
     teacher = sam2.Sam2("small", network, "random", CPU)
-    _check_batched_equals_one_by_one(teacher)
+    _check_batched_equals_one_by_one(teacher, teacher.encode(_images()))
     assert teacher.decode(teacher.encode([_image((50, 50))]), [_BOXES[0]])[0].logits.shape == (
         1,
         64,
@@ -136,8 +145,8 @@ def test_sam2_batched_equals_one_by_one_below_1024_px(tmp_path):
     )
 
 
-def test_litemedsam_batched_equals_one_by_one(lite):
-    _check_batched_equals_one_by_one(lite)
+def test_litemedsam_batched_equals_one_by_one(lite, encoded):
+    _check_batched_equals_one_by_one(lite, encoded["litemedsam"])
 
 
 def test_litemedsam_finds_a_bright_disc_in_its_box(lite):
@@ -316,9 +325,9 @@ def test_fetch_puts_weights_on_this_machine():
 
 
 @pytest.mark.parametrize("name", ["small_sam2", "lite"])
-def test_a_stored_encoding_decodes_as_a_fresh_one(name, request, tmp_path):
+def test_a_stored_encoding_decodes_as_a_fresh_one(name, request, encoded, tmp_path):
     teacher = request.getfixturevalue(name)
-    fresh = teacher.encode([_image(size, seed) for seed, size in enumerate(_SIZES)])
+    fresh = encoded[teacher.name]
     answers = teacher.decode(fresh, _BOXES)
 
     def stored(dtype):
