@@ -20,7 +20,7 @@ class ColearningConfig:
 
     unboxed: str = setting("auto", SWITCH, before="detected")
     """Training images without a box: `propose`: a head on the teacher's map proposes boxes there,
-    the teacher answers, and the student learns from what both agree on; `ignore`: they are left
+    the teacher answers, and the student learns it as far as it is trusted; `ignore`: they are left
     out; `detected`: a detector's boxes are taken as they are; `auto`: `propose` where there are
     such images, at most 200 others are boxed and no table of boxes is given."""
     rounds: int = setting(2, STUDENT, before=2)
