@@ -9,32 +9,24 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning_fabric import Fabric
-from torch import Tensor
-
 from meddistill.base.console import say, summary, warn
-from meddistill.base.csv_tables import read_table, text_of_row, write_table
+from meddistill.base.csv_tables import read_table, text_of_row
 from meddistill.base.errors import ConfigError, StageError, nearest
 from meddistill.colearning.belief_files import load_beliefs
 from meddistill.colearning.beliefs import count_sources
-from meddistill.colearning.joining import Colearning, with_unboxed_decided
+from meddistill.colearning.distillation import Distillation, Learning, learn
+from meddistill.colearning.joining import with_unboxed_decided
 from meddistill.colearning.questions import (
     as_results,
-    detector_box_iou,
     load_questioned,
     more_boxes,
-    who_proposes,
 )
-from meddistill.colearning.rounds import refresh_targets
-from meddistill.data.findings import Findings
 from meddistill.run.dataset import Dataset
-from meddistill.run.findings import read_findings
 from meddistill.run.headlines import headline
 from meddistill.run.labels import annotated_findings
 from meddistill.run.layout import BOXES_CSV, MODEL_CARD, QUALITY_CSV, RUN_JSON, RunDir
@@ -44,12 +36,8 @@ from meddistill.run.tables import Case, QualityRow, boxes_xyxy, read_boxes
 from meddistill.settings import identity
 from meddistill.settings.distill import DistillConfig
 from meddistill.student.card import write_model_card
-from meddistill.targets.cache import TargetFolders
 from meddistill.targets.inherited import inherit
-from meddistill.targets.making import TargetMaker
-from meddistill.targets.packing import pack_targets
 from meddistill.targets.prompts import (
-    ANNOTATED,
     NOTHING,
     UNSEEN,
     Prompt,
@@ -57,64 +45,10 @@ from meddistill.targets.prompts import (
     choose_prompts,
 )
 from meddistill.targets.requests import TargetRequest
-from meddistill.teachers.loading import load_teacher
 from meddistill.teachers.teacher import Teacher
 from meddistill.training.fabric import make_fabric, precision_of
-from meddistill.training.fitting import Learned, build_and_train, intensity_of, stage_outputs
-from meddistill.training.packed_cases import PackedCases, TrainingData
+from meddistill.training.fitting import stage_outputs
 from meddistill.training.warm_start import find_start, fingerprint_start, load_start
-
-
-@dataclasses.dataclass
-class Distillation:
-    """What the steps of one distillation share. `given`: a teacher to use instead of loading
-    `config.teacher` by name. `start`: a student's directory to go on from."""
-
-    run: RunDir
-    dataset: Dataset
-    config: DistillConfig
-    fabric: Fabric
-    given: Teacher | None = None
-    start: Path | None = None
-
-    @functools.cached_property
-    def teacher(self) -> Teacher:
-        """Loaded when it is asked for: a RUN whose targets are all there needs none."""
-        if self.given is not None:
-            return self.given
-        return load_teacher(
-            self.config.teacher,
-            checkpoint=self.config.teacher_checkpoint,
-            device=self.fabric.device,
-            precision=precision_of(self.fabric),
-        )
-
-    @functools.cached_property
-    def findings(self) -> Findings:
-        return read_findings(self.dataset.directory)
-
-    @property
-    def teacher_name(self) -> str:
-        """What RUN/teacher is recognised by: a name, or the fingerprint of a teacher given."""
-        return self.config.teacher if self.given is None else self.given.fingerprint
-
-    @property
-    def colearns(self) -> bool:
-        """Whether unboxed training images are proposed on and answered."""
-        return self.config.colearning.unboxed == "propose"
-
-    def maker(self, directory: Path) -> TargetMaker:
-        return TargetMaker(self.teacher, self.dataset, directory, self.config.targets)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Learning:
-    """The student of the last round, with the cases and the rows of quality.csv that it learnt
-    from."""
-
-    student: Learned
-    data: TrainingData
-    quality: Sequence[QualityRow]
 
 
 def run_distill(
@@ -154,7 +88,7 @@ def run_distill(
     stage = _open_stage(work, student_dir, quality, seed, overwrite)
     if stage.finished:
         return _already_made(work, student_dir)
-    learning = _learn(work, prompts, quality, student_dir, seed)
+    learning = learn(work, prompts, quality, student_dir, seed)
     results = _results(work, learning, 0 if work.colearns else len(skipped))
     if work.colearns:
         believed = count_sources(load_beliefs(student_dir))
@@ -363,131 +297,7 @@ def _already_made(work: Distillation, student_dir: Path) -> Path:
     return student_dir
 
 
-def _learn(
-    work: Distillation,
-    prompts: Sequence[Prompt],
-    quality: Sequence[QualityRow],
-    student_dir: Path,
-    seed: int,
-) -> _Learning:
-    """All rounds of training, with the targets settled anew between them.
-
-    Args:
-        work: what is distilled.
-        prompts: whose box each case has.
-        quality: the rows of quality.csv.
-        student_dir: where the last round's student goes; those of earlier rounds lie below it.
-        seed: of the student.
-    """
-    fabric = work.fabric
-    scratch, rounds_dir = student_dir / f"packed-{fabric.global_rank}", student_dir / "rounds"
-    first_keys = {row.case_id: row.key for row in reversed(quality)}
-    folders = TargetFolders(work.run.teacher, rounds_dir, first_keys)
-    make = functools.partial(
-        build_and_train,
-        work.config,
-        fabric=fabric,
-        seed=seed,
-        intensity=intensity_of(work.dataset.directory),
-    )
-    pack = functools.partial(_pack, work, folders, prompts, scratch)
-    data = TrainingData(pack(quality, "train"), pack(quality, "val"), findings=work.findings)
-    if not work.findings.is_one and any(work.findings.keeps_sides()) and work.config.augment:
-        axes = " or ".join(
-            axis
-            for axis, keeps in zip(
-                ("across", "upside down"), work.findings.keeps_sides(), strict=True
-            )
-            if keeps
-        )
-        say(f"names of findings say a side: training mirrors no image {axes}")
-    if work.colearns:
-        colearning = Colearning(work.dataset, work.config, work.run.teacher, student_dir, seed)
-        if fabric.world_size > 1:
-            part = (fabric.global_rank, fabric.world_size)
-            colearning.share_encodings(work.teacher, quality, part)
-            fabric.barrier()
-        if fabric.is_global_zero:
-            colearning.settle(work.teacher, quality, folders)
-            detector = detector_box_iou(work.run.detector, work.dataset)
-            say(who_proposes(load_questioned(student_dir), detector))
-        fabric.barrier()
-        revise = functools.partial(_ask_student, work, colearning, quality, folders)
-        again = work.config.colearning.ask_again
-        data = TrainingData(colearning.join(data.train), data.val, revise if again else None)
-    student = None if work.start is None else load_start(work.start, work.config, work.findings)
-    for number in range(1, work.config.rounds):
-        student = make(data, out=rounds_dir / f"student-{number}", start=student)
-        table = rounds_dir / f"quality-{number + 1}.csv"
-        if fabric.is_global_zero and not table.exists():
-            maker = work.maker(rounds_dir)
-            rows = refresh_targets(maker, student.student, prompts, quality, work.run.teacher)
-            write_table(table, QualityRow, rows)
-        fabric.barrier()
-        quality = read_table(table, QualityRow)
-        data = TrainingData(pack(quality, "train"), data.val)
-    student = make(data, out=student_dir, start=student)
-    shutil.rmtree(scratch, ignore_errors=True)
-    return _Learning(student, data, quality)
-
-
-def _ask_student(
-    work: Distillation,
-    colearning: Colearning,
-    quality: Sequence[QualityRow],
-    folders: TargetFolders,
-    see: Callable[[Tensor], Tensor],
-    cases: PackedCases,
-) -> None:
-    """Let the half-trained student propose on the unboxed cases, too, and teach what is believed
-    then.
-
-    Args:
-        work: what is distilled.
-        colearning: what was believed so far.
-        quality: the rows of quality.csv.
-        folders: where their targets lie.
-        see: what the student makes of frames.
-        cases: the training set, whose targets change.
-    """
-    if work.fabric.is_global_zero:
-        images = colearning.images(work.teacher, quality, folders)
-        colearning.ask_student(images, see, cases)
-    work.fabric.barrier()
-    colearning.teach_anew(cases)
-
-
-def _pack(
-    work: Distillation,
-    folders: TargetFolders,
-    prompts: Sequence[Prompt],
-    scratch: Path,
-    quality: Sequence[QualityRow],
-    split: str,
-) -> PackedCases:
-    """The cases of a split with their targets; features and box priors for training cases alone."""
-    levels, boxes = [], {}
-    if split == "train":
-        levels = work.config.kept_levels
-        if work.config.prior_weight:
-            boxes = {
-                prompt.case.case_id: prompt.boxes_xyxy_px
-                for prompt in prompts
-                if prompt.source == ANNOTATED
-            }
-    return pack_targets(
-        [row for row in quality if row.split == split],
-        work.dataset,
-        folders,
-        work.config.image_size,
-        feature_levels=levels,
-        prior_boxes=boxes,
-        scratch=scratch / split,
-        findings=work.findings,
-    )
-
-
-def _results(work: Distillation, learning: _Learning, without_box: int) -> dict[str, Any]:
+def _results(work: Distillation, learning: Learning, without_box: int) -> dict[str, Any]:
     """What run.json says of the student."""
     student, data, quality = learning.student, learning.data, learning.quality
     learned = set(data.train.case_ids)

@@ -29,29 +29,35 @@ def teaches(row: QualityRow) -> bool:
     return row.accepted and row.weight > 0 and (row.n_boxes > 0 or row.prompt_source == NO_BOX)
 
 
+@dataclasses.dataclass(frozen=True)
+class Packing:
+    """Where images (`dataset`) and targets (`folders`) lie, the side of the student's frame in px,
+    and the findings of the RUN."""
+
+    dataset: Dataset
+    folders: TargetFolders
+    image_size: int
+    findings: Findings = LESION
+
+
 def pack_targets(
     rows: Sequence[QualityRow],
-    dataset: Dataset,
-    folders: TargetFolders,
-    image_size: int,
+    packing: Packing,
     *,
     feature_levels: Sequence[str] = (),
     prior_boxes: Mapping[str, np.ndarray] | None = None,
     scratch: Path | None = None,
-    findings: Findings = LESION,
 ) -> PackedCases:
     """Images and targets of the rows that `teaches` lets through, in their order.
 
     Args:
         rows: of quality.csv, or of a later round.
-        dataset: where the images lie.
-        folders: where the targets lie.
-        image_size: side of the student's frame, px.
+        packing: what is packed, and how large.
         feature_levels: the teacher's maps that are packed beside the masks.
         prior_boxes: case id -> (N, 4) px, boxes that the box priors may trust.
         scratch: where sets too large for memory are mapped.
-        findings: of the RUN.
     """
+    dataset, folders, findings = packing.dataset, packing.folders, packing.findings
     rows = [row for row in rows if teaches(row)]
     by_case: dict[str, list[QualityRow]] = {}
     for row in rows:
@@ -59,7 +65,7 @@ def pack_targets(
     boxes = prior_boxes or {}
     packed = PackedCases(
         list(by_case),
-        image_size,
+        packing.image_size,
         _shapes(rows, folders, feature_levels),
         max_boxes=max((len(found) for found in boxes.values()), default=0),
         directory=scratch,
@@ -70,7 +76,7 @@ def pack_targets(
     for index, (case_id, of_case) in enumerate(
         track(by_case.items(), "load targets", len(by_case))
     ):
-        target, contested, swallows = _target(of_case, folders, findings, image_size)
+        target, contested, swallows = _target(of_case, packing)
         settled += contested
         swallowed.update(swallows)
         features = folders.features(of_case[0]) if feature_levels else {}
@@ -91,17 +97,18 @@ def pack_targets(
 
 
 def _target(
-    rows: Sequence[QualityRow], folders: TargetFolders, findings: Findings, image_size: int
+    rows: Sequence[QualityRow], packing: Packing
 ) -> tuple[CaseTarget, bool, list[tuple[str, str]]]:
     """What the rows of one case teach, whether masks of findings that exclude each other had to be
     settled, and which swallow which. A finding without a row is not known, one without a box not
     there; where one swallows another, its box could not teach it, and it is unknown there."""
+    folders, findings = packing.folders, packing.findings
     if findings.is_one:
         found = folders.load(rows[0])
         row = rows[0]
         target = CaseTarget(found.probs, found.uncertainty, row.v, row.doubt, row.weight)
         return target, False, []
-    shape = (len(findings), image_size, image_size)
+    shape = (len(findings), packing.image_size, packing.image_size)
     probs, uncertainty = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     v, doubt, weight = (np.zeros(len(findings), np.float32) for _ in range(3))
     for row in rows:

@@ -13,6 +13,7 @@ from support.tiny_student import TinyStudent
 from meddistill.base.csv_tables import write_table
 from meddistill.base.errors import ConfigError, StageError
 from meddistill.base.files import write_json
+from meddistill.colearning import distillation
 from meddistill.data.sources.phantom import write_phantom
 from meddistill.run.layout import BOXES_CSV, RunDir
 from meddistill.run.tables import BoxRow, read_cases
@@ -20,7 +21,6 @@ from meddistill.settings.colearning import ColearningConfig
 from meddistill.settings.distill import DistillConfig
 from meddistill.settings.prepare import PrepareConfig
 from meddistill.settings.targets import TargetsConfig
-from meddistill.stages import distill
 from meddistill.stages.distill import run_distill
 from meddistill.stages.prepare import run_prepare
 from meddistill.training import fitting
@@ -64,7 +64,7 @@ def test_the_teacher_runs_in_the_precision_of_the_student(run, monkeypatch, prec
         asked.update(options, name=name)
         return PaintingTeacher()
 
-    monkeypatch.setattr(distill, "load_teacher", load)
+    monkeypatch.setattr(distillation, "load_teacher", load)
     run_distill(
         run,
         dataclasses.replace(CONFIG, teacher="litemedsam", epochs=1, precision=precision),

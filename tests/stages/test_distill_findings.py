@@ -32,7 +32,7 @@ from meddistill.student.student import load_student
 from meddistill.targets import packing
 from meddistill.targets.asking import Answer
 from meddistill.targets.cache import TargetFolders, write_target
-from meddistill.targets.packing import pack_targets
+from meddistill.targets.packing import Packing, pack_targets
 from meddistill.targets.scores import Scores
 from meddistill.training.losses import soft_bce_loss
 from meddistill.training.step import _by_finding, _over_known
@@ -85,7 +85,7 @@ def test_what_nobody_looked_for_is_not_known(distilled):
     run, _ = distilled
     rows = read_table(run.teacher / QUALITY_CSV, QualityRow)
     dataset = Dataset.open(run.data)
-    packed = pack_targets(rows, dataset, TargetFolders(run.teacher), 32, findings=AB)
+    packed = pack_targets(rows, Packing(dataset, TargetFolders(run.teacher), 32, AB))
     batch = packed.batch(torch.arange(len(packed)))
     for place, case_id in enumerate(packed.case_ids):
         known = dataset.by_id[case_id].looked_for("b")
