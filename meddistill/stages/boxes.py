@@ -78,14 +78,7 @@ def run_boxes(
         console.say(f"{out} is up to date; what was corrected there is left as it is")
         return out
     mask_of = _masks(run, masks_of, dataset, device, predictor)
-    images = []
-    with console.progress("boxes", len(dataset)) as bar:
-        for case in dataset.cases:
-            place = writer.place(f"{case.case_id}.png", case.split)
-            with atomic_path(out / place) as temporary:
-                shutil.copyfile(dataset.image_path(case), temporary)
-            images.append(_annotated(case, place, dataset, mask_of(case), writer, findings))
-            bar.advance()
+    images = _place(out, dataset, writer, mask_of, findings)
     names = classes_of(images) or (_LESION,) if findings.is_one else findings.names
     writer.write(out, images, names)
     _warn_of_parts(images, to)
@@ -103,6 +96,29 @@ def run_boxes(
         f"then `meddistill prepare NEW_RUN --source {out} --dataset {writer.source}`"
     )
     return out
+
+
+def _place(
+    out: Path, dataset: Dataset, writer: AnnotationWriter, mask_of: MaskOf, findings: Findings
+) -> list[AnnotatedImage]:
+    """Copy every image to where the tool looks for it; returns what is annotated there.
+
+    Args:
+        out: the folder that is written.
+        dataset: the cases.
+        writer: of the tool.
+        mask_of: what gives the objects their shapes.
+        findings: of the RUN.
+    """
+    images = []
+    with console.progress("boxes", len(dataset)) as bar:
+        for case in dataset.cases:
+            place = writer.place(f"{case.case_id}.png", case.split)
+            with atomic_path(out / place) as temporary:
+                shutil.copyfile(dataset.image_path(case), temporary)
+            images.append(_annotated(case, place, dataset, mask_of(case), writer, findings))
+            bar.advance()
+    return images
 
 
 def _writer(to: str, masks_of: str) -> AnnotationWriter:

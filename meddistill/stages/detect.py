@@ -90,12 +90,10 @@ def run_detect(
     stage = Stage.open(out, "detect", settings, inputs, overwrite=overwrite)
     console.detail(f"what Ultralytics says goes to {out / TRAIN_LOG}")
     options = WorkerOptions(device, config.trust_weights, out / TRAIN_LOG)
-    if config.train:
-        training = _train(
-            out, start, _training_settings(config, seed, findings), options, cases, data_dir
-        )
-    else:
-        training = _take(out, start)
+    learning = _training_settings(config, seed, findings) if config.train else None
+    training = (
+        _train(out, start, learning, options, cases, data_dir) if learning else _take(out, start)
+    )
     images = [image_path(data_dir, case) for case in cases]
     found = predict_boxes(out / BEST_PT, images, config.image_size, options, findings)
     annotated = [annotated_findings(data_dir, case) for case in cases]

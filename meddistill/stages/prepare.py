@@ -89,14 +89,7 @@ def run_prepare(
         return out
     directory = Path(config.source)
     _check_apart(directory, out)
-    listed = list_source(directory, config, seed)
-    console.summary("understood", listed.understood)
-    check_names(config.accept)
-    check_before(listed.cases, listed.rejected, config.accept)
-    if drawn:
-        _refuse_drawn(run, listed.findings)
-        cases = with_drawn(listed.cases, drawn)
-        listed = dataclasses.replace(listed, cases=cases, annotated=True)
+    listed = _list(run, directory, config, seed, drawn)
     hashes = _hash_source(listed, directory, out)
     settings = identity.of_prepare(config, seed, listed.dataset)
     previous = _check_update(out, settings) if update and not overwrite else []
@@ -110,21 +103,7 @@ def run_prepare(
     if stage.resumed and (out / CASES_CSV).exists():
         previous = read_table(out / CASES_CSV, Case)  # of an update that was interrupted
     try:
-        write_index(out / SOURCE_INDEX_CSV, hashes, directory)
-        conversion = _conversion(config, listed.findings)
-        converted = convert_cases(listed.cases, hashes, out, conversion, previous)
-        refuse_strange_values(listed.cases, converted)
-        sorted_out = _sort_out(listed, converted, directory, config)
-        old_splits = {row.group: row.split for row in previous}
-        findings = listed.findings
-        rows, results = partition(sorted_out.good, config, seed, old_splits, findings)
-        refuse_unboxed_findings(rows, results, findings)
-        looks = [results[row.case_id].looks for row in rows]
-        duplicates = find_duplicates(rows, looks, config.duplicate_bits)
-        if config.strict:
-            refuse_duplicates(duplicates)
-        place_files(out, rows, results, previous)
-        prepared = _Prepared(rows, results, duplicates, sorted_out)
+        prepared = _convert(listed, hashes, out, config, seed, previous)
         summary = _write_tables(stage, listed, prepared)
     except MedDistillError:
         if not previous:
@@ -133,6 +112,69 @@ def run_prepare(
     facts = [*headline("prepare", summary), ("report", str(out / REPORT_HTML))]
     console.summary("prepare", facts, after_prepare(run, out, listed.annotated))
     return out
+
+
+def _list(
+    run: RunDir,
+    directory: Path,
+    config: PrepareConfig,
+    seed: int,
+    drawn: Mapping[str, Boxes | None],
+) -> Listed:
+    """The cases of the source, with the boxes that people drew of them. Raises: InputError where it
+    can hardly be meant, StageError where what was drawn does not fit its findings.
+
+    Args:
+        run: the RUN.
+        directory: the source.
+        config: settings.
+        seed: draws subsets.
+        drawn: what people drew, by the image's path in the source.
+    """
+    listed = list_source(directory, config, seed)
+    console.summary("understood", listed.understood)
+    check_names(config.accept)
+    check_before(listed.cases, listed.rejected, config.accept)
+    if not drawn:
+        return listed
+    _refuse_drawn(run, listed.findings)
+    cases = with_drawn(listed.cases, drawn)
+    return dataclasses.replace(listed, cases=cases, annotated=True)
+
+
+def _convert(
+    listed: Listed,
+    hashes: Mapping[Path, str],
+    out: Path,
+    config: PrepareConfig,
+    seed: int,
+    previous: Sequence[Case],
+) -> _Prepared:
+    """Read every case, settle its split, and put its files where they belong. Raises: InputError
+    where what was read cannot be used.
+
+    Args:
+        listed: the source.
+        hashes: of its files.
+        out: the folder that is written.
+        config: settings.
+        seed: draws splits.
+        previous: the cases of an earlier run, which keep their split.
+    """
+    write_index(out / SOURCE_INDEX_CSV, hashes, Path(config.source))
+    conversion = _conversion(config, listed.findings)
+    converted = convert_cases(listed.cases, hashes, out, conversion, previous)
+    refuse_strange_values(listed.cases, converted)
+    sorted_out = _sort_out(listed, converted, Path(config.source), config)
+    old_splits = {row.group: row.split for row in previous}
+    rows, results = partition(sorted_out.good, config, seed, old_splits, listed.findings)
+    refuse_unboxed_findings(rows, results, listed.findings)
+    looks = [results[row.case_id].looks for row in rows]
+    duplicates = find_duplicates(rows, looks, config.duplicate_bits)
+    if config.strict:
+        refuse_duplicates(duplicates)
+    place_files(out, rows, results, previous)
+    return _Prepared(rows, results, duplicates, sorted_out)
 
 
 def show_understanding(config: PrepareConfig, seed: int) -> None:

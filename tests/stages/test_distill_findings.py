@@ -105,7 +105,7 @@ def _target_of(tmp_path, boxes):
         rows.append(
             QualityRow("c", "train", "annotated", 1, name * 4, *numbers, True, "", 1.0, name)
         )
-    return packing._target(rows, TargetFolders(tmp_path), AB, 16)
+    return packing._target(rows, Packing(None, TargetFolders(tmp_path), 16, AB))
 
 
 def test_masks_that_exclude_each_other_are_settled_by_probability(tmp_path):

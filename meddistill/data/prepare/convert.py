@@ -124,36 +124,7 @@ def convert(case: RawCase, key: str, staging: Path, settings: ConvertSettings) -
         settings: what shapes pixels and boxes.
     """
     try:
-        # The mask first: a slice that is not wanted need not be read.
-        mask = _planes(case, settings.findings)
-        is_empty = mask is None or not mask.any()
-        if mask is not None and is_empty and not case.keep_if_empty:
-            return Converted(key, skipped=True)
-        picture = case.image.load()
-        if (
-            case.is_slice
-            and is_empty
-            and picture.pixels.size
-            and (picture.pixels == picture.pixels.flat[0]).all()
-        ):
-            return Converted(key, skipped=True)
-        image = to_8bit(
-            picture.pixels,
-            settings.intensity,
-            file_window=picture.window,
-            volume_limits=picture.volume_limits,
-        )
-        if picture.inverted:
-            image = 255 - image
-        content = (_own_png(case.image) if image is picture.pixels else None) or encode_png(image)
-        size_hw = image.shape[:2]
-        if mask is not None and settings.fit_masks:
-            mask = np.stack([_fitted(plane, size_hw) for plane in mask])
-        if mask is not None and mask.shape[1:] != size_hw:
-            raise InputError(
-                f"mask is {mask.shape[2]}x{mask.shape[1]}, image {size_hw[1]}x{size_hw[0]}"
-            )
-        said = _annotate(case, mask, size_hw, settings)
+        read = _read(case, settings)
     except StrangeValuesError as error:
         return Converted(key, reason=printable(str(error)), strange=error.values)
     except InputError as error:
@@ -162,10 +133,12 @@ def convert(case: RawCase, key: str, staging: Path, settings: ConvertSettings) -
         return Converted(key, reason=f"cannot be read: {error.strerror or error}")
     except MemoryError:
         return Converted(key, reason="does not fit into memory")
-    _write(staging / f"{key}.png", content)
+    if read is None:
+        return Converted(key, skipped=True)
+    mask, said, size_hw = read.mask, read.said, read.image.shape[:2]
+    _write(staging / f"{key}.png", read.content)
     if mask is not None:
         _write(staging / f"{key}.mask.png", encode_mask(mask, settings.findings))
-    spacing = picture.spacing_hw_mm
     return Converted(
         key=key,
         height=size_hw[0],
@@ -178,10 +151,59 @@ def convert(case: RawCase, key: str, staging: Path, settings: ConvertSettings) -
         lesion_share=float(mask.any(axis=0).mean())
         if mask is not None
         else _boxes_share(said.boxes, size_hw),
-        spacing_mm=f"{spacing[0]:g},{spacing[1]:g}" if spacing else "",
-        sha256=hashlib.sha256(content).hexdigest(),
-        looks=perceptual_hash(image),
+        spacing_mm=read.spacing_mm,
+        sha256=hashlib.sha256(read.content).hexdigest(),
+        looks=perceptual_hash(read.image),
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Read:
+    """A case as it was read: the 8-bit image and the PNG that holds it, the mask (C, H, W), and what
+    is annotated."""
+
+    image: np.ndarray
+    content: bytes
+    mask: np.ndarray | None
+    said: _Said
+    spacing_mm: str
+
+
+def _read(case: RawCase, settings: ConvertSettings) -> _Read | None:
+    """None for what is no case and nobody's fault: a slice that is not wanted, or that is constant
+    and empty. Raises: InputError, OSError or MemoryError for what cannot be read."""
+    # The mask first: a slice that is not wanted need not be read.
+    mask = _planes(case, settings.findings)
+    is_empty = mask is None or not mask.any()
+    if mask is not None and is_empty and not case.keep_if_empty:
+        return None
+    picture = case.image.load()
+    if (
+        case.is_slice
+        and is_empty
+        and picture.pixels.size
+        and (picture.pixels == picture.pixels.flat[0]).all()
+    ):
+        return None
+    image = to_8bit(
+        picture.pixels,
+        settings.intensity,
+        file_window=picture.window,
+        volume_limits=picture.volume_limits,
+    )
+    if picture.inverted:
+        image = 255 - image
+    content = (_own_png(case.image) if image is picture.pixels else None) or encode_png(image)
+    size_hw = image.shape[:2]
+    if mask is not None and settings.fit_masks:
+        mask = np.stack([_fitted(plane, size_hw) for plane in mask])
+    if mask is not None and mask.shape[1:] != size_hw:
+        raise InputError(
+            f"mask is {mask.shape[2]}x{mask.shape[1]}, image {size_hw[1]}x{size_hw[0]}"
+        )
+    said = _annotate(case, mask, size_hw, settings)
+    spacing = picture.spacing_hw_mm
+    return _Read(image, content, mask, said, f"{spacing[0]:g},{spacing[1]:g}" if spacing else "")
 
 
 def _fitted(mask: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
