@@ -17,7 +17,7 @@ from meddistill.base.csv_tables import read_table
 from meddistill.base.errors import ConfigError, InputError
 from meddistill.colearning.answers import Answers
 from meddistill.colearning.belief_files import load_beliefs, read_beliefs, save_beliefs
-from meddistill.colearning.beliefs import Belief, loss_weights, pixel_weights
+from meddistill.colearning.beliefs import TRUST_POWER, Belief, loss_weights, pixel_weights
 from meddistill.colearning.head_files import save_heads
 from meddistill.colearning.questions import save_questioned
 from meddistill.colearning.sheet import write_sheet
@@ -227,9 +227,17 @@ def _maps(see: Callable[[Tensor], Tensor], cases: PackedCases) -> Iterator[np.nd
 
 
 def _target(belief: Belief, weight: float) -> CaseTarget:
-    nothing_known = np.zeros_like(belief.probs)
+    """What a believed case teaches. Its doubt is what is missing from the Dice that is expected of
+    it, and a pixel's uncertainty the variance of being lesion with its probability: so weightings
+    see guessed targets as what they are."""
+    probs = belief.probs
     return CaseTarget(
-        belief.probs, nothing_known, weight=weight, pixel_weight=pixel_weights(belief.probs)
+        probs,
+        probs * (1 - probs),
+        published_v=float(probs.var()),
+        doubt=1 - belief.weight ** (1 / TRUST_POWER),
+        weight=weight,
+        pixel_weight=pixel_weights(probs),
     )
 
 

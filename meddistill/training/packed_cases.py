@@ -164,10 +164,13 @@ class PackedCases:
             store[index] = torch.from_numpy(np.ascontiguousarray(found, dtype=np.float16))
 
     def teach_anew(self, index: int, target: CaseTarget) -> None:
-        """Replace what a believed case teaches: its `probs`, `weight` and `pixel_weight`."""
+        """Replace what a believed case teaches: all of its target but features and box priors."""
         self._packed["probs"][index, 0] = _to_byte(target.probs, 1.0)
+        self._packed["uncertainty"][index, 0] = _to_byte(target.uncertainty, 0.25)
         if target.pixel_weight is not None:
             self._packed["pixel_weight"][index, 0] = _to_byte(target.pixel_weight, 1.0)
+        self.published_v[index] = torch.as_tensor(target.published_v, dtype=torch.float32)
+        self.doubt[index] = torch.as_tensor(target.doubt, dtype=torch.float32)
         self.case_weight[index] = torch.as_tensor(target.weight, dtype=torch.float32)
 
     def normalise_case_weights(self) -> None:

@@ -209,9 +209,34 @@ def test_believed_cases_come_after_the_boxed_with_their_weights(tmp_path, data):
     batch = joined.batch(torch.arange(3))
     assert batch.case_weight[:, 0].tolist() == pytest.approx([1.0, 0.9 / 0.7, 0.5 / 0.7])
     assert float(batch.pixel_weight[0].min()) == 1
+    assert float(batch.doubt[0]) == 0
     for place, belief in enumerate(outcome.beliefs.values(), start=1):
         assert batch.probs[place, 0].numpy() == pytest.approx(belief.probs, abs=1 / 255)
         expected = pixel_weights(belief.probs)
         assert batch.pixel_weight[place, 0].numpy() == pytest.approx(expected, abs=0.01)
+        variance = belief.probs * (1 - belief.probs)
+        assert batch.uncertainty[place, 0].numpy() == pytest.approx(variance, abs=1 / 255)
+        assert float(batch.doubt[place]) == pytest.approx(1 - belief.weight**0.5)
+        assert float(batch.published_v[place]) == pytest.approx(float(belief.probs.var()))
         image = data.image(data.by_id[joined.case_ids[place]])
         assert np.array_equal(batch.images[place].permute(1, 2, 0).numpy(), image)
+
+
+def test_what_is_believed_later_replaces_all_that_a_case_teaches(tmp_path, data):
+    outcome = outcome_of(data)
+    save_beliefs(tmp_path, outcome)
+    case = next(case for case in data.of_split("train") if case.annotation == "boxes")
+    boxed = PackedCases([case.case_id], SIZE)
+    boxed.put(0, data.image(case), CaseTarget(np.ones((SIZE, SIZE)), np.zeros((SIZE, SIZE))))
+    joined = colearning(data, tmp_path).join(boxed)
+    beliefs = {
+        name: dataclasses.replace(belief, probs=1 - belief.probs, weight=0.25)
+        for name, belief in outcome.beliefs.items()
+    }
+    save_beliefs(tmp_path, dataclasses.replace(outcome, beliefs=beliefs))
+    colearning(data, tmp_path).teach_anew(joined)
+    batch = joined.batch(torch.arange(1, 3))
+    for place, belief in enumerate(beliefs.values()):
+        assert batch.probs[place, 0].numpy() == pytest.approx(belief.probs, abs=1 / 255)
+        assert float(batch.doubt[place]) == pytest.approx(0.5)
+        assert float(batch.case_weight[place]) == 1
