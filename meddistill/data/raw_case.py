@@ -14,7 +14,7 @@ import numpy as np
 @dataclasses.dataclass(frozen=True)
 class Picture:
     """Pixels as a file holds them: (H, W) or (H, W, 3) RGB, any real dtype; spacing (row, column)
-    in mm if known.
+    in mm if known, and `slice_mm`, the distance from slice to slice of the volume that it is of.
 
     `window`: (low, high) values that the file asks to be shown. `volume_limits`: (low, high) of the
     whole volume. `inverted`: the lowest value is to be shown white.
@@ -25,6 +25,7 @@ class Picture:
     window: tuple[float, float] | None = None
     volume_limits: tuple[float, float] | None = None
     inverted: bool = False
+    slice_mm: float | None = None
 
 
 class ImageRef(Protocol):
@@ -79,7 +80,9 @@ class RawCase:
     nobody has annotated it, whatever a mask says; that is for evaluation alone.
     `box_findings`: the name of what each box holds, where the source tells. `finding_masks`: a mask
     a finding by name, beside or in place of `mask`. `looked_for`: the names of the findings that
-    somebody looked for; None: all of them.
+    somebody looked for; None: all of them. `volume` names the volume that it is the slice number
+    `slice` of, `slice_mm` the distance to the next where a table says so. `whole`: every slice of
+    the volume is a case; one that shows nothing is black.
     """
 
     name: str
@@ -96,6 +99,10 @@ class RawCase:
     box_findings: tuple[str, ...] = ()
     finding_masks: tuple[tuple[str, MaskRef], ...] = ()
     looked_for: tuple[str, ...] | None = None
+    volume: str = ""
+    slice: int | None = None
+    slice_mm: float | None = None
+    whole: bool = False
 
     @property
     def masks(self) -> tuple[MaskRef, ...]:

@@ -21,8 +21,8 @@ from meddistill.data.formats.known_image_formats import (
     SUFFIXES,
     image_format_of,
 )
-from meddistill.data.intensity import IntensitySettings, to_8bit
-from meddistill.data.raw_case import Picture
+from meddistill.data.intensity import IntensitySettings
+from meddistill.data.shown import shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,22 +90,13 @@ def read_scan(path: Path, intensity: IntensitySettings | None = None) -> Scan:
     try:
         image_format = image_format_of(path)
         pictures = [each.load() for each in image_format.images(path)]
-        images = [_shown(picture, intensity, alone=len(pictures) == 1) for picture in pictures]
+        images = [shown(picture, intensity, blank=len(pictures) > 1) for picture in pictures]
         if not any(image.any() for image in images):
             raise InputError("no slice shows anything")
         return Scan(path, image_format.name, images, pictures[0].spacing_hw_mm)
     except InputError as error:
         reason = str(error)
         raise InputError(reason if path.name in reason else f"{path.name}: {reason}") from error
-
-
-def _shown(picture: Picture, intensity: IntensitySettings | None, alone: bool) -> np.ndarray:
-    if not alone and (picture.pixels == picture.pixels.flat[0]).all():
-        return np.zeros(picture.pixels.shape, np.uint8)
-    image = to_8bit(
-        picture.pixels, intensity, file_window=picture.window, volume_limits=picture.volume_limits
-    )
-    return 255 - image if picture.inverted else image
 
 
 def scan_name(path: Path) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
@@ -23,8 +23,7 @@ from meddistill.run.layout import RUN_JSON
 from meddistill.run.record import fingerprint_stage
 from meddistill.run.tables import Case
 from meddistill.run.true_masks import mask_path
-
-VOLUME_SUFFIXES = (".nii", ".nii.gz", ".dcm")
+from meddistill.run.volumes import volume_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +85,7 @@ def judged_cases_of_run(data_dir: Path, cases: Sequence[Case], split: str) -> Ju
         raise ConfigError(
             f"{data_dir} has no case in the split '{split}'; choose another with --split"
         )
-    volumes = [volume_of(case.source) for case in chosen]
+    volumes = [volume_of(case) for case in chosen]
     n_slices = Counter(volumes)
     judged = [
         JudgedCase(
@@ -116,18 +115,6 @@ def _boxes_alone(data_dir: Path, case: Case) -> np.ndarray | None:
     if case.has_mask or case.annotation == "unknown":
         return None
     return annotated_boxes(data_dir, case)
-
-
-def volume_of(source: str) -> str:
-    """The volume that a case's `source` is a slice of: the file before `#`
-    (`brain.nii.gz#axial12`), a DICOM's folder.
-
-    Empty for anything else.
-    """
-    file, mark, _ = source.partition("#")
-    if mark and file.lower().endswith(VOLUME_SUFFIXES):
-        return file
-    return PurePosixPath(source).parent.as_posix() if source.lower().endswith(".dcm") else ""
 
 
 def read_image(path: Path, intensity: IntensitySettings | None = None) -> np.ndarray:

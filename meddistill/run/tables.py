@@ -29,7 +29,9 @@ class Case:
     (nobody looked). `image` is relative to RUN/data; `width` and `height` are its pixels;
     `spacing_mm` is `row,column` pixel spacing in mm joined by a comma, or empty. `source` is the
     file it came from, as given; `sha256` is of the PNG. `findings`: the names of those that were
-    looked for, divided by `;`; empty: all of the RUN's.
+    looked for, divided by `;`; empty: all of the RUN's. `volume` names the volume that the image is
+    the slice number `slice` of, and `slice_mm` is the distance from slice to slice; empty for an
+    image that stands alone, or where it is not known.
     """
 
     case_id: str
@@ -46,6 +48,9 @@ class Case:
     source: str
     sha256: str
     findings: str = where_used("")
+    volume: str = where_used("")
+    slice: int | None = where_used(None)
+    slice_mm: float | None = where_used(None)
 
     def __post_init__(self) -> None:
         check_case_id(self.case_id)
@@ -62,6 +67,8 @@ class Case:
         sides = self.spacing_mm.split(",") if self.spacing_mm else []
         if sides and not (len(sides) == 2 and all(_is_positive(side) for side in sides)):
             raise ValueError(f"spacing_mm is '{self.spacing_mm}', expected row,column in mm")
+        if self.slice_mm is not None and not 0 < self.slice_mm < math.inf:
+            raise ValueError(f"slice_mm is {self.slice_mm}, expected a distance in mm")
 
     def looked_for(self, finding: str) -> bool:
         """Whether somebody looked for this finding of a RUN with several."""
@@ -75,6 +82,13 @@ class Case:
             return dataclasses.replace(self, annotation="unknown", n_boxes=0)
         annotation = "boxes" if n_boxes else "none"
         return dataclasses.replace(self, annotation=annotation, n_boxes=n_boxes)
+
+    @property
+    def spacing_3d_mm(self) -> tuple[float, float, float] | None:
+        """Spacing (slice, row, column) in mm, or None where one of them is not known."""
+        if self.slice_mm is None or self.spacing_hw_mm is None:
+            return None
+        return (self.slice_mm, *self.spacing_hw_mm)
 
     @property
     def spacing_hw_mm(self) -> tuple[float, float] | None:

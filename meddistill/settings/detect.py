@@ -22,6 +22,8 @@ class DetectConfig:
     downloaded once."""
     train: bool = setting(True, RESULT)
     """Train it; false takes a pretrained detector as it is."""
+    empty_slices: float = setting(0.1, TRAINING, before=1.0)
+    """Seeded share of a volume's training slices without a finding that is drawn for training."""
     epochs: int = setting(60, TRAINING)
     """Passes over the annotated training cases."""
     patience: int = setting(20, TRAINING)
@@ -46,5 +48,5 @@ class DetectConfig:
     def __post_init__(self) -> None:
         check_at_least(self, 1, "epochs", "batch_size", "max_boxes")
         check_at_least(self, 32, "image_size")
-        check_range(self, 0.0, 1.0, "mosaic", "confidence")
+        check_range(self, 0.0, 1.0, "mosaic", "confidence", "empty_slices")
         check_above_zero(self, "lr")

@@ -41,6 +41,9 @@ class DistillConfig:
     no_box: str = setting("skip", CHOICE)
     """A training case without any box: `skip` it, or train it as `empty` (no box means no lesion).
     """
+    empty_slices: float = setting(0.1, CHOICE, before=1.0)
+    """Seeded share of a volume's training slices without a finding that is drawn for training;
+    validation and test have them all."""
     targets: TargetsConfig = dataclasses.field(default_factory=TargetsConfig)
     """How the teacher's soft masks are made."""
     colearning: ColearningConfig = dataclasses.field(default_factory=ColearningConfig)
@@ -148,7 +151,7 @@ class DistillConfig:
         check_choice(self, "precision", ("auto", "32-true", "bf16-mixed"))
         check_range(self, 0.01, 1.0, "gce_q")
         check_range(self, 0.0, 0.99999, "ema_decay")
-        check_range(self, 0.0, 1.0, "feature_share", "warmup_share", "threshold")
+        check_range(self, 0.0, 1.0, "feature_share", "warmup_share", "threshold", "empty_slices")
         check_at_least(
             self,
             0.0,

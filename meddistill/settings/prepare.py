@@ -111,8 +111,12 @@ class PrepareConfig:
     """Volumes are cut across this axis: 0 sagittal, 1 coronal, 2 axial slices."""
     channel: str = setting("", RESULT)
     """Modality (t1ce) or channel number of volumes that have several."""
+    whole_volumes: bool = setting(True, RESULT, before=False)
+    """Every slice of a volume is a case, also one without a finding or one that shows nothing; what
+    of them is trained on is said by `distill.empty_slices` and `detect.empty_slices`."""
     empty_slices: float = setting(0.1, RESULT)
-    """Seeded share of the slices without lesion that is kept, of volumes with masks."""
+    """Where `whole_volumes` is off: seeded share of the slices without lesion that is kept, of
+    volumes with masks."""
     duplicate_bits: int = setting(24, RESULT)
     """Images of different splits whose perceptual hashes differ in at most this many of 512 bits
     are reported."""

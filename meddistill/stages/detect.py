@@ -42,6 +42,7 @@ from meddistill.run.layout import (
 from meddistill.run.next_commands import after_detect
 from meddistill.run.record import Stage, as_begun, fingerprint_stage
 from meddistill.run.tables import SPLITS, BoxRow, Case, read_cases
+from meddistill.run.volumes import drawn_for_training
 from meddistill.settings import identity
 from meddistill.settings.detect import DetectConfig
 
@@ -91,8 +92,9 @@ def run_detect(
     console.detail(f"what Ultralytics says goes to {out / TRAIN_LOG}")
     options = WorkerOptions(device, config.trust_weights, out / TRAIN_LOG)
     learning = _training_settings(config, seed, findings) if config.train else None
+    drawn = drawn_for_training(cases, config.empty_slices)
     training = (
-        _train(out, start, learning, options, cases, data_dir) if learning else _take(out, start)
+        _train(out, start, learning, options, drawn, data_dir) if learning else _take(out, start)
     )
     images = [image_path(data_dir, case) for case in cases]
     found = predict_boxes(out / BEST_PT, images, config.image_size, options, findings)

@@ -33,6 +33,7 @@ from meddistill.run.layout import BOXES_CSV, MODEL_CARD, QUALITY_CSV, RUN_JSON, 
 from meddistill.run.next_commands import after_distill
 from meddistill.run.record import Stage, as_begun, fingerprint_file, fingerprint_stage
 from meddistill.run.tables import Case, QualityRow, boxes_xyxy, read_boxes
+from meddistill.run.volumes import drawn_for_training
 from meddistill.settings import identity
 from meddistill.settings.distill import DistillConfig
 from meddistill.student.card import write_model_card
@@ -128,6 +129,12 @@ def _find_boxes(run: RunDir, config: DistillConfig, dataset: Dataset) -> Path | 
 def _choose_prompts(work: Distillation, boxes_file: Path | None) -> tuple[list[Prompt], list[Case]]:
     """The prompts, and the cases left out because nobody gave them a box."""
     findings = work.findings
+    training, empty = work.dataset.of_split("train"), work.config.empty_slices
+    if left := len(training) - len(drawn_for_training(training, empty)):
+        say(
+            f"{left} of {len(training)} training slices show no finding and are not drawn for "
+            f"training (distill.empty_slices={empty:g})"
+        )
     prompts: list[Prompt] = []
     without: dict[str, int] = {}
     for place, name in enumerate(findings.names):
@@ -173,7 +180,9 @@ def _prompts_of(
         # The baseline's alone: unboxed images are answered by what co-learning proposes.
         tested = {case.case_id for case in dataset.of_split("test")}
         detected = {case_id: boxes for case_id, boxes in detected.items() if case_id in tested}
-    cases = dataset.cases if config.test_targets else dataset.of_split("train", "val")
+    cases = drawn_for_training(dataset.cases, config.empty_slices)
+    if not config.test_targets:
+        cases = [case for case in cases if case.split != "test"]
     return choose_prompts(
         [seen[case.case_id] for case in cases],
         annotated,

@@ -28,7 +28,6 @@ from meddistill.data.frames import Preprocessing
 from meddistill.data.intensity import IntensitySettings
 from meddistill.data.masks import read_mask
 from meddistill.evaluation.box_scores import BoxScoreRow
-from meddistill.evaluation.judged_cases import volume_of
 from meddistill.evaluation.request import EvalRequest, FolderRequest, OtherMasks
 from meddistill.evaluation.scores import ScoreRow
 from meddistill.evaluation.summary import format_table
@@ -236,21 +235,6 @@ def test_probabilities_are_judged_and_boxes_have_none(tmp_path):
     assert rows["boxes", "b2"].brier is None
     calibration = read_json(out / "summary.json")["calibration"]
     assert calibration["all"]["n_pixels"] == 4 * SIZE_HW[0] * SIZE_HW[1]
-
-
-@pytest.mark.parametrize(
-    ("source", "volume"),
-    [
-        ("labels/brain.nii.gz#axial12", "labels/brain.nii.gz"),
-        ("scan.nii#coronal3", "scan.nii"),
-        ("patient1/ct/IM0001.dcm", "patient1/ct"),
-        ("loop.dcm#4", "loop.dcm"),
-        ("image/1/0809.jpg", ""),
-        ("strange#1.png", ""),
-    ],
-)
-def test_slices_know_their_volume(source, volume):
-    assert volume_of(source) == volume
 
 
 def test_an_output_that_cannot_be_written_is_one_line(tmp_path):

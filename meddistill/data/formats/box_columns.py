@@ -4,8 +4,11 @@ a centre, pixels or shares of the image."""
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
+
+from meddistill.base.errors import InputError
 
 Box = tuple[float, float, float, float]
 
@@ -54,6 +57,8 @@ MASK_COLUMNS = (
     "labelmap",
 )
 SPACING_COLUMNS = ("spacing", "spacingmm", "pixelspacing", "pixelspacingmm")
+VOLUME_COLUMNS = ("volume", "volumeid", "volumename", "stack")
+SLICE_COLUMNS = ("slice", "sliceindex", "slicenumber", "sliceid")
 ANNOTATOR_COLUMNS = ("annotator", "reader", "radid", "rater")
 
 EMPTY = ("", "nan", "none", "null", "na", "n/a", "-")
@@ -100,6 +105,21 @@ def first_of(columns: Sequence[str], wanted: Iterable[str]) -> int | None:
     """The index of the column that is called by the first name that there is; None without one."""
     names = [plain(column) for column in columns]
     return next((names.index(name) for name in wanted if name in names), None)
+
+
+def read_spacing(text: str) -> tuple[float, float, float | None] | None:
+    """Spacing (row, column, slice) in mm of `0.5`, `0.5,0.7`, `0.5x0.7` or `0.5,0.5,3`; None where it
+    is not known, and for the third where there are two numbers. Raises: InputError."""
+    if text.lower() in EMPTY:
+        return None
+    parts = text.strip("[]() ").replace("x", ",").replace("\\", ",").replace(" ", ",").split(",")
+    try:
+        sides = [float(part) for part in parts if part]
+    except ValueError:
+        sides = []
+    if len(sides) not in (1, 2, 3) or not all(0 < side < math.inf for side in sides):
+        raise InputError(f"spacing is '{text}', expected row,column or row,column,slice in mm")
+    return sides[0], sides[1 if len(sides) > 1 else 0], sides[2] if len(sides) == 3 else None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -59,6 +59,7 @@ class VolumeSlice(_OneVolume):
             _cut(volume.array, self.axis, self.index),
             (sides[down], sides[across]) if sides else None,
             volume_limits=limits,
+            slice_mm=sides[self.axis] if sides else None,
         )
 
 

@@ -22,11 +22,12 @@ from meddistill.data.boxes import clip_boxes, mask_to_boxes, unite_boxes
 from meddistill.data.findings import LESION, Findings, as_planes
 from meddistill.data.formats.picture_refs import ImageFile
 from meddistill.data.formats.pictures import encode_palette_png, encode_png, is_plain_png
-from meddistill.data.intensity import IntensitySettings, to_8bit
+from meddistill.data.intensity import IntensitySettings
 from meddistill.data.masks import StrangeValuesError
 from meddistill.data.prepare.duplicates import perceptual_hash
 from meddistill.data.prepare.naming import looked_for
 from meddistill.data.raw_case import ImageRef, RawCase
+from meddistill.data.shown import shown, shows_nothing
 
 # Below this many cases starting processes takes longer than the work.
 _POOL_FROM = 64
@@ -62,7 +63,7 @@ class Converted:
     share of the image (of the boxes' where there is no mask). `key` names its files while the split
     is not known; `looks` is the perceptual hash. `box_findings`: the place of each box's finding;
     `looked_for`: of each finding whether somebody did; `strange`: mask values that mean none, with
-    their pixels.
+    their pixels; `slice_mm`: as in cases.csv.
     """
 
     key: str
@@ -80,6 +81,7 @@ class Converted:
     box_findings: list[int] = dataclasses.field(default_factory=list)
     looked_for: list[bool] = dataclasses.field(default_factory=list)
     strange: dict[str, int] = dataclasses.field(default_factory=dict)
+    slice_mm: float | None = None
 
 
 def case_key(case: RawCase, file_hashes: Mapping[Path, str], settings: ConvertSettings) -> str:
@@ -98,6 +100,8 @@ def case_key(case: RawCase, file_hashes: Mapping[Path, str], settings: ConvertSe
     }
     if not settings.fit_masks:  # keys from before it existed stay what they were
         del parts["settings"]["fit_masks"]
+    if case.whole:
+        parts["whole"] = True
     if not settings.findings.is_one or not settings.complete:
         parts["findings"] = [
             *(settings.findings.names, settings.findings.exclusive, settings.complete),
@@ -153,7 +157,8 @@ def convert(case: RawCase, key: str, staging: Path, settings: ConvertSettings) -
         else _boxes_share(said.boxes, size_hw),
         spacing_mm=read.spacing_mm,
         sha256=hashlib.sha256(read.content).hexdigest(),
-        looks=perceptual_hash(read.image),
+        looks=perceptual_hash(read.image) if read.image.any() else "",
+        slice_mm=read.slice_mm,
     )
 
 
@@ -167,6 +172,7 @@ class _Read:
     mask: np.ndarray | None
     said: _Said
     spacing_mm: str
+    slice_mm: float | None
 
 
 def _read(case: RawCase, settings: ConvertSettings) -> _Read | None:
@@ -178,21 +184,9 @@ def _read(case: RawCase, settings: ConvertSettings) -> _Read | None:
     if mask is not None and is_empty and not case.keep_if_empty:
         return None
     picture = case.image.load()
-    if (
-        case.is_slice
-        and is_empty
-        and picture.pixels.size
-        and (picture.pixels == picture.pixels.flat[0]).all()
-    ):
+    if case.is_slice and not case.whole and is_empty and shows_nothing(picture.pixels):
         return None
-    image = to_8bit(
-        picture.pixels,
-        settings.intensity,
-        file_window=picture.window,
-        volume_limits=picture.volume_limits,
-    )
-    if picture.inverted:
-        image = 255 - image
+    image = shown(picture, settings.intensity, blank=case.whole and is_empty)
     content = (_own_png(case.image) if image is picture.pixels else None) or encode_png(image)
     size_hw = image.shape[:2]
     if mask is not None and settings.fit_masks:
@@ -203,7 +197,8 @@ def _read(case: RawCase, settings: ConvertSettings) -> _Read | None:
         )
     said = _annotate(case, mask, size_hw, settings)
     spacing = picture.spacing_hw_mm
-    return _Read(image, content, mask, said, f"{spacing[0]:g},{spacing[1]:g}" if spacing else "")
+    spacing_mm = f"{spacing[0]:g},{spacing[1]:g}" if spacing else ""
+    return _Read(image, content, mask, said, spacing_mm, picture.slice_mm)
 
 
 def _fitted(mask: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:

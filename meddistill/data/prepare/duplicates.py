@@ -68,7 +68,10 @@ def near_duplicates(
 
 
 def find_duplicates(rows: Sequence[Case], hashes: Sequence[str], most_bits: int) -> list[Duplicate]:
-    """Cases that look the same although they lie in different splits; `hashes[i]` is of `rows[i]`."""
+    """Cases that look the same although they lie in different splits; `hashes[i]` is of `rows[i]`,
+    empty for one that shows nothing, which is like no other."""
+    rows = [row for row, text in zip(rows, hashes, strict=True) if text]
+    hashes = [text for text in hashes if text]
     return [
         Duplicate(rows[i].case_id, rows[i].split, rows[j].case_id, rows[j].split, bits)
         for i, j, bits in near_duplicates(hashes, [row.split for row in rows], most_bits)

@@ -16,6 +16,7 @@ from meddistill.data.formats.annotation_format import KnownBeside
 from meddistill.data.formats.known_annotation_formats import format_of
 from meddistill.data.masks import parse_labels
 from meddistill.data.prepare.naming import Naming, name_findings
+from meddistill.data.prepare.stacks import stacked
 from meddistill.data.prepare.understanding import Fact, Read, understand
 from meddistill.data.raw_case import RawCase
 from meddistill.data.sources.case_table import TABLE, list_table
@@ -64,6 +65,11 @@ def list_source(directory: Path, config: PrepareConfig, seed: int) -> Listed:
 
 
 def _list_source(directory: Path, config: PrepareConfig, seed: int, tree: Tree) -> Listed:
+    if config.whole_volumes and config.empty_slices != PrepareConfig().empty_slices:
+        raise ConfigError(
+            "prepare.empty_slices thins nothing where whole volumes are kept: set "
+            "distill.empty_slices and detect.empty_slices, or prepare.whole_volumes=false"
+        )
     naming = name_findings(config, directory)
     options = _source_options(config, naming, seed)
     dataset, reason, listing = _listing(directory, config, options)
@@ -74,6 +80,9 @@ def _list_source(directory: Path, config: PrepareConfig, seed: int, tree: Tree) 
         listing = _with_boxes(listing, boxes_file, directory, options)
     groups_file = _groups_file(directory, config)
     cases, strangers = _with_groups(listing.cases, groups_file, config.group_from, directory)
+    if config.whole_volumes:
+        cases, unplaced = stacked(cases)
+        strangers += unplaced
     rejected = [
         Rejected(row.source, printable(row.reason)) for row in [*listing.rejected, *strangers]
     ]
@@ -130,6 +139,7 @@ def _source_options(config: PrepareConfig, naming: Naming, seed: int) -> SourceO
         axis=config.axis,
         channel=config.channel,
         empty_slices=config.empty_slices,
+        whole_volumes=config.whole_volumes,
         boxes_given=bool(config.boxes),
         unannotated=config.unannotated,
         annotators=config.annotators,

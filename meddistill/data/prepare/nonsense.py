@@ -220,9 +220,11 @@ def _one_size(seen: Seen) -> Doubt | None:
 
 
 def _alike(seen: Seen) -> Doubt | None:
-    if len(seen.good) < _FEW:
+    if sum(bool(result.looks) for _, result in seen.good) < _FEW:
         return None
-    looks, count = Counter(result.looks for _, result in seen.good).most_common(1)[0]
+    looks, count = Counter(result.looks for _, result in seen.good if result.looks).most_common(1)[
+        0
+    ]
     if count * 2 <= len(seen.good):
         return None
     same = [case for case, result in seen.good if result.looks == looks]

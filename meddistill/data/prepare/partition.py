@@ -171,7 +171,16 @@ def _row(
         source=case.source,
         sha256=result.sha256,
         findings="" if hidden else _looked_for(result, findings),
+        volume=case.volume,
+        slice=case.slice,
+        slice_mm=_slice_mm(case, result),
     )
+
+
+def _slice_mm(case: RawCase, result: Converted) -> float | None:
+    if not case.volume:
+        return None
+    return case.slice_mm if result.slice_mm is None else round(result.slice_mm, 6)
 
 
 def _looked_for(result: Converted, findings: Findings) -> str:

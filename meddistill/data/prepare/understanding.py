@@ -46,12 +46,19 @@ def understand(read: Read, directory: Path, config: PrepareConfig) -> list[Fact]
     if told.rule:
         facts.append(("pairing", told.rule + (f": {told.example}" if told.example else "")))
     facts += [("or else", reading) for reading in told.readings]
+    facts.append(("volumes", _volumes(read.cases)))
     facts.append(("findings", _findings(read.cases)))
     facts.append(("splits", describe_splits(own_splits(read.cases, config))))
     facts.append(("groups", _groups(read.cases)))
     facts += [("rejected", text) for text in _by_reason(read.rejected)]
     facts += [("not used", text) for text in _by_reason([*told.unused, *_others(read, directory)])]
     return [(label, text) for label, text in facts if text]
+
+
+def _volumes(cases: Sequence[RawCase]) -> str:
+    slices = [case for case in cases if case.volume]
+    names = {case.volume for case in slices}
+    return f"{len(names)} of {len(slices)} slices, all of which are kept" if names else ""
 
 
 def _images(read: Read, told: Understood) -> str:

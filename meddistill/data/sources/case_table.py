@@ -4,7 +4,6 @@ group, split and spacing."""
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from meddistill.data.formats.box_columns import (
     SPLIT_COLUMNS,
     box_columns,
     first_of,
+    read_spacing,
 )
 from meddistill.data.formats.box_table import BoxTable
 from meddistill.data.formats.picture_refs import ImageFile, MaskFiles
@@ -202,7 +202,7 @@ class _Cases:
         try:
             path = self._file(name)
             mask = self._mask(row)
-            spacing = _spacing(self._value(row, self._columns.spacing))
+            spacing = read_spacing(self._value(row, self._columns.spacing))
             said = one_reading(self._said[name], self._options) if self._columns.box else None
         except InputError as error:
             self.rejected.append(Rejected(printable(name or "?"), str(error)))
@@ -210,7 +210,7 @@ class _Cases:
         case = RawCase(
             path.stem,
             shown(path, self._directory),
-            ImageFile(path, spacing),
+            ImageFile(path, spacing[:2] if spacing else None),
             mask,
             None,
             "" if self._columns.box else self._value(row, self._columns.class_name),
@@ -244,17 +244,3 @@ class _Cases:
             return MaskFiles((self._file(name),), self._options.labels)
         except InputError as error:
             raise InputError(str(error).replace("image file", "mask file")) from None
-
-
-def _spacing(text: str) -> tuple[float, float] | None:
-    """Spacing (row, column) in mm of `0.5`, `0.5,0.7` or `0.5x0.7`; None where it is not known."""
-    if text.lower() in EMPTY:
-        return None
-    parts = text.strip("[]() ").replace("x", ",").replace("\\", ",").replace(" ", ",").split(",")
-    try:
-        sides = [float(part) for part in parts if part]
-    except ValueError:
-        sides = []
-    if len(sides) not in (1, 2) or not all(0 < side < math.inf for side in sides):
-        raise InputError(f"spacing is '{text}', expected row,column in mm")
-    return sides[0], sides[-1]

@@ -218,7 +218,10 @@ def _slices(
                 group=groups[path] or name,
                 columns={"split": split} if split else {},
                 is_slice=True,
-                keep_if_empty=chance < options.empty_slices,
+                keep_if_empty=options.whole_volumes or chance < options.empty_slices,
+                volume=shown(path, directory) if options.whole_volumes else "",
+                slice=index if options.whole_volumes else None,
+                whole=options.whole_volumes,
             )
         )
     return cases

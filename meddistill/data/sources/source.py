@@ -21,7 +21,8 @@ class SourceOptions:
     whether several are told apart, so that masks are drawn one a class. `classes`: which
     classes of boxes to keep, for layouts that name a class a box. `axis`, `channel`, `empty_slices`
     are for volumes: along which axis to slice (0 sagittal, 1 coronal, 2 axial), which modality or
-    channel, which share of the slices without lesion to keep. `boxes_given`: boxes come from a
+    channel, which share of the slices without lesion to keep where not all are (`whole_volumes`).
+    `boxes_given`: boxes come from a
     table of the user's. `unannotated`: what an image without any object in an annotation file means
     (`none`, `unknown`, or `auto`: as its format says). `annotators`: what to do with several
     people's boxes of one image (`annotations.agree`, or `ask`).
@@ -35,6 +36,7 @@ class SourceOptions:
     axis: int = 2
     channel: str = ""
     empty_slices: float = 0.1
+    whole_volumes: bool = True
     boxes_given: bool = False
     unannotated: str = "auto"
     annotators: str = "ask"

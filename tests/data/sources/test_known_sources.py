@@ -193,8 +193,8 @@ def test_nifti_orientation_of_the_file_does_not_matter(tmp_path):
 
 def test_nifti_keeps_slices_with_lesion_and_a_share_of_the_others(tmp_path, prepare):
     make_nifti(tmp_path / "source")
-    _, none, _ = prepare(tmp_path / "source", tmp_path / "a", empty_slices=0.0)
-    _, every, _ = prepare(tmp_path / "source", tmp_path / "b", empty_slices=1.0)
+    _, none, _ = prepare(tmp_path / "source", tmp_path / "a", empty_slices=0.0, whole_volumes=False)
+    _, every, _ = prepare(tmp_path / "source", tmp_path / "b")
     assert set(none) == {"liver_1_z2", "liver_2_z2"}
     assert len(every) == 10
     assert {case.group for case in every.values()} == {"liver_1", "liver_2"}
@@ -206,7 +206,7 @@ def test_nifti_keeps_slices_with_lesion_and_a_share_of_the_others(tmp_path, prep
 )
 def test_nifti_may_be_cut_along_any_axis(tmp_path, axis, count, spacing, prepare):
     make_nifti(tmp_path / "source")
-    _, cases, _ = prepare(tmp_path / "source", empty_slices=1.0, axis=axis, min_area_px=1)
+    _, cases, _ = prepare(tmp_path / "source", axis=axis, min_area_px=1)
     assert len(cases) == 2 * count
     assert {case.spacing_mm for case in cases.values()} == {spacing}
 
@@ -228,8 +228,9 @@ def test_brats_needs_a_channel_and_labels(tmp_path, prepare):
         InputError, match=r"holds the values 0, 1, 4.*name the lesion's values with --label"
     ):
         prepare(tmp_path / "source", channel="t1ce")
-    _, cases, _ = prepare(tmp_path / "source", channel="t1ce", label="4", empty_slices=0.0)
-    assert set(cases) == {"BraTS20_001_z2"}
+    _, cases, _ = prepare(tmp_path / "source", channel="t1ce", label="4")
+    boxed = {name for name, case in cases.items() if case.annotation == "boxes"}
+    assert boxed == {"BraTS20_001_z2"}
 
 
 def test_nifti_4d_needs_a_channel_number(tmp_path, prepare):
