@@ -108,6 +108,14 @@ def apart(image: Grid, mask: Grid) -> str:
     )
 
 
+def canonical_grid(grid: Grid) -> Grid:
+    """The grid in the canonical frame. Raises: InputError for a degenerate affine."""
+    if grid.affine is None:
+        return grid
+    x, y, z = _canonical_shape(grid)
+    return Grid((x, y, z), _canonical_affine(grid), grid.channels)
+
+
 def _canonical_shape(grid: Grid) -> tuple[int, ...]:
     if grid.affine is None:
         return grid.shape

@@ -140,3 +140,9 @@ def wanted(objects: Iterable[AnnotatedObject], options: SourceOptions) -> list[A
 def main_class(objects: Sequence[AnnotatedObject]) -> str:
     """The class of the largest box; '' where there is none."""
     return max(objects, key=lambda each: (each.area, each.class_name)).class_name if objects else ""
+
+
+def main_name(boxes: Sequence[Sequence[float]], names: Sequence[str]) -> str:
+    """The name of the largest box x1, y1, x2, y2; '' where there is none."""
+    sizes = [(box[2] - box[0]) * (box[3] - box[1]) for box in boxes]
+    return max(zip(sizes, names, strict=True))[1] if sizes else ""

@@ -3,6 +3,7 @@ images/ and masks/, or beside; what is whose is inferred from names (`matching`)
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import re
 from collections import Counter
@@ -17,6 +18,7 @@ from meddistill.data.formats.pictures import page_count
 from meddistill.data.formats.volume import apart
 from meddistill.data.formats.volume_slices import MaskSlice, VolumeSlice, extent, grid_of
 from meddistill.data.raw_case import RawCase
+from meddistill.data.sources.boxes_in_volumes import find_markups
 from meddistill.data.sources.folder import folder_meanings, split_column, understood_of
 from meddistill.data.sources.matching import Matched, Patterns, match
 from meddistill.data.sources.naming import Named, name_files, without_roles
@@ -65,11 +67,17 @@ class ScanFolders:
         cases: list[RawCase] = []
         volumes = _volumes(matched)
         groups = _groups(matched.images)
-        for name, channels in volumes.items():
-            volume, channel = _choose_channel(name, channels, options.channel)
+        chosen = {
+            name: _choose_channel(name, channels, options.channel)
+            for name, channels in volumes.items()
+        }
+        markups = find_markups(found, [volume for volume, _ in chosen.values()], directory)
+        rejected += markups.rejected
+        for name, (volume, channel) in chosen.items():
             mask = matched.masks_of.get(volume.path, ())
             try:
-                cases += _slices(name, volume, mask, channel, directory, options, groups)
+                slices = _slices(name, volume, mask, channel, directory, options, groups)
+                cases += markups.boxed(slices, volume.path, options)
             except MissingPackageError:
                 raise
             except InputError as error:
@@ -78,7 +86,13 @@ class ScanFolders:
         note = (
             f"{len(volumes)} volumes are cut into {_AXES[options.axis]} slices; groups are the {by}"
         )
-        return Listing(cases, rejected, [note], understood=understood_of(matched, directory))
+        understood = understood_of(matched, directory)
+        if not markups:
+            return Listing(cases, rejected, [note], understood=understood)
+        if not understood.rule:
+            understood = dataclasses.replace(understood, rule=f"boxes: {markups.rule}")
+        notes = [note, *markups.all_notes(options)]
+        return Listing(cases, rejected, notes, sorted(markups.names), markups.tables, understood)
 
     @property
     def _looks_like(self) -> str:
@@ -232,12 +246,13 @@ SCAN_SOURCES = {
     for each in (
         ScanFolders(
             "nifti",
-            "*.nii[.gz] with masks in labelsTr/ or masks/, or beside as *_seg (MSD, BraTS, nnU-Net);"
-            " cut into slices",
+            "*.nii[.gz] with masks in labelsTr/ or masks/, or beside as *_seg (MSD, BraTS, nnU-Net), or "
+            "boxes of 3D Slicer (*.mrk.json); cut into slices",
         ),
         ScanFolders(
             "scans",
-            "*.nrrd, *.mha, *.mhd or TIFF files of several pages, with masks likewise; cut into slices",
+            "*.nrrd, *.mha, *.mhd or TIFF files of several pages, with masks or boxes likewise; cut into "
+            "slices",
         ),
     )
 }
