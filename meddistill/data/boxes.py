@@ -11,11 +11,26 @@ def mask_to_boxes(mask: np.ndarray, min_area_px: int = 1) -> np.ndarray:
     """Boxes (N, 4) float32 of the 8-connected components of a bool mask (H, W), largest component
     first.
 
-    Components smaller than `min_area_px` pixels give none; an empty mask gives (0, 4).
+    Of an int mask, whose values from 1 number objects, the boxes of those. Components (or objects)
+    smaller than `min_area_px` pixels give none; an empty mask gives (0, 4).
     """
-    boxes, areas = connected_components(mask)
+    boxes, areas = connected_components(mask) if mask.dtype == bool else _objects(mask)
     order = np.lexsort((boxes[:, 2], boxes[:, 3], boxes[:, 0], boxes[:, 1], -areas))
     return boxes[order[areas[order] >= min_area_px]].astype(np.float32)
+
+
+def _objects(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes (N, 4) and areas (N,) in px of the objects that an int mask (H, W) numbers."""
+    rows, columns = np.nonzero(numbers)
+    objects, place, areas = np.unique(
+        numbers[rows, columns], return_inverse=True, return_counts=True
+    )
+    boxes = np.empty((len(objects), 4), dtype=np.int64)
+    boxes[:, :2], boxes[:, 2:] = max(numbers.shape), 0
+    for axis, found in enumerate((columns, rows)):
+        np.minimum.at(boxes[:, axis], place, found)
+        np.maximum.at(boxes[:, axis + 2], place, found + 1)
+    return boxes, areas
 
 
 def unite_boxes(boxes_xyxy_px: np.ndarray, merge_distance_px: float, per_case: bool) -> np.ndarray:

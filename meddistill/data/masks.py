@@ -18,6 +18,8 @@ Label = float | tuple[int, int, int]
 """A value of a label mask, or a colour (R, G, B)."""
 
 ANY_LABEL = "any"
+INSTANCES = "instances"
+"""Every value (or colour) but 0 is an object of its own."""
 _NOISE = 16
 """JPEG leaves values up to about this in an empty mask."""
 _COLOUR_TOLERANCE = 48
@@ -67,20 +69,20 @@ def _label_text(value: np.ndarray) -> str:
 
 
 Labels = tuple[Label, ...] | str | FindingValues | None
-"""What of a mask is lesion: its values or colours, `any`, those of several findings, or nothing
-said: black and white."""
+"""What of a mask is lesion: its values or colours, `any`, `instances`, those of several findings,
+or nothing said: black and white."""
 
 
 def parse_labels(text: str) -> tuple[Label, ...] | str | None:
-    """`1,4` as values, `#ff0000,#00ff00` as colours, `any` for every value but 0; None for an empty
-    text.
+    """`1,4` as values, `#ff0000,#00ff00` as colours, `any` for every value but 0, `instances` where
+    each is an object; None for an empty text.
 
     Raises: ConfigError for anything else, and for values and colours mixed.
     """
     if not text:
         return None
-    if text == ANY_LABEL:
-        return ANY_LABEL
+    if text in (ANY_LABEL, INSTANCES):
+        return text
     labels: list[Label] = []
     for part in (part.strip() for part in text.split(",")):
         if re.fullmatch(r"#[0-9a-fA-F]{6}", part):
@@ -89,7 +91,7 @@ def parse_labels(text: str) -> tuple[Label, ...] | str | None:
             labels.append(float(part))
         else:
             raise ConfigError(
-                f"label is '{text}'; expected values (1,4), colours (#ff0000) or 'any'"
+                f"label is '{text}'; expected values (1,4), colours (#ff0000), 'any' or 'instances'"
             )
     if len({isinstance(label, tuple) for label in labels}) > 1:
         raise ConfigError(f"label is '{text}': values and colours do not mix")
@@ -98,7 +100,8 @@ def parse_labels(text: str) -> tuple[Label, ...] | str | None:
 
 def read_mask(path: Path, labels: Labels = None) -> np.ndarray:
     """bool (H, W), or (C, H, W) with `FindingValues`: True where the mask is at least half of its
-    range, or has one of `labels`; all False if empty.
+    range, or has one of `labels`; all False if empty. With `INSTANCES` int32 (H, W), the objects
+    numbered from 1.
 
     A lossless mask of 0 and 1 counts as full range. Raises: InputError where the file cannot be
     read, or its values are neither (label numbers, or a faint mask) and no labels are given.
@@ -115,8 +118,8 @@ def read_mask(path: Path, labels: Labels = None) -> np.ndarray:
 def chosen(
     pixels: np.ndarray, labels: Labels, tolerance: int = 0, name: str = "mask"
 ) -> np.ndarray:
-    """bool (H, W) of pixels (H, W[, 3]) as `labels` say, or (C, H, W) with `FindingValues`; without
-    labels as `binarise`.
+    """bool (H, W) of pixels (H, W[, 3]) as `labels` say, or (C, H, W) with `FindingValues`, or int32
+    (H, W) with `INSTANCES`; without labels as `binarise`.
 
     Args:
         pixels: of a mask.
@@ -128,7 +131,22 @@ def chosen(
         return binarise(pixels, name=name)
     if isinstance(labels, FindingValues):
         return labels.select(pixels, tolerance, name)
+    if labels == INSTANCES:
+        return numbered(pixels, name)
     return select_labels(pixels, labels, tolerance)
+
+
+def numbered(pixels: np.ndarray, name: str = "mask") -> np.ndarray:
+    """int32 (H, W) of a mask (H, W[, 3]) whose every value or colour but 0 is an object: numbers from
+    1 in the order of the values. Raises: InputError for more objects than a person draws."""
+    if pixels.ndim == 3:
+        red, green, blue = (pixels[..., channel].astype(np.int64) for channel in range(3))
+        pixels = (red << 32) | (green << 16) | blue
+    values, places = np.unique(pixels, return_inverse=True)
+    if len(values) > _MOST_OBJECTS:
+        raise InputError(f"{name} holds {len(values)} values: they number no objects")
+    order = np.cumsum(values != 0) * (values != 0)
+    return order[places].reshape(pixels.shape).astype(np.int32)
 
 
 def binarise(pixels: np.ndarray, lossy: bool = False, name: str = "mask") -> np.ndarray:
@@ -157,15 +175,10 @@ def binarise(pixels: np.ndarray, lossy: bool = False, name: str = "mask") -> np.
         )
         raise InputError(
             f"{name} holds the values {listed}, none at half of {full:g}: not a black and white "
-            "mask; "
-            "name the lesion's values with --label"
+            "mask; name the lesion's values with --label, or --label instances where they number objects"
         )
-    if not lossy and _numbers_objects(pixels):
-        raise InputError(
-            f"{name} holds the values 1 to {highest:g}, each on an area of its own, as masks do that "
-            "number their objects: not a black and white mask; with --label any every value is "
-            "lesion, and objects that touch become one"
-        )
+    if not lossy and (why := _other_than_black_and_white(pixels)):
+        raise InputError(f"{name} {why}")
     return np.asarray(pixels >= full / 2)
 
 
@@ -187,6 +200,60 @@ def _check_background(pixels: np.ndarray, name: str) -> None:
 
 
 _FEWEST_OBJECTS, _MOST_OBJECTS = 3, 65535
+_FEW_LEVELS = 8
+_LEVEL_SHARE = 0.05
+
+
+def _other_than_black_and_white(pixels: np.ndarray) -> str:
+    """What else a mask (H, W) with values in its upper half is: its objects are numbered, or it has
+    areas of several greys; '' for a mask of one value and soft ones."""
+    highest = pixels.max()
+    marked = np.count_nonzero(pixels)
+    # Most masks are black and white, which is quick to see.
+    if np.count_nonzero(pixels == highest) == marked or not np.issubdtype(pixels.dtype, np.integer):
+        return ""
+    if _numbers_objects(pixels):
+        return (
+            f"holds the values 1 to {highest:g}, each on an area of its own, as masks do that number "
+            "their objects: not a black and white mask; with --label instances each is an object, with "
+            "--label any every value is lesion, and objects that touch become one"
+        )
+    levels = _grey_levels(pixels)
+    if not levels:
+        return ""
+    listed = ", ".join(map(str, levels))
+    return (
+        f"holds the values {listed}, each on an area of its own: not a black and white mask; --label "
+        f"{levels[-1]} or --label {','.join(map(str, levels))} says which are lesion, --findings "
+        f"{','.join(f'a{place}={value}' for place, value in enumerate(levels, 1))} tells them apart"
+    )
+
+
+def _grey_levels(pixels: np.ndarray) -> list[int]:
+    """The values beside 0 of a mask of few that are no shades of black, white or an edge: they hold a
+    share of what is marked, and lie around by themselves. [] for fewer than two."""
+    values, counts = np.unique(pixels, return_counts=True)
+    values, counts = values[values != 0], counts[values != 0]
+    if not 2 <= len(values) <= _FEW_LEVELS:
+        return []
+    inner = pixels[1:-1, 1:-1] if pixels.ndim == 2 else pixels[:0]
+    same = np.ones(inner.shape, dtype=bool)
+    if inner.size:
+        for rows, columns in ((0, 1), (2, 1), (1, 0), (1, 2)):
+            same &= (
+                pixels[rows : rows + inner.shape[0], columns : columns + inner.shape[1]] == inner
+            )
+    full = float(values[-1])
+    kept = []
+    for value, count in zip(values, counts, strict=True):
+        near = _NOISE * max(full, 255.0) / 255
+        if full - near <= value < full or count < _LEVEL_SHARE * counts.sum():
+            continue
+        # Loss leaves traces of black around a shape; an area of its own is more than that.
+        least = 0.6 if value <= near else 0.25
+        if np.count_nonzero(same & (inner == value)) >= least * count:
+            kept.append(int(value))
+    return kept if len(kept) > 1 else []
 
 
 def _numbers_objects(pixels: np.ndarray) -> bool:

@@ -96,8 +96,8 @@ class PrepareConfig:
     boxes_per: str = setting("component", RESULT)
     """One box per `component` of a mask (or as drawn), or one per `case` around all of them."""
     label: str = setting("", RESULT)
-    """Which mask values (1,4) or colours (#ff0000) are lesion; `any` = all but 0; empty = a black
-    and white mask."""
+    """Which mask values (1,4) or colours (#ff0000) are lesion; `any` = all but 0; `instances`: each
+    value but 0 is an object with a box of its own; empty = a black and white mask."""
     fit_masks: bool = setting(False, RESULT, before=False)
     """Resample masks of another size than their image, by the nearest pixel."""
     intensity: str = setting("auto", RESULT)

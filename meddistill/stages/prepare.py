@@ -92,7 +92,7 @@ def run_prepare(
     listed = _list(run, directory, config, seed, drawn)
     hashes = _hash_source(listed, directory, out)
     settings = identity.of_prepare(config, seed, listed.dataset)
-    previous = _check_update(out, settings) if update and not overwrite else []
+    previous = _check_update(out, settings, listed) if update and not overwrite else []
     inputs = _inputs(listed, hashes, directory) | _labels_input(drawn)
     if not overwrite and not update:
         _check_labels(run, out, inputs)
@@ -362,7 +362,7 @@ def _check_apart(directory: Path, out: Path) -> None:
         )
 
 
-def _check_update(out: Path, settings: Mapping[str, Any]) -> list[Case]:
+def _check_update(out: Path, settings: Mapping[str, Any], listed: Listed) -> list[Case]:
     """The cases of the finished run that is to be updated; none where there is nothing to update
     yet.
 
@@ -377,6 +377,11 @@ def _check_update(out: Path, settings: Mapping[str, Any]) -> list[Case]:
             f"{out} was made with other settings ({', '.join(changed)}), which --update would have "
             "to keep; "
             "--overwrite starts anew"
+        )
+    if (before := read_findings(out)) != listed.findings:
+        raise StageError(
+            f"{out} has the findings {', '.join(before.names)}, the source now shows "
+            f"{', '.join(listed.findings.names)}: name them with --findings, and --overwrite starts anew"
         )
     return read_table(out / CASES_CSV, Case)
 

@@ -76,3 +76,11 @@ def test_fill_covers_pixels_that_a_fractional_box_touches():
 def test_clip_keeps_rows():
     clipped = clip_boxes(np.array([[-5, -5, 3, 50], [100, 0, 110, 5]]), (10, 20))
     assert clipped.tolist() == [[0, 0, 3, 10], [20, 0, 20, 5]]
+
+
+def test_numbered_objects_that_touch_have_a_box_each():
+    numbers = np.zeros((12, 12), dtype=np.int32)
+    numbers[1:5, 1:5], numbers[1:5, 5:8], numbers[9, 9] = 1, 2, 3
+    numbers[8, 0] = 1  # another part of the first
+    assert mask_to_boxes(numbers, min_area_px=2).tolist() == [[0, 1, 5, 9], [5, 1, 8, 5]]
+    assert mask_to_boxes(np.zeros((4, 4), np.int32)).shape == (0, 4)

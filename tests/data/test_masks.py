@@ -6,7 +6,7 @@ from PIL import Image
 
 from meddistill.base.errors import ConfigError, InputError
 from meddistill.data.formats.pictures import write_png
-from meddistill.data.masks import binarise, parse_labels, read_mask, select_labels
+from meddistill.data.masks import binarise, numbered, parse_labels, read_mask, select_labels
 
 
 def test_jpeg_noise_does_not_change_a_mask(tmp_path):
@@ -134,3 +134,32 @@ def test_soft_masks_and_smooth_edges_are_cut_at_half():
     assert binarise(soft).sum() == (soft >= 128).sum()
     edges = np.clip((20 - np.hypot(x, y)) * 40 + 128, 0, 255).astype(np.uint8)
     assert binarise(edges).sum() == (edges >= 128).sum()
+
+
+def test_objects_are_numbered_by_value_or_colour():
+    values = np.array([[0, 7, 7], [0, 0, 300]], dtype=np.uint16)
+    assert numbered(values).tolist() == [[0, 1, 1], [0, 0, 2]]
+    colours = np.zeros((2, 3, 3), dtype=np.uint8)
+    colours[0, 1:], colours[1, 2] = (255, 0, 3), (0, 9, 0)
+    assert numbered(colours).tolist() == [[0, 2, 2], [0, 0, 1]]
+    assert not numbered(np.zeros((2, 2), np.uint8)).any()
+
+
+@pytest.mark.parametrize(
+    ("areas", "levels"),
+    [((255, 128), "128, 255"), ((255, 1), "1, 255"), ((170, 85), "85, 170"), ((255, 254), "")],
+)
+def test_areas_of_several_greys_are_no_black_and_white_mask(areas, levels):
+    mask = np.zeros((40, 40), dtype=np.uint8)
+    mask[4:20, 4:20], mask[22:36, 22:36] = areas
+    if not levels:
+        assert binarise(mask)[5, 5]
+        return
+    with pytest.raises(InputError, match=f"values {levels}, each on an area of its own"):
+        binarise(mask)
+
+
+def test_soft_edges_are_no_areas():
+    mask = np.zeros((40, 40), dtype=np.uint8)
+    mask[4:30, 4:30], mask[6:28, 6:28], mask[8:26, 8:26] = 100, 180, 255
+    assert binarise(mask).sum() == 22 * 22

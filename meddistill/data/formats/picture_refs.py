@@ -50,7 +50,10 @@ class MaskFiles:
                 raise InputError(
                     f"its masks differ in size: {_size(union)} and {_size(mask)} ({path.name})"
                 )
-            union |= mask
+            if union.dtype == bool:
+                union |= mask
+            else:  # objects of another file are others
+                union = np.where(mask > 0, mask + union.max(initial=0), union)
         return union
 
 

@@ -196,6 +196,7 @@ def _read(case: RawCase, settings: ConvertSettings) -> _Read | None:
             f"mask is {mask.shape[2]}x{mask.shape[1]}, image {size_hw[1]}x{size_hw[0]}"
         )
     said = _annotate(case, mask, size_hw, settings)
+    mask = None if mask is None else mask > 0  # the numbers of objects have served
     spacing = picture.spacing_hw_mm
     spacing_mm = f"{spacing[0]:g},{spacing[1]:g}" if spacing else ""
     return _Read(image, content, mask, said, spacing_mm, picture.slice_mm)
@@ -238,7 +239,7 @@ def _planes(case: RawCase, findings: Findings) -> np.ndarray | None:
     if len(found) == len(findings):
         return found
     if case.class_name in findings.names or not found.any():
-        return np.stack([(name == case.class_name) & found[0] for name in findings.names])
+        return np.stack([(name == case.class_name) * found[0] for name in findings.names])
     raise InputError(
         "its mask does not say which finding it holds: name their values (--findings a=1,b=2), or "
         "take the class of each case (--findings from-class)"

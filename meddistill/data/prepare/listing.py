@@ -15,7 +15,14 @@ from meddistill.data.findings import LESION, Findings
 from meddistill.data.formats.annotation_format import KnownBeside
 from meddistill.data.formats.known_annotation_formats import format_of
 from meddistill.data.masks import parse_labels
-from meddistill.data.prepare.naming import Naming, name_findings
+from meddistill.data.prepare.mask_values import values_of
+from meddistill.data.prepare.naming import (
+    AUTO,
+    DATASET_JSON,
+    Naming,
+    name_findings,
+    name_values,
+)
 from meddistill.data.prepare.stacks import stacked
 from meddistill.data.prepare.understanding import Fact, Read, understand
 from meddistill.data.raw_case import RawCase
@@ -24,7 +31,7 @@ from meddistill.data.sources.drawn_boxes import CaseNames, apply_boxes, without_
 from meddistill.data.sources.group_table import apply_groups, read_groups
 from meddistill.data.sources.known_sources import choose_source
 from meddistill.data.sources.source import Listing, SourceOptions
-from meddistill.data.sources.walking import Tree, listed_once
+from meddistill.data.sources.walking import Tree, any_file, listed_once
 from meddistill.run.layout import GROUPS_CSV
 from meddistill.run.tables import Rejected
 from meddistill.settings.prepare import PrepareConfig
@@ -73,6 +80,13 @@ def _list_source(directory: Path, config: PrepareConfig, seed: int, tree: Tree) 
     naming = name_findings(config, directory)
     options = _source_options(config, naming, seed)
     dataset, reason, listing = _listing(directory, config, options)
+    by_values = _by_values(listing, config, directory)
+    if by_values:
+        naming, told = by_values
+        options = _source_options(config, naming, seed)
+        listing = _listing(directory, config, options, quiet=True)[2]
+        understood = dataclasses.replace(listing.understood, values=told)
+        listing = dataclasses.replace(listing, understood=understood)
     for note in listing.notes:
         console.say(note)
     boxes_file = Path(config.boxes) if config.boxes else None
@@ -96,7 +110,7 @@ def _list_source(directory: Path, config: PrepareConfig, seed: int, tree: Tree) 
         raise InputError(f"{directory} holds no image in the layout '{dataset}'{because}")
     groups_known = all(case.group for case in cases)
     table_file = Path(config.table) if config.table else None
-    tables = [path for path in (groups_file, boxes_file, table_file) if path]
+    tables = [path for path in (groups_file, boxes_file, table_file, naming.table) if path]
     read = Read(dataset, reason, listing, cases, rejected, tree.files, tables)
     has_tables = listing.box_classes is not None and bool(listing.tables or table_file)
     return Listed(
@@ -115,18 +129,33 @@ def _list_source(directory: Path, config: PrepareConfig, seed: int, tree: Tree) 
     )
 
 
+def _by_values(
+    listing: Listing, config: PrepareConfig, directory: Path
+) -> tuple[Naming, str] | None:
+    """The findings that masks show by their values, where nobody said what those mean; None for
+    black and white ones, and where boxes say what is there."""
+    said = config.label or config.boxes or (config.findings and config.findings != [AUTO])
+    if said or listing.box_classes is not None:
+        return None
+    if config.findings and any_file(directory, DATASET_JSON, depth=2):
+        return None
+    found = values_of(listing.cases)
+    if config.findings:
+        found = dataclasses.replace(found, may_number=False)
+    return name_values(found, directory) if found.are_labels else None
+
+
 def _listing(
-    directory: Path, config: PrepareConfig, options: SourceOptions
+    directory: Path, config: PrepareConfig, options: SourceOptions, quiet: bool = False
 ) -> tuple[str, str, Listing]:
     """The name of the layout, why it is that, and what lies in the source: as the user's table of
     cases says, else as the layout does."""
     if config.table:
         return TABLE, f"--table {config.table}", list_table(Path(config.table), directory, options)
     source, reason = choose_source(config.dataset, directory, options.boxes_given)
-    if config.dataset == "auto":
-        reason = printable(reason)
-        console.say(f"{directory} is read as '{source.name}': {reason}")
-    return source.name, reason, source.list_cases(directory, options)
+    if config.dataset == "auto" and not quiet:
+        console.say(f"{directory} is read as '{source.name}': {printable(reason)}")
+    return source.name, printable(reason), source.list_cases(directory, options)
 
 
 def _source_options(config: PrepareConfig, naming: Naming, seed: int) -> SourceOptions:

@@ -13,9 +13,13 @@ from meddistill.base.errors import ConfigError, InputError, nearest
 from meddistill.base.files import read_json
 from meddistill.data.findings import LESION, Findings, names_in
 from meddistill.data.masks import FindingValues, Label, parse_labels
+from meddistill.data.prepare.mask_values import MaskValues
 from meddistill.data.raw_case import RawCase
+from meddistill.data.sources.walking import any_file
 from meddistill.settings.prepare import PrepareConfig
 
+_VALUES = 8
+_OTHERS = "--label any makes them one, --label VALUE takes one alone"
 AUTO, FROM_CLASS, BACKGROUND = "auto", "from-class", "background"
 DATASET_JSON = "dataset.json"
 
@@ -77,8 +81,8 @@ def name_findings(config: PrepareConfig, directory: Path) -> Naming:
         return Naming()
     if items == [FROM_CLASS]:
         return Naming((), from_class=True)
-    table = directory / DATASET_JSON
-    known = _table_values(table) if table.is_file() else {}
+    table = any_file(directory, DATASET_JSON, depth=2)
+    known = _table_values(table) if table else {}
     own = dict(_parsed(item) for item in items if item != AUTO)
     background = own.pop(BACKGROUND, None) or ()
     names = tuple(name for name in known if name != BACKGROUND) if AUTO in items else tuple(own)
@@ -104,6 +108,41 @@ def name_findings(config: PrepareConfig, directory: Path) -> Naming:
         names,
         FindingValues(findings, ordered, (*background, *sorted(rest))),  # type: ignore[type-var]
         table=table if known else None,
+    )
+
+
+def name_values(found: MaskValues, directory: Path) -> tuple[Naming, str]:
+    """The findings of label maps of which the user said nothing: as a dataset.json names them, else
+    each value is one; a value that is alone is the lesion. And how it was decided, in a line.
+
+    Raises: InputError where the values may as well number objects.
+    """
+    table = any_file(directory, DATASET_JSON, depth=2)
+    known = _table_values(table) if table else {}
+    names = {value: name for name, of in known.items() for value in of if name != BACKGROUND}
+    unnamed = [value for value in found.values if value not in names]
+    listed = ", ".join(map(str, found.values[:_VALUES])) + ", ..." * (len(found.values) > _VALUES)
+    if table and not unnamed and not known[BACKGROUND]:
+        naming = name_findings(PrepareConfig(findings=[AUTO]), directory)
+        return naming, f"{listed} are named by {table.name}: {', '.join(naming.names)}; {_OTHERS}"
+    if found.may_number:
+        raise InputError(
+            f"masks hold the values {listed}, which may number objects, or tell findings apart: "
+            "--label instances makes each a box of its own, --findings auto (or a=1,b=2) takes them as "
+            "findings, --label any as one"
+        )
+    if len(found.values) == 1:
+        lesion = FindingValues(LESION, (found.values,))
+        return Naming(values=lesion), f"{listed} alone: the lesion"
+    named = tuple(str(names.get(value, f"value {value}")) for value in found.values)
+    values = FindingValues(Findings(named), tuple((float(value),) for value in found.values))
+    example = ",".join(
+        f"{'abcdefgh'[place]}={value}" for place, value in enumerate(found.values[:8])
+    )
+    return (
+        Naming(named, values, table=table if names else None),
+        f"{listed}: each a finding of its own ({', '.join(named)}); --findings {example} names "
+        f"them, {_OTHERS}",
     )
 
 

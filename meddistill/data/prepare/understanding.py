@@ -45,6 +45,7 @@ def understand(read: Read, directory: Path, config: PrepareConfig) -> list[Fact]
     ]
     if told.rule:
         facts.append(("pairing", told.rule + (f": {told.example}" if told.example else "")))
+    facts.append(("mask values", printable(told.values)))
     facts += [("or else", reading) for reading in told.readings]
     facts.append(("volumes", _volumes(read.cases)))
     facts.append(("findings", _findings(read.cases)))

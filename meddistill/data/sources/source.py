@@ -51,14 +51,15 @@ class Understood:
     """What a person checks at a glance: how the files of a source were read.
 
     `images` and `masks`: what their paths have in common. `rule`: how a mask finds its image;
-    `example` of it. `readings`: what else it may be, with the option that says so. `unused`: files
-    that were left alone, and why.
+    `example` of it. `values`: what those of label maps were taken for. `readings`: what else it may
+    be, with the option that says so. `unused`: files that were left alone, and why.
     """
 
     images: str = ""
     masks: str = ""
     rule: str = ""
     example: str = ""
+    values: str = ""
     readings: Sequence[str] = ()
     unused: Sequence[Rejected] = ()
 

@@ -70,10 +70,18 @@ def test_it_stops_and_may_be_overruled(tmp_path, what, prepare):
 
 
 def test_what_is_left_of_a_label_map_is_no_data_set(tmp_path, prepare):
-    """Masks with the value 1 alone pass for black and white; those with 2 and 3 do not."""
-    folder(tmp_path / "source", lambda n: mask(1 if n < 2 else 3), count=9)
+    """Masks that are white alone pass for black and white; those that have a grey area do not."""
+
+    def drawn(number):
+        white = mask()
+        white[:6, :6] = 128 if number > 1 else 0
+        return white
+
+    folder(tmp_path / "source", drawn, count=9)
     with pytest.raises(
-        InputError, match=r"7 of 9 images cannot be used, 7 of them alike .*--findings"
+        InputError,
+        match=r"7 of 9 images cannot be used, 7 of them alike .*values 128, 255, each on an area of "
+        r"its own.*--label 255 or --label 128,255.*--findings a1=128,a2=255",
     ):
         prepare(tmp_path / "source", **ALL_IN_TRAINING)
 

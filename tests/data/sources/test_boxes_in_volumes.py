@@ -104,7 +104,7 @@ def test_boxes_are_the_volume_s_of_their_folder_and_other_slices_unknown(tmp_pat
 def test_somebody_may_have_looked_at_the_other_slices(tmp_path, prepare):
     root = patients(tmp_path / "source")
     save_markups(root / "p01" / "R.mrk.json", box_of_voxels(AFFINES["mirrored"]))
-    _, cases, _ = prepare(root, unannotated="none", empty_slices=1.0, **ALL_IN_TRAINING)
+    _, cases, _ = prepare(root, unannotated="none", **ALL_IN_TRAINING)
     assert [case.annotation for case in cases.values()] == [
         *("none", "boxes", "boxes", "none", "none"),
         *["unknown"] * 5,

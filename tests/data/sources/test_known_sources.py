@@ -33,6 +33,7 @@ from meddistill.base.errors import ConfigError, InputError
 from meddistill.data.masks import read_mask
 from meddistill.data.sources.known_sources import SOURCES, choose_source
 from meddistill.data.sources.source import SourceOptions
+from meddistill.run.findings import read_findings
 from meddistill.run.labels import annotated_boxes
 from meddistill.run.true_masks import mask_path
 
@@ -224,10 +225,8 @@ def test_brats_needs_a_channel_and_labels(tmp_path, prepare):
         ConfigError, match=r"volume BraTS20_001 has the channels flair, t1ce; choose one with --set"
     ):
         prepare(tmp_path / "source")
-    with pytest.raises(
-        InputError, match=r"holds the values 0, 1, 4.*name the lesion's values with --label"
-    ):
-        prepare(tmp_path / "source", channel="t1ce")
+    out, _, _ = prepare(tmp_path / "source", tmp_path / "all", channel="t1ce")
+    assert read_findings(out).names == ("value 1", "value 4")
     _, cases, _ = prepare(tmp_path / "source", channel="t1ce", label="4")
     boxed = {name for name, case in cases.items() if case.annotation == "boxes"}
     assert boxed == {"BraTS20_001_z2"}
