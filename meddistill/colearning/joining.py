@@ -29,9 +29,10 @@ from meddistill.colearning.unboxed import (
     UnboxedImages,
 )
 from meddistill.run.dataset import Dataset
+from meddistill.run.few_boxes import has_few_boxes, unboxed_cases
 from meddistill.run.findings import read_findings
 from meddistill.run.layout import BELIEFS_AGAIN_NPZ, BELIEFS_NPZ, COLEARNING_CSV, COLEARNING_PNG
-from meddistill.run.tables import Case, QualityRow
+from meddistill.run.tables import QualityRow
 from meddistill.settings.distill import DistillConfig
 from meddistill.targets.asking import logit_shift
 from meddistill.targets.cache import TargetFolders
@@ -41,9 +42,6 @@ from meddistill.teachers.teacher import Teacher
 from meddistill.training.packed_cases import CaseTarget, PackedCases
 
 _SEEN_AT_ONCE = 16
-MOST_FEW = 200
-"""Boxed training images up to which `auto` lets a head propose on the others: measured with 20 and
-50; with hundreds a detector's boxes are as before."""
 
 
 def with_unboxed_decided(config: DistillConfig, dataset: Dataset) -> DistillConfig:
@@ -59,8 +57,7 @@ def with_unboxed_decided(config: DistillConfig, dataset: Dataset) -> DistillConf
         config = _for_several(config)
         unboxed = "detected"
     if unboxed == "auto":
-        boxed = sum(case.annotation == "boxes" for case in dataset.of_split("train"))
-        few = 0 < boxed <= MOST_FEW and bool(unboxed_cases(dataset))
+        few = has_few_boxes(dataset.cases)
         plain = DistillConfig()
         asked = ("boxes_file", "boxes", "no_box", "rounds")
         others = any(getattr(config, name) != getattr(plain, name) for name in asked)
@@ -86,11 +83,6 @@ def _for_several(config: DistillConfig) -> DistillConfig:
         if asked:
             raise ConfigError(f"distill.{key} goes with one finding, and this RUN has several")
     return config
-
-
-def unboxed_cases(dataset: Dataset) -> list[Case]:
-    """The training cases that nobody looked at."""
-    return [case for case in dataset.of_split("train") if case.annotation == "unknown"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +127,7 @@ class Colearning:
             self.dataset.by_id[row.case_id] for row in rows if row.split == "train" and teaches(row)
         ]
         store = self._encodings(teacher)
-        for cases in (boxed, unboxed_cases(self.dataset)):
+        for cases in (boxed, unboxed_cases(self.dataset.cases)):
             store.fill(cases, self.dataset, part)
 
     def _encodings(self, teacher: Teacher) -> EncodingStore:
@@ -179,7 +171,7 @@ class Colearning:
     ) -> UnboxedImages:
         """The unboxed images with all that is asked about them. Raises: as `settle`."""
         boxed = self._boxed(rows, folders)
-        unboxed = unboxed_cases(self.dataset)
+        unboxed = unboxed_cases(self.dataset.cases)
         if not unboxed:
             raise InputError(
                 "co-learning is on, but every training case was looked at: set "

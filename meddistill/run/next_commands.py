@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
+from meddistill.run.few_boxes import has_few_boxes
 from meddistill.run.layout import BOXES_CSV, RunDir
+from meddistill.run.tables import Case
 
 
 def command(name: str, run: RunDir, *words: str, **options: Path | None) -> str:
@@ -17,11 +20,13 @@ def command(name: str, run: RunDir, *words: str, **options: Path | None) -> str:
     return shlex.join(line)
 
 
-def after_prepare(run: RunDir, out: Path, annotated: bool = True) -> str:
-    """Where there is neither a box nor a mask, boxes are drawn next."""
-    if not annotated:
+def after_prepare(run: RunDir, out: Path, cases: Sequence[Case]) -> str:
+    """Where nobody looked at any image, boxes are drawn next; where few have one, no detector is
+    needed."""
+    if all(case.annotation == "unknown" for case in cases):
         return command("label", run)
-    return command("detect", run, data=_unless(out, run.data))
+    name = "distill" if has_few_boxes(cases) else "detect"
+    return command(name, run, data=_unless(out, run.data))
 
 
 def after_detect(run: RunDir, out: Path, data: Path | None = None) -> str:

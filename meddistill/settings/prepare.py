@@ -75,7 +75,11 @@ class PrepareConfig:
     max_test_cases: int = setting(0, RESULT)
     """Most test cases, likewise."""
     box_fraction: float = setting(1.0, RESULT)
-    """Share of the training groups that keep their boxes; the rest is marked `unknown`."""
+    """Share of the groups of training and of validation that keep their boxes; the rest is marked
+    `unknown`."""
+    thin_validation: bool = setting(True, RESULT, before=False)
+    """Whether `box_fraction` thins the validation boxes, too, as `box_count` does: they are boxes
+    that a person draws."""
     box_count: int = setting(0, RESULT, before=0)
     """Images that keep their boxes in training and validation together, whole groups in a seeded
     order, the last one cut short: a fifth of them in validation, none there of fewer than 40 or

@@ -110,7 +110,7 @@ def run_prepare(
             _leave_nothing(stage, run)
         raise
     facts = [*headline("prepare", summary), ("report", str(out / REPORT_HTML))]
-    console.summary("prepare", facts, after_prepare(run, out, listed.annotated))
+    console.summary("prepare", facts, after_prepare(run, out, prepared.rows))
     return out
 
 
@@ -214,7 +214,9 @@ def _take_over(run: RunDir, out: Path, drawn: Mapping[str, Boxes | None]) -> Pat
     finally:
         lock.release(out)
     console.say(describe(summary))
-    console.summary("prepare", headline("prepare", summary), after_prepare(run, out))
+    console.summary(
+        "prepare", headline("prepare", summary), after_prepare(run, out, read_cases(out))
+    )
     return out
 
 

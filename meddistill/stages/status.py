@@ -24,6 +24,7 @@ from meddistill.run.next_commands import (
     command,
 )
 from meddistill.run.record import fingerprint_stage
+from meddistill.run.tables import read_cases
 
 DONE, OUTDATED, RUNNING, UNFINISHED, UNREADABLE, MISSING = (
     "done",
@@ -242,8 +243,9 @@ def next_command(run: RunDir, looks: Sequence[Look]) -> str:
 def _first_time(run: RunDir, look: Look) -> str:
     if look.stage == "prepare":
         return _begin(run)
+    if look.stage == "detect":
+        return after_prepare(run, run.data, read_cases(run.data))
     return {
-        "detect": after_prepare(run, run.data),
         "distill": after_detect(run, run.detector),
         "eval": after_distill(run, run.student),
     }[look.stage]

@@ -46,7 +46,7 @@ run() {
 }
 
 prepare_and_detect() { # RUN FRACTION EPOCHS
-    run prepare "$1" "${split[@]}" --box-fraction "$2" --seed 0 "${settings[@]}"
+    run prepare "$1" "${split[@]}" --box-fraction "$2" --set prepare.thin_validation=false --seed 0 "${settings[@]}"
     run detect "$1" --weights "$start" --trust-weights --device "$device" --seed 0 "${settings[@]}" --set "detect.epochs=$3"
 }
 

@@ -12,13 +12,12 @@ from meddistill.base.errors import InputError
 from meddistill.colearning.belief_files import load_beliefs, save_beliefs
 from meddistill.colearning.beliefs import HEAD, NOTHING, Belief, calibrate, pixel_weights
 from meddistill.colearning.joining import (
-    MOST_FEW,
     Colearning,
-    unboxed_cases,
     with_unboxed_decided,
 )
 from meddistill.colearning.unboxed import ColearningRow, Outcome
 from meddistill.run.dataset import Dataset
+from meddistill.run.few_boxes import MOST_FEW, unboxed_cases
 from meddistill.run.layout import BELIEFS_NPZ, COLEARNING_CSV, COLEARNING_PNG
 from meddistill.run.tables import QualityRow
 from meddistill.settings.colearning import ColearningConfig
@@ -92,7 +91,7 @@ def test_the_recipe_for_few_boxes_brings_its_step_size_and_decay(data):
 
 
 def test_only_training_cases_that_nobody_looked_at_are_unboxed(data):
-    found = unboxed_cases(data)
+    found = unboxed_cases(data.cases)
     assert found
     assert {(case.split, case.annotation) for case in found} == {("train", "unknown")}
 
@@ -155,7 +154,7 @@ def test_nothing_unboxed_is_refused(tmp_path, data):
 
 def outcome_of(data):
     """Two beliefs of two unboxed cases."""
-    first, second = unboxed_cases(data)[:2]
+    first, second = unboxed_cases(data.cases)[:2]
     square = np.zeros((SIZE, SIZE), np.float32)
     square[8:32, 8:24] = 1.0
     beliefs = {

@@ -13,6 +13,7 @@ from meddistill.base.errors import InputError
 from meddistill.run.headlines import headline
 from meddistill.run.layout import RunDir
 from meddistill.run.next_commands import after_detect, after_distill, after_prepare
+from meddistill.run.tables import Case
 
 FACTS = [
     ("cases", "6 (train 2, val 2, test 2)"),
@@ -79,11 +80,24 @@ def test_a_stage_in_a_row_names_no_next_one(capsys):
     assert "next: meddistill detect" in capsys.readouterr().err
 
 
+def cases_of(*annotations):
+    """Training cases."""
+    return [
+        Case(str(n), "train", "", "", each, True, "", 8, 8, int(each == "boxes"), "", "", "")
+        for n, each in enumerate(annotations)
+    ]
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        (after_prepare(RUN, RUN.data), ["detect", "my runs/a"]),
-        (after_prepare(RUN, Path("other data")), ["detect", "my runs/a", "--data", "other data"]),
+        (after_prepare(RUN, RUN.data, cases_of("boxes")), ["detect", "my runs/a"]),
+        (
+            after_prepare(RUN, Path("other data"), cases_of("boxes", "none")),
+            ["detect", "my runs/a", "--data", "other data"],
+        ),
+        (after_prepare(RUN, RUN.data, cases_of("boxes", "unknown")), ["distill", "my runs/a"]),
+        (after_prepare(RUN, RUN.data, cases_of("unknown")), ["label", "my runs/a"]),
         (after_detect(RUN, RUN.detector), ["distill", "my runs/a"]),
         (
             after_detect(RUN, Path("d"), Path("other data")),

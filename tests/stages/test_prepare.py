@@ -127,7 +127,9 @@ def test_brain_tumor_layout(tmp_path, prepare):
 def test_a_quarter_of_the_boxes_leaves_the_rest_unknown_and_out_of_the_detectors_lists(
     tmp_path, folder, prepare
 ):
-    out, cases, _ = prepare(folder, box_fraction=0.25, test="fold=4", val="fold=1")
+    out, cases, _ = prepare(
+        folder, box_fraction=0.25, test="fold=4", val="fold=1", thin_validation=False
+    )
     train = [case for case in cases.values() if case.split == "train"]
     known = {case.group for case in train if case.annotation != "unknown"}
     assert len({case.group for case in train}) == 6

@@ -1,17 +1,27 @@
 """`meddistill status`: what RUN holds, whatever state it is in, and the one command that comes
 next."""
 
+import dataclasses
 import shutil
 import subprocess
 import sys
 
 import pytest
 
+from meddistill.base.csv_tables import write_table
 from meddistill.base.errors import InputError
 from meddistill.base.files import read_json, write_json, write_text
 from meddistill.run import lock
-from meddistill.run.layout import BOXES_CSV, METRICS_CSV, RUN_JSON, UNFINISHED_JSON, RunDir
+from meddistill.run.layout import (
+    BOXES_CSV,
+    CASES_CSV,
+    METRICS_CSV,
+    RUN_JSON,
+    UNFINISHED_JSON,
+    RunDir,
+)
 from meddistill.run.record import Stage, fingerprint_file, fingerprint_stage
+from meddistill.run.tables import Case, read_cases
 from meddistill.stages.status import run_status
 
 SPLITS = {
@@ -63,6 +73,8 @@ def run(tmp_path):
     """A whole RUN, without the files that `status` does not read."""
     run = RunDir(tmp_path / "run")
     make(run.data, "prepare", {"source": "s"}, PREPARED)
+    case = Case("a", "train", "", "", "boxes", True, "a.png", 8, 8, 1, "", "", "")
+    write_table(run.data / CASES_CSV, Case, [case])
     data = fingerprint_stage(run.data)
     make(run.detector, "detect", {"data": data, "weights": "w"}, DETECTED)
     boxes = fingerprint_file(run.detector / BOXES_CSV)
@@ -126,6 +138,15 @@ def test_what_is_missing_comes_next(run, capsys, there, following):
     for name in {"data", "detector", "teacher", "student", "eval"} - set(there):
         shutil.rmtree(run.root / name)
     assert shown(run, capsys)[2] == f"meddistill {following.format(run=run.root)}"
+
+
+def test_few_boxes_need_no_detector(run, capsys):
+    for name in ("detector", "teacher", "student", "eval"):
+        shutil.rmtree(run.root / name)
+    boxed = read_cases(run.data)[0]
+    unboxed = dataclasses.replace(boxed, case_id="b", annotation="unknown", n_boxes=0)
+    write_table(run.data / CASES_CSV, Case, [boxed, unboxed])
+    assert shown(run, capsys)[2] == f"meddistill distill {run.root}"
 
 
 def test_an_unfinished_training_says_how_far_it_is(run, capsys):

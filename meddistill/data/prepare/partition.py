@@ -97,10 +97,13 @@ def _unboxed(
         seed: draws groups.
     """
     if not config.box_count:
-        training = [i for i in kept if splits[i] == "train"]
-        looked_at = [groups[i] for i in training if good[i][1].annotation != "unknown"]
-        annotated = keep_boxes(looked_at, config.box_fraction, seed)
-        return {i for i in training if groups[i] not in annotated}
+        hidden: set[int] = set()
+        for split in ("train", "val") if config.thin_validation else ("train",):
+            members = [i for i in kept if splits[i] == split]
+            looked_at = [groups[i] for i in members if good[i][1].annotation != "unknown"]
+            annotated = keep_boxes(looked_at, config.box_fraction, seed)
+            hidden |= {i for i in members if groups[i] not in annotated}
+        return hidden
     in_validation = config.box_count // 5 if config.box_count >= LEAST_WITH_VALIDATION else 0
     if not any(splits[i] == "val" for i in kept):
         in_validation = 0

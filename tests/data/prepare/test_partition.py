@@ -91,6 +91,15 @@ def test_more_boxes_asked_for_than_there_are_keep_all():
     assert counts[("train", "boxes")] + counts[("val", "boxes")] == 90
 
 
+@pytest.mark.parametrize(("thin_validation", "of_validation"), [(True, 2), (False, 10)])
+def test_a_share_of_the_groups_of_training_and_validation_keeps_its_boxes(
+    thin_validation, of_validation
+):
+    rows, _ = boxed(0, box_fraction=0.2, thin_validation=thin_validation)
+    looked_at = {(row.split, row.group) for row in rows if row.annotation != "unknown"}
+    assert Counter(split for split, _ in looked_at) == {"train": 2, "val": of_validation}
+
+
 def test_two_ways_of_thinning_are_one_too_many():
     with pytest.raises(ConfigError, match="give one of them"):
         PrepareConfig(box_count=20, box_fraction=0.5)
