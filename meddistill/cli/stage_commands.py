@@ -225,6 +225,7 @@ class EvalArguments:
     ] = None
     split: Annotated[Optional[str], setting("eval.split", autocompletion=complete_split)] = None
     threshold: Annotated[Optional[float], setting("eval.threshold")] = None
+    findings: Annotated[Optional[str], setting("eval.findings", also="Several with commas.")] = None
     student: Annotated[
         Optional[Path], option(text="Student to evaluate.", default="RUN/student")
     ] = None

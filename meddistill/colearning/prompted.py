@@ -3,7 +3,7 @@ there is no mask to judge by, by the boxes that people drew."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +21,12 @@ from meddistill.evaluation.baselines import (
     TEACHER_BY_HEAD,
     TEACHER_BY_STUDENT,
     TEACHER_BY_TRUE_BOX,
-    TEACHER_THRESHOLD,
     Guess,
+    taught,
 )
 from meddistill.evaluation.judged_cases import JudgedCase
 from meddistill.run.dataset import Dataset
+from meddistill.run.findings import read_findings
 from meddistill.run.layout import RUN_JSON, RunDir
 from meddistill.run.tables import Case
 from meddistill.targets.encodings import EncodingStore
@@ -104,6 +105,7 @@ class PromptedTeacher:
         self.teacher = teacher
         self.teacher_dir = teacher_dir
         self.logit_shift = logit_shift
+        self.findings = read_findings(dataset.directory)
         self.heads = heads
         self.frame_size = frame_size
         self.encodings = EncodingStore(teacher_dir / "encodings", teacher, budget_gb=0.0)
@@ -116,18 +118,29 @@ class PromptedTeacher:
         The true boxes are asked about only where there is no true mask.
         """
         case = self.dataset.by_id[judged.case_id]
-        least_px = int(np.ceil(LEAST_SHARE * student.mask.size))
-        asked = {TEACHER_BY_STUDENT: mask_to_boxes(student.mask, least_px)[:_MOST_BOXES]}
+        least_px = int(np.ceil(LEAST_SHARE * student.masks[0].size))
+        asked: dict[str, Sequence[np.ndarray]] = {
+            TEACHER_BY_STUDENT: [
+                mask_to_boxes(mask, least_px)[:_MOST_BOXES] for mask in student.masks
+            ]
+        }
         if self.heads is not None:
-            asked[TEACHER_BY_HEAD] = self._propose(case, self.heads)
+            asked[TEACHER_BY_HEAD] = [self._propose(case, self.heads)]
         if judged.mask is None and judged.boxes is not None:
             asked[TEACHER_BY_TRUE_BOX] = judged.boxes
-        return {method: self._answer(case, boxes) for method, boxes in asked.items()}
+        return {method: self._answers(case, boxes) for method, boxes in asked.items()}
 
-    def _answer(self, case: Case, boxes_xyxy_px: np.ndarray) -> Guess:
+    def _answers(self, case: Case, boxes_xyxy_px: Sequence[np.ndarray]) -> Guess:
+        """The answers to the boxes of each finding, settled as targets are."""
+        return taught(
+            np.stack([self._answer(case, boxes) for boxes in boxes_xyxy_px]), self.findings
+        )
+
+    def _answer(self, case: Case, boxes_xyxy_px: np.ndarray) -> np.ndarray:
+        """Probabilities float32 (H, W); 0 without boxes."""
         size_hw = (case.height, case.width)
         if not len(boxes_xyxy_px):
-            return Guess(np.zeros(size_hw, bool), np.zeros(size_hw, np.float32))
+            return np.zeros(size_hw, np.float32)
         # At the image's own size, as the targets of test cases are.
         answers = Answers(
             self.teacher_dir / "answers", self.teacher, max(size_hw), self.logit_shift
@@ -137,7 +150,7 @@ class PromptedTeacher:
             answer = answers.to_boxes(case, self._encoded(case), boxes_xyxy_px)
         frame = torch.from_numpy(answer.probs)[None, None]
         probs: np.ndarray = from_frame(frame, size_hw)[0, 0].numpy()
-        return Guess(probs >= TEACHER_THRESHOLD, probs)
+        return probs
 
     def _propose(self, case: Case, heads: Heads) -> np.ndarray:
         """The heads' boxes (N, 4) px of the image, as they propose on unboxed ones."""

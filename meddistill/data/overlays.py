@@ -32,14 +32,19 @@ def overlay(
     return picture.round().astype(np.uint8)
 
 
-def side_by_side(image: np.ndarray, pred: np.ndarray, target: np.ndarray | None) -> np.ndarray:
+def side_by_side(
+    image: np.ndarray,
+    pred: np.ndarray,
+    target: np.ndarray | None,
+    colours: Sequence[tuple[int, int, int]] = (YELLOW,),
+) -> np.ndarray:
     """Prediction on the left, truth on the right, a white gap between: uint8 (H, 2 W + gap, 3).
 
-    Without a truth the plain image stands on the right.
+    Without a truth the plain image stands on the right. Arguments as those of `overlay`.
     """
-    right = image if target is None else overlay(image, target)
+    right = image if target is None else overlay(image, target, colours)
     gap = np.full((image.shape[0], GAP_PX, 3), 255, dtype=np.uint8)
-    return np.concatenate([overlay(image, pred), gap, right], axis=1)
+    return np.concatenate([overlay(image, pred, colours), gap, right], axis=1)
 
 
 def outline(mask: np.ndarray) -> np.ndarray:

@@ -8,44 +8,100 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from meddistill.base import console
-from meddistill.base.errors import InputError
+from meddistill.base.errors import ConfigError, InputError
+from meddistill.data.findings import Findings, as_planes
 from meddistill.data.intensity import IntensitySettings
 from meddistill.evaluation.baselines import STUDENT, Baselines, Guess
 from meddistill.evaluation.components import clean_up
-from meddistill.evaluation.judged_cases import JudgedCase
+from meddistill.evaluation.judged_cases import JudgedCase, JudgedCases
 from meddistill.settings.evaluate import EvalConfig
 from meddistill.student.predictor import Predictor
 
 
 @dataclasses.dataclass(frozen=True)
 class AnsweredCase:
-    """A case as it was read, image uint8 (H, W, 3) and truth bool (H, W) or None, with a guess a
+    """A case as it was read, image uint8 (H, W, 3) and truth bool (C, H, W) or None, with a guess a
     method, the student's first.
 
-    `cleaned`: whether cleaning up changed the student's mask.
+    `places`: of the findings that are judged in it. `cleaned`: whether cleaning up changed the
+    student's masks.
     """
 
     case: JudgedCase
     image: np.ndarray
     truth: np.ndarray | None
     guesses: Mapping[str, Guess]
+    places: Sequence[int]
     cleaned: bool
 
 
 @dataclasses.dataclass(frozen=True)
 class Methods:
-    """The methods of one evaluation. `as_prepared`: as in `JudgedCases`."""
+    """The methods of one evaluation.
+
+    `findings`: those of the masks; `student_places`: where the student has each, None for one that
+    it does not know; `judged`: whether each is judged.
+    """
 
     predictor: Predictor
     baselines: Baselines
     config: EvalConfig
     as_prepared: bool
+    findings: Findings
+    student_places: tuple[int | None, ...]
+    judged: tuple[bool, ...]
+
+    @classmethod
+    def of(
+        cls, predictor: Predictor, baselines: Baselines, config: EvalConfig, cases: JudgedCases
+    ) -> Methods:
+        """Raises: ConfigError for `eval.findings` that are none of the data's; InputError for a
+        student that knows none of those that are asked for."""
+        own = predictor.preprocessing.findings
+        findings = cases.findings or own
+        for name in config.findings:
+            if name not in findings.names:
+                raise ConfigError(
+                    f"eval.findings names '{name}', which is none of {', '.join(findings.names)}"
+                )
+        places = _places(own, findings)
+        judged = tuple(
+            place is not None and (not config.findings or name in config.findings)
+            for name, place in zip(findings.names, places, strict=True)
+        )
+        if not any(judged):
+            raise InputError(
+                f"the student finds {', '.join(own.names)}, and what is to be judged is "
+                f"{', '.join(config.findings or findings.names)}: evaluate it on data of its own "
+                "findings, or distill a student of these"
+            )
+        return cls(predictor, baselines, config, cases.as_prepared, findings, places, judged)
 
     @property
-    def threshold(self) -> float:
-        """Probability from which a pixel is lesion: the student's unless the settings give one."""
+    def unknown(self) -> list[str]:
+        """Names of the findings that the student does not know."""
+        pairs = zip(self.findings.names, self.student_places, strict=True)
+        return [name for name, place in pairs if place is None]
+
+    @property
+    def cuts(self) -> tuple[float, ...]:
+        """Probability from which a pixel is a finding, one a finding of the student: its own unless
+        the settings give one for all."""
+        stored = self.predictor.preprocessing
         asked = self.config.threshold
-        return self.predictor.preprocessing.threshold if asked is None else asked
+        return stored.cuts if asked is None else (asked,) * len(stored.findings)
+
+    @property
+    def threshold(self) -> float | dict[str, float]:
+        """`cuts` by name; of one finding the number."""
+        own = self.predictor.preprocessing.findings
+        return self.cuts[0] if own.is_one else dict(zip(own.names, self.cuts, strict=True))
+
+    @property
+    def mirrors(self) -> bool:
+        """Whether the mirror image is asked, too: where that is wished, and no name says a side."""
+        own = self.predictor.preprocessing.findings
+        return self.config.flip_average and (own.is_one or not own.keeps_sides()[0])
 
     @property
     def intensity(self) -> IntensitySettings | None:
@@ -59,38 +115,71 @@ class Methods:
             batch = []
             for case in cases[start : start + self.config.batch_size]:
                 try:
-                    batch.append((case, *case.read(self.intensity)))
+                    batch.append((case, *case.read(self.intensity, self.findings)))
                 except InputError as error:
                     failures.append(str(error))
                     console.warn(str(error))
             probs = self._probs([image for _, image, _ in batch])
             for (case, image, truth), prob in zip(batch, probs, strict=True):
-                mask, cleaned = self._mask(prob)
-                student = Guess(mask, prob)
+                masks, cleaned = self._masks(prob)
+                student = Guess(self._of_data(masks), self._of_data(prob))
                 guesses = {STUDENT: student, **self._others(case, image, student)}
-                yield AnsweredCase(case, image, truth, guesses, cleaned)
+                yield AnsweredCase(case, image, truth, guesses, self._places(case), cleaned)
+
+    def _places(self, case: JudgedCase) -> list[int]:
+        """Of the findings that are judged and that somebody looked for in the case."""
+        looked = case.looked_for or (True,) * len(self.findings)
+        both = zip(self.judged, looked, strict=True)
+        return [place for place, (judged, there) in enumerate(both) if judged and there]
 
     def _probs(self, images: list[np.ndarray]) -> list[np.ndarray]:
-        """The student's probabilities, those of the mirror image averaged in where asked."""
-        probs = self.predictor.predict_probs(images)
-        if not self.config.flip_average:
+        """The student's probabilities (C, H, W), those of the mirror image averaged in where
+        asked."""
+        probs = [as_planes(each) for each in self.predictor.predict_probs(images)]
+        if not self.mirrors:
             return probs
         mirrored = self.predictor.predict_probs(
             [np.ascontiguousarray(image[:, ::-1]) for image in images]
         )
-        return [(one + other[:, ::-1]) / 2 for one, other in zip(probs, mirrored, strict=True)]
+        return [
+            (one + as_planes(other)[..., ::-1]) / 2
+            for one, other in zip(probs, mirrored, strict=True)
+        ]
 
-    def _mask(self, probs: np.ndarray) -> tuple[np.ndarray, bool]:
-        raw = probs >= np.float32(self.threshold)
-        mask = clean_up(
-            raw,
-            min_component_px=self.config.min_component_px,
-            keep_largest=self.config.keep_largest,
+    def _masks(self, probs: np.ndarray) -> tuple[np.ndarray, bool]:
+        raw = self.predictor.preprocessing.findings.masks(probs, self.cuts)
+        masks = np.stack(
+            [
+                clean_up(
+                    plane,
+                    min_component_px=self.config.min_component_px,
+                    keep_largest=self.config.keep_largest,
+                )
+                for plane in raw
+            ]
         )
-        return mask, bool((mask != raw).any())
+        return masks, bool((masks != raw).any())
+
+    def _of_data(self, planes: np.ndarray) -> np.ndarray:
+        """The student's planes in the order of the data's findings; nothing of one that it does not
+        know."""
+        if self.student_places == tuple(range(len(planes))):
+            return planes
+        nothing = np.zeros_like(planes[0])
+        return np.stack(
+            [nothing if place is None else planes[place] for place in self.student_places]
+        )
 
     def _others(self, case: JudgedCase, image: np.ndarray, student: Guess) -> dict[str, Guess]:
         size_hw = (image.shape[0], image.shape[1])
         baselines = self.baselines
         found = {method: guess_of(case, size_hw) for method, guess_of in baselines.guesses.items()}
         return found if baselines.asked is None else {**found, **baselines.asked(case, student)}
+
+
+def _places(student: Findings, data: Findings) -> tuple[int | None, ...]:
+    if student.is_one and data.is_one:  # whatever either is called
+        return (0,)
+    return tuple(
+        student.names.index(name) if name in student.names else None for name in data.names
+    )

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from meddistill.base.csv_tables import where_used
 from meddistill.data.boxes import mask_to_boxes, match_overlaps
 from meddistill.evaluation.judged_cases import JudgedCase
-from meddistill.evaluation.statistics import bootstrap_ratio, describe
-from meddistill.evaluation.summary import align, format_interval
+from meddistill.evaluation.statistics import bootstrap_ratios, describe_samples
+from meddistill.evaluation.text_tables import align, format_interval
 
 FOUND_WELL, FOUND_AT_ALL = 0.5, 0.1
 """Overlaps (IoU) from which an annotated box counts as found; below the second a component is
@@ -31,7 +32,8 @@ class BoxScoreRow:
     `false_boxes`: components of the mask that no annotated box is matched with at .1. `box_iou`:
     mean over the annotated boxes in [0, 1], 0 for one without a component; None where there are
     none. `agreement`: Dice in [0, 1] with the teacher prompted by the annotated boxes; None where
-    it was not asked, and where there is no box.
+    it was not asked, and where there is no box. `finding`: which of several the row is of; empty
+    where there is one.
     """
 
     case_id: str
@@ -45,20 +47,27 @@ class BoxScoreRow:
     false_boxes: int
     box_iou: float | None
     agreement: float | None
+    finding: str = where_used("")
 
 
 def score_boxes(
-    case: JudgedCase, method: str, mask: np.ndarray, reference: np.ndarray | None
+    case: JudgedCase,
+    method: str,
+    boxes: np.ndarray,
+    mask: np.ndarray,
+    reference: np.ndarray | None,
+    finding: str = "",
 ) -> BoxScoreRow:
     """Judge a mask, bool (H, W), by the boxes of a case.
 
     Args:
-        case: what is judged; its `boxes` are known.
+        case: what is judged.
         method: whose mask it is.
+        boxes: (N, 4) px, those that people gave.
         mask: the mask.
         reference: bool (H, W), what the teacher makes of the annotated boxes, or None.
+        finding: which of several all of these are of.
     """
-    boxes = np.zeros((0, 4), np.float32) if case.boxes is None else case.boxes
     found = mask_to_boxes(mask)
     overlaps = match_overlaps(found, boxes)
     matched = int((overlaps >= FOUND_AT_ALL).sum())
@@ -78,6 +87,7 @@ def score_boxes(
         false_boxes=len(found) - matched,
         box_iou=float(overlaps.mean()) if len(boxes) else None,
         agreement=agreement,
+        finding=finding,
     )
 
 
@@ -86,33 +96,59 @@ def summarise_boxes(rows: Sequence[BoxScoreRow], *, seed: int = 0) -> dict[str, 
 
     Shares of boxes and boxes an image are pooled over the cases, with 95 % intervals resampled by
     group (None for one group). `box_iou` is the mean over boxes, `agreement` over the cases that
-    have one; None where nothing was boxed, or the teacher was not asked.
+    have one; None where nothing was boxed, or the teacher was not asked. Of several findings these
+    are means of the findings' own, which follow as `by_finding`.
     """
-    methods = dict.fromkeys(row.method for row in rows)
-    return {name: _describe([row for row in rows if row.method == name], seed) for name in methods}
+    summary: dict[str, Any] = {}
+    for method in dict.fromkeys(row.method for row in rows):
+        of_method = [row for row in rows if row.method == method]
+        summary[method] = _describe(of_method, seed)
+        parts = _by_finding(of_method)
+        if any(parts):
+            summary[method]["by_finding"] = {
+                name: _describe(part, seed) for name, part in parts.items()
+            }
+    return summary
+
+
+def _by_finding(rows: Sequence[BoxScoreRow]) -> dict[str, list[BoxScoreRow]]:
+    parts: dict[str, list[BoxScoreRow]] = {}
+    for row in rows:
+        parts.setdefault(row.finding, []).append(row)
+    return parts
 
 
 def _describe(rows: Sequence[BoxScoreRow], seed: int) -> dict[str, Any]:
+    findings = _by_finding(rows).values()
+
     def ratio(
         part: Callable[[BoxScoreRow], float], whole: Callable[[BoxScoreRow], float]
     ) -> dict[str, Any] | None:
-        parts, wholes = [part(row) for row in rows], [whole(row) for row in rows]
-        if not sum(wholes):
+        samples = [
+            ([part(row) for row in own], [whole(row) for row in own], [row.group for row in own])
+            for own in findings
+            if sum(whole(row) for row in own)
+        ]
+        if not samples:
             return None
-        groups = [row.group for row in rows]
-        interval = bootstrap_ratio(parts, wholes, groups, seed=seed)
-        return {"mean": sum(parts) / sum(wholes), "ci95": interval}
+        means = [sum(parts) / sum(wholes) for parts, wholes, _ in samples]
+        interval = bootstrap_ratios(samples, seed=seed)
+        return {"mean": float(np.mean(means)), "ci95": interval}
 
-    agreed = [(row.agreement, row.group) for row in rows if row.agreement is not None]
+    agreed = [[row for row in own if row.agreement is not None] for own in findings]
     agreement = None
-    if agreed:
-        values, groups = zip(*agreed, strict=True)
-        agreement = dataclasses.asdict(describe(values, groups, seed=seed))
+    if any(agreed):
+        known = [
+            ([row.agreement for row in own], [row.group for row in own]) for own in agreed if own
+        ]
+        agreement = dataclasses.asdict(describe_samples(known, seed=seed))  # type: ignore[arg-type]
     return {
-        "n": len(rows),
+        "n": len({row.case_id for row in rows}),
         "n_groups": len({row.group for row in rows}),
         "n_boxes": sum(row.n_boxes for row in rows),
-        "n_empty": sum(row.n_boxes == 0 for row in rows),
+        "n_empty": len(
+            {row.case_id for row in rows} - {row.case_id for row in rows if row.n_boxes}
+        ),
         "box_iou": ratio(lambda row: (row.box_iou or 0.0) * row.n_boxes, lambda row: row.n_boxes),
         "found_50": ratio(lambda row: row.found_50, lambda row: row.n_boxes),
         "found_10": ratio(lambda row: row.found_10, lambda row: row.n_boxes),
@@ -136,12 +172,17 @@ def format_box_table(methods: dict[str, Any], labels: dict[str, str]) -> str:
     short = {**BOX_COLUMNS, "agreement": "Dice with teacher"}
     lines = [["", *short.values()]]
     for method, figures in methods.items():
-        cells = [_cell(figures[name], with_interval=name == "box_iou") for name in BOX_COLUMNS]
-        lines.append([method, *cells])
+        lines.append([method, *_cells(figures)])
+        for finding, own in figures.get("by_finding", {}).items():
+            lines.append([f"  {finding}", *_cells(own)])
     told = "; ".join(
         f"{method} = {labels[method]}" for method in methods if labels.get(method, method) != method
     )
     return "\n".join(filter(None, [align(lines), told]))
+
+
+def _cells(figures: dict[str, Any]) -> list[str]:
+    return [_cell(figures[name], with_interval=name == "box_iou") for name in BOX_COLUMNS]
 
 
 def _cell(figure: dict[str, Any] | None, *, with_interval: bool) -> str:

@@ -14,11 +14,13 @@ import numpy as np
 
 from meddistill.base.errors import ConfigError, InputError
 from meddistill.base.files import read_json
-from meddistill.data.formats.pictures import load_picture
+from meddistill.data.findings import LESION, SEPARATOR, Findings, as_planes
+from meddistill.data.formats.pictures import load_labels, load_picture
 from meddistill.data.intensity import IntensitySettings, to_8bit
 from meddistill.data.masks import read_mask
+from meddistill.run.findings import read_findings
 from meddistill.run.images import image_path
-from meddistill.run.labels import annotated_boxes
+from meddistill.run.labels import annotated_findings
 from meddistill.run.layout import RUN_JSON
 from meddistill.run.record import fingerprint_stage
 from meddistill.run.tables import Case
@@ -33,8 +35,8 @@ class JudgedCase:
 
     `group`: patient, or what stands for it. `spacing_hw_mm`: (row, column), None where not known.
     `volume` names the volume that the image is a slice of; empty for one that stands alone.
-    `boxes`: (N, 4) px that people gave, where there is no mask to judge by; None where nobody
-    looked.
+    `boxes`: (N, 4) px a finding that people gave, where there is no mask to judge by; None where
+    nobody looked. `looked_for`: whether each finding was; empty: all were.
     """
 
     case_id: str
@@ -46,10 +48,14 @@ class JudgedCase:
     mask: Path | None
     spacing_hw_mm: tuple[float, float] | None
     volume: str = ""
-    boxes: np.ndarray | None = dataclasses.field(default=None, compare=False)
+    boxes: Sequence[np.ndarray] | None = dataclasses.field(default=None, compare=False)
+    looked_for: tuple[bool, ...] = ()
 
-    def read(self, intensity: IntensitySettings | None) -> tuple[np.ndarray, np.ndarray | None]:
-        """The image, uint8 (H, W, 3), and its true mask, bool (H, W), if it has one.
+    def read(
+        self, intensity: IntensitySettings | None, findings: Findings = LESION
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """The image, uint8 (H, W, 3), and its true masks, bool (C, H, W) of `findings`, if it has
+        any.
 
         `intensity` as in `read_image`. Raises: InputError naming the file that cannot be read, or a
         mask of another size.
@@ -57,7 +63,7 @@ class JudgedCase:
         image = read_image(self.image, intensity)
         if self.mask is None:
             return image, None
-        return image, read_truth(self.mask, (image.shape[0], image.shape[1]))
+        return image, read_truth(self.mask, (image.shape[0], image.shape[1]), findings)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,13 +72,15 @@ class JudgedCases:
 
     `inputs`: fingerprints of what they were read from, by name. `groups_known`: whether it is known
     which cases are of one patient. `as_prepared`: the images are those that `prepare` made, to be
-    read as they are; others must first become what the student knows.
+    read as they are; others must first become what the student knows. `findings`: what their masks
+    hold; None: those of the student.
     """
 
     cases: Sequence[JudgedCase]
     inputs: Mapping[str, str]
     groups_known: bool
     as_prepared: bool
+    findings: Findings | None = None
 
 
 def judged_cases_of_run(data_dir: Path, cases: Sequence[Case], split: str) -> JudgedCases:
@@ -85,6 +93,7 @@ def judged_cases_of_run(data_dir: Path, cases: Sequence[Case], split: str) -> Ju
         raise ConfigError(
             f"{data_dir} has no case in the split '{split}'; choose another with --split"
         )
+    findings = read_findings(data_dir)
     volumes = [volume_of(case) for case in chosen]
     n_slices = Counter(volumes)
     judged = [
@@ -98,7 +107,8 @@ def judged_cases_of_run(data_dir: Path, cases: Sequence[Case], split: str) -> Ju
             mask=mask_path(data_dir, case) if case.has_mask else None,
             spacing_hw_mm=case.spacing_hw_mm,
             volume=volume if n_slices[volume] > 1 else "",
-            boxes=_boxes_alone(data_dir, case),
+            boxes=_boxes_alone(data_dir, case, findings),
+            looked_for=_looked_for(case, findings),
         )
         for case, volume in zip(chosen, volumes, strict=True)
     ]
@@ -108,13 +118,25 @@ def judged_cases_of_run(data_dir: Path, cases: Sequence[Case], split: str) -> Ju
         inputs={"data": fingerprint_stage(data_dir)},
         groups_known=bool(results.get("groups_known", False)),
         as_prepared=True,
+        findings=findings,
     )
 
 
-def _boxes_alone(data_dir: Path, case: Case) -> np.ndarray | None:
+def _boxes_alone(data_dir: Path, case: Case, findings: Findings) -> list[np.ndarray] | None:
     if case.has_mask or case.annotation == "unknown":
         return None
-    return annotated_boxes(data_dir, case)
+    boxes, which = annotated_findings(data_dir, case)
+    if findings.is_one:
+        return [boxes]
+    return [boxes[which == place] for place in range(len(findings))]
+
+
+def _looked_for(case: Case, findings: Findings) -> tuple[bool, ...]:
+    """A true mask knows all that the case names, also where boxes are hidden."""
+    if not case.findings:
+        return ()
+    named = case.findings.split(SEPARATOR)
+    return tuple(name in named for name in findings.names)
 
 
 def read_image(path: Path, intensity: IntensitySettings | None = None) -> np.ndarray:
@@ -136,19 +158,27 @@ def read_image(path: Path, intensity: IntensitySettings | None = None) -> np.nda
     return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
 
 
-def read_truth(path: Path, size_hw: tuple[int, int]) -> np.ndarray:
-    """bool (H, W). Raises: InputError naming the file that cannot be read or has another size than
-    its image."""
+def read_truth(path: Path, size_hw: tuple[int, int], findings: Findings = LESION) -> np.ndarray:
+    """bool (C, H, W). Raises: InputError naming the file that cannot be read or has another size
+    than its image."""
+    planes = read_planes(path, findings)
+    if planes.shape[1:] != size_hw:
+        raise InputError(
+            f"{path} is {planes.shape[2]}x{planes.shape[1]} px, its image {size_hw[1]}x{size_hw[0]}"
+            ": mask and image differ"
+        )
+    return planes
+
+
+def read_planes(path: Path, findings: Findings) -> np.ndarray:
+    """bool (C, H, W) of a mask file: black and white of one finding, else a label map as
+    `Findings.encode` makes it. Raises: InputError naming the file."""
     try:
-        mask = read_mask(path)
+        if findings.is_one:
+            return as_planes(read_mask(path))
+        return findings.decode(load_labels(path)[0], path.name)
     except InputError as error:
         raise _naming(path, error) from error
-    if mask.shape != size_hw:
-        raise InputError(
-            f"{path} is {mask.shape[1]}x{mask.shape[0]} px, its image {size_hw[1]}x{size_hw[0]}: "
-            "mask and image differ"
-        )
-    return mask
 
 
 def _naming(path: Path, error: InputError) -> InputError:

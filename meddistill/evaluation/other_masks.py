@@ -10,26 +10,29 @@ import numpy as np
 from meddistill.base import console
 from meddistill.base.errors import ConfigError, InputError
 from meddistill.base.hashing import fingerprint_source, hash_files
+from meddistill.data.findings import LESION, Findings
 from meddistill.data.formats.pictures import resize
-from meddistill.data.masks import read_mask
 from meddistill.evaluation.baselines import BOXES, OTHER, STUDENT, TEACHER, Baselines, Guess
-from meddistill.evaluation.judged_cases import JudgedCase
+from meddistill.evaluation.judged_cases import JudgedCase, read_planes
 from meddistill.evaluation.request import OtherMasks
 from meddistill.run.tables import Case
 
 _NAMED = 3
 
 
-def add_other_masks(found: Baselines, asked: OtherMasks, cases: Sequence[Case]) -> None:
+def add_other_masks(
+    found: Baselines, asked: OtherMasks, cases: Sequence[Case], findings: Findings = LESION
+) -> None:
     """Take up the masks in `asked.directory` as the method `other`, named as the user says.
 
     A mask belongs to the case whose id, or whose source file's name, is its own name without the
-    ending (`case_17.png`, `case_17.nii.gz`). A case without one counts as empty, and is named.
+    ending (`case_17.png`). A case without one counts as empty, and is named.
 
     Args:
         found: what there is to compare with; gets the method.
         asked: folder and name.
         cases: those that are judged.
+        findings: of several the masks are label maps, as those in RUN/data are.
 
     Raises: ConfigError for a name that a method of ours has; InputError for a folder in which no
     mask fits a case, two fit one, or one cannot be read or has another size than its image and
@@ -46,14 +49,18 @@ def add_other_masks(found: Baselines, asked: OtherMasks, cases: Sequence[Case]) 
             f"count as empty; first: {', '.join(missing[:_NAMED])}"
         )
     resampled = sum(
-        _differs(paths[case.case_id], case, asked) for case in cases if case.case_id in paths
+        _differs(_read(path, findings), path, case, asked.resample)
+        for case in cases
+        if (path := paths.get(case.case_id)) is not None
     )
     if resampled:
         console.say(f"{name}: {resampled} masks are brought to the size of their images")
 
     def guess(case: JudgedCase, size_hw: tuple[int, int]) -> Guess:
         path = paths.get(case.case_id)
-        return Guess(np.zeros(size_hw, bool) if path is None else _sized(_read(path), size_hw))
+        if path is None:
+            return Guess(np.zeros((len(findings), *size_hw), bool))
+        return Guess(np.stack([_sized(plane, size_hw) for plane in _read(path, findings)]))
 
     found.guesses[OTHER] = guess
     found.labels[OTHER] = name
@@ -94,12 +101,12 @@ def _stem(name: str) -> str:
     return name[: len(name) - len(ending)]
 
 
-def _differs(path: Path, case: Case, asked: OtherMasks) -> bool:
+def _differs(planes: np.ndarray, path: Path, case: Case, resample: bool) -> bool:
     """Whether a mask has another size than its image, which is refused unless that is asked for."""
-    height, width = _read(path).shape
+    height, width = planes.shape[1:]
     if (height, width) == (case.height, case.width):
         return False
-    if not asked.resample:
+    if not resample:
         raise InputError(
             f"{path} is {width}x{height} px, its image {case.width}x{case.height}; "
             "--resample-masks brings all masks to the size of their images"
@@ -107,10 +114,12 @@ def _differs(path: Path, case: Case, asked: OtherMasks) -> bool:
     return True
 
 
-def _read(path: Path) -> np.ndarray:
+def _read(path: Path, findings: Findings) -> np.ndarray:
     try:
-        return read_mask(path)
+        return read_planes(path, findings)
     except InputError as error:
+        if not findings.is_one:
+            raise
         raise InputError(
             f"{path} is no mask of one finding (0 and 1, or 0 and 255): {error}"
         ) from error

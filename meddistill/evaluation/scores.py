@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from meddistill.base.csv_tables import read_table
+from meddistill.base.csv_tables import read_table, where_used
 from meddistill.base.errors import InputError
 from meddistill.evaluation.calibration import Calibration
 from meddistill.evaluation.components import LesionCounts, match_lesions
@@ -33,7 +33,7 @@ class ScoreRow:
     or is empty.
 
     Millimetres are None where the spacing is not known; `brier` and `ece` where the method gives no
-    probabilities.
+    probabilities. `finding`: which of several the row is of; empty where there is one.
     """
 
     case_id: str
@@ -66,6 +66,7 @@ class ScoreRow:
     tp_px: int
     pred_px: int
     true_px: int
+    finding: str = where_used("")
 
     @property
     def lesions(self) -> LesionCounts:
@@ -79,6 +80,7 @@ def score(
     probs: np.ndarray | None,
     target: np.ndarray,
     judging: Judging,
+    finding: str = "",
 ) -> ScoreRow:
     """Judge a mask, bool (H, W), and the probabilities it came from, if any, against the truth,
     bool (H, W).
@@ -90,6 +92,7 @@ def score(
         probs: float32 (H, W) in [0, 1], or None.
         target: the truth.
         judging: tolerances.
+        finding: which of several the masks are of.
     """
     scores = score_case(
         pred,
@@ -122,6 +125,7 @@ def score(
         tp_px=overlap.tp,
         pred_px=overlap.tp + overlap.fp,
         true_px=overlap.tp + overlap.fn,
+        finding=finding,
     )
 
 
@@ -131,7 +135,7 @@ def read_scores(path: Path) -> list[ScoreRow]:
     rows: list[ScoreRow] = read_table(path, ScoreRow)
     if not rows:
         raise InputError(f"{path} has no row: that evaluation had no true mask to compare with")
-    if len({(row.case_id, row.method) for row in rows}) != len(rows):
+    if len({(row.case_id, row.method, row.finding) for row in rows}) != len(rows):
         raise InputError(f"{path} has a case twice for one method")
     return rows
 
@@ -142,3 +146,32 @@ def by_method(rows: Sequence[ScoreRow]) -> dict[str, list[ScoreRow]]:
     for row in rows:
         parts.setdefault(row.method, []).append(row)
     return parts
+
+
+def by_finding(rows: Sequence[ScoreRow]) -> dict[str, list[ScoreRow]]:
+    """Rows by finding, in the order of the findings' first rows; one alone has no name."""
+    parts: dict[str, list[ScoreRow]] = {}
+    for row in rows:
+        parts.setdefault(row.finding, []).append(row)
+    return parts
+
+
+def averaged(rows: Sequence[ScoreRow]) -> list[list[ScoreRow]]:
+    """The rows that means are taken over, a list a finding: the mean of these lists' means counts.
+
+    Of one of several findings they are the cases that have it: of three that exclude each other two
+    thirds of all cases would else score 1 for nothing. Where there is one finding they are all. A
+    finding that no case has gives no list.
+    """
+    lists = (
+        [row for row in part if row.true_px or not finding]
+        for finding, part in by_finding(rows).items()
+    )
+    return [part for part in lists if part]
+
+
+def case_dice(rows: Sequence[ScoreRow]) -> float:
+    """Dice of one method on one case: of several findings the mean over those that are there or
+    were found; 1 where nothing is and nothing was."""
+    told = [row.dice for row in rows if row.true_px or row.pred_px]
+    return float(np.mean(told)) if told else 1.0

@@ -18,6 +18,8 @@ RESAMPLES = 2000
 LEVEL = 0.95
 _CHUNK_ENTRIES = 4_000_000  # resamples x groups held at a time
 
+Values = Sequence[float] | np.ndarray
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Spread:
@@ -64,15 +66,47 @@ def describe(
         seed: of the resampling.
         resamples: how many.
     """
-    array = _checked(values, groups)
-    q1, median, q3 = (float(q) for q in np.percentile(array, [25, 50, 75]))
-    interval = bootstrap_ratio(array, np.ones_like(array), groups, seed=seed, resamples=resamples)
-    return Spread(array.size, len(set(groups)), float(array.mean()), interval, median, q1, q3)
+    return describe_samples([(values, groups)], seed=seed, resamples=resamples)
+
+
+def describe_samples(
+    samples: Sequence[tuple[Sequence[float], Sequence[str]]],
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Spread:
+    """The mean of several samples' means (as of a value a finding), its interval, and the means of
+    their medians and quartiles; `n` counts all their values.
+
+    A sample is its values and the group of each; whole groups are drawn for all samples at once, as
+    a patient's findings come together. Raises: as `describe`; ValueError for no sample.
+    """
+    if not samples:
+        raise ValueError("a statistic needs at least one sample")
+    arrays = [_checked(values, groups) for values, groups in samples]
+    q1, median, q3 = np.mean([np.percentile(array, [25, 50, 75]) for array in arrays], axis=0)
+    everyone = {group for _, groups in samples for group in groups}
+    return Spread(
+        n=sum(array.size for array in arrays),
+        n_groups=len(everyone),
+        mean=float(np.mean([array.mean() for array in arrays])),
+        ci95=bootstrap_ratios(
+            [
+                (array, np.ones_like(array), groups)
+                for array, (_, groups) in zip(arrays, samples, strict=True)
+            ],
+            seed=seed,
+            resamples=resamples,
+        ),
+        median=float(median),
+        q1=float(q1),
+        q3=float(q3),
+    )
 
 
 def bootstrap_ratio(
-    parts: Sequence[float] | np.ndarray,
-    wholes: Sequence[float] | np.ndarray,
+    parts: Values,
+    wholes: Values,
     groups: Sequence[str],
     *,
     seed: int = 0,
@@ -92,11 +126,30 @@ def bootstrap_ratio(
         seed: of the resampling.
         resamples: how many.
     """
-    names, index = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+    return bootstrap_ratios([(parts, wholes, groups)], seed=seed, resamples=resamples)
+
+
+def bootstrap_ratios(
+    samples: Sequence[tuple[Values, Values, Sequence[str]]],
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> tuple[float, float] | None:
+    """The interval of `bootstrap_ratio` for the mean of several samples' ratios; a sample is its
+    parts, wholes and groups. In a resample without any whole of a sample the others' mean
+    counts."""
+    names = np.unique(np.concatenate([np.asarray(groups, dtype=str) for *_, groups in samples]))
     if names.size < 2:
         return None
-    part_sums = np.bincount(index, weights=np.asarray(parts, dtype=np.float64))
-    whole_sums = np.bincount(index, weights=np.asarray(wholes, dtype=np.float64))
+    sums = []
+    for parts, wholes, groups in samples:
+        index = np.searchsorted(names, np.asarray(groups, dtype=str))
+        sums.append(
+            [
+                np.bincount(index, weights=np.asarray(each, dtype=np.float64), minlength=names.size)
+                for each in (parts, wholes)
+            ]
+        )
     rng = np.random.default_rng(seed)
     chunk = max(1, _CHUNK_ENTRIES // names.size)
     drawn = []
@@ -105,8 +158,7 @@ def bootstrap_ratio(
         times = rng.multinomial(
             names.size, np.full(names.size, 1 / names.size), size=min(chunk, resamples - start)
         )
-        numerator, denominator = times @ part_sums, times @ whole_sums
-        drawn.append(numerator[denominator > 0] / denominator[denominator > 0])
+        drawn.append(_mean_ratios(times, sums))
     ratios = np.concatenate(drawn)
     if not ratios.size:
         return None
@@ -134,17 +186,36 @@ def compare_paired(
         seed: of the resampling.
         resamples: how many.
     """
-    difference = _checked(first, groups) - _checked(second, groups)
-    spread = describe(difference.tolist(), groups, seed=seed, resamples=resamples)
+    return compare_samples([(first, second, groups)], seed=seed, resamples=resamples)
+
+
+def compare_samples(
+    samples: Sequence[tuple[Sequence[float], Sequence[float], Sequence[str]]],
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> PairedDifference:
+    """The mean over several samples of the difference first - second, as `describe_samples` takes
+    means; a sample is the first's values, the second's and the groups. Raises: as
+    `compare_paired`."""
+    differences = [
+        (_checked(first, groups) - _checked(second, groups), groups)
+        for first, second, groups in samples
+    ]
+    spread = describe_samples(
+        [(difference.tolist(), groups) for difference, groups in differences],
+        seed=seed,
+        resamples=resamples,
+    )
     return PairedDifference(
         n=spread.n,
         n_groups=spread.n_groups,
         mean=spread.mean,
         ci95=spread.ci95,
         median=spread.median,
-        p_wilcoxon=_signed_rank_p(_group_means(difference, groups)),
-        n_better=int(np.count_nonzero(difference > 0)),
-        n_worse=int(np.count_nonzero(difference < 0)),
+        p_wilcoxon=_signed_rank_p(_group_means(differences)),
+        n_better=sum(int(np.count_nonzero(each > 0)) for each, _ in differences),
+        n_worse=sum(int(np.count_nonzero(each < 0)) for each, _ in differences),
     )
 
 
@@ -154,10 +225,30 @@ def _signed_rank_p(differences: np.ndarray) -> float:
     return float(stats.wilcoxon(differences).pvalue)
 
 
-def _group_means(values: np.ndarray, groups: Sequence[str]) -> np.ndarray:
-    _, index = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
-    means: np.ndarray = np.bincount(index, weights=values) / np.bincount(index)
-    return means
+def _mean_ratios(times: np.ndarray, sums: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+    """The mean of the samples' ratios in each resample in which any has a whole: (R,), R at most
+    the resamples."""
+    ratios = []
+    for part_sums, whole_sums in sums:
+        numerator, denominator = times @ part_sums, times @ whole_sums
+        ratio = np.full(len(times), np.nan)
+        np.divide(numerator, denominator, out=ratio, where=denominator > 0)
+        ratios.append(ratio)
+    every = np.stack(ratios)
+    known = ~np.isnan(every).all(axis=0)
+    return np.asarray(np.nanmean(every[:, known], axis=0))
+
+
+def _group_means(samples: Sequence[tuple[np.ndarray, Sequence[str]]]) -> np.ndarray:
+    """A mean a group: of its values in each sample, then of the samples that it is in."""
+    means: dict[str, list[float]] = {}
+    for values, groups in samples:
+        names, index = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+        for name, mean in zip(
+            names, np.bincount(index, weights=values) / np.bincount(index), strict=True
+        ):
+            means.setdefault(str(name), []).append(mean)
+    return np.array([np.mean(means[name]) for name in sorted(means)])
 
 
 def _checked(values: Sequence[float], groups: Sequence[str]) -> np.ndarray:

@@ -5,23 +5,32 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from meddistill.data.findings import LESION, Findings
 from meddistill.evaluation.answers import AnsweredCase, Methods
 from meddistill.evaluation.baselines import BOXES, STUDENT, TEACHER, TEACHER_BY_TRUE_BOX
 from meddistill.evaluation.box_scores import BoxScoreRow, score_boxes, summarise_boxes
 from meddistill.evaluation.calibration import Calibration
 from meddistill.evaluation.judged_cases import JudgedCase, JudgedCases
 from meddistill.evaluation.scores import Judging, ScoreRow, score
-from meddistill.evaluation.summary import by_volume, define, error_budget, size_bounds, summarise
+from meddistill.evaluation.summary import (
+    bounds_by_finding,
+    by_volume,
+    define,
+    error_budget,
+    size_bounds,
+    summarise,
+)
 
 
 @dataclasses.dataclass
 class Verdict:
-    """`rows`: the scores by masks, one a case and method; `box_rows`: those of cases that have boxes
-    alone. `done`: the cases that could be read, `failures`:
+    """`rows`: the scores by masks, one a case, method and finding; `box_rows`: those of cases that
+    have boxes alone. `done`: the cases that could be read, `failures`:
     why the others could not. `n_cleaned`: cases of which cleaning up changed the student's mask.
     """
 
     judging: Judging
+    findings: Findings = LESION
     rows: list[ScoreRow] = dataclasses.field(default_factory=list)
     box_rows: list[BoxScoreRow] = dataclasses.field(default_factory=list)
     done: list[JudgedCase] = dataclasses.field(default_factory=list)
@@ -40,22 +49,44 @@ class Verdict:
             self._add_boxes(answered)
             return
         for method, guess in answered.guesses.items():
-            self.rows.append(
-                score(answered.case, method, guess.mask, guess.probs, answered.truth, self.judging)
-            )
+            for place in answered.places:
+                self.rows.append(
+                    score(
+                        answered.case,
+                        method,
+                        guess.masks[place],
+                        None if guess.probs is None else guess.probs[place],
+                        answered.truth[place],
+                        self.judging,
+                        self.findings.tag(place),
+                    )
+                )
         probs = answered.guesses[STUDENT].probs
         assert probs is not None  # the student always has some
         for counted in self.calibration.values():
-            counted.add(probs, answered.truth)
+            for place in answered.places:
+                counted.add(probs[place], answered.truth[place])
 
     def _add_boxes(self, answered: AnsweredCase) -> None:
-        if answered.case.boxes is None:
+        boxes = answered.case.boxes
+        if boxes is None:
             return
         reference = answered.guesses.get(TEACHER_BY_TRUE_BOX)
-        true = None if reference is None else reference.mask
         for method, guess in answered.guesses.items():
-            if method != TEACHER_BY_TRUE_BOX:
-                self.box_rows.append(score_boxes(answered.case, method, guess.mask, true))
+            if method == TEACHER_BY_TRUE_BOX:
+                continue
+            for place in answered.places:
+                true = None if reference is None else reference.masks[place]
+                self.box_rows.append(
+                    score_boxes(
+                        answered.case,
+                        method,
+                        boxes[place],
+                        guess.masks[place],
+                        true,
+                        self.findings.tag(place),
+                    )
+                )
 
     def rows_of(self, case: JudgedCase) -> list[ScoreRow]:
         return [row for row in self.rows if row.case_id == case.case_id]
@@ -72,6 +103,7 @@ class Verdict:
             seed: of the resampled intervals.
         """
         config, rows = methods.config, self.rows
+        one = self.findings.is_one
         calibration = {name: counted.as_dict() for name, counted in self.calibration.items()}
         return {
             "split": config.split,
@@ -82,17 +114,18 @@ class Verdict:
             "warnings": warnings,
             "skipped": methods.baselines.skipped,
             "postprocessing": {
-                "flip_average": config.flip_average,
+                "flip_average": methods.mirrors,
                 "min_component_px": config.min_component_px,
                 "keep_largest": config.keep_largest,
                 "n_changed": self.n_cleaned,
             },
             "labels": methods.baselines.labels,
             "definitions": define(self.judging),
-            "size_bounds_px": size_bounds(rows),
+            "size_bounds_px": size_bounds(rows) if one else bounds_by_finding(rows),
             "methods": summarise(rows, seed=seed) if rows else {},
             "volumes": by_volume(rows),
             "calibration": calibration if rows else None,
             "error_budget": error_budget(rows, STUDENT, TEACHER, BOXES),
             "by_boxes": summarise_boxes(self.box_rows, seed=seed),
+            **({} if one else {"findings": self.findings.as_dict()}),
         }

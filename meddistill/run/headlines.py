@@ -104,7 +104,13 @@ def _evaluated(results: Mapping[str, Any]) -> Facts:
     means = ", ".join(
         f"{method} {scores['mean']:.3f}" for method, scores in results["dice"].items()
     )
-    return [("Dice", means), ("cases", str(max(counts))), *by_boxes]
+    facts = [("Dice", means), ("cases", str(results.get("cases", max(counts))))]
+    if "student_by_finding" in results:
+        told = (
+            f"{name} {scores['mean']:.3f}" for name, scores in results["student_by_finding"].items()
+        )
+        facts.insert(1, ("student's, by finding", ", ".join(told)))
+    return [*facts, *by_boxes]
 
 
 def _by_boxes(student: Mapping[str, Any] | None) -> Facts:

@@ -21,6 +21,8 @@ class EvalConfig:
     """Which split is evaluated: `train`, `val` or `test`."""
     threshold: Optional[float] = setting(None, RESULT)
     """Probability from which a pixel is lesion; empty = what the student stored."""
+    findings: list[str] = setting([], RESULT, before=[])
+    """Which of several findings are judged; empty = all of them."""
     baselines: bool = setting(True, RESULT)
     """Also evaluate the filled detector boxes and the teacher prompted by them."""
     ask_teacher: str = setting("auto", RESULT, before="never")
@@ -28,7 +30,8 @@ class EvalConfig:
     about the true boxes of cases without a mask: `always`, `never`, or `auto`: where few boxes made
     the student or no case has a mask, and the teacher's weights are on this machine."""
     flip_average: bool = setting(False, RESULT)
-    """Average the student's probabilities over the image and its mirror image: twice the time."""
+    """Average the student's probabilities over the image and its mirror image: twice the time. Off
+    by itself where the name of one of several findings says a side (left, anterior)."""
     min_component_px: int = setting(0, RESULT)
     """Components of the student's mask below this many pixels are removed; 0 keeps all."""
     keep_largest: bool = setting(False, RESULT)

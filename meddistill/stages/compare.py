@@ -21,7 +21,7 @@ from meddistill.evaluation.baselines import (
 from meddistill.evaluation.comparison import aggregate, compare, format_comparison
 from meddistill.evaluation.metrics import DEFINITIONS
 from meddistill.evaluation.scores import ScoreRow, by_method, read_scores
-from meddistill.evaluation.summary import align, format_table
+from meddistill.evaluation.text_tables import align, format_table
 from meddistill.run.layout import AGGREGATE_JSON, COMPARISON_JSON, PER_CASE_CSV, RunDir, require
 
 METHODS = (STUDENT, TEACHER, BOXES, OTHER, TEACHER_BY_STUDENT, TEACHER_BY_HEAD)
@@ -53,6 +53,8 @@ def run_compare(
     ):
         if count:
             console.warn(f"{count} case(s) are in {name} alone and are left out")
+    if "dice" not in comparison["metrics"]:
+        raise InputError("no case that both evaluations have holds a finding: nothing to compare")
     n_groups = comparison["metrics"]["dice"]["n_groups"]
     console.answer(
         f"A: {names[0]}\nB: {names[1]}\n{comparison['n']} cases of {n_groups} groups, paired\n"

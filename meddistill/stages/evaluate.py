@@ -4,7 +4,7 @@ a page."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,8 @@ from meddistill.base.csv_tables import write_table
 from meddistill.base.errors import InputError
 from meddistill.base.files import write_json
 from meddistill.base.hashing import fingerprint_source, hash_files
-from meddistill.data.formats.pictures import write_png
+from meddistill.data.findings import LESION, Findings
+from meddistill.data.formats.pictures import write_palette_png, write_png
 from meddistill.data.overlays import side_by_side
 from meddistill.evaluation.answers import AnsweredCase, Methods
 from meddistill.evaluation.baselines import (
@@ -32,10 +33,9 @@ from meddistill.evaluation.report.gallery import GalleryItem, choose_cases, make
 from meddistill.evaluation.report.page import write_report
 from meddistill.evaluation.report.training_curves import History, read_history
 from meddistill.evaluation.request import EvalRequest, FolderRequest
-from meddistill.evaluation.scores import Judging, ScoreRow
-from meddistill.evaluation.summary import format_table
+from meddistill.evaluation.scores import Judging, ScoreRow, case_dice
+from meddistill.evaluation.text_tables import format_table
 from meddistill.evaluation.verdict import Verdict
-from meddistill.run.findings import refuse_several, refuse_student_of_several
 from meddistill.run.headlines import headline
 from meddistill.run.layout import (
     CONFIG_JSON,
@@ -114,17 +114,20 @@ def run_eval(
     out = request.out or run.eval
     config = as_begun(out, config, request.overwrite)
     cases = read_cases(data_dir)
-    refuse_several(data_dir, "eval")
     judged = judged_cases_of_run(data_dir, cases, config.split)
     if request.student is None:
         require(student_dir / RUN_JSON, "distill")
     baselines = Baselines()
+    findings = judged.findings or LESION
     if config.baselines:
-        baselines = find_baselines(run, cases, config.split, request.boxes)
+        baselines = find_baselines(run, cases, config.split, request.boxes, findings)
         baselines = _with_teacher(run, baselines, judged, config, request, teacher)
     if request.other is not None:
         add_other_masks(
-            baselines, request.other, [case for case in cases if case.split == config.split]
+            baselines,
+            request.other,
+            [case for case in cases if case.split == config.split],
+            findings,
         )
     history = read_history(student_dir, run.detector)
     evaluation = _Evaluation(judged, student_dir, history, baselines)
@@ -210,10 +213,9 @@ def _evaluate(
         console.say(f"{stage.out} is up to date: {stage.out / REPORT_HTML}")
         return stage.out
     predictor = predictor or _load(evaluation.student_dir, device)
-    refuse_student_of_several(predictor.preprocessing.findings, "eval")
     judged = evaluation.judged
-    methods = Methods(predictor, evaluation.baselines, config, judged.as_prepared)
-    _say_what_is_missing(evaluation, config)
+    methods = Methods.of(predictor, evaluation.baselines, config, judged)
+    _say_what_is_missing(evaluation, methods)
     verdict = _judge(judged, methods, stage.out)
     summary = verdict.summary(judged, methods, evaluation.warnings, seed)
     _write(stage.out, summary, verdict, _gallery(verdict, methods), evaluation.history)
@@ -226,7 +228,8 @@ def _evaluate(
     return stage.out
 
 
-def _say_what_is_missing(evaluation: _Evaluation, config: EvalConfig) -> None:
+def _say_what_is_missing(evaluation: _Evaluation, methods: Methods) -> None:
+    config = methods.config
     for method, reason in evaluation.baselines.skipped.items():
         console.say(f"{evaluation.baselines.labels[method]}: not evaluated, {reason}")
     cases = evaluation.judged.cases
@@ -236,6 +239,12 @@ def _say_what_is_missing(evaluation: _Evaluation, config: EvalConfig) -> None:
         if boxed:
             told = f"the figures are by boxes, those of {boxed} cases"
         console.say(f"no case of '{config.split}' has a true mask: {told}")
+    if methods.unknown:
+        console.warn(
+            f"the student does not know {', '.join(methods.unknown)}: not judged, for any method"
+        )
+    if config.flip_average and not methods.mirrors:
+        console.say("flip_average is off: a finding's name says a side, which a mirror would swap")
     for warning in evaluation.warnings:
         console.warn(warning)
 
@@ -243,20 +252,27 @@ def _say_what_is_missing(evaluation: _Evaluation, config: EvalConfig) -> None:
 def _judge(judged: JudgedCases, methods: Methods, out: Path) -> Verdict:
     """Every case answered, drawn, and scored where there is a true mask."""
     config = methods.config
-    verdict = Verdict(Judging(config.tolerance_px, config.tolerance_mm, config.lesion_iou))
+    judging = Judging(config.tolerance_px, config.tolerance_mm, config.lesion_iou)
+    verdict = Verdict(judging, methods.findings)
     with console.progress("eval", len(judged.cases)) as bar:
         for answered in methods.answer(judged.cases, verdict.failures):
-            _draw(answered, out)
+            _draw(answered, methods.findings, out)
             verdict.add(answered)
             bar.advance()
     return verdict
 
 
-def _draw(answered: AnsweredCase, out: Path) -> None:
+def _draw(answered: AnsweredCase, findings: Findings, out: Path) -> None:
     name = f"{answered.case.case_id}.png"
-    pred = answered.guesses[STUDENT].mask
-    write_png(out / "masks" / name, pred.astype(np.uint8) * 255)
-    write_png(out / "overlays" / name, side_by_side(answered.image, pred, answered.truth))
+    pred = answered.guesses[STUDENT].masks
+    labels = findings.encode(pred)
+    if findings.is_one or labels.dtype != np.uint8:
+        write_png(out / "masks" / name, labels)
+    else:
+        names = ", ".join(findings.names)
+        write_palette_png(out / "masks" / name, labels, findings.palette(), names)
+    picture = side_by_side(answered.image, pred, answered.truth, findings.colours)
+    write_png(out / "overlays" / name, picture)
 
 
 def _gallery(verdict: Verdict, methods: Methods) -> Iterator[GalleryItem]:
@@ -271,13 +287,21 @@ def _gallery(verdict: Verdict, methods: Methods) -> Iterator[GalleryItem]:
 def _worth(verdict: Verdict) -> dict[str, float]:
     """By which the gallery is ordered: the student's Dice, else how its boxes overlap; 0 for all
     where nothing is known."""
-    dice = {row.case_id: row.dice for row in verdict.rows if row.method == STUDENT}
-    overlaps = {
-        row.case_id: (0.0 if row.false_boxes else 1.0) if row.box_iou is None else row.box_iou
-        for row in verdict.box_rows
-        if row.method == STUDENT
-    }
-    return dice or overlaps or {case.case_id: 0.0 for case in verdict.done}
+    rows: dict[str, list[ScoreRow]] = {}
+    for row in verdict.rows:
+        if row.method == STUDENT:
+            rows.setdefault(row.case_id, []).append(row)
+    overlaps: dict[str, list[float]] = {}
+    for box_row in verdict.box_rows:
+        if box_row.method == STUDENT:
+            empty = 0.0 if box_row.false_boxes else 1.0
+            overlap = empty if box_row.box_iou is None else box_row.box_iou
+            overlaps.setdefault(box_row.case_id, []).append(overlap)
+    if rows:
+        return {case_id: case_dice(own) for case_id, own in rows.items()}
+    if overlaps:
+        return {case_id: sum(own) / len(own) for case_id, own in overlaps.items()}
+    return {case.case_id: 0.0 for case in verdict.done}
 
 
 def _write(
@@ -300,9 +324,10 @@ def _write(
 
 
 def _finish(stage: Stage, summary: dict[str, Any], device: str, student_dir: Path) -> None:
-    results = {
-        "dice": {name: scores["metrics"]["dice"] for name, scores in summary["methods"].items()}
-    }
+    results: dict[str, Any] = {"dice": _dice(summary["methods"])}
+    by_finding = summary["methods"].get(STUDENT, {}).get("by_finding")
+    if by_finding:
+        results |= {"student_by_finding": _dice(by_finding), "cases": summary["n_scored"]}
     written = [stage.out / name for name in (PER_CASE_CSV, SUMMARY_JSON, REPORT_HTML)]
     if summary["by_boxes"]:
         results["by_boxes"] = summary["by_boxes"]
@@ -313,6 +338,11 @@ def _finish(stage: Stage, summary: dict[str, Any], device: str, student_dir: Pat
         [*headline("eval", results), ("report", str(stage.out / REPORT_HTML))],
         after_eval(student_dir),
     )
+
+
+def _dice(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Of methods, or of findings; without one that no case has."""
+    return {name: of["metrics"]["dice"] for name, of in scores.items() if "dice" in of["metrics"]}
 
 
 def _load(student_dir: Path, device: str) -> Predictor:

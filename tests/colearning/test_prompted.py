@@ -143,6 +143,6 @@ def test_an_image_without_a_box_has_an_empty_answer(run):
     )
     case = next(iter(asked.dataset.cases))
     judged = type("Judged", (), {"case_id": case.case_id, "mask": None, "boxes": None})()
-    found = asked(judged, prompted.Guess(np.zeros((case.height, case.width), bool)))
-    assert not found["teacher_student"].mask.any()
+    found = asked(judged, prompted.Guess(np.zeros((1, case.height, case.width), bool)))
+    assert not found["teacher_student"].masks.any()
     assert set(found) == {"teacher_student"}

@@ -6,17 +6,18 @@ import numpy as np
 import pytest
 
 from meddistill.data.boxes import match_overlaps
-from meddistill.evaluation.box_scores import (
-    format_box_table,
-    score_boxes,
-    summarise_boxes,
-)
+from meddistill.evaluation import box_scores
+from meddistill.evaluation.box_scores import format_box_table, summarise_boxes
 from meddistill.evaluation.judged_cases import JudgedCase
 
 
 def case(boxes, case_id="a", group="p"):
     boxes = np.array(boxes, np.float32).reshape(-1, 4)
-    return JudgedCase(case_id, case_id, "test", group, "", Path("a.png"), None, None, boxes=boxes)
+    return JudgedCase(case_id, case_id, "test", group, "", Path("a.png"), None, None, boxes=[boxes])
+
+
+def score_boxes(boxed, method, found, reference, finding=""):
+    return box_scores.score_boxes(boxed, method, boxed.boxes[0], found, reference, finding)
 
 
 def mask(*boxes):

@@ -30,7 +30,7 @@ from meddistill.data.masks import read_mask
 from meddistill.evaluation.box_scores import BoxScoreRow
 from meddistill.evaluation.request import EvalRequest, FolderRequest, OtherMasks
 from meddistill.evaluation.scores import ScoreRow
-from meddistill.evaluation.summary import format_table
+from meddistill.evaluation.text_tables import format_table
 from meddistill.run.layout import CASES_CSV
 from meddistill.run.tables import Case, QualityRow, read_cases
 from meddistill.settings.evaluate import EvalConfig

@@ -58,11 +58,11 @@ def choose_cases(dice: Mapping[str, float], limit: int) -> list[str]:
 def make_item(answered: AnsweredCase, rows: Sequence[ScoreRow]) -> GalleryItem:
     """`rows` are the case's scores, one a method; none without a truth."""
     case, image, truth = answered.case, answered.image, answered.truth
-    outlines = {name: outline_path(guess.mask) for name, guess in answered.guesses.items()}
+    outlines = {name: _outlines(guess.masks) for name, guess in answered.guesses.items()}
     if truth is not None:
-        outlines["truth"] = outline_path(truth)
-    if case.boxes is not None and len(case.boxes):
-        outlines["drawn"] = "".join(map(_rectangle, case.boxes.tolist()))
+        outlines["truth"] = _outlines(truth)
+    if case.boxes is not None and any(map(len, case.boxes)):
+        outlines["drawn"] = "".join(_rectangle(box) for each in case.boxes for box in each.tolist())
     probs = answered.guesses[STUDENT].probs
     student = next((row for row in rows if row.method == STUDENT), None)
     return GalleryItem(
@@ -74,16 +74,20 @@ def make_item(answered: AnsweredCase, rows: Sequence[ScoreRow]) -> GalleryItem:
         picture=_address("jpeg", encode_jpeg(image, max_side=PICTURE_SIDE)),
         uncertainty=""
         if probs is None
-        else _address("png", encode_png(uncertainty_picture(probs))),
+        else _address("png", encode_png(uncertainty_picture(probs.max(axis=0)))),
         outlines=outlines,
         scores={
             row.method: {"dice": round(row.dice, 4), "hd95_px": round(row.hd95_px, 2)}
             for row in rows
         },
-        true_px=0 if truth is None else int(truth.sum()),
+        true_px=0 if truth is None else int(truth.any(axis=0).sum()),
         missed=bool(student and student.missed),
         false_alarm=bool(student and student.false_alarm),
     )
+
+
+def _outlines(masks: np.ndarray) -> str:
+    return "".join(outline_path(mask) for mask in masks)
 
 
 def outline_path(mask: np.ndarray) -> str:

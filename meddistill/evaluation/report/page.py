@@ -15,7 +15,7 @@ from meddistill.evaluation.box_scores import BOX_COLUMNS
 from meddistill.evaluation.report import charts
 from meddistill.evaluation.report.gallery import GalleryItem
 from meddistill.evaluation.report.training_curves import History
-from meddistill.evaluation.scores import ScoreRow, by_method
+from meddistill.evaluation.scores import ScoreRow, averaged, by_method
 
 _TEMPLATES = Path(__file__).parent / "templates"
 # Metrics of the big table, and whether a second row gives detected cases alone.
@@ -91,6 +91,7 @@ def write_report(
         reliability=_reliability(summary),
         training=_training(history),
         detector=_detector(history),
+        threshold=_threshold(summary["threshold"]),
         n_gallery=len(gallery),
         gallery=[dataclasses.asdict(item) for item in gallery],
         classes=sorted({item.class_name for item in gallery if item.class_name}),
@@ -138,7 +139,11 @@ def _metric_rows(summary: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _distributions(rows: Sequence[ScoreRow], labels: Mapping[str, str]) -> list[dict[str, Any]]:
-    if not rows:
+    parts = {
+        method: [row for own in averaged(part) for row in own]
+        for method, part in by_method(rows).items()
+    }
+    if not any(parts.values()):
         return []
     drawn = []
     for name, title, high in (("dice", "Dice", 1.0), ("hd95_px", "HD95, px", None)):
@@ -147,9 +152,9 @@ def _distributions(rows: Sequence[ScoreRow], labels: Mapping[str, str]) -> list[
                 labels[method],
                 method,
                 [getattr(row, name) for row in part],
-                [row.case_id for row in part],
+                [f"{row.case_id}, {row.finding}".rstrip(", ") for row in part],
             )
-            for method, part in by_method(rows).items()
+            for method, part in parts.items()
         ]
         top = high or max(1.0, max(max(one.values) for one in series))
         drawn.append(
@@ -177,11 +182,14 @@ def _parts(summary: dict[str, Any]) -> list[dict[str, Any]]:
         for name, part in student.items():
             cells = {}
             for method, scores in summary["methods"].items():
-                spread = scores[key][name]["metrics"]["dice"]
+                spread = scores[key][name]["metrics"].get("dice")
+                if spread is None:  # what no case of several findings has
+                    continue
                 drawn = charts.interval(spread["mean"], spread["ci95"], css=method)
                 cells[method] = {**spread, "svg": drawn, "n_missed": scores[key][name]["n_missed"]}
             label = sizes[name] if key == "by_size" else name or "(no class)"
-            table.append({"title": title, "name": label, "n": part["n"], "cells": cells})
+            if cells:
+                table.append({"title": title, "name": label, "n": part["n"], "cells": cells})
     return table
 
 
@@ -265,6 +273,12 @@ def _detector(history: History) -> dict[str, Any] | None:
         "numbers": {name: value for name, value in numbers.items() if value is not None},
         "splits": metrics.get("splits") or {},
     }
+
+
+def _threshold(cuts: float | Mapping[str, float]) -> str:
+    if not isinstance(cuts, Mapping):
+        return str(cuts)
+    return ", ".join(f"{cut:g} ({name})" for name, cut in cuts.items())
 
 
 def _number(value: float | None, digits: int = 3) -> str:

@@ -57,7 +57,7 @@ def page_of_run(root):
     write_history(run)
 
     def guess(subject, size_hw):
-        mask = truth_of(subject.case_id) & (subject.case_id != "b1")
+        mask = truth_of(subject.case_id)[None] & (subject.case_id != "b1")
         return baselines.Guess(mask, mask.astype(np.float32))
 
     with pytest.MonkeyPatch.context() as patch:
