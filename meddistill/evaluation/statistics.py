@@ -9,7 +9,8 @@ seeded.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy import stats
@@ -136,8 +137,8 @@ def bootstrap_ratios(
     resamples: int = RESAMPLES,
 ) -> tuple[float, float] | None:
     """The interval of `bootstrap_ratio` for the mean of several samples' ratios; a sample is its
-    parts, wholes and groups. In a resample without any whole of a sample the others' mean
-    counts."""
+    parts, wholes and groups. Where a resample has no whole of a sample, that one's own ratio
+    stands."""
     names = np.unique(np.concatenate([np.asarray(groups, dtype=str) for *_, groups in samples]))
     if names.size < 2:
         return None
@@ -150,15 +151,7 @@ def bootstrap_ratios(
                 for each in (parts, wholes)
             ]
         )
-    rng = np.random.default_rng(seed)
-    chunk = max(1, _CHUNK_ENTRIES // names.size)
-    drawn = []
-    for start in range(0, resamples, chunk):
-        # How often each group is drawn in a resample: (chunk, groups).
-        times = rng.multinomial(
-            names.size, np.full(names.size, 1 / names.size), size=min(chunk, resamples - start)
-        )
-        drawn.append(_mean_ratios(times, sums))
+    drawn = [_mean_ratios(times, sums) for times in _draws(names.size, seed, resamples)]
     ratios = np.concatenate(drawn)
     if not ratios.size:
         return None
@@ -225,18 +218,39 @@ def _signed_rank_p(differences: np.ndarray) -> float:
     return float(stats.wilcoxon(differences).pvalue)
 
 
+def _draws(count: int, seed: int, resamples: int) -> Iterator[np.ndarray]:
+    """How often each of `count` groups is drawn in a resample, float64 (chunk, count), some
+    resamples at a time."""
+    chunk = max(1, _CHUNK_ENTRIES // count)
+    if chunk >= resamples:
+        yield _whole_draw(count, seed, resamples)
+        return
+    rng = np.random.default_rng(seed)
+    for start in range(0, resamples, chunk):
+        yield _draw(rng, count, min(chunk, resamples - start))
+
+
+@functools.lru_cache(maxsize=4)  # every metric of every method is resampled in the same way
+def _whole_draw(count: int, seed: int, resamples: int) -> np.ndarray:
+    return _draw(np.random.default_rng(seed), count, resamples)
+
+
+def _draw(rng: np.random.Generator, count: int, resamples: int) -> np.ndarray:
+    return rng.multinomial(count, np.full(count, 1 / count), size=resamples).astype(np.float64)
+
+
 def _mean_ratios(times: np.ndarray, sums: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
     """The mean of the samples' ratios in each resample in which any has a whole: (R,), R at most
     the resamples."""
-    ratios = []
+    ratios, known = [], np.zeros(len(times), dtype=bool)
     for part_sums, whole_sums in sums:
         numerator, denominator = times @ part_sums, times @ whole_sums
-        ratio = np.full(len(times), np.nan)
+        whole = whole_sums.sum()
+        ratio = np.full(len(times), part_sums.sum() / whole if whole else np.nan)
         np.divide(numerator, denominator, out=ratio, where=denominator > 0)
         ratios.append(ratio)
-    every = np.stack(ratios)
-    known = ~np.isnan(every).all(axis=0)
-    return np.asarray(np.nanmean(every[:, known], axis=0))
+        known |= denominator > 0
+    return np.asarray(np.mean(np.stack(ratios)[:, known], axis=0))
 
 
 def _group_means(samples: Sequence[tuple[np.ndarray, Sequence[str]]]) -> np.ndarray:

@@ -12,8 +12,10 @@ from support.painting_teacher import PaintingTeacher
 
 from meddistill.base.csv_tables import read_table
 from meddistill.base.errors import ConfigError, StageError
+from meddistill.base.files import read_json
 from meddistill.data.findings import Findings
 from meddistill.data.formats.pictures import load_labels, read_rgb
+from meddistill.evaluation.request import EvalRequest
 from meddistill.run.dataset import Dataset
 from meddistill.run.layout import QUALITY_CSV, RunDir
 from meddistill.run.tables import QualityRow, read_cases
@@ -174,9 +176,15 @@ def test_predict_gives_a_label_map_an_image_and_a_row_a_finding(distilled, tmp_p
         assert (out / "probabilities" / row.finding / Path(row.mask).name).is_file()
 
 
-def test_stages_that_know_one_finding_say_so(distilled, tmp_path):
+def test_eval_judges_each(distilled, tmp_path):
+    run, _ = distilled
+    out = run_eval(run, EvalConfig(gallery_cases=2), EvalRequest(out=tmp_path / "eval"), seed=0)
+    scores = read_json(out / "summary.json")["methods"]["student"]["by_finding"]
+    tested = [case for case in read_cases(run.data) if case.split == "test"]
+    assert set(scores) == {name for name in "ab" for case in tested if case.looked_for(name)}
+
+
+def test_stages_that_know_one_finding_say_so(distilled):
     run, _ = distilled
     with pytest.raises(StageError, match="the student finds a, b, and export knows one finding"):
         run_export(run.student)
-    with pytest.raises(StageError, match=r"has 2 findings \(a, b\), and eval knows one"):
-        run_eval(run, EvalConfig(), seed=0)

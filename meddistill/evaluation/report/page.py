@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,37 @@ def write_report(
         gallery: pictures, in the order shown.
         history: what training and detector left to show.
     """
+    page = (
+        _environment()
+        .get_template("report.html")
+        .render(
+            summary=summary,
+            methods=summary["methods"],
+            labels=summary["labels"],
+            student=summary["methods"].get(STUDENT),
+            by_boxes=summary["by_boxes"],
+            boxed=summary["by_boxes"].get(STUDENT),
+            box_columns=BOX_COLUMNS,
+            metric_rows=_metric_rows(summary),
+            distributions=_distributions(rows, summary["labels"]),
+            parts=_parts(summary),
+            budget=_budget(summary),
+            reliability=_reliability(summary),
+            training=_training(history),
+            detector=_detector(history),
+            threshold=_threshold(summary["threshold"]),
+            n_gallery=len(gallery),
+            gallery=[dataclasses.asdict(item) for item in gallery],
+            classes=sorted({item.class_name for item in gallery if item.class_name}),
+            css=_asset("report.css"),
+            js=_asset("report.js"),
+        )
+    )
+    write_text(path, page)
+
+
+@functools.cache
+def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -76,29 +108,7 @@ def write_report(
     )
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
     environment.filters |= {"number": _number, "ci": _interval, "plural": _plural}
-    page = environment.get_template("report.html").render(
-        summary=summary,
-        methods=summary["methods"],
-        labels=summary["labels"],
-        student=summary["methods"].get(STUDENT),
-        by_boxes=summary["by_boxes"],
-        boxed=summary["by_boxes"].get(STUDENT),
-        box_columns=BOX_COLUMNS,
-        metric_rows=_metric_rows(summary),
-        distributions=_distributions(rows, summary["labels"]),
-        parts=_parts(summary),
-        budget=_budget(summary),
-        reliability=_reliability(summary),
-        training=_training(history),
-        detector=_detector(history),
-        threshold=_threshold(summary["threshold"]),
-        n_gallery=len(gallery),
-        gallery=[dataclasses.asdict(item) for item in gallery],
-        classes=sorted({item.class_name for item in gallery if item.class_name}),
-        css=_asset("report.css"),
-        js=_asset("report.js"),
-    )
-    write_text(path, page)
+    return environment
 
 
 def _asset(name: str) -> str:
@@ -170,12 +180,14 @@ def _parts(summary: dict[str, Any]) -> list[dict[str, Any]]:
     """Rows of the table by class and by lesion size, a Dice a method."""
     if not summary["methods"]:
         return []
-    low, high = summary["size_bounds_px"]
-    sizes = {
-        "small": f"small, up to {low:.0f} px",
-        "medium": f"medium, up to {high:.0f} px",
-        "large": "large",
-    }
+    bounds = summary["size_bounds_px"]
+    sizes = {"small": "small", "medium": "medium", "large": "large"}
+    if not isinstance(bounds, Mapping):  # several findings have thirds of their own
+        low, high = bounds
+        sizes |= {
+            "small": f"small, up to {low:.0f} px",
+            "medium": f"medium, up to {high:.0f} px",
+        }
     table = []
     for key, title in (("by_class", "Class"), ("by_size", "Lesion size, thirds")):
         student = summary["methods"][STUDENT][key]
