@@ -10,6 +10,8 @@ A cell is one set, count of boxes, draw of the boxed images and arm:
     longer     the same with twice the steps: no less time than colearning takes
     colearning the images without a box, too: proposed on, answered, weighed
     all        `alone` with a box on every image: what there is to reach
+    without-*  colearning with a part left out
+    with-*     colearning with a part that it does not have
 
 All boxes stand in training, none in validation; images of one group (series, patient) are boxed
 together. The masks judge and are read by nothing else. Every cell adds OUT/SET-BOXES-DRAW-ARM.json
@@ -28,19 +30,18 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import meddistill  # noqa: F401 - before torch: how threads wait is settled here
 
 # isort: split
-import numpy as np
 import torch
 import typer
 
 from meddistill.base.console import console, say
-from meddistill.base.errors import ConfigError, InputError, MedDistillError, nearest
+from meddistill.base.errors import ConfigError, MedDistillError, nearest
 from meddistill.base.files import read_json, write_json
 from meddistill.colearning.belief_files import load_beliefs
 from meddistill.colearning.beliefs import dice
@@ -48,7 +49,6 @@ from meddistill.data.frames import to_frame
 from meddistill.data.masks import read_mask
 from meddistill.data.prepare.splits import take_cases
 from meddistill.evaluation.request import EvalRequest
-from meddistill.evaluation.statistics import compare_paired
 from meddistill.run.layout import BELIEFS_NPZ, PER_CASE_CSV, RUN_JSON, RunDir
 from meddistill.run.tables import read_cases
 from meddistill.run.true_masks import mask_path
@@ -115,6 +115,17 @@ ARMS = {
     "longer": ("distill.colearning.unboxed=ignore", f"distill.colearning.steps={2 * STEPS}"),
     "colearning": ("distill.colearning.unboxed=propose",),
 }
+PARTS = {
+    "without-views": ("distill.augment=false",),
+    "without-averaging": ("distill.ema_decay=0.0",),
+    "without-decay": ("distill.colearning.weight_decay=1e-4",),
+    "without-second-round": ("distill.colearning.rounds=1",),
+    "without-student": ("distill.colearning.ask_again=false",),
+    "without-flips": ("eval.flip_average=false",),
+    "with-ulwr": ("distill.weighting=ulwr",),
+    "with-variance": ("distill.confidence_gamma=1",),
+}
+ARMS |= {name: (*ARMS["colearning"], *settings) for name, settings in PARTS.items()}
 ALL = "all"
 
 
@@ -295,88 +306,6 @@ def believed_quality(run: RunDir, student: Path) -> dict[str, Any]:
     }
 
 
-def make_table(cells: Sequence[dict[str, Any]]) -> str:
-    """A Markdown table, a line a set and count of boxes: each arm's mean over its draws, and
-    colearning's paired difference with the better of the arms without unboxed images."""
-    lines = [
-        "| set | boxes | draws | unboxed | alone | longer | colearning | difference (95 % interval) "
-        "| found, alone and colearning | no pixel hit | false alarms | minutes a cell |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    places = sorted({(cell["set_name"], cell["boxes"] or 10**9) for cell in cells})
-    for set_name, boxes in places:
-        arms = {
-            arm: [
-                cell
-                for cell in cells
-                if (cell["set_name"], cell["boxes"] or 10**9, cell["arm"]) == (set_name, boxes, arm)
-            ]
-            for arm in ARMS
-        }
-        if any(arms.values()):
-            lines.append(_line(set_name, str(boxes) if boxes < 10**9 else ALL, arms))
-    return "\n".join(lines) + "\n"
-
-
-def _line(set_name: str, boxes: str, arms: dict[str, list[dict[str, Any]]]) -> str:
-    ours = arms["colearning"]
-    any_arm = next(cells for cells in arms.values() if cells)
-    rival = max((arms["alone"], arms["longer"]), key=lambda cells: _mean(cells, "dice_mean"))
-    both = [cells for cells in (rival, ours) if cells]
-
-    def joined(value: Callable[[list[dict[str, Any]]], str]) -> str:
-        return ", ".join(value(cells) for cells in both)
-
-    return " | ".join(
-        [
-            f"| {set_name}",
-            boxes,
-            str(len(ours or rival)),
-            f"{any_arm[0]['unboxed']}",
-            *(f"{_mean(cells, 'dice_mean'):.3f}" if cells else "" for cells in arms.values()),
-            difference(ours, rival),
-            joined(lambda cells: f"{_mean(cells, 'found'):.0%}"),
-            joined(lambda cells: f"{_mean(cells, 'no_pixel_hit'):.0f}"),
-            joined(
-                lambda cells: (
-                    f"{_mean(cells, 'false_alarms'):.0f} of {cells[0]['empty_cases']}"
-                    if cells[0]["empty_cases"]
-                    else "-"
-                )
-            ),
-            joined(lambda cells: f"{statistics.mean(c['seconds']['wall'] for c in cells) / 60:.0f}")
-            + " |",
-        ]
-    )
-
-
-def _mean(cells: Sequence[dict[str, Any]], name: str) -> float:
-    return statistics.mean(cell[name] for cell in cells) if cells else 0.0
-
-
-def difference(ours: Sequence[dict[str, Any]], rival: Sequence[dict[str, Any]]) -> str:
-    """Mean and interval of the paired difference: a case's mean over the draws that both have,
-    resampled by group."""
-    of_rival = {cell["draw"]: cell for cell in rival}
-    pairs = [(cell, of_rival[cell["draw"]]) for cell in ours if cell["draw"] in of_rival]
-    if not pairs:
-        return ""
-    if any(cell["cases"] != other["cases"] for cell, other in pairs):
-        raise InputError("cells were judged on different cases; run them again in an empty folder")
-    first, second = (np.mean([pair[side]["dice"] for pair in pairs], axis=0) for side in (0, 1))
-    paired = compare_paired(first.tolist(), second.tolist(), pairs[0][0]["groups"])
-    interval = f" ({paired.ci95[0]:+.3f} to {paired.ci95[1]:+.3f})" if paired.ci95 else ""
-    return f"{paired.mean:+.3f}{interval}"
-
-
-def read_cells(out: Path) -> list[dict[str, Any]]:
-    """All cells in `out`. Raises: InputError where there is none."""
-    cells = [read_json(path) for path in sorted(out.glob("*-*-*.json"))]
-    if not cells:
-        raise InputError(f"{out} holds no cell, such as brain-50-0-alone.json")
-    return cells
-
-
 def cells_of(set_name: str, boxes: str, draws: Sequence[int], arms: str) -> list[Cell]:
     """The cells that are asked for. Raises: ConfigError for what is not known."""
     for arm in arms.split(","):
@@ -399,10 +328,8 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command(help="\b\n" + (__doc__ or "").replace("\n\n", "\n\n\b\n"))
 def main(
-    set_name: Annotated[
-        Optional[str], typer.Argument(metavar="SET", help=f"One of {', '.join(SETS)}.")
-    ] = None,
-    source: Annotated[Optional[Path], typer.Argument(help="The set's folder.")] = None,
+    set_name: Annotated[str, typer.Argument(metavar="SET", help=f"One of {', '.join(SETS)}.")],
+    source: Annotated[Path, typer.Argument(help="The set's folder.")],
     boxes: Annotated[str, typer.Option(help="Counts of boxed images, and 'all'.")] = "20,50,150",
     draws: Annotated[int, typer.Option(help="Draws of the boxed images: 0, 1, ...")] = 3,
     first_draw: Annotated[int, typer.Option(help="The draw to begin with.")] = 0,
@@ -417,16 +344,8 @@ def main(
     out: Annotated[Path, typer.Option(help="Where the cells' files go.")] = Path(
         "scripts/studies/few_boxes"
     ),
-    table_of: Annotated[
-        Optional[Path], typer.Option("--table", help="Only print the table of this folder.")
-    ] = None,
 ) -> None:
     try:
-        if table_of is not None:
-            typer.echo(make_table(read_cells(table_of)))
-            return
-        if set_name is None or source is None:
-            raise ConfigError("give a SET and its folder, or a folder of cells as --table")
         if set_name not in SETS:
             raise ConfigError(f"set '{set_name}' is not known{nearest(set_name, SETS)}")
         if part not in ("judge", "report"):
@@ -434,7 +353,6 @@ def main(
         study = Study(set_name, source, work, out, part, tuple(overrides or ()))
         for cell in cells_of(set_name, boxes, range(first_draw, draws), arms):
             study.run(cell)
-        typer.echo(make_table(read_cells(out)))
     except MedDistillError as error:
         console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(1)

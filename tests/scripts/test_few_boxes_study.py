@@ -8,7 +8,7 @@ import pytest
 from support.painting_teacher import PaintingTeacher
 from support.script_module import load_script
 
-from meddistill.base.errors import ConfigError, InputError
+from meddistill.base.errors import ConfigError
 from meddistill.data.sources.phantom import write_phantom
 
 TOY = (
@@ -94,45 +94,8 @@ def test_no_part_shares_a_case_or_a_group_with_another(script, study, tmp_path):
                 assert seen.setdefault(row["id"], row["part"]) == row["part"]
 
 
-def test_the_table_compares_draw_by_draw_with_the_better_rival(script):
-    def cell(arm, draw, *scores):
-        return {
-            "set_name": "toy",
-            "boxes": 20,
-            "draw": draw,
-            "arm": arm,
-            "dice_mean": sum(scores) / len(scores),
-            "found": 0.5,
-            "no_pixel_hit": 1,
-            "false_alarms": 2,
-            "empty_cases": 4,
-            "unboxed": 90,
-            "seconds": {"wall": 300},
-            "cases": ["a", "b"],
-            "groups": ["g", "h"],
-            "dice": list(scores),
-        }
-
-    cells = [
-        cell("alone", 0, 0.4, 0.5),
-        cell("alone", 1, 0.5, 0.4),
-        cell("longer", 0, 0.5, 0.6),
-        cell("colearning", 0, 0.6, 0.8),
-        cell("colearning", 1, 0.7, 0.9),
-    ]
-    line = script.make_table(cells).splitlines()[2]
-    # `longer` is the better rival; only draw 0 has both.
-    assert "| toy | 20 | 2 | 90 | 0.450 | 0.550 | 0.750 | +0.150 (+0.100 to +0.200) |" in line
-    assert "| 2 of 4, 2 of 4 |" in line
-    cells[3]["cases"] = ["a", "c"]
-    with pytest.raises(InputError, match="different cases"):
-        script.make_table(cells)
-
-
-def test_what_is_not_known_is_one_clear_line(script, tmp_path):
+def test_what_is_not_known_is_one_clear_line(script):
     with pytest.raises(ConfigError, match="arm 'alnoe' is not known"):
         script.cells_of("toy", "20", [0], "alnoe")
     with pytest.raises(ConfigError, match="counts and 'all'"):
         script.cells_of("toy", "20,few", [0], "alone")
-    with pytest.raises(InputError, match="holds no cell"):
-        script.read_cells(tmp_path)
