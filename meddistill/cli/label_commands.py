@@ -55,9 +55,10 @@ class LabelArguments:
     order: Annotated[
         str,
         option(
-            text="Which image comes next: random, or listed, as slices of a volume follow.",
+            text="Which image comes next: random, diverse, uncertain, mix, or listed, as slices of "
+            "a volume follow.",
             default="random",
-            autocompletion=choices("random", "listed"),
+            autocompletion=choices("random", "diverse", "uncertain", "mix", "listed"),
         ),
     ] = "random"
     port: Annotated[

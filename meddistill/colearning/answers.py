@@ -57,7 +57,7 @@ class Answers:
         if known is not None:
             return known
         path = self._path(case, boxes_xyxy_px)
-        answer = self._ask(encoded, boxes_xyxy_px)
+        answer = self.ask(encoded, boxes_xyxy_px)
         self.asked += 1
         with atomic_path(path) as temporary:
             np.savez_compressed(
@@ -73,7 +73,8 @@ class Answers:
         return _read(self._path(case, boxes_xyxy_px))
 
     @torch.inference_mode()
-    def _ask(self, encoded: Encoded, boxes_xyxy_px: np.ndarray) -> Answer:
+    def ask(self, encoded: Encoded, boxes_xyxy_px: np.ndarray) -> Answer:
+        """As `to_boxes`, but asked anew and not kept."""
         reply = self.teacher.decode(encoded, [boxes_xyxy_px.astype(np.float32)])[0]
         content = scaled_hw(encoded.sizes_hw[0], self.frame_size)
         logits: Tensor = self.teacher.to_image(reply.logits, content).amax(0) + self.logit_shift

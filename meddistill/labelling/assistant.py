@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +33,7 @@ MASK_SIDE = 1024
 """Longest side of a mask that goes to the page, px: a screen shows no more."""
 _KEPT_ENCODINGS = 6
 _NAP_S = 1.0
+_SOON = 5
 
 
 class NotReadyError(Exception):
@@ -54,13 +55,24 @@ class Help:
     head_dice: float | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class Wishes:
+    """What the background is to do, asked anew each time. `upcoming`: all images, the nearest
+    first; `labelled`: what the heads may learn from; `doubted`: of which images somebody wants to
+    know how doubtful they are."""
+
+    upcoming: Callable[[], Sequence[Case]]
+    labelled: Callable[[], Sequence[Labelled]]
+    doubted: Callable[[], Sequence[Case]]
+
+
 class Assistant:
     """A teacher over the images of `data`, with encodings and answers below `folder`
     (RUN/teacher).
 
-    `load` gives the teacher, in the background; None for none. `upcoming` says which images come
-    next, the nearest first, and is asked again after each one; `labelled` what the heads may learn
-    from.
+    `load` gives the teacher, in the background; None for none. `wishes` is asked again after each
+    image. `features`, by case id: what each image that it has seen looks like, (C,) float32;
+    `doubts`: how unsure it is of those whose doubt is wished for, in [0, 1].
     """
 
     def __init__(
@@ -68,22 +80,24 @@ class Assistant:
         data: Dataset,
         folder: Path,
         load: Callable[[], Teacher] | None,
-        upcoming: Callable[[], Sequence[Case]],
-        labelled: Callable[[], Sequence[Labelled]],
+        wishes: Wishes,
         budget_gb: float = 20.0,
     ) -> None:
         self.data = data
         self.folder = folder
         self.budget_gb = budget_gb
+        self.features: dict[str, np.ndarray] = {}
+        self.doubts: dict[str, float] = {}
+        self._doubts_of = 0  # boxed images behind the heads that doubt
         self._load = load
-        self._upcoming = upcoming
-        self._labelled = labelled
+        self._wishes = wishes
         self._state = LOADING if load else OFF
         self._message = "" if load else "no teacher: boxes are drawn without a mask"
         self._changed = threading.Condition()
         self._claimed: set[str] = set()
         self._ended = False
         self._encoded: set[str] = set()
+        self._unreadable: set[str] = set()
         self._recent: OrderedDict[str, Encoded] = OrderedDict()
         self._thread = threading.Thread(target=self._work, name="teacher", daemon=True)
         self._proposer: Proposer | None = None
@@ -121,9 +135,6 @@ class Assistant:
         """Something changed: look again at what comes next."""
         with self._changed:
             self._changed.notify_all()
-
-    def is_encoded(self, case: Case) -> bool:
-        return case.case_id in self._encoded
 
     def mask(self, case: Case, box_xyxy_px: np.ndarray) -> tuple[np.ndarray, float]:
         """The teacher's soft mask for one box (4,) px, uint8 (H, W), 255 for certain, at the
@@ -189,8 +200,12 @@ class Assistant:
             self._changed.notify_all()
 
     def _of_store(self, store: EncodingStore, case: Case) -> Encoded:
+        from meddistill.labelling.proposer import feature_of
+
         _, encoded = next(iter(store.of_cases([case], self.data)))
         self._encoded.add(case.case_id)
+        if case.case_id not in self.features:
+            self.features[case.case_id] = feature_of(encoded)
         return encoded
 
     def _work(self) -> None:
@@ -225,14 +240,15 @@ class Assistant:
         self._proposer = Proposer(self.data, self.folder, self._teacher)
 
     def _step(self) -> None:
-        """Train the heads where enough is new, else encode the next image, else rest."""
+        """Train the heads where enough is new, else look at the next image, else rest."""
         proposer = self._proposer
         assert proposer is not None
-        labelled = self._labelled()
+        labelled = self._wishes.labelled()
         if proposer.is_due(labelled):
             proposer.learn(labelled, self._stores[1])
             return
-        case = next((case for case in self._upcoming() if not self.is_encoded(case)), None)
+        upcoming = self._wishes.upcoming()
+        case = self._to_see(upcoming[:_SOON]) or self._to_doubt() or self._to_see(upcoming)
         if case is None:
             with self._changed:
                 if not self._ended:
@@ -240,8 +256,26 @@ class Assistant:
             return
         self._claim(case)
         try:
-            self._of_store(self._stores[1], case)
+            encoded = self._of_store(self._stores[1], case)
+            if self._doubts_of and case.case_id not in self.doubts:
+                self.doubts[case.case_id] = proposer.doubt(case, encoded)
         except MedDistillError:
             self._encoded.add(case.case_id)  # cannot be read: the page says so when it is shown
+            self._unreadable.add(case.case_id)
         finally:
             self._release(case)
+
+    def _to_see(self, cases: Sequence[Case]) -> Case | None:
+        """The first that is not encoded, or whose features are not known since it was."""
+        return next((case for case in cases if not self._is_known(case, self.features)), None)
+
+    def _to_doubt(self) -> Case | None:
+        """The first whose doubt is wished for and not known of the heads as they are now."""
+        learnt_from = self._proposer.learnt_from if self._proposer else 0
+        if self._doubts_of != learnt_from:
+            self._doubts_of, self.doubts = learnt_from, {}
+        wished = self._wishes.doubted() if learnt_from else []
+        return next((case for case in wished if not self._is_known(case, self.doubts)), None)
+
+    def _is_known(self, case: Case, found: Mapping[str, object]) -> bool:
+        return case.case_id in found or case.case_id in self._unreadable

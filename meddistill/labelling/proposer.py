@@ -17,10 +17,10 @@ import numpy as np
 import torch
 
 from meddistill.colearning.answers import Answers
-from meddistill.colearning.beliefs import dice
-from meddistill.colearning.cell_head import CellHead, Cells, draw_cells, fit_head, head_maps
+from meddistill.colearning.beliefs import dice, sureness
+from meddistill.colearning.cell_head import CellHead, Cells, draw_cells, fit_head, head_maps, raster
 from meddistill.colearning.folds import group_folds
-from meddistill.colearning.proposals import propose
+from meddistill.colearning.proposals import Proposal, propose
 from meddistill.colearning.unboxed import LEAST_SHARE, THRESHOLDS
 from meddistill.data.frames import scaled_hw
 from meddistill.labelling.labelled import Labelled, Proposed
@@ -86,16 +86,34 @@ class Proposer:
     def propose(self, case: Case, encoded: Encoded) -> list[Proposed]:
         """Boxes on an image, of every finding that the heads know, the surest first."""
         found = []
-        scale = _scale(case)
-        limits = np.array([case.width, case.height] * 2, np.float32)
+        for finding, (_, proposal) in self.look(encoded).items():
+            if proposal is None:
+                continue
+            for box in _in_image(proposal, case):
+                x1, y1, x2, y2 = (round(float(side), 1) for side in box)
+                found.append(Proposed((x1, y1, x2, y2), finding, proposal.confidence))
+        return sorted(found, key=lambda each: -each.confidence)
+
+    def look(self, encoded: Encoded) -> dict[str, tuple[np.ndarray, Proposal | None]]:
+        """What the heads see of every finding that they know: their mean map (S, S) float32 in
+        [0, 1], and what it proposes; None for nothing."""
+        seen = {}
         for finding, learnt in self._learnt.items():
             probs = head_maps(learnt.heads, encoded, FRAME_SIZE).mean(0).numpy()
-            proposal = propose(probs, learnt.threshold, LEAST_SHARE * FRAME_SIZE**2)
-            if proposal is not None:
-                for box in np.minimum(proposal.boxes_xyxy_px / scale, limits):
-                    x1, y1, x2, y2 = (round(float(side), 1) for side in box)
-                    found.append(Proposed((x1, y1, x2, y2), finding, proposal.confidence))
-        return sorted(found, key=lambda each: -each.confidence)
+            seen[finding] = probs, propose(probs, learnt.threshold, LEAST_SHARE * FRAME_SIZE**2)
+        return seen
+
+    def doubt(self, case: Case, encoded: Encoded) -> float:
+        """How unsure heads and teacher are of an image, in [0, 1]: 1 less the `sureness` of the
+        finding that they are least sure of; where nothing is proposed, 1. 1 before there are
+        heads."""
+        least = 1.0
+        for _, proposal in self.look(encoded).values():
+            if proposal is None:
+                return 1.0
+            answer = self._answers.ask(encoded, _in_image(proposal, case))
+            least = min(least, sureness(proposal, answer))
+        return 1.0 - least if self._learnt else 1.0
 
     def _learn_one(
         self, chosen: Sequence[Labelled], finding: str, encodings: EncodingStore
@@ -141,6 +159,14 @@ class Proposer:
         return self._cells[key]
 
 
+def feature_of(encoded: Encoded) -> np.ndarray:
+    """What an image looks like to the teacher, (2 C,) float32: mean and deviation of each channel
+    of its map over the cells that see the image."""
+    features, inside = raster(encoded, FRAME_SIZE)
+    deviation, mean = torch.std_mean(features[inside], dim=0)
+    return torch.cat([mean, deviation]).numpy()
+
+
 def _boxed(labelled: Sequence[Labelled]) -> int:
     return sum(any(len(boxes) for boxes in each.boxes.values()) for each in labelled)
 
@@ -157,6 +183,12 @@ def _choose(labelled: Sequence[Labelled], finding: str) -> list[Labelled]:
 
 def _encoding(encodings: EncodingStore, case: Case, data: Dataset) -> Encoded:
     return next(iter(encodings.of_cases([case], data)))[1]
+
+
+def _in_image(proposal: Proposal, case: Case) -> np.ndarray:
+    """Its boxes (N, 4) float32 in px of the image."""
+    limits = np.array([case.width, case.height] * 2, np.float32)
+    return np.minimum(proposal.boxes_xyxy_px / _scale(case), limits)
 
 
 def _scale(case: Case) -> np.ndarray:

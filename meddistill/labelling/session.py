@@ -15,8 +15,8 @@ import numpy as np
 from meddistill.labelling.actions import from_plain, to_plain
 from meddistill.labelling.assistant import Assistant
 from meddistill.labelling.book import LabelBook
-from meddistill.labelling.orders import ORDERS
-from meddistill.labelling.state import OPEN, SKIPPED, STATUSES
+from meddistill.labelling.orders import DOUBTED, DOUBTING, ORDERS, Known, candidates
+from meddistill.labelling.state import BOXED, EMPTY, OPEN, SKIPPED, STATUSES
 from meddistill.labelling.thumbnails import Thumbnails
 from meddistill.run.dataset import Dataset
 from meddistill.run.tables import Case
@@ -132,10 +132,24 @@ class Session:
         self.order = order
         self.assistant.nudge()
 
+    def doubted(self) -> list[Case]:
+        """The images whose doubt the order weighs; none where it does not ask."""
+        if self.order not in DOUBTING:
+            return []
+        return candidates(self._by_status(-1)[OPEN], self._known([]), DOUBTED)
+
     def _left(self, order: str, but: int) -> list[Case]:
-        by_status: dict[str, list[Case]] = {OPEN: [], SKIPPED: []}
+        by_status = self._by_status(but)
+        done = [*by_status[BOXED], *by_status[EMPTY]]
+        known = self._known([case.case_id for case in done if case.split != "test"])
+        return [*ORDERS[order](by_status[OPEN], known), *ORDERS[order](by_status[SKIPPED], Known())]
+
+    def _by_status(self, but: int) -> dict[str, list[Case]]:
+        by_status: dict[str, list[Case]] = {status: [] for status in STATUSES}
         for number, case in enumerate(self.data.cases):
-            status = self.book.status(case)
-            if status in by_status and number != but:
-                by_status[status].append(case)
-        return [*ORDERS[order](by_status[OPEN]), *ORDERS[order](by_status[SKIPPED])]
+            if number != but:
+                by_status[self.book.status(case)].append(case)
+        return by_status
+
+    def _known(self, done: list[str]) -> Known:
+        return Known(self.assistant.features, self.assistant.doubts, done)

@@ -20,7 +20,7 @@ from meddistill.base.errors import (
     nearest,
 )
 from meddistill.labelling.access import Access
-from meddistill.labelling.assistant import Assistant
+from meddistill.labelling.assistant import Assistant, Wishes
 from meddistill.labelling.book import LabelBook
 from meddistill.labelling.labelled import labelled_images
 from meddistill.labelling.orders import ORDERS
@@ -156,8 +156,9 @@ def _session(
         book.data,
         run.teacher,
         None if request.teacher == "none" and teacher is None else load,
-        lambda: session.upcoming(),
-        lambda: labelled_images(book),
+        Wishes(
+            lambda: session.upcoming(), lambda: labelled_images(book), lambda: session.doubted()
+        ),
         request.encodings_gb,
     )
     session = Session(book, assistant, request.order)

@@ -411,7 +411,7 @@ def test_many_requests_at_once(client):
 
 def test_ten_thousand_images_are_listed_at_once(tmp_path):
     """Listing, statuses and what is next are of tables in memory: no image is opened."""
-    from meddistill.labelling.assistant import Assistant
+    from meddistill.labelling.assistant import Assistant, Wishes
     from meddistill.labelling.session import Session
     from meddistill.run.dataset import Dataset
     from meddistill.run.tables import Case
@@ -422,7 +422,7 @@ def test_ten_thousand_images_are_listed_at_once(tmp_path):
         for n in range(10_000)
     ]  # fmt: skip
     book = LabelBook(tmp_path / "labels", Dataset(tmp_path, cases), ("lesion",))
-    assistant = Assistant(book.data, tmp_path, None, lambda: [], lambda: [])
+    assistant = Assistant(book.data, tmp_path, None, Wishes(list, list, list))
     session = Session(book, assistant, "random")
     begun = time.process_time()
     listed = json.dumps(session.about())

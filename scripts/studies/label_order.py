@@ -1,0 +1,358 @@
+"""Which image to label next, and what proposals save: a person who labels is played.
+
+Needs a prepared RUN with masks: its training cases are labelled, its test cases judge. Takes about
+two minutes a cell on one core once the images are encoded, which takes two seconds each.
+
+    .venv/bin/python scripts/studies/label_order.py runs/brain --orders random,diverse,mix
+
+A cell is one order and one draw. As in `meddistill label`, the heads learn anew after every five
+boxed images and the order is asked again after each; the person draws boxes whose sides are off by
+at most five percent, or accepts what is proposed where it overlaps the true boxes by more than .85.
+At 20 and 40 boxed images the heads' masks on the judged cases, and what the teacher answers to the
+boxes that they propose, are compared with the true masks. Every cell adds OUT/RUN-ORDER-DRAW.json
+as it ends, and what is there is not run again. Of cells that are there already:
+
+    .venv/bin/python scripts/studies/label_order.py --table scripts/studies/label_order
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import meddistill  # noqa: F401 - before torch: how threads wait is settled here
+
+# isort: split
+import numpy as np
+import torch
+import typer
+
+from meddistill.base.console import console, say
+from meddistill.base.errors import ConfigError, InputError, MedDistillError, nearest
+from meddistill.base.files import read_json, write_json
+from meddistill.colearning.answers import Answers
+from meddistill.colearning.beliefs import dice
+from meddistill.data.boxes import mask_to_boxes, match_overlaps
+from meddistill.data.frames import to_frame
+from meddistill.data.masks import read_mask
+from meddistill.evaluation.statistics import compare_paired
+from meddistill.labelling.labelled import Labelled
+from meddistill.labelling.orders import DOUBTED, DOUBTING, ORDERS, Known, candidates
+from meddistill.labelling.proposer import FRAME_SIZE, Proposer, feature_of
+from meddistill.run.dataset import Dataset
+from meddistill.run.layout import RunDir
+from meddistill.run.tables import Case
+from meddistill.run.true_masks import mask_path
+from meddistill.targets.encodings import EncodingStore
+from meddistill.teachers.loading import load_teacher
+from meddistill.teachers.teacher import Encoded, Teacher
+
+# Typer reads annotations at run time.
+# ruff: noqa: UP045
+
+FINDING = "lesion"
+AT_BOXES = (20, 40)
+USER_IMAGES = 100
+"""Images that the person of a `random` cell looks at, however many boxes that gives."""
+DRAWN_OFF = 0.05
+ACCEPTED_FROM = 0.85
+LEAST_BOX_PX = 3
+LOOKS, POINTS, CLICKS, KEY = 1.35, 1.1, 0.1, 0.28
+"""Seconds of the keystroke-level model (Card, Moran and Newell 1980): to look and decide, to point,
+to press or let go, to press a key."""
+DRAWS_S = 2 * (POINTS + CLICKS)
+"""Seconds to drag a box."""
+FEATURING = ("diverse", *DOUBTING)
+
+
+@dataclasses.dataclass
+class Pace:
+    """What a person's work came to: images looked at, those without a lesion, boxes drawn and boxes
+    accepted as they were proposed, and seconds by the keystroke-level model."""
+
+    images: int = 0
+    empty: int = 0
+    drawn: int = 0
+    accepted: int = 0
+    seconds: float = 0.0
+    seconds_alone: float = 0.0
+
+    def add(self, boxes: int, accepted: bool) -> None:
+        """One more image; `seconds_alone` is what it takes without proposals."""
+        self.images += 1
+        self.empty += not boxes
+        by_hand = boxes * DRAWS_S + KEY
+        self.seconds_alone += LOOKS + by_hand
+        if accepted:
+            self.accepted += boxes
+            self.seconds += LOOKS + KEY
+        else:
+            self.drawn += boxes
+            self.seconds += LOOKS + by_hand
+
+
+class Study:
+    """One RUN whose training cases are labelled over and over. `judged`: at most so many test cases
+    judge. `teacher`: one to use instead of LiteMedSAM."""
+
+    def __init__(self, run: RunDir, out: Path, judged: int, teacher: Teacher | None = None) -> None:
+        self.run = run
+        self.out = out
+        self.data = Dataset.open(run.data)
+        self.teacher = teacher or load_teacher("litemedsam", device=torch.device("cpu"))
+        self.encodings = EncodingStore(run.teacher / "encodings", self.teacher, 1e3)
+        self.answers = Answers(
+            run.teacher / "answers", self.teacher, FRAME_SIZE, self.teacher.logit_shift
+        )
+        self.judged = _drawn([case for case in self.data.cases if case.split == "test"], judged)
+        if not self.judged or not all(case.has_mask for case in self.data.cases):
+            raise InputError(f"{run.data}: expected test cases, and a mask of every case")
+        self._features: dict[str, np.ndarray] = {}
+
+    def play(self, order: str, draw: int) -> None:
+        """One cell; its file is there afterwards."""
+        path = self.out / f"{self.run.root.name}-{order}-{draw}.json"
+        if path.exists():
+            return
+        began, cpu = time.perf_counter(), time.process_time()
+        labelled: list[Labelled] = []
+        proposer = Proposer(self.data, self.run.teacher, self.teacher)
+        pace, told, doubts = Pace(), {}, {}
+        rng = np.random.default_rng(draw)
+        left = [case for case in self.data.cases if case.split == "train"]
+        boxed = 0
+        least = USER_IMAGES if order == "random" else 0
+        while left and (boxed < max(AT_BOXES) or pace.images < least):
+            known = self._known(order, left, labelled, doubts, draw)
+            case = ORDERS[order](left, known)[0]
+            left.remove(case)
+            true = self._true_boxes(case)
+            pace.add(len(true), len(true) > 0 and self._accepts(proposer, case, true))
+            labelled.append(Labelled(case, {FINDING: _off(true, case, rng)}))
+            boxed += len(true) > 0
+            if proposer.is_due(labelled):
+                proposer.learn(labelled, self.encodings)
+                if order in DOUBTING:
+                    doubts = self._doubts(proposer, left, known)
+                if boxed in AT_BOXES:
+                    told[str(boxed)] = self._judge(proposer) | {"images": pace.images}
+                    say(f"{order} {draw}: {boxed} boxed, {told[str(boxed)]['heads']:.3f}")
+        took = {"wall": time.perf_counter() - began, "cpu": time.process_time() - cpu}
+        cell = {
+            "run": self.run.root.name,
+            "order": order,
+            "draw": draw,
+            "boxes": told,
+            "pace": dataclasses.asdict(pace),
+            "cases": [case.case_id for case in self.judged],
+            "lesion_groups": [
+                case.group or case.case_id for case in self.judged if self._truth(case).any()
+            ],
+            "seconds": {name: round(value) for name, value in took.items()},
+            "processor": platform.processor() or platform.machine(),
+            "date": datetime.date.today().isoformat(),
+        }
+        write_json(path, cell)
+
+    def _known(
+        self,
+        order: str,
+        left: Sequence[Case],
+        labelled: Sequence[Labelled],
+        doubts: dict[str, float],
+        draw: int,
+    ) -> Known:
+        if order not in FEATURING:
+            return Known(seed=draw)
+        if not self._features:
+            training = [case for case in self.data.cases if case.split == "train"]
+            for case, encoded in self.encodings.of_cases(training, self.data, "encode"):
+                self._features[case.case_id] = feature_of(encoded)
+        return Known(self._features, doubts, [each.case.case_id for each in labelled], draw)
+
+    def _doubts(self, proposer: Proposer, left: Sequence[Case], known: Known) -> dict[str, float]:
+        return {
+            case.case_id: proposer.doubt(case, encoded)
+            for case, encoded in self._encoded(candidates(left, known, DOUBTED))
+        }
+
+    def _accepts(self, proposer: Proposer, case: Case, true: np.ndarray) -> bool:
+        if not proposer.learnt_from:
+            return False
+        (_, encoded), *_ = self._encoded([case])
+        found = np.array([each.xyxy for each in proposer.propose(case, encoded)], np.float32)
+        overlaps = match_overlaps(found.reshape(-1, 4), true)
+        return len(found) == len(true) and bool((overlaps > ACCEPTED_FROM).all())
+
+    def _judge(self, proposer: Proposer) -> dict[str, Any]:
+        """Dice of each judged case with a lesion, and false alarms on the others."""
+        heads, answers, alarms = [], [], []
+        for case, encoded in self._encoded(self.judged):
+            _, proposal = proposer.look(encoded)[FINDING]
+            truth = self._truth(case)
+            mask = np.zeros_like(truth) if proposal is None else proposal.mask
+            if not truth.any():
+                alarms.append(bool(mask.any()))
+                continue
+            heads.append(round(dice(mask, truth), 4))
+            found = [each.xyxy for each in proposer.propose(case, encoded)]
+            answered = np.zeros_like(truth)
+            if found:
+                boxes = np.array(found, np.float32)
+                answered = self.answers.to_boxes(case, encoded, boxes).probs > 0.5
+            answers.append(round(dice(answered, truth), 4))
+        return {
+            "heads": round(statistics.mean(heads), 4),
+            "answers": round(statistics.mean(answers), 4),
+            "heads_dice": heads,
+            "answers_dice": answers,
+            "false_alarms": [sum(alarms), len(alarms)],
+        }
+
+    def _encoded(self, cases: Sequence[Case]) -> Iterator[tuple[Case, Encoded]]:
+        yield from self.encodings.of_cases(cases, self.data)
+
+    def _truth(self, case: Case) -> np.ndarray:
+        mask = torch.from_numpy(read_mask(mask_path(self.run.data, case)))
+        return to_frame(mask[None, None].float(), FRAME_SIZE)[0, 0].numpy() > 0.5
+
+    def _true_boxes(self, case: Case) -> np.ndarray:
+        boxes = mask_to_boxes(read_mask(mask_path(self.run.data, case)) > 0)
+        sides = boxes[:, 2:] - boxes[:, :2]
+        return boxes[(sides >= LEAST_BOX_PX).all(1)]
+
+
+def _drawn(cases: Sequence[Case], count: int) -> list[Case]:
+    """At most so many, by their names."""
+    by_chance = sorted(cases, key=lambda case: hashlib.sha256(case.case_id.encode()).digest())
+    return sorted(by_chance[:count], key=lambda case: case.case_id)
+
+
+def _off(boxes: np.ndarray, case: Case, rng: np.random.Generator) -> np.ndarray:
+    """As a hand draws them: each side off by at most `DRAWN_OFF` of the box."""
+    sides = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
+    moved = boxes + rng.uniform(-DRAWN_OFF, DRAWN_OFF, boxes.shape) * sides
+    limits = np.array([case.width, case.height] * 2)
+    return np.clip(moved, 0, limits).astype(np.float32)
+
+
+def make_table(cells: Sequence[dict[str, Any]]) -> str:
+    """Markdown: a line a RUN and order, then a line a RUN of what proposals save."""
+    lines = [
+        "| set | order | draws | images for 20, 40 boxed | heads at 20 | difference from random "
+        "| heads at 40 | difference | answers at 20, 40 |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for run in sorted({cell["run"] for cell in cells}):
+        of_run = [cell for cell in cells if cell["run"] == run]
+        control = [cell for cell in of_run if cell["order"] == "random"]
+        for order in [name for name in ORDERS if any(c["order"] == name for c in of_run)]:
+            ours = [cell for cell in of_run if cell["order"] == order]
+            lines.append(_line(run, order, ours, control))
+    return "\n".join(lines) + "\n\n" + _pace_table(cells)
+
+
+def _line(run: str, order: str, ours: list[dict[str, Any]], control: list[dict[str, Any]]) -> str:
+    def mean(at: int, name: str) -> float:
+        return statistics.mean(cell["boxes"][str(at)][name] for cell in ours)
+
+    cells = [run, order, str(len(ours)), ", ".join(f"{mean(at, 'images'):.0f}" for at in AT_BOXES)]
+    for at in AT_BOXES:
+        cells += [f"{mean(at, 'heads'):.3f}"]
+        cells += ["" if order == "random" else difference(ours, control, at)]
+    cells += [", ".join(f"{mean(at, 'answers'):.3f}" for at in AT_BOXES)]
+    return f"| {' | '.join(cells)} |"
+
+
+def difference(ours: Sequence[dict[str, Any]], control: Sequence[dict[str, Any]], at: int) -> str:
+    """Mean and interval of the paired difference: a case's mean over the draws that both have,
+    resampled by group."""
+    of_control = {cell["draw"]: cell for cell in control}
+    pairs = [(cell, of_control[cell["draw"]]) for cell in ours if cell["draw"] in of_control]
+    if not pairs:
+        return ""
+    if any(cell["cases"] != other["cases"] for cell, other in pairs):
+        raise InputError("cells were judged on different cases; run them again in an empty folder")
+    first, second = (
+        np.mean([pair[side]["boxes"][str(at)]["heads_dice"] for pair in pairs], axis=0)
+        for side in (0, 1)
+    )
+    groups = pairs[0][0]["lesion_groups"]
+    paired = compare_paired(first.tolist(), second.tolist(), groups)
+    interval = f" ({paired.ci95[0]:+.3f} to {paired.ci95[1]:+.3f})" if paired.ci95 else ""
+    return f"{paired.mean:+.3f}{interval}"
+
+
+def _pace_table(cells: Sequence[dict[str, Any]]) -> str:
+    lines = [
+        "| set | images | boxes on them | drawn without proposals, a hundred images | drawn with "
+        "| accepted | seconds an image without | with |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for run in sorted({cell["run"] for cell in cells}):
+        paces = [c["pace"] for c in cells if c["run"] == run and c["order"] == "random"]
+        if paces:
+            total = {name: sum(pace[name] for pace in paces) for name in paces[0]}
+            images, boxes = total["images"], total["drawn"] + total["accepted"]
+            lines.append(
+                f"| {run} | {images} | {boxes} | {100 * boxes / images:.0f} "
+                f"| {100 * total['drawn'] / images:.0f} | {total['accepted'] / boxes:.0%} "
+                f"| {total['seconds_alone'] / images:.1f} | {total['seconds'] / images:.1f} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def read_cells(out: Path) -> list[dict[str, Any]]:
+    """All cells in `out`. Raises: InputError where there is none."""
+    cells = [read_json(path) for path in sorted(out.glob("*-*-*.json"))]
+    if not cells:
+        raise InputError(f"{out} holds no cell, such as brain-random-0.json")
+    return cells
+
+
+# The opening comment is the help, its lines as they stand.
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command(help="\b\n" + (__doc__ or "").replace("\n\n", "\n\n\b\n"))
+def main(
+    run: Annotated[Optional[Path], typer.Argument(help="The RUN, prepared, with masks.")] = None,
+    orders: Annotated[str, typer.Option(help="Which orders.")] = "random,diverse,uncertain,mix",
+    draws: Annotated[int, typer.Option(help="Draws of the random order: 0, 1, ...")] = 3,
+    judged: Annotated[int, typer.Option(help="Most test cases that judge.")] = 120,
+    out: Annotated[Path, typer.Option(help="Where the cells' files go.")] = Path(
+        "scripts/studies/label_order"
+    ),
+    table_of: Annotated[
+        Optional[Path], typer.Option("--table", help="Only print the table of this folder.")
+    ] = None,
+) -> None:
+    try:
+        if table_of is not None:
+            typer.echo(make_table(read_cells(table_of)))
+            return
+        if run is None:
+            raise ConfigError("give a RUN, or a folder of cells as --table")
+        for order in orders.split(","):
+            if order not in ORDERS:
+                raise ConfigError(f"order '{order}' is not known{nearest(order, ORDERS)}")
+        study = Study(RunDir(run), out, judged)
+        for draw in range(draws):
+            for order in orders.split(","):
+                study.play(order, draw)
+        typer.echo(make_table(read_cells(out)))
+    except MedDistillError as error:
+        console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    app()
