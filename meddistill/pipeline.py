@@ -160,6 +160,7 @@ def run_label_folder(
         run = RunDir(into or Path("runs") / folder.resolve().name)
         _check_same_images(run, folder)
         _prepare_to_label(run, PrepareConfig(source=str(folder)))
+        request = dataclasses.replace(request, source=request.source or folder)
         console.say(f"the images of {folder} lie in the RUN {run.root}")
     run_label(run, request)
 

@@ -61,6 +61,27 @@ class LabelArguments:
             autocompletion=choices("random", "diverse", "uncertain", "mix", "listed"),
         ),
     ] = "random"
+    audit: Annotated[
+        int,
+        option(
+            text="Settle so many random test masks of the student instead: a Dice for who has no "
+            "mask.",
+            default="0",
+        ),
+    ] = 0
+    train: Annotated[
+        bool,
+        option(
+            "--train", text="Train in short rounds meanwhile; says when to stop.", default="off"
+        ),
+    ] = False
+    source: Annotated[
+        Optional[Path],
+        option(
+            text="Folder of the originals of a RUN: window and level of more than 8 bits.",
+            default="none",
+        ),
+    ] = None
     port: Annotated[
         int, option(text="Port; where it is in use, the next one that is free.", default="8787")
     ] = 8787
@@ -97,5 +118,8 @@ def label(given: LabelArguments) -> None:
         allow_remote=given.allow_remote,
         browser=not given.no_browser,
         device=given.device,
+        source=given.source,
+        audit=given.audit,
+        train=given.train,
     )
     run_label_folder(given.folder, request, into=given.into, demo=given.demo)

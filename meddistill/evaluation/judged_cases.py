@@ -18,6 +18,7 @@ from meddistill.data.findings import LESION, SEPARATOR, Findings, as_planes
 from meddistill.data.formats.pictures import load_labels, load_picture
 from meddistill.data.intensity import IntensitySettings, to_8bit
 from meddistill.data.masks import read_mask
+from meddistill.run.audits import AuditRow
 from meddistill.run.findings import read_findings
 from meddistill.run.images import image_path
 from meddistill.run.labels import annotated_findings
@@ -73,7 +74,8 @@ class JudgedCases:
     `inputs`: fingerprints of what they were read from, by name. `groups_known`: whether it is known
     which cases are of one patient. `as_prepared`: the images are those that `prepare` made, to be
     read as they are; others must first become what the student knows. `findings`: what their masks
-    hold; None: those of the student.
+    hold; None: those of the student. `audit`: by case id what a person settled, where that is the
+    mask to judge by.
     """
 
     cases: Sequence[JudgedCase]
@@ -81,6 +83,7 @@ class JudgedCases:
     groups_known: bool
     as_prepared: bool
     findings: Findings | None = None
+    audit: Mapping[str, AuditRow] = dataclasses.field(default_factory=dict)
 
 
 def judged_cases_of_run(data_dir: Path, cases: Sequence[Case], split: str) -> JudgedCases:

@@ -7,6 +7,7 @@ from typing import Any
 
 from meddistill.data.findings import LESION, Findings
 from meddistill.evaluation.answers import AnsweredCase, Methods
+from meddistill.evaluation.audited import audit_summary
 from meddistill.evaluation.baselines import BOXES, STUDENT, TEACHER, TEACHER_BY_TRUE_BOX
 from meddistill.evaluation.box_scores import BoxScoreRow, score_boxes, summarise_boxes
 from meddistill.evaluation.calibration import Calibration
@@ -128,4 +129,5 @@ class Verdict:
             "error_budget": error_budget(rows, STUDENT, TEACHER, BOXES),
             "by_boxes": summarise_boxes(self.box_rows, seed=seed),
             **({} if one else {"findings": self.findings.as_dict()}),
+            **({"audit": audit_summary(judged.audit)} if judged.audit else {}),
         }

@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from meddistill.labelling.edits import Audit, plain_audit, read_audit
+
 GIVEN, DRAWN, ACCEPTED, CORRECTED = "given", "drawn", "accepted", "corrected"
 SOURCES = (GIVEN, DRAWN, ACCEPTED, CORRECTED)
 """Whose a box is: of RUN/data before anybody labelled, drawn by a person, a proposal that a person
@@ -22,11 +24,12 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "empty": ("finding",),
     "unsure": ("finding",),
     "skip": (),
+    "audit": ("audit",),
     "undo": ("of",),
     "redo": ("of",),
 }
 """What each kind of action says, by its name. `given` is what RUN/data said of the image before the
-first action; `finding` is empty for all of them."""
+first action; `finding` is empty for all of them; `audit` settles a student's mask and no box."""
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _LONGEST_TEXT = 1000
@@ -63,6 +66,7 @@ class Action:
     of: str = ""
     boxes: tuple[Box, ...] = ()
     nothing: tuple[str, ...] = ()
+    audit: Audit | None = None
 
 
 def to_plain(action: Action) -> dict[str, Any]:
@@ -77,6 +81,8 @@ def to_plain(action: Action) -> dict[str, Any]:
         value = getattr(action, name)
         if isinstance(value, Box):
             value = _plain_box(value)
+        elif isinstance(value, Audit):
+            value = plain_audit(value)
         elif name == "boxes":
             value = [_plain_box(box) for box in value]
         plain[name] = list(value) if isinstance(value, tuple) else value
@@ -164,4 +170,5 @@ _READ: Mapping[str, Any] = {
     "finding": _text,
     "of": _id,
     "nothing": _texts,
+    "audit": read_audit,
 }

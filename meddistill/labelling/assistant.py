@@ -11,7 +11,7 @@ import dataclasses
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,11 +59,13 @@ class Help:
 class Wishes:
     """What the background is to do, asked anew each time. `upcoming`: all images, the nearest
     first; `labelled`: what the heads may learn from; `doubted`: of which images somebody wants to
-    know how doubtful they are."""
+    know how doubtful they are; `more`: does something else where there is something, and says whether
+    it did."""
 
     upcoming: Callable[[], Sequence[Case]]
     labelled: Callable[[], Sequence[Labelled]]
     doubted: Callable[[], Sequence[Case]]
+    more: Callable[[], bool] = lambda: False
 
 
 class Assistant:
@@ -142,18 +144,29 @@ class Assistant:
 
         Raises: InputError for an image that cannot be read; NotReadyError.
         """
-        import torch
-
         from meddistill.data.frames import scaled_hw
 
+        size = (case.height, case.width)
+        shown = size if max(size) <= MASK_SIDE else scaled_hw(size, MASK_SIDE)
+        probs, predicted_iou = self._answer(case, box_xyxy_px.reshape(1, 4), shown)
+        return (probs * 255).round().astype(np.uint8), predicted_iou
+
+    def answer(self, case: Case, boxes_xyxy_px: np.ndarray) -> tuple[np.ndarray, float]:
+        """The teacher's mask for boxes (N, 4) px, N >= 1, bool (H, W) at the image's size; and its
+        own estimate of the IoU, held to [0, 1]. Raises: as `mask`."""
+        probs, predicted_iou = self._answer(case, boxes_xyxy_px, (case.height, case.width))
+        return probs > 0.5, predicted_iou
+
+    def _answer(
+        self, case: Case, boxes_xyxy_px: np.ndarray, size_hw: tuple[int, int]
+    ) -> tuple[np.ndarray, float]:
+        import torch
+
         with self._asking(case) as encoded, torch.inference_mode():
-            prompt = box_xyxy_px.astype(np.float32).reshape(1, 4)
-            reply = self._teacher.decode(encoded, [prompt])[0]
-            size = (case.height, case.width)
-            shown = size if max(size) <= MASK_SIDE else scaled_hw(size, MASK_SIDE)
-            logits = self._teacher.to_image(reply.logits, shown)[0] + self._teacher.logit_shift
-            probs = (torch.sigmoid(logits.float()) * 255).round().to(torch.uint8)
-            return probs.cpu().numpy(), float(reply.predicted_iou[0].clamp(0, 1))
+            reply = self._teacher.decode(encoded, [boxes_xyxy_px.astype(np.float32)])[0]
+            logits = self._teacher.to_image(reply.logits, size_hw).amax(0)
+            probs = torch.sigmoid((logits + self._teacher.logit_shift).float())
+            return probs.cpu().numpy(), float(reply.predicted_iou.float().mean().clamp(0, 1))
 
     def propose(self, case: Case) -> list[Proposed]:
         """What the heads propose on the image; nothing before there are any. Raises: as `mask`."""
@@ -169,15 +182,17 @@ class Assistant:
 
     @contextmanager
     def _asking(self, case: Case) -> Iterator[Encoded]:
-        """The image's encoding, kept, read or made now, while the background stands aside."""
+        """The image's encoding, kept, read or made now, while the background stands aside; unless
+        it is the background that asks."""
         if self._state != READY:
             raise NotReadyError(self._message or "the teacher is being loaded")
         self._claim(case)
         try:
-            with self._yielding.foreground():
+            behind = threading.current_thread() is self._thread
+            with nullcontext() if behind else self._yielding.foreground():
                 encoded = self._recent.get(case.case_id)
                 if encoded is None:
-                    encoded = self._of_store(self._stores[0], case)
+                    encoded = self._of_store(self._stores[behind], case)
                     with self._changed:
                         self._recent[case.case_id] = encoded
                         while len(self._recent) > _KEPT_ENCODINGS:
@@ -248,7 +263,10 @@ class Assistant:
             proposer.learn(labelled, self._stores[1])
             return
         upcoming = self._wishes.upcoming()
-        case = self._to_see(upcoming[:_SOON]) or self._to_doubt() or self._to_see(upcoming)
+        case = self._to_see(upcoming[:_SOON]) or self._to_doubt()
+        if case is None and self._wishes.more():
+            return
+        case = case or self._to_see(upcoming)
         if case is None:
             with self._changed:
                 if not self._ended:

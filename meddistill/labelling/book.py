@@ -20,11 +20,13 @@ from meddistill.labelling.state import (
     counts_of,
     derive,
     in_order,
+    last_audit,
     seconds_a_box,
 )
 from meddistill.run import lock
+from meddistill.run.audits import ACCEPTED, CORRECTED, AuditRow, audit_folder, write_audit
 from meddistill.run.dataset import Dataset
-from meddistill.run.layout import BOXES_CSV
+from meddistill.run.layout import AUDIT_CSV, BOXES_CSV
 from meddistill.run.tables import Case
 
 
@@ -45,6 +47,8 @@ def states_of(actions: Sequence[Action], findings: Sequence[str]) -> dict[str, I
     """What `actions` come to, by image; only images that they are about."""
     by_image: dict[str, list[Action]] = {}
     for action in actions:
+        if action.kind == "audit":  # settles a mask to judge by, which is no label
+            continue
         by_image.setdefault(action.image, []).append(action)
     return {image: derive(of_image, findings) for image, of_image in by_image.items()}
 
@@ -200,8 +204,26 @@ class LabelBook:
                 for case in self.data.cases
                 if case.source in self._states
             ]
+            audits = self.audits()
         write_table(self.folder / BOXES_CSV, LabelRow, table_of(states, self.findings))
+        if audits or (audit_folder(self.folder) / AUDIT_CSV).exists():
+            write_audit(self.folder, audits)
         self._saved_rows = version
+
+    def audits(self, cases: Sequence[Case] | None = None) -> list[AuditRow]:
+        """The masks of `cases` (all, where none are given) that people settled, in their order."""
+        rows = []
+        for case in self.data.cases if cases is None else cases:
+            action = last_audit(self._by_image.get(case.source, []))
+            if action is not None and action.audit is not None:
+                found = action.audit
+                verdict = CORRECTED if found.edits else ACCEPTED
+                rows.append(
+                    AuditRow(
+                        case.case_id, verdict, found.mask, found.student, found.dice, action.user
+                    )
+                )
+        return rows
 
     def _take(self, actions: Sequence[Action]) -> None:
         touched = set()

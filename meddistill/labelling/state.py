@@ -75,6 +75,13 @@ def undone(actions: Iterable[Action]) -> set[str]:
     return gone
 
 
+def last_audit(actions: Sequence[Action]) -> Action | None:
+    """The action that settled the image's mask; None where nobody did, or it was undone."""
+    gone = undone(actions)
+    settled = [each for each in actions if each.kind == "audit" and each.action_id not in gone]
+    return settled[-1] if settled else None
+
+
 def can_undo(actions: Iterable[Action], user: str) -> str:
     """The id of the last thing that `user` did and has not undone; empty where there is none."""
     return _stacks(actions, user)[0]
@@ -104,6 +111,8 @@ def _stacks(actions: Iterable[Action], user: str) -> tuple[str, str]:
 
 
 def _after(state: ImageState, action: Action, findings: Sequence[str]) -> ImageState:
+    if action.kind == "audit":
+        return state
     if action.kind == "skip":
         return dataclasses.replace(state, skipped=True)
     state = dataclasses.replace(state, skipped=False)

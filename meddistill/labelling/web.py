@@ -1,17 +1,15 @@
 """The server's answers, over HTTP. Images are asked for by number: no path that a client sends is
-ever opened. The only module that imports Starlette and uvicorn."""
+ever opened. The only module that imports Starlette."""
 
 from __future__ import annotations
 
-import errno
 import json
 import math
-import socket
-import threading
 from collections.abc import Callable, Mapping
 from importlib import resources
 from typing import Any
 
+import numpy as np
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
@@ -19,13 +17,14 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn import Config, Server
 
 from meddistill.base.errors import InputError, disk_problem, in_one_line
-from meddistill.data.formats.pictures import encode_png
+from meddistill.data.formats.pictures import encode_png, shrink
 from meddistill.labelling.access import MOST_BODY_BYTES, SECURITY_HEADERS, Access
-from meddistill.labelling.assistant import NotReadyError
+from meddistill.labelling.assistant import MASK_SIDE, NotReadyError
+from meddistill.labelling.audit import AuditSession
 from meddistill.labelling.book import RefusedActionError
+from meddistill.labelling.edits import read_edits
 from meddistill.labelling.orders import ORDERS
 from meddistill.labelling.session import Session
 from meddistill.run.tables import Case
@@ -37,7 +36,6 @@ _KINDS = {
     ".svg": "image/svg+xml",
 }
 _PAGE = "index.html"
-_TRIES = 50
 
 
 def page_files() -> dict[str, tuple[bytes, str]]:
@@ -77,6 +75,11 @@ def make_app(session: Session, access: Access) -> ASGIApp:
         Route(f"{image}/mask", answers.of_image(answers.mask)),
         Route(f"{image}/proposals", answers.of_image(answers.proposals)),
         Route(f"{image}/encoding", answers.of_image(answers.encoding)),
+        Route(f"{image}/student", answers.of_image(answers.student)),
+        Route(f"{image}/grey", answers.of_image(answers.grey)),
+        Route(f"{image}/tile", answers.of_image(answers.tile)),
+        Route(f"{image}/edited", answers.edited, methods=["POST"]),
+        Route("/api/review", answers.review),
         Route("/api/actions", answers.act, methods=["POST"]),
     ]
     return _Guard(Starlette(routes=routes), access)
@@ -202,6 +205,41 @@ class _Answers:
     def proposals(self, request: Request, number: int, case: Case) -> Response:
         return JSONResponse(self._session.proposals(case))
 
+    def student(self, request: Request, number: int, case: Case) -> Response:
+        """The student's mask, 0 or 255."""
+        return _mask_picture(self._session.pupil.mask(case))
+
+    def grey(self, request: Request, number: int, case: Case) -> Response:
+        """The source's own values: uint16, little-endian, row by row; what they mean beside it."""
+        values, meaning = self._session.grey_values(case)
+        told = {"X-Grey": ",".join(f"{value:.6g}" for value in meaning)}
+        return Response(
+            values.astype("<u2").tobytes(), media_type="application/octet-stream", headers=told
+        )
+
+    def tile(self, request: Request, number: int, case: Case) -> Response:
+        return Response(self._session.reviews.picture(case), media_type="image/jpeg")
+
+    def review(self, request: Request) -> Response:
+        return JSONResponse(self._session.reviews.sheet())
+
+    async def edited(self, request: Request) -> Response:
+        """The mask of an audit after the corrections that were sent; nothing is kept."""
+        number = request.path_params["number"]
+        case = self._session.case(number)
+        if case is None or not isinstance(self._session, AuditSession):
+            return _nothing()
+        try:
+            plain = await _json(request)
+            edits = read_edits(plain.get("edits") if isinstance(plain, dict) else None)
+            return _mask_picture(await run_in_threadpool(self._session.edited, case, edits))
+        except ValueError as error:
+            return _refused(in_one_line(error), 400)
+        except InputError as error:
+            return _refused(in_one_line(error), 422)
+        except NotReadyError as error:
+            return _refused(in_one_line(error), 503)
+
     async def order(self, request: Request) -> Response:
         wanted = await _json(request)
         name = wanted.get("order") if isinstance(wanted, dict) else None
@@ -216,6 +254,10 @@ class _Answers:
             return JSONResponse(await run_in_threadpool(self._session.act, plain))
         except (ValueError, RefusedActionError) as error:
             return _refused(in_one_line(error), 400)
+        except NotReadyError as error:
+            return _refused(in_one_line(error), 503)
+        except InputError as error:
+            return _refused(in_one_line(error), 422)
         except OSError as error:
             return _refused(disk_problem(error) or in_one_line(error), 507)
 
@@ -244,6 +286,12 @@ def _box_within(text: str, case: Case) -> list[float] | None:
     return box if 0 <= x1 < x2 <= case.width and 0 <= y1 < y2 <= case.height else None
 
 
+def _mask_picture(mask: np.ndarray) -> Response:
+    """A mask bool (H, W) as PNG of 0 and 255, its longest side at most `MASK_SIDE`."""
+    pixels = shrink(mask.astype(np.uint8) * 255, MASK_SIDE)
+    return Response(encode_png(pixels), media_type="image/png")
+
+
 def _refused(reason: str, status: int) -> Response:
     return JSONResponse({"error": reason}, status)
 
@@ -254,55 +302,3 @@ def _plain(text: str, status: int) -> Response:
 
 def _nothing() -> Response:
     return _refused("there is nothing by this address", 404)
-
-
-def open_socket(host: str, port: int) -> socket.socket:
-    """A socket that listens on `port`, or on one of the next fifty where it is in use.
-
-    Raises: InputError where none is free, or `host` is none of this machine's.
-    """
-    for number in range(port, min(port + _TRIES, 65536)):
-        found = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-        try:
-            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            found.bind((host, number))
-            found.listen(128)
-            return found
-        except OSError as error:
-            found.close()
-            if error.errno not in (errno.EADDRINUSE, errno.EACCES):
-                raise InputError(
-                    f"cannot listen on {host}:{number}: {error.strerror or error}"
-                ) from error
-    raise InputError(f"no port from {port} to {number} is free; choose another with --port")
-
-
-class RunningServer:
-    """The application on an open socket, in a thread of its own until `stop`."""
-
-    def __init__(self, app: ASGIApp, listening: socket.socket) -> None:
-        config = Config(
-            app,
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            ws="none",
-            http="h11",
-            proxy_headers=False,
-            server_header=False,
-            timeout_keep_alive=30,
-            timeout_graceful_shutdown=3,
-        )
-        self._server = Server(config)
-        self._thread = threading.Thread(
-            target=self._server.run, kwargs={"sockets": [listening]}, name="server", daemon=True
-        )
-        self._thread.start()
-
-    def is_running(self) -> bool:
-        return self._thread.is_alive()
-
-    def stop(self) -> None:
-        """End, after the requests that are being answered."""
-        self._server.should_exit = True
-        self._thread.join()

@@ -10,6 +10,8 @@ from meddistill.base.errors import StageError
 RUN_JSON = "run.json"
 UNFINISHED_JSON = "unfinished.json"
 CASES_CSV = "cases.csv"
+AUDIT_CSV = "audit.csv"
+CURVE_CSV = "curve.csv"
 REJECTED_CSV = "rejected.csv"
 BOXES_CSV = "boxes.csv"
 GROUPS_CSV = "groups.csv"

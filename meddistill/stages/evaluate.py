@@ -19,6 +19,7 @@ from meddistill.data.findings import LESION, Findings
 from meddistill.data.formats.pictures import write_palette_png, write_png
 from meddistill.data.overlays import side_by_side
 from meddistill.evaluation.answers import AnsweredCase, Methods
+from meddistill.evaluation.audited import audit_warnings, with_audit
 from meddistill.evaluation.baselines import (
     STUDENT,
     TEACHER_BY_STUDENT,
@@ -85,7 +86,8 @@ class _Evaluation:
 
     @property
     def warnings(self) -> list[str]:
-        return [] if self.judged.groups_known else [UNKNOWN_GROUPS]
+        told = [] if self.judged.groups_known else [UNKNOWN_GROUPS]
+        return [*told, *audit_warnings(self.judged)]
 
 
 def run_eval(
@@ -114,7 +116,7 @@ def run_eval(
     out = request.out or run.eval
     config = as_begun(out, config, request.overwrite)
     cases = read_cases(data_dir)
-    judged = judged_cases_of_run(data_dir, cases, config.split)
+    judged = with_audit(judged_cases_of_run(data_dir, cases, config.split), run.labels)
     if request.student is None:
         require(student_dir / RUN_JSON, "distill")
     baselines = Baselines()
@@ -147,7 +149,7 @@ def _with_teacher(
 ) -> Baselines:
     """The baselines, and the teacher prompted by what needs the student, where that is wanted."""
     student_dir = request.student or run.student
-    alone = not any(case.mask for case in judged.cases)
+    alone = not any(case.mask for case in judged.cases if case.case_id not in judged.audit)
     boxed = alone and any(case.boxes is not None for case in judged.cases)
     few = (student_dir / HEADS_NPZ).exists()
     if config.ask_teacher == "never" or (config.ask_teacher == "auto" and not few and not boxed):

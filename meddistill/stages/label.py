@@ -9,6 +9,7 @@ import threading
 import time
 import webbrowser
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from meddistill.base import console
@@ -21,9 +22,12 @@ from meddistill.base.errors import (
 )
 from meddistill.labelling.access import Access
 from meddistill.labelling.assistant import Assistant, Wishes
+from meddistill.labelling.audit import AuditSession, audited_cases
 from meddistill.labelling.book import LabelBook
 from meddistill.labelling.labelled import labelled_images
 from meddistill.labelling.orders import ORDERS
+from meddistill.labelling.pupil import Pupil
+from meddistill.labelling.rounds import Rounds, rounds_run
 from meddistill.labelling.session import Session
 from meddistill.run import lock
 from meddistill.run.dataset import Dataset
@@ -32,7 +36,7 @@ from meddistill.run.layout import BOXES_CSV, RunDir
 from meddistill.run.next_commands import command
 
 if TYPE_CHECKING:
-    from meddistill.labelling.web import RunningServer
+    from meddistill.labelling.serving import RunningServer
     from meddistill.teachers.teacher import Teacher
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -42,7 +46,10 @@ _BOXES_EVERY_S = 2.0
 @dataclasses.dataclass(frozen=True)
 class LabelRequest:
     """How to label. `teacher`: its name, `none` for no masks. `findings`: what is looked for; none
-    given means those of the RUN. `host` other than this machine's own wants `allow_remote`."""
+    given means those of the RUN. `source`: the folder of the originals, whose grey values can be
+    windowed. `audit`: so many random test masks are settled instead, 0 for none; `train`: whether
+    short rounds of training run meanwhile. `host` other than this machine's own wants
+    `allow_remote`."""
 
     user: str = "me"
     teacher: str = "litemedsam"
@@ -54,6 +61,9 @@ class LabelRequest:
     browser: bool = True
     device: str = "auto"
     encodings_gb: float = 20.0
+    source: Path | None = None
+    audit: int = 0
+    train: bool = False
 
 
 def run_label(run: RunDir, request: LabelRequest, *, teacher: Teacher | None = None) -> None:
@@ -73,10 +83,22 @@ def run_label(run: RunDir, request: LabelRequest, *, teacher: Teacher | None = N
             opener = threading.Thread(target=webbrowser.open, args=(served.address,), daemon=True)
             opener.start()
         _until_stopped(served)
-        counts = served.session.book.counts()
-    facts = [(status, str(count)) for status, count in counts.items()]
+        facts = _facts(served.session)
+    if request.audit:
+        console.summary("audit", facts, f"{command('eval', run)} --overwrite")
+        return
     facts.append(("boxes", str(run.labels / BOXES_CSV)))
     console.summary("label", facts, f"{command('prepare', run)} --update")
+
+
+def _facts(session: Session) -> list[tuple[str, str]]:
+    facts = [(status, str(count)) for status, count in session.counts().items()]
+    result = session.audit_result()
+    if result is not None:
+        interval = result["ci95"]
+        told = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
+        facts.append(("Dice of the student", f"{result['dice']:.3f}{told}"))
+    return facts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +120,8 @@ def labelling(
     data = Dataset.open(run.data)
     refuse_several(run.data, "label")
     try:
-        from meddistill.labelling.web import RunningServer, make_app, open_socket
+        from meddistill.labelling.serving import RunningServer, open_socket
+        from meddistill.labelling.web import make_app
     except ModuleNotFoundError as error:
         raise MissingPackageError(
             f"labelling needs the package {error.name}; install it with "
@@ -115,6 +138,9 @@ def labelling(
         session = _session(run, request, book, teacher)
         ends.callback(session.assistant.end)
         access = _access(request.host, port)
+        if session.rounds is not None:
+            session.rounds.start()
+            ends.callback(session.rounds.end)
         server = RunningServer(make_app(session, access), listening)
         ends.callback(server.stop)
         yield Served(access.address, port, session, server)
@@ -136,6 +162,14 @@ def _check(run: RunDir, request: LabelRequest) -> None:
             f"rather type there: ssh -N -L {request.port}:127.0.0.1:{request.port} {here}, label "
             "here without --host, and open the printed address there; or pass --allow-remote"
         )
+    if request.source is not None and not request.source.is_dir():
+        raise ConfigError(f"--source is the folder of the originals, {request.source} is none")
+    if request.audit < 0:
+        raise ConfigError(f"--audit takes how many test masks, such as 30; got {request.audit}")
+    if request.train and (request.audit or request.teacher == "none"):
+        raise ConfigError(
+            "--train learns from drawn boxes and a teacher: leave --audit and --teacher none away"
+        )
     if lock.is_held(run.data):
         raise StageError(f"{run.data} is being written; label when `meddistill prepare` has ended")
 
@@ -151,19 +185,38 @@ def _session(
             return teacher
         return load_teacher(request.teacher, device=resolve_device(request.device))
 
+    pupil = Pupil(book.data, (run.student, rounds_run(run).student))
+    cases = audited_cases(run, book.data, request.audit) if request.audit else None
+    if request.audit and not pupil.key():
+        raise StageError(f"{run.student} is no student; run `{command('distill', run)}` first")
     session: Session
     assistant = Assistant(
-        book.data,
+        book.data if cases is None else Dataset(book.data.directory, cases),
         run.teacher,
         None if request.teacher == "none" and teacher is None else load,
         Wishes(
-            lambda: session.upcoming(), lambda: labelled_images(book), lambda: session.doubted()
+            lambda: session.upcoming(),
+            lambda: [] if request.audit else labelled_images(book),
+            lambda: session.doubted(),
+            lambda: session.reviews.look_at_one(),
         ),
         request.encodings_gb,
     )
-    session = Session(book, assistant, request.order)
+    if cases is not None:
+        session = AuditSession(book, assistant, pupil, request.order, cases, request.source)
+    else:
+        session = Session(book, assistant, pupil, request.order, None, request.source)
+        if request.train:
+            session.rounds = Rounds(run, request.teacher, lambda: _boxed(book))
     assistant.start()
     return session
+
+
+def _boxed(book: LabelBook) -> int:
+    """Images with a box that train."""
+    return sum(
+        bool(each.boxes) and any(map(len, each.boxes.values())) for each in labelled_images(book)
+    )
 
 
 def _access(host: str, port: int) -> Access:

@@ -13,6 +13,8 @@ from meddistill.data.sources.known_sources import SOURCES
 from meddistill.evaluation.box_scores import BoxScoreRow
 from meddistill.evaluation.scores import ScoreRow
 from meddistill.labelling.box_table import LabelRow
+from meddistill.labelling.rounds import CurvePoint
+from meddistill.run.audits import AuditRow
 from meddistill.run.tables import BoxRow, Case, QualityRow
 from meddistill.stages.predict import PredictionRow
 from meddistill.training.epoch_log import EpochRow
@@ -196,6 +198,8 @@ def test_what_cannot_be_done_here_is_parsed_only(command):
         ("`duplicates.csv`", Duplicate),
         ("`boxes.csv`", BoxRow),
         ("`labels/boxes.csv`", LabelRow),
+        ("`labels/audit/audit.csv`", AuditRow),
+        ("`labels/rounds/curve.csv`", CurvePoint),
         ("`quality.csv`", QualityRow),
         ("`colearning.csv`", ColearningRow),
         ("`metrics.csv`", EpochRow),

@@ -1,5 +1,7 @@
 """`meddistill label DIR` and `--demo`: from images to the page in one command."""
 
+import dataclasses
+
 import pytest
 from support.label_run import make_source
 from typer.testing import CliRunner
@@ -34,7 +36,8 @@ def images(tmp_path):
 def test_images_become_a_run(labelled, images):
     pipeline.run_label_folder(images, REQUEST)
     ((run, request),) = labelled
-    assert (str(run.root), request) == ("runs/source", REQUEST)
+    expected = dataclasses.replace(REQUEST, source=images)  # of its originals
+    assert (str(run.root), request) == ("runs/source", expected)
     cases = read_cases(run.data)
     assert {case.annotation for case in cases} == {"unknown"}
     assert len(cases) == 6
@@ -87,7 +90,7 @@ def test_every_option_reaches_the_request(labelled, images):
     options = [
         "--user", "anna", "--teacher", "none", "--findings", "tumour, cyst", "--order", "listed",
         "--port", "9000", "--no-browser", "--host", "10.0.0.1", "--allow-remote", "--device", "cpu",
-        "--into", "elsewhere",
+        "--into", "elsewhere", "--audit", "5", "--train",
     ]  # fmt: skip
     result = CliRunner().invoke(app, ["label", str(images), *options])
     assert result.exception is None
@@ -95,5 +98,6 @@ def test_every_option_reaches_the_request(labelled, images):
     assert run.root.name == "elsewhere"
     assert request == LabelRequest(
         user="anna", teacher="none", findings=["tumour", "cyst"], order="listed", port=9000,
-        browser=False, host="10.0.0.1", allow_remote=True, device="cpu",
+        browser=False, host="10.0.0.1", allow_remote=True, device="cpu", source=images,
+        audit=5, train=True,
     )  # fmt: skip

@@ -1,22 +1,28 @@
 """The server: what the page gets, and what a stranger does not."""
 
+import dataclasses
 import json
 import socket
 import threading
 import time
 
+import numpy as np
 import pytest
-from support.label_run import EMPTY, GIVEN, Client, box_of, make_run, served
+from support.label_run import EMPTY, GIVEN, Client, box_of, config_of, make_run, served
 
+from meddistill.base.csv_tables import write_table
 from meddistill.base.errors import ConfigError, StageError
-from meddistill.data.formats.pictures import load_picture
+from meddistill.data.formats.pictures import load_picture, write_png
 from meddistill.labelling.access import MOST_BODY_BYTES, Access
 from meddistill.labelling.book import LabelBook
-from meddistill.labelling.web import open_socket, page_files
+from meddistill.labelling.serving import open_socket
+from meddistill.labelling.web import page_files
 from meddistill.run import lock
 from meddistill.run.layout import RunDir
 from meddistill.run.lock import lock_path
+from meddistill.run.tables import Case, read_cases
 from meddistill.stages.label import LabelRequest, labelling
+from meddistill.stages.prepare import run_prepare
 
 DRAW = {
     "id": "a1",
@@ -412,6 +418,7 @@ def test_many_requests_at_once(client):
 def test_ten_thousand_images_are_listed_at_once(tmp_path):
     """Listing, statuses and what is next are of tables in memory: no image is opened."""
     from meddistill.labelling.assistant import Assistant, Wishes
+    from meddistill.labelling.pupil import Pupil
     from meddistill.labelling.session import Session
     from meddistill.run.dataset import Dataset
     from meddistill.run.tables import Case
@@ -423,7 +430,7 @@ def test_ten_thousand_images_are_listed_at_once(tmp_path):
     ]  # fmt: skip
     book = LabelBook(tmp_path / "labels", Dataset(tmp_path, cases), ("lesion",))
     assistant = Assistant(book.data, tmp_path, None, Wishes(list, list, list))
-    session = Session(book, assistant, "random")
+    session = Session(book, assistant, Pupil(book.data, ()), "random")
     begun = time.process_time()
     listed = json.dumps(session.about())
     number = session.after(17, "random")
@@ -431,3 +438,37 @@ def test_ten_thousand_images_are_listed_at_once(tmp_path):
     assert len(json.loads(listed)["statuses"]) == 10_000
     assert 0 <= number < 10_000
     book.close()
+
+
+def test_grey_values_of_the_source_and_slices_of_a_volume(tmp_path):
+    deep = np.random.default_rng(0).integers(0, 4000, (32, 40)).astype(np.uint16)
+    for number in range(3):
+        write_png(tmp_path / "source/images" / f"{number:03d}.png", deep + number)
+    run = RunDir(tmp_path / "run")
+    run_prepare(run, config_of(tmp_path / "source"), seed=0)
+    rows = read_cases(run.data)
+    stack = [dataclasses.replace(case, volume="v", slice=9 - n) for n, case in enumerate(rows[:2])]
+    write_table(run.data / "cases.csv", Case, [*stack, rows[2]])
+    with served(run, source=tmp_path / "source") as running:
+        client = Client(running)
+        assert client.get("/api/session")["originals"]
+        answer = client.ask("GET", "/api/images/1/grey")
+        low, high, black, white = map(float, answer.headers["X-Grey"].split(","))
+        values = np.frombuffer(answer.content, "<u2").reshape(32, 40)
+        np.testing.assert_allclose(low + values * (high - low) / 65535, deep + 1, atol=0.1)
+        assert low <= black + 40
+        assert white <= high + 40
+        beside = [client.get(f"/api/images/{number}")["volume"] for number in range(3)]
+        assert beside == [
+            {"before": 1, "after": None, "place": 2, "of": 2},
+            {"before": None, "after": 0, "place": 1, "of": 2},
+            None,
+        ]
+    with served(run) as running:
+        answer = Client(running).ask("GET", "/api/images/1/grey")
+        assert (answer.status, b"give it as --source" in answer.content) == (422, True)
+    with (
+        pytest.raises(ConfigError, match="folder of the originals"),
+        served(run, source=run.root / "no"),
+    ):
+        pass

@@ -6,13 +6,15 @@ import json
 import secrets
 from contextlib import contextmanager
 
+import numpy as np
 from support.bright_squares import square, write_squares
 from support.painting_teacher import PaintingTeacher
 
-from meddistill.run.layout import RunDir
+from meddistill.run.layout import MODEL_SAFETENSORS, RUN_JSON, RunDir
 from meddistill.settings.prepare import PrepareConfig
 from meddistill.stages.label import LabelRequest, labelling
 from meddistill.stages.prepare import run_prepare
+from meddistill.student.student import Prediction
 
 GIVEN, EMPTY = 0, 1
 """Numbers of the pictures that somebody looked at before."""
@@ -54,6 +56,22 @@ def served(run, teacher=None, **request):
         run, LabelRequest(port=18787, **request), teacher or PaintingTeacher()
     ) as running:
         yield running
+
+
+class BrightStudent:
+    """Its mask is what is bright: right on every picture of a square."""
+
+    def predict(self, image):
+        bright = image[..., 0] > 128
+        return Prediction(bright.astype(np.uint8) * 255, bright.astype(np.float32))
+
+
+def give_student(run, monkeypatch):
+    """Let RUN have a finished student, which sees brightness."""
+    run.student.mkdir(parents=True, exist_ok=True)
+    for name in (RUN_JSON, MODEL_SAFETENSORS):
+        (run.student / name).write_text("{}")
+    monkeypatch.setattr("meddistill.student.student.load_student", lambda folder: BrightStudent())
 
 
 class Client:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from skimage.draw import polygon
+from skimage.draw import disk, polygon
 
 from meddistill.base.errors import InputError
 from meddistill.data.formats.pictures import MAX_PIXELS
@@ -41,6 +42,26 @@ class Shapes:
         for counts in self.run_lengths:
             mask |= decode_run_lengths(counts, self.size_hw)
         return mask
+
+
+def stroke(size_hw: tuple[int, int], points_xy_px: np.ndarray, width_px: float) -> np.ndarray:
+    """bool (H, W): what a round brush of this width touches on its way along points (N, 2) px, N >=
+    1; pixel centres at .5. A brush narrower than a pixel touches the pixels of its points."""
+    mask = np.zeros(size_hw, dtype=bool)
+    height, width = size_hw
+    points = np.clip(points_xy_px, 0, (width, height)) - 0.5
+    radius = max(width_px / 2, 0.5)
+    for x, y in points:
+        mask[disk((y, x), radius + 1e-3, shape=size_hw)] = True
+        mask[min(height - 1, max(0, round(y))), min(width - 1, max(0, round(x)))] = True
+    for start, end in itertools.pairwise(points):
+        length = float(np.hypot(*(end - start)))
+        if length:
+            along = (end - start) / length * radius
+            across = np.array([-along[1], along[0]])
+            corners = np.array([start + across, end + across, end - across, start - across])
+            mask[polygon(corners[:, 1], corners[:, 0], size_hw)] = True
+    return mask
 
 
 def check_pixels(size_hw: tuple[int, int]) -> None:

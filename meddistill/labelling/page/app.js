@@ -1,13 +1,16 @@
 // The page: what is shown, and what a person's hands and keys do.
 
-import { Outbox, Refused, ask, askMask, tell } from "/page/server.js";
-import { LETTERS, derive, statusOf, undoable } from "/page/state.js";
+import { Audit, resultText } from "/page/audit.js";
+import { Outbox, Refused, ask, askGrey, askMask, askPicture, tell } from "/page/server.js";
+import { LETTERS, derive, lastAudit, statusOf, undoable } from "/page/state.js";
+import { Sheet } from "/page/sheet.js";
 import { Strip } from "/page/strip.js";
 import { COLOURS, View, rounded, tint } from "/page/view.js";
 
 const $ = (id) => document.getElementById(id);
 const NEWS_MS = 2500;
 const NUDGE_WAIT_MS = 500;
+const STUDENT_COLOUR = "#ffffff";
 const STOPS = [20, 50, 100, 200, 500, 1000];
 const SPLITS = { train: "training", val: "validation", test: "test: trains nothing" };
 const SOURCES = { given: "given", drawn: "drawn", accepted: "accepted", corrected: "corrected" };
@@ -20,16 +23,25 @@ let upcoming = null; // the image that comes next, fetched ahead
 let trail = []; // numbers of the images that actions were done to
 let trailBack = [];
 let showing = 0;
+let audit = null; // where masks are settled instead of boxes drawn
 
 const view = new View($("view"), {
-  drawn: (xyxy) => draw(xyxy, finding, "drawn"),
+  drawn: (xyxy) => (audit ? audit.boxed(xyxy) : draw(xyxy, finding, current.review ? "corrected" : "drawn")),
+  stroked: (points) => audit.stroked(points),
+  closed: (corners, removes) => audit.closed(corners, removes),
   moved: (box, xyxy) => (box.proposed ? draw(xyxy, box.finding, "corrected", box) : move(box, xyxy)),
-  dragged: (box, xyxy) => maskSoon(box?.proposed || !box ? "drag" : box.id, xyxy, colourOf(box?.finding ?? finding)),
+  dragged: (box, xyxy) => !audit && maskSoon(box?.proposed || !box ? "drag" : box.id, xyxy, colourOf(box?.finding ?? finding)),
   chosen: (id) => choose(id),
   windowed: ({ width, level }) => {
+    askOriginal();
     $("width").value = Math.round(width * 100);
     $("level").value = Math.round(level * 100);
   },
+});
+const sheet = new Sheet($("sheet"), {
+  choose: (row) => show(row.number, row),
+  names: () => about.names,
+  findings: () => about.findings,
 });
 const strip = new Strip($("strip"), (number) => show(number));
 
@@ -43,7 +55,10 @@ async function begin() {
     say(error instanceof Refused ? error.message : "no connection to the server; reload the page once it runs");
     return;
   }
-  document.title = `${about.run}: label`;
+  document.title = `${about.run}: ${about.mode}`;
+  if (about.mode === "audit") {
+    audit = new Audit(view, { act, undo, redo, next: goNext, tell: tellPerson, current: () => current });
+  }
   finding = about.findings[0];
   about.statuses = [...about.statuses];
   outbox = new Outbox(about.key, { onSaved, onRefused, onChange: showSaved });
@@ -75,21 +90,22 @@ function fillFindings() {
 
 // ---- an image
 
-async function show(number) {
+async function show(number, review = null) {
   if (!about || number < 0 || number >= about.names.length) return;
   flushNudge();
   const turn = ++showing;
   strip.go(number);
   history.replaceState(null, "", `#${number + 1}`);
   $("name").textContent = about.names[number];
-  $("place").textContent = `${number + 1} of ${about.names.length}`;
+  const where = `${number + 1} of ${about.names.length}`;
+  $("place").textContent = where;
   let there = upcoming?.number === number ? upcoming : null;
   upcoming = null;
   try {
     there ??= fetchImage(number);
     const [image, picture] = await Promise.all([there.image, there.picture]);
     if (turn !== showing) return;
-    current = { ...image, picture };
+    current = { ...image, picture, review };
   } catch (error) {
     if (turn !== showing) return;
     current = null;
@@ -102,18 +118,51 @@ async function show(number) {
   view.chosen = "";
   view.masks.clear();
   view.proposals = [];
+  if (current.volume) $("place").textContent = `${where}, slice ${current.volume.place} of ${current.volume.of}`;
   const split = $("split");
   split.textContent = SPLITS[current.split];
   split.classList.toggle("test", current.split === "test");
   current.actions = withWaiting(current.image, current.actions);
   view.show(number, current.picture, current.width, current.height);
+  if (view.window.width !== 1 || view.window.level !== 0.5) askOriginal();
   update();
-  askTeacher();
+  if (audit) audit.show(current);
+  else askTeacher();
+  if (review) showStudent(review);
   fetchAhead(number);
+}
+
+// What the student makes of it: its mask, and where nobody has looked its boxes as proposals.
+async function showStudent({ number, boxes }) {
+  try {
+    const picture = await askPicture(`/api/images/${number}/student`);
+    if (current?.number !== number) return;
+    view.masks.set("student", { tinted: tint(picture, STUDENT_COLOUR) });
+    if (!current.state.boxes.length && about.findings.length === 1) {
+      const [name] = about.findings;
+      view.proposals = boxes.map((xyxy, index) => ({ xyxy, finding: name, id: `proposed-${index}`, proposed: true, colour: colourOf(name) }));
+    }
+    showState();
+  } catch (error) {
+    tellPerson(`no mask of the student: ${error.message}`, true);
+  }
 }
 
 function fetchImage(number) {
   return { number, image: ask(`/api/images/${number}`), picture: loadPicture(number) };
+}
+
+// More grey values than are shown, once somebody changes the window.
+async function askOriginal() {
+  if (!about?.originals || !current || current.original) return;
+  const of = current;
+  of.original = true;
+  try {
+    const grey = await askGrey(of.number);
+    if (current === of) view.setGrey(grey);
+  } catch {
+    // it has no more than are shown
+  }
 }
 
 function loadPicture(number) {
@@ -145,7 +194,7 @@ async function nextNumber(number) {
 async function goNext() {
   const from = current?.number ?? strip.current;
   const ready = upcoming;
-  if (ready && ["o", "s"].includes(about.statuses[ready.number])) return show(ready.number);
+  if (ready && ready.number !== from && ["o", "s"].includes(about.statuses[ready.number])) return show(ready.number);
   let number = null;
   try {
     number = await nextNumber(from);
@@ -321,7 +370,7 @@ function askMasks() {
   if (!current) return;
   const boxes = current.state.boxes;
   for (const id of view.masks.keys()) {
-    if (!boxes.some((box) => box.id === id)) view.masks.delete(id);
+    if (id !== "student" && !boxes.some((box) => box.id === id)) view.masks.delete(id);
   }
   for (const box of boxes) {
     const known = view.masks.get(box.id);
@@ -338,7 +387,7 @@ async function askTeacher() {
   try {
     await ask(`/api/images/${number}/encoding`);
     askMasks();
-    if (!about.teacher.proposals || statusOf(current.state, about.findings) === "empty") return;
+    if (current?.review || !about.teacher.proposals || statusOf(current.state, about.findings) === "empty") return;
     const { boxes } = await ask(`/api/images/${number}/proposals`);
     if (current?.number !== number) return;
     const known = new Set(current.state.boxes.map((box) => box.finding));
@@ -358,6 +407,7 @@ function onSaved(action, saved) {
   if (current?.image !== action.image) return;
   current.actions = withWaiting(action.image, saved.actions);
   update();
+  if (audit && action.do !== "audit") audit.follow();
 }
 
 function onRefused(action, reason) {
@@ -365,6 +415,12 @@ function onRefused(action, reason) {
   if (current?.image !== action.image) return;
   current.actions = current.actions.filter((each) => each.id !== action.id);
   update();
+}
+
+function letterOf({ actions, state }) {
+  if (!audit) return LETTERS[statusOf(state, about.findings)];
+  const settled = lastAudit(actions);
+  return settled ? (settled.audit.edits.length ? "c" : "a") : "o";
 }
 
 const withWaiting = (image, actions) => {
@@ -388,10 +444,13 @@ async function askNews() {
     // Another tab or person: this image may be among what changed.
     const saved = await ask(`/api/images/${current.number}`).catch(() => null);
     if (saved && saved.image === current?.image) {
+      const before = lastAudit(current.actions)?.id;
       current.actions = withWaiting(saved.image, saved.actions);
       update();
+      if (audit && lastAudit(current.actions)?.id !== before) audit.follow();
     }
   }
+  if (audit) return;
   const wasReady = teacherBefore.state === "ready";
   if ((!wasReady && news.teacher.state === "ready") || teacherBefore.proposals !== news.teacher.proposals) askTeacher();
 }
@@ -400,10 +459,14 @@ function showNews(news) {
   Object.assign(about, { version: Math.max(about.version, news.version), teacher: news.teacher });
   if (news.statuses) {
     about.statuses = [...news.statuses];
-    if (current?.state) about.statuses[current.number] = LETTERS[statusOf(current.state, about.findings)];
+    if (current?.state) about.statuses[current.number] = letterOf(current);
     strip.setStatuses(about.statuses);
   }
   about.seconds = news.seconds_a_box;
+  about.student = news.student;
+  $("sheet-button").hidden = !about.student || Boolean(audit);
+  if (audit) $("result").textContent = resultText(news.audit);
+  showCurve(news.rounds);
   showProgress();
   showTeacher();
 }
@@ -413,13 +476,13 @@ function showNews(news) {
 function update() {
   if (!current) return showState();
   current.state = derive(current.actions, about.findings);
-  about.statuses[current.number] = LETTERS[statusOf(current.state, about.findings)];
+  about.statuses[current.number] = letterOf(current);
   strip.setStatuses(about.statuses);
   if (current.state.boxes.length) {
     const known = new Set(current.state.boxes.map((box) => box.finding));
     view.proposals = view.proposals.filter((box) => !known.has(box.finding));
   }
-  if (about.teacher.state === "ready") askMasks();
+  if (about.teacher.state === "ready" && !audit) askMasks();
   showState();
   showProgress();
 }
@@ -427,7 +490,8 @@ function update() {
 function showState() {
   const state = current?.state;
   view.colour = colourOf(finding);
-  view.boxes = (state?.boxes ?? []).map((box) => ({ ...box, colour: colourOf(box.finding) }));
+  // Who judges a mask must not be led by a box.
+  view.boxes = (audit ? [] : state?.boxes ?? []).map((box) => ({ ...box, colour: colourOf(box.finding) }));
   view.draw();
   $("zoom").textContent = current ? `${Math.round(100 * (view.scale ?? 1))} %` : "";
   const can = current ? undoable(current.actions, about.user) : { undo: "", redo: "" };
@@ -469,15 +533,16 @@ function showProgress() {
   const counts = {};
   for (const letter of about.statuses) counts[letter] = (counts[letter] ?? 0) + 1;
   const all = about.names.length;
-  const [boxed, empty, unsure, skipped] = ["b", "e", "u", "s"].map((letter) => counts[letter] ?? 0);
+  const letters = audit ? ["a", "-", "c", "-"] : ["b", "e", "u", "s"];
+  const [boxed, empty, unsure, skipped] = letters.map((letter) => counts[letter] ?? 0);
   [boxed, empty, unsure, skipped].forEach((count, index) => {
     $("meter").children[index].style.width = `${(100 * count) / all}%`;
   });
-  const parts = [`${boxed} boxed`, `${empty} empty`];
-  if (unsure) parts.push(`${unsure} not sure`);
+  const parts = audit ? [`${boxed} accepted`, `${unsure} corrected`] : [`${boxed} boxed`, `${empty} empty`];
+  if (unsure && !audit) parts.push(`${unsure} not sure`);
   if (skipped) parts.push(`${skipped} skipped`);
   parts.push(`${all - boxed - empty - unsure - skipped} left`);
-  if (about.seconds) {
+  if (about.seconds && !audit) {
     parts.push(`${about.seconds.toFixed(1)} s a box`);
     const stop = STOPS.find((each) => each > boxed && each <= all);
     if (stop) parts.push(`${stop} boxed in ${minutes((stop - boxed) * about.seconds)}`);
@@ -510,6 +575,24 @@ function showSaved() {
   note.className = `note ${outbox.problem ? "bad" : count ? "busy" : "good"}`;
   note.title = outbox.problem;
   note.textContent = outbox.problem ? `${outbox.problem}${count ? `; ${count} kept here until it is back` : ""}` : count ? "saving" : "saved";
+}
+
+const VERDICTS = { "would likely help": "more boxes would still help", "would hardly help": "you can stop", "may help a little": "more boxes may help a little" };
+
+// Training in the background: how the agreement grew with the boxes, and whether more would help.
+function showCurve(rounds) {
+  $("curve").hidden = !rounds;
+  if (!rounds) return;
+  const known = rounds.points.map(({ boxed, agreement, head_dice }) => [boxed, agreement ?? head_dice]).filter(([, value]) => value !== null);
+  const most = Math.max(...known.map(([boxed]) => boxed), 1);
+  const place = ([boxed, value]) => `${(4 + (82 * boxed) / most).toFixed(1)},${(23 - 20 * value).toFixed(1)}`;
+  $("curve").querySelector("polyline").setAttribute("points", known.map(place).join(" "));
+  const last = rounds.points.at(-1);
+  const told = last ? Object.entries(VERDICTS).find(([start]) => last.told.startsWith(start))?.[1] ?? "" : "";
+  const doing = { waiting: `training at ${rounds.next_at} boxed`, training: "training", failed: "training stopped" }[rounds.state];
+  const value = known.length ? `agreement ${known.at(-1)[1].toFixed(2)}` : "";
+  $("curve-text").textContent = [told, value, doing].filter(Boolean).join(" · ");
+  $("curve").title = [rounds.message, last?.told].filter(Boolean).join("; ") || "agreement with the teacher by boxed images";
 }
 
 function say(text) {
@@ -581,6 +664,7 @@ const DO = {
   },
   window: () => view.resetWindow(),
   help: () => $("keys").showModal(),
+  sheet: () => (sheet.isOpen ? sheet.close() : about.student && !audit && sheet.open()),
 };
 
 function setPanning(on) {
@@ -616,7 +700,7 @@ $("view").addEventListener("wheel", () => showState(), { passive: true });
 
 const KEYS = {
   a: "accept", e: "empty", u: "unsure", s: "skip", z: "undo", y: "redo", n: "next", Enter: "next",
-  f: "fit", "+": "zoom-in", "=": "zoom-in", "-": "zoom-out", m: "masks", w: "window", "?": "help",
+  f: "fit", "+": "zoom-in", "=": "zoom-in", "-": "zoom-out", m: "masks", w: "window", "?": "help", c: "sheet",
 };
 const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
@@ -625,9 +709,17 @@ document.addEventListener("keydown", (event) => {
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   const command = event.ctrlKey || event.metaKey;
   if (command && !["z", "y"].includes(key)) return;
+  if (sheet.isOpen) {
+    if (key === "c" || key === "Escape") sheet.close();
+    return;
+  }
+  if (audit && current && audit.key(key, event)) return event.preventDefault();
   const step = STEPS[event.key];
   if (step && view.chosen && !command) {
     nudge(step, event.altKey ? "first" : event.shiftKey ? "last" : "both");
+  } else if (["ArrowUp", "ArrowDown", "PageUp", "PageDown"].includes(key)) {
+    const beside = current?.volume?.[key.endsWith("Up") ? "before" : "after"];
+    if (typeof beside === "number") show(beside);
   } else if (key === "ArrowLeft") DO.before();
   else if (key === "ArrowRight") DO.after();
   else if (command && key === "z" && event.shiftKey) redo();

@@ -33,6 +33,20 @@ export async function askMask(number, box, signal) {
   return { picture: await createImageBitmap(await response.blob()), sure };
 }
 
+// A picture; where `content` is given, the answer to it.
+export async function askPicture(path, content = null) {
+  const told = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(content) };
+  const response = await answerOf(await fetch(path, content ? told : {}));
+  return createImageBitmap(await response.blob());
+}
+
+// The values of the source: uint16 from its lowest to its highest, and which of them are black and white.
+export async function askGrey(number) {
+  const response = await answerOf(await fetch(`/api/images/${number}/grey`));
+  const [low, high, black, white] = response.headers.get("x-grey").split(",").map(Number);
+  return { values: new Uint16Array(await response.arrayBuffer()), low, high, black, white };
+}
+
 const RETRY_MS = [500, 1000, 2000, 4000, 8000];
 
 // Actions in the order they were done, kept in the browser until the server has saved them: neither a lost

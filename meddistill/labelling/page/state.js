@@ -27,6 +27,7 @@ export function derive(actions, findings) {
 }
 
 function after(state, action, findings) {
+  if (action.do === "audit") return state;
   if (action.do === "skip") return { ...state, skipped: true };
   state = { ...state, skipped: false };
   if (action.do === "draw") {
@@ -71,6 +72,12 @@ export function statusOf(state, findings) {
   if (findings.every((name) => state.nothing.has(name))) return "empty";
   if (state.unsure.size && findings.every((name) => state.nothing.has(name) || state.unsure.has(name))) return "unsure";
   return state.skipped ? "skipped" : "open";
+}
+
+// What settled the image's mask; undefined where nobody did, or it was undone.
+export function lastAudit(actions) {
+  const gone = undone(actions);
+  return actions.filter((action) => action.do === "audit" && !gone.has(action.id)).at(-1);
 }
 
 // The ids of what `user` can undo and redo; empty for nothing.

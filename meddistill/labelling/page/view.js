@@ -4,12 +4,16 @@ const GRIP_PX = { mouse: 7, pen: 9, touch: 18 };
 const LEAST_BOX_PX = 2; // of the image
 const CLICK_PX = 4; // of the screen
 const MOST_ZOOM = 40;
+const STROKE_STEP_PX = 3; // of the screen
+const CLOSE_PX = 12;
+const MOST_POINTS = 1500;
 
 // Of findings in their order; readable on black and on white.
 export const COLOURS = ["#ffb000", "#3ec1f0", "#f0609e", "#7bd957", "#b48cff", "#ff7043", "#26c6a9", "#d4d94a", "#f28cdd"];
 
 export class View {
-  // `on`: what is told of a person's doing: drawn(xyxy), moved(box, xyxy), dragged(box or null, xyxy), chosen(id).
+  // `on`: what is told of a person's doing: drawn(xyxy), moved(box, xyxy), dragged(box or null, xyxy), chosen(id);
+  // with other tools than the box: stroked(points), closed(corners, removes).
   constructor(place, on) {
     this.place = place;
     this.picture = place.querySelector("#picture");
@@ -23,6 +27,9 @@ export class View {
     this.masksShown = true;
     this.pointers = new Map();
     this.gesture = null;
+    this.tool = "box"; // or brush, rubber, polygon
+    this.brush = 0; // px of the image
+    this.polygon = []; // its corners so far
     this.resetWindow();
     new ResizeObserver(() => this.resize()).observe(place);
     this.listen();
@@ -31,6 +38,7 @@ export class View {
   show(number, image, width, height) {
     this.place.dataset.shown = number;
     this.image = image;
+    this.grey = null;
     this.size = [width, height];
     this.gesture = null;
     this.fit();
@@ -86,9 +94,14 @@ export class View {
     this.draw();
   }
 
-  // `width` and `level`, shares of the range of grey values.
+  // `width` and `level`, shares of the range of grey values that is shown at first.
   setWindow(width, level) {
-    this.window = { width: Math.max(0.02, Math.min(2, width)), level: Math.max(-0.5, Math.min(1.5, level)) };
+    const most = this.grey ? 40 : 2;
+    this.window = { width: Math.max(0.02, Math.min(most, width)), level: Math.max(-most, Math.min(most, level)) };
+    if (this.grey) {
+      this.paintGrey();
+      return this.on?.windowed?.(this.window);
+    }
     const slope = 1 / this.window.width;
     const intercept = 0.5 - this.window.level * slope;
     for (const part of document.querySelectorAll("#window feComponentTransfer > *")) {
@@ -101,6 +114,33 @@ export class View {
 
   resetWindow() {
     this.setWindow(1, 0.5);
+  }
+
+  // From now on the window is of the source's own values.
+  setGrey(grey) {
+    const { width, level } = this.window;
+    this.resetWindow();
+    const [columns, rows] = this.size;
+    this.grey = { ...grey, canvas: new OffscreenCanvas(columns, rows) };
+    this.image = this.grey.canvas;
+    this.setWindow(width, level);
+  }
+
+  paintGrey() {
+    const { values, low, high, black, white, canvas } = this.grey;
+    const context = canvas.getContext("2d");
+    const pixels = context.createImageData(canvas.width, canvas.height);
+    const table = new Uint8ClampedArray(65536);
+    for (let value = 0; value < 65536; value++) {
+      const share = (low + (value * (high - low)) / 65535 - black) / (white - black);
+      table[value] = 255 * ((share - this.window.level) / this.window.width + 0.5);
+    }
+    for (let index = 0; index < values.length; index++) {
+      pixels.data.fill(table[values[index]], 4 * index, 4 * index + 3);
+      pixels.data[4 * index + 3] = 255;
+    }
+    context.putImageData(pixels, 0, 0);
+    this.draw();
   }
 
   toImage([x, y]) {
@@ -119,7 +159,7 @@ export class View {
     surface.addEventListener("pointermove", (event) => this.move(event));
     for (const kind of ["pointerup", "pointercancel"]) surface.addEventListener(kind, (event) => this.up(event));
     surface.addEventListener("contextmenu", (event) => event.preventDefault());
-    surface.addEventListener("dblclick", () => this.fit());
+    surface.addEventListener("dblclick", () => this.tool === "box" && this.fit());
     surface.addEventListener(
       "wheel",
       (event) => {
@@ -149,6 +189,10 @@ export class View {
     if (this.pointers.size > 2) return;
     if (event.button === 1 || this.panning) this.gesture = { kind: "pan", at };
     else if (event.button === 2) this.gesture = { kind: "window", at, from: { ...this.window } };
+    else if (this.tool === "brush" || this.tool === "rubber") {
+      this.gesture = { kind: "stroke", points: [this.clip(this.toImage(at))] };
+      this.draw();
+    } else if (this.tool === "polygon") this.gesture = { kind: "corner", at };
     else {
       const grip = this.gripAt(at, GRIP_PX[event.pointerType] ?? GRIP_PX.mouse);
       if (grip) this.gesture = { kind: "grip", ...grip, xyxy: [...grip.box.xyxy], start: at };
@@ -177,6 +221,10 @@ export class View {
     } else if (gesture.kind === "window") {
       const [dx, dy] = [at[0] - gesture.at[0], at[1] - gesture.at[1]];
       this.setWindow(gesture.from.width * Math.exp(dx / 250), gesture.from.level + dy / 500);
+    } else if (gesture.kind === "stroke") {
+      const point = this.clip(this.toImage(at));
+      if (distance(point, gesture.points.at(-1)) * this.scale >= STROKE_STEP_PX) gesture.points.push(point);
+      this.draw();
     } else if (gesture.kind === "box") {
       gesture.xyxy = span(gesture.from, this.clip(this.toImage(at)));
       if (distance(at, gesture.start) >= CLICK_PX) gesture.drags = true;
@@ -203,10 +251,36 @@ export class View {
     if (gesture.kind === "box") {
       if (gesture.drags && isBox(gesture.xyxy)) this.on.drawn(rounded(gesture.xyxy));
       else this.on.chosen(this.boxAt(this.at(event)));
+    } else if (gesture.kind === "stroke") {
+      this.on.stroked(gesture.points.slice(0, MOST_POINTS).map(rounded));
+    } else if (gesture.kind === "corner") {
+      this.corner(this.at(event), event.altKey);
     } else if (gesture.kind === "grip") {
       if (gesture.drags && isBox(gesture.xyxy)) this.on.moved(gesture.box, rounded(gesture.xyxy));
       else this.on.chosen(gesture.box.id);
     }
+    this.draw();
+  }
+
+  // One more corner of the polygon; at the first one it is closed.
+  corner(at, removes) {
+    const first = this.polygon[0];
+    if (this.polygon.length > 2 && distance(this.onScreen([...first, ...first]).slice(0, 2), at) < CLOSE_PX) {
+      return this.closePolygon(removes);
+    }
+    if (this.polygon.length < MOST_POINTS) this.polygon.push(this.clip(this.toImage(at)));
+    this.draw();
+  }
+
+  closePolygon(removes) {
+    const corners = this.polygon.map(rounded);
+    this.polygon = [];
+    if (corners.length > 2) this.on.closed(corners, removes);
+    this.draw();
+  }
+
+  setBrush(width) {
+    this.brush = Math.max(1, Math.min(500, width));
     this.draw();
   }
 
@@ -243,7 +317,7 @@ export class View {
   hover(at) {
     const grip = this.panning ? null : this.gripAt(at, GRIP_PX.mouse);
     let cursor = this.panning ? "grab" : "crosshair";
-    if (grip) {
+    if (grip && this.tool === "box") {
       const [left, top, right, bottom] = grip.sides;
       if ((left && top) || (right && bottom)) cursor = "nwse-resize";
       else if ((right && top) || (left && bottom)) cursor = "nesw-resize";
@@ -294,6 +368,27 @@ export class View {
     }
     if (gesture?.kind === "grip" && gesture.box.proposed) this.drawBox(over, gesture.xyxy, gesture.box.colour, {});
     if (gesture?.kind === "box" && gesture.drags) this.drawBox(over, gesture.xyxy, this.colour, { chosen: true });
+    if (gesture?.kind === "stroke") this.drawLine(over, gesture.points, this.brush * this.scale, "rgba(255,255,255,.45)");
+    if (this.polygon.length) {
+      this.drawLine(over, this.polygon, 1.5, "#fff");
+      for (const corner of this.polygon) this.drawLine(over, [corner, corner], 7, "#fff");
+    }
+  }
+
+  drawLine(context, points, width, style) {
+    context.strokeStyle = style;
+    context.lineWidth = width;
+    context.lineCap = context.lineJoin = "round";
+    context.beginPath();
+    points.forEach(([x, y], index) => {
+      const place = [this.left + x * this.scale, this.top + y * this.scale];
+      if (index) context.lineTo(...place);
+      else context.moveTo(...place);
+    });
+    if (points.length === 1) context.lineTo(this.left + points[0][0] * this.scale, this.top + points[0][1] * this.scale);
+    context.stroke();
+    context.lineCap = "butt";
+    context.lineJoin = "miter";
   }
 
   drawBox(context, xyxy, colour, { dashed = false, chosen = false }) {

@@ -1,0 +1,174 @@
+"""The page where masks are settled, the sheet of disagreements and the curve, in a real browser."""
+
+import time
+
+import numpy as np
+import pytest
+from support.chromium import Page, find_chromium
+from support.label_run import Client, box_of, give_student, make_run, served
+
+from meddistill.data.masks import read_mask
+from meddistill.labelling.rounds import CurvePoint
+from meddistill.run.audits import audit_folder
+
+SAVED = "document.getElementById('saved').textContent == 'saved'"
+MASK = "document.getElementById('overlay').getContext('2d').getImageData({x}, {y}, 1, 1).data[3]"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    program = find_chromium()
+    if program is None:
+        pytest.skip("no Chromium on this machine")
+    with Page(program, tmp_path_factory.mktemp("profile")) as page:
+        yield page
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    run = make_run(tmp_path, count=8, test=0.4)
+    give_student(run, monkeypatch)
+    return run
+
+
+@pytest.fixture
+def page(browser):
+    browser.errors.clear()
+    yield browser
+    browser.open("about:blank")
+    ours = ("Canvas2D", "ERR_CONNECTION_REFUSED")  # the tests read pixels, and end the server first
+    left = [text for text in browser.errors if not any(part in text for part in ours)]
+    assert left == []
+
+
+def open_page(page, running):
+    page.open(running.address, 1366, 768)
+    page.until(f"document.getElementById('view').dataset.shown && {SAVED}")
+    client = Client(running)
+    deadline = time.monotonic() + 60
+    while client.get("/api/news")["teacher"]["state"] != "ready":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def place(page, x, y):
+    """Where on the page a pixel of the image lies (64 px, fitted)."""
+    left, top, width, height = page.run(
+        "(r => [r.left, r.top, r.width, r.height])(document.getElementById('overlay').getBoundingClientRect())"
+    )
+    scale = min(width - 40, height - 40) / 64
+    return left + (width - 64 * scale) / 2 + x * scale, top + (height - 64 * scale) / 2 + y * scale
+
+
+def text(page, name):
+    return page.run(f"document.getElementById('{name}').textContent")
+
+
+def until_settled(page, count):
+    page.until(
+        f"{SAVED} && document.getElementById('result').textContent.includes('{count} settled')"
+    )
+
+
+def until_masked(page, x, y, there=True):
+    left, top = place(page, x, y)
+    rect = "document.getElementById('overlay').getBoundingClientRect()"
+    alpha = MASK.format(x=f"{left} - {rect}.left", y=f"{top} - {rect}.top")
+    page.until(f"({alpha} > 0) == {str(there).lower()}")
+
+
+def test_masks_are_accepted_and_corrected_with_every_tool(page, run):
+    with served(run, audit=3) as running:
+        open_page(page, running)
+        assert page.run("getComputedStyle(document.querySelector('.boxes')).display") == "none"
+        number = int(text(page, "name"))
+        x1, y1, x2, y2 = box_of(number)
+        until_masked(page, (x1 + x2) / 2, (y1 + y2) / 2)
+        page.drag(place(page, 2, 2), place(page, 30, 60))
+        page.until("document.getElementById('settled').textContent.startsWith('one correction')")
+        until_masked(page, 4, 58)
+        page.press("z")
+        page.until("document.getElementById('settled').textContent == 'Not settled yet.'")
+        page.press("a")
+        until_settled(page, 1)
+        assert "Dice of the student 1.00" in text(page, "result")
+
+        page.until(f"document.getElementById('name').textContent != '{number:03d}'")
+        second = int(text(page, "name"))
+        box = box_of(second)
+        until_masked(page, (box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+        page.press("p")
+        page.drag(place(page, 60, 10), place(page, 60, 50))
+        until_masked(page, 60, 30)
+        page.press("r")
+        page.drag(place(page, 60, 10), place(page, 60, 20))
+        until_masked(page, 60, 14, there=False)
+        page.press("g")
+        for corner in ((2, 58), (10, 58), (10, 63)):
+            page.drag(place(page, *corner), place(page, *corner))
+        page.press("Enter")
+        page.until("document.getElementById('settled').textContent.startsWith('3 corrections')")
+        page.press("Enter")
+        until_settled(page, 2)
+        assert "1 accepted · 1 corrected · 1 left" in text(page, "progress")
+        running.session.book.write_boxes()
+        row = next(r for r in running.session.book.audits() if r.case_id == f"{second:03d}")
+        settled = read_mask(audit_folder(run.labels) / row.mask)
+        assert settled[40, 60]
+        assert not settled[14, 60]
+        assert settled[59, 8]
+        assert settled[box[1] : box[3], box[0] : box[2]].all()
+
+        third = text(page, "name")
+        page.press("e")
+        until_settled(page, 3)
+        page.until(f"document.getElementById('name').textContent == '{third}'")
+        page.press("z")
+        until_settled(page, 2)
+        assert page.run("document.documentElement.scrollWidth") <= 1366
+
+
+def test_the_sheet_leads_to_the_worst_and_a_box_there_is_a_correction(page, run):
+    with served(run, order="listed") as running:
+        client = Client(running)
+        names = client.get("/api/session")["names"]
+        number = names.index("002")
+        client.draw(2, (0, 0, 9, 9))
+        open_page(page, running)
+        page.until("!document.getElementById('sheet-button').hidden")
+        page.press("c")
+        page.until(f"document.querySelectorAll('#sheet .card').length == {len(names)}", 30)
+        first = "[...document.querySelectorAll('#sheet .card')].sort((a, b) => a.style.order - b.style.order)"
+        assert page.run(f"{first}[0].querySelector('small').textContent").startswith("agree 0")
+        page.run(
+            "(e => { e.value = 'open'; e.dispatchEvent(new Event('input')) })"
+            "(document.getElementById('sheet-status'))"
+        )
+        page.until(f"document.querySelectorAll('#sheet .card').length == {len(names) - 3}")
+        page.run(
+            "(e => { e.value = ''; e.dispatchEvent(new Event('input')) })"
+            "(document.getElementById('sheet-status'))"
+        )
+        page.run(
+            f"[...document.querySelectorAll('#sheet .card')].find(e => e.row.number == {number}).click()"
+        )
+        page.until(f"document.getElementById('view').dataset.shown == '{number}'")
+        x1, y1, x2, y2 = box_of(2)
+        until_masked(page, (x1 + x2) / 2, (y1 + y2) / 2)  # the student's mask
+        page.drag(place(page, x1, y1), place(page, x2, y2))
+        page.until(f"{SAVED} && document.querySelectorAll('#boxes li').length == 2")
+        state = running.session.book.state(running.session.data.cases[number])
+        assert [box.source for box in state.boxes] == ["drawn", "corrected"]
+        np.testing.assert_allclose(state.boxes[1].xyxy, box_of(2), atol=0.4)
+
+
+def test_the_curve_says_whether_more_boxes_would_help(page, run):
+    with served(run, train=True) as running:
+        running.session.rounds.points = [
+            CurvePoint(10, None, 0.4, 0.3, "would likely help: from half"),
+            CurvePoint(20, None, 0.6, 0.59, "would hardly help: from half"),
+        ]
+        open_page(page, running)
+        page.until("!document.getElementById('curve').hidden")
+        assert text(page, "curve-text") == "you can stop · agreement 0.60 · training at 30 boxed"
+        assert page.run("document.querySelector('#curve polyline').points.length") == 2
