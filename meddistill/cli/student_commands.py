@@ -47,6 +47,51 @@ class PredictArguments:
     batch_size: Annotated[
         int, option(text="Images a forward pass; changes no result.", default="16", min=1)
     ] = 16
+    largest: Annotated[
+        bool,
+        option(
+            "--largest",
+            text="Keep only the largest connected part of each finding, in three dimensions in a volume.",
+            default="off",
+        ),
+    ] = False
+    median: Annotated[
+        int,
+        option(text="Side of a majority filter of masks, voxels, odd; 0 for none.", default="0"),
+    ] = 0
+    channel: Annotated[
+        Optional[int],
+        option(text="Which of the volumes that a file holds along a fourth axis.", default="none"),
+    ] = None
+    resume: Annotated[
+        bool,
+        option(
+            "--resume/--no-resume",
+            text="Keep what is done and intact, and go on; --no-resume does all anew.",
+            default="on",
+        ),
+    ] = True
+    shard: Annotated[
+        str,
+        option(
+            text="I/N: do the I-th of N shares; the last to end writes the table of all.",
+            default="all, or by torchrun's rank",
+        ),
+    ] = ""
+    skip_broken: Annotated[
+        bool,
+        option(
+            "--skip-broken", text="What cannot be read is named and is no failure.", default="off"
+        ),
+    ] = False
+    backend: Annotated[
+        str,
+        option(
+            text="torch, or onnx: the exported student, which starts at once.",
+            default="torch",
+            autocompletion=choices("torch", "onnx"),
+        ),
+    ] = "torch"
     device: Device = "auto"
     overwrite: Overwrite = False
 
@@ -54,9 +99,12 @@ class PredictArguments:
 @command(commands, _USE)
 def predict(given: PredictArguments) -> None:
     """Segment new images with a student: masks, and a table with areas and confidence."""
-    from meddistill.stages.predict import PredictOptions, run_predict
+    from meddistill.stages.predict import run_predict
+    from meddistill.student.prediction_job import PredictOptions
 
-    options = PredictOptions(given.threshold, given.probabilities, given.overlays, given.batch_size)
+    options = PredictOptions(
+        **{field.name: getattr(given, field.name) for field in dataclasses.fields(PredictOptions)}
+    )
     run_predict(
         given.student,
         given.paths,

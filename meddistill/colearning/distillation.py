@@ -32,7 +32,7 @@ from meddistill.targets.prompts import ANNOTATED, Prompt
 from meddistill.teachers.loading import load_teacher
 from meddistill.teachers.teacher import Teacher
 from meddistill.training.fabric import precision_of
-from meddistill.training.fitting import Learned, build_and_train, intensity_of
+from meddistill.training.fitting import Learned, build_and_train, preparation_of
 from meddistill.training.packed_cases import PackedCases, TrainingData
 from meddistill.training.warm_start import load_start
 
@@ -116,7 +116,7 @@ def learn(
         work.config,
         fabric=work.fabric,
         seed=seed,
-        intensity=intensity_of(work.dataset.directory),
+        prepared=preparation_of(work.dataset.directory),
     )
     pack = functools.partial(_pack, work, folders, prompts, scratch)
     data = TrainingData(pack(quality, "train"), pack(quality, "val"), findings=work.findings)

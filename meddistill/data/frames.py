@@ -8,46 +8,15 @@ longest side is resized to S, the rest padded at the bottom and right, so image 
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from meddistill.data.findings import LESION, Findings
-from meddistill.data.intensity import IntensitySettings
+from meddistill.data.preprocessing import Preprocessing, scaled_hw
 
-
-@dataclasses.dataclass(frozen=True)
-class Preprocessing:
-    """What a student needs to know of its input; stored beside its weights as preprocessing.json.
-
-    `mean` and `std` are those of RGB values in [0, 1]. `threshold`: probability from which a pixel
-    is lesion; of several `findings` each has its own among `thresholds`. `intensity`: how values of
-    more than 8 bits became the 8-bit ones that it was trained on.
-    """
-
-    image_size: int = 256
-    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    threshold: float = 0.5
-    intensity: IntensitySettings = dataclasses.field(default_factory=IntensitySettings)
-    findings: Findings = LESION
-    thresholds: tuple[float, ...] = ()
-
-    @property
-    def cuts(self) -> tuple[float, ...]:
-        """A threshold a finding."""
-        return self.thresholds or (self.threshold,) * len(self.findings)
-
-
-def scaled_hw(size_hw: tuple[int, int], image_size: int) -> tuple[int, int]:
-    """Height and width of the image inside the frame: longest side `image_size`, the other at least
-    1 px."""
-    height, width = size_hw
-    scale = image_size / max(height, width)
-    return max(1, round(height * scale)), max(1, round(width * scale))
+__all__ = ["Preprocessing", "from_frame", "normalise", "preprocess", "scaled_hw", "to_frame"]
 
 
 def to_frame(images: Tensor, image_size: int) -> Tensor:

@@ -20,21 +20,23 @@ class IntensitySettings:
     `mode`: `auto` leaves 8-bit pixels as they are, takes a window that the file brings, else
     percentiles; `percentile` and `full` stretch everything. `window`: (low, high) that goes over
     all of them. `per_volume`: limits of a volume's slice are those of the volume, so that slices
-    stay comparable.
+    stay comparable. `scanner_8bit`: with `auto`, 8-bit values of a DICOM file without a window are
+    left `as-is`, as the same pixels in a PNG are, or `stretched` by percentiles.
     """
 
     mode: str = "auto"
     window: tuple[float, float] | None = None
     per_volume: bool = True
+    scanner_8bit: str = "as-is"
 
 
 def settings_of_prepare(settings: Mapping[str, Any]) -> IntensitySettings:
     """How `prepare` made 8-bit images, from its settings in RUN/data/run.json; what they lack has
     its default."""
     mode, window = str(settings.get("intensity", "auto")), str(settings.get("window", ""))
-    return IntensitySettings(
-        mode, parse_window(window), settings.get("intensity_per", "volume") == "volume"
-    )
+    per_volume = settings.get("intensity_per", "volume") == "volume"
+    scanner = str(settings.get("scanner_8bit", "stretched"))
+    return IntensitySettings(mode, parse_window(window), per_volume, scanner)
 
 
 def parse_window(text: str) -> tuple[float, float] | None:

@@ -17,7 +17,8 @@ class Picture:
     in mm if known, and `slice_mm`, the distance from slice to slice of the volume that it is of.
 
     `window`: (low, high) values that the file asks to be shown. `volume_limits`: (low, high) of the
-    whole volume. `inverted`: the lowest value is to be shown white.
+    whole volume. `inverted`: the lowest value is to be shown white. `scanner_8bit`: 8-bit values of a
+    DICOM file, which `IntensitySettings.scanner_8bit` is about.
     """
 
     pixels: np.ndarray
@@ -26,6 +27,7 @@ class Picture:
     volume_limits: tuple[float, float] | None = None
     inverted: bool = False
     slice_mm: float | None = None
+    scanner_8bit: bool = False
 
 
 class ImageRef(Protocol):

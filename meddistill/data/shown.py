@@ -21,9 +21,12 @@ def shown(picture: Picture, intensity: IntensitySettings | None, *, blank: bool)
     """
     if blank and shows_nothing(picture.pixels):
         return np.zeros(picture.pixels.shape[:2], np.uint8)
+    pixels = picture.pixels
+    if picture.scanner_8bit and (intensity or IntensitySettings()).scanner_8bit == "stretched":
+        pixels = pixels.astype(np.float32)
     try:
         image = to_8bit(
-            picture.pixels,
+            pixels,
             intensity,
             file_window=picture.window,
             volume_limits=picture.volume_limits,

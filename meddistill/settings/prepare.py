@@ -109,6 +109,9 @@ class PrepareConfig:
     or `full` range."""
     window: str = setting("", RESULT)
     """CENTER,WIDTH of the values to show, for images of any depth; empty = as `intensity` says."""
+    scanner_8bit: str = setting("as-is", RESULT, before="stretched")
+    """8-bit values of a DICOM file without a window, with `intensity` `auto`: `as-is`, as in a PNG, or
+    `stretched` by percentiles."""
     intensity_per: str = setting("volume", RESULT)
     """A slice is stretched by the percentiles of its `volume`, or by its own (`image`)."""
     axis: int = setting(2, RESULT)
@@ -153,6 +156,7 @@ class PrepareConfig:
         check_choice(self, "annotators", ("ask", "union", "intersection", "first"))
         check_choice(self, "intensity", ("auto", "percentile", "full"))
         check_choice(self, "intensity_per", ("volume", "image"))
+        check_choice(self, "scanner_8bit", ("as-is", "stretched"))
         if self.box_count and self.box_fraction < 1:
             raise ConfigError("box_count and box_fraction both thin the boxes; give one of them")
         if self.folds or self.fold:

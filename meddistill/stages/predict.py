@@ -2,53 +2,31 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
-import re
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-
-import numpy as np
 
 from meddistill.base import console
 from meddistill.base.csv_tables import write_table
-from meddistill.base.errors import ConfigError, InputError
+from meddistill.base.errors import InputError
 from meddistill.data.case_ids import unique_names
-from meddistill.data.findings import as_planes
-from meddistill.data.formats.known_mask_writers import MASK_WRITERS
-from meddistill.data.formats.pictures import write_png
-from meddistill.data.overlays import overlay
-from meddistill.data.scans import Scan, find_scans, read_scan, scan_name
-from meddistill.run.layout import (
-    CONFIG_JSON,
-    MODEL_SAFETENSORS,
-    PREDICTIONS_CSV,
-    PREPROCESSING_JSON,
+from meddistill.data.scans import ScanFiles, find_scans, group_scans
+from meddistill.run.layout import PREDICTIONS_CSV
+from meddistill.student.predicted_journal import Done, Journal, stamp_of
+from meddistill.student.prediction_job import (
+    PREDICTED_JSONL,
+    PredictionJob,
+    PredictOptions,
+    results_of,
 )
-from meddistill.run.record import Stage, fingerprint_file
-from meddistill.student.predictions_table import PredictedScan, PredictionRow
+from meddistill.student.predictions_table import PredictionRow
 from meddistill.student.predictor import Predictor
+from meddistill.student.scan_masks import predict_scans
+from meddistill.student.scan_writing import write_scan
 
-MASKS, PROBABILITIES, OVERLAYS = "masks", "probabilities", "overlays"
-
-
-@dataclasses.dataclass(frozen=True)
-class PredictOptions:
-    """What is predicted and written.
-
-    `threshold`: probability from which a pixel is lesion; None takes the student's. `probabilities`
-    adds probability maps, `overlays` the mask on its image. `batch_size`: slices a forward pass;
-    changes no result.
-    """
-
-    threshold: float | None = None
-    probabilities: bool = False
-    overlays: bool = False
-    batch_size: int = 16
-
-    def __post_init__(self) -> None:
-        if self.threshold is not None and not 0 <= self.threshold <= 1:
-            raise ConfigError(f"threshold must lie in [0, 1], got {self.threshold}")
+_WRITES_WAITING = 8
 
 
 _MASKS_ALONE = PredictOptions()
@@ -66,8 +44,8 @@ def run_predict(
 ) -> Path:
     """Segment files, folders and globs; returns `out` with masks/ and predictions.csv.
 
-    Each kind of file has its own mask writer: a NIfTI volume's masks are a volume that lies where
-    it does. Of a volume only slices with a lesion get an overlay.
+    Each kind of file has its own mask writer: a volume's masks are a volume that lies where it does.
+    Of a volume only slices with a lesion get an overlay.
 
     Args:
         student_dir: the directory of the student.
@@ -80,121 +58,103 @@ def run_predict(
 
     Raises: InputError at the end, when all others are done, where a file could not be read.
     """
-    files, failures = _find(patterns)
-    stage = _open(out, student_dir, files, options, overwrite)
-    if stage.finished and not failures:
-        console.say(f"{out} is up to date")
+    scans, failures = _find(patterns)
+    part, parts = options.part()
+    job = PredictionJob(out, scans, options, student_dir)
+    stage, done = job.open(overwrite)
+    mine = job.todo(done)
+    if stage.finished and not failures and not mine:
+        console.say(f"{stage.out} is up to date")
         return out
-    if predictor is None:
-        from meddistill.student.student import load_student
-
-        predictor = load_student(student_dir, device)
-    rows: list[PredictionRow] = []
-    with console.progress("predict", len(files)) as bar:
-        for predicted in _predictions(files, predictor, options, failures):
-            rows += _write(predicted, out, options)
-            bar.advance()
-            bar.note(f"{len(failures)} failed" if failures else "")
-    write_table(out / PREDICTIONS_CSV, PredictionRow, rows)
-    images = len({(row.source, row.slice) for row in rows})
-    found = len({(row.source, row.slice) for row in rows if row.area_px > 0})
-    console.say(f"{found} of {images} image(s) have a lesion; table: {out / PREDICTIONS_CSV}")
-    if failures:
-        done = len({row.source for row in rows})
+    if mine:
+        predictor = predictor or _load(student_dir, options, device)
+        journal = Journal(stage.out / PREDICTED_JSONL)
+        done |= _predict(mine, predictor, job, journal, failures)
+    rows = job.rows(done, scans if parts == 1 else scans[part - 1 :: parts])
+    write_table(stage.out / PREDICTIONS_CSV, PredictionRow, rows)
+    _say_what_was_found(rows, stage.out)
+    if failures and not options.skip_broken:
+        count = len({row.source for row in rows})
         raise InputError(
-            f"{len(failures)} input(s) could not be predicted, {done} file(s) were; first: "
+            f"{len(failures)} input(s) could not be predicted, {count} file(s) were; first: "
             f"{failures[0]}"
         )
-    stage.finish({"images": images, "with_lesion": found}, [out / PREDICTIONS_CSV], device)
+    stage.finish(results_of(rows), [stage.out / PREDICTIONS_CSV], device)
+    if parts > 1:
+        job.join(parts, device)
     return out
 
 
-def _find(patterns: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """The files meant, and a line for each pattern that means none."""
+def _find(patterns: Sequence[str]) -> tuple[list[tuple[str, ScanFiles]], list[str]]:
+    """The scans meant with what each is called, and a line for each pattern that means none."""
     files, failures = find_scans(patterns)
-    for failure in failures:
-        console.warn(failure)
-    if not files:
-        raise InputError(f"nothing to predict: {failures[0] if failures else 'no path was given'}")
-    return files, failures
+    scans, left = group_scans(files)
+    for line in (*failures, *left):
+        console.warn(line)
+    if not scans:
+        first = (*failures, *left, "no path was given")[0]
+        raise InputError(f"nothing to predict: {first}")
+    names = unique_names([scan.name for scan in scans], [str(scan.path) for scan in scans])
+    return list(zip(names, scans, strict=True)), failures
 
 
-def _open(
-    out: Path, student_dir: Path, files: Sequence[Path], options: PredictOptions, overwrite: bool
-) -> Stage:
-    settings = dataclasses.asdict(options)
-    del settings["batch_size"]
-    inputs = {str(path): _stamp(path) for path in files}
-    for name in (CONFIG_JSON, MODEL_SAFETENSORS, PREPROCESSING_JSON):
-        inputs[f"student/{name}"] = (
-            fingerprint_file(student_dir / name) if (student_dir / name).is_file() else ""
-        )
-    return Stage.open(out, "predict", settings, inputs, overwrite)
+def _load(student_dir: Path, options: PredictOptions, device: str) -> Predictor:
+    if options.backend == "onnx":
+        from meddistill.student.export.onnx_student import OnnxPredictor
+
+        return OnnxPredictor(student_dir)
+    from meddistill.student.student import load_student, torch_device
+
+    found = torch_device(device)
+    if found.type == "cuda" and found.index is None and "LOCAL_RANK" in os.environ:
+        found = torch_device(f"cuda:{os.environ['LOCAL_RANK']}")
+    return load_student(student_dir, found)
 
 
-def _stamp(path: Path) -> str:
-    # Thousands of volumes are not read twice just to see whether they are the same.
-    status = os.stat(path)
-    return f"{status.st_size} bytes of {status.st_mtime_ns}"
+def _predict(
+    scans: Sequence[tuple[str, ScanFiles]],
+    predictor: Predictor,
+    job: PredictionJob,
+    journal: Journal,
+    failures: list[str],
+) -> dict[str, Done]:
+    """Predict and write, a scan being written while the next is computed; returns what was done.
+
+    Args:
+        scans: what is to be done.
+        predictor: the student.
+        job: where, and with which options.
+        journal: gets a line for each.
+        failures: gets a line for each that cannot be read.
+    """
+    options, given_of = job.options, dict(scans)
+    done: dict[str, Done] = {}
+    writes: deque[Future[Done]] = deque()
+
+    def failed(given: ScanFiles, reason: str) -> None:
+        failures.append(reason)
+        console.warn(reason)
+        bar.note(f"{len(failures)} failed")
+
+    def settle(most: int) -> None:
+        while len(writes) > most:
+            one = writes.popleft().result()
+            journal.add(one)
+            done[one.name] = one
+            bar.advance()
+
+    with console.progress("predict", len(scans)) as bar, ThreadPoolExecutor(1) as writer:
+        for predicted in predict_scans(scans, predictor, options.masks, options.batch_size, failed):
+            stamp = stamp_of(given_of[predicted.name])
+            writes.append(writer.submit(write_scan, predicted, stamp, job.out, options))
+            settle(1 if predicted.scan.is_volume else _WRITES_WAITING)
+        settle(0)
+    return done
 
 
-def _predictions(
-    files: Sequence[Path], predictor: Predictor, options: PredictOptions, failures: list[str]
-) -> Iterator[PredictedScan]:
-    """Each readable file, several small ones a batch; the others are named in `failures`."""
-    stored = predictor.preprocessing
-    findings, cuts = stored.findings, stored.cuts
-    if options.threshold is not None:
-        cuts = (options.threshold,) * len(findings)
-    names = unique_names([scan_name(path) for path in files], [str(path) for path in files])
-    waiting: list[tuple[str, Scan]] = []
-    for index, (path, name) in enumerate(zip(files, names, strict=True)):
-        try:
-            waiting.append((name, read_scan(path, stored.intensity)))
-        except InputError as error:
-            failures.append(str(error))
-            console.warn(str(error))
-        slices = [image for _, scan in waiting for image in scan.images]
-        if len(slices) < options.batch_size and index + 1 < len(files):
-            continue
-        probs = predictor.predict_probs(slices, options.batch_size)
-        for done_name, scan in waiting:
-            own = [as_planes(prob) for prob in probs[: len(scan.images)]]
-            masks = [findings.masks(prob, cuts) for prob in own]
-            yield PredictedScan(done_name, scan, own, masks, findings)
-            del probs[: len(scan.images)]
-        waiting = []
-
-
-def _write(predicted: PredictedScan, out: Path, options: PredictOptions) -> list[PredictionRow]:
-    """Write all that is asked of one file; returns its rows of the table."""
-    name, scan, writer = predicted.name, predicted.scan, MASK_WRITERS[predicted.scan.kind]
-    directory, findings = out / MASKS, predicted.findings
-    try:
-        written = writer.write_masks(directory, name, scan, predicted.masks, findings)
-        if options.probabilities:
-            for place, finding in enumerate(findings.names):
-                directory = out / PROBABILITIES
-                if not findings.is_one:  # a folder a finding
-                    directory = directory / re.sub(r"[^\w .-]", "_", finding)
-                maps = [prob[place] for prob in predicted.probs]
-                writer.write_probs(directory, name, scan, maps)
-    except OSError as error:
-        raise InputError(f"{directory} cannot be written: {error.strerror or error}") from error
-    if options.overlays:
-        _write_overlays(out / OVERLAYS, predicted)
-    return [
-        PredictionRow.of(predicted, index, path.relative_to(out).as_posix(), place)
-        for index, path in enumerate(written)
-        for place in range(len(findings))
-    ]
-
-
-def _write_overlays(directory: Path, predicted: PredictedScan) -> None:
-    name, scan = predicted.name, predicted.scan
-    for index, (image, mask) in enumerate(zip(scan.images, predicted.masks, strict=True)):
-        rgb = np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
-        # Of many slices only those with a lesion: hundreds of others would hide them.
-        if mask.any() or not scan.is_stack:
-            picture = overlay(rgb, mask, predicted.findings.colours)
-            write_png(directory / f"{scan.slice_name(name, index)}.png", picture)
+def _say_what_was_found(rows: Sequence[PredictionRow], out: Path) -> None:
+    told = results_of(rows)
+    console.say(
+        f"{told['with_lesion']} of {told['images']} image(s) have a lesion; table: "
+        f"{out / PREDICTIONS_CSV}"
+    )

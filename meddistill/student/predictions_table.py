@@ -4,6 +4,7 @@ it, both in `PredictionRow`."""
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,6 +26,15 @@ class PredictedScan:
     masks: Sequence[np.ndarray]
     findings: Findings = LESION
 
+    @functools.cached_property
+    def volumes_ml(self) -> list[float | None]:
+        """Of each finding in the whole volume; None for what is no volume, or of unknown spacing."""
+        voxel = self.scan.voxel_mm3 if self.scan.is_volume else None
+        if voxel is None:
+            return [None] * len(self.findings)
+        counts = np.sum([mask.sum(axis=(1, 2)) for mask in self.masks], axis=0)
+        return [round(float(count * voxel) / 1000, 4) for count in counts]
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PredictionRow:
@@ -34,7 +44,8 @@ class PredictionRow:
     `area_mm2` is empty where the pixels' size is not known. `components`: 8-connected parts of the
     mask. `confidence` in [0, 1]: mean probability of the mask's pixels; of an empty mask, 1 minus
     the highest probability anywhere. `mask`: the file that holds it, relative to the table.
-    `finding`: which of several the row is of; empty where there is one.
+    `finding`: which of several the row is of; empty where there is one. `volume_ml`: of the finding in
+    the whole volume that the slice is of, the same on all of its slices.
     """
 
     name: str
@@ -48,6 +59,7 @@ class PredictionRow:
     confidence: float
     mask: str
     finding: str = where_used("")
+    volume_ml: float | None = where_used(None)
 
     @classmethod
     def of(
@@ -76,6 +88,7 @@ class PredictionRow:
             confidence=round(float(prob[mask].mean() if area else 1 - prob.max()), 4),
             mask=mask_file,
             finding=predicted.findings.tag(place),
+            volume_ml=predicted.volumes_ml[place],
         )
 
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from meddistill.data.frames import Preprocessing
+from meddistill.data.preprocessing import Preprocessing
 
 
 class Predictor(Protocol):

@@ -11,10 +11,8 @@ On disk: `config.json` and `model.safetensors` in segmentation-models-pytorch's 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import safetensors.torch
@@ -23,12 +21,12 @@ from safetensors import SafetensorError
 
 from meddistill.base.errors import ConfigError, InputError, first_line, in_one_line
 from meddistill.base.files import atomic_path, read_json, write_json
-from meddistill.data.findings import LESION, Findings, as_planes
+from meddistill.data.findings import as_planes
 from meddistill.data.frames import Preprocessing, from_frame, preprocess
-from meddistill.data.intensity import IntensitySettings
 from meddistill.run.layout import CONFIG_JSON, MODEL_SAFETENSORS, PREPROCESSING_JSON
 from meddistill.student.networks.known_networks import build_network, network_of_config
 from meddistill.student.networks.student_network import NetworkOptions, StudentNetwork
+from meddistill.student.preprocessing_file import read_preprocessing, write_preprocessing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,12 +151,7 @@ def save_student(directory: Path, module: StudentNetwork, preprocessing: Preproc
     with atomic_path(directory / MODEL_SAFETENSORS) as temporary:
         safetensors.torch.save_file(state, temporary, metadata={"format": "pt"})
     write_json(directory / CONFIG_JSON, module.saved_config())
-    about = dataclasses.asdict(preprocessing)
-    del about["findings"], about["thresholds"]
-    if preprocessing.findings != LESION:
-        about["findings"] = preprocessing.findings.as_dict()
-        about["thresholds"] = list(preprocessing.cuts)
-    write_json(directory / PREPROCESSING_JSON, about)
+    write_preprocessing(directory / PREPROCESSING_JSON, preprocessing)
 
 
 def load_student(directory: Path | str, device: torch.device | str = "cpu") -> Student:
@@ -204,34 +197,6 @@ def load_student(directory: Path | str, device: torch.device | str = "cpu") -> S
     return Student(module, preprocessing, torch_device(device))
 
 
-def read_preprocessing(path: Path) -> Preprocessing:
-    """Read preprocessing.json; keys it does not know are ignored. Raises: InputError naming the
-    value that is wrong."""
-    found = read_json(path)
-    try:
-        values = Preprocessing(
-            image_size=int(found["image_size"]),
-            mean=_three(found["mean"]),
-            std=_three(found["std"]),
-            threshold=float(found["threshold"]),
-            intensity=_intensity(found.get("intensity", {})),
-            findings=Findings.from_dict(found["findings"]) if "findings" in found else LESION,
-            thresholds=tuple(float(value) for value in found.get("thresholds", ())),
-        )
-        if len(values.cuts) != len(values.findings) or not all(
-            0 <= cut <= 1 for cut in values.cuts
-        ):
-            raise ValueError(f"thresholds must be one in [0, 1] a finding, got {values.cuts}")
-        if values.image_size < 1 or min(values.std) <= 0 or not 0 <= values.threshold <= 1:
-            raise ValueError(
-                f"image_size, std must be positive and threshold in [0, 1], got {values}"
-            )
-    except (ConfigError, KeyError, TypeError, ValueError) as error:
-        reason = f"it lacks {error}" if isinstance(error, KeyError) else error
-        raise InputError(f"{path} is not a student's preprocessing: {reason}") from error
-    return values
-
-
 def torch_device(name: torch.device | str) -> torch.device:
     """`auto` is CUDA where there is one, else the CPU. Raises: ConfigError for a device that this
     machine lacks."""
@@ -254,29 +219,3 @@ def _where_it_may_be(directory: Path) -> str:
         if (nested / CONFIG_JSON).is_file()
         else "; `meddistill distill` makes one"
     )
-
-
-def _intensity(found: Any) -> IntensitySettings:
-    """What a student that was made before intensities were stored lacks has its default."""
-    if not isinstance(found, dict) or found.get("mode", "auto") not in (
-        "auto",
-        "percentile",
-        "full",
-    ):
-        raise ValueError(f"intensity is {found}")
-    window = found.get("window")
-    if window is not None:
-        low, high = (float(value) for value in window)
-        if not (math.isfinite(low) and math.isfinite(high) and low < high):
-            raise ValueError(f"the window of intensity is {window}")
-        window = (low, high)
-    return IntensitySettings(
-        str(found.get("mode", "auto")), window, bool(found.get("per_volume", True))
-    )
-
-
-def _three(values: Any) -> tuple[float, float, float]:
-    first, second, third = (float(value) for value in values)
-    if not all(math.isfinite(value) for value in (first, second, third)):
-        raise ValueError(f"expected three finite numbers, got {values}")
-    return first, second, third

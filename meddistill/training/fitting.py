@@ -12,7 +12,8 @@ from lightning_fabric import Fabric
 from meddistill.base.console import say, warn
 from meddistill.base.files import read_json
 from meddistill.data.frames import Preprocessing
-from meddistill.data.intensity import IntensitySettings, settings_of_prepare
+from meddistill.data.intensity import settings_of_prepare
+from meddistill.data.preprocessing import AXIAL
 from meddistill.run.layout import (
     CONFIG_JSON,
     METRICS_CSV,
@@ -46,7 +47,7 @@ def build_and_train(
     out: Path,
     seed: int,
     start: Learned | None = None,
-    intensity: IntensitySettings | None = None,
+    prepared: Preprocessing | None = None,
 ) -> Learned:
     """Build the student (or go on with that of an earlier round, `start`), train it and save it in
     `out`.
@@ -60,7 +61,7 @@ def build_and_train(
         out: the student's directory; training resumes from what it holds.
         seed: of network and training.
         start: the student of an earlier round.
-        intensity: how the images that it learns from became 8-bit ones; stored for those that it
+        prepared: how the images that it learns from were made of files; stored for those that it
             will be given.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -77,11 +78,11 @@ def build_and_train(
     else:
         module = copy.deepcopy(start.student.module).cpu().requires_grad_(True)  # as a new one is
     mean, std = module.preprocessing_mean_std
-    preprocessing = Preprocessing(
-        config.image_size,
-        mean,
-        std,
-        intensity=intensity or IntensitySettings(),
+    preprocessing = dataclasses.replace(
+        prepared or Preprocessing(),
+        image_size=config.image_size,
+        mean=mean,
+        std=std,
         findings=data.findings,
     )
     trained = train_student(module, data, preprocessing, config, fabric=fabric, out=out, seed=seed)
@@ -110,9 +111,12 @@ def _unchosen(config: DistillConfig) -> str:
     )
 
 
-def intensity_of(data_dir: Path) -> IntensitySettings:
-    """How the images of prepared data became 8-bit ones."""
-    return settings_of_prepare(read_json(data_dir / RUN_JSON).get("settings", {}))
+def preparation_of(data_dir: Path) -> Preprocessing:
+    """How the images of prepared data were made of files; the rest is as by default."""
+    settings = read_json(data_dir / RUN_JSON).get("settings", {})
+    return Preprocessing(
+        intensity=settings_of_prepare(settings), axis=int(settings.get("axis", AXIAL))
+    )
 
 
 def stage_outputs(out: Path) -> list[Path]:

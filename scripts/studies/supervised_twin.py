@@ -38,7 +38,7 @@ from meddistill.run.true_masks import mask_path
 from meddistill.settings.distill import DistillConfig
 from meddistill.settings.layers import load_config
 from meddistill.training.fabric import make_fabric
-from meddistill.training.fitting import build_and_train, intensity_of, stage_outputs
+from meddistill.training.fitting import build_and_train, preparation_of, stage_outputs
 from meddistill.training.packed_cases import CaseTarget, PackedCases, TrainingData
 
 # Typer reads annotations at run time.
@@ -80,7 +80,7 @@ def train_twin(
         fabric=fabric,
         out=out,
         seed=seed,
-        intensity=intensity_of(run.data),
+        prepared=preparation_of(run.data),
     )
     results = {
         "best_epoch": twin.best_epoch,

@@ -27,8 +27,9 @@ from meddistill.settings.targets import TargetsConfig
 from meddistill.stages.distill import run_distill
 from meddistill.stages.evaluate import run_eval
 from meddistill.stages.export import run_export
-from meddistill.stages.predict import PredictOptions, run_predict
+from meddistill.stages.predict import run_predict
 from meddistill.stages.prepare import run_prepare
+from meddistill.student.prediction_job import PredictOptions
 from meddistill.student.predictions_table import PredictionRow
 from meddistill.student.student import load_student
 from meddistill.targets import packing

@@ -83,7 +83,7 @@ def test_torchscript_says_what_pytorch_says(student_dir, tmp_path):
 def test_onnx_says_what_pytorch_says(student_dir, tmp_path):
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxscript")
-    from meddistill.student.export.onnx_graph import OnnxStudent
+    from meddistill.student.export.onnx_student import OnnxStudent
 
     path = run_export(
         student_dir, images=[str(student_dir / "*.png")], out=tmp_path / "student.onnx"

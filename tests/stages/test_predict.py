@@ -18,12 +18,13 @@ from meddistill.data.intensity import IntensitySettings
 from meddistill.data.scans import find_scans, scan_name
 from meddistill.run.layout import RunDir
 from meddistill.settings.prepare import PrepareConfig
-from meddistill.stages.predict import PredictOptions, run_predict
+from meddistill.stages.predict import run_predict
 from meddistill.stages.prepare import run_prepare
 from meddistill.student.networks.nested_unet import NestedUNet
+from meddistill.student.prediction_job import PredictOptions
 from meddistill.student.predictions_table import PredictionRow
 from meddistill.student.student import Student, load_student, save_student
-from meddistill.training.fitting import intensity_of
+from meddistill.training.fitting import preparation_of
 
 
 class BrightIsLesion:
@@ -74,6 +75,7 @@ def test_known_squares_give_known_masks_and_rows(tmp_path):
     assert sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()) == [
         "masks/none.png",
         "masks/two.png",
+        "predicted.jsonl",
         "predictions.csv",
         "run.json",
     ]
@@ -342,7 +344,7 @@ def test_values_become_8_bit_as_they_did_for_training(tmp_path):
         seed=0,
     )
     prepared = cv2.imread(str(next((data / "images").rglob("*.png"))), cv2.IMREAD_UNCHANGED)
-    preprocessing = Preprocessing(image_size=32, intensity=intensity_of(data))
+    preprocessing = Preprocessing(image_size=32, intensity=preparation_of(data).intensity)
     save_student(tmp_path / "student", NestedUNet([4, 6, 8]), preprocessing)
     student = load_student(tmp_path / "student")
     assert student.preprocessing.intensity.window == (700, 1300)
@@ -364,7 +366,9 @@ def test_students_of_earlier_versions_have_the_default_intensity(tmp_path):
     stored = json.loads((tmp_path / "preprocessing.json").read_text())
     del stored["intensity"]
     (tmp_path / "preprocessing.json").write_text(json.dumps(stored))
-    assert load_student(tmp_path).preprocessing.intensity == IntensitySettings()
+    assert load_student(tmp_path).preprocessing.intensity == IntensitySettings(
+        scanner_8bit="stretched"
+    )
     (tmp_path / "preprocessing.json").write_text(
         json.dumps(stored | {"intensity": {"window": [5, 1]}})
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from meddistill.base.errors import InputError, MissingPackageError, in_one_line
 from meddistill.data.formats.pictures import MAX_PIXELS
-from meddistill.data.masks import FindingValues, Labels, chosen, select_labels
+from meddistill.data.masks import Labels, chosen
 from meddistill.data.raw_case import OneFile, Picture
 
 _MAGIC_AT = 128
@@ -34,7 +34,7 @@ _VALUE_KINDS = (
 
 
 @contextlib.contextmanager
-def _naming_damage(path: Path) -> Iterator[None]:
+def naming_damage(path: Path) -> Iterator[None]:
     """pydicom reads an element when it is asked for, and raises a dozen types where that is
     damaged."""
     try:
@@ -45,7 +45,8 @@ def _naming_damage(path: Path) -> Iterator[None]:
         raise InputError(f"{path.name} is damaged: {in_one_line(error)}") from error
 
 
-def _read(path: Path, header_only: bool = False) -> Any:
+def read_dataset(path: Path, header_only: bool = False) -> Any:
+    """A file as pydicom reads it. Raises: InputError, MissingPackageError."""
     try:
         import pydicom
     except ImportError:
@@ -66,12 +67,12 @@ def _read(path: Path, header_only: bool = False) -> Any:
         raise InputError(f"{path.name} is not a DICOM file: {in_one_line(error)}") from error
 
 
-def _pixels(path: Path, frame: int) -> tuple[Any, np.ndarray]:
+def read_pixels(path: Path, frame: int) -> tuple[Any, np.ndarray]:
     """The data set, and pixels of one frame: stored values (H, W), or 8-bit RGB (H, W, 3)."""
     from pydicom.pixels import apply_color_lut, pixel_array
 
-    data = _read(path)
-    with _naming_damage(path):
+    data = read_dataset(path)
+    with naming_damage(path):
         rows, columns = int(data.get("Rows", 0)), int(data.get("Columns", 0))
     if not 0 < rows * columns <= MAX_PIXELS:
         raise InputError(f"{path.name} is {columns}x{rows} pixels")
@@ -100,19 +101,22 @@ class DicomImage(OneFile):
         return f"frame {self.frame}"
 
     def load(self) -> Picture:
-        data, pixels = _pixels(self.path, self.frame)
-        with _naming_damage(self.path):
+        data, pixels = read_pixels(self.path, self.frame)
+        with naming_damage(self.path):
             spacing = _spacing(data)
             if pixels.ndim == 3:
                 return Picture(pixels, spacing)
             from pydicom.pixels import apply_modality_lut
 
-            values = np.asarray(apply_modality_lut(pixels, data), dtype=np.float32)
+            values = np.asarray(apply_modality_lut(pixels, data))
+            as_stored = pixels.dtype == np.uint8 and np.array_equal(values, pixels)
+            values = pixels if as_stored else values.astype(np.float32)
             return Picture(
                 values,
                 spacing,
                 _window(data),
                 inverted=data.PhotometricInterpretation == "MONOCHROME1",
+                scanner_8bit=as_stored,
             )
 
 
@@ -128,7 +132,7 @@ class DicomMask(OneFile):
         return f"frame {self.frame} labels {self.labels}"
 
     def load(self) -> np.ndarray:
-        pixels = _pixels(self.path, self.frame)[1]
+        pixels = read_pixels(self.path, self.frame)[1]
         return chosen(pixels, self.labels, name=self.path.name)
 
 
@@ -184,10 +188,59 @@ def _starts_like_a_data_set(path: Path) -> bool:
 
 
 @dataclasses.dataclass(frozen=True)
+class Placement:
+    """Where a frame lies in the patient, in mm towards left, back and head: `position` of the centre of
+    its first pixel, `across` along a row and `down` a column, of length 1; `spacing_hw_mm`."""
+
+    position: tuple[float, float, float]
+    across: tuple[float, float, float]
+    down: tuple[float, float, float]
+    spacing_hw_mm: tuple[float, float]
+
+
+def placements_of(data: Any, frames: int) -> tuple[Placement, ...]:
+    """Of each frame (DICOM PS3.3 C.7.6.2, of enhanced files C.7.6.16.2); () where one lacks it."""
+    shared = list(data.get("SharedFunctionalGroupsSequence") or [])
+    groups = list(data.get("PerFrameFunctionalGroupsSequence") or [])
+    if frames > 1 and not groups:  # a loop over time, not through a body
+        return ()
+    found = []
+    for frame in range(frames):
+        places = [data] if not groups else [*groups[frame : frame + 1], *shared]
+        position = _value(places, "PlanePositionSequence", "ImagePositionPatient")
+        turned = _value(places, "PlaneOrientationSequence", "ImageOrientationPatient")
+        spacing = _value(places, "PixelMeasuresSequence", "PixelSpacing")
+        if len(position) != 3 or len(turned) != 6 or len(spacing) != 2 or min(spacing) <= 0:
+            return ()
+        if not np.isfinite([*position, *turned, *spacing]).all():
+            return ()
+        across, down = np.array(turned[:3]), np.array(turned[3:])
+        if min(np.linalg.norm(across), np.linalg.norm(down)) < 0.5 or abs(across @ down) > 0.01:
+            return ()
+        x, y, z = position
+        found.append(Placement((x, y, z), _three(across), _three(down), (spacing[0], spacing[1])))
+    return tuple(found)
+
+
+def _three(values: np.ndarray) -> tuple[float, float, float]:
+    x, y, z = (float(value) for value in values / np.linalg.norm(values))
+    return x, y, z
+
+
+def _value(places: list[Any], sequence: str, name: str) -> list[float]:
+    for place in places:
+        for holder in (place, *(place.get(sequence) or ())):
+            value = holder.get(name)
+            if value is not None:
+                return [float(each) for each in value]
+    return []
+
+
+@dataclasses.dataclass(frozen=True)
 class Header:
     """What a DICOM file says of itself: `frames` of `size_hw` px, the patient, its own `uid` and that
     of its series; `is_segmentation`: its frames are masks of other files; `no_picture`: what it is
-    instead, where it holds none."""
+    instead, where it holds none; `placed`: where each frame lies, () where it does not say."""
 
     frames: int
     size_hw: tuple[int, int]
@@ -196,133 +249,35 @@ class Header:
     series: str
     is_segmentation: bool
     no_picture: str = ""
+    placed: tuple[Placement, ...] = ()
 
 
 def read_header(path: Path) -> Header:
     """Raises: InputError."""
-    data = _read(path, header_only=True)
-    with _naming_damage(path):
+    data = read_dataset(path, header_only=True)
+    with naming_damage(path):
         kind = str(data.get("SOPClassUID") or data.file_meta.get("MediaStorageSOPClassUID") or "")
         patient, uid = str(data.get("PatientID") or ""), str(data.get("SOPInstanceUID") or "")
         series = str(data.get("SeriesInstanceUID") or "")
     if kind in _NO_PICTURES:
         return Header(0, (0, 0), patient, uid, series, False, _NO_PICTURES[kind])
     frames = _frame_count(path, data)
-    with _naming_damage(path):
+    with naming_damage(path):
         size_hw = int(data.Rows), int(data.get("Columns") or 0)
-    return Header(frames, size_hw, patient, uid, series, kind in _SEGMENTATIONS)
-
-
-@dataclasses.dataclass(frozen=True)
-class Segmentation:
-    """A DICOM segmentation: by the UID of an image, which frames are masks of it, each with its
-    segment; `images` and `series` are the UIDs of all that were looked at; `segments` their names by
-    number."""
-
-    path: Path
-    frames_of: Mapping[str, tuple[tuple[int, int], ...]]
-    images: frozenset[str]
-    series: frozenset[str]
-    segments: Mapping[int, str]
-
-
-def read_segmentation(path: Path) -> Segmentation:
-    """Which frame is a mask of which image (DICOM PS3.3 A.51). Raises: InputError where it does not
-    say."""
-    data = _read(path, header_only=True)
-    with _naming_damage(path):
-        segments = {
-            int(each.SegmentNumber): str(each.get("SegmentLabel") or each.SegmentNumber)
-            for each in data.get("SegmentSequence") or ()
-        }
-        referenced = list(data.get("ReferencedSeriesSequence") or ())
-        series = frozenset(str(each.get("SeriesInstanceUID") or "") for each in referenced) - {""}
-        images = {
-            str(each.ReferencedSOPInstanceUID)
-            for one in referenced
-            for each in one.get("ReferencedInstanceSequence") or ()
-        }
-        shared = list(data.get("SharedFunctionalGroupsSequence") or ())
-        frames_of: dict[str, list[tuple[int, int]]] = {}
-        for frame, group in enumerate(data.get("PerFrameFunctionalGroupsSequence") or ()):
-            uids = _source_images(group)
-            if not uids:
-                raise InputError(f"{path.name} does not say which image its frame {frame} is of")
-            for uid in uids:
-                frames_of.setdefault(uid, []).append((frame, _segment(group, shared)))
-    if not frames_of:
-        raise InputError(f"{path.name} is a segmentation that does not say of which images")
-    return Segmentation(
-        path,
-        {uid: tuple(frames) for uid, frames in frames_of.items()},
-        frozenset(images | frames_of.keys()),
-        series,
-        segments,
-    )
-
-
-def _source_images(group: Any) -> list[str]:
-    return [
-        str(source.ReferencedSOPInstanceUID)
-        for derived in group.get("DerivationImageSequence") or ()
-        for source in derived.get("SourceImageSequence") or ()
-    ]
-
-
-def _segment(group: Any, shared: list[Any]) -> int:
-    for each in (group, *shared):
-        for found in each.get("SegmentIdentificationSequence") or ():
-            return int(found.ReferencedSegmentNumber)
-    return 0
-
-
-@dataclasses.dataclass(frozen=True)
-class SegmentationMask(OneFile):
-    """The frames of a DICOM segmentation that belong to one image, united; without any, an empty mask
-    of `size_hw`: somebody looked and marked nothing. `labels`: numbers of the segments that are
-    lesion; None for all."""
-
-    frames: tuple[tuple[int, int], ...]
-    size_hw: tuple[int, int]
-    labels: Labels = None
-
-    @property
-    def token(self) -> str:
-        return f"segmentation frames {self.frames} size {self.size_hw} labels {self.labels}"
-
-    def load(self) -> np.ndarray:
-        if isinstance(self.labels, FindingValues):
-            return np.stack(
-                [dataclasses.replace(self, labels=values).load() for values in self.labels.values]
-            )
-        union = np.zeros(self.size_hw, dtype=bool)
-        for frame, segment in self.frames:
-            values = _pixels(self.path, frame)[1]
-            if isinstance(self.labels, tuple):
-                if segment and segment not in self.labels:
-                    continue
-                marked = values > 0 if segment else select_labels(values, self.labels)
-            else:
-                marked = values > 0
-            if marked.shape != union.shape:
-                raise InputError(
-                    f"frame {frame} of {self.path.name} is {marked.shape[1]}x{marked.shape[0]}, "
-                    f"image {self.size_hw[1]}x{self.size_hw[0]}"
-                )
-            union |= marked
-        return union
+        placed = placements_of(data, frames)
+    return Header(frames, size_hw, patient, uid, series, kind in _SEGMENTATIONS, placed=placed)
 
 
 def frames_of(path: Path) -> list[DicomImage]:
     """The images in one DICOM file, in their order. Raises: InputError."""
     return [
         DicomImage(path, frame)
-        for frame in range(_frame_count(path, _read(path, header_only=True)))
+        for frame in range(_frame_count(path, read_dataset(path, header_only=True)))
     ]
 
 
 def _frame_count(path: Path, data: Any) -> int:
-    with _naming_damage(path):
+    with naming_damage(path):
         if "Rows" not in data:
             raise InputError(f"{path.name} holds no image")
         count = int(data.get("NumberOfFrames") or 1)

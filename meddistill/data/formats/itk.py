@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from meddistill.base.errors import InputError, in_one_line
+from meddistill.base.files import atomic_path
 from meddistill.data.formats.volume import MAX_VOXELS, Grid, Volume, canonical, sides_of
 
 SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
@@ -68,6 +69,24 @@ def read(path: Path, channel: int) -> Volume:
     if array.dtype == np.float64:
         array = array.astype(np.float32)
     return Volume(array, affine, sides_of(affine), path)
+
+
+def write_voxels(path: Path, voxels: np.ndarray, affine: np.ndarray) -> None:
+    """Write voxels (X, Y, Z) as they are stored as a compressed volume, whole or not at all; its format
+    is that of the name's ending. `affine`: (4, 4) from their indices to mm in RAS+. Raises: OSError.
+    """
+    import SimpleITK
+
+    image: Any = SimpleITK.GetImageFromArray(np.ascontiguousarray(voxels.T))
+    sides = np.array(sides_of(affine))
+    image.SetSpacing(sides.tolist())
+    image.SetDirection((_TO_RAS @ affine[:3, :3] @ np.diag(1 / sides)).ravel().tolist())
+    image.SetOrigin((_TO_RAS @ affine[:3, 3]).tolist())
+    with atomic_path(path) as temporary:
+        try:
+            SimpleITK.WriteImage(image, str(temporary), useCompression=True)
+        except RuntimeError as error:
+            raise OSError(_said(error)) from error
 
 
 def _reader(path: Path) -> Any:

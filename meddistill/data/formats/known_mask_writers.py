@@ -5,13 +5,16 @@ Another one is a class in a module of its own (see `mask_writer.MaskWriter`) and
 
 from __future__ import annotations
 
+from meddistill.data.formats.itk_mask_writer import ItkMaskWriter
 from meddistill.data.formats.mask_writer import MaskWriter
 from meddistill.data.formats.nifti_mask_writer import NiftiMaskWriter
 from meddistill.data.formats.png_mask_writer import PngMaskWriter
+from meddistill.data.formats.series_mask_writer import SeriesMaskWriter
 
 MASK_WRITERS: dict[str, MaskWriter] = {
     "picture": PngMaskWriter(),
     "dicom": PngMaskWriter(),
     "nifti": NiftiMaskWriter(),
-    "itk": NiftiMaskWriter(),
+    "itk": ItkMaskWriter(),
+    "series": SeriesMaskWriter(),
 }

@@ -27,6 +27,8 @@ def read(path: Path, channel: int) -> Volume:
         x, y, z = (float(side) for side in canonical.header.get_zooms()[:3])
     except Exception as error:  # nibabel and zlib raise a dozen types on damaged files
         raise InputError(f"{path.name} is damaged: {in_one_line(error)}") from error
+    if min(x, y, z) <= 0 or not np.isfinite([x, y, z]).all():
+        raise InputError(f"{path.name} says that a voxel is {x:g} x {y:g} x {z:g} mm")
     if voxels.dtype == np.float64:
         voxels = voxels.astype(np.float32)
     return Volume(voxels, np.asarray(canonical.affine), (x, y, z), path)
@@ -82,14 +84,29 @@ def write_slices(
         source: the NIfTI file of that volume, whose units and codes are taken over.
         axis: the canonical axis that the slices lie across.
     """
-    nibabel = _nibabel()
     affine = np.eye(4) if grid.affine is None else grid.affine
     # The other way round from `volume_slices._cut`, then from the canonical frame to the one that
     # the source is stored in.
     canonical = np.stack([np.asarray(each).T[::-1, ::-1] for each in maps], axis=axis)
+    nibabel = _nibabel()
     stored = nibabel.io_orientation(affine)
     back = nibabel.orientations.ornt_transform(nibabel.orientations.axcodes2ornt("RAS"), stored)
     voxels = nibabel.orientations.apply_orientation(canonical, back)
+    write_voxels(path, voxels, affine, source)
+
+
+def write_voxels(
+    path: Path, voxels: np.ndarray, affine: np.ndarray, source: Path | None = None
+) -> None:
+    """Write voxels (X, Y, Z) as they are stored, whole or not at all.
+
+    Args:
+        path: the file to write; ends in .nii.gz.
+        voxels: uint8 or float32.
+        affine: (4, 4) from their indices to mm in RAS+.
+        source: a NIfTI file whose units and codes are taken over.
+    """
+    nibabel = _nibabel()
     written = nibabel.Nifti1Image(voxels, affine)
     if source is not None:
         header = _open(source)[1].header

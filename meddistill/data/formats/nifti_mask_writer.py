@@ -36,5 +36,5 @@ class NiftiMaskWriter:
 def _write(directory: Path, name: str, scan: Scan, maps: Sequence[np.ndarray]) -> list[Path]:
     path = directory / f"{name}.nii.gz"
     source = scan.path if scan.path.name.lower().endswith(SUFFIXES) else None
-    write_slices(path, grid_of(scan.path), maps, source)
+    write_slices(path, grid_of(scan.path), maps, source, scan.axis)
     return [path] * len(maps)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,17 @@ def canonical(voxels: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.nd
             turned[:3, 3] += turned[:3, axis] * (voxels.shape[axis] - 1)
             turned[:3, axis] *= -1
     return voxels, turned
+
+
+def as_stored(maps: Sequence[np.ndarray], affine: np.ndarray, axis: int) -> np.ndarray:
+    """Maps (H, W) of the slices across a canonical axis, as `volume_slices` shows them, as voxels
+    (X, Y, Z) in the frame that `affine` stores them in: the other way round from cutting."""
+    voxels = np.stack([np.asarray(each).T[::-1, ::-1] for each in maps], axis=axis)
+    axes, against = axes_in_world(affine)
+    for world in range(3):
+        if against[world]:
+            voxels = np.flip(voxels, world)
+    return np.ascontiguousarray(np.transpose(voxels, np.argsort(axes)))
 
 
 def sides_of(affine: np.ndarray) -> tuple[float, float, float]:

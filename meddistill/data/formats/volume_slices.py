@@ -145,13 +145,18 @@ def extent(path: Path, axis: int) -> tuple[int, int]:
         raise InputError(f"{path.name}: {error}") from None
 
 
-def slices_of(path: Path, axis: int = 2) -> list[VolumeSlice]:
-    """All slices of a three-dimensional volume across a canonical axis (2 axial). Raises:
-    InputError."""
+def slices_of(path: Path, axis: int = 2, channel: int | None = None) -> list[VolumeSlice]:
+    """All slices of a volume across a canonical axis (2 axial), of a file that holds several volumes
+    that one of number `channel`. Raises: InputError."""
     count, channels = extent(path, axis)
-    if channels > 1:
-        raise InputError(f"{path.name} has {channels} channels, expected one volume")
-    return [VolumeSlice(path, axis, index) for index in range(count)]
+    if channels > 1 and channel is None:
+        raise InputError(
+            f"{path.name} holds {channels} volumes along its fourth axis; choose one with --channel "
+            f"(0 to {channels - 1})"
+        )
+    if channel is not None and not 0 <= channel < channels:
+        raise InputError(f"{path.name} has no channel {channel}: it holds {channels}")
+    return [VolumeSlice(path, axis, index, channel or 0) for index in range(count)]
 
 
 class VolumeFormat:

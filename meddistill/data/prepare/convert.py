@@ -115,6 +115,8 @@ def case_key(case: RawCase, file_hashes: Mapping[Path, str], settings: ConvertSe
 def _in_key(settings: ConvertSettings) -> dict[str, Any]:
     """The settings that have always been in a key."""
     found = dataclasses.asdict(settings)
+    if settings.intensity.scanner_8bit == "stretched":  # as it was before it was a setting
+        del found["intensity"]["scanner_8bit"]
     return {name: value for name, value in found.items() if name not in ("findings", "complete")}
 
 

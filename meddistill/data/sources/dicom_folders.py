@@ -11,10 +11,12 @@ from meddistill.base.paths import shown
 from meddistill.data.formats.dicom import (
     DicomImage,
     Header,
-    Segmentation,
-    SegmentationMask,
     is_dicom,
     read_header,
+)
+from meddistill.data.formats.dicom_segmentations import (
+    Segmentation,
+    SegmentationMask,
     read_segmentation,
 )
 from meddistill.data.formats.known_image_formats import IMAGE_FORMATS

@@ -6,7 +6,8 @@ Another one is a module of its own (see `export_format.ExportFormat`) and a line
 from __future__ import annotations
 
 from meddistill.student.export.export_format import ExportFormat
-from meddistill.student.export.onnx_graph import OnnxStudent, export_onnx
+from meddistill.student.export.onnx_graph import export_onnx
+from meddistill.student.export.onnx_student import OnnxStudent
 from meddistill.student.export.torchscript import TorchScriptStudent, export_torchscript
 
 EXPORTS: dict[str, ExportFormat] = {

@@ -1,5 +1,5 @@
-"""A student as ONNX: raw pixels in, probabilities out. The one module that uses onnx and
-onnxruntime.
+"""A student as ONNX: raw pixels in, probabilities out. The one module that uses onnx; `onnx_student`
+runs it.
 
 The network is exported by PyTorch for its square frame; what `data/frames.py` does before and after
 it is written here as ONNX, so that any image size goes in as it is. `stages/export.py` checks that
@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from meddistill.base.cores import cores_of_quota
-from meddistill.base.errors import ConfigError, InputError, in_one_line
+from meddistill.base.errors import InputError, in_one_line
 from meddistill.data.frames import Preprocessing
 from meddistill.student.export.export_format import ExportJob
+from meddistill.student.export.onnx_student import import_extra
 from meddistill.student.networks.student_network import StudentNetwork
 
 OPSET = 18  # the first whose Resize knows antialiasing
@@ -81,28 +81,6 @@ after (float[batch, 1, {size}, {size}] logits, int64[2] image_hw, int64[2] inner
 """
 
 
-class OnnxStudent:
-    """An exported student at work, as any program would run it: uint8 images in, probabilities
-    out.
-    """
-
-    def __init__(self, path: Path, threads: int | None = None) -> None:
-        onnxruntime = _import("onnxruntime")
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        if threads is None:
-            threads = cores_of_quota()  # ONNX Runtime sees affinity itself, a quota not
-        if threads is not None:
-            options.intra_op_num_threads = threads
-        self._session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
-
-    def predict_probs(self, images: np.ndarray) -> np.ndarray:
-        """Images uint8 (B, 3, H, W) RGB to lesion probabilities float32 (B, 1, H, W)."""
-        return np.asarray(self._session.run(["probability"], {"image": images})[0])
-
-
 def export_onnx(job: ExportJob, path: Path) -> None:
     """Write the student as one ONNX file: input `image` uint8 (B, 3, H, W) RGB, output
     `probability` (B, 1, H, W).
@@ -111,8 +89,8 @@ def export_onnx(job: ExportJob, path: Path) -> None:
     calibration, weights and activations of the convolutions become int8. Raises: ConfigError where
     onnx or onnxruntime are not installed; InputError where the network cannot be exported.
     """
-    onnx = _import("onnx")
-    _import("onnxruntime")
+    onnx = import_extra("onnx")
+    import_extra("onnxruntime")
     network = _export_network(job.module, job.preprocessing.image_size)
     if job.calibration:
         network = _quantise(network, job.calibration)
@@ -123,7 +101,7 @@ def export_onnx(job: ExportJob, path: Path) -> None:
 
 
 def _export_network(module: StudentNetwork, image_size: int) -> Any:
-    _import("onnxscript")  # what PyTorch's exporter is made of
+    import_extra("onnxscript")  # what PyTorch's exporter is made of
     frames = torch.zeros(2, 3, image_size, image_size)
     try:
         with warnings.catch_warnings():
@@ -179,9 +157,9 @@ def _renamed_inputs(onnx: Any, model: Any) -> Any:
 
 
 def _quantise(network: Any, calibration: Sequence[Tensor]) -> Any:
-    onnx = _import("onnx")
-    quantization = _import("onnxruntime.quantization")
-    preparation = _import("onnxruntime.quantization.shape_inference")
+    onnx = import_extra("onnx")
+    quantization = import_extra("onnxruntime.quantization")
+    preparation = import_extra("onnxruntime.quantization.shape_inference")
     with tempfile.TemporaryDirectory() as folder:
         plain, prepared, quantised = (
             Path(folder) / name for name in ("plain.onnx", "prepared.onnx", "int8.onnx")
@@ -213,14 +191,3 @@ class _Calibration:
     def get_next(self) -> dict[str, np.ndarray] | None:
         frame = next(self._frames, None)
         return None if frame is None else {"frames": frame.numpy()}
-
-
-def _import(name: str) -> Any:
-    import importlib
-
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        raise ConfigError(
-            f"export to ONNX needs {name.split('.')[0]}: pip install 'meddistill[onnx]'"
-        ) from None

@@ -1,0 +1,195 @@
+"""What one `predict` is to do, what of it is done, and which share of it is this process's."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from meddistill.base import console
+from meddistill.base.csv_tables import write_table
+from meddistill.base.errors import ConfigError, StageError
+from meddistill.base.files import read_json
+from meddistill.data.scans import ScanFiles
+from meddistill.run.layout import (
+    CONFIG_JSON,
+    MODEL_SAFETENSORS,
+    PREDICTIONS_CSV,
+    PREPROCESSING_JSON,
+    RUN_JSON,
+    UNFINISHED_JSON,
+)
+from meddistill.run.record import Stage, fingerprint_file
+from meddistill.student.export.onnx_student import ONNX_FILE
+from meddistill.student.predicted_journal import Done, read_journals, stamp_of
+from meddistill.student.predictions_table import PredictionRow
+from meddistill.student.scan_masks import MaskOptions
+
+SHARDS = "shards"
+PREDICTED_JSONL = "predicted.jsonl"
+BACKENDS = ("torch", "onnx")
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictOptions:
+    """What is predicted and written, and how.
+
+    `threshold`: probability from which a pixel is lesion; None takes the student's. `probabilities`
+    adds probability maps, `overlays` the mask on its image. `batch_size`: slices a forward pass;
+    changes no result. `largest`, `median`, `channel`: as in `MaskOptions`. `resume`: what is done
+    and intact stays. `shard`: I/N, the I-th of N shares of the scans; empty: all, or by torchrun's
+    rank. `skip_broken`: scans that cannot be read are no failure. `backend`: `torch` or `onnx`.
+    """
+
+    threshold: float | None = None
+    probabilities: bool = False
+    overlays: bool = False
+    batch_size: int = 16
+    largest: bool = False
+    median: int = 0
+    channel: int | None = None
+    resume: bool = True
+    shard: str = ""
+    skip_broken: bool = False
+    backend: str = "torch"
+
+    def __post_init__(self) -> None:
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise ConfigError(f"threshold must lie in [0, 1], got {self.threshold}")
+        if self.median < 0 or (self.median and self.median % 2 == 0):
+            raise ConfigError(f"median must be an odd number of voxels, or 0, got {self.median}")
+        if self.backend not in BACKENDS:
+            raise ConfigError(f"backend must be {' or '.join(BACKENDS)}, got '{self.backend}'")
+        self.part()
+
+    def part(self) -> tuple[int, int]:
+        """(I, N) of the share that this process does, I from 1. Raises: ConfigError."""
+        ranks = (int(os.environ.get(name, "0") or 0) for name in ("RANK", "WORLD_SIZE"))
+        rank, world = ranks
+        text = self.shard or (f"{rank + 1}/{world}" if world > 1 else "1/1")
+        found = re.fullmatch(r"(\d+)/(\d+)", text)
+        if not found or not 1 <= int(found[1]) <= int(found[2]):
+            raise ConfigError(f"shard is '{text}', expected I/N such as 2/4, counted from 1")
+        return int(found[1]), int(found[2])
+
+    @property
+    def masks(self) -> MaskOptions:
+        return MaskOptions(self.threshold, self.largest, self.median, self.channel)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What changes the result; what was added later only where it is used."""
+        always = {name: getattr(self, name) for name in ("threshold", "probabilities", "overlays")}
+        later = {name: getattr(self, name) for name in ("largest", "median", "channel", "backend")}
+        unused = {"largest": False, "median": 0, "channel": None, "backend": "torch"}
+        return always | {name: value for name, value in later.items() if value != unused[name]}
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictionJob:
+    """One prediction: where it is written, its named scans, and by which student."""
+
+    out: Path
+    scans: Sequence[tuple[str, ScanFiles]]
+    options: PredictOptions
+    student_dir: Path
+
+    def open(self, overwrite: bool) -> tuple[Stage, dict[str, Done]]:
+        """The stage of this process's share, and what is done and intact."""
+        part, parts = self.options.part()
+        out = self.out
+        if parts > 1:
+            self._refuse_foreign()
+            out = out / SHARDS / f"{part}-of-{parts}"
+        settings, student = self.options.identity, self._student_inputs()
+        mine = self.scans if parts == 1 else self.scans[part - 1 :: parts]
+        inputs = {str(given.path): stamp_of(given) for _, given in mine} | student
+        done = {} if overwrite or not self.options.resume else self._done_before(settings, student)
+        same = _was_made(out, settings, student)
+        if same and not overwrite and (out / PREDICTED_JSONL).is_file():
+            if not self.options.resume:
+                (out / PREDICTED_JSONL).unlink()
+            if any(name not in done for name, _ in mine):
+                (out / RUN_JSON).unlink(missing_ok=True)  # what it stands for is not all there
+        stage = Stage.open(out, "predict", settings, inputs, overwrite, refresh=same or parts > 1)
+        return stage, done
+
+    def todo(self, done: Mapping[str, Done]) -> list[tuple[str, ScanFiles]]:
+        """This process's scans that are not done."""
+        part, parts = self.options.part()
+        return [each for each in self.scans[part - 1 :: parts] if each[0] not in done]
+
+    def rows(
+        self, done: Mapping[str, Done], scans: Sequence[tuple[str, ScanFiles]]
+    ) -> list[PredictionRow]:
+        return [row for name, _ in scans if name in done for row in done[name].table_rows()]
+
+    def join(self, parts: int, device: str) -> None:
+        """Write the table of all shares, where this one was the last."""
+        folders = [self.out / SHARDS / f"{part + 1}-of-{parts}" for part in range(parts)]
+        left = sum(not (folder / RUN_JSON).is_file() for folder in folders)
+        if left:
+            console.say(f"{left} of {parts} shares are not finished")
+            return
+        done = read_journals([folder / PREDICTED_JSONL for folder in folders])
+        rows = self.rows(done, self.scans)
+        write_table(self.out / PREDICTIONS_CSV, PredictionRow, rows)
+        inputs = {str(given.path): stamp_of(given) for _, given in self.scans}
+        inputs |= self._student_inputs()
+        stage = Stage.open(self.out, "predict", self.options.identity, inputs, refresh=True)
+        if not stage.finished:
+            stage.finish(results_of(rows), [self.out / PREDICTIONS_CSV], device)
+
+    def _done_before(
+        self, settings: Mapping[str, Any], student: Mapping[str, str]
+    ) -> dict[str, Done]:
+        """By the name of a scan, what any process did of the very same files by the same student, and
+        is intact."""
+        folders = [self.out, *sorted((self.out / SHARDS).glob("*-of-*"))]
+        folders = [each for each in folders if _was_made(each, settings, student)]
+        found = read_journals([folder / PREDICTED_JSONL for folder in folders])
+        return {
+            name: found[name]
+            for name, given in self.scans
+            if name in found
+            and found[name].stamp == stamp_of(given)
+            and found[name].is_intact(self.out)
+        }
+
+    def _student_inputs(self) -> dict[str, str]:
+        names = [CONFIG_JSON, MODEL_SAFETENSORS, PREPROCESSING_JSON]
+        if self.options.backend == "onnx":
+            names.append(ONNX_FILE)
+        paths = {f"student/{name}": self.student_dir / name for name in names}
+        return {
+            name: fingerprint_file(path) if path.is_file() else "" for name, path in paths.items()
+        }
+
+    def _refuse_foreign(self) -> None:
+        known = (RUN_JSON, UNFINISHED_JSON, SHARDS)
+        there = self.out.is_dir() and any(self.out.iterdir())
+        if there and not any((self.out / name).exists() for name in known):
+            raise StageError(
+                f"{self.out} is not empty and holds no predict stage; choose another directory with "
+                "--out"
+            )
+
+
+def _was_made(out: Path, settings: Mapping[str, Any], student: Mapping[str, str]) -> bool:
+    """Whether `out` holds a prediction with these settings by this student, of whatever files."""
+    for path in (out / RUN_JSON, out / UNFINISHED_JSON):
+        if path.is_file():
+            found = read_json(path)
+            inputs = found.get("inputs", {})
+            known = {name: value for name, value in inputs.items() if name.startswith("student/")}
+            return bool(found.get("settings") == dict(settings) and known == dict(student))
+    return False
+
+
+def results_of(rows: Sequence[PredictionRow]) -> dict[str, int]:
+    images = {(row.source, row.slice) for row in rows}
+    found = {(row.source, row.slice) for row in rows if row.area_px > 0}
+    return {"images": len(images), "with_lesion": len(found)}

@@ -1,0 +1,126 @@
+"""Scans through a student: a thread reads the next ones while the network computes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+
+from meddistill.base.errors import InputError
+from meddistill.data.findings import as_planes
+from meddistill.data.regions import largest_component, median_filtered
+from meddistill.data.scans import Cut, Scan, ScanFiles, read_scan
+from meddistill.student.predictions_table import PredictedScan
+from meddistill.student.predictor import Predictor
+
+_PICTURES_AHEAD = 16
+"""Pictures that wait for the network; of volumes one, as each is all of memory that there may be."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskOptions:
+    """What becomes of probabilities. `threshold`: None takes the student's. `largest`: of each finding
+    only the largest connected part stays; `median`: side of a majority filter in voxels before that,
+    0 for none; both in three dimensions in a volume. `channel`: of volumes that have several."""
+
+    threshold: float | None = None
+    largest: bool = False
+    median: int = 0
+    channel: int | None = None
+
+
+def predict_scans(
+    scans: Sequence[tuple[str, ScanFiles]],
+    predictor: Predictor,
+    options: MaskOptions,
+    batch_size: int,
+    failed: Callable[[ScanFiles, str], None],
+) -> Iterator[PredictedScan]:
+    """Each scan that can be read, in their order, several small ones a batch; the result does not
+    depend on that.
+
+    Args:
+        scans: what each is called, and its files.
+        predictor: the student.
+        options: what becomes of probabilities.
+        batch_size: slices a forward pass.
+        failed: is told of each that cannot be read, and why.
+    """
+    waiting: list[tuple[str, Scan]] = []
+    for name, given, scan in _read_ahead(scans, predictor, options):
+        if isinstance(scan, InputError):
+            failed(given, str(scan))
+        else:
+            waiting.append((name, scan))
+        if sum(len(each.images) for _, each in waiting) >= batch_size:
+            yield from _predicted(waiting, predictor, options, batch_size)
+            waiting = []
+    yield from _predicted(waiting, predictor, options, batch_size)
+
+
+def _predicted(
+    waiting: Sequence[tuple[str, Scan]],
+    predictor: Predictor,
+    options: MaskOptions,
+    batch_size: int,
+) -> Iterator[PredictedScan]:
+    stored = predictor.preprocessing
+    findings, cuts = stored.findings, stored.cuts
+    if options.threshold is not None:
+        cuts = (options.threshold,) * len(findings)
+    probs = predictor.predict_probs([x for _, scan in waiting for x in scan.images], batch_size)
+    for name, scan in waiting:
+        own = [as_planes(prob) for prob in probs[: len(scan.images)]]
+        del probs[: len(scan.images)]
+        masks = [findings.masks(prob, cuts) for prob in own]
+        yield PredictedScan(name, scan, own, _cleaned(masks, scan, options), findings)
+
+
+def _cleaned(masks: Sequence[np.ndarray], scan: Scan, options: MaskOptions) -> Sequence[np.ndarray]:
+    """The masks (C, H, W) of the slices, filtered and of each finding the largest part, as asked."""
+    if not options.largest and not options.median:
+        return masks
+    stacks = [masks] if scan.is_volume else [[mask] for mask in masks]
+    cleaned: list[np.ndarray] = []
+    for stack in stacks:
+        planes = np.stack(stack, axis=1)  # (C, slices, H, W)
+        for place in range(len(planes)):
+            if options.median:
+                planes[place] = median_filtered(planes[place], options.median)
+            if options.largest:
+                planes[place] = largest_component(planes[place])
+        cleaned += list(np.moveaxis(planes, 1, 0))
+    return cleaned
+
+
+def _read_ahead(
+    scans: Sequence[tuple[str, ScanFiles]], predictor: Predictor, options: MaskOptions
+) -> Iterator[tuple[str, ScanFiles, Scan | InputError]]:
+    stored = predictor.preprocessing
+    cut = Cut(stored.axis, options.channel)
+
+    def read(given: ScanFiles) -> Scan | InputError:
+        try:
+            return read_scan(given, stored.intensity, cut)
+        except InputError as error:
+            return error
+
+    pending: deque[tuple[str, ScanFiles, Future[Scan | InputError]]] = deque()
+    left = deque(scans)
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        while left or pending:
+            while left and len(pending) < _PICTURES_AHEAD:
+                # A volume is asked for only when nothing else waits.
+                if pending and (left[0][1].is_volume or pending[-1][1].is_volume):
+                    break
+                name, given = left.popleft()
+                pending.append((name, given, reader.submit(read, given)))
+            name, given, future = pending.popleft()
+            scan = future.result()
+            if left and not pending:
+                following = left.popleft()
+                pending.append((*following, reader.submit(read, following[1])))
+            yield name, given, scan

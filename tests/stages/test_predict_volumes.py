@@ -1,0 +1,214 @@
+"""`predict` on volumes: masks that lie where their source lies, shares, and going on."""
+
+import json
+
+import numpy as np
+import pytest
+from support.dicom_series import affine_of, voxels_of, write_series
+from support.layouts import write_dicom
+
+from meddistill.base.csv_tables import read_table
+from meddistill.base.errors import ConfigError, InputError
+from meddistill.data.formats.pictures import write_png
+from meddistill.data.formats.volume_slices import grid_of, read_volume
+from meddistill.data.intensity import IntensitySettings
+from meddistill.data.preprocessing import Preprocessing
+from meddistill.data.scans import group_scans, read_scan
+from meddistill.stages.predict import run_predict
+from meddistill.student.prediction_job import PredictOptions
+from meddistill.student.predictions_table import PredictionRow
+
+
+class BrightIsLesion:
+    """A student that says of each pixel how bright it is, and counts what it was shown."""
+
+    def __init__(self, **preprocessing):
+        self.preprocessing = Preprocessing(**preprocessing)
+        self.shown = 0
+
+    def predict_probs(self, images, batch_size=16):
+        self.shown += len(images)
+        return [
+            (image if image.ndim == 2 else image[..., 0]).astype(np.float32) / 255
+            for image in images
+        ]
+
+
+def run(paths, out, student=None, **options):
+    student = student or BrightIsLesion()
+    options = PredictOptions(**options)
+    return run_predict(out / "none", [str(p) for p in paths], out, options, predictor=student)
+
+
+def rows_of(out):
+    return read_table(out / "predictions.csv", PredictionRow)
+
+
+def test_a_series_gives_a_volume_and_a_segmentation_in_the_same_millimetres(tmp_path):
+    nibabel, pydicom = pytest.importorskip("nibabel"), pytest.importorskip("pydicom")
+    highdicom = pytest.importorskip("highdicom")
+    stack = voxels_of()
+    write_series(tmp_path / "in" / "knee", stack)
+    out = run([tmp_path / "in"], tmp_path / "out")
+    mask = nibabel.load(out / "masks" / "knee.nii.gz")
+    np.testing.assert_allclose(mask.affine, affine_of(), atol=1e-4)
+    truth = stack > 1000
+    np.testing.assert_array_equal(np.asarray(mask.dataobj) > 0, truth.transpose(2, 1, 0))
+    segmentation = highdicom.seg.segread(out / "masks" / "knee.seg.dcm")
+    volume = segmentation.get_volume(combine_segments=False)
+    found = np.argwhere(volume.array[..., 0] > 0) if volume.array.ndim == 4 else None
+    in_seg = (volume.affine @ np.c_[found, np.ones(len(found))].T)[:3].T * [-1, -1, 1]
+    in_nifti = (
+        mask.affine @ np.c_[np.argwhere(np.asarray(mask.dataobj) > 0), np.ones(truth.sum())].T
+    )[:3].T
+    assert len(in_seg) == truth.sum()
+    order = [np.lexsort(points.round(3).T) for points in (in_seg, in_nifti)]
+    np.testing.assert_allclose(in_seg[order[0]], in_nifti[order[1]], atol=1e-3)
+    assert (
+        pydicom.dcmread(out / "masks" / "knee.seg.dcm").SegmentSequence[0].SegmentLabel == "lesion"
+    )
+    rows = rows_of(out)
+    ml = truth.sum() * 1.5 * 0.75 * 2.5 / 1000
+    assert [row.volume_ml for row in rows] == pytest.approx([ml] * 5, abs=1e-3)
+    assert [row.slice for row in rows] == [0, 1, 2, 3, 4]
+    everything = "".join(path.read_text() for path in out.glob("*.*"))
+    assert "SECRET" not in everything
+    assert "Doe" not in everything
+
+
+@pytest.mark.parametrize(
+    ("skip", "more", "reason"),
+    [
+        ((2,), {}, r"lacks a slice between .* mm \(others are 2\.5 mm apart\)"),
+        ((), {"ImagePositionPatient": [0.0, 0.0, 0.0]}, r"4 slices at the place of another"),
+    ],
+)
+def test_a_series_that_is_not_whole_is_one_line(tmp_path, skip, more, reason):
+    write_series(tmp_path / "in" / "a", voxels_of(), skip, **more)
+    write_png(tmp_path / "in" / "b.png", (voxels_of(3)[1] > 1000).astype(np.uint8) * 255)
+    with pytest.raises(InputError, match=reason):
+        run([tmp_path / "in"], tmp_path / "out")
+    assert [row.name for row in rows_of(tmp_path / "out")] == ["b"]
+    assert not (tmp_path / "out" / "run.json").exists()
+    out = run([tmp_path / "in"], tmp_path / "out", skip_broken=True)
+    assert (out / "run.json").exists()
+
+
+def test_a_series_knows_its_slices_whatever_lies_beside_it(tmp_path):
+    write_series(tmp_path / "a", voxels_of(), SeriesDescription="one")
+    localiser = {"ImageOrientationPatient": [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]}
+    write_series(tmp_path / "a" / "b", voxels_of(3))
+    write_dicom(tmp_path / "a" / "scout", voxels_of(1)[0], PixelSpacing=[1, 1], **localiser)
+    paths = sorted(path for path in tmp_path.rglob("*") if path.is_file())
+    scans, left = group_scans(paths)
+    assert [len(scan.files) for scan in scans] == [5, 3, 1]
+    assert left == []
+    stack = read_scan(scans[0])
+    assert (stack.kind, len(stack.images), stack.slice_mm) == ("series", 5, pytest.approx(2.5))
+
+
+@pytest.mark.parametrize("ending", [".mha", ".nrrd"])
+@pytest.mark.parametrize("axis", [0, 2])
+def test_a_volume_of_itk_gives_one_of_its_kind(tmp_path, ending, axis):
+    sitk = pytest.importorskip("SimpleITK")
+    stack = voxels_of()
+    image = sitk.GetImageFromArray(stack)
+    image.SetSpacing((0.5, 0.7, 3.0))
+    image.SetDirection((0, 1, 0, -1, 0, 0, 0, 0, 1))
+    image.SetOrigin((1.0, 2.0, 3.0))
+    sitk.WriteImage(image, str(tmp_path / f"a{ending}"))
+    out = run([tmp_path / f"a{ending}"], tmp_path / "out", BrightIsLesion(axis=axis))
+    mask = out / "masks" / f"a{ending}"
+    np.testing.assert_allclose(grid_of(mask).affine, grid_of(tmp_path / f"a{ending}").affine)
+    expected = read_volume(tmp_path / f"a{ending}").array > 1000
+    np.testing.assert_array_equal(read_volume(mask).array > 0, expected)
+
+
+def test_the_largest_part_is_that_of_the_volume(tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    voxels = np.zeros((12, 12, 4), np.uint8)
+    voxels[0, 0] = 255
+    voxels[2:5, 2:5, 0:2] = 255  # 18 voxels over two slices
+    voxels[7:11, 7:11, 3] = 255  # 16 in one
+    voxels[0, 0, 3] = 0
+    nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), tmp_path / "a.nii")
+    out = run([tmp_path / "a.nii"], tmp_path / "out", largest=True)
+    assert np.asarray(nibabel.load(out / "masks" / "a.nii.gz").dataobj).astype(bool).sum() == 18
+    out = run([tmp_path / "a.nii"], tmp_path / "filtered", median=3)
+    assert not np.asarray(nibabel.load(out / "masks" / "a.nii.gz").dataobj)[0, 0].any()
+    with pytest.raises(ConfigError, match="median must be an odd number"):
+        PredictOptions(median=2)
+
+
+def test_several_volumes_in_a_file_need_a_channel(tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    voxels = np.stack([voxels_of(4), voxels_of(4)[::-1]], axis=-1).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), tmp_path / "a.nii.gz")
+    with pytest.raises(
+        InputError, match=r"2 volumes along its fourth axis; choose one with --channel"
+    ):
+        run([tmp_path / "a.nii.gz"], tmp_path / "out")
+    out = run([tmp_path / "a.nii.gz"], tmp_path / "one", channel=1)
+    assert nibabel.load(out / "masks" / "a.nii.gz").shape == (4, 20, 30)
+
+
+def pictures(folder, count=6):
+    for number in range(count):
+        write_png(
+            folder / f"{number}.png", voxels_of(count + 2, dtype=np.uint8, value=255)[number + 1]
+        )
+
+
+def test_what_is_done_and_intact_stays(tmp_path):
+    pictures(tmp_path / "in")
+    out = run([tmp_path / "in"], tmp_path / "out")
+    table = (out / "predictions.csv").read_text()
+    (out / "masks" / "3.png").write_bytes(b"cut short")
+    again = BrightIsLesion()
+    run([tmp_path / "in"], out, again)
+    assert again.shown == 1
+    write_png(tmp_path / "in" / "9.png", np.eye(20, dtype=np.uint8) * 255)
+    more = BrightIsLesion()
+    run([tmp_path / "in"], out, more)
+    assert more.shown == 1
+    assert (out / "predictions.csv").read_text().startswith(table)
+    (out / "run.json").unlink()  # killed at its last step
+    (out / "unfinished.json").write_text(json.dumps({}))
+    anew = BrightIsLesion()
+    run([tmp_path / "in"], tmp_path / "out2", anew)
+    run([tmp_path / "in"], tmp_path / "out2", anew, resume=False)
+    assert anew.shown == 14
+
+
+def test_shares_come_to_the_table_of_all(tmp_path):
+    pictures(tmp_path / "in")
+    whole = run([tmp_path / "in"], tmp_path / "whole")
+    for shard in ("2/3", "1/3", "3/3"):
+        assert not (tmp_path / "out" / "predictions.csv").exists()
+        run([tmp_path / "in"], tmp_path / "out", shard=shard)
+    for name in ("predictions.csv", "masks/4.png"):
+        assert (tmp_path / "out" / name).read_bytes() == (whole / name).read_bytes()
+    assert (tmp_path / "out" / "run.json").exists()
+    again = BrightIsLesion()
+    run([tmp_path / "in"], tmp_path / "out", again)
+    assert again.shown == 0
+    with pytest.raises(ConfigError, match=r"shard is '4/3', expected I/N"):
+        PredictOptions(shard="4/3")
+
+
+def test_torchrun_shares_by_rank(monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert PredictOptions().part() == (2, 4)
+    assert PredictOptions(shard="1/2").part() == (1, 2)
+
+
+def test_8_bit_dicom_is_as_the_same_pixels_in_a_png(tmp_path):
+    pixels = voxels_of(3, dtype=np.uint8, value=210)[1] // 2
+    write_dicom(tmp_path / "a.dcm", pixels)
+    write_png(tmp_path / "a.png", pixels)
+    as_is, png = read_scan(tmp_path / "a.dcm").images[0], read_scan(tmp_path / "a.png").images[0]
+    np.testing.assert_array_equal(as_is, png)
+    stretched = read_scan(tmp_path / "a.dcm", IntensitySettings(scanner_8bit="stretched")).images[0]
+    assert stretched.max() == 255
+    assert png.max() < 255
