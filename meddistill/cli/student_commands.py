@@ -64,20 +64,20 @@ class PredictArguments:
         option(text="Which of the volumes that a file holds along a fourth axis.", default="none"),
     ] = None
     resume: Annotated[
-        bool,
+        Optional[bool],
         option(
             "--resume/--no-resume",
             text="Keep what is done and intact, and go on; --no-resume does all anew.",
             default="on",
         ),
-    ] = True
+    ] = None
     shard: Annotated[
-        str,
+        Optional[str],
         option(
             text="I/N: do the I-th of N shares; the last to end writes the table of all.",
             default="all, or by torchrun's rank",
         ),
-    ] = ""
+    ] = None
     skip_broken: Annotated[
         bool,
         option(
@@ -102,8 +102,9 @@ def predict(given: PredictArguments) -> None:
     from meddistill.stages.predict import run_predict
     from meddistill.student.prediction_job import PredictOptions
 
+    typed = {field.name: getattr(given, field.name) for field in dataclasses.fields(PredictOptions)}
     options = PredictOptions(
-        **{field.name: getattr(given, field.name) for field in dataclasses.fields(PredictOptions)}
+        **typed | {"resume": given.resume is not False, "shard": given.shard or ""}
     )
     run_predict(
         given.student,

@@ -136,7 +136,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
 def contender(name: str, student_dir: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
     """A function from an RGB image, uint8 (H, W, 3), to its mask, bool (H, W)."""
     if name in ("onnx", "int8"):
-        from meddistill.student.export.onnx_graph import OnnxStudent
+        from meddistill.student.export.onnx_student import OnnxStudent
 
         file_name = "student.onnx" if name == "onnx" else "student.int8.onnx"
         exported = OnnxStudent(student_dir / file_name, threads=threads)
