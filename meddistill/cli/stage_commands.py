@@ -90,6 +90,7 @@ class PrepareArguments:
         Optional[str], setting("prepare.boxes_per", autocompletion=choices("component", "case"))
     ] = None
     fit_masks: Annotated[Optional[bool], setting("prepare.fit_masks", "--fit-masks")] = None
+    fit_boxes: Annotated[Optional[str], setting("prepare.fit_boxes")] = None
     group_from: Annotated[Optional[str], setting("prepare.group_from")] = None
     folds: Annotated[Optional[int], setting("prepare.folds")] = None
     fold: Annotated[Optional[int], setting("prepare.fold")] = None

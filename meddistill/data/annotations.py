@@ -53,6 +53,7 @@ class AnnotatedImage:
     is left, the mask is known to be empty (else there is none). `annotator`: who says so, where the
     file tells. `columns`: other facts of the image, such as `split`. `problem`: why it cannot be
     used. `looked_for`: the classes that somebody looked for; None: all that the file knows.
+    `from_one`: whether corners were taken to count pixels from 1, where a format leaves that open.
     """
 
     image: str = ""
@@ -65,6 +66,7 @@ class AnnotatedImage:
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
     problem: str = ""
     looked_for: tuple[str, ...] | None = None
+    from_one: bool | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +78,20 @@ class AnnotationFile:
     images: tuple[AnnotatedImage, ...]
     classes: tuple[str, ...] = ()
     notes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+
+def counted_from_zero(said: AnnotatedImage) -> AnnotatedImage:
+    """The image with corners that were moved for counting from 1 moved back."""
+    objects = []
+    for each in said.objects:
+        x1, y1, x2, y2 = each.box_xyxy_px
+        moved = (
+            each
+            if each.has_shape
+            else dataclasses.replace(each, box_xyxy_px=(x1 + 1, y1 + 1, x2, y2))
+        )
+        objects.append(moved)
+    return dataclasses.replace(said, objects=tuple(objects), from_one=False)
 
 
 def is_nothing_there(mark: str) -> bool:

@@ -230,8 +230,8 @@ def _other_than_black_and_white(pixels: np.ndarray) -> str:
 
 
 def _grey_levels(pixels: np.ndarray) -> list[int]:
-    """The values beside 0 of a mask of few that are no shades of black, white or an edge: they hold a
-    share of what is marked, and lie around by themselves. [] for fewer than two."""
+    """The values beside 0 of a mask of few of which one below the brightest is no shade of black, of
+    white or of an edge: it holds a share of what is marked, in areas. [] where there is none."""
     values, counts = np.unique(pixels, return_counts=True)
     values, counts = values[values != 0], counts[values != 0]
     if not 2 <= len(values) <= _FEW_LEVELS:
@@ -244,16 +244,16 @@ def _grey_levels(pixels: np.ndarray) -> list[int]:
                 pixels[rows : rows + inner.shape[0], columns : columns + inner.shape[1]] == inner
             )
     full = float(values[-1])
-    kept = []
+    near = _NOISE * max(full, 255.0) / 255
+    areas = []
     for value, count in zip(values, counts, strict=True):
-        near = _NOISE * max(full, 255.0) / 255
-        if full - near <= value < full or count < _LEVEL_SHARE * counts.sum():
-            continue
         # Loss leaves traces of black around a shape; an area of its own is more than that.
         least = 0.6 if value <= near else 0.25
-        if np.count_nonzero(same & (inner == value)) >= least * count:
-            kept.append(int(value))
-    return kept if len(kept) > 1 else []
+        if value < full - near and count >= _LEVEL_SHARE * counts.sum():
+            is_area = np.count_nonzero(same & (inner == value)) >= least * count
+            areas += [int(value)] if is_area else []
+    # The brightest may be a mere line around areas, as what is not to be judged is marked.
+    return [*areas, int(full)] if areas else []
 
 
 def _numbers_objects(pixels: np.ndarray) -> bool:

@@ -104,6 +104,9 @@ class PrepareConfig:
     value but 0 is an object with a box of its own; empty = a black and white mask."""
     fit_masks: bool = setting(False, RESULT, before=False)
     """Resample masks of another size than their image, by the nearest pixel."""
+    fit_boxes: str = setting("", RESULT, before="")
+    """Boxes that were drawn on another copy of the pictures: `auto` scales them from the size that
+    their file states, a number (0.5) by itself; empty = a picture of another size is rejected."""
     intensity: str = setting("auto", RESULT)
     """To 8 bits: `auto` (8-bit as is, the file's window, else percentiles 0.5-99.5), `percentile`
     or `full` range."""

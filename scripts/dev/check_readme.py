@@ -31,6 +31,7 @@ import typer
 from meddistill.base.errors import MedDistillError
 from meddistill.cli import app as cli
 from meddistill.data.formats.known_annotation_formats import formats_table
+from meddistill.data.sources.known_sources import sources_table
 from meddistill.data.sources.phantom import write_phantom
 from meddistill.settings.docs import all_settings, sections
 from meddistill.settings.layers import load_config
@@ -77,7 +78,8 @@ _COMMAND = re.compile(r"(([A-Z_]+=(\S+|\"[^\"]*\") )*)(uv run )?(meddistill|bash
 _PUBLISHED = ("Creat_yolodata.py", "predict_eval.py")
 # Options of the tools that a page may name beside ours.
 _FOREIGN_OPTIONS = {"--slow", "--help", "--nproc-per-node", "--nodes"}
-_FORMATS = re.compile(r"<!-- formats -->\n(.*?)<!-- /formats -->", flags=re.DOTALL)
+_TABLES = {"formats": formats_table, "sources": sources_table}
+_TABLE = re.compile(r"<!-- (\w+) -->\n(.*?)<!-- /\1 -->", flags=re.DOTALL)
 _HOUSE = re.compile(r"<!-- house -->.*?(?=^#|\Z)", flags=re.MULTILINE | re.DOTALL)
 _FENCE = re.compile(r"^```.*?^```", flags=re.MULTILINE | re.DOTALL)
 
@@ -220,15 +222,15 @@ def wrong_names(text: str) -> Iterator[str]:
 
 
 def wrong_table(text: str) -> Iterator[str]:
-    """The table of annotation formats must be the one that the registry gives."""
-    for table in _FORMATS.findall(text):
-        there = table.strip().splitlines()
-        for line in formats_table():
+    """The tables of annotation formats and of layouts must be those that the registries give."""
+    for name, table in _TABLE.findall(text):
+        there, expected = table.strip().splitlines(), _TABLES[name]()
+        for line in expected:
             if line not in there:
-                yield f"the table of formats lacks {line}"
+                yield f"the table of {name} lacks {line}"
         for line in there:
-            if line not in formats_table():
-                yield f"the table of formats should not have {line}"
+            if line not in expected:
+                yield f"the table of {name} should not have {line}"
 
 
 def wrong_links(page: Path, text: str) -> Iterator[str]:

@@ -145,6 +145,51 @@ def via_project(kind="rect"):
     }
 
 
+def via_3_project(shape=(2, X1, Y1, X2 - X1, Y2 - Y1)):
+    """Of VIA 3: a view an image, an entry of `metadata` a region; `c` is a film."""
+    numbers = {"1": "a.png", "2": "b.png", "3": "c.mp4"}
+    views = {key: {"fid_list": [key]} for key in numbers}
+    return {
+        "project": {"pid": "__VIA_PROJECT_ID__", "pname": "p", "vid_list": list(numbers)},
+        "config": {"file": {"loc_prefix": {"1": "", "2": ""}}},
+        "attribute": {
+            "1": {"aname": "finding", "anchor_id": "FILE1_Z0_XY1", "options": {"0": "mass"}},
+            "2": {"aname": "quality", "anchor_id": "FILE1_Z0_XY0", "options": {"0": "normal"}},
+        },
+        "file": {
+            key: {"fid": key, "fname": name, "type": 4 if key == "3" else 2, "loc": 1, "src": name}
+            for key, name in numbers.items()
+        },
+        "metadata": {
+            "1_x": {"vid": "1", "flg": 0, "z": [], "xy": list(shape), "av": {"1": "0"}},
+            "2_y": {"vid": "2", "flg": 0, "z": [], "xy": [], "av": {"2": "0"}},
+            "3_z": {"vid": "3", "flg": 0, "z": [0.1, 2.0], "xy": [], "av": {"1": "0"}},
+        },
+        "view": views,
+    }
+
+
+def supervisely_json(objects, tags=()):
+    return {
+        "description": "",
+        "tags": [{"name": name, "value": None} for name in tags],
+        "size": {"height": SIZE, "width": SIZE},
+        "objects": objects,
+    }
+
+
+def supervisely_figure(kind="rectangle", points=((X1, Y1), (X2 - 1, Y2 - 1)), **more):
+    exterior = [list(map(int, point)) for point in points]
+    return {
+        "classTitle": "mass",
+        "geometryType": kind,
+        "labelerLogin": "somebody",
+        "tags": [],
+        "points": {"exterior": exterior, "interior": []},
+        **more,
+    }
+
+
 def qupath_feature(coordinates=None, kind="annotation", shape="Polygon"):
     ring = [[X1, Y1], [X2, Y1], [X2, Y2], [X1, Y2], [X1, Y1]]
     return {

@@ -13,6 +13,8 @@ from support.annotation_files import (
     labelme_json,
     labelme_shape,
     qupath_feature,
+    supervisely_figure,
+    supervisely_json,
     via_project,
     write_json,
 )
@@ -284,6 +286,27 @@ def make_qupath(root):
     write_json(root / "c.geojson", {"type": "FeatureCollection", "features": []})
 
 
+def make_supervisely(root):
+    three_images(root / "ds0" / "img")
+    tags = {"a": [supervisely_figure()], "b": []}
+    for name, figures in tags.items():
+        marks = [] if figures else ["nothing there"]
+        write_json(root / "ds0" / "ann" / f"{name}.png.json", supervisely_json(figures, marks))
+
+
+def runs_of(pixels):
+    """Kaggle's run lengths of a mask: first pixels counted from 1 down the columns, and lengths."""
+    flat = np.concatenate([[0], (pixels > 0).T.ravel().astype(int), [0]])
+    edges = np.flatnonzero(np.diff(flat)) + 1
+    return " ".join(f"{start} {end - start}" for start, end in edges.reshape(-1, 2))
+
+
+def make_rle(root):
+    three_images(root / "train")
+    rows = ["ImageId,EncodedPixels,Label", f"a,{runs_of(mask())},mass", "b,-1,"]
+    (root / "train.csv").write_text("\n".join(rows) + "\n")
+
+
 MAKERS = {
     "brain-tumor": make_brain_tumor,
     "figshare": make_figshare,
@@ -304,5 +327,7 @@ MAKERS = {
     "labelstudio": make_label_studio,
     "via": make_via,
     "qupath": make_qupath,
+    "supervisely": make_supervisely,
+    "rle-csv": make_rle,
     "boxes-csv": make_boxes_csv,
 }

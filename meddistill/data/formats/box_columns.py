@@ -59,6 +59,9 @@ MASK_COLUMNS = (
 SPACING_COLUMNS = ("spacing", "spacingmm", "pixelspacing", "pixelspacingmm")
 VOLUME_COLUMNS = ("volume", "volumeid", "volumename", "stack")
 SLICE_COLUMNS = ("slice", "sliceindex", "slicenumber", "sliceid")
+WIDTH_COLUMNS = ("imagewidth", "imgwidth", "width")
+HEIGHT_COLUMNS = ("imageheight", "imgheight", "height")
+"""Of the picture, where the box has none of them."""
 ANNOTATOR_COLUMNS = ("annotator", "reader", "radid", "rater")
 
 EMPTY = ("", "nan", "none", "null", "na", "n/a", "-")

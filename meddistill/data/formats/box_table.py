@@ -24,9 +24,11 @@ from meddistill.data.formats.box_columns import (
     CORNERS,
     EMPTY,
     GROUP_COLUMNS,
+    HEIGHT_COLUMNS,
     IMAGE_COLUMNS,
     SIZE,
     SPLIT_COLUMNS,
+    WIDTH_COLUMNS,
     BoxColumns,
     Reading,
     box_columns,
@@ -49,6 +51,7 @@ class TableLayout:
     group: int | None = None
     split: int | None = None
     annotator: int | None = None
+    size: tuple[int, int] | None = None
 
     @classmethod
     def of(cls, header: Sequence[str]) -> TableLayout | None:
@@ -59,11 +62,15 @@ class TableLayout:
             return _without_header(header)
         # `id` may number the boxes; a column that is called after the image goes first.
         image = first_of(header, IMAGE_COLUMNS)
-        others = [
-            first_of(header, names)
+        class_name, group, split, annotator = (
+            None if (index := first_of(header, names)) == image else index
             for names in (CLASS_COLUMNS, GROUP_COLUMNS, SPLIT_COLUMNS, ANNOTATOR_COLUMNS)
-        ]
-        return cls(box, image, *(None if index == image else index for index in others))
+        )
+        width, height = first_of(header, WIDTH_COLUMNS), first_of(header, HEIGHT_COLUMNS)
+        size = None
+        if width is not None and height is not None and not {width, height} & {*box.indices}:
+            size = width, height
+        return cls(box, image, class_name, group, split, annotator, size)
 
 
 def _without_header(first: Sequence[str]) -> TableLayout | None:
@@ -71,7 +78,7 @@ def _without_header(first: Sequence[str]) -> TableLayout | None:
     is_image = [value.lower().endswith(IMAGE_SUFFIXES) for value in first]
     # makesense.ai: label, x, y, width, height, image, its width, its height
     if len(first) == 8 and is_image[5] and all(is_number[1:5]) and all(is_number[6:]):
-        return TableLayout(BoxColumns(SIZE, (1, 2, 3, 4)), 5, 0)
+        return TableLayout(BoxColumns(SIZE, (1, 2, 3, 4)), 5, 0, size=(6, 7))
     # RetinaNet: image, x1, y1, x2, y2, class; an image without a box has empty values
     if len(first) == 6 and is_image[0] and (all(is_number[1:5]) or not any(first[1:])):
         return TableLayout(BoxColumns(CORNERS, (1, 2, 3, 4)), 0, 5)
@@ -133,6 +140,7 @@ class _Row:
     group: str
     split: str
     annotator: str
+    size_hw: tuple[int, int] | None = None
 
 
 def _row(number: int, row: Sequence[str], layout: TableLayout, path: Path) -> _Row:
@@ -154,7 +162,13 @@ def _row(number: int, row: Sequence[str], layout: TableLayout, path: Path) -> _R
         value(layout.group),
         value(layout.split),
         value(layout.annotator),
+        None if layout.size is None else _stated_size(row[layout.size[0]], row[layout.size[1]]),
     )
+
+
+def _stated_size(width: str, height: str) -> tuple[int, int] | None:
+    """Height and width of the picture as a row states them; None for anything but whole numbers."""
+    return (int(height), int(width)) if width.isdecimal() and height.isdecimal() else None
 
 
 def _sizes(beside: KnownBeside, reading: Reading) -> Callable[[str], tuple[int, int] | None] | None:
@@ -179,7 +193,10 @@ def _images(
     objects: dict[tuple[str, str], list[AnnotatedObject]] = {}
     facts: dict[str, tuple[str, str]] = {}
     missing = set()
+    stated: dict[str, tuple[int, int] | None] = {}
     for row in rows:
+        if not reading.in_shares:  # those fit a copy of any size
+            stated.setdefault(row.image, row.size_hw)
         where = f"boxes file {path} line {row.line}"
         found = objects.setdefault((row.image, row.annotator), [])
         group, split = facts.setdefault(row.image, (row.group, row.split))
@@ -200,6 +217,7 @@ def _images(
         AnnotatedImage(
             name,
             tuple(found),
+            size_hw=stated.get(name),
             group=facts[name][0],
             annotator=who,
             columns={"split": facts[name][1]} if facts[name][1] else {},

@@ -12,6 +12,8 @@ from meddistill.data.formats.cvat import CvatXml
 from meddistill.data.formats.label_studio import LabelStudioJson
 from meddistill.data.formats.labelme import LabelmeJson
 from meddistill.data.formats.qupath import QupathGeojson
+from meddistill.data.formats.rle_table import RunLengthTable
+from meddistill.data.formats.supervisely import SuperviselyJson
 from meddistill.data.formats.via import ViaFile
 from meddistill.data.formats.voc import VocXml
 from meddistill.data.formats.yolo_labels import YoloLabel
@@ -25,6 +27,8 @@ ANNOTATION_FORMATS: dict[str, AnnotationFormat] = {
     "labelstudio": LabelStudioJson(),
     "via": ViaFile(),
     "qupath": QupathGeojson(),
+    "supervisely": SuperviselyJson(),
+    "rle-csv": RunLengthTable(),
     "boxes-csv": BoxTable(),
 }
 """A format is a source of the same name, too: by a layout of its own in `sources/`, or else wherever

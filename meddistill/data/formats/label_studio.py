@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ from meddistill.data.formats.annotation_writer import in_images, size_of
 from meddistill.data.formats.label_studio_brush import decode_brush
 from meddistill.data.formats.pictures import IMAGE_SUFFIXES
 from meddistill.data.formats.shapes import run_lengths_of
+from meddistill.data.formats.tables import header_of, read_table_rows
 from meddistill.data.formats.text_files import first_text, read_json
 
 _LABELS = ("rectanglelabels", "polygonlabels", "ellipselabels", "brushlabels", "labels")
@@ -34,9 +36,9 @@ _LABELS = ("rectanglelabels", "polygonlabels", "ellipselabels", "brushlabels", "
 
 class LabelStudioJson:
     name = "labelstudio"
-    summary = "Label Studio's JSON or JSON-MIN"
-    looks_like = "JSON with Label Studio's tasks"
-    suffixes: tuple[str, ...] = (".json",)
+    summary = "Label Studio's JSON, JSON-MIN or CSV"
+    looks_like = "JSON or CSV with Label Studio's tasks"
+    suffixes: tuple[str, ...] = (".json", ".csv", ".tsv")
     per_image = False
     no_annotation = (
         "a submitted annotation without a region: looked at, nothing there; skipped, predicted or "
@@ -44,6 +46,9 @@ class LabelStudioJson:
     )
 
     def recognise(self, path: Path) -> str | None:
+        if path.suffix.lower() != ".json":
+            columns = header_of(path)
+            return "has Label Studio's columns" if "annotation_id" in columns else None
         head = first_text(path)
         is_list = head.lstrip().startswith("[")
         is_task = any(f'"{key}"' in head for key in ("data", "result", "completed_by"))
@@ -56,7 +61,7 @@ class LabelStudioJson:
     def read(self, path: Path, beside: KnownBeside = NOTHING_BESIDE) -> AnnotationFile | None:
         """An entry for every annotation of a task; predictions, drafts and what was skipped are
         none."""
-        content = read_json(path)
+        content = _table(path) if path.suffix.lower() != ".json" else read_json(path)
         if not isinstance(content, list) or not all(isinstance(task, dict) for task in content):
             return None
         said: Counter[str] = Counter()
@@ -67,6 +72,23 @@ class LabelStudioJson:
             else:
                 images.append(_of_record(task, said))
         return AnnotationFile(tuple(images), classes_of(images), said)
+
+
+def _table(path: Path) -> list[dict[str, Any]]:
+    """The rows of a CSV or TSV as records of JSON-MIN: a cell that begins like a list is one."""
+    header, rows = read_table_rows(path)
+    found = []
+    for number, row in rows:
+        record: dict[str, Any] = {}
+        for name, text in zip(header, row, strict=True):
+            try:
+                record[name] = json.loads(text) if text.startswith("[") else text
+            except (ValueError, RecursionError):
+                raise InputError(
+                    f"{path.name} line {number}: expected JSON in a cell, got {text[:40]!r}"
+                ) from None
+        found.append(record)
+    return found
 
 
 def _of_task(task: Mapping[str, Any], said: Counter[str]) -> list[AnnotatedImage]:

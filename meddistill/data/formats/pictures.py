@@ -14,7 +14,7 @@ from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 from meddistill.base.errors import InputError, in_one_line
 from meddistill.base.files import atomic_path
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".ppm", ".pgm")
 """Endings of picture files, in lower case."""
 MAX_PIXELS = 100_000_000
 """Largest picture that is decoded; a header that promises more is refused before decoding."""

@@ -1,5 +1,5 @@
-"""VGG Image Annotator's JSON (a project, or its annotations alone; also makesense.ai's "VGG JSON")
-and CSV."""
+"""VGG Image Annotator's JSON (a project of VIA 2 or 3, or its annotations alone; also makesense.ai's
+"VGG JSON") and CSV."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from meddistill.data.annotations import (
 from meddistill.data.formats.annotation_format import NOTHING_BESIDE, KnownBeside
 from meddistill.data.formats.tables import header_of, read_table_rows
 from meddistill.data.formats.text_files import first_text, read_json
+from meddistill.data.formats.via_project import via_3_records
 
 _CLASS_KEYS = ("label", "class", "type", "name", "category", "finding")
 
@@ -43,7 +44,9 @@ class ViaFile:
             return "has VIA's columns" if "region_shape_attributes" in columns else None
         head = first_text(path)
         is_ours = head.lstrip().startswith("{") and (
-            '"_via_' in head or ('"regions"' in head and '"filename"' in head)
+            '"_via_' in head
+            or ('"regions"' in head and '"filename"' in head)
+            or ('"project"' in head and ("__VIA_" in head or "VGG Image Annotator" in head))
         )
         return "has VIA's regions" if is_ours else None
 
@@ -67,6 +70,8 @@ def _json_records(path: Path) -> list[_Record] | None:
         content = content["_via_img_metadata"]
     if not isinstance(content, dict):
         return None
+    if all(isinstance(content.get(key), dict) for key in ("project", "file", "view", "metadata")):
+        return via_3_records(content, path.name)
     records = []
     for entry in content.values():
         if not isinstance(entry, dict) or "filename" not in entry or "regions" not in entry:

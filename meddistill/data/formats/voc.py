@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +27,8 @@ from meddistill.data.formats.annotation_writer import (
 from meddistill.data.formats.text_files import first_text
 from meddistill.data.formats.xml_files import read_xml
 
+_OURS = "MedDistill"
+
 
 class VocXml:
     name = "voc"
@@ -45,21 +48,38 @@ class VocXml:
         """One image, which has the file's stem; no object means that it was looked at and has no
         lesion.
 
-        VOC counts pixels from 1 and means the last one, too: xmin - 1 to xmax is half-open.
+        VOC counts pixels from 1 and means the last one, too: xmin - 1 to xmax is half-open. labelImg
+        and CVAT, whose database is `Unknown`, and any file with a corner at 0 or a fraction, count from
+        0; `from_one` says what was done, for files of the same folder that show nothing.
         """
         root = read_xml(path)
         try:
-            objects = tuple(_object(element) for element in root.iter("object"))
+            from_one = _counts_from_one(root)
+            objects = tuple(_object(element, int(from_one)) for element in root.iter("object"))
         except ValueError as error:
             raise InputError(f"{path.name} is not a readable annotation: {error}") from error
         turned = sum(each.find("robndbox") is not None for each in root.iter("object"))
         notes = {"turned boxes are taken by the box around them": turned}
         classes = sorted({each.class_name for each in objects})
-        image = AnnotatedImage(objects=objects)
+        plain = any(each.find("robndbox") is None for each in root.iter("object"))
+        image = AnnotatedImage(objects=objects, from_one=from_one if plain else None)
         return AnnotationFile((image,), tuple(classes), notes)
 
 
-def _object(element: Any) -> AnnotatedObject:
+def _counts_from_one(root: Any) -> bool:
+    """Raises: ValueError for a corner that is no number."""
+    if (root.findtext("source/database") or "").strip() in ("Unknown", _OURS):
+        return False
+    corners = [
+        float(element.findtext(f"bndbox/{name}", ""))
+        for element in root.iter("object")
+        if element.find("robndbox") is None
+        for name in ("xmin", "ymin")
+    ]
+    return all(corner >= 1 and corner == int(corner) for corner in corners if math.isfinite(corner))
+
+
+def _object(element: Any, first: int) -> AnnotatedObject:
     class_name = (element.findtext("name") or "").strip()
     turned = element.find("robndbox")
     if turned is not None:  # roLabelImg: centre, size and an angle in radians
@@ -73,7 +93,7 @@ def _object(element: Any) -> AnnotatedObject:
     x1, y1, x2, y2 = (
         float(element.findtext(f"bndbox/{name}", "")) for name in ("xmin", "ymin", "xmax", "ymax")
     )
-    return AnnotatedObject(class_name, (x1 - 1, y1 - 1, x2, y2))
+    return AnnotatedObject(class_name, (x1 - first, y1 - first, x2, y2))
 
 
 class VocWriter:
@@ -85,7 +105,7 @@ class VocWriter:
 
     def write(self, out: Path, images: Sequence[AnnotatedImage], classes: Sequence[str]) -> None:
         """Annotations/ID.xml; one without an object where nothing is there, none for an unknown
-        image. Pixels are counted from 1, as VOC does."""
+        image. Corners count from 0, as the tools do that open such files."""
         for image in images:
             if image.looked_at:
                 root = _element(image)
@@ -98,12 +118,13 @@ def _element(image: AnnotatedImage) -> ElementTree.Element:
     height, width = size_of(image)
     root = ElementTree.Element("annotation")
     _add(root, folder="images", filename=file_name_of(image))
+    _add(ElementTree.SubElement(root, "source"), database=_OURS)
     _add(ElementTree.SubElement(root, "size"), width=width, height=height, depth=3)
     for each in image.objects:
         element = ElementTree.SubElement(root, "object")
         _add(element, name=each.class_name, pose="Unspecified", truncated=0, difficult=0)
         x1, y1, x2, y2 = each.box_xyxy_px
-        box = {"xmin": x1 + 1, "ymin": y1 + 1, "xmax": x2, "ymax": y2}
+        box = {"xmin": x1, "ymin": y1, "xmax": x2, "ymax": y2}
         _add(
             ElementTree.SubElement(element, "bndbox"),
             **{name: f"{value:.4f}".rstrip("0").rstrip(".") for name, value in box.items()},

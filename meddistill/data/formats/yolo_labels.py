@@ -40,6 +40,13 @@ class YoloLabel:
             return None
         return "has lines of YOLO's numbers" if len(numbers) >= 5 and len(numbers) % 2 else None
 
+    def in_shares(self, path: Path) -> bool:
+        """Whether the first line is a whole number and shares: other tools write numbers, too."""
+        if self.recognise(path) is None:
+            return False
+        words = first_text(path).strip().partition("\n")[0].split()
+        return words[0].isdigit() and all(-0.1 <= float(word) <= 1.1 for word in words[1:])
+
     def read(self, path: Path, beside: KnownBeside = NOTHING_BESIDE) -> AnnotationFile:
         """One image, which has the file's stem: an empty file means no lesion. Its size must be
         known beside."""

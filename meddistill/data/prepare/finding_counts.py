@@ -53,7 +53,8 @@ def refuse_unboxed_findings(
         if not any(count[place] for count in counts):
             raise InputError(
                 f"finding '{name}' has no box in any of {len(rows)} cases; leave it out of "
-                "prepare.findings, or look at its name and values"
+                "prepare.findings (--label any makes all one), look at its name and values, or take "
+                "smaller areas with --set prepare.min_area_px=1"
             )
 
 

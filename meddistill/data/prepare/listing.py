@@ -28,6 +28,7 @@ from meddistill.data.prepare.understanding import Fact, Read, understand
 from meddistill.data.raw_case import RawCase
 from meddistill.data.sources.case_table import TABLE, list_table
 from meddistill.data.sources.drawn_boxes import CaseNames, apply_boxes, without_image
+from meddistill.data.sources.fitted_boxes import parse_fit
 from meddistill.data.sources.group_table import apply_groups, read_groups
 from meddistill.data.sources.known_sources import choose_source
 from meddistill.data.sources.source import Listing, SourceOptions
@@ -176,6 +177,7 @@ def _source_options(config: PrepareConfig, naming: Naming, seed: int) -> SourceO
         images=config.images,
         masks=config.masks,
         accept=tuple(config.accept),
+        fit_boxes=parse_fit(config.fit_boxes),
     )
 
 

@@ -138,7 +138,8 @@ def _outside(seen: Seen) -> Doubt | None:
     elif facts:
         ratio = max(_reach(case, size) for case, size in facts)
         why = (
-            f"they would fit pictures {ratio:.2g} times as large: were they drawn on another copy?"
+            f"they would fit pictures {ratio:.2g} times as large: were they drawn on another copy? "
+            f"--fit-boxes {1 / ratio:.2g} scales them"
         )
     return Doubt(
         "outside",
@@ -181,7 +182,7 @@ def _upper_left(seen: Seen) -> Doubt | None:
     return Doubt(
         "upper-left",
         f"all boxes of {len(drawn)} images lie in the upper left {100 * max(drawn):.0f} % of width and "
-        "height: were they drawn on a smaller copy?",
+        "height: were they drawn on a smaller copy? --fit-boxes FACTOR scales them",
     )
 
 

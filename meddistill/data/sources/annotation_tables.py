@@ -7,12 +7,11 @@ import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 from meddistill.base.errors import InputError
 from meddistill.base.paths import printable, shown
-from meddistill.data.annotations import AnnotatedImage, AnnotationFile
+from meddistill.data.annotations import AnnotatedImage, AnnotationFile, counted_from_zero
 from meddistill.data.formats.annotation_format import AnnotationFormat, KnownBeside
 from meddistill.data.formats.pictures import IMAGE_SUFFIXES, picture_size
 from meddistill.data.image_names import ImageNames, may_be_one_image
@@ -24,17 +23,18 @@ from meddistill.data.sources.annotated_cases import (
     one_reading,
     several_readings,
 )
+from meddistill.data.sources.fitted_boxes import fitted
 from meddistill.data.sources.masks_beside import SPLIT_FOLDERS, masks_of, split_off_masks
 from meddistill.data.sources.source import Listing, SourceOptions
 from meddistill.data.sources.walking import walk_files
 from meddistill.run.tables import Rejected
 
 _MOST_LOOKED_INTO = 50
-"""Files of one suffix in one folder whose beginning is read to recognise a format."""
+"""Files of one suffix at one depth whose beginning is read to recognise a format."""
 
 
 class AnnotationTables:
-    """The layout of one annotation format; its files lie at most two folders down."""
+    """The layout of one annotation format."""
 
     general = False
 
@@ -57,14 +57,14 @@ class AnnotationTables:
         pictures, masks = split_off_masks(
             [path for path in found if path.suffix.lower() in IMAGE_SUFFIXES], directory
         )
-        readings = _Readings(pictures, directory, self._format)
+        readings = _Readings(pictures, directory, self._format, options)
         for table in self.tables(directory):
             readings.read(table)
         if not readings.tables:
             raise InputError(
                 f"{directory} holds no {self._format.looks_like}, the layout of {self.name}"
             )
-        listing = readings.listing(options)
+        listing = readings.listing()
         cases, without_image = masks_of(listing.cases, masks, directory, options)
         rejected = [*rejected, *listing.rejected, *without_image]
         return dataclasses.replace(listing, cases=cases, rejected=rejected)
@@ -74,27 +74,29 @@ class AnnotationTables:
         return [path for path in self._files(directory) if self._format.recognise(path)]
 
     def _files(self, directory: Path, most: int | None = None) -> list[Path]:
-        suffixes = self._format.suffixes
-        return sorted(
-            path
-            for level in range(3)
-            for path in islice(
-                (
-                    path
-                    for path in directory.glob("*/" * level + "*.*")
-                    if path.suffix.lower() in suffixes and path.is_file()
-                ),
-                most,
-            )
-        )
+        """Files with the format's endings, in the order of their paths; at most so many of a depth."""
+        files, _ = walk_files(directory, directory)
+        depths: Counter[int] = Counter()
+        found = []
+        for path in files:
+            if path.name.lower().endswith(self._format.suffixes):
+                depths[len(path.parts)] += 1
+                if most is None or depths[len(path.parts)] <= most:
+                    found.append(path)
+        return found
 
 
 class _Readings:
     """What the files say of each picture."""
 
     def __init__(
-        self, pictures: Sequence[Path], directory: Path, annotation_format: AnnotationFormat
+        self,
+        pictures: Sequence[Path],
+        directory: Path,
+        annotation_format: AnnotationFormat,
+        options: SourceOptions,
     ) -> None:
+        self._options = options
         self.tables: list[Path] = []
         self._pictures, self._directory, self._format = pictures, directory, annotation_format
         self._names = ImageNames([path.relative_to(directory).as_posix() for path in pictures])
@@ -131,7 +133,7 @@ class _Readings:
                 index = self._index(said, table)
                 if said.problem:
                     raise InputError(f"entry of {table.name} is damaged: {said.problem}")
-                self._check_size(index, said)
+                said = self._fitted(index, said)
             except InputError as error:
                 self._refused |= set() if index is None else {index}
                 source = shown(table, self._directory) if self._format.per_image else said.image
@@ -155,9 +157,11 @@ class _Readings:
                     raise
         return self._names.find(below.with_suffix("").as_posix(), folder)
 
-    def listing(self, options: SourceOptions) -> Listing:
+    def listing(self) -> Listing:
         """The cases of all pictures, those that files name first. Raises: InputError where several
         people annotated an image and the user has not chosen."""
+        options = self._options
+        self._settle_counting()
         cases, several = [], []
         count = {True: 0, False: 0}
         for index, entries in self._said.items():
@@ -175,23 +179,46 @@ class _Readings:
                 continue
             if not said.objects:
                 count[is_looked_at(said, options)] += 1
-            columns = self._columns(said, entries[0][1])
+            columns = self._columns(said, entries[0][1]) or self._split_of(path)
             cases.append(annotated_case(path, self._directory, said, options, columns))
         if several:
             raise InputError(several_readings(several))
         if self._format.per_image:
             cases.sort(key=lambda case: case.source)
         notes = self._all_notes(count)
-        cases += self._unnamed(options)
+        cases += self._unnamed()
         return Listing(cases, self._rejected, notes, sorted(self._classes), self.tables)
 
-    def _unnamed(self, options: SourceOptions) -> list[RawCase]:
+    def _settle_counting(self) -> None:
+        """Where one file counts pixels from 0, those beside it do that show nothing of it."""
+        counted = [said.from_one for entries in self._said.values() for said, _ in entries]
+        if False in counted:
+            self._counts["corners count from 0, as some at 0 or their tool show"] = sum(
+                each is not None for each in counted
+            )
+            self._said = {
+                index: [
+                    (counted_from_zero(said) if said.from_one else said, table)
+                    for said, table in entries
+                ]
+                for index, entries in self._said.items()
+            }
+        elif True in counted:
+            self._counts["corners count from 1, as Pascal VOC's do"] = counted.count(True)
+
+    def _unnamed(self) -> list[RawCase]:
         """Cases of the pictures that nothing was said of, neither good nor bad."""
         return [
-            annotated_case(path, self._directory, None, options)
+            annotated_case(path, self._directory, None, self._options, self._split_of(path))
             for index, path in enumerate(self._pictures)
             if index not in self._said and index not in self._refused
         ]
+
+    def _split_of(self, picture: Path) -> Mapping[str, str]:
+        """The split that a picture's folder names."""
+        parts = picture.relative_to(self._directory).parts[:-1]
+        split = next((part for part in reversed(parts) if part.lower() in SPLIT_FOLDERS), "")
+        return {"split": split} if split else {}
 
     def _columns(self, said: AnnotatedImage, table: Path) -> Mapping[str, str]:
         if said.columns or self._format.per_image or not said.image:
@@ -250,17 +277,13 @@ class _Readings:
             self._sizes[index] = picture_size(self._pictures[index])
         return self._sizes[index]
 
-    def _check_size(self, index: int, said: AnnotatedImage) -> None:
-        if said.size_hw is None or not said.objects:
-            return
-        height, width = self._size(index)
-        if (height, width) != said.size_hw:
-            stated = f"{said.size_hw[1]}x{said.size_hw[0]}"
-            how = "turned" if said.size_hw == (width, height) else "resized"
-            raise InputError(
-                f"its boxes are for a picture of {stated} px, it has {width}x{height}: it was {how} "
-                "since, and they would lie elsewhere"
-            )
+    def _fitted(self, index: int, said: AnnotatedImage) -> AnnotatedImage:
+        """The image as `fitted` has it. Raises: InputError for a picture of another size."""
+        needs_size = said.size_hw is not None and bool(said.objects)
+        size_hw = self._size(index) if needs_size else None
+        said, done = fitted(said, size_hw, self._options.fit_boxes)
+        self._counts[done] += bool(done)
+        return said
 
 
 def _check_names(readings: Sequence[AnnotatedImage]) -> None:

@@ -24,6 +24,7 @@ from meddistill.data.formats.box_columns import (
     read_spacing,
 )
 from meddistill.data.formats.box_table import BoxTable
+from meddistill.data.formats.known_volume_formats import VOLUME_SUFFIXES
 from meddistill.data.formats.picture_refs import ImageFile, MaskFiles
 from meddistill.data.formats.pictures import IMAGE_SUFFIXES, picture_size
 from meddistill.data.formats.tables import read_table_rows
@@ -35,10 +36,13 @@ from meddistill.data.sources.annotated_cases import (
     one_reading,
     wanted,
 )
+from meddistill.data.sources.naming import stem_of
 from meddistill.data.sources.source import Listing, SourceOptions
+from meddistill.data.sources.volume_cases import volume_cases
 from meddistill.data.sources.walking import walk_files
 from meddistill.run.tables import Rejected
 
+_ENDINGS = (*IMAGE_SUFFIXES, *VOLUME_SUFFIXES)
 TABLE = "table"
 """What the layout is called in run.json."""
 
@@ -67,7 +71,7 @@ class _Columns:
             )
         mask, class_name = first_of(header, MASK_COLUMNS), first_of(header, CLASS_COLUMNS)
         labels = "" if class_name is None or not first else first[class_name]
-        if mask is None and labels.lower().endswith(IMAGE_SUFFIXES):
+        if mask is None and labels.lower().endswith(_ENDINGS):
             mask, class_name = class_name, None
         group, split = first_of(header, GROUP_COLUMNS), first_of(header, SPLIT_COLUMNS)
         found = box_columns(header)
@@ -116,7 +120,7 @@ def list_table(path: Path, directory: Path, options: SourceOptions) -> Listing:
     if columns.box:
         cases.read_boxes()
     facts = _facts(all_rows, header, columns, path)
-    listed = [case for name, row in facts.items() if (case := cases.case(name, row)) is not None]
+    listed = [case for name, row in facts.items() for case in cases.of_row(name, row)]
     if not listed:
         first = f", the first {next(iter(facts))}" if facts else ""
         raise InputError(f"{path} names {len(facts)} images{first}: none is below {directory}")
@@ -173,7 +177,7 @@ class _Cases:
         )
         self._header = header
         files, _ = walk_files(directory, directory)
-        self._files = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
+        self._files = [file for file in files if file.name.lower().endswith(_ENDINGS)]
         self._names = ImageNames([file.relative_to(directory).as_posix() for file in self._files])
         here = path.parent
         self._folder = (
@@ -197,16 +201,18 @@ class _Cases:
     def _file(self, name: str) -> Path:
         return self._files[self._names.find(name, self._folder)]
 
-    def case(self, name: str, row: Mapping[str, str]) -> RawCase | None:
-        """The case of an image, None for one that is rejected."""
+    def of_row(self, name: str, row: Mapping[str, str]) -> list[RawCase]:
+        """The case of an image, or those of a volume's slices; none for one that is rejected."""
         try:
             path = self._file(name)
+            if path.name.lower().endswith(VOLUME_SUFFIXES):
+                return self._slices(path, row)
             mask = self._mask(row)
             spacing = read_spacing(self._value(row, self._columns.spacing))
             said = one_reading(self._said[name], self._options) if self._columns.box else None
         except InputError as error:
             self.rejected.append(Rejected(printable(name or "?"), str(error)))
-            return None
+            return []
         case = RawCase(
             path.stem,
             shown(path, self._directory),
@@ -219,15 +225,38 @@ class _Cases:
             unannotated=bool(self._columns.box),
         )
         if said is None or not is_looked_at(said, self._options):
-            return case
+            return [case]
         objects = wanted(said.objects, self._options)
         boxes = tuple(each.box_xyxy_px for each in objects)
-        return dataclasses.replace(
+        boxed = dataclasses.replace(
             case,
             boxes_xyxy_px=boxes,
             class_name=main_class(objects),
             box_findings=tuple(each.class_name for each in objects),
         )
+        return [boxed]
+
+    def _slices(self, path: Path, row: Mapping[str, str]) -> list[RawCase]:
+        """Raises: InputError for a volume that cannot be cut, or with boxes, which have no slice."""
+        if self._columns.box:
+            raise InputError("boxes in a table do not say which slice of a volume they are on")
+        mask = self._mask(row)
+        name = stem_of(path.name, VOLUME_SUFFIXES)
+        group = self._value(row, self._columns.group) or name
+        slices = volume_cases(
+            name,
+            path,
+            mask.paths if mask else (),
+            self._options.channel,
+            self._directory,
+            self._options,
+            group,
+        )
+        class_name = self._value(row, self._columns.class_name)
+        columns = dict(row) | self._split(row)
+        return [
+            dataclasses.replace(case, class_name=class_name, columns=columns) for case in slices
+        ]
 
     def _value(self, row: Mapping[str, str], index: int | None) -> str:
         return "" if index is None else row[self._header[index]]

@@ -3,6 +3,7 @@ a few of them hold."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -67,9 +68,20 @@ def roles_by_contents(files: Sequence[Named], looks: Looks = looks_like_mask) ->
         images = [kind for kind in kinds if kind not in masks]
         if masks and len(images) >= 1:
             shown = [file for file in files if division(file) not in masks]
-            dark = [file for file in files if division(file) in masks]
-            return Roles(shown, {("by contents",): dark}, [])
+            return Roles(shown, _kinds([file for file in files if division(file) in masks]), [])
     return None
+
+
+def _kinds(masks: Sequence[Named]) -> dict[tuple[str, ...], list[Named]]:
+    """Masks by the last word of their names where a few such words recur: two people's masks of one
+    image are two kinds."""
+    ends = Counter(file.stem_words[-1] for file in masks if file.stem_words)
+    often = {word for word, n in ends.items() if not word.isdigit() and n >= max(3, len(masks) / 4)}
+    kinds: dict[tuple[str, ...], list[Named]] = {}
+    for file in masks:
+        last = [word for word in file.stem_words[-1:] if word in often]
+        kinds.setdefault(("by contents", *last), []).append(file)
+    return kinds
 
 
 def _look_alike(members: Sequence[Named], looks: Looks) -> bool:

@@ -22,7 +22,7 @@ from meddistill.data.formats.dicom_segmentations import (
 from meddistill.data.formats.known_image_formats import IMAGE_FORMATS
 from meddistill.data.formats.pictures import IMAGE_SUFFIXES
 from meddistill.data.raw_case import MaskRef, RawCase
-from meddistill.data.sources.folder import MASK_FOLDERS
+from meddistill.data.sources.naming import IMAGE_WORDS, MASK_WORDS, words_of
 from meddistill.data.sources.source import Listing, SourceOptions, Understood
 from meddistill.data.sources.walking import any_file, walk_files
 from meddistill.run.tables import Rejected
@@ -156,8 +156,14 @@ def _understood(files: _Files, directory: Path) -> Understood:
 def _mask_key(path: Path, directory: Path) -> str:
     """Path below the folder of masks without ending; '' for a file that is no mask."""
     parts = path.relative_to(directory).with_suffix("").parts
-    folders = [index for index, part in enumerate(parts[:-1]) if part.lower() in MASK_FOLDERS]
+    folders = [index for index, part in enumerate(parts[:-1]) if _holds_masks(part)]
     return "/".join(parts[: folders[0]] + parts[folders[0] + 1 :]) if folders else ""
+
+
+def _holds_masks(folder: str) -> bool:
+    """Whether a folder's name says masks and not images: `MASKS_DICOM`, `labels`."""
+    words = words_of(folder)
+    return not MASK_WORDS.isdisjoint(words) and IMAGE_WORDS.isdisjoint(words)
 
 
 def _image_key(path: Path, directory: Path) -> str:

@@ -17,6 +17,7 @@ from meddistill.data.sources.annotated_cases import (
     one_reading,
     wanted,
 )
+from meddistill.data.sources.fitted_boxes import fitted
 from meddistill.data.sources.source import SourceOptions
 from meddistill.run.tables import Rejected
 
@@ -51,7 +52,8 @@ def apply_boxes(
     """The cases with the boxes of the file's `images`, and the names there that no case has.
 
     A case that the file does not name keeps what it had; its mask, if any, then only serves
-    evaluation. Raises: InputError where an image was annotated twice and the user has not chosen.
+    evaluation. Raises: InputError where an image was annotated twice and the user has not chosen, or
+    has another size than the file states.
 
     Args:
         cases: of the source.
@@ -63,9 +65,15 @@ def apply_boxes(
     strangers = set()
     for said in images:
         try:
-            said_of.setdefault(names.find(said.image), []).append(said)
+            index = names.find(said.image)
         except InputError:
             strangers.add(said.image)
+            continue
+        size_hw = names.size_of(said.image) if said.size_hw and said.objects else None
+        try:
+            said_of.setdefault(index, []).append(fitted(said, size_hw, options.fit_boxes)[0])
+        except InputError as error:
+            raise InputError(f"{said.image}: {error}") from None
     return [
         _boxed(case, said_of.get(index, []), options) for index, case in enumerate(cases)
     ], sorted(strangers)

@@ -12,7 +12,14 @@ from meddistill.base.paths import printable, shown
 from meddistill.data.formats.picture_refs import ImageFile, MaskFiles
 from meddistill.data.raw_case import RawCase
 from meddistill.data.sources.contents import roles_by_contents
-from meddistill.data.sources.matching import Matched, Patterns, match, pattern_of
+from meddistill.data.sources.matching import (
+    Matched,
+    Patterns,
+    Roles,
+    fits,
+    match,
+    pattern_of,
+)
 from meddistill.data.sources.naming import (
     IMAGE_WORDS,
     SPLIT_WORDS,
@@ -74,6 +81,9 @@ def matched_files(files: Sequence[Path], directory: Path, options: SourceOptions
     named = name_files(files, directory, ())
     patterns = Patterns(options.images, options.masks)
     found = match(named, directory, patterns)
+    if options.masks and not options.images and not found.masks_of:
+        chosen = _chosen_by_contents(named, directory, options.masks)
+        found = match(named, directory, patterns, chosen) if chosen else found
     for option, pattern, fitting in (
         ("--images", options.images, found.images),
         ("--masks", options.masks, found.masks_of),
@@ -86,7 +96,25 @@ def matched_files(files: Sequence[Path], directory: Path, options: SourceOptions
     if roles is None:
         return found
     by_contents = match(named, directory, patterns, roles)
+    dark = [mask for kind in roles.kinds.values() for mask in kind]
+    if not by_contents.masks_of and not options.images:
+        raise InputError(
+            f"{directory} holds {len(dark)} files that look like masks ({pattern_of(dark, directory)}) "
+            f"beside {len(roles.images)} images, and their names do not say whose they are: --masks "
+            "and --images choose, --images '*' takes all for images"
+        )
     return by_contents if by_contents.masks_of else found
+
+
+def _chosen_by_contents(named: Sequence[Named], directory: Path, pattern: str) -> Roles | None:
+    """Files by contents, of the masks those alone that the user names; None where none are."""
+    roles = roles_by_contents(named)
+    if roles is None:
+        return None
+    masks = [mask for kind in roles.kinds.values() for mask in kind]
+    kept = [mask for mask in masks if fits(mask.path, directory, pattern)]
+    left = [(mask.path, f"does not fit --masks {pattern}") for mask in masks if mask not in kept]
+    return Roles(roles.images, {("named by --masks",): kept}, left) if kept else None
 
 
 def names_of_masks(directory: Path) -> bool:
@@ -203,7 +231,9 @@ def split_column(image: Named) -> str:
     return image.split
 
 
-def folder_meanings(images: Sequence[Named]) -> Mapping[Path, tuple[str, str]]:
+def folder_meanings(
+    images: Sequence[Named], least_patients: int = _LEAST_PATIENTS
+) -> Mapping[Path, tuple[str, str]]:
     """Class and group of each image by its folders: those that say neither what they hold nor a
     split are classes, or patients where there are many of them with a number in each name."""
     kept = {image.path: _telling_folders(image) for image in images}
@@ -211,7 +241,7 @@ def folder_meanings(images: Sequence[Named]) -> Mapping[Path, tuple[str, str]]:
     sizes.pop((), None)
     numbered = all(any(letter.isdigit() for letter in folders[-1]) for folders in sizes)
     per_folder = sorted(sizes.values())[len(sizes) // 2] if sizes else 0
-    least = 3 if per_folder == 1 else _LEAST_PATIENTS
+    least = 3 if per_folder == 1 else least_patients
     if numbered and len(sizes) >= least:
         # A patient's visits lie in one folder.
         outer = {folders[0] for folders in sizes}

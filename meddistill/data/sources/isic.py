@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from meddistill.base.paths import shown
+from meddistill.data.sources.naming import SPLIT_WORDS, words_of
 from meddistill.data.sources.pairing import by_name, pair
 from meddistill.data.sources.source import Listing, SourceOptions
 from meddistill.data.sources.walking import any_file, image_files
@@ -34,4 +36,16 @@ class Isic:
             options,
             key=lambda path: path.stem,
         )
+        cases = [
+            dataclasses.replace(case, columns={"split": split})
+            if (split := _split_of(case.image.files[0], directory))
+            else case
+            for case in cases
+        ]
         return Listing(cases, [*rejected, *unpaired])
+
+
+def _split_of(image: Path, directory: Path) -> str:
+    """The split that a folder's name has among others: `ISIC2018_Task1-2_Training_Input`."""
+    words = [word for part in image.relative_to(directory).parts[:-1] for word in words_of(part)]
+    return next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), "")

@@ -47,6 +47,16 @@ def describe_sources() -> str:
     return "\n".join(f"{source.name:13} {source.summary}" for source in SOURCES.values())
 
 
+def sources_table() -> list[str]:
+    """The layouts as lines of a Markdown table, for the page that lists them."""
+    # A bar would end the cell, an asterisk begin slanted letters.
+    rows = (
+        f"| `{source.name}` | {source.summary.replace('|', '/').replace('*', chr(92) + '*')} |"
+        for source in SOURCES.values()
+    )
+    return ["| `--dataset` | what is understood |", "|---|---|", *rows]
+
+
 def choose_source(name: str, directory: Path, boxes_given: bool = False) -> tuple[Source, str]:
     """The source called `name`, or for `auto` the one that recognises the folder; and why.
 

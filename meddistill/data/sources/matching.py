@@ -205,6 +205,14 @@ def _rules(files: Sequence[Named]) -> list[Rule]:
     def fewer(file: Named) -> Key:
         return tuple(word for word in _words(file) if word not in often)
 
+    known = {_stem(file) for file in files}
+
+    def beginning(file: Named) -> Key:
+        """The name, or the shortest beginning of it that is another file's name."""
+        words = _stem(file)
+        lengths = range(1, len(words) + 1)
+        return (file.split, *next((words[:n] for n in lengths if words[:n] in known), words))
+
     return [
         Rule(0, "equal names", _exact),
         Rule(0, "equal names but for the words that say image or mask", _words),
@@ -218,6 +226,7 @@ def _rules(files: Sequence[Named]) -> list[Rule]:
             1, "equal names whatever the folder and the channel at the end", _stem, _without_channel
         ),
         Rule(1, "equal names but for words that recur", fewer),
+        Rule(2, "names that begin as the image's", beginning),
         Rule(2, "equal numbers in a split", _numbers_in_split),
         Rule(2, "one image in each folder", _folders),
     ]
@@ -426,6 +435,8 @@ def _choose(
 def _rank(kind: tuple[str, ...], pairing: _Pairing) -> tuple[int, int]:
     words = (MASK_WORDS, LESION_WORDS)
     meaning = next((place for place, known in enumerate(words) if not known.isdisjoint(kind)), 2)
+    # Pascal VOC keeps the classes of pixels beside the numbers of objects.
+    meaning = max(meaning, int("segmentationobject" in kind))
     return pairing.rule.tier, meaning
 
 

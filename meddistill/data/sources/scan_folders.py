@@ -4,7 +4,6 @@ images/ and masks/, or beside; what is whose is inferred from names (`matching`)
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,14 +14,13 @@ from meddistill.base.paths import shown
 from meddistill.data.formats import itk, nifti, pages
 from meddistill.data.formats.known_volume_formats import VOLUME_SUFFIXES
 from meddistill.data.formats.pictures import page_count
-from meddistill.data.formats.volume import apart
-from meddistill.data.formats.volume_slices import MaskSlice, VolumeSlice, extent, grid_of
 from meddistill.data.raw_case import RawCase
 from meddistill.data.sources.boxes_in_volumes import find_markups
 from meddistill.data.sources.folder import folder_meanings, split_column, understood_of
 from meddistill.data.sources.matching import Matched, Patterns, match
 from meddistill.data.sources.naming import Named, name_files, without_roles
 from meddistill.data.sources.source import Listing, SourceOptions
+from meddistill.data.sources.volume_cases import AXES, in_split, volume_cases
 from meddistill.data.sources.walking import any_file, walk_files
 from meddistill.run.tables import Rejected
 
@@ -30,11 +28,8 @@ _MASK_END = re.compile(r"[_-](seg|segmentation|mask|label|gt)$", re.IGNORECASE)
 _CHANNEL_END = re.compile(
     r"[_-](\d{4}|t1|t1c|t1ce|t1n|t1w|t2|t2w|t2f|flair|adc|dwi|ct|pet)$", re.IGNORECASE
 )
-_AXES = ("sagittal", "coronal", "axial")
 _SAMPLE = 3
 _NIFTI = tuple(f"*{suffix}" for suffix in nifti.SUFFIXES)
-MOVED = "moved"
-"""The check that a mask lies where its image lies, by the name that overrules it."""
 
 
 class ScanFolders:
@@ -71,20 +66,25 @@ class ScanFolders:
             name: _choose_channel(name, channels, options.channel)
             for name, channels in volumes.items()
         }
+        masked = any(volume.path in matched.masks_of for volume, _ in chosen.values())
         markups = find_markups(found, [volume for volume, _ in chosen.values()], directory)
         rejected += markups.rejected
         for name, (volume, channel) in chosen.items():
             mask = matched.masks_of.get(volume.path, ())
             try:
-                slices = _slices(name, volume, mask, channel, directory, options, groups)
-                cases += markups.boxed(slices, volume.path, options)
+                group, split = groups[volume.path] or name, split_column(volume)
+                slices = volume_cases(name, volume.path, mask, channel, directory, options, group)
+                cases += markups.boxed(in_split(slices, split), volume.path, options)
             except MissingPackageError:
                 raise
-            except InputError as error:
+            except (ConfigError, InputError) as error:
+                # A film beside frames that are segmented needs no channel.
+                if isinstance(error, ConfigError) and (mask or not masked):
+                    raise
                 rejected.append(Rejected(shown(volume.path, directory), str(error)))
         by = "folders" if any(groups.values()) else "volumes"
         note = (
-            f"{len(volumes)} volumes are cut into {_AXES[options.axis]} slices; groups are the {by}"
+            f"{len(volumes)} volumes are cut into {AXES[options.axis]} slices; groups are the {by}"
         )
         understood = understood_of(matched, directory)
         if not markups:
@@ -172,7 +172,7 @@ def _volume_name(stem: str, whole: set[str]) -> str:
 
 def _groups(images: Sequence[Named]) -> dict[Path, str]:
     """The patient's folder of each volume; '' where folders do not look like patients."""
-    return {path: group for path, (_, group) in folder_meanings(images).items()}
+    return {path: group for path, (_, group) in folder_meanings(images, least_patients=3).items()}
 
 
 def _choose_channel(name: str, channels: dict[str, Named], wanted: str) -> tuple[Named, str]:
@@ -184,61 +184,6 @@ def _choose_channel(name: str, channels: dict[str, Named], wanted: str) -> tuple
         f"volume {name} has the channels {', '.join(sorted(channels))}; choose one with --set "
         "prepare.channel=NAME"
     )
-
-
-def _slices(
-    name: str,
-    volume: Named,
-    masks: Sequence[Path],
-    channel: str,
-    directory: Path,
-    options: SourceOptions,
-    groups: Mapping[Path, str],
-) -> list[RawCase]:
-    """A case of every slice. Raises: InputError where the mask does not lie where its image does."""
-    path = volume.path
-    count, channels = extent(path, options.axis)
-    number = 0
-    if channels > 1:
-        if not channel.isdecimal() or int(channel) >= channels:
-            raise ConfigError(
-                f"{path.name} has {channels} channels; choose one with --set prepare.channel=0"
-            )
-        number = int(channel)
-    if len(masks) > 1:
-        listed = ", ".join(mask.name for mask in masks)
-        raise InputError(f"several masks have its name: {listed}; choose with --masks")
-    mask = masks[0] if masks else None
-    if (
-        mask is not None
-        and MOVED not in options.accept
-        and (why := apart(grid_of(path), grid_of(mask)))
-    ):
-        raise InputError(f"{why} ({mask.name}); --accept {MOVED} takes it as it is stored")
-    width = len(str(count - 1))
-    split = split_column(volume)
-    cases = []
-    for index in range(count):
-        chance = (
-            int.from_bytes(hashlib.sha256(f"{options.seed}|{name}|{index}".encode()).digest()[:8])
-            / 2**64
-        )
-        cases.append(
-            RawCase(
-                f"{name}_{'xyz'[options.axis]}{index:0{width}}",
-                f"{shown(path, directory)}#{_AXES[options.axis]}{index}",
-                VolumeSlice(path, options.axis, index, number),
-                MaskSlice(mask, options.axis, index, options.labels) if mask else None,
-                group=groups[path] or name,
-                columns={"split": split} if split else {},
-                is_slice=True,
-                keep_if_empty=options.whole_volumes or chance < options.empty_slices,
-                volume=shown(path, directory) if options.whole_volumes else "",
-                slice=index if options.whole_volumes else None,
-                whole=options.whole_volumes,
-            )
-        )
-    return cases
 
 
 SCAN_SOURCES = {

@@ -37,6 +37,7 @@ def unread_beside(directory: Path) -> str:
     files, _ = walk_files(directory, directory)
     pictures = {path.with_suffix("") for path in files if path.suffix.lower() in IMAGE_SUFFIXES}
     stems = {path.stem for path in pictures}
+    stems |= {path.name for path in files if path.suffix.lower() in IMAGE_SUFFIXES}
     notes = [path for path in files if path.suffix.lower() in _NOTES]
     fitting = [path for path in notes if path.stem in stems]
     if not pictures or 2 * len(fitting) < len(pictures):

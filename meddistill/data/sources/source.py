@@ -27,7 +27,8 @@ class SourceOptions:
     (`none`, `unknown`, or `auto`: as its format says). `annotators`: what to do with several
     people's boxes of one image (`annotations.agree`, or `ask`).
     `images`, `masks`: patterns of paths, which go before what names say.
-    `accept`: checks that are not to stop anything, by name.
+    `accept`: checks that are not to stop anything, by name. `fit_boxes`: what to do with boxes of
+    another copy of a picture (`fitted_boxes.fitted`).
     """
 
     labels: Labels = None
@@ -44,6 +45,7 @@ class SourceOptions:
     images: str = ""
     masks: str = ""
     accept: tuple[str, ...] = ()
+    fit_boxes: str | float = ""
 
 
 @dataclasses.dataclass(frozen=True)

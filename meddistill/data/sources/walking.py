@@ -31,6 +31,10 @@ _CLUTTER_SUFFIXES = (
     ".pdf",
     ".html",
     ".xlsx",
+    ".names",
+    ".labels",
+    ".data",
+    ".cfg",
 )
 
 
@@ -174,7 +178,7 @@ def walk_files(directory: Path, root: Path) -> tuple[list[Path], list[Rejected]]
     return list(files), [Rejected(shown(path, root), reason) for path, reason in odd]
 
 
-def any_file(directory: Path, *patterns: str, depth: int = 3) -> Path | None:
+def any_file(directory: Path, *patterns: str, depth: int = 6) -> Path | None:
     """A file or folder below `directory`, at most `depth` levels down, whose name fits one of the
     patterns; or None."""
     if _tree is not None and directory == _tree.directory:

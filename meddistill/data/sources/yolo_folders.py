@@ -1,57 +1,66 @@
-"""An existing YOLO set: images/ and labels/ with equal stems, and data.yaml with the names of the
-classes."""
+"""An existing YOLO set: images/ and labels/ with equal stems, or a text file beside each image (Darknet)
+or in another folder; and a file with the names of the classes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from meddistill.base.errors import InputError
 from meddistill.base.paths import shown
 from meddistill.data.formats.annotation_format import KnownBeside
-from meddistill.data.formats.pictures import picture_size
+from meddistill.data.formats.pictures import IMAGE_SUFFIXES, picture_size
+from meddistill.data.formats.text_files import read_text
 from meddistill.data.formats.yolo_labels import YoloLabel, read_class_names
+from meddistill.data.image_names import ImageNames
 from meddistill.data.raw_case import RawCase
 from meddistill.data.sources.annotated_cases import annotated_case
+from meddistill.data.sources.masks_beside import SPLIT_FOLDERS
 from meddistill.data.sources.source import Listing, SourceOptions
-from meddistill.data.sources.walking import any_file, image_files
+from meddistill.data.sources.walking import any_file, image_files, walk_files
 from meddistill.run.tables import Rejected
 
 _FORMAT = YoloLabel()
+_NAME_LISTS = ("classes.txt", "*.names", "*.labels")
+_SAMPLE = 20
 
 
 class YoloFolders:
     name = _FORMAT.name
     summary = (
-        "images/ and labels/ with equal stems, lines `class cx cy w h` (or polygons), and data.yaml"
+        "images/ and labels/ with equal stems, or text files beside the images; lines "
+        "`class cx cy w h` (or polygons), and data.yaml or a list of names"
     )
     general = False
 
     def recognise(self, directory: Path) -> str | None:
         label = _first_label(directory)
-        return (
-            f"it has {shown(label, directory)} and images/"
-            if label and any_file(directory, "images")
-            else None
-        )
+        if label and any_file(directory, "images"):
+            return f"it has {shown(label, directory)} and images/"
+        label = next(_elsewhere(directory), None)
+        return f"it has {shown(label, directory)} with lines of shares" if label else None
 
     def list_cases(self, directory: Path, options: SourceOptions) -> Listing:
-        table = next(
-            (path for path in (any_file(directory, "*.yaml", "*.yml", depth=1),) if path), None
-        )
-        names = read_class_names(table) if table else {}
+        table, names = _class_names(directory)
         images, rejected = image_files(directory, directory)
-        images = [path for path in images if "images" in path.relative_to(directory).parts]
-        if not images:
+        inside = [path for path in images if "images" in path.relative_to(directory).parts]
+        in_folders = bool(inside and _first_label(directory))
+        if in_folders:
+            images = inside
+            label_of = {path: _label_of(path, directory) for path in images}
+        else:
+            label_of, refused = _by_name(images, directory)
+            rejected += refused
+        if not images or not (in_folders or label_of):
             raise InputError(f"{directory} has no images below images/, the layout of {self.name}")
         cases: list[RawCase] = []
         classes = set(names.values())
         tables = [table] if table else []
         unlabelled = 0
         for path in images:
-            label = _label_of(path, directory)
-            has_label = label.is_file()
-            tables += [label] if has_label else []
+            label = label_of.get(path)
+            has_label = label is not None and label.is_file()
+            tables += [label] if label is not None and has_label else []
             unlabelled += not has_label
             try:
                 case, found = _case(path, label if has_label else None, names, directory, options)
@@ -66,6 +75,55 @@ class YoloFolders:
             else []
         )
         return Listing(cases, rejected, notes, sorted(classes), tables)
+
+
+def _class_names(directory: Path) -> tuple[Path | None, dict[int, str]]:
+    """The file that names the classes, and what it says: data.yaml, or a list of names a line."""
+    table = any_file(directory, "*.yaml", "*.yml", depth=2)
+    if table and (names := read_class_names(table)):
+        return table, names
+    listed = any_file(directory, *_NAME_LISTS, depth=3)
+    if listed is None:
+        return table, {}
+    lines = [line.strip() for line in read_text(listed).splitlines()]
+    while lines and not lines[-1]:
+        lines.pop()
+    return listed, dict(enumerate(lines))
+
+
+def _elsewhere(directory: Path) -> Iterator[Path]:
+    """Text files with lines of shares that are called like a picture, wherever they lie; of many a
+    few are looked into."""
+    files, _ = walk_files(directory, directory)
+    stems = {path.stem for path in files if path.suffix.lower() in IMAGE_SUFFIXES}
+    texts = [path for path in files if path.suffix.lower() == ".txt" and path.stem in stems]
+    step = max(1, len(texts) // _SAMPLE)
+    return (path for path in texts[::step] if _FORMAT.in_shares(path))
+
+
+def _by_name(images: Sequence[Path], directory: Path) -> tuple[dict[Path, Path], list[Rejected]]:
+    """The label file of each image, and label files that are nobody's or not the only one."""
+    files, _ = walk_files(directory, directory)
+    names = ImageNames([path.relative_to(directory).as_posix() for path in images])
+    found: dict[Path, Path] = {}
+    rejected: list[Rejected] = []
+    for path in files:
+        if path.suffix.lower() != ".txt" or not (
+            _FORMAT.in_shares(path) or not path.stat().st_size
+        ):
+            continue
+        below = path.relative_to(directory)
+        try:
+            image = images[names.find(below.with_suffix("").as_posix(), below.parent.as_posix())]
+        except InputError as error:
+            rejected.append(Rejected(shown(path, directory), f"labels of no image: {error}"))
+            continue
+        if image in found:
+            why = f"another label file is this image's: {shown(found[image], directory)}"
+            rejected.append(Rejected(shown(path, directory), why))
+            continue
+        found[image] = path
+    return found, rejected
 
 
 def _first_label(directory: Path) -> Path | None:
@@ -95,8 +153,11 @@ def _case(
 ) -> tuple[RawCase, Sequence[str]]:
     """The case of an image, and the classes that its label file names (none where there is
     none)."""
-    parts = path.relative_to(directory).parts
-    split = next((part for part in reversed(parts[:-1]) if part != "images"), "")
+    parts = path.relative_to(directory).parts[:-1]
+    if "images" in parts:
+        split = next((part for part in reversed(parts) if part != "images"), "")
+    else:
+        split = next((part for part in reversed(parts) if part.lower() in SPLIT_FOLDERS), "")
     columns = {"split": split} if split else {}
     if label is None:
         return annotated_case(path, directory, None, options, columns), ()

@@ -1,11 +1,15 @@
 """What label tools export, by their published schemas: boxes to the pixel, and what no annotation
 means."""
 
+import base64
+import io
 import json
 import math
+import zlib
 
 import numpy as np
 import pytest
+from PIL import Image
 from support.annotation_files import (
     BOX,
     SIZE,
@@ -22,11 +26,14 @@ from support.annotation_files import (
     labelme_shape,
     percent,
     qupath_feature,
+    supervisely_figure,
+    supervisely_json,
+    via_3_project,
     via_entries,
     via_project,
     write_json,
 )
-from support.layouts import mask
+from support.layouts import mask, runs_of
 
 from meddistill.base.errors import InputError
 from meddistill.data.formats.annotation_format import KnownBeside
@@ -480,3 +487,135 @@ def test_write_json_is_read_with_its_mark(tmp_path):
     path = tmp_path / "a.json"
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
     assert only(format_of(path).read(path)).box_xyxy_px == tuple(BOX)
+
+
+# --- VIA 3, Supervisely, Label Studio's CSV, Kaggle's run lengths
+
+
+@pytest.mark.parametrize(
+    ("shape", "box"),
+    [
+        ((2, X1, Y1, X2 - X1, Y2 - Y1), BOX),
+        ((3, 10, 11, 4), [6, 7, 14, 15]),
+        ((4, 10, 11, 4, 2), [6, 9, 14, 13]),
+        ((7, X1, Y1, X2, Y1, X2, Y2), BOX),
+        ((8, X1, Y1, X2 - X1, Y2 - Y1), BOX),
+    ],
+)
+def test_via_3_projects(tmp_path, shape, box):
+    content = read(tmp_path, via_3_project(shape), "via_project.json")
+    assert meanings(content) == {"a.png": (1, True), "b.png": (0, True)}
+    (found,) = content.images[0].objects
+    assert found.box_xyxy_px == pytest.approx(box)
+    assert found.class_name == "mass"
+
+
+def test_via_3_leaves_points_out_and_names_damage(tmp_path):
+    content = read(tmp_path, via_3_project((1, 5, 5)))
+    assert content.images[0].objects == ()
+    assert content.notes == {"shapes without an area are left out (point)": 1}
+    assert "damaged" in read(tmp_path, via_3_project((2, 5))).images[0].problem
+    broken = via_3_project() | {"view": {"1": {"fid_list": ["9"]}}}
+    with pytest.raises(InputError, match="damaged project of VIA 3"):
+        read(tmp_path, broken)
+
+
+def bitmap(origin=(X1, Y1), size=(X2 - X1, Y2 - Y1)):
+    buffer = io.BytesIO()
+    Image.new("L", size, 255).save(buffer, "PNG")
+    data = base64.b64encode(zlib.compress(buffer.getvalue())).decode()
+    return {"bitmap": {"data": data, "origin": list(origin)}, "geometryType": "bitmap"}
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        supervisely_figure(),
+        supervisely_figure("rectangle", ((X2 - 1, Y2 - 1), (X1, Y1))),
+        supervisely_figure("polygon", ((X1, Y1), (X2, Y1), (X2, Y2), (X1, Y2))),
+        supervisely_figure(**bitmap()),
+    ],
+)
+def test_supervisely_figures(tmp_path, figure):
+    found = only(read(tmp_path, supervisely_json([figure]), "a.png.json"))
+    assert found.box_xyxy_px == pytest.approx(BOX)
+    assert found.class_name == "mass"
+
+
+def test_supervisely_without_a_figure_is_unknown_but_for_a_tag(tmp_path):
+    for tags, looked_at in (((), False), (("normal",), True)):
+        (image,) = read(tmp_path, supervisely_json([], tags), "a.png.json").images
+        assert (image.objects, image.looked_at) == ((), looked_at)
+    content = read(tmp_path, supervisely_json([supervisely_figure("point", ((3, 3),))]))
+    assert content.notes == {"shapes without an area are left out (point)": 1}
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        {"classTitle": "a"},
+        supervisely_figure(**bitmap(origin=(20, 20))),
+        supervisely_figure(points=()),
+    ],
+)
+def test_supervisely_damage_is_one_line(tmp_path, figure):
+    with pytest.raises(InputError, match=r"damaged|outside|\.json"):
+        read(tmp_path, supervisely_json([figure]), "a.png.json")
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv"])
+def test_label_studio_tables(tmp_path, ending):
+    delimiter = {"csv": ",", "tsv": "\t"}[ending]
+    region = label_studio_region()
+    cell = [region["value"] | {"original_width": SIZE, "original_height": SIZE}]
+    quoted = '"' + json.dumps(cell).replace('"', '""') + '"'
+    rows = [
+        ["image", "id", "label", "annotator", "annotation_id", "lead_time"],
+        ["/data/upload/1/0a1b2c3d-a.png", "1", quoted, "1", "7", "3.5"],
+        ["/data/upload/1/0a1b2c3e-b.png", "2", "", "1", "8", "1.5"],
+    ]
+    text = "\n".join(delimiter.join(row) for row in rows) + "\n"
+    content = read(tmp_path, text, f"project.{ending}")
+    assert list(meanings(content).values()) == [(1, True), (0, True)]
+    assert content.images[0].objects[0].box_xyxy_px == pytest.approx(BOX)
+
+
+def test_run_lengths_of_kaggle(tmp_path):
+    beside = KnownBeside(size_of=lambda name: (SIZE, SIZE))
+    text = f"ImageId,EncodedPixels\na.png,{runs_of(mask())}\nb.png,-1\nc.png,\n"
+    content = read(tmp_path, text, "train.csv", beside)
+    assert meanings(content) == {"a.png": (1, True), "b.png": (0, True), "c.png": (0, True)}
+    (found,) = content.images[0].objects
+    assert found.box_xyxy_px == pytest.approx(BOX)
+    assert (decode_run_lengths(found.run_lengths, (SIZE, SIZE)) == MASK).all()
+    for runs in ("1 3 2 2", "5", "0 2", "570 90", "1 x", "1 -2", "99999999999999999999 1"):
+        content = read(tmp_path, f"ImageId,EncodedPixels\na.png,{runs}\n", "t.csv", beside)
+        assert "line 2: " in content.images[0].problem
+
+
+# --- where Pascal VOC counts from
+
+
+@pytest.mark.parametrize(
+    ("source", "corner", "expected"),
+    [
+        ("", "6", 5),
+        ("<source><database>The VOC2007 Database</database></source>", "6", 5),
+        ("<source><database>roboflow.com</database></source>", "6", 5),
+        ("<source><database>Unknown</database></source>", "6", 6),  # labelImg, CVAT
+        ("<source><database>MedDistill</database></source>", "6", 6),
+        ("", "0", 0),
+        ("", "6.5", 6.5),
+    ],
+)
+def test_voc_counts_from_one_unless_its_numbers_or_tool_say_zero(
+    tmp_path, source, corner, expected
+):
+    corners = f"<xmin>{corner}</xmin><ymin>{corner}</ymin><xmax>9</xmax><ymax>9</ymax>"
+    text = f"<annotation>{source}<object><name>a</name><bndbox>{corners}</bndbox></object></annotation>"
+    assert only(read(tmp_path, text, "a.xml")).box_xyxy_px == (expected, expected, 9, 9)
+
+
+def test_a_table_states_the_size_of_its_pictures(tmp_path):
+    text = "filename,width,height,class,xmin,ymin,xmax,ymax\na.png,640,480,m,1,2,30,40\n"
+    assert read(tmp_path, text, "t.csv").images[0].size_hw == (480, 640)

@@ -176,3 +176,67 @@ def test_control_characters_in_names_do_not_reach_a_table(tmp_path, prepare):
     _, _, reasons = prepare(tmp_path / "source")
     assert any("red.jpg" in name for name in reasons)
     assert all("\x1b" not in name + reason for name, reason in reasons.items())
+
+
+def test_a_resized_copy_is_offered_a_scale_and_scaled_where_asked(tmp_path):
+    save(tmp_path / "a.png", image())
+    coco(tmp_path, [("a.png", 2 * SIZE, 2 * SIZE)], [(0, [4, 6, 10, 8])])
+    assert "--fit-boxes auto scales them by 0.5" in listed(tmp_path).rejected[0].reason
+    listing = listed(tmp_path, fit_boxes="auto")
+    assert boxes_of(listing) == {"a": ((2, 3, 7, 7),)}
+    assert "boxes are scaled from 48x48 to 24x24 px: 1" in listing.notes
+    (tmp_path / "coco.json").unlink()
+    (tmp_path / "boxes.csv").write_text("image,x1,y1,x2,y2\na,4,6,14,14\n")
+    assert boxes_of(listed(tmp_path, fit_boxes=0.5)) == {"a": ((2, 3, 7, 7),)}
+
+
+def test_a_turned_copy_is_never_scaled(tmp_path):
+    save(tmp_path / "a.png", image()[:12])
+    coco(tmp_path, [("a.png", 12, SIZE)], [(0, [1, 2, 3, 4])])
+    (row,) = listed(tmp_path, fit_boxes="auto").rejected
+    assert row.reason.endswith("they would lie elsewhere")
+
+
+def voc(root, name, corner):
+    save(root / f"{name}.png", image())
+    corners = f"<xmin>{corner}</xmin><ymin>4</ymin><xmax>9</xmax><ymax>9</ymax>"
+    box = f"<object><name>m</name><bndbox>{corners}</bndbox></object>"
+    (root / f"{name}.xml").write_text(f"<annotation>{box}</annotation>")
+
+
+def test_one_file_that_counts_from_zero_tells_of_all(tmp_path):
+    voc(tmp_path / "train", "a", 3)
+    assert boxes_of(listed(tmp_path)) == {"a": ((2, 3, 9, 9),)}
+    voc(tmp_path / "valid", "b", 0)
+    listing = listed(tmp_path)
+    assert boxes_of(listing) == {"a": ((3, 4, 9, 9),), "b": ((0, 4, 9, 9),)}
+    assert "corners count from 0, as some at 0 or their tool show: 2" in listing.notes
+    assert [case.columns["split"] for case in listing.cases] == ["train", "valid"]
+
+
+@pytest.mark.parametrize("where", ["beside", "elsewhere"])
+def test_yolo_s_text_files_may_lie_beside_or_in_another_folder(tmp_path, where):
+    folder = tmp_path / ("pics" if where == "beside" else "labels_my-project_2026")
+    for name in "abc":
+        save(tmp_path / "pics" / f"{name}.png", image(ord(name)))
+    folder.mkdir(exist_ok=True)
+    (folder / "a.txt").write_text("1 0.5 0.5 0.25 0.5\n")
+    (folder / "b.txt").write_text("")
+    (tmp_path / "train.txt").write_text("data/pics/a.png\n")
+    (tmp_path / "obj.names").write_text("cyst\nmass\n")
+    listing = listed(tmp_path)
+    assert boxes_of(listing) == {"a": ((9, 6, 15, 18),), "b": (), "c": None}
+    assert listing.cases[0].class_name == "mass"
+    assert not listing.rejected
+
+
+def test_numbers_that_are_no_shares_are_no_labels(tmp_path):
+    save(tmp_path / "a.png", image())
+    (tmp_path / "a.txt").write_text("12 310 220 9 4\n")
+    with pytest.raises(InputError, match=r"1 \.txt files with their names \(a\.txt\)"):
+        listed(tmp_path)
+
+
+def test_annotations_may_lie_deep(tmp_path):
+    voc(tmp_path / "VOCdevkit" / "VOC2012" / "Annotations", "a", 3)
+    assert boxes_of(listed(tmp_path)) == {"a": ((2, 3, 9, 9),)}

@@ -2,9 +2,10 @@
 
 from functools import partial
 
+import numpy as np
 import pytest
-from support.annotation_files import BOX
-from support.layouts import image, mask, save
+from support.annotation_files import BOX, SIZE
+from support.layouts import image, mask, save, volume, write_nrrd
 from support.prepared import ALL_IN_TRAINING
 from support.workbooks import write_xlsx
 
@@ -124,3 +125,29 @@ def test_a_change_of_the_table_is_noticed(folder, prepare):
     (folder / "t.csv").write_text("image,mask,group\nscans/a.png,drawn/a.png,p1\n")
     with pytest.raises(StageError, match=r"inputs\.table"):
         prepare("", table=str(folder / "t.csv"), min_area_px=4)
+
+
+def test_volumes_of_a_table_are_cut_into_slices(tmp_path, prepare):
+    root = tmp_path / "set"
+    for number in (1, 2):
+        write_nrrd(root / f"v{number}.nrrd", volume(number).transpose(2, 1, 0))
+    labels = np.zeros((5, SIZE, SIZE), dtype=np.uint8)
+    labels[2] = mask(1)
+    write_nrrd(root / "drawn" / "first.nrrd", labels)
+    rows = "image,mask,patient,split,kind\nv1.nrrd,first.nrrd,p7,train,a\nv2.nrrd,,p8,test,b\n"
+    (root / "cases.csv").write_text(rows)
+    out, cases, reasons = prepare("", table=str(root / "cases.csv"))
+    assert reasons == {}
+    assert [case.annotation for case in cases.values()].count("boxes") == 1
+    assert annotated_boxes(out, cases["v1_z2"]).tolist() == [BOX]
+    assert {(case.group, case.split) for case in cases.values()} == {
+        ("p7", "train"),
+        ("p8", "test"),
+    }
+
+
+def test_a_table_s_box_does_not_say_which_slice_it_is_on(tmp_path, prepare):
+    write_nrrd(tmp_path / "set" / "v1.nrrd", volume(1).transpose(2, 1, 0))
+    (tmp_path / "set" / "t.csv").write_text("image,x1,y1,x2,y2\nv1.nrrd,1,2,3,4\n")
+    with pytest.raises(InputError, match="is below"):
+        prepare("", table=str(tmp_path / "set" / "t.csv"))

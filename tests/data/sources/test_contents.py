@@ -79,3 +79,26 @@ def test_an_archive_is_to_be_unpacked(tmp_path):
     zipfile.ZipFile(tmp_path / "data.zip", "w").close()
     with pytest.raises(InputError, match=r"data.zip is an archive: unpack it, and give the folder"):
         choose_source("auto", tmp_path / "data.zip")
+
+
+def test_masks_by_contents_that_find_no_image_are_no_images(tmp_path):
+    """Two people's masks of each image, by endings that say nothing."""
+    for number in range(4):
+        save(tmp_path / f"Image_{number:02}L.jpg", image(number))
+        for who in ("1stHO", "2ndHO"):
+            save(tmp_path / f"Image_{number:02}L_{who}.png", mask())
+    source = choose_source("auto", tmp_path)[0]
+    with pytest.raises(InputError, match=r"--masks '.*1stHO.png' or --masks '.*2ndHO.png'"):
+        source.list_cases(tmp_path, SourceOptions())
+    listing = source.list_cases(tmp_path, SourceOptions(masks="*2ndHO.png"))
+    assert len(listing.cases) == 4
+
+
+def test_what_looks_like_masks_and_is_nobodys_stops(tmp_path):
+    for number in range(4):
+        save(tmp_path / "a" / f"{'qwer'[number]}.png", image(number))
+        save(tmp_path / "b" / f"{'asdf'[number]}.png", mask())
+    source = choose_source("auto", tmp_path)[0]
+    with pytest.raises(InputError, match=r"4 files that look like masks \(b/\*.png\) beside 4"):
+        source.list_cases(tmp_path, SourceOptions())
+    assert len(source.list_cases(tmp_path, SourceOptions(images="*")).cases) == 8
