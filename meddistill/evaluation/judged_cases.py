@@ -37,7 +37,8 @@ class JudgedCase:
     `group`: patient, or what stands for it. `spacing_hw_mm`: (row, column), None where not known.
     `volume` names the volume that the image is a slice of; empty for one that stands alone.
     `boxes`: (N, 4) px a finding that people gave, where there is no mask to judge by; None where
-    nobody looked. `looked_for`: whether each finding was; empty: all were.
+    nobody looked. `looked_for`: whether each finding was; empty: all were. `slice`, `slice_mm`: its
+    number in the volume and the distance to the next in mm, None where not known.
     """
 
     case_id: str
@@ -51,6 +52,8 @@ class JudgedCase:
     volume: str = ""
     boxes: Sequence[np.ndarray] | None = dataclasses.field(default=None, compare=False)
     looked_for: tuple[bool, ...] = ()
+    slice: int | None = None
+    slice_mm: float | None = None
 
     def read(
         self, intensity: IntensitySettings | None, findings: Findings = LESION
@@ -112,6 +115,8 @@ def judged_cases_of_run(data_dir: Path, cases: Sequence[Case], split: str) -> Ju
             volume=volume if n_slices[volume] > 1 else "",
             boxes=_boxes_alone(data_dir, case, findings),
             looked_for=_looked_for(case, findings),
+            slice=case.slice,
+            slice_mm=case.slice_mm,
         )
         for case, volume in zip(chosen, volumes, strict=True)
     ]

@@ -1,8 +1,9 @@
 """How close a predicted mask is to the true one: overlap, outline distance, area. The only module
 that uses medpy.
 
-Masks are boolean (H, W); spacing is (row, column) in mm. Nothing is ever NaN, so nothing is dropped
-from a mean:
+Masks are boolean (H, W), or (slices, H, W) of a volume, whose diagonal and outlines are those of a body;
+spacing is (row, column) or (slice, row, column) in mm. Nothing is ever NaN, so nothing is dropped from a
+mean:
 
 | prediction | truth | overlaps and NSD | distances             | area error | counted as    |
 |------------|-------|------------------|-----------------------|------------|---------------|
@@ -166,7 +167,8 @@ def score_case(
 
 
 def count_overlap(pred: np.ndarray, target: np.ndarray) -> Overlap:
-    """Pixel counts of two boolean masks (H, W). Raises: ValueError if shapes differ."""
+    """Pixel counts of two boolean masks (H, W) or (slices, H, W). Raises: ValueError if shapes
+    differ."""
     _check(pred, target)
     tp = int(np.count_nonzero(pred & target))
     fp = int(np.count_nonzero(pred)) - tp
@@ -182,11 +184,11 @@ def dice(pred: np.ndarray, target: np.ndarray) -> float:
 def outline_distances(
     pred: np.ndarray,
     target: np.ndarray,
-    spacing_hw: tuple[float, float] = (1.0, 1.0),
+    spacing: tuple[float, ...] | None = None,
     *,
     tolerance: float = 2.0,
 ) -> Distances:
-    """HD, HD95, ASSD and NSD of two boolean masks (H, W), in the unit of `spacing_hw`.
+    """HD, HD95, ASSD and NSD of two boolean masks (H, W) or (slices, H, W), in the unit of `spacing`.
 
     Both empty: distances 0, NSD 1. One empty: distances are the image's diagonal, NSD 0. NSD counts
     outline pixels, as medpy's surfaces do, without weighing them by length (Nikolov et al. 2018
@@ -195,19 +197,21 @@ def outline_distances(
     Args:
         pred: the mask to judge.
         target: the true mask.
-        spacing_hw: size of a pixel, row and column.
+        spacing: sides of a pixel or voxel, in the order of the axes; None for 1.
         tolerance: of NSD, in the same unit.
     """
     _check(pred, target)
-    if not (min(spacing_hw) > 0 and math.isfinite(max(spacing_hw))):
-        raise ValueError(f"pixel spacing must be above 0, got {spacing_hw}")
+    spacing = (1.0,) * pred.ndim if spacing is None else spacing
+    if len(spacing) != pred.ndim or not (min(spacing) > 0 and math.isfinite(max(spacing))):
+        raise ValueError(f"pixel spacing must be above 0 along {pred.ndim} axes, got {spacing}")
     found, there = bool(pred.any()), bool(target.any())
     if not found and not there:
         return Distances(0.0, 0.0, 0.0, 1.0)
     if not (found and there):
-        diagonal = math.hypot(pred.shape[0] * spacing_hw[0], pred.shape[1] * spacing_hw[1])
+        sides = zip(pred.shape, spacing, strict=True)
+        diagonal = math.hypot(*(length * side for length, side in sides))
         return Distances(diagonal, diagonal, diagonal, 0.0)
-    pooled = surface_distances(pred, target, spacing_hw)
+    pooled = surface_distances(pred, target, spacing)
     return Distances(
         hd=float(pooled.max()),
         hd95=float(np.percentile(pooled, 95)),
@@ -217,37 +221,37 @@ def outline_distances(
 
 
 def surface_distances(
-    pred: np.ndarray, target: np.ndarray, spacing_hw: tuple[float, float] = (1.0, 1.0)
+    pred: np.ndarray, target: np.ndarray, spacing: tuple[float, ...] | None = None
 ) -> np.ndarray:
     """Distance of each outline pixel of either mask to the other's outline: (N,) float64, first
     pred's, then target's.
 
-    Both masks boolean (H, W) and not empty. An outline pixel is a mask pixel with a 4-neighbour
-    outside the mask or the image. Computed by medpy on the box around the union plus one pixel: no
-    outline pixel lies outside, so the numbers are those of the full image.
+    Both masks boolean (H, W) or (slices, H, W) and not empty. An outline pixel is a mask pixel with a
+    neighbour along an axis outside the mask or the image. Computed by medpy on the box around the
+    union plus one pixel: no outline pixel lies outside, so the numbers are those of the full image.
     """
-    rows, columns = box_around(pred | target)
-    pred, target = pred[rows, columns], target[rows, columns]
+    inside = box_around(pred | target)
+    pred, target = pred[inside], target[inside]
+    spacing = (1.0,) * pred.ndim if spacing is None else spacing
     return np.concatenate(
         [
-            _directed_surface_distances(pred, target, spacing_hw),
-            _directed_surface_distances(target, pred, spacing_hw),
+            _directed_surface_distances(pred, target, spacing),
+            _directed_surface_distances(target, pred, spacing),
         ]
     )
 
 
-def box_around(mask: np.ndarray, margin_px: int = 1) -> tuple[slice, slice]:
-    """Rows and columns of the smallest box around a boolean mask (H, W) that is not empty, grown by
-    a margin."""
-    # Columns are looked for in the mask's rows alone: a column-wise pass over the whole image is
-    # what costs.
-    top, bottom = _extent(np.asarray(mask.any(axis=1)))
-    left, right = _extent(np.asarray(mask[top:bottom].any(axis=0)))
-    height, width = mask.shape
-    return (
-        slice(max(0, top - margin_px), min(height, bottom + margin_px)),
-        slice(max(0, left - margin_px), min(width, right + margin_px)),
-    )
+def box_around(mask: np.ndarray, margin_px: int = 1) -> tuple[slice, ...]:
+    """The smallest box around a boolean mask that is not empty, grown by a margin: a slice an axis."""
+    slices: list[slice] = []
+    for axis, length in enumerate(mask.shape):
+        # Each next axis is looked for inside the box so far: a pass along the last axis over the
+        # whole image is what costs.
+        inside = mask[tuple(slices)] if slices else mask
+        others = tuple(other for other in range(mask.ndim) if other != axis)
+        first, last = _extent(np.asarray(inside.any(axis=others)))
+        slices.append(slice(max(0, first - margin_px), min(length, last + margin_px)))
+    return tuple(slices)
 
 
 def _extent(line: np.ndarray) -> tuple[int, int]:
@@ -259,9 +263,9 @@ def _ratio(part: int, whole: int, empty: float = 1.0) -> float:
 
 
 def _check(pred: np.ndarray, target: np.ndarray) -> None:
-    if pred.shape != target.shape or pred.ndim != 2:
+    if pred.shape != target.shape or pred.ndim not in (2, 3):
         raise ValueError(
-            f"masks must be two arrays (H, W) of one shape, got {pred.shape} and {target.shape}"
+            f"masks must be two arrays (H, W) or (slices, H, W) of one shape, got {pred.shape} and {target.shape}"
         )
     if pred.dtype != np.bool_ or target.dtype != np.bool_:
         raise ValueError(f"masks must be boolean, got {pred.dtype} and {target.dtype}")

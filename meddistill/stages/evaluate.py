@@ -37,6 +37,7 @@ from meddistill.evaluation.request import EvalRequest, FolderRequest
 from meddistill.evaluation.scores import Judging, ScoreRow, case_dice
 from meddistill.evaluation.text_tables import format_table
 from meddistill.evaluation.verdict import Verdict
+from meddistill.evaluation.volume_judge import VolumeJudge, format_volumes
 from meddistill.run.headlines import headline
 from meddistill.run.layout import (
     CONFIG_JSON,
@@ -44,6 +45,7 @@ from meddistill.run.layout import (
     MODEL_SAFETENSORS,
     PER_CASE_BOXES_CSV,
     PER_CASE_CSV,
+    PER_VOLUME_CSV,
     PREPROCESSING_JSON,
     REPORT_HTML,
     RUN_JSON,
@@ -218,8 +220,10 @@ def _evaluate(
     judged = evaluation.judged
     methods = Methods.of(predictor, evaluation.baselines, config, judged)
     _say_what_is_missing(evaluation, methods)
-    verdict = _judge(judged, methods, stage.out)
+    verdict, volumes = _judge(judged, methods, stage.out)
     summary = verdict.summary(judged, methods, evaluation.warnings, seed)
+    if whole := volumes.write(seed):
+        summary["whole_volumes"] = whole
     _write(stage.out, summary, verdict, _gallery(verdict, methods), evaluation.history)
     if verdict.failures:
         raise InputError(
@@ -251,17 +255,19 @@ def _say_what_is_missing(evaluation: _Evaluation, methods: Methods) -> None:
         console.warn(warning)
 
 
-def _judge(judged: JudgedCases, methods: Methods, out: Path) -> Verdict:
-    """Every case answered, drawn, and scored where there is a true mask."""
+def _judge(judged: JudgedCases, methods: Methods, out: Path) -> tuple[Verdict, VolumeJudge]:
+    """Every case answered, drawn, and scored where there is a true mask; whole volumes, too."""
     config = methods.config
     judging = Judging(config.tolerance_px, config.tolerance_mm, config.lesion_iou)
     verdict = Verdict(judging, methods.findings)
+    volumes = VolumeJudge(judged, methods.findings, judging, out)
     with console.progress("eval", len(judged.cases)) as bar:
         for answered in methods.answer(judged.cases, verdict.failures):
             _draw(answered, methods.findings, out)
             verdict.add(answered)
+            volumes.add(answered)
             bar.advance()
-    return verdict
+    return verdict, volumes
 
 
 def _draw(answered: AnsweredCase, findings: Findings, out: Path) -> None:
@@ -321,6 +327,8 @@ def _write(
     write_report(out / REPORT_HTML, summary, verdict.rows, list(gallery), history)
     if verdict.rows:
         console.answer(format_table(summary["methods"], summary["labels"]))
+    if "whole_volumes" in summary:
+        console.answer(format_volumes(summary["whole_volumes"]))
     if verdict.box_rows:
         console.answer(format_box_table(summary["by_boxes"], summary["labels"]))
 
@@ -331,6 +339,8 @@ def _finish(stage: Stage, summary: dict[str, Any], device: str, student_dir: Pat
     if by_finding:
         results |= {"student_by_finding": _dice(by_finding), "cases": summary["n_scored"]}
     written = [stage.out / name for name in (PER_CASE_CSV, SUMMARY_JSON, REPORT_HTML)]
+    if "whole_volumes" in summary:
+        written.append(stage.out / PER_VOLUME_CSV)
     if summary["by_boxes"]:
         results["by_boxes"] = summary["by_boxes"]
         written.append(stage.out / PER_CASE_BOXES_CSV)

@@ -12,6 +12,7 @@ from meddistill.data.prepare.duplicates import Duplicate
 from meddistill.data.sources.known_sources import SOURCES
 from meddistill.evaluation.box_scores import BoxScoreRow
 from meddistill.evaluation.scores import ScoreRow
+from meddistill.evaluation.volumes import VolumeRow
 from meddistill.labelling.box_table import LabelRow
 from meddistill.labelling.rounds import CurvePoint
 from meddistill.run.audits import AuditRow
@@ -205,6 +206,7 @@ def test_what_cannot_be_done_here_is_parsed_only(command):
         ("`metrics.csv`", EpochRow),
         ("`per_case.csv`", ScoreRow),
         ("`per_case_boxes.csv`", BoxScoreRow),
+        ("`per_volume.csv`", VolumeRow),
         ("`predictions.csv`", PredictionRow),
     ],
 )

@@ -144,5 +144,10 @@ def uncertainty_picture(probs: np.ndarray) -> np.ndarray:
     return (np.clip(doubt, 0, 1) * 15).round().astype(np.uint8) * 17
 
 
+def picture_address(png: bytes) -> str:
+    """A PNG as an address that holds it."""
+    return _address("png", png)
+
+
 def _address(kind: str, content: bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

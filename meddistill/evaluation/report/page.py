@@ -14,9 +14,10 @@ from meddistill.base.files import write_text
 from meddistill.evaluation.baselines import BOXES, STUDENT, TEACHER
 from meddistill.evaluation.box_scores import BOX_COLUMNS
 from meddistill.evaluation.report import charts
-from meddistill.evaluation.report.gallery import GalleryItem
+from meddistill.evaluation.report.gallery import GalleryItem, picture_address
 from meddistill.evaluation.report.training_curves import History
 from meddistill.evaluation.scores import ScoreRow, averaged, by_method
+from meddistill.run.layout import VOLUMES_PNG
 
 _TEMPLATES = Path(__file__).parent / "templates"
 # Metrics of the big table, and whether a second row gives detected cases alone.
@@ -80,6 +81,13 @@ def write_report(
             boxed=summary["by_boxes"].get(STUDENT),
             box_columns=BOX_COLUMNS,
             metric_rows=_metric_rows(summary),
+            whole=summary.get("whole_volumes"),
+            student_mm="hd95_mm"
+            in summary.get("whole_volumes", {})
+            .get("methods", {})
+            .get(STUDENT, {})
+            .get("metrics", {}),
+            volumes_sheet=_sheet(path.with_name(VOLUMES_PNG)),
             distributions=_distributions(rows, summary["labels"]),
             parts=_parts(summary),
             budget=_budget(summary),
@@ -109,6 +117,11 @@ def _environment() -> Environment:
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
     environment.filters |= {"number": _number, "ci": _interval, "plural": _plural}
     return environment
+
+
+def _sheet(path: Path) -> str:
+    """The picture of all volumes as a data address; '' where there is none."""
+    return picture_address(path.read_bytes()) if path.is_file() else ""
 
 
 def _asset(name: str) -> str:
