@@ -43,23 +43,8 @@ def volume_cases(
         group: of all its slices.
     """
     count, channels = extent(path, options.axis)
-    number = 0
-    if channels > 1:
-        if not channel.isdecimal() or int(channel) >= channels:
-            raise ConfigError(
-                f"{path.name} has {channels} channels; choose one with --set prepare.channel=0"
-            )
-        number = int(channel)
-    if len(masks) > 1:
-        listed = ", ".join(mask.name for mask in masks)
-        raise InputError(f"several masks have its name: {listed}; choose with --masks")
-    mask = masks[0] if masks else None
-    if (
-        mask is not None
-        and MOVED not in options.accept
-        and (why := apart(grid_of(path), grid_of(mask)))
-    ):
-        raise InputError(f"{why} ({mask.name}); --accept {MOVED} takes it as it is stored")
+    number = _channel(path, channels, channel)
+    mask = _mask_of(path, masks, options.accept)
     width = len(str(count - 1))
     cases = []
     for index in range(count):
@@ -82,6 +67,27 @@ def volume_cases(
             )
         )
     return cases
+
+
+def _channel(path: Path, channels: int, chosen: str) -> int:
+    if channels == 1:
+        return 0
+    if not chosen.isdecimal() or int(chosen) >= channels:
+        raise ConfigError(
+            f"{path.name} has {channels} channels; choose one with --set prepare.channel=0"
+        )
+    return int(chosen)
+
+
+def _mask_of(path: Path, masks: Sequence[Path], accept: Sequence[str]) -> Path | None:
+    """The volume's mask; None where it has none."""
+    if len(masks) > 1:
+        listed = ", ".join(mask.name for mask in masks)
+        raise InputError(f"several masks have its name: {listed}; choose with --masks")
+    mask = masks[0] if masks else None
+    if mask is not None and MOVED not in accept and (why := apart(grid_of(path), grid_of(mask))):
+        raise InputError(f"{why} ({mask.name}); --accept {MOVED} takes it as it is stored")
+    return mask
 
 
 def in_split(cases: Sequence[RawCase], split: str) -> list[RawCase]:
