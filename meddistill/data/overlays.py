@@ -8,12 +8,15 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-from meddistill.data.findings import as_planes
+from meddistill.data.findings import Findings, as_planes
+from meddistill.data.formats.pictures import lettering
 
 YELLOW = (255, 221, 0)
 DARK_RED = (139, 0, 0)
 FILL_SHARE = 0.4
 GAP_PX = 4
+_LINE_PX = 18
+"""Height of a legend's line below a picture of up to 1024 px; of larger ones in proportion."""
 
 
 def overlay(
@@ -45,6 +48,38 @@ def side_by_side(
     right = image if target is None else overlay(image, target, colours)
     gap = np.full((image.shape[0], GAP_PX, 3), 255, dtype=np.uint8)
     return np.concatenate([overlay(image, pred, colours), gap, right], axis=1)
+
+
+def with_legend(picture: np.ndarray, findings: Findings, places: Sequence[int]) -> np.ndarray:
+    """The picture, uint8 (H, W, 3), with the names of some findings below it, each behind a square
+    in its colour; as it is where there is one finding, or no place."""
+    if findings.is_one or not places:
+        return picture
+    line_px = max(_LINE_PX, round(max(picture.shape) / 1024 * _LINE_PX))
+    lines = [_blank(line_px, picture.shape[1])]
+    left = line_px // 3
+    for place in places:
+        entry = _legend_entry(findings.names[place], findings.colours[place], line_px)
+        if left + entry.shape[1] > picture.shape[1] and left > line_px // 3:
+            lines.append(_blank(line_px, picture.shape[1]))
+            left = line_px // 3
+        right = min(left + entry.shape[1], picture.shape[1])
+        lines[-1][:, left:right] = entry[:, : right - left]
+        left = right + line_px // 2
+    return np.concatenate([picture, *lines])
+
+
+def _legend_entry(name: str, colour: tuple[int, int, int], line_px: int) -> np.ndarray:
+    ink = lettering(name, line_px)[..., None].astype(np.float32) / 255
+    text = (255 * (1 - ink)).round().astype(np.uint8).repeat(3, axis=2)
+    square = _blank(line_px, line_px)
+    edge = line_px // 4
+    square[edge : line_px - edge, edge : line_px - edge] = colour
+    return np.concatenate([square, text], axis=1)
+
+
+def _blank(height_px: int, width_px: int) -> np.ndarray:
+    return np.full((height_px, width_px, 3), 255, dtype=np.uint8)
 
 
 def outline(mask: np.ndarray) -> np.ndarray:

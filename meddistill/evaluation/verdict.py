@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import numpy as np
+
 from meddistill.data.findings import LESION, Findings
 from meddistill.evaluation.answers import AnsweredCase, Methods
 from meddistill.evaluation.audited import audit_summary
 from meddistill.evaluation.baselines import BOXES, STUDENT, TEACHER, TEACHER_BY_TRUE_BOX
 from meddistill.evaluation.box_scores import BoxScoreRow, score_boxes, summarise_boxes
 from meddistill.evaluation.calibration import Calibration
+from meddistill.evaluation.components import confuse_lesions
 from meddistill.evaluation.judged_cases import JudgedCase, JudgedCases
 from meddistill.evaluation.scores import Judging, ScoreRow, score
 from meddistill.evaluation.summary import (
@@ -27,7 +30,9 @@ from meddistill.evaluation.summary import (
 class Verdict:
     """`rows`: the scores by masks, one a case, method and finding; `box_rows`: those of cases that
     have boxes alone. `done`: the cases that could be read, `failures`:
-    why the others could not. `n_cleaned`: cases of which cleaning up changed the student's mask.
+    why the others could not. `near`: calibration near lesions of each of several findings;
+    `confusion`: as `confuse_lesions` counts, by method. `n_cleaned`: cases of which cleaning up
+    changed the student's mask.
     """
 
     judging: Judging
@@ -39,6 +44,8 @@ class Verdict:
     calibration: dict[str, Calibration] = dataclasses.field(
         default_factory=lambda: {"all": Calibration(), "near": Calibration(near=True)}
     )
+    near: dict[str, Calibration] = dataclasses.field(default_factory=dict)
+    confusion: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     n_cleaned: int = 0
 
     def add(self, answered: AnsweredCase) -> None:
@@ -64,9 +71,26 @@ class Verdict:
                 )
         probs = answered.guesses[STUDENT].probs
         assert probs is not None  # the student always has some
-        for counted in self.calibration.values():
-            for place in answered.places:
+        for place in answered.places:
+            for counted in self.calibration.values():
                 counted.add(probs[place], answered.truth[place])
+        if not self.findings.is_one:
+            self._add_to_findings(answered, answered.truth, probs)
+
+    def _add_to_findings(
+        self, answered: AnsweredCase, truth: np.ndarray, probs: np.ndarray
+    ) -> None:
+        names, places = self.findings.names, list(answered.places)
+        for place in places:
+            near = self.near.setdefault(names[place], Calibration(near=True))
+            near.add(probs[place], truth[place])
+        # What nobody looked for is neither right nor wrong.
+        known = np.isin(np.arange(len(names)), places)[:, None, None]
+        for method, guess in answered.guesses.items():
+            counted = confuse_lesions(
+                guess.masks & known, truth & known, min_iou=self.judging.lesion_iou
+            )
+            self.confusion[method] = self.confusion.get(method, 0) + counted
 
     def _add_boxes(self, answered: AnsweredCase) -> None:
         boxes = answered.case.boxes
@@ -105,7 +129,13 @@ class Verdict:
         """
         config, rows = methods.config, self.rows
         one = self.findings.is_one
-        calibration = {name: counted.as_dict() for name, counted in self.calibration.items()}
+        calibration: dict[str, Any] = {
+            name: counted.as_dict() for name, counted in self.calibration.items()
+        }
+        if self.near:
+            calibration["near_by_finding"] = {
+                name: counted.as_dict() for name, counted in self.near.items()
+            }
         return {
             "split": config.split,
             "threshold": methods.threshold,
@@ -128,6 +158,11 @@ class Verdict:
             "calibration": calibration if rows else None,
             "error_budget": error_budget(rows, STUDENT, TEACHER, BOXES),
             "by_boxes": summarise_boxes(self.box_rows, seed=seed),
-            **({} if one else {"findings": self.findings.as_dict()}),
+            **({} if one else self._of_findings()),
             **({"audit": audit_summary(judged.audit)} if judged.audit else {}),
         }
+
+    def _of_findings(self) -> dict[str, Any]:
+        """What the summary says of several: how they are drawn, and which was found as which."""
+        told = {method: counts.tolist() for method, counts in self.confusion.items()}
+        return {"findings": self.findings.as_dict(), "confusion": told}

@@ -17,7 +17,7 @@ from meddistill.base.files import write_json
 from meddistill.base.hashing import fingerprint_source, hash_files
 from meddistill.data.findings import LESION, Findings
 from meddistill.data.formats.pictures import write_palette_png, write_png
-from meddistill.data.overlays import side_by_side
+from meddistill.data.overlays import side_by_side, with_legend
 from meddistill.evaluation.answers import AnsweredCase, Methods
 from meddistill.evaluation.audited import audit_warnings, with_audit
 from meddistill.evaluation.baselines import (
@@ -280,7 +280,9 @@ def _draw(answered: AnsweredCase, findings: Findings, out: Path) -> None:
         names = ", ".join(findings.names)
         write_palette_png(out / "masks" / name, labels, findings.palette(), names)
     picture = side_by_side(answered.image, pred, answered.truth, findings.colours)
-    write_png(out / "overlays" / name, picture)
+    shown = pred if answered.truth is None else pred | answered.truth
+    there = np.flatnonzero(shown.any(axis=(1, 2))).tolist()
+    write_png(out / "overlays" / name, with_legend(picture, findings, there))
 
 
 def _gallery(verdict: Verdict, methods: Methods) -> Iterator[GalleryItem]:
@@ -289,7 +291,7 @@ def _gallery(verdict: Verdict, methods: Methods) -> Iterator[GalleryItem]:
     by_id = {case.case_id: case for case in verdict.done}
     chosen = choose_cases(_worth(verdict), methods.config.gallery_cases)
     for answered in methods.answer([by_id[case_id] for case_id in chosen], []):
-        yield make_item(answered, verdict.rows_of(answered.case))
+        yield make_item(answered, verdict.rows_of(answered.case), methods.findings)
 
 
 def _worth(verdict: Verdict) -> dict[str, float]:

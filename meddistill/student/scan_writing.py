@@ -13,7 +13,7 @@ from meddistill.base.hashing import sha256_file
 from meddistill.data.formats.known_mask_writers import MASK_WRITERS
 from meddistill.data.formats.pictures import write_png
 from meddistill.data.formats.series_mask_writer import SEGMENTATION
-from meddistill.data.overlays import overlay
+from meddistill.data.overlays import overlay, with_legend
 from meddistill.student.predicted_journal import Done
 from meddistill.student.prediction_job import PredictOptions
 from meddistill.student.predictions_table import PredictedScan, PredictionRow
@@ -58,6 +58,8 @@ def _write_overlays(directory: Path, predicted: PredictedScan) -> list[Path]:
         # Of many slices only those with a lesion: hundreds of others would hide them.
         if mask.any() or not scan.is_stack:
             picture = overlay(rgb, mask, predicted.findings.colours)
+            there = np.flatnonzero(mask.any(axis=(1, 2))).tolist()
+            picture = with_legend(picture, predicted.findings, there)
             written.append(directory / f"{scan.slice_name(name, index)}.png")
             write_png(written[-1], picture)
     return written

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from support.evaluation_data import square
 
-from meddistill.evaluation.components import LesionCounts, clean_up, match_lesions
+from meddistill.evaluation.components import LesionCounts, clean_up, confuse_lesions, match_lesions
 
 
 def draw(text):
@@ -94,3 +95,25 @@ def test_counts_add_up_whatever_the_masks(pred, target, area):
     kept = clean_up(pred, min_component_px=area)
     assert not (kept & ~pred).any()
     assert (clean_up(kept, min_component_px=area) == kept).all()
+
+
+def test_a_lesion_may_be_found_as_another_finding():
+    here, there, alone = square(2, 2, 8), square(20, 20, 8), square(2, 30, 6)
+    nothing = np.zeros_like(here)
+    target = np.stack([here, there, alone])
+    pred = np.stack([here | there, nothing, nothing])  # the second as the first
+    assert confuse_lesions(pred, target).tolist() == [
+        [1, 0, 0, 0],
+        [1, 0, 0, 0],
+        [0, 0, 0, 1],
+        [0, 0, 0, 0],
+    ]
+    false = confuse_lesions(np.stack([nothing, alone]), np.stack([nothing, nothing]))
+    assert false.tolist() == [[0, 0, 0], [0, 0, 0], [0, 1, 0]]
+    assert not confuse_lesions(np.stack([nothing]), np.stack([nothing])).any()
+
+
+def test_findings_that_lie_in_each_other_are_matched_within_a_finding_first():
+    whole, core = square(2, 2, 20), square(4, 4, 18)
+    found = confuse_lesions(np.stack([core, whole]), np.stack([whole, core]))
+    assert found.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 0]]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from meddistill.base.errors import InputError, in_one_line
 from meddistill.base.files import atomic_path
@@ -223,6 +223,15 @@ def caption(image: np.ndarray, text: str) -> np.ndarray:
         captioned, text, (3, 11), cv2.FONT_HERSHEY_SIMPLEX, 0.36, (255, 255, 255), 1, cv2.LINE_AA
     )
     return captioned
+
+
+def lettering(text: str, height_px: int) -> np.ndarray:
+    """The text as ink, uint8 (`height_px`, w), 255 where a letter is: Latin letters, accents too;
+    others are boxes."""
+    font = ImageFont.load_default(size=0.75 * height_px)
+    ink = Image.new("L", (int(font.getlength(text)) + 1, height_px))
+    ImageDraw.Draw(ink).text((0, height_px / 2), text, fill=255, font=font, anchor="lm")
+    return np.array(ink)
 
 
 def resize(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:

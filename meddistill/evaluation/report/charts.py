@@ -124,7 +124,15 @@ class Line:
     marked: tuple[float, float, str] | None = None
 
 
-def curve(line: Line, *, x_label: str, y_label: str, title: str, diagonal: bool = False) -> Markup:
+def curve(
+    line: Line,
+    *,
+    x_label: str,
+    y_label: str,
+    title: str,
+    diagonal: bool = False,
+    others: Sequence[Line] = (),
+) -> Markup:
     """A curve in the unit square, beside the diagonal where asked.
 
     Args:
@@ -133,6 +141,7 @@ def curve(line: Line, *, x_label: str, y_label: str, title: str, diagonal: bool 
         y_label: what the vertical axis is.
         title: what the chart shows, for screen readers.
         diagonal: draw the diagonal, too.
+        others: curves below it.
     """
     height = 300
     across, up = Axis(0, 1, _LEFT, WIDTH - _RIGHT), Axis(0, 1, height - 44, 12)
@@ -151,6 +160,11 @@ def curve(line: Line, *, x_label: str, y_label: str, title: str, diagonal: bool 
         parts.append(
             _tag("path", d=f"M{across(0)} {up(0)}L{across(1)} {up(1)}", class_="reference")
         )
+    parts += [_drawn(each, across, up) for each in (*others, line)]
+    return _svg(height, title, parts)
+
+
+def _drawn(line: Line, across: Axis, up: Axis) -> Markup:
     points = [(across(a), up(b)) for a, b in zip(line.x, line.y, strict=True)]
     inside = [_tag("path", d=_polyline(points), class_="line")]
     if line.dots:
@@ -162,8 +176,7 @@ def curve(line: Line, *, x_label: str, y_label: str, title: str, diagonal: bool 
             _tag("circle", cx=a, cy=b, r=5.5, class_="marked"),
             _text(a - 10 if end else a + 10, b + 18, line.marked[2], f"label {end}"),
         ]
-    parts.append(_tag("g", Markup("").join(inside), class_=line.css))
-    return _svg(height, title, parts)
+    return _tag("g", Markup("").join(inside), class_=line.css)
 
 
 def epochs(values: Sequence[float | None], *, title: str) -> Markup:

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 from skimage.measure import find_contours
 
+from meddistill.data.findings import Findings
 from meddistill.data.formats.pictures import encode_jpeg, encode_png, shrink
 from meddistill.evaluation.answers import AnsweredCase
 from meddistill.evaluation.baselines import STUDENT
-from meddistill.evaluation.scores import ScoreRow
+from meddistill.evaluation.components import confuse_lesions
+from meddistill.evaluation.scores import ScoreRow, case_dice
 
 PICTURE_SIDE = 384
 UNCERTAINTY_SIDE = 160
@@ -26,8 +28,10 @@ class GalleryItem:
     """One case as the page's script reads it; addresses hold their data, paths are SVG in pixels of
     the image.
 
-    `outlines`: by method, `truth` where there is one, and `drawn`: the boxes that people gave.
-    `scores`: by method; empty without a truth.
+    `outlines`: a path a finding, '' for an empty mask, by method, `truth` where there is one, and
+    `drawn`: the boxes that people gave. `scores`: a dict a method and finding; empty without a
+    truth. `dice`: the student's (`case_dice`), or None. `findings`: places of those that are there
+    or were found. `confused`: whether the student took a lesion for another finding.
     """
 
     id: str
@@ -37,11 +41,14 @@ class GalleryItem:
     height: int
     picture: str
     uncertainty: str
-    outlines: dict[str, str]
-    scores: dict[str, dict[str, Any]]
+    outlines: dict[str, list[str]]
+    scores: list[dict[str, Any]]
+    dice: float | None
     true_px: int
     missed: bool
     false_alarm: bool
+    findings: list[int]
+    confused: bool
 
 
 def choose_cases(dice: Mapping[str, float], limit: int) -> list[str]:
@@ -55,16 +62,21 @@ def choose_cases(dice: Mapping[str, float], limit: int) -> list[str]:
     return worst + [others[place] for place in places]
 
 
-def make_item(answered: AnsweredCase, rows: Sequence[ScoreRow]) -> GalleryItem:
-    """`rows` are the case's scores, one a method; none without a truth."""
+def make_item(answered: AnsweredCase, rows: Sequence[ScoreRow], findings: Findings) -> GalleryItem:
+    """`rows` are the case's scores, one a method and finding; none without a truth. What of the
+    findings is not judged in the case is not drawn."""
     case, image, truth = answered.case, answered.image, answered.truth
-    outlines = {name: _outlines(guess.masks) for name, guess in answered.guesses.items()}
+    known = np.isin(np.arange(len(findings)), answered.places)[:, None, None]
+    masks = {name: guess.masks & known for name, guess in answered.guesses.items()}
     if truth is not None:
-        outlines["truth"] = _outlines(truth)
+        masks["truth"] = truth & known
+    outlines = {name: [outline_path(mask) for mask in planes] for name, planes in masks.items()}
     if case.boxes is not None and any(map(len, case.boxes)):
-        outlines["drawn"] = "".join(_rectangle(box) for each in case.boxes for box in each.tolist())
+        outlines["drawn"] = ["".join(map(_rectangle, each.tolist())) for each in case.boxes]
     probs = answered.guesses[STUDENT].probs
-    student = next((row for row in rows if row.method == STUDENT), None)
+    own = [row for row in rows if row.method == STUDENT]
+    places = {"": 0} | {name: place for place, name in enumerate(findings.names)}
+    there = masks[STUDENT] | masks.get("truth", False)
     return GalleryItem(
         id=case.case_id,
         name=case.name,
@@ -72,22 +84,31 @@ def make_item(answered: AnsweredCase, rows: Sequence[ScoreRow]) -> GalleryItem:
         width=image.shape[1],
         height=image.shape[0],
         picture=_address("jpeg", encode_jpeg(image, max_side=PICTURE_SIDE)),
-        uncertainty=""
-        if probs is None
-        else _address("png", encode_png(uncertainty_picture(probs.max(axis=0)))),
+        uncertainty="" if probs is None else _address("png", encode_png(_doubt(probs))),
         outlines=outlines,
-        scores={
-            row.method: {"dice": round(row.dice, 4), "hd95_px": round(row.hd95_px, 2)}
+        scores=[
+            {
+                "method": row.method,
+                "finding": places[row.finding],
+                "dice": round(row.dice, 4),
+                "hd95_px": round(row.hd95_px, 2),
+                "empty": not (row.true_px or row.pred_px),
+            }
             for row in rows
-        },
-        true_px=0 if truth is None else int(truth.any(axis=0).sum()),
-        missed=bool(student and student.missed),
-        false_alarm=bool(student and student.false_alarm),
+        ],
+        dice=round(case_dice(own), 4) if own else None,
+        true_px=int(masks["truth"].any(axis=0).sum()) if truth is not None else 0,
+        missed=any(row.missed for row in own),
+        false_alarm=any(row.false_alarm for row in own),
+        findings=np.flatnonzero(there.any(axis=(1, 2))).tolist(),
+        confused=truth is not None and _confused(masks[STUDENT], masks["truth"]),
     )
 
 
-def _outlines(masks: np.ndarray) -> str:
-    return "".join(outline_path(mask) for mask in masks)
+def _confused(pred: np.ndarray, truth: np.ndarray) -> bool:
+    """Whether a lesion was found as another finding."""
+    counts = confuse_lesions(pred, truth)[:-1, :-1]
+    return bool(counts.sum() > counts.trace())
 
 
 def outline_path(mask: np.ndarray) -> str:
@@ -135,6 +156,12 @@ def _to_path(points: np.ndarray) -> str:
         if len(points) > 2
         else ""
     )
+
+
+def _doubt(probs: np.ndarray) -> np.ndarray:
+    """`uncertainty_picture` of the finding that is most in doubt at each pixel."""
+    nearest = np.abs(probs - 0.5).argmin(axis=0)
+    return uncertainty_picture(np.take_along_axis(probs, nearest[None], axis=0)[0])
 
 
 def uncertainty_picture(probs: np.ndarray) -> np.ndarray:

@@ -11,9 +11,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from meddistill.base.files import write_text
+from meddistill.data.findings import Findings
 from meddistill.evaluation.baselines import BOXES, STUDENT, TEACHER
 from meddistill.evaluation.box_scores import BOX_COLUMNS
-from meddistill.evaluation.report import charts
+from meddistill.evaluation.report import charts, finding_parts
 from meddistill.evaluation.report.gallery import GalleryItem, picture_address
 from meddistill.evaluation.report.training_curves import History
 from meddistill.evaluation.scores import ScoreRow, averaged, by_method
@@ -69,38 +70,39 @@ def write_report(
         gallery: pictures, in the order shown.
         history: what training and detector left to show.
     """
-    page = (
-        _environment()
-        .get_template("report.html")
-        .render(
-            summary=summary,
-            methods=summary["methods"],
-            labels=summary["labels"],
-            student=summary["methods"].get(STUDENT),
-            by_boxes=summary["by_boxes"],
-            boxed=summary["by_boxes"].get(STUDENT),
-            box_columns=BOX_COLUMNS,
-            metric_rows=_metric_rows(summary),
-            whole=summary.get("whole_volumes"),
-            student_mm="hd95_mm"
-            in summary.get("whole_volumes", {})
-            .get("methods", {})
-            .get(STUDENT, {})
-            .get("metrics", {}),
-            volumes_sheet=_sheet(path.with_name(VOLUMES_PNG)),
-            distributions=_distributions(rows, summary["labels"]),
-            parts=_parts(summary),
-            budget=_budget(summary),
-            reliability=_reliability(summary),
-            training=_training(history),
-            detector=_detector(history),
-            threshold=_threshold(summary["threshold"]),
-            n_gallery=len(gallery),
-            gallery=[dataclasses.asdict(item) for item in gallery],
-            classes=sorted({item.class_name for item in gallery if item.class_name}),
-            css=_asset("report.css"),
-            js=_asset("report.js"),
-        )
+    findings = finding_parts.findings_of(summary)
+    template = _environment().get_template("report.html")
+    page = template.render(
+        summary=summary,
+        methods=summary["methods"],
+        labels=summary["labels"],
+        student=summary["methods"].get(STUDENT),
+        by_boxes=summary["by_boxes"],
+        boxed=summary["by_boxes"].get(STUDENT),
+        box_columns=BOX_COLUMNS,
+        metric_rows=_metric_rows(summary),
+        whole=summary.get("whole_volumes"),
+        student_mm="hd95_mm"
+        in summary.get("whole_volumes", {}).get("methods", {}).get(STUDENT, {}).get("metrics", {}),
+        volumes_sheet=_sheet(path.with_name(VOLUMES_PNG)),
+        findings=[] if findings is None else findings.names,
+        by_finding=finding_parts.rows_by_finding(summary, findings),
+        confusion=finding_parts.confusion(summary, findings),
+        distributions=[
+            *_distributions(rows, summary["labels"]),
+            *finding_parts.strips_by_finding(rows, findings),
+        ],
+        parts=_parts(summary),
+        budget=_budget(summary),
+        reliability=_reliability(summary, findings),
+        training=_training(history),
+        detector=_detector(history, summary["split"]),
+        threshold=_threshold(summary["threshold"]),
+        n_gallery=len(gallery),
+        gallery=[dataclasses.asdict(item) for item in gallery],
+        classes=sorted({item.class_name for item in gallery if item.class_name}),
+        css=_asset("report.css") + finding_parts.css_of(findings),
+        js=_asset("report.js"),
     )
     write_text(path, page)
 
@@ -233,7 +235,7 @@ def _budget(summary: dict[str, Any]) -> dict[str, Any] | None:
     return {**budget, "parts": parts, "svg": charts.stack(parts, title="Where Dice is lost")}
 
 
-def _reliability(summary: dict[str, Any]) -> dict[str, Any] | None:
+def _reliability(summary: dict[str, Any], findings: Findings | None) -> dict[str, Any] | None:
     if not summary["calibration"]:
         return None
     near = summary["calibration"]["near"]
@@ -243,6 +245,7 @@ def _reliability(summary: dict[str, Any]) -> dict[str, Any] | None:
         y_label="share that is lesion",
         title="Reliability of the student's probabilities",
         diagonal=True,
+        others=finding_parts.reliability_lines(summary, findings),
     )
     return {"near": near, "all": summary["calibration"]["all"], "svg": drawn}
 
@@ -269,7 +272,7 @@ def _training(history: History) -> list[dict[str, Any]]:
     return [{"title": title, "charts": drawn} for title, drawn in families.items() if drawn]
 
 
-def _detector(history: History) -> dict[str, Any] | None:
+def _detector(history: History, split: str) -> dict[str, Any] | None:
     metrics = history.detector
     if not metrics:
         return None
@@ -293,10 +296,14 @@ def _detector(history: History) -> dict[str, Any] | None:
         "mAP50-95": metrics.get("map50_95_val"),
         "confidence threshold": metrics.get("confidence"),
     }
+    by_finding = finding_parts.detector_by_finding(metrics, split)
+    if by_finding:  # each has a threshold of its own
+        del numbers["confidence threshold"]
     return {
         "svg": drawn,
         "numbers": {name: value for name, value in numbers.items() if value is not None},
         "splits": metrics.get("splits") or {},
+        "by_finding": by_finding,
     }
 
 

@@ -15,6 +15,7 @@ from support.evaluation_data import (
     square,
     truth_of,
 )
+from support.findings_run import THREE, ColourStudent, add_findings_detector, make_findings_run
 
 from meddistill.base.errors import InputError
 from meddistill.base.files import write_json
@@ -98,11 +99,29 @@ def page_of_folders(root):
     return out / "report.html"
 
 
+def page_of_findings(root):
+    """The report of three findings: one case found as another, one missed, one false alarm."""
+    run = make_findings_run(root)
+    add_findings_detector(run)
+    own = {
+        "recall50_val": 0.625,
+        "precision50_val": 0.5,
+        "confidence": 0.3,
+        "splits": {"test": {"recall50": 0.375}},
+    }
+    means = {"recall50_val": 0.5, "confidence": dict.fromkeys(THREE.names, 0.3)}
+    findings = dict.fromkeys(THREE.names, own)
+    write_json(run.detector / "metrics.json", {**means, "findings": findings})
+    return run_eval(run, EvalConfig(), seed=0, predictor=ColourStudent()) / "report.html"
+
+
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
     root = tmp_path_factory.mktemp("report")
     return types.SimpleNamespace(
-        run=page_of_run(root / "run"), folders=page_of_folders(root / "folders")
+        run=page_of_run(root / "run"),
+        folders=page_of_folders(root / "folders"),
+        findings=page_of_findings(root / "findings"),
     )
 
 
@@ -124,8 +143,25 @@ def test_everything_is_on_the_page(pages):
     assert page.count("<svg") > 10
 
 
+def test_findings_have_a_table_and_colours_of_their_own(pages):
+    page = pages.findings.read_text(encoding="utf-8")
+    for text in (
+        "By finding",
+        "a mean Dice of",
+        "1 lesion was taken for another finding",
+        "0.5 (red), 0.5 (green), 0.5 (blue)",
+        ".f1 { --f: #00b0ff;",
+        "<td>0.375</td>",
+        "Dice of the student by finding",
+    ):
+        assert text in page
+    binary = pages.run.read_text(encoding="utf-8")
+    assert 'id="findings"' not in binary
+    assert 'class="swatch f' not in binary
+
+
 def test_the_page_asks_the_network_for_nothing(pages):
-    for page in (pages.run, pages.folders):
+    for page in (pages.run, pages.folders, pages.findings):
         text = page.read_text(encoding="utf-8")
         assert set(re.findall(r"https?://[^\s\"'<]+", text)) == {
             "http://www.w3.org/2000/svg"
@@ -237,7 +273,8 @@ def choose(page, control, value):
 
 def test_no_error_and_no_request_in_the_browser(browser, pages, request):
     artifacts = request.config.cache.mkdir("report")
-    for name, page in (("run", pages.run), ("folders", pages.folders)):
+    shown = (("run", pages.run), ("folders", pages.folders), ("findings", pages.findings))
+    for name, page in shown:
         for width, dark in ((1280, False), (390, True)):
             browser.open(page, width=width, height=900, dark=dark)
             assert (
@@ -293,6 +330,26 @@ def visible(page, where, layer):
         page.run(f"getComputedStyle(document.querySelector('{where} path.{layer}')).display")
         != "none"
     )
+
+
+def test_findings_can_be_hidden_and_cases_chosen_by_them(browser, pages):
+    browser.open(pages.findings)
+    choose(browser, "finding", "2")
+    assert set(names(browser)) == {"a2", "b1", "c1"}  # blue is there or was found
+    choose(browser, "outcome", "confused")
+    assert names(browser) == ["a2"]
+    choose(browser, "outcome", "")
+    choose(browser, "finding", "")
+    hue = "getComputedStyle(document.querySelector('[data-id=a1] path.pred.f1')).fill"
+    assert browser.run(hue) == "rgb(0, 176, 255)"
+    browser.run("document.querySelector('#finding-chips .f1').click()")
+    assert not visible(browser, "[data-id=a1]", "pred.f1")
+    assert visible(browser, "[data-id=a1]", "pred.f0")
+    browser.run("document.querySelector('[data-id=a1]').click()")
+    assert not visible(browser, "#stage", "truth.f1")
+    told = browser.run("document.getElementById('v-scores').textContent")
+    assert told.count("not there, not found") == 2  # blue, by both methods
+    assert browser.errors == []
 
 
 def test_layers_switch_by_mouse_and_key(gallery):

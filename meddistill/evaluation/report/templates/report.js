@@ -12,16 +12,19 @@
   if (!source) return;
   const cases = JSON.parse(source.textContent);
   const labels = JSON.parse(byId("labels").textContent);
+  const findings = JSON.parse(byId("finding-names").textContent); // none where there is one
+  root.classList.toggle("several", findings.length > 0);
+  const any = (paths) => (paths || []).some(Boolean);
   const SVG = "http://www.w3.org/2000/svg";
   const LAYERS = [
-    { key: "pred", text: "Prediction", has: (item) => item.outlines.student },
-    { key: "truth", text: "Truth", has: (item) => item.outlines.truth },
-    { key: "drawn", text: "Boxes drawn", has: (item) => item.outlines.drawn },
+    { key: "pred", text: "Prediction", has: (item) => any(item.outlines.student) },
+    { key: "truth", text: "Truth", has: (item) => any(item.outlines.truth) },
+    { key: "drawn", text: "Boxes drawn", has: (item) => any(item.outlines.drawn) },
     { key: "uncertainty", text: "Uncertainty", has: (item) => item.uncertainty },
-    { key: "teacher", text: "Teacher", has: (item) => item.outlines.teacher },
-    { key: "boxes", text: "Boxes", has: (item) => item.outlines.boxes },
+    { key: "teacher", text: "Teacher", has: (item) => any(item.outlines.teacher) },
+    { key: "boxes", text: "Boxes", has: (item) => any(item.outlines.boxes) },
   ].filter((layer) => cases.some(layer.has));
-  const state = { layers: new Set(["pred", "truth", "drawn"]), className: "", compare: false, shown: [], open: -1 };
+  const state = { layers: new Set(["pred", "truth", "drawn"]), className: "", compare: false, shown: [], open: -1, hidden: new Set() };
   const gallery = byId("gallery"), cards = byId("cards"), viewer = byId("viewer");
 
   const el = (name, attributes = {}, ...children) => {
@@ -52,7 +55,11 @@
     }
     const shapes = [["boxes", "boxes"], ["teacher", "teacher"], ["pred", "student"], ["truth", "truth"], ["drawn", "drawn"]];
     for (const [layer, name] of shapes) {
-      if (item.outlines[name]) drawing.append(svg("path", { d: item.outlines[name], class: `layer ${layer}` }));
+      (item.outlines[name] || []).forEach((d, place) => {
+        if (!d) return;
+        const own = findings.length ? ` of-finding f${place}${state.hidden.has(place) ? " off" : ""}` : "";
+        drawing.append(svg("path", { d, class: `layer ${layer}${own}`, "data-finding": place }));
+      });
     }
     if (large) addWipe(drawing, item, id);
     return drawing;
@@ -73,10 +80,10 @@
       line.setAttribute("x2", x);
       line.style.display = state.compare ? "" : "none";
       for (const [layer, side] of [["pred", "l"], ["truth", "r"]]) {
-        const path = drawing.querySelector(`path.${layer}`);
-        if (!path) continue;
-        if (state.compare) path.setAttribute("clip-path", `url(#${id}${side})`);
-        else path.removeAttribute("clip-path");
+        for (const path of drawing.querySelectorAll(`path.${layer}`)) {
+          if (state.compare) path.setAttribute("clip-path", `url(#${id}${side})`);
+          else path.removeAttribute("clip-path");
+        }
       }
     };
     drawing.addEventListener("pointermove", (event) => {
@@ -92,15 +99,16 @@
     byId("stage").firstChild.wipe(share);
   };
 
-  const diceOf = (item) => (item.scores.student ? item.scores.student.dice : null);
+  const diceOf = (item) => item.dice;
   const verdict = (item) => {
-    if (item.missed) return "missed";
-    if (item.false_alarm) return "false alarm";
+    // Of several findings one may be missed where another is found: the Dice tells more.
+    if (!findings.length && item.missed) return "missed";
+    if (!findings.length && item.false_alarm) return "false alarm";
     return diceOf(item) === null ? "" : diceOf(item).toFixed(3);
   };
   const built = new Map(cases.map((item) => {
     const caption = el("span", { class: "caption" }, el("span", {}, item.name), el("b", {}, verdict(item)));
-    if (item.missed || item.false_alarm || (diceOf(item) !== null && diceOf(item) < 0.5)) caption.lastChild.className = "bad";
+    if ((!findings.length && (item.missed || item.false_alarm)) || (diceOf(item) !== null && diceOf(item) < 0.5)) caption.lastChild.className = "bad";
     const node = el("button", { type: "button", class: "item", "data-id": item.id, title: item.name },
       el("span", { class: "frame" }, picture(item, false)), caption);
     node.addEventListener("click", () => open(state.shown.indexOf(item)));
@@ -118,12 +126,18 @@
     low: (item) => diceOf(item) !== null && diceOf(item) < 0.5,
     missed: (item) => item.missed,
     false: (item) => item.false_alarm,
+    confused: (item) => item.confused,
+  };
+  const ofFinding = (item) => {
+    const chosen = byId("finding") ? byId("finding").value : "";
+    return chosen === "" || item.findings.includes(Number(chosen));
   };
   const refresh = () => {
     const words = byId("search").value.trim().toLowerCase();
     state.shown = cases
       .filter((item) => !state.className || item.class_name === state.className)
       .filter(OUTCOMES[byId("outcome").value])
+      .filter(ofFinding)
       .filter((item) => item.name.toLowerCase().includes(words))
       .sort(ORDERS[byId("sort").value]);
     cards.replaceChildren(...state.shown.map((item) => built.get(item.id)));
@@ -180,10 +194,32 @@
       chips.append(button);
     }
   }
-  for (const id of ["outcome", "sort"]) byId(id).addEventListener("change", refresh);
+  findings.forEach((name, place) => {
+    const button = el("button", { type: "button", "aria-pressed": true, class: `f${place}` }, el("i", { class: "of-finding" }), name);
+    button.addEventListener("click", () => {
+      if (!state.hidden.delete(place)) state.hidden.add(place);
+      const off = state.hidden.has(place);
+      button.setAttribute("aria-pressed", !off);
+      for (const node of built.values()) for (const path of node.querySelectorAll(`[data-finding="${place}"]`)) path.classList.toggle("off", off);
+    });
+    byId("finding-chips").append(button);
+  });
+  for (const id of ["outcome", "sort", "finding"]) if (byId(id)) byId(id).addEventListener("change", refresh);
   byId("search").addEventListener("input", refresh);
   byId("strength").addEventListener("input", (event) => root.style.setProperty("--strength", event.target.value / 100));
   byId("v-wipe").addEventListener("input", (event) => setWipe(event.target.value / 100));
+
+  const scoreRows = (item) => item.scores.flatMap((scores, index) => {
+    const label = [el("span", { class: `key ${scores.method}` }), labels[scores.method] || scores.method];
+    const numbers = scores.empty && findings.length
+      ? [el("td", { colspan: 2 }, "not there, not found")]
+      : [el("td", {}, scores.dice.toFixed(3)), el("td", {}, scores.hd95_px.toFixed(1))];
+    if (!findings.length) return [el("tr", {}, el("th", { scope: "row" }, ...label), ...numbers)];
+    const first = !index || item.scores[index - 1].method !== scores.method;
+    const head = first ? [el("tr", { class: "of-method" }, el("th", { colspan: 3, scope: "rowgroup" }, ...label))] : [];
+    const name = el("th", { scope: "row" }, el("span", { class: `swatch f${scores.finding}` }), findings[scores.finding]);
+    return [...head, el("tr", {}, name, ...numbers)];
+  });
 
   const open = (place) => {
     if (place < 0 || place >= state.shown.length) return;
@@ -191,10 +227,8 @@
     const item = state.shown[place];
     byId("stage").replaceChildren(picture(item, true));
     byId("v-name").textContent = item.name;
-    byId("v-class").textContent = [item.class_name, item.true_px ? `lesion ${item.true_px} px` : "", verdict(item).replace(/^[\d.]+$/, "")].filter(Boolean).join(" · ");
-    byId("v-scores").replaceChildren(...Object.entries(item.scores).map(([name, scores]) => el("tr", {},
-      el("th", { scope: "row" }, el("span", { class: `key ${name}` }), labels[name] || name),
-      el("td", {}, scores.dice.toFixed(3)), el("td", {}, scores.hd95_px.toFixed(1)))));
+    byId("v-class").textContent = [item.class_name, item.true_px ? `lesion ${item.true_px} px` : "", verdict(item).replace(/^[\d.]+$/, ""), item.confused ? "taken for another finding" : ""].filter(Boolean).join(" · ");
+    byId("v-scores").replaceChildren(...scoreRows(item));
     byId("v-place").textContent = `${place + 1} / ${state.shown.length}`;
     byId("v-previous").disabled = place === 0;
     byId("v-next").disabled = place === state.shown.length - 1;
