@@ -226,7 +226,7 @@ def _pack(
             }
     return pack_targets(
         [row for row in quality if row.split == split],
-        Packing(work.dataset, folders, work.config.image_size, work.findings),
+        Packing(work.dataset, folders, work.config.image_size, work.findings, work.config.context),
         feature_levels=levels,
         prior_boxes=boxes,
         scratch=scratch / split,

@@ -188,12 +188,14 @@ class Colearning:
         """The boxed cases, and after them the unboxed ones with what is believed of them."""
         beliefs = load_beliefs(self.out)
         weights = loss_weights(beliefs)
-        believed = PackedCases(list(beliefs), self.config.image_size)
+        context = self.config.context
+        channels = 2 * context + 1 if context else 3
+        believed = PackedCases(list(beliefs), self.config.image_size, channels=channels)
         for index, (case_id, belief) in enumerate(
             track(beliefs.items(), "load beliefs", len(beliefs))
         ):
             target = _target(belief, weights[case_id])
-            believed.put(index, self.dataset.image(self.dataset.by_id[case_id]), target)
+            believed.put(index, self.dataset.seen(self.dataset.by_id[case_id], context), target)
         return PackedCases.joined(boxed, believed)
 
     def _boxed(self, rows: Sequence[QualityRow], folders: TargetFolders) -> list[Boxed]:

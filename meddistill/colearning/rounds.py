@@ -90,7 +90,7 @@ def _look(student: Student, dataset: Dataset, scratch: Path) -> Seen:
     store = np.memmap(scratch, np.uint8, "w+", shape=(max(1, len(cases)), side, side))
     guesses, boxes = {}, {}
     for index, case in enumerate(track(cases, "student's masks", len(cases))):
-        probs = student.predict_probs([dataset.image(case)])[0]
+        probs = student.predict_probs([dataset.seen(case, student.preprocessing.context)])[0]
         framed = to_frame(torch.from_numpy(probs)[None, None], side)[0, 0]
         store[index] = (framed * 255).round().byte().numpy()
         guesses[case.case_id] = store[index]

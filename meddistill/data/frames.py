@@ -9,6 +9,7 @@ longest side is resized to S, the rest padded at the bottom and right, so image 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +17,15 @@ from torch import Tensor
 
 from meddistill.data.preprocessing import Preprocessing, scaled_hw
 
-__all__ = ["Preprocessing", "from_frame", "normalise", "preprocess", "scaled_hw", "to_frame"]
+__all__ = [
+    "Preprocessing",
+    "from_frame",
+    "normalise",
+    "preprocess",
+    "scaled_hw",
+    "spread",
+    "to_frame",
+]
 
 
 def to_frame(images: Tensor, image_size: int) -> Tensor:
@@ -35,12 +44,20 @@ def to_frame(images: Tensor, image_size: int) -> Tensor:
 
 
 def normalise(frames: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """RGB frames (B, 3, S, S) in [0, 255] to what the network expects: ((x / 255) - mean) / std."""
+    """Frames (B, C, S, S) in [0, 255] to what the network expects: ((x / 255) - mean) / std; three
+    channels are taken for RGB, of others each has the mean of those."""
     mean, std = (
-        _by_channel(tuple(values), frames.dtype, frames.device)
+        _by_channel(spread(values, frames.shape[1]), frames.dtype, frames.device)
         for values in (preprocessing.mean, preprocessing.std)
     )
     return (frames / 255 - mean) / std
+
+
+def spread(values: Sequence[float], channels: int) -> tuple[float, ...]:
+    """A value a channel, of three values for red, green and blue."""
+    if len(values) == channels:
+        return tuple(values)
+    return (sum(values) / len(values),) * channels
 
 
 @functools.cache
@@ -50,7 +67,7 @@ def _by_channel(values: tuple[float, ...], dtype: torch.dtype, device: torch.dev
 
 
 def preprocess(images: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """RGB images (B, 3, H, W) in [0, 255] (uint8 or float) to the network's input (B, 3, S, S)
+    """Images (B, C, H, W) in [0, 255] (uint8 or float) to the network's input (B, C, S, S)
     float32."""
     return normalise(to_frame(images.float(), preprocessing.image_size), preprocessing)
 

@@ -17,7 +17,7 @@ class Preprocessing:
     `mean` and `std` are those of RGB values in [0, 1]. `threshold`: probability from which a pixel
     is lesion; of several `findings` each has its own among `thresholds`. `intensity`: how values of
     more than 8 bits became the 8-bit ones that it was trained on. `axis`: across which canonical axis
-    volumes are cut.
+    volumes are cut. `context`: neighbours on each side that are seen as channels.
     """
 
     image_size: int = 256
@@ -28,6 +28,12 @@ class Preprocessing:
     findings: Findings = LESION
     thresholds: tuple[float, ...] = ()
     axis: int = AXIAL
+    context: int = 0
+
+    @property
+    def channels(self) -> int:
+        """Of an image as the network takes it: red, green and blue, or slices."""
+        return 2 * self.context + 1 if self.context else 3
 
     @property
     def cuts(self) -> tuple[float, ...]:

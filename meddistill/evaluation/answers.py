@@ -14,6 +14,7 @@ from meddistill.data.intensity import IntensitySettings
 from meddistill.evaluation.baselines import STUDENT, Baselines, Guess
 from meddistill.evaluation.components import clean_up
 from meddistill.evaluation.judged_cases import JudgedCase, JudgedCases
+from meddistill.evaluation.neighbours import Neighbours
 from meddistill.settings.evaluate import EvalConfig
 from meddistill.student.predictor import Predictor
 
@@ -40,7 +41,7 @@ class Methods:
     """The methods of one evaluation.
 
     `findings`: those of the masks; `student_places`: where the student has each, None for one that
-    it does not know; `judged`: whether each is judged.
+    it does not know; `judged`: whether each is judged; `neighbours`: of slices.
     """
 
     predictor: Predictor
@@ -50,6 +51,7 @@ class Methods:
     findings: Findings
     student_places: tuple[int | None, ...]
     judged: tuple[bool, ...]
+    neighbours: Neighbours
 
     @classmethod
     def of(
@@ -75,7 +77,9 @@ class Methods:
                 f"{', '.join(config.findings or findings.names)}: evaluate it on data of its own "
                 "findings, or distill a student of these"
             )
-        return cls(predictor, baselines, config, cases.as_prepared, findings, places, judged)
+        neighbours = Neighbours(cases.cases)
+        prepared = cases.as_prepared
+        return cls(predictor, baselines, config, prepared, findings, places, judged, neighbours)
 
     @property
     def unknown(self) -> list[str]:
@@ -119,12 +123,19 @@ class Methods:
                 except InputError as error:
                     failures.append(str(error))
                     console.warn(str(error))
-            probs = self._probs([image for _, image, _ in batch])
+            probs = self._probs([self.seen(case, image) for case, image, _ in batch])
             for (case, image, truth), prob in zip(batch, probs, strict=True):
                 masks, cleaned = self._masks(prob)
                 student = Guess(self._of_data(masks), self._of_data(prob))
                 guesses = {STUDENT: student, **self._others(case, image, student)}
                 yield AnsweredCase(case, image, truth, guesses, self._places(case), cleaned)
+
+    def seen(self, case: JudgedCase, image: np.ndarray) -> np.ndarray:
+        """What the student is shown of a case: its image, with its neighbours where it sees those."""
+        context = self.predictor.preprocessing.context
+        if not context:
+            return image
+        return self.neighbours.seen(case, image, context, self.intensity)
 
     def _places(self, case: JudgedCase) -> list[int]:
         """Of the findings that are judged and that somebody looked for in the case."""

@@ -6,17 +6,19 @@ There is no way to a mask from here; evaluation has a reader of its own.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from meddistill.base.errors import InputError
+from meddistill.data.context import alone, grey, with_neighbours
 from meddistill.data.formats.pictures import read_rgb
 from meddistill.run.images import image_path
 from meddistill.run.labels import annotated_boxes
 from meddistill.run.tables import Case, read_cases
+from meddistill.run.volumes import stacks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +58,36 @@ class Dataset:
                 f"{case.width}x{case.height}; run `meddistill prepare` again"
             )
         return image
+
+    def seen(self, case: Case, context: int) -> np.ndarray:
+        """What a student with `context` sees of a case: its image, or uint8 (H, W, 2 context + 1), the
+        slice with its neighbours (`data.context`). Raises: as `image`."""
+        if not context:
+            return self.image(case)
+        stack = self._stacks.get(case.volume, []) if case.slice is not None else []
+        if not stack:
+            return alone(self.image(case), context)
+        place = next(i for i, each in enumerate(stack) if each.case_id == case.case_id)
+        first, stop = max(0, place - context), min(len(stack), place + context + 1)
+        if self._numbered_apart(stack[first:stop]):
+            return alone(self.image(case), context)
+        slices = [self._grey(each.case_id) for each in stack[first:stop]]
+        return with_neighbours(slices, context)[place - first]
+
+    @cached_property
+    def _stacks(self) -> Mapping[str, list[Case]]:
+        return stacks(self.cases)
+
+    @staticmethod
+    def _numbered_apart(slices: Sequence[Case]) -> bool:
+        """Whether a slice between the first and the last is missing: what is next is no neighbour."""
+        numbers = [case.slice or 0 for case in slices]
+        return numbers[-1] - numbers[0] != len(numbers) - 1
+
+    @cached_property
+    def _grey(self) -> Callable[[str], np.ndarray]:
+        # Slices are asked for in their order: each is then read once, not for each neighbour.
+        return lru_cache(maxsize=32)(lambda case_id: grey(self.image(self.by_id[case_id])))
 
     def boxes(self, case: Case) -> np.ndarray:
         """The boxes (N, 4) float32 px that people (or masks) gave for the case; (0, 4) for none."""

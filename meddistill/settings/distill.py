@@ -68,6 +68,9 @@ class DistillConfig:
     """Judge the ends of the shallower networks inside `nested_unet` by the mask-level loss, too."""
     image_size: int = setting(256, TARGETS)
     """Side of the student's square frame, px; a multiple of 32."""
+    context: int = setting(0, STUDENT, before=0)
+    """Neighbours on each side of a slice that the student sees as further channels, all grey; 0: the
+    slice alone, in colour. At a volume's border the last slice repeats."""
     epochs: int = setting(30, STUDENT)
     """Passes over the training cases."""
     batch_size: int = setting(8, STUDENT)
@@ -164,6 +167,7 @@ class DistillConfig:
         check_at_least(self, 0.0, "confidence_gamma", "patience", "weight_decay", "picture_every")
         check_at_least(self, 1, "epochs", "batch_size", "accumulate", "rounds")
         check_at_least(self, 32, "image_size")
+        check_range(self, 0, 7, "context")
         check_above_zero(self, "lr")
         if self.image_size % 32:
             raise ConfigError(

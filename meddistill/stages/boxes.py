@@ -156,7 +156,7 @@ def _masks(
     student = predictor
 
     def of_student(case: Case) -> np.ndarray:
-        probs = student.predict_probs([dataset.image(case)])[0]
+        probs = student.predict_probs([dataset.seen(case, student.preprocessing.context)])[0]
         return np.asarray(probs >= np.float32(student.preprocessing.threshold))
 
     return of_student

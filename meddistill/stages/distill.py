@@ -33,7 +33,7 @@ from meddistill.run.layout import BOXES_CSV, MODEL_CARD, QUALITY_CSV, RUN_JSON, 
 from meddistill.run.next_commands import after_distill
 from meddistill.run.record import Stage, as_begun, fingerprint_file, fingerprint_stage
 from meddistill.run.tables import Case, QualityRow, boxes_xyxy, read_boxes
-from meddistill.run.volumes import drawn_for_training
+from meddistill.run.volumes import drawn_for_training, stacks
 from meddistill.settings import identity
 from meddistill.settings.distill import DistillConfig
 from meddistill.student.card import write_model_card
@@ -79,6 +79,7 @@ def run_distill(
     student_dir = out or run.student
     dataset = Dataset.open(run.data)
     config = with_unboxed_decided(as_begun(student_dir, config, overwrite), dataset)
+    _check_context(config, dataset)
     boxes_file = _find_boxes(run, config, dataset)
     start = find_start(Path(config.warm_start), student_dir) if config.warm_start else None
     work = Distillation(run, dataset, config, make_fabric(device, config.precision), teacher, start)
@@ -107,6 +108,14 @@ def run_distill(
     ]
     summary("distill", facts, after_distill(run, student_dir, run.other_data))
     return student_dir
+
+
+def _check_context(config: DistillConfig, dataset: Dataset) -> None:
+    if config.context and not stacks(dataset.of_split("train")):
+        raise ConfigError(
+            f"distill.context={config.context} needs slices of volumes, and no training case of "
+            f"{dataset.directory} has a volume and a slice in cases.csv"
+        )
 
 
 def _find_boxes(run: RunDir, config: DistillConfig, dataset: Dataset) -> Path | None:

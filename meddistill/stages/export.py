@@ -25,7 +25,7 @@ from meddistill.run.record import fingerprint_stage
 from meddistill.student.card import write_model_card
 from meddistill.student.export.export_format import Exported, ExportFormat, ExportJob
 from meddistill.student.export.known_exports import EXPORTS
-from meddistill.student.student import Student, load_student, rgb_tensor
+from meddistill.student.student import Student, input_tensor, load_student
 
 MAX_DIFFERENCE = 1e-3
 """Largest difference of any pixel's probability from PyTorch's that is put down to rounding."""
@@ -79,10 +79,12 @@ def run_export(
         )
     student = load_student(student_dir)
     refuse_student_of_several(student.preprocessing.findings, "export")
-    pictures = _pictures(student_dir, images)
+    pictures = _pictures(student_dir, images, student.preprocessing.context)
     checked, calibration = _share(pictures) if int8 else (pictures[:_CHECKED], [])
     facts = _facts(student_dir, student, int8)
-    frames = [preprocess(rgb_tensor(image), student.preprocessing) for image in calibration]
+    context = student.preprocessing.context
+    inputs = [input_tensor(image, context) for image in calibration]
+    frames = [preprocess(each, student.preprocessing) for each in inputs]
     job = ExportJob(student.module, student.preprocessing, facts, frames)
     try:
         with atomic_path(path) as temporary:
@@ -130,7 +132,8 @@ def compare(student: Student, exported: Exported, images: Sequence[np.ndarray]) 
     differences, scores = [], []
     for image in console.track(images, "check", len(images)):
         expected = student.predict_probs([image])[0]
-        found = exported.predict_probs(rgb_tensor(image).numpy())[0, 0]
+        pixels = input_tensor(image, student.preprocessing.context).numpy()
+        found = exported.predict_probs(pixels)[0, 0]
         differences.append(float(np.abs(found - expected).max()))
         masks = [student.as_prediction(probs).mask > 0 for probs in (found, expected)]
         total = int(masks[0].sum() + masks[1].sum())
@@ -138,7 +141,7 @@ def compare(student: Student, exported: Exported, images: Sequence[np.ndarray]) 
     return Agreement(len(images), max(differences), float(np.mean(scores)), min(scores))
 
 
-def _pictures(student_dir: Path, patterns: Sequence[str]) -> list[np.ndarray]:
+def _pictures(student_dir: Path, patterns: Sequence[str], context: int) -> list[np.ndarray]:
     """Images to check and calibrate with: those given, else of the RUN that the student lies in."""
     if patterns:
         files, problems = find_scans(patterns)
@@ -160,7 +163,7 @@ def _pictures(student_dir: Path, patterns: Sequence[str]) -> list[np.ndarray]:
     )  # spread over the set: neighbours look alike
     if not cases:
         raise InputError(f"{data_dir} has no training or validation case; give --images")
-    return [dataset.image(case) for case in cases[::step][: _CHECKED + _CALIBRATED]]
+    return [dataset.seen(case, context) for case in cases[::step][: _CHECKED + _CALIBRATED]]
 
 
 def _share(pictures: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -181,15 +184,28 @@ def _renew_card(student_dir: Path) -> None:
     write_model_card(student_dir, run.data, numbers)
 
 
+def _input_of(student: Student) -> str:
+    context = student.preprocessing.context
+    if not context:
+        return "image: uint8 (batch, 3, height, width), RGB"
+    return (
+        f"image: uint8 (batch, {2 * context + 1}, height, width), grey: the slice in the middle of "
+        f"{context} neighbours on each side; where there is none, the nearest slice again"
+    )
+
+
 def _facts(student_dir: Path, student: Student, int8: bool) -> dict[str, Any]:
     return {
         "meddistill": meddistill.__version__,
         "torch": str(torch.__version__),
         "student_sha256": sha256_file(student_dir / MODEL_SAFETENSORS),
-        "input": "image: uint8 (batch, 3, height, width), RGB",
+        "input": _input_of(student),
         "output": "probability: float32 (batch, 1, height, width), lesion from the threshold on",
         "threshold": repr(student.preprocessing.threshold),
         "image_size": str(student.preprocessing.image_size),
+        **(
+            {"context": str(student.preprocessing.context)} if student.preprocessing.context else {}
+        ),
         "weights": "int8" if int8 else "float32",
         "use": "research use; not a medical device",
     }

@@ -19,6 +19,7 @@ class Predictor(Protocol):
         self, images: Sequence[np.ndarray], batch_size: int = ...
     ) -> list[np.ndarray]:
         """Lesion probability of each image, float32 (H, W) in [0, 1] at its own size; no image
-        gives no result. Images are uint8 (H, W) or (H, W, 3). `batch_size` changes no result.
+        gives no result. Images are uint8 (H, W) or (H, W, 3), or slices with their neighbours
+        (`data.context`) where `preprocessing.context` says so. `batch_size` changes no result.
         """
         ...

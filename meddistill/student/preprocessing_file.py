@@ -23,6 +23,8 @@ def write_preprocessing(path: Path, preprocessing: Preprocessing) -> None:
         about["thresholds"] = list(preprocessing.cuts)
     if preprocessing.axis == AXIAL:
         del about["axis"]
+    if not preprocessing.context:
+        del about["context"]
     if preprocessing.intensity.scanner_8bit == "stretched":
         del about["intensity"]["scanner_8bit"]
     write_json(path, about)
@@ -42,13 +44,14 @@ def read_preprocessing(path: Path) -> Preprocessing:
             findings=Findings.from_dict(found["findings"]) if "findings" in found else LESION,
             thresholds=tuple(float(value) for value in found.get("thresholds", ())),
             axis=int(found.get("axis", AXIAL)),
+            context=int(found.get("context", 0)),
         )
         if len(values.cuts) != len(values.findings) or not all(
             0 <= cut <= 1 for cut in values.cuts
         ):
             raise ValueError(f"thresholds must be one in [0, 1] a finding, got {values.cuts}")
-        if values.axis not in (0, 1, 2):
-            raise ValueError(f"axis must be 0, 1 or 2, got {values.axis}")
+        if values.axis not in (0, 1, 2) or not 0 <= values.context <= 7:
+            raise ValueError(f"axis must be 0 to 2 and context 0 to 7, got {values}")
         if values.image_size < 1 or min(values.std) <= 0 or not 0 <= values.threshold <= 1:
             raise ValueError(
                 f"image_size, std must be positive and threshold in [0, 1], got {values}"

@@ -9,7 +9,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
+from meddistill.base import console
 from meddistill.base.errors import InputError
+from meddistill.data.context import alone, with_neighbours
 from meddistill.data.findings import as_planes
 from meddistill.data.regions import largest_component, median_filtered
 from meddistill.data.scans import Cut, Scan, ScanFiles, read_scan
@@ -50,6 +52,13 @@ def predict_scans(
         failed: is told of each that cannot be read, and why.
     """
     waiting: list[tuple[str, Scan]] = []
+    context = predictor.preprocessing.context
+    pictures = sum(not given.is_volume for _, given in scans)
+    if context and pictures:
+        console.say(
+            f"the student sees {context} neighbours on each side: {pictures} single pictures, which "
+            "have none, are seen with themselves in their place"
+        )
     for name, given, scan in _read_ahead(scans, predictor, options):
         if isinstance(scan, InputError):
             failed(given, str(scan))
@@ -71,12 +80,22 @@ def _predicted(
     findings, cuts = stored.findings, stored.cuts
     if options.threshold is not None:
         cuts = (options.threshold,) * len(findings)
-    probs = predictor.predict_probs([x for _, scan in waiting for x in scan.images], batch_size)
+    seen = [image for _, scan in waiting for image in _seen(scan, stored.context)]
+    probs = predictor.predict_probs(seen, batch_size)
     for name, scan in waiting:
         own = [as_planes(prob) for prob in probs[: len(scan.images)]]
         del probs[: len(scan.images)]
         masks = [findings.masks(prob, cuts) for prob in own]
         yield PredictedScan(name, scan, own, _cleaned(masks, scan, options), findings)
+
+
+def _seen(scan: Scan, context: int) -> Sequence[np.ndarray]:
+    """The images as the student takes them: slices of a volume with their neighbours."""
+    if not context:
+        return scan.images
+    if scan.is_volume:
+        return with_neighbours(scan.images, context)
+    return [alone(image, context) for image in scan.images]
 
 
 def _cleaned(masks: Sequence[np.ndarray], scan: Scan, options: MaskOptions) -> Sequence[np.ndarray]:

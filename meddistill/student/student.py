@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 
 from meddistill.base.errors import ConfigError, InputError, first_line, in_one_line
 from meddistill.base.files import atomic_path, read_json, write_json
+from meddistill.data.context import as_seen
 from meddistill.data.findings import as_planes
 from meddistill.data.frames import Preprocessing, from_frame, preprocess
 from meddistill.run.layout import CONFIG_JSON, MODEL_SAFETENSORS, PREPROCESSING_JSON
@@ -54,7 +55,8 @@ class Student:
         self.preprocessing = preprocessing
 
     def predict(self, image: np.ndarray) -> Prediction:
-        """Segment one image: uint8 (H, W) or (H, W, 3) RGB of any size.
+        """Segment one image: uint8 (H, W) or (H, W, 3) RGB of any size; of a student that sees
+        neighbours each is the image itself, unless (H, W, 2 context + 1) has them as channels.
 
         The mask holds the pixels whose probability, at the image's own size, reaches
         `preprocessing.threshold`. Raises: ValueError for another shape or dtype.
@@ -72,7 +74,8 @@ class Student:
         """Lesion probability of each image, float32 (H, W) in [0, 1] at its own size, of several
         findings (C, H, W); no image gives no result.
 
-        Images may differ in size: each is brought to the frame alone, frames go through the network
+        Images are as `predict` takes them (see `data.context.with_neighbours` for slices of a
+        volume), and may differ in size: each is brought to the frame alone, frames go through the network
         `batch_size` at a time. The result does not depend on the batch. Raises: ValueError for
         another shape or dtype.
 
@@ -92,7 +95,8 @@ class Student:
         return results
 
     def _as_tensor(self, image: np.ndarray) -> torch.Tensor:
-        return rgb_tensor(image).to(self.device)
+        context = self.preprocessing.context
+        return input_tensor(image, context).to(self.device)
 
 
 def rgb_tensor(image: np.ndarray) -> torch.Tensor:
@@ -114,6 +118,16 @@ def rgb_tensor(image: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1)))[None]
 
 
+def input_tensor(image: np.ndarray, context: int) -> torch.Tensor:
+    """An image as a student with `context` takes it, (1, C, H, W) uint8. Raises: as `rgb_tensor`."""
+    if not context:
+        return rgb_tensor(image)
+    seen = as_seen(image, context) if image.ndim in (2, 3) else image
+    if seen.dtype != np.uint8 or seen.ndim != 3 or seen.size == 0:
+        raise ValueError(f"expected a uint8 image with pixels, got {image.dtype} {image.shape}")
+    return torch.from_numpy(np.ascontiguousarray(seen.transpose(2, 0, 1)))[None]
+
+
 def build_student(
     name: str,
     *,
@@ -121,6 +135,7 @@ def build_student(
     encoder_weights: str,
     decoder_channels: Sequence[int] = (),
     findings: int = 1,
+    in_channels: int = 3,
 ) -> StudentNetwork:
     """A student to train: `nested_unet` (the paper's) or an architecture of segmentation-models-
     pytorch.
@@ -137,8 +152,9 @@ def build_student(
             warning where there are none), `none`, or a file.
         decoder_channels: widths, as above.
         findings: how many it tells apart, a channel each.
+        in_channels: of what it sees: colours, or slices.
     """
-    options = NetworkOptions(encoder, encoder_weights, decoder_channels, findings)
+    options = NetworkOptions(encoder, encoder_weights, decoder_channels, findings, in_channels)
     return build_network(name, options)
 
 
@@ -182,6 +198,11 @@ def load_student(directory: Path | str, device: torch.device | str = "cpu") -> S
             raise ConfigError(
                 f"it has {module.findings} channels for the findings "
                 f"{', '.join(preprocessing.findings.names)} of {PREPROCESSING_JSON}"
+            )
+        if module.in_channels != preprocessing.channels:
+            raise ConfigError(
+                f"it takes {module.in_channels} channels, {PREPROCESSING_JSON} gives "
+                f"{preprocessing.channels}"
             )
     except (ConfigError, TypeError, ValueError, OverflowError, IndexError, RuntimeError) as error:
         raise InputError(

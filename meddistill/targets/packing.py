@@ -32,12 +32,13 @@ def teaches(row: QualityRow) -> bool:
 @dataclasses.dataclass(frozen=True)
 class Packing:
     """Where images (`dataset`) and targets (`folders`) lie, the side of the student's frame in px,
-    and the findings of the RUN."""
+    the findings of the RUN, and how many neighbours of a slice are seen on each side."""
 
     dataset: Dataset
     folders: TargetFolders
     image_size: int
     findings: Findings = LESION
+    context: int = 0
 
 
 def pack_targets(
@@ -70,6 +71,7 @@ def pack_targets(
         max_boxes=max((len(found) for found in boxes.values()), default=0),
         directory=scratch,
         findings=len(findings),
+        channels=2 * packing.context + 1 if packing.context else 3,
     )
     settled = 0
     swallowed: Counter[tuple[str, str]] = Counter()
@@ -81,7 +83,7 @@ def pack_targets(
         swallowed.update(swallows)
         features = folders.features(of_case[0]) if feature_levels else {}
         target = dataclasses.replace(target, boxes_xyxy_px=boxes.get(case_id), features=features)
-        packed.put(index, dataset.image(dataset.by_id[case_id]), target)
+        packed.put(index, dataset.seen(dataset.by_id[case_id], packing.context), target)
     if settled:
         console.say(
             f"the teacher's masks of findings that exclude each other overlapped in {settled} of "

@@ -55,7 +55,7 @@ def draw_cases(
     agreement = soft_dice_agreement(probs, batch.probs).tolist()
     columns = []
     for column, place in enumerate(places.tolist()):
-        image = _tile(batch.images[column].round().to(torch.uint8))
+        image = _tile(_shown(batch.images[column], preprocessing).round().to(torch.uint8))
         # Of several findings all in one: what matters here is whether anything is found.
         target, pred = (
             _tile(maps[column].amax(0, keepdim=True))[..., 0] >= 0.5
@@ -68,6 +68,12 @@ def draw_cases(
         ]
         columns.append(_joined(tiles, axis=0))
     return _joined(columns, axis=1)
+
+
+def _shown(image: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """(3, S, S): of a slice with its neighbours the slice."""
+    k = preprocessing.context
+    return image[k : k + 1].expand(3, -1, -1) if k else image
 
 
 def _tile(frame: Tensor) -> np.ndarray:

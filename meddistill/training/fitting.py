@@ -73,6 +73,7 @@ def build_and_train(
             encoder_weights=config.encoder_weights,
             decoder_channels=config.decoder_channels,
             findings=len(data.findings),
+            in_channels=2 * config.context + 1 if config.context else 3,
         )
         start_from_share(module, *data.train.foreground_shares())
     else:
@@ -84,6 +85,7 @@ def build_and_train(
         mean=mean,
         std=std,
         findings=data.findings,
+        context=config.context,
     )
     trained = train_student(module, data, preprocessing, config, fabric=fabric, out=out, seed=seed)
     if trained.agreement is None:

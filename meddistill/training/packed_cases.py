@@ -2,7 +2,7 @@
 training.
 
 A case takes 5 S^2 bytes (RGB frame, soft mask, uncertainty; 330 kB at 256 px) and its features.
-Beyond `memory_limit_bytes` the arrays live in files that the system maps into memory.
+Beyond `MEMORY_LIMIT_BYTES` the arrays live in files that the system maps into memory.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Batch:
     index: Tensor
     """(B,) int64: place of each case in its `PackedCases`."""
     images: Tensor
-    """(B, 3, S, S) float32 RGB in [0, 255]."""
+    """(B, 3, S, S) float32 RGB in [0, 255]; (B, 2 context + 1, S, S) of slices with neighbours."""
     probs: Tensor
     """(B, C, S, S) float32 in [0, 1]: the target, a map a finding."""
     uncertainty: Tensor
@@ -77,7 +77,7 @@ class PackedCases:
 
     `feature_shapes`: level -> (C, h, w). `max_boxes`: boxes kept a case, for box priors. `is_grey`:
     no image put in has colour. `directory`: where to map the arrays if they exceed the limit;
-    without it they stay in memory. `findings`: how many maps a target has.
+    without it they stay in memory. `findings`: how many maps a target has; `channels`: of an image.
     """
 
     def __init__(
@@ -89,17 +89,17 @@ class PackedCases:
         max_boxes: int = 0,
         directory: Path | None = None,
         findings: int = 1,
-        memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
+        channels: int = 3,
     ) -> None:
         self.case_ids = list(case_ids)
         self.image_size = image_size
         self.feature_shapes = dict(feature_shapes or {})
         count, side = len(self.case_ids), image_size
-        shapes = {"images": (count, 3, side, side), "probs": (count, findings, side, side)}
+        shapes = {"images": (count, channels, side, side), "probs": (count, findings, side, side)}
         shapes["uncertainty"] = shapes["probs"]
         needed = sum(math.prod(shape) for shape in shapes.values())
         needed += sum(2 * count * math.prod(shape) for shape in self.feature_shapes.values())
-        where = directory if directory is not None and needed > memory_limit_bytes else None
+        where = directory if directory is not None and needed > MEMORY_LIMIT_BYTES else None
         self._packed = {
             name: _allocate(shape, torch.uint8, where, name) for name, shape in shapes.items()
         }
@@ -125,7 +125,7 @@ class PackedCases:
         return self._packed["images"].device
 
     def put(self, index: int, image: np.ndarray, target: CaseTarget) -> None:
-        """Store one case. `image`: uint8 (H, W, 3), any size.
+        """Store one case. `image`: uint8 (H, W, C), any size.
 
         Rounded to 1/255 of their range. Raises: ValueError for a target of another size or features
         that are missing.
@@ -188,7 +188,8 @@ class PackedCases:
         Features and box priors are of the boxed alone, and so left out. Case weights stay as they
         are in each.
         """
-        both = cls([*boxed.case_ids, *believed.case_ids], boxed.image_size)
+        channels = boxed._packed["images"].shape[1]
+        both = cls([*boxed.case_ids, *believed.case_ids], boxed.image_size, channels=channels)
         for name, tensor in both._packed.items():
             torch.cat([boxed._packed[name], believed._packed[name]], out=tensor)
         weights = [

@@ -57,6 +57,7 @@ def load_start(directory: Path, config: DistillConfig, findings: Findings) -> Le
         encoder_weights="none",
         decoder_channels=config.decoder_channels,
         findings=len(findings),
+        in_channels=2 * config.context + 1 if config.context else 3,
     )
     theirs = student.preprocessing.findings
     if theirs.names != findings.names:
@@ -65,11 +66,12 @@ def load_start(directory: Path, config: DistillConfig, findings: Findings) -> Le
             f"{', '.join(findings.names)}; go on from a student of the same findings"
         )
     same = _shapes(module) == _shapes(wanted)
+    same = same and student.preprocessing.context == config.context
     if not same or size != config.image_size:
         raise ConfigError(
             f"distill.warm_start={directory} is {_described(module)} at {size} px, this training "
             f"is to make {_described(wanted)} at {config.image_size} px; give both the same "
-            "student, encoder, decoder_channels and image_size"
+            "student, encoder, decoder_channels, context and image_size"
         )
     # What it was trained with, whatever weights an encoder of that name has now.
     module.preprocessing_mean_std = (student.preprocessing.mean, student.preprocessing.std)

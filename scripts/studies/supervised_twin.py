@@ -95,12 +95,14 @@ def train_twin(
 
 
 def _pack(cases: list[Case], run: RunDir, config: DistillConfig) -> PackedCases:
-    packed = PackedCases([case.case_id for case in cases], config.image_size)
+    channels = 2 * config.context + 1 if config.context else 3
+    packed = PackedCases([case.case_id for case in cases], config.image_size, channels=channels)
     dataset = Dataset(run.data, cases)
     for index, case in enumerate(track(cases, "load masks", len(cases))):
         mask = torch.from_numpy(read_mask(mask_path(run.data, case)))
         probs = to_frame(mask[None, None].float(), config.image_size)[0, 0].clamp(0, 1).numpy()
-        packed.put(index, dataset.image(case), CaseTarget(probs, np.zeros_like(probs)))
+        seen = dataset.seen(case, config.context)
+        packed.put(index, seen, CaseTarget(probs, np.zeros_like(probs)))
     return packed
 
 

@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 import torch
 
+from meddistill.training import packed_cases
 from meddistill.training.packed_cases import CaseTarget, PackedCases
 
 SHAPES = {"embedding": (4, 2, 2)}
 
 
 @pytest.fixture(params=["memory", "mapped"])
-def cases(request, tmp_path):
+def cases(request, tmp_path, monkeypatch):
     limit = 0 if request.param == "mapped" else 2**30
-    packed = PackedCases(
-        ["a", "b", "c"], 16, SHAPES, directory=tmp_path / "packed", memory_limit_bytes=limit
-    )
+    monkeypatch.setattr(packed_cases, "MEMORY_LIMIT_BYTES", limit)
+    packed = PackedCases(["a", "b", "c"], 16, SHAPES, directory=tmp_path / "packed")
     generator = np.random.default_rng(0)
     for index in range(3):
         packed.put(

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from meddistill.base.errors import InputError, in_one_line
-from meddistill.data.frames import Preprocessing
+from meddistill.data.frames import Preprocessing, spread
 from meddistill.student.export.export_format import ExportJob
 from meddistill.student.export.onnx_student import import_extra
 from meddistill.student.networks.student_network import StudentNetwork
@@ -30,8 +30,8 @@ OPSET = 18  # the first whose Resize knows antialiasing
 # sees the same numbers.
 _BEFORE = """
 <ir_version: 8, opset_import: ["" : {opset}]>
-before (uint8[batch, 3, height, width] image)
-    => (float[batch, 3, {size}, {size}] frames, int64[2] image_hw, int64[2] inner_hw) {{
+before (uint8[batch, {channels}, height, width] image)
+    => (float[batch, {channels}, {size}, {size}] frames, int64[2] image_hw, int64[2] inner_hw) {{
     image_shape = Shape (image)
     two = Constant <value = int64[1] {{2}}> ()
     four = Constant <value = int64[1] {{4}}> ()
@@ -59,8 +59,8 @@ before (uint8[batch, 3, height, width] image)
     padded = Pad (resized, pads)
     half_range = Constant <value = float[1] {{255.0}}> ()
     unit = Div (padded, half_range)
-    mean = Constant <value = float[1, 3, 1, 1] {{{mean}}}> ()
-    std = Constant <value = float[1, 3, 1, 1] {{{std}}}> ()
+    mean = Constant <value = float[1, {channels}, 1, 1] {{{mean}}}> ()
+    std = Constant <value = float[1, {channels}, 1, 1] {{{std}}}> ()
     centred = Sub (unit, mean)
     frames = Div (centred, std)
 }}
@@ -102,7 +102,7 @@ def export_onnx(job: ExportJob, path: Path) -> None:
 
 def _export_network(module: StudentNetwork, image_size: int) -> Any:
     import_extra("onnxscript")  # what PyTorch's exporter is made of
-    frames = torch.zeros(2, 3, image_size, image_size)
+    frames = torch.zeros(2, module.in_channels, image_size, image_size)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -127,11 +127,13 @@ def _export_network(module: StudentNetwork, image_size: int) -> Any:
 
 def _with_pixels(onnx: Any, network: Any, preprocessing: Preprocessing) -> Any:
     """Put what happens to pixels before and after the network around it."""
+    channels = preprocessing.channels
     values = {
         "opset": OPSET,
         "size": preprocessing.image_size,
-        "mean": ", ".join(f"{value:.10f}" for value in preprocessing.mean),
-        "std": ", ".join(f"{value:.10f}" for value in preprocessing.std),
+        "channels": channels,
+        "mean": ", ".join(f"{value:.10f}" for value in spread(preprocessing.mean, channels)),
+        "std": ", ".join(f"{value:.10f}" for value in spread(preprocessing.std, channels)),
     }
     before, after = (onnx.parser.parse_model(text.format(**values)) for text in (_BEFORE, _AFTER))
     for part in (before, network, after):

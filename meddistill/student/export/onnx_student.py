@@ -12,6 +12,7 @@ from meddistill.base.cores import cores_of_quota
 from meddistill.base.errors import ConfigError, InputError
 from meddistill.base.files import read_json
 from meddistill.base.hashing import sha256_file
+from meddistill.data.context import as_seen
 from meddistill.run.layout import MODEL_SAFETENSORS, PREPROCESSING_JSON
 from meddistill.student.preprocessing_file import read_preprocessing
 
@@ -69,11 +70,17 @@ class OnnxPredictor:
             size = images[start].shape[:2]
             while stop < min(len(images), start + batch_size) and images[stop].shape[:2] == size:
                 stop += 1
-            probs = self._student.predict_probs(np.stack([_rgb(x) for x in images[start:stop]]))
+            probs = self._student.predict_probs(
+                np.stack([self._input(x) for x in images[start:stop]])
+            )
             one = self.preprocessing.findings.is_one
             results += [each[0] if one else each for each in probs]
             start = stop
         return results
+
+    def _input(self, image: np.ndarray) -> np.ndarray:
+        context = self.preprocessing.context
+        return np.moveaxis(as_seen(image, context), 2, 0) if context else _rgb(image)
 
 
 def _rgb(image: np.ndarray) -> np.ndarray:

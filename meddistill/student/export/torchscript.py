@@ -4,6 +4,7 @@ libtorch only."""
 # No postponed annotations here: TorchScript reads them as types.
 import json
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from meddistill.base.errors import InputError, in_one_line
-from meddistill.data.frames import Preprocessing
+from meddistill.data.frames import Preprocessing, spread
 from meddistill.student.export.export_format import ExportJob
 
 _FACTS = "facts.json"
@@ -29,8 +30,8 @@ class _Pixels(nn.Module):
         super().__init__()
         self.network = network
         self.size = int(preprocessing.image_size)
-        self.register_buffer("mean", torch.tensor(preprocessing.mean).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(preprocessing.std).view(1, 3, 1, 1))
+        self.register_buffer("mean", _by_channel(preprocessing.mean, preprocessing))
+        self.register_buffer("std", _by_channel(preprocessing.std, preprocessing))
 
     def forward(self, image: Tensor) -> Tensor:
         height, width = image.shape[2], image.shape[3]
@@ -54,6 +55,10 @@ class _Pixels(nn.Module):
         return probs
 
 
+def _by_channel(values: Sequence[float], preprocessing: Preprocessing) -> Tensor:
+    return torch.tensor(spread(values, preprocessing.channels)).view(1, -1, 1, 1)
+
+
 class TorchScriptStudent:
     """An exported student at work: uint8 images in, probabilities out."""
 
@@ -74,7 +79,7 @@ def export_torchscript(job: ExportJob, path: Path) -> None:
     facts.json. Raises: InputError where the network cannot be traced.
     """
     module, size = job.module, job.preprocessing.image_size
-    frames = torch.zeros(1, 3, size, size)
+    frames = torch.zeros(1, module.in_channels, size, size)
     try:
         with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
             warnings.simplefilter(

@@ -106,6 +106,10 @@ def match_tensors(
             tensor for name, tensor in found.items() if not name.endswith("num_batches_tracked")
         ]
         matched = dict(zip(wanted, in_order, strict=False))
+    matched = {
+        name: _for_channels(tensor, wanted[name]) if name in wanted else tensor
+        for name, tensor in matched.items()
+    }
     for name, tensor in wanted.items():
         if name not in matched:
             raise WeightsError(f"{where} does not fit the encoder: it lacks {name}")
@@ -115,6 +119,17 @@ def match_tensors(
                 f"{tuple(matched[name].shape)}"
             )
     return matched
+
+
+def _for_channels(found: Tensor, wanted: Tensor) -> Tensor:
+    """The first convolution of an encoder that learned colours, for slices of another number: each
+    slice has an equal share of what the colours had together, so that equal slices give what a grey
+    picture gave."""
+    colours = found.ndim == wanted.ndim == 4 and found.shape[1] == 3 != wanted.shape[1]
+    if not colours or found.shape[2:] != wanted.shape[2:] or found.shape[0] != wanted.shape[0]:
+        return found
+    channels = wanted.shape[1]
+    return found.sum(dim=1, keepdim=True).repeat(1, channels, 1, 1) / channels
 
 
 def _plain_name(name: str) -> str:

@@ -28,9 +28,12 @@ class NestedUNet(StudentNetwork):
 
     preprocessing_mean_std = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
-    def __init__(self, filters: Sequence[int] = FILTERS, findings: int = 1) -> None:
+    def __init__(
+        self, filters: Sequence[int] = FILTERS, findings: int = 1, in_channels: int = 3
+    ) -> None:
         super().__init__()
         self.findings = findings
+        self.in_channels = in_channels
         self.filters = tuple(filters)
         self.depth = len(self.filters) - 1
         self.stride = 2**self.depth
@@ -39,7 +42,7 @@ class NestedUNet(StudentNetwork):
         self.pool = nn.MaxPool2d(2)
         self.up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
         for i, width in enumerate(self.filters):
-            self.add_module(f"conv{i}_0", _Node(self.filters[i - 1] if i else 3, width))
+            self.add_module(f"conv{i}_0", _Node(self.filters[i - 1] if i else in_channels, width))
         for j in range(1, self.depth + 1):
             for i in range(self.depth + 1 - j):
                 self.add_module(
@@ -50,13 +53,13 @@ class NestedUNet(StudentNetwork):
 
     @classmethod
     def build(cls, name: str, options: NetworkOptions) -> Self:
-        """It has no encoder to start from: of the options only the findings count."""
-        return cls(findings=options.findings)
+        """It has no encoder to start from: of the options only findings and channels count."""
+        return cls(findings=options.findings, in_channels=options.in_channels)
 
     @classmethod
     def from_saved_config(cls, config: Mapping[str, Any]) -> Self:
         filters = [int(width) for width in config.get("filters", FILTERS)]
-        return cls(filters, int(config.get("findings", 1)))
+        return cls(filters, int(config.get("findings", 1)), int(config.get("in_channels", 3)))
 
     def forward_with_features(self, frames: Tensor) -> tuple[Tensor, list[Tensor]]:
         """See `StudentNetwork`. Raises: ValueError where a side is no multiple of `stride`."""
@@ -84,6 +87,8 @@ class NestedUNet(StudentNetwork):
 
     def saved_config(self) -> dict[str, Any]:
         several = {"findings": self.findings} if self.findings > 1 else {}
+        if self.in_channels != 3:
+            several["in_channels"] = self.in_channels
         return {"_model_class": "NestedUNet", "filters": list(self.filters), **several}
 
     def saved_state(self) -> dict[str, Tensor]:

@@ -37,6 +37,7 @@ class SmpNetwork(StudentNetwork):
         self.network = network
         self.encoder_name = encoder
         self.findings = int(network.config.get("classes", 1))
+        self.in_channels = int(network.config.get("in_channels", 3))
         self.stride = int(network.encoder.output_stride)
         # The first map is the frame itself; encoders that start at stride 4 have an empty one at
         # stride 2.
@@ -68,7 +69,7 @@ class SmpNetwork(StudentNetwork):
         settings: dict[str, Any] = {
             "encoder_name": encoder,
             "encoder_weights": None,
-            "in_channels": 3,
+            "in_channels": options.in_channels,
             "classes": options.findings,
         }
         if decoder_channels:

@@ -15,13 +15,15 @@ class NetworkOptions:
     """What a network is built with, as far as it knows such things.
 
     `encoder_weights`: `imagenet`, `none`, or a file. `decoder_channels`: widths of the decoder,
-    coarse to fine; empty: the network's own. `findings`: channels that come out.
+    coarse to fine; empty: the network's own. `findings`: channels that come out, `in_channels`: those
+    that go in.
     """
 
     encoder: str
     encoder_weights: str
     decoder_channels: Sequence[int] = ()
     findings: int = 1
+    in_channels: int = 3
 
 
 class StudentNetwork(nn.Module):
@@ -43,6 +45,7 @@ class StudentNetwork(nn.Module):
     stride: int = 32
     deep_channels: Sequence[int] = ()
     findings: int = 1
+    in_channels: int = 3
 
     @classmethod
     def build(cls, name: str, options: NetworkOptions) -> Self:
