@@ -74,7 +74,8 @@ class Assistant:
 
     `load` gives the teacher, in the background; None for none. `wishes` is asked again after each
     image. `features`, by case id: what each image that it has seen looks like, (C,) float32;
-    `doubts`: how unsure it is of those whose doubt is wished for, in [0, 1].
+    `doubts`: how unsure it is of those whose doubt is wished for, in [0, 1]; `unreadable`: those
+    that it could not be shown.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class Assistant:
         self._claimed: set[str] = set()
         self._ended = False
         self._encoded: set[str] = set()
-        self._unreadable: set[str] = set()
+        self.unreadable: set[str] = set()
         self._recent: OrderedDict[str, Encoded] = OrderedDict()
         self._thread = threading.Thread(target=self._work, name="teacher", daemon=True)
         self._proposer: Proposer | None = None
@@ -279,7 +280,7 @@ class Assistant:
                 self.doubts[case.case_id] = proposer.doubt(case, encoded)
         except MedDistillError:
             self._encoded.add(case.case_id)  # cannot be read: the page says so when it is shown
-            self._unreadable.add(case.case_id)
+            self.unreadable.add(case.case_id)
         finally:
             self._release(case)
 
@@ -296,4 +297,4 @@ class Assistant:
         return next((case for case in wished if not self._is_known(case, self.doubts)), None)
 
     def _is_known(self, case: Case, found: Mapping[str, object]) -> bool:
-        return case.case_id in found or case.case_id in self._unreadable
+        return case.case_id in found or case.case_id in self.unreadable

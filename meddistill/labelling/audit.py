@@ -19,6 +19,7 @@ from meddistill.colearning.beliefs import dice
 from meddistill.data.formats.pictures import write_png
 from meddistill.evaluation.statistics import describe
 from meddistill.labelling.actions import Action
+from meddistill.labelling.assistant import FAILED, OFF, NotReadyError
 from meddistill.labelling.edits import Audit, Edit, apply_edits
 from meddistill.labelling.session import Session
 from meddistill.run.audits import CORRECTED, AuditRow, audit_folder
@@ -114,7 +115,7 @@ class AuditSession(Session):
         case = next((case for case in self.data.cases if case.source == action.image), None)
         if action.kind != "audit" or action.audit is None or case is None:
             raise ValueError("an audit settles masks of its own images, and draws no box")
-        settled = self.edited(case, action.audit.edits)
+        settled = self._settled(case, action.audit.edits)
         found = Audit(
             action.audit.edits,
             f"{action.action_id}.png",
@@ -124,6 +125,14 @@ class AuditSession(Session):
         # Before the journal tells of it: what is told to be saved is there.
         write_png(audit_folder(self.book.folder) / found.mask, settled.astype(np.uint8) * 255)
         return dataclasses.replace(action, audit=found)
+
+    def _settled(self, case: Case, edits: Sequence[Edit]) -> np.ndarray:
+        try:
+            return self.edited(case, edits)
+        except NotReadyError as error:
+            if self.assistant.help().state in (OFF, FAILED):  # sent again, it would fail again
+                raise ValueError(str(error)) from error
+            raise
 
     def _rows(self) -> list[AuditRow]:
         ours = self.data.by_id

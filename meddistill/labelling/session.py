@@ -88,6 +88,7 @@ class Session:
         self.thumbnails = Thumbnails(book.folder / "thumbnails", self.data)
         self._numbers = {case.case_id: number for number, case in enumerate(self.data.cases)}
         self._beside = _neighbours(self.data.cases)
+        self._unreadable: set[str] = set()
 
     def case(self, number: int) -> Case | None:
         """The image with this number; None where there is none."""
@@ -120,11 +121,19 @@ class Session:
             "seconds_a_box": self.book.seconds_a_box(),
             "teacher": dataclasses.asdict(self.assistant.help()),
             "student": self.pupil.key(),
+            "unreadable": sum(map(self._is_unreadable, self.data.cases)),
             "rounds": None if self.rounds is None else self.rounds.told(),
         }
         if self.book.version != since:
             said["statuses"] = "".join(self.letter(case) for case in self.data.cases)
         return said
+
+    def note_unreadable(self, case: Case) -> None:
+        """Pass the image over from now on: it cannot be shown."""
+        self._unreadable.add(case.case_id)
+
+    def _is_unreadable(self, case: Case) -> bool:
+        return case.case_id in self._unreadable or case.case_id in self.assistant.unreadable
 
     def audit_result(self) -> dict[str, Any] | None:
         """What the masks that were settled say of the student; None where none are."""
@@ -229,7 +238,7 @@ class Session:
     def _by_status(self, but: int) -> dict[str, list[Case]]:
         by_status: dict[str, list[Case]] = {status: [] for status in STATUSES}
         for number, case in enumerate(self.data.cases):
-            if number != but:
+            if number != but and not self._is_unreadable(case):
                 by_status[self.book.status(case)].append(case)
         return by_status
 

@@ -184,10 +184,17 @@ class _Answers:
 
     def picture(self, request: Request, number: int, case: Case) -> Response:
         path = self._session.data.image_path(case)
-        return FileResponse(path, media_type="image/png") if path.is_file() else _nothing()
+        if not path.is_file():
+            self._session.note_unreadable(case)
+            return _nothing()
+        return FileResponse(path, media_type="image/png")
 
     def thumbnail(self, request: Request, number: int, case: Case) -> Response:
-        return Response(self._session.thumbnails.of_case(case), media_type="image/jpeg")
+        try:
+            return Response(self._session.thumbnails.of_case(case), media_type="image/jpeg")
+        except InputError:
+            self._session.note_unreadable(case)
+            raise
 
     def mask(self, request: Request, number: int, case: Case) -> Response:
         box = _box_within(request.query_params.get("box", ""), case)

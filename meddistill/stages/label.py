@@ -185,7 +185,8 @@ def _session(
             return teacher
         return load_teacher(request.teacher, device=resolve_device(request.device))
 
-    pupil = Pupil(book.data, (run.student, rounds_run(run).student))
+    rounds_student = () if request.audit else (rounds_run(run).student,)
+    pupil = Pupil(book.data, (run.student, *rounds_student))
     cases = audited_cases(run, book.data, request.audit) if request.audit else None
     if request.audit and not pupil.key():
         raise StageError(f"{run.student} is no student; run `{command('distill', run)}` first")

@@ -101,12 +101,29 @@ def measure_masks(root: Path, images: int) -> list[str]:
             time.sleep(0.5)
         encoded = asking.teacher()["encoded"] - first
         pace = (time.perf_counter() - began) / max(1, encoded)
+        alone, cpu = measure_alone(asking, number or 0)
     return [
         told("mask after a box, others being encoded meanwhile", masks),
+        told("mask after a box, nothing else running", alone),
+        f"CPU time of a mask, all threads, server and client: {cpu:.0f} ms",
         told("which image is next", next_ms),
         told("the next image itself", shown),
         f"an encoding ahead: {pace:.1f} s, masks being asked for meanwhile",
     ]
+
+
+def measure_alone(asking: Asking, number: int) -> tuple[list[float], float]:
+    """Milliseconds of each mask, and of CPU time a mask: the figure to compare on a machine that
+    others use, too."""
+    while asking.teacher()["encoded"] < asking.teacher()["wanted"]:
+        time.sleep(WAIT_S)
+    time.sleep(1)  # the last encoding's end
+    asking.get(f"/api/images/{number}/encoding")
+    cpu = time.process_time()
+    took = [
+        asking.took(f"/api/images/{number}/mask?box=60,60,{side},{side}") for side in range(80, 110)
+    ]
+    return took, 1000 * (time.process_time() - cpu) / len(took)
 
 
 def measure_list(root: Path, listed: int) -> list[str]:

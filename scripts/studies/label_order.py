@@ -1,16 +1,18 @@
 """Which image to label next, and what proposals save: a person who labels is played.
 
-Needs a prepared RUN with masks: its training cases are labelled, its test cases judge. Takes about
-two minutes a cell on one core once the images are encoded, which takes two seconds each.
+Needs a prepared RUN with masks: its training cases are labelled, its test cases judge. Takes a
+minute or two a cell on one core once the images are encoded, which takes two seconds each.
 
     .venv/bin/python scripts/studies/label_order.py runs/brain --orders random,diverse,mix
 
-A cell is one order and one draw. As in `meddistill label`, the heads learn anew after every five
-boxed images and the order is asked again after each; the person draws boxes whose sides are off by
-at most five percent, or accepts what is proposed where it overlaps the true boxes by more than .85.
-At 20 and 40 boxed images the heads' masks on the judged cases, and what the teacher answers to the
-boxes that they propose, are compared with the true masks. Every cell adds OUT/RUN-ORDER-DRAW.json
-as it ends, and what is there is not run again. Of cells that are there already:
+A cell is one order and one draw. As in `meddistill label`, the heads learn from the teacher's masks
+of what is boxed, and the order chooses the next image by what they doubt, asked after every tenth
+box. The person draws boxes whose sides are off by at most five percent; in the first draw of
+`random` also accepts what is proposed where it overlaps the true boxes by more than .85, the heads
+learning after every fifth box, on a hundred images. At 20 and 40 boxed images the heads' masks on
+the judged cases, and what the teacher answers to the boxes that they propose, are compared with the
+true masks. Every cell adds OUT/RUN-ORDER-DRAW.json as it ends, and what is there is not run again.
+Of cells that are there already:
 
     .venv/bin/python scripts/studies/label_order.py --table scripts/studies/label_order
 """
@@ -45,7 +47,7 @@ from meddistill.data.frames import to_frame
 from meddistill.data.masks import read_mask
 from meddistill.evaluation.statistics import compare_paired
 from meddistill.labelling.labelled import Labelled
-from meddistill.labelling.orders import DOUBTED, DOUBTING, ORDERS, Known, candidates
+from meddistill.labelling.orders import CANDIDATES, DOUBTED, DOUBTING, ORDERS, Known, candidates
 from meddistill.labelling.proposer import FRAME_SIZE, Proposer, feature_of
 from meddistill.run.dataset import Dataset
 from meddistill.run.layout import RunDir
@@ -60,8 +62,10 @@ from meddistill.teachers.teacher import Encoded, Teacher
 
 FINDING = "lesion"
 AT_BOXES = (20, 40)
+ASKED_EVERY = 10
+"""Boxed images after which the heads say again what they doubt; the page asks every five."""
 USER_IMAGES = 100
-"""Images that the person of a `random` cell looks at, however many boxes that gives."""
+"""Images that the person of the first `random` cell looks at, however many boxes that gives."""
 DRAWN_OFF = 0.05
 ACCEPTED_FROM = 0.85
 LEAST_BOX_PX = 3
@@ -71,6 +75,8 @@ to press or let go, to press a key."""
 DRAWS_S = 2 * (POINTS + CLICKS)
 """Seconds to drag a box."""
 FEATURING = ("diverse", *DOUBTING)
+POOL = CANDIDATES + 2 * max(AT_BOXES)
+"""Images that the teacher has seen, of which the order chooses."""
 
 
 @dataclasses.dataclass
@@ -128,23 +134,25 @@ class Study:
         pace, told, doubts = Pace(), {}, {}
         rng = np.random.default_rng(draw)
         left = [case for case in self.data.cases if case.split == "train"]
-        boxed = 0
-        least = USER_IMAGES if order == "random" else 0
-        while left and (boxed < max(AT_BOXES) or pace.images < least):
+        boxed, paced = 0, order == "random" and not draw
+        while left and (boxed < max(AT_BOXES) or (paced and pace.images < USER_IMAGES)):
             known = self._known(order, left, labelled, doubts, draw)
             case = ORDERS[order](left, known)[0]
             left.remove(case)
             true = self._true_boxes(case)
-            pace.add(len(true), len(true) > 0 and self._accepts(proposer, case, true))
+            pace.add(len(true), paced and self._accepts(proposer, case, true))
             labelled.append(Labelled(case, {FINDING: _off(true, case, rng)}))
             boxed += len(true) > 0
-            if proposer.is_due(labelled):
+            asked_again = len(true) > 0 and boxed % ASKED_EVERY == 0
+            doubting = asked_again and order in DOUBTING and boxed < max(AT_BOXES)
+            judging = asked_again and boxed in AT_BOXES
+            if doubting or judging or (paced and proposer.is_due(labelled)):
                 proposer.learn(labelled, self.encodings)
-                if order in DOUBTING:
-                    doubts = self._doubts(proposer, left, known)
-                if boxed in AT_BOXES:
-                    told[str(boxed)] = self._judge(proposer) | {"images": pace.images}
-                    say(f"{order} {draw}: {boxed} boxed, {told[str(boxed)]['heads']:.3f}")
+            if doubting:
+                doubts = self._doubts(proposer, left, known)
+            if judging:
+                told[str(boxed)] = self._judge(proposer) | {"images": pace.images}
+                say(f"{order} {draw}: {boxed} boxed, {told[str(boxed)]['heads']:.3f}")
         took = {"wall": time.perf_counter() - began, "cpu": time.process_time() - cpu}
         cell = {
             "run": self.run.root.name,
@@ -172,11 +180,13 @@ class Study:
     ) -> Known:
         if order not in FEATURING:
             return Known(seed=draw)
-        if not self._features:
-            training = [case for case in self.data.cases if case.split == "train"]
-            for case, encoded in self.encodings.of_cases(training, self.data, "encode"):
-                self._features[case.case_id] = feature_of(encoded)
-        return Known(self._features, doubts, [each.case.case_id for each in labelled], draw)
+        training = [case for case in self.data.cases if case.split == "train"]
+        pool = ORDERS["random"](training, Known(seed=draw))[:POOL]
+        new = [case for case in pool if case.case_id not in self._features]
+        for case, encoded in self.encodings.of_cases(new, self.data, "encode"):
+            self._features[case.case_id] = feature_of(encoded)
+        seen = {case.case_id: self._features[case.case_id] for case in pool}
+        return Known(seen, doubts, [each.case.case_id for each in labelled], draw)
 
     def _doubts(self, proposer: Proposer, left: Sequence[Case], known: Known) -> dict[str, float]:
         return {
@@ -298,7 +308,9 @@ def _pace_table(cells: Sequence[dict[str, Any]]) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for run in sorted({cell["run"] for cell in cells}):
-        paces = [c["pace"] for c in cells if c["run"] == run and c["order"] == "random"]
+        paces = [
+            c["pace"] for c in cells if (c["run"], c["order"], c["draw"]) == (run, "random", 0)
+        ]
         if paces:
             total = {name: sum(pace[name] for pace in paces) for name in paces[0]}
             images, boxes = total["images"], total["drawn"] + total["accepted"]

@@ -131,6 +131,18 @@ def test_an_audit_draws_no_box_and_labelling_settles_no_mask(client, run, tmp_pa
         assert Client(running).post("/api/images/0/edited", {"edits": []}).status == 404
 
 
+def test_without_a_teacher_masks_are_painted_and_no_box_is_answered(run):
+    with labelling(run, LabelRequest(port=18787, audit=2, teacher="none")) as running:
+        client = Client(running)
+        refused = settle(client, 0, box_edit((1, 1, 9, 9)))
+        assert (refused.status, b"no teacher" in refused.content) == (400, True)
+        assert (
+            client.post("/api/images/0/edited", {"edits": [box_edit((1, 1, 9, 9))]}).status == 503
+        )
+        stroke = {"kind": "stroke", "take": "add", "points": [1, 1, 30, 30], "width": 5}
+        assert settle(client, 0, stroke).status == 200
+
+
 def test_labels_know_nothing_of_an_audit(client, run):
     settle(client, 0)
     assert drawn_boxes(run.labels) == {}

@@ -1,11 +1,12 @@
-"""The page where masks are settled, the sheet of disagreements and the curve, in a real browser."""
+"""The page where masks are settled, the sheet of disagreements, the curve, volumes and their grey
+values, in a real browser."""
 
 import time
 
 import numpy as np
 import pytest
 from support.chromium import Page, find_chromium
-from support.label_run import Client, box_of, give_student, make_run, served
+from support.label_run import Client, box_of, give_student, make_deep_run, make_run, served
 
 from meddistill.data.masks import read_mask
 from meddistill.labelling.rounds import CurvePoint
@@ -172,3 +173,32 @@ def test_the_curve_says_whether_more_boxes_would_help(page, run):
         page.until("!document.getElementById('curve').hidden")
         assert text(page, "curve-text") == "you can stop · agreement 0.60 · training at 30 boxed"
         assert page.run("document.querySelector('#curve polyline').points.length") == 2
+
+
+def shown_greys(page):
+    """The darkest and the lightest grey of the picture."""
+    return page.run(
+        "(c => { const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; let low = 255, high = 0;"
+        " for (let i = 0; i < d.length; i += 4) if (d[i + 3] === 255) { low = Math.min(low, d[i]);"
+        " high = Math.max(high, d[i]); } return [low, high]; })(document.getElementById('picture'))"
+    )
+
+
+def test_arrows_go_through_a_volume_and_the_window_is_of_its_own_values(page, tmp_path):
+    run, _ = make_deep_run(tmp_path)
+    with served(run, order="listed", source=tmp_path / "source", teacher="none") as running:
+        page.open(running.address + "#1", 1366, 768)
+        page.until(f"document.getElementById('view').dataset.shown == '0' && {SAVED}")
+        assert "slice 2 of 2" in text(page, "place")
+        page.press("ArrowDown")  # the last one
+        page.press("ArrowUp")
+        page.until("document.getElementById('view').dataset.shown == '1'")
+        assert "slice 1 of 2" in text(page, "place")
+        assert shown_greys(page) == [0, 255]  # what lies beyond was cut off by `prepare`
+        width = "(e => { e.value = 200; e.dispatchEvent(new Event('input')) })"
+        page.run(f"{width}(document.getElementById('width'))")
+        page.until("document.getElementById('view').dataset.grey == 'own'")
+        time.sleep(0.2)
+        low, high = shown_greys(page)  # twice as wide: black and white of before, and a bit beyond
+        assert 50 < low < 70
+        assert 185 < high < 205

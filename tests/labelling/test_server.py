@@ -1,6 +1,5 @@
 """The server: what the page gets, and what a stranger does not."""
 
-import dataclasses
 import json
 import socket
 import threading
@@ -8,11 +7,10 @@ import time
 
 import numpy as np
 import pytest
-from support.label_run import EMPTY, GIVEN, Client, box_of, config_of, make_run, served
+from support.label_run import EMPTY, GIVEN, Client, box_of, make_deep_run, make_run, served
 
-from meddistill.base.csv_tables import write_table
 from meddistill.base.errors import ConfigError, StageError
-from meddistill.data.formats.pictures import load_picture, write_png
+from meddistill.data.formats.pictures import load_picture
 from meddistill.labelling.access import MOST_BODY_BYTES, Access
 from meddistill.labelling.book import LabelBook
 from meddistill.labelling.serving import open_socket
@@ -20,9 +18,7 @@ from meddistill.labelling.web import page_files
 from meddistill.run import lock
 from meddistill.run.layout import RunDir
 from meddistill.run.lock import lock_path
-from meddistill.run.tables import Case, read_cases
 from meddistill.stages.label import LabelRequest, labelling
-from meddistill.stages.prepare import run_prepare
 
 DRAW = {
     "id": "a1",
@@ -399,6 +395,8 @@ def test_an_image_that_is_gone_or_damaged_is_told(tmp_path):
                 b"cannot be read" in answer.content or b"decode" in answer.content,
             ) == (422, True)
         assert client.get("/api/images/3")["width"] == 64
+        assert client.get("/api/news")["unreadable"] == 2
+        assert client.get("/api/next") == {"number": None}  # the two others were looked at before
 
 
 def test_many_requests_at_once(client):
@@ -441,14 +439,7 @@ def test_ten_thousand_images_are_listed_at_once(tmp_path):
 
 
 def test_grey_values_of_the_source_and_slices_of_a_volume(tmp_path):
-    deep = np.random.default_rng(0).integers(0, 4000, (32, 40)).astype(np.uint16)
-    for number in range(3):
-        write_png(tmp_path / "source/images" / f"{number:03d}.png", deep + number)
-    run = RunDir(tmp_path / "run")
-    run_prepare(run, config_of(tmp_path / "source"), seed=0)
-    rows = read_cases(run.data)
-    stack = [dataclasses.replace(case, volume="v", slice=9 - n) for n, case in enumerate(rows[:2])]
-    write_table(run.data / "cases.csv", Case, [*stack, rows[2]])
+    run, deep = make_deep_run(tmp_path)
     with served(run, source=tmp_path / "source") as running:
         client = Client(running)
         assert client.get("/api/session")["originals"]

@@ -18,6 +18,7 @@ from meddistill.stages.prepare import run_prepare
 def script():
     module = load_script("studies/label_order")
     module.AT_BOXES, module.USER_IMAGES, module.ACCEPTED_FROM = (5, 10), 14, 0.3
+    module.ASKED_EVERY = 5
     return module
 
 

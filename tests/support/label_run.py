@@ -1,6 +1,7 @@
 """A RUN to label: bright squares on dark pictures, one of them boxed, one of them empty; its server;
 and a client that speaks to it."""
 
+import dataclasses
 import http.client
 import json
 import secrets
@@ -10,7 +11,10 @@ import numpy as np
 from support.bright_squares import square, write_squares
 from support.painting_teacher import PaintingTeacher
 
+from meddistill.base.csv_tables import write_table
+from meddistill.data.formats.pictures import write_png
 from meddistill.run.layout import MODEL_SAFETENSORS, RUN_JSON, RunDir
+from meddistill.run.tables import Case, read_cases
 from meddistill.settings.prepare import PrepareConfig
 from meddistill.stages.label import LabelRequest, labelling
 from meddistill.stages.prepare import run_prepare
@@ -43,6 +47,20 @@ def make_run(root, count=8, test=0.0):
     run = RunDir(root / "run")
     run_prepare(run, config_of(source, test), seed=0)
     return run
+
+
+def make_deep_run(root):
+    """Prepared of three 16-bit pictures, the first two slices 9 and 8 of a volume; and the values
+    of the first, which of each later one are larger by one."""
+    deep = np.random.default_rng(0).integers(0, 4000, (32, 40)).astype(np.uint16)
+    for number in range(3):
+        write_png(root / "source/images" / f"{number:03d}.png", deep + number)
+    run = RunDir(root / "run")
+    run_prepare(run, config_of(root / "source"), seed=0)
+    rows = read_cases(run.data)
+    stack = [dataclasses.replace(case, volume="v", slice=9 - n) for n, case in enumerate(rows[:2])]
+    write_table(run.data / "cases.csv", Case, [*stack, rows[2]])
+    return run, deep
 
 
 def config_of(source, test=0.0):

@@ -450,8 +450,11 @@ async function askNews() {
       if (audit && lastAudit(current.actions)?.id !== before) audit.follow();
     }
   }
-  if (audit) return;
   const wasReady = teacherBefore.state === "ready";
+  if (audit) {
+    if (!wasReady && news.teacher.state === "ready" && current) audit.ask();
+    return;
+  }
   if ((!wasReady && news.teacher.state === "ready") || teacherBefore.proposals !== news.teacher.proposals) askTeacher();
 }
 
@@ -464,6 +467,7 @@ function showNews(news) {
   }
   about.seconds = news.seconds_a_box;
   about.student = news.student;
+  about.unreadable = news.unreadable;
   $("sheet-button").hidden = !about.student || Boolean(audit);
   if (audit) $("result").textContent = resultText(news.audit);
   showCurve(news.rounds);
@@ -542,6 +546,7 @@ function showProgress() {
   if (unsure && !audit) parts.push(`${unsure} not sure`);
   if (skipped) parts.push(`${skipped} skipped`);
   parts.push(`${all - boxed - empty - unsure - skipped} left`);
+  if (about.unreadable) parts.push(`${about.unreadable} cannot be read`);
   if (about.seconds && !audit) {
     parts.push(`${about.seconds.toFixed(1)} s a box`);
     const stop = STOPS.find((each) => each > boxed && each <= all);

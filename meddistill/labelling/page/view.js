@@ -5,7 +5,7 @@ const LEAST_BOX_PX = 2; // of the image
 const CLICK_PX = 4; // of the screen
 const MOST_ZOOM = 40;
 const STROKE_STEP_PX = 3; // of the screen
-const CLOSE_PX = 12;
+const CLOSE_PX = 16;
 const MOST_POINTS = 1500;
 
 // Of findings in their order; readable on black and on white.
@@ -39,6 +39,7 @@ export class View {
     this.place.dataset.shown = number;
     this.image = image;
     this.grey = null;
+    delete this.place.dataset.grey;
     this.size = [width, height];
     this.gesture = null;
     this.fit();
@@ -123,6 +124,7 @@ export class View {
     const [columns, rows] = this.size;
     this.grey = { ...grey, canvas: new OffscreenCanvas(columns, rows) };
     this.image = this.grey.canvas;
+    this.place.dataset.grey = "own";
     this.setWindow(width, level);
   }
 
