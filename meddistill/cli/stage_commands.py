@@ -85,6 +85,7 @@ class PrepareArguments:
     val: Annotated[Optional[str], setting("prepare.val")] = None
     box_fraction: Annotated[Optional[float], setting("prepare.box_fraction")] = None
     box_count: Annotated[Optional[int], setting("prepare.box_count")] = None
+    box_every: Annotated[Optional[int], setting("prepare.box_every")] = None
     label: Annotated[Optional[str], setting("prepare.label")] = None
     boxes_per: Annotated[
         Optional[str], setting("prepare.boxes_per", autocompletion=choices("component", "case"))

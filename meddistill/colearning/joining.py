@@ -33,6 +33,7 @@ from meddistill.run.few_boxes import has_few_boxes, unboxed_cases
 from meddistill.run.findings import read_findings
 from meddistill.run.layout import BELIEFS_AGAIN_NPZ, BELIEFS_NPZ, COLEARNING_CSV, COLEARNING_PNG
 from meddistill.run.tables import QualityRow
+from meddistill.run.volumes import box_carriers
 from meddistill.settings.distill import DistillConfig
 from meddistill.targets.asking import logit_shift
 from meddistill.targets.cache import TargetFolders
@@ -53,9 +54,11 @@ def with_unboxed_decided(config: DistillConfig, dataset: Dataset) -> DistillConf
     features are cached for boxed images alone, and a batch has them of all its cases or of none.
     """
     unboxed = config.colearning.unboxed
+    if unboxed == "auto" and not config.boxes_file and box_carriers(dataset.cases):
+        unboxed = "carry"
     if not read_findings(dataset.directory).is_one:
         config = _for_several(config)
-        unboxed = "detected"
+        unboxed = "detected" if unboxed != "carry" else unboxed
     if unboxed == "auto":
         few = has_few_boxes(dataset.cases)
         plain = DistillConfig()

@@ -44,7 +44,21 @@ def drawn_for_training(cases: Sequence[Case], share: float) -> list[Case]:
     """The cases without those training slices of volumes on which somebody looked and saw nothing,
     but for a share of them in [0, 1] that does not change with the seed: most slices of most
     volumes show no finding, and would drown those that do."""
-    return [case for case in cases if not _is_thinned(case) or _chance(case.case_id) < share]
+    return [case for case in cases if not _is_thinned(case) or is_drawn(case.case_id, share)]
+
+
+def is_drawn(case_id: str, share: float) -> bool:
+    """Whether a slice is among the share of empty ones that are drawn."""
+    return _chance(case_id) < share
+
+
+def box_carriers(cases: Iterable[Case]) -> bool:
+    """Whether an unboxed training slice lies in a volume of which another has a box."""
+    return any(
+        any(case.annotation == "unknown" for case in stack)
+        and any(case.annotation == "boxes" for case in stack)
+        for stack in stacks([case for case in cases if case.split == "train"]).values()
+    )
 
 
 def _is_thinned(case: Case) -> bool:

@@ -21,8 +21,10 @@ class ColearningConfig:
     unboxed: str = setting("auto", SWITCH, before="detected")
     """Training images without a box: `propose`: a head on the teacher's map proposes boxes there,
     the teacher answers, and the student learns it as far as it is trusted; `ignore`: they are left
-    out; `detected`: a detector's boxes are taken as they are; `auto`: `propose` where there are
-    such images, at most 200 others are boxed and no table of boxes is given."""
+    out; `carry`: boxes are carried through the volumes that the slices are of; `detected`: a
+    detector's boxes are taken as they are; `auto`: `carry` where a volume has boxed and unboxed
+    slices, `propose` where there are such images, at most 200 others are boxed and no table of boxes
+    is given."""
     rounds: int = setting(2, STUDENT, before=2)
     """How often the heads learn, propose and are answered; answers that agree teach the next."""
     ask_again: bool = setting(True, STUDENT, before=False)
@@ -48,8 +50,18 @@ class ColearningConfig:
         """Whether training follows the recipe for few boxes: steps, step size and decay of here."""
         return self.unboxed in ("propose", "ignore")
 
+    @property
+    def without_detector(self) -> bool:
+        """Whether unboxed training images get no box of a detector's."""
+        return self.few_boxes or self.carries
+
+    @property
+    def carries(self) -> bool:
+        """Whether boxes are carried through volumes."""
+        return self.unboxed == "carry"
+
     def __post_init__(self) -> None:
-        check_choice(self, "unboxed", ("auto", "propose", "ignore", "detected"))
+        check_choice(self, "unboxed", ("auto", "propose", "ignore", "carry", "detected"))
         check_at_least(self, 1, "rounds", "heads", "head_steps", "steps")
         check_at_least(self, 0, "encodings_gb", "weight_decay")
         check_above_zero(self, "lr")

@@ -68,6 +68,7 @@ def of_teacher(config: DistillConfig, teacher: str) -> dict[str, Any]:
         "unseen": config.rounds > 1,
         # Said where unboxed images get no box of a detector's; before, they always did.
         **({"colearning": "few boxes"} if config.colearning.few_boxes else {}),
+        **({"colearning": "carried"} if config.colearning.carries else {}),
     }
 
 

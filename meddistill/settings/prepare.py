@@ -85,6 +85,9 @@ class PrepareConfig:
     order, the last one cut short: a fifth of them in validation, none there of fewer than 40 or
     where there is no validation split. All others of both splits are marked `unknown`; 0 keeps all
     boxes."""
+    box_every: int = setting(0, RESULT, before=0)
+    """Of each volume in training and validation each K-th slice keeps what was annotated, the others
+    are marked `unknown`; 0 keeps all."""
     folds: int = setting(0, RESULT)
     """Number of folds of a cross-validation, drawn by group; 0 = none. Fold `fold` is the test
     split then."""
@@ -145,6 +148,7 @@ class PrepareConfig:
             self,
             0,
             "box_count",
+            "box_every",
             "max_train_cases",
             "max_val_cases",
             "max_test_cases",

@@ -43,6 +43,13 @@ class TargetsConfig:
     """The same for boxes of a detector or the student, where trust is the predicted IoU alone.
     LiteMedSAM, 320 cases of folds 1-3, a detector that learnt from 148: 0.8 keeps 91 % of the cases
     and raises their Dice from .703 to .742."""
+    min_trust_carried: float = setting(0.5, CHOICE, before=0.5)
+    """The same for slices to which a box was carried through a volume: trust is what is left, step by
+    step, of 1 at the boxed slice (see `colearning/carrying.py`)."""
+    carry_margin: float = setting(0.1, CHOICE, before=0.1)
+    """By how much a mask's box grows before it prompts the next slice, as a share of its sides."""
+    carried_weight: float = setting(0.5, CHOICE, before=0.5)
+    """Weight of a carried slice in the loss against a boxed one, at full trust."""
     feature_bytes: int = setting(300_000, FEATURES)
     """Most bytes of cached feature maps a case; the levels share them, and the PCA keeps as many
     channels as fit."""
@@ -55,4 +62,5 @@ class TargetsConfig:
         check_at_least(self, 1.2, "zoom")
         check_at_least(self, 1, "feature_grid")
         check_range(self, 0.0, 0.5, "jitter_share")
-        check_range(self, 0.0, 1.0, "min_trust", "min_trust_detected")
+        check_range(self, 0.0, 1.0, "min_trust", "min_trust_detected", "min_trust_carried")
+        check_range(self, 0.0, 1.0, "carry_margin", "carried_weight")

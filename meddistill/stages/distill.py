@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from meddistill.base.console import say, summary, warn
-from meddistill.base.csv_tables import read_table, text_of_row
+from meddistill.base.csv_tables import read_table, text_of_row, write_table
 from meddistill.base.errors import ConfigError, StageError, nearest
 from meddistill.colearning.belief_files import load_beliefs
 from meddistill.colearning.beliefs import count_sources
+from meddistill.colearning.carrying import Carrying, carry
 from meddistill.colearning.distillation import Distillation, Learning, learn
 from meddistill.colearning.joining import with_unboxed_decided
 from meddistill.colearning.questions import (
@@ -38,6 +39,7 @@ from meddistill.settings import identity
 from meddistill.settings.distill import DistillConfig
 from meddistill.student.card import write_model_card
 from meddistill.targets.inherited import inherit
+from meddistill.targets.making import TargetMaker
 from meddistill.targets.prompts import (
     NOTHING,
     UNSEEN,
@@ -128,7 +130,7 @@ def _find_boxes(run: RunDir, config: DistillConfig, dataset: Dataset) -> Path | 
     if (run.detector / RUN_JSON).exists():
         return run.detector / BOXES_CSV
     lacking = cases_needing_detector(dataset.cases, config.boxes)
-    if lacking and not config.colearning.few_boxes:
+    if lacking and not config.colearning.without_detector:
         why = f"{len(lacking)} training or validation case(s) have no annotated boxes (first: {lacking[0].case_id})"
         why = why if config.boxes == "annotated" else f"distill.boxes is '{config.boxes}'"
         raise StageError(f"{why}; run `meddistill detect {run.root}` first, or give --boxes FILE")
@@ -157,7 +159,7 @@ def _choose_prompts(work: Distillation, boxes_file: Path | None) -> tuple[list[P
     prompts.sort(key=lambda prompt: order[prompt.case.case_id])  # those of one case together
     alone = {case_id for case_id, count in without.items() if count == len(findings)}
     skipped = [case for case in work.dataset.cases if case.case_id in alone]
-    if skipped and not work.colearns:
+    if skipped and not work.colearns and not work.config.colearning.carries:
         say(f"{len(skipped)} training or validation case(s) without any box are left out")
     if work.config.rounds > 1:
         # The teacher looks at them now, for their features; a later round may find them a box.
@@ -185,7 +187,7 @@ def _prompts_of(
             case_id: boxes_xyxy([row for row in found if findings.is_one or row.class_name == name])
             for case_id, found in rows.items()
         }
-    if config.colearning.few_boxes and detected is not None:
+    if config.colearning.without_detector and detected is not None:
         # The baseline's alone: unboxed images are answered by what co-learning proposes.
         tested = {case.case_id for case in dataset.of_split("test")}
         detected = {case_id: boxes for case_id, boxes in detected.items() if case_id in tested}
@@ -254,10 +256,41 @@ def _make_targets(
         fabric.barrier()
     if fabric.is_global_zero:
         quality = make()
+        if work.config.colearning.carries:
+            quality += _carried(work, maker, quality)
+            write_table(out / QUALITY_CSV, QualityRow, quality)
         results = {"cases": len(quality), "accepted": sum(row.accepted for row in quality)}
         stage.finish(results, [out / QUALITY_CSV], device=str(fabric.device))
     fabric.barrier()
     return read_table(out / QUALITY_CSV, QualityRow)
+
+
+def _carried(
+    work: Distillation, maker: TargetMaker, quality: Sequence[QualityRow]
+) -> list[QualityRow]:
+    """Rows of the slices to which boxes were carried, finding by finding."""
+    config, dataset, findings = work.config, work.dataset, work.findings
+    rows: list[QualityRow] = []
+    for place, name in enumerate(findings.names):
+        counts = {
+            case.case_id: int((annotated_findings(dataset.directory, case)[1] == place).sum())
+            for case in dataset.of_split("train")
+        }
+        seen = {
+            case.case_id: case if findings.is_one else case.of_finding(name, counts[case.case_id])
+            for case in dataset.of_split("train")
+        }
+        carrying = Carrying(
+            maker,
+            known={case_id: case.annotation != "unknown" for case_id, case in seen.items()},
+            boxed={case_id for case_id, case in seen.items() if case.annotation == "boxes"},
+            finding=findings.tag(place),
+            frame_size=config.image_size,
+            empty_share=config.empty_slices,
+            levels=config.kept_levels,
+        )
+        rows += carry(carrying, dataset.cases, quality)
+    return rows
 
 
 def _check_levels(teacher: Teacher, levels: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Callable
 
 from meddistill.settings.targets import TargetsConfig
-from meddistill.targets.prompts import ANNOTATED, DETECTED, STUDENT
+from meddistill.targets.prompts import ANNOTATED, CARRIED, DETECTED, STUDENT
 from meddistill.targets.scores import Scores
 
 
@@ -66,6 +66,7 @@ TRUST_RULES = {
     ANNOTATED: _DRAWN_BY_PEOPLE,
     DETECTED: _FOUND_BY_A_NETWORK,
     STUDENT: _FOUND_BY_A_NETWORK,
+    CARRIED: TrustRule(_predicted_iou, lambda config: config.min_trust_carried, False),
 }
 """Source of a prompt -> its rule."""
 

@@ -82,6 +82,25 @@ class TargetMaker:
             self._picture_least_trusted(rows, mine)
         return rows
 
+    def answer(
+        self, requests: Sequence[TargetRequest], feature_levels: Sequence[str] = ()
+    ) -> list[QualityRow]:
+        """A row for each request, whose targets are made where they are not there; no table is
+        written. No case may be there twice, and the basis of features must have been fitted. Raises:
+        as `make`."""
+        jobs = prepare_jobs(self.teacher, requests, self.config, "empty")
+        basis = None
+        if feature_levels and requests:
+            basis = self.fit_basis([request.case for request in requests], feature_levels)
+        missing = [job for job in jobs if self._read_scores(job, basis) is None]
+        made = {job.key: scores for job, scores in self._ask(missing, basis)}
+        rows = []
+        for job in jobs:
+            scores = made.get(job.key) or self._read_scores(job, basis)
+            assert scores is not None
+            rows.append(self._to_row(job, scores))
+        return rows
+
     def fit_basis(self, cases: Sequence[Case], levels: Sequence[str]) -> FeatureBasis:
         """The basis that features are projected with, fitted once on a sample of `cases`."""
         config = self.config

@@ -16,7 +16,7 @@ from meddistill.data.findings import LESION, Findings
 from meddistill.run.dataset import Dataset
 from meddistill.run.tables import QualityRow
 from meddistill.targets.cache import TargetFolders
-from meddistill.targets.prompts import NO_BOX
+from meddistill.targets.prompts import CARRIED, NO_BOX
 from meddistill.training.packed_cases import CaseTarget, PackedCases
 
 _SWALLOWED = 0.5
@@ -26,7 +26,11 @@ _SWALLOWED = 0.5
 def teaches(row: QualityRow) -> bool:
     """Whether the student learns from this target: accepted, and not left without a box by
     clipping."""
-    return row.accepted and row.weight > 0 and (row.n_boxes > 0 or row.prompt_source == NO_BOX)
+    return (
+        row.accepted
+        and row.weight > 0
+        and (row.n_boxes > 0 or row.prompt_source in (NO_BOX, CARRIED))
+    )
 
 
 @dataclasses.dataclass(frozen=True)

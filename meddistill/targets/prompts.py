@@ -12,6 +12,8 @@ from meddistill.run.tables import Case
 ANNOTATED, DETECTED, NO_BOX = "annotated", "detected", "none"
 # A case that nobody boxed and that waits for a later round; and one whose box is the student's.
 UNSEEN, STUDENT = "unseen", "student"
+CARRIED = "carried"
+"""A slice whose box came from its neighbour in the volume; of one beyond the end, without a box."""
 NOTHING = np.zeros((0, 4), dtype=np.float32)
 
 

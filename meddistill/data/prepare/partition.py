@@ -63,6 +63,7 @@ def partition(
         )
         kept += [index for index, stay in zip(members, stays, strict=True) if stay]
     unboxed = _unboxed(kept, good, groups, splits, config, seed)
+    unboxed |= {i for i in kept if splits[i] != "test" and _between(cases[i], config.box_every)}
     rows, results = [], {}
     for index in kept:
         case, result = good[index]
@@ -76,6 +77,11 @@ def partition(
             f"no case is left for training of {len(rows)}; change --test, --val or the fractions"
         )
     return rows, results
+
+
+def _between(case: RawCase, every: int) -> bool:
+    """Whether a slice lies between those that keep their boxes."""
+    return bool(every) and bool(case.volume) and case.slice is not None and case.slice % every != 0
 
 
 def _unboxed(
