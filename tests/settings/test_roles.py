@@ -296,8 +296,8 @@ def test_a_list_is_nobody_elses():
 
 def test_a_section_inside_says_what_its_settings_meant():
     inside = {"views": "whole", "logit_shift": 0.0}
-    assert roles.befores(TargetsConfig) == inside
+    assert inside.items() <= roles.befores(TargetsConfig).items()
     found = roles.befores(DistillConfig)
     assert found.keys() >= {"targets", "colearning", "warm_start"}
-    assert found["targets"] == inside
+    assert inside.items() <= found["targets"].items()
     assert found["colearning"]["unboxed"] == "detected"

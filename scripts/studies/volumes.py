@@ -1,0 +1,420 @@
+"""How few slices of a volume need a box, and whether neighbouring slices help: by whole volumes.
+
+Needs volumes with masks, to judge by. Takes about a quarter of an hour a cell on two cores.
+
+    .venv/bin/python scripts/studies/volumes.py hippocampus data/hippocampus --seeds 3
+    .venv/bin/python scripts/studies/volumes.py acdc data/acdc --arms all,every-3,every-3-alone
+
+A cell is one set, arm and seed:
+
+    all             a box on every slice that shows the finding
+    every-K         boxes on each K-th slice, carried to the others
+    every-K-alone   the same boxes, nothing carried: what carrying is worth
+    one             a box on one slice of each volume, the largest, carried
+    ARM-context     the arm with one neighbour on each side as channels
+
+The masks judge and are read by nothing else. Every cell adds OUT/SET-ARM-SEED.json as it ends, and what
+is there is not run again; RUNs lie in WORK. Of cells that are there already:
+
+    .venv/bin/python scripts/studies/volumes.py --table scripts/studies/volumes
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import datetime
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import meddistill  # noqa: F401 - before torch: how threads wait is settled here
+
+# isort: split
+import torch
+import typer
+
+from meddistill.base.console import console, say
+from meddistill.base.csv_tables import read_table
+from meddistill.base.errors import ConfigError, MedDistillError, nearest
+from meddistill.base.files import read_json, write_json
+from meddistill.colearning.beliefs import dice
+from meddistill.data.formats.volume_slices import extent
+from meddistill.data.frames import to_frame
+from meddistill.data.masks import read_mask
+from meddistill.evaluation.request import EvalRequest
+from meddistill.evaluation.volumes import VolumeRow
+from meddistill.run.labels import annotated_boxes
+from meddistill.run.layout import PER_VOLUME_CSV, QUALITY_CSV, RUN_JSON, RunDir
+from meddistill.run.tables import Case, QualityRow, read_cases
+from meddistill.run.true_masks import mask_path
+from meddistill.run.volumes import stacks
+from meddistill.settings.layers import load_config
+from meddistill.stages.distill import run_distill
+from meddistill.stages.evaluate import run_eval
+from meddistill.stages.prepare import run_prepare
+from meddistill.targets.cache import load_target
+from meddistill.targets.packing import teaches
+from meddistill.teachers.teacher import Teacher
+
+# Typer reads annotations at run time.
+# ruff: noqa: UP045
+
+DISTILL = (
+    "distill.teacher=litemedsam",
+    "distill.student=unetplusplus",
+    "distill.encoder=tu-tf_efficientnet_lite0",
+    "distill.encoder_weights=imagenet",
+    "distill.batch_size=8",
+    "distill.precision=32-true",
+    "distill.test_targets=false",
+    "distill.feature_weight=0.0",
+    "distill.picture_every=0",
+    "distill.targets.views=whole",
+    "eval.baselines=false",
+    "eval.gallery_cases=4",
+)
+RIGHT = 0.8
+"""Dice from which a carried slice counts as right."""
+CARRIED = "carried"
+
+
+@dataclasses.dataclass(frozen=True)
+class StudySet:
+    """One data set: how many volumes (or patients, of pictures with groups.csv) train and judge, in
+    the order of their names; `steps`: optimiser steps of every arm, `settings` beside those. `split`:
+    of pictures, which values of the column `split` train and judge."""
+
+    train: int
+    judge: int
+    steps: int
+    settings: tuple[str, ...]
+    split: tuple[str, str] = ("train", "val")
+
+
+SETS = {
+    "hippocampus": StudySet(16, 24, 600, ("prepare.label=1,2", "distill.image_size=64")),
+    "acdc": StudySet(16, 10, 600, ("prepare.label=3", "distill.image_size=128")),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One training run of the study."""
+
+    set_name: str
+    arm: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.set_name}-{self.arm}-{self.seed}"
+
+    @property
+    def boxed(self) -> str:
+        """Which slices are boxed: `all`, `one` or `every-K`."""
+        return self.arm.removesuffix("-context").removesuffix("-alone")
+
+    @property
+    def every(self) -> int:
+        """K of `every-K`, 0 for the others. Raises: ConfigError for an arm that is not known."""
+        if self.boxed in ("all", "one"):
+            return 0
+        if not self.boxed.startswith("every-") or not self.boxed[6:].isdigit():
+            known = nearest(self.arm, ("all", "one", "every-5", "every-5-alone", "all-context"))
+            raise ConfigError(f"arm '{self.arm}' is not known{known}")
+        return int(self.boxed[6:])
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """Where one set's cells are run. `overrides`: settings of every cell, over the study's own.
+    `teacher`: one to use instead of the one that they name."""
+
+    set_name: str
+    source: Path
+    work: Path
+    out: Path
+    overrides: tuple[str, ...] = ()
+    teacher: Teacher | None = None
+
+    def run(self, cell: Cell) -> None:
+        """Prepare, distill and judge one cell; its file is there afterwards."""
+        path = self.out / f"{cell.name}.json"
+        if path.exists():
+            return
+        say(f"cell {cell.name}")
+        run = self._prepared(cell)
+        taught = self._distill(cell, run)
+        judged = run_eval(
+            run,
+            self._config(cell).eval,
+            EvalRequest(student=taught[0], out=run.root / f"eval-{cell.arm}-{cell.seed}"),
+            seed=0,
+        )
+        write_json(path, {**dataclasses.asdict(cell), **self._told(run, *taught, judged)})
+        say(f"{cell.name}: Dice of volumes {read_json(path)['dice_mean']:.3f}")
+
+    def _prepared(self, cell: Cell) -> RunDir:
+        """The RUN of the cell's boxes, which arms and seeds share."""
+        run = RunDir(self.work / f"{cell.set_name}-{cell.boxed}")
+        extra: tuple[str, ...] = (f"prepare.box_every={cell.every}",)
+        if cell.boxed == "one":
+            table = self.work / f"{cell.set_name}-one.csv"
+            if not table.exists():
+                write_largest(table, self._prepared(dataclasses.replace(cell, arm="all")).data)
+            extra = (f"prepare.boxes={table}",)
+        source = self.work / f"{self.set_name}-source"
+        if not source.exists():
+            link_part(source, self.source, SETS[self.set_name])
+        settings = (
+            f"prepare.source={source}",
+            "prepare.test=part=judge",
+            "prepare.val_fraction=0.0",
+            "prepare.min_area_px=4",
+            *extra,
+        )
+        run_prepare(run, self._config(cell, *settings).prepare, seed=0)
+        return run
+
+    def _distill(self, cell: Cell, run: RunDir) -> tuple[Path, dict[str, float]]:
+        student = run.root / f"student-{cell.arm}-{cell.seed}"
+        cases = [case for case in read_cases(run.data) if case.split == "train"]
+        config = self._config(cell)
+        if not any(each.startswith("distill.epochs=") for each in self.overrides):
+            drawn = len(cases) if cell.boxed != "one" and not cell.every else len(cases) // 2
+            epochs = max(1, round(SETS[self.set_name].steps * config.distill.batch_size / drawn))
+            config = self._config(cell, f"distill.epochs={epochs}")
+        began, cpu = time.perf_counter(), time.process_time()
+        run_distill(
+            run, config.distill, seed=cell.seed, out=student, device="cpu", teacher=self.teacher
+        )
+        return student, {"wall": time.perf_counter() - began, "cpu": time.process_time() - cpu}
+
+    def _config(self, cell: Cell, *settings: str) -> Any:
+        unboxed = (
+            "ignore" if "-alone" in cell.arm else "carry" if cell.boxed != "all" else "detected"
+        )
+        arm = [f"distill.colearning.unboxed={unboxed}"]
+        if unboxed == "ignore":
+            arm += [f"distill.colearning.steps={SETS[cell.set_name].steps}"]
+        if cell.arm.endswith("-context"):
+            arm += ["distill.context=1"]
+        own = SETS[cell.set_name].settings
+        return load_config(None, {}, [*DISTILL, *own, *arm, *settings, *self.overrides])
+
+    def _told(
+        self, run: RunDir, student: Path, took: dict[str, float], judged: Path
+    ) -> dict[str, Any]:
+        """What a cell's file holds: scores a volume, how right what was carried is, the cost."""
+        rows = [r for r in read_table(judged / PER_VOLUME_CSV, VolumeRow) if r.method == "student"]
+        record = read_json(student / RUN_JSON)
+        cases = [case for case in read_cases(run.data) if case.split == "train"]
+        return {
+            "dice_mean": round(statistics.mean(row.dice for row in rows), 4),
+            "volumes": [row.volume for row in rows],
+            "dice": [round(row.dice, 4) for row in rows],
+            "hd95_mm": [row.hd95_mm for row in rows],
+            "boxed_slices": sum(case.annotation == "boxes" for case in cases),
+            "training_slices": len(cases),
+            "carried": carried_quality(run),
+            "prompt_sources": record["results"]["prompt_sources"],
+            "seconds": {name: round(value) for name, value in took.items()},
+            "epochs": record["results"]["epochs"],
+            "settings": record["settings"],
+            "threads": torch.get_num_threads(),
+            "processor": platform.processor() or platform.machine(),
+            "date": datetime.date.today().isoformat(),
+        }
+
+
+def link_part(part: Path, source: Path, study: StudySet) -> None:
+    """A folder of links to the volumes that the study takes, with a groups.csv whose column `part` says
+    `train` or `judge`."""
+    listed = source / "groups.csv"
+    if listed.exists():
+        _link_pictures(part, source, listed, study)
+        return
+    names = sorted(path.name for path in (source / "imagesTr").glob("*.nii*"))
+    rows = []
+    for number, name in enumerate(names[: study.train + study.judge]):
+        for folder in ("imagesTr", "labelsTr"):
+            _link(source / folder / name, part / folder / name)
+        stem, count = name.partition(".nii")[0], extent(source / "imagesTr" / name, 2)[0]
+        side = "train" if number < study.train else "judge"
+        width = len(str(count - 1))
+        rows += [(f"{stem}_z{index:0{width}}", stem, side) for index in range(count)]
+    _write_csv(part / "groups.csv", [("id", "group", "part"), *rows])
+
+
+def _link_pictures(part: Path, source: Path, listed: Path, study: StudySet) -> None:
+    with listed.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    chosen: dict[str, str] = {}
+    for side, value, most in zip(
+        ("train", "judge"), study.split, (study.train, study.judge), strict=True
+    ):
+        patients = list(dict.fromkeys(row["patient"] for row in rows if row["split"] == value))
+        chosen |= dict.fromkeys(patients[:most], side)
+    kept = [row for row in rows if row["patient"] in chosen]
+    for row in kept:
+        for folder in ("images", "labels"):
+            _link(source / folder / f"{row['id']}.png", part / folder / f"{row['id']}.png")
+    columns = ("id", "group", "volume", "slice", "part")
+    table = [
+        (row["id"], row["patient"], row["volume"], row["slice"], chosen[row["patient"]])
+        for row in kept
+    ]
+    _write_csv(part / "groups.csv", [columns, *table])
+
+
+def _link(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.exists():
+        target.symlink_to(source.resolve())
+
+
+def _write_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+
+
+def write_largest(table: Path, data: Path) -> None:
+    """Write a table of boxes: of each training volume those of the slice with the largest boxes."""
+    rows: list[Sequence[object]] = [("image", "x1", "y1", "x2", "y2")]
+    training = [case for case in read_cases(data) if case.split == "train"]
+    for stack in stacks(training).values():
+        boxes = {case.case_id: annotated_boxes(data, case) for case in stack}
+        sizes = {
+            case_id: float((own[:, 2:] - own[:, :2]).prod(axis=1).sum())
+            for case_id, own in boxes.items()
+        }
+        largest = max(stack, key=lambda case: sizes[case.case_id])
+        rows += [(largest.source, *(float(side) for side in box)) for box in boxes[largest.case_id]]
+    _write_csv(table, rows)
+
+
+def carried_quality(run: RunDir) -> dict[str, Any]:
+    """How right carried targets are, by the true masks: a look from outside. By distance from the next
+    boxed slice: how many show the finding, the share of those with a Dice above .8, the mean Dice, and
+    how many do not show it; of slices learnt as empty how many are not."""
+    cases = {case.case_id: case for case in read_cases(run.data)}
+    rows = [r for r in read_table(run.teacher / QUALITY_CSV, QualityRow) if teaches(r)]
+    boxed = {r.case_id for r in rows if r.prompt_source == "annotated" and r.n_boxes}
+    found: dict[int, list[float]] = {}
+    alarms: dict[int, int] = {}
+    empty = {"learnt": 0, "wrong": 0}
+    for row in rows:
+        if row.prompt_source != CARRIED:
+            continue
+        case = cases[row.case_id]
+        truth = read_mask(mask_path(run.data, case))
+        if not row.n_boxes:
+            empty["learnt"] += 1
+            empty["wrong"] += bool(truth.any())
+            continue
+        target = load_target(run.teacher, row.case_id, row.key).probs > 0.5
+        distance = _distance(case, boxed, cases.values())
+        if truth.any():
+            framed = to_frame(torch.from_numpy(truth)[None, None].float(), len(target))[0, 0]
+            found.setdefault(distance, []).append(dice(target, framed.numpy() > 0.5))
+        else:
+            alarms[distance] = alarms.get(distance, 0) + 1
+    return {
+        "by_distance": {
+            str(distance): {
+                "slices": len(own := found.get(distance, [])),
+                "right": round(statistics.mean(value > RIGHT for value in own), 4) if own else None,
+                "dice": round(statistics.mean(own), 4) if own else None,
+                "beyond": alarms.get(distance, 0),
+            }
+            for distance in sorted(found.keys() | alarms.keys())
+        },
+        "empty": empty,
+    }
+
+
+def _distance(case: Case, boxed: set[str], cases: Iterable[Case]) -> int:
+    places = [c.slice or 0 for c in cases if c.volume == case.volume and c.case_id in boxed]
+    return min(abs((case.slice or 0) - place) for place in places) if places else 0
+
+
+def cells_of(set_name: str, arms: str, seeds: Sequence[int]) -> list[Cell]:
+    """The cells that are asked for. Raises: ConfigError for an arm that is not known."""
+    cells = [Cell(set_name, arm, seed) for seed in seeds for arm in arms.split(",")]
+    for cell in cells:
+        _ = cell.every
+    return cells
+
+
+def table_of(out: Path) -> str:
+    """The cells that are there as rows of a Markdown table: an arm's mean over seeds, what it is of
+    `all`, and the share of carried slices that are right."""
+    cells = [read_json(path) for path in sorted(out.glob("*.json"))]
+    lines = ["| set | arm | seeds | boxed slices | Dice of volumes | of `all` | carried right |"]
+    lines.append("|---|---|---|---|---|---|---|")
+    means: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for cell in cells:
+        means.setdefault((cell["set_name"], cell["arm"]), []).append(cell)
+    for (name, arm), own in means.items():
+        mean = statistics.mean(cell["dice_mean"] for cell in own)
+        whole = means.get((name, "all"))
+        reach = statistics.mean(cell["dice_mean"] for cell in whole) if whole else 0.0
+        share = mean / reach if reach else None
+        told = [
+            f"{part['right']:.2f} at {distance} ({part['slices']})"
+            for distance, part in own[0]["carried"]["by_distance"].items()
+            if part["right"] is not None
+        ]
+        of_all = "-" if share is None else f"{share:.3f}"
+        lines.append(
+            f"| {name} | {arm} | {len(own)} | {own[0]['boxed_slices']} of "
+            f"{own[0]['training_slices']} | {mean:.3f} | {of_all} | {', '.join(told) or '-'} |"
+        )
+    return "\n".join(lines)
+
+
+# The opening comment is the help, its lines as they stand.
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command(help="\b\n" + (__doc__ or "").replace("\n\n", "\n\n\b\n"))
+def main(
+    set_name: Annotated[
+        Optional[str], typer.Argument(metavar="SET", help=f"One of {', '.join(SETS)}.")
+    ] = None,
+    source: Annotated[Optional[Path], typer.Argument(help="The set's folder.")] = None,
+    arms: Annotated[str, typer.Option(help="Which arms.")] = "all,every-5,one",
+    seeds: Annotated[int, typer.Option(help="Seeds: 0, 1, ...")] = 1,
+    overrides: Annotated[
+        Optional[list[str]], typer.Option("--set", help="One setting, as section.key=value.")
+    ] = None,
+    work: Annotated[Path, typer.Option(help="Where RUNs lie.")] = Path("runs/volumes"),
+    out: Annotated[Path, typer.Option(help="Where the cells' files go.")] = Path(
+        "scripts/studies/volumes"
+    ),
+    table: Annotated[
+        Optional[Path], typer.Option(help="Print the table of the cells in a folder instead.")
+    ] = None,
+) -> None:
+    try:
+        if table is not None:
+            console.print(table_of(table), markup=False, soft_wrap=True)
+            return
+        if set_name not in SETS or source is None:
+            raise ConfigError(f"set '{set_name}' is not known{nearest(set_name or '', SETS)}")
+        study = Study(set_name, source, work, out, tuple(overrides or ()))
+        for cell in cells_of(set_name, arms, range(seeds)):
+            study.run(cell)
+    except MedDistillError as error:
+        console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    app()
