@@ -129,6 +129,8 @@ def test_each_stage_leaves_exactly_its_files(run):
         "model.safetensors",
         "preprocessing.json",
         "run.json",
+        "trust.json",
+        "trust.safetensors",
     }
     pictures = {
         f"{kind}/{case_id}.png" for kind in ("masks", "overlays") for case_id in cases["test"]

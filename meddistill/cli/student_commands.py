@@ -1,4 +1,4 @@
-"""What is done with a student that is there: predict, export."""
+"""What is done with a student that is there: predict, calibrate, export."""
 
 import dataclasses
 from pathlib import Path
@@ -9,11 +9,13 @@ import typer
 from meddistill.cli.options import (
     Device,
     Overwrite,
+    Run,
     StudentDir,
     Threshold,
     choices,
     command,
     option,
+    run_dir,
 )
 
 # Typer reads annotations at run time.
@@ -92,6 +94,18 @@ class PredictArguments:
             autocompletion=choices("torch", "onnx"),
         ),
     ] = "torch"
+    review_sheet: Annotated[
+        bool,
+        option(
+            "--review-sheet",
+            text="Also write review.html: all images, worst first, what is doubted drawn on them.",
+            default="off",
+        ),
+    ] = False
+    review_below: Annotated[
+        float,
+        option(text="Expected Dice below which an image is to be reviewed.", default="0.7"),
+    ] = 0.7
     device: Device = "auto"
     overwrite: Overwrite = False
 
@@ -114,6 +128,29 @@ def predict(given: PredictArguments) -> None:
         device=given.device,
         overwrite=given.overwrite,
     )
+
+
+@commands.command(rich_help_panel=_USE)
+def calibrate(
+    run: Run,
+    student: Annotated[
+        Optional[Path], option(text="The student's directory.", default="RUN/student")
+    ] = None,
+    images: Annotated[
+        Optional[list[str]],
+        option(
+            text="Own images that taught it nothing, to be familiar with; may be repeated.",
+            default="those of RUN",
+        ),
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Fit again what a student says of itself: expected Dice, familiarity, calibration. No
+    training.
+    """
+    from meddistill.stages.calibrate import run_calibrate
+
+    run_calibrate(run_dir(run), student_dir=student, images=images or (), device=device)
 
 
 @commands.command(rich_help_panel=_USE)

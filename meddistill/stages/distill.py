@@ -38,6 +38,7 @@ from meddistill.run.volumes import drawn_for_training, stacks
 from meddistill.settings import identity
 from meddistill.settings.distill import DistillConfig
 from meddistill.student.card import write_model_card
+from meddistill.student.trust.trust import save_trust
 from meddistill.targets.inherited import inherit
 from meddistill.targets.making import TargetMaker
 from meddistill.targets.prompts import (
@@ -51,6 +52,7 @@ from meddistill.targets.requests import TargetRequest
 from meddistill.teachers.teacher import Teacher
 from meddistill.training.fabric import make_fabric, precision_of
 from meddistill.training.fitting import stage_outputs
+from meddistill.training.trusting import fit_trust, own_images
 from meddistill.training.warm_start import find_start, fingerprint_start, load_start
 
 
@@ -100,6 +102,7 @@ def run_distill(
         told = more_boxes(questioned)
         results |= {"believed": believed, "more_boxes": as_results(questioned, told)}
     if work.fabric.is_global_zero:
+        _let_it_know_itself(work, learning, student_dir)
         stage.finish(results, stage_outputs(student_dir), device=str(work.fabric.device))
         write_model_card(student_dir, run.data)
     work.fabric.barrier()
@@ -118,6 +121,16 @@ def _check_context(config: DistillConfig, dataset: Dataset) -> None:
             f"distill.context={config.context} needs slices of volumes, and no training case of "
             f"{dataset.directory} has a volume and a slice in cases.csv"
         )
+
+
+def _let_it_know_itself(work: Distillation, learning: Learning, student_dir: Path) -> None:
+    """Fit what the student may say of its own answers, as `calibrate` does again."""
+    data = learning.data
+    own = own_images(work.dataset, data.train.case_ids, work.config.context)
+    trust = fit_trust(learning.student.student, work.dataset, own, data.val)
+    save_trust(student_dir, trust)
+    for sentence in trust.facts["sentences"]:
+        say(sentence)
 
 
 def _find_boxes(run: RunDir, config: DistillConfig, dataset: Dataset) -> Path | None:

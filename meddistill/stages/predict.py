@@ -13,7 +13,7 @@ from meddistill.base.csv_tables import write_table
 from meddistill.base.errors import InputError
 from meddistill.data.case_ids import unique_names
 from meddistill.data.scans import ScanFiles, find_scans, group_scans
-from meddistill.run.layout import PREDICTIONS_CSV
+from meddistill.run.layout import PREDICTIONS_CSV, REVIEW_HTML
 from meddistill.student.predicted_journal import Done, Journal, stamp_of
 from meddistill.student.prediction_job import (
     PREDICTED_JSONL,
@@ -21,8 +21,9 @@ from meddistill.student.prediction_job import (
     PredictOptions,
     results_of,
 )
-from meddistill.student.predictions_table import PredictionRow
+from meddistill.student.predictions_table import UNKNOWN, PredictionRow
 from meddistill.student.predictor import Predictor
+from meddistill.student.review_sheet import write_review_sheet
 from meddistill.student.scan_masks import predict_scans
 from meddistill.student.scan_writing import write_scan
 
@@ -72,7 +73,10 @@ def run_predict(
         done |= _predict(mine, predictor, job, journal, failures)
     rows = job.rows(done, scans if parts == 1 else scans[part - 1 :: parts])
     write_table(stage.out / PREDICTIONS_CSV, PredictionRow, rows)
+    if options.review_sheet:
+        write_review_sheet(stage.out / REVIEW_HTML, out, rows)
     _say_what_was_found(rows, stage.out)
+    _say_what_to_look_at(rows, student_dir)
     if failures and not options.skip_broken:
         count = len({row.source for row in rows})
         raise InputError(
@@ -158,3 +162,17 @@ def _say_what_was_found(rows: Sequence[PredictionRow], out: Path) -> None:
         f"{told['with_lesion']} of {told['images']} image(s) have a lesion; table: "
         f"{out / PREDICTIONS_CSV}"
     )
+
+
+def _say_what_to_look_at(rows: Sequence[PredictionRow], student_dir: Path) -> None:
+    if not rows:
+        return
+    if any(row.review == UNKNOWN for row in rows):
+        console.say(
+            f"{student_dir} does not say how far it is to be trusted: `meddistill calibrate RUN` "
+            "fits that, without training"
+        )
+        return
+    wanted = sorted((row for row in rows if row.review == "yes"), key=lambda row: -row.badness)
+    told = f"; first: {wanted[0].name}, {wanted[0].review_why}" if wanted else ""
+    console.say(f"{len(wanted)} of {len(rows)} answer(s) to be looked at{told}")

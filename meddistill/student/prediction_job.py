@@ -20,6 +20,7 @@ from meddistill.run.layout import (
     PREDICTIONS_CSV,
     PREPROCESSING_JSON,
     RUN_JSON,
+    TRUST_JSON,
     UNFINISHED_JSON,
 )
 from meddistill.run.record import Stage, fingerprint_file
@@ -42,6 +43,8 @@ class PredictOptions:
     changes no result. `largest`, `median`, `channel`: as in `MaskOptions`. `resume`: what is done
     and intact stays. `shard`: I/N, the I-th of N shares of the scans; empty: all, or by torchrun's
     rank. `skip_broken`: scans that cannot be read are no failure. `backend`: `torch` or `onnx`.
+    `review_below`: expected Dice below which a person should look; `review_sheet` adds a page of all
+    of them, worst first.
     """
 
     threshold: float | None = None
@@ -55,10 +58,14 @@ class PredictOptions:
     shard: str = ""
     skip_broken: bool = False
     backend: str = "torch"
+    review_below: float = 0.7
+    review_sheet: bool = False
 
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise ConfigError(f"threshold must lie in [0, 1], got {self.threshold}")
+        if not 0 <= self.review_below <= 1:
+            raise ConfigError(f"review_below must lie in [0, 1], got {self.review_below}")
         if self.median < 0 or (self.median and self.median % 2 == 0):
             raise ConfigError(f"median must be an odd number of voxels, or 0, got {self.median}")
         if self.backend not in BACKENDS:
@@ -77,14 +84,17 @@ class PredictOptions:
 
     @property
     def masks(self) -> MaskOptions:
-        return MaskOptions(self.threshold, self.largest, self.median, self.channel)
+        return MaskOptions(
+            self.threshold, self.largest, self.median, self.channel, self.review_below
+        )
 
     @property
     def identity(self) -> dict[str, Any]:
         """What changes the result; what was added later only where it is used."""
         always = {name: getattr(self, name) for name in ("threshold", "probabilities", "overlays")}
-        later = {name: getattr(self, name) for name in ("largest", "median", "channel", "backend")}
-        unused = {"largest": False, "median": 0, "channel": None, "backend": "torch"}
+        unused: dict[str, Any] = {"largest": False, "median": 0, "channel": None}
+        unused |= {"backend": "torch", "review_below": 0.7, "review_sheet": False}
+        later = {name: getattr(self, name) for name in unused}
         return always | {name: value for name, value in later.items() if value != unused[name]}
 
 
@@ -163,6 +173,8 @@ class PredictionJob:
         names = [CONFIG_JSON, MODEL_SAFETENSORS, PREPROCESSING_JSON]
         if self.options.backend == "onnx":
             names.append(ONNX_FILE)
+        if (self.student_dir / TRUST_JSON).is_file():
+            names.append(TRUST_JSON)
         paths = {f"student/{name}": self.student_dir / name for name in names}
         return {
             name: fingerprint_file(path) if path.is_file() else "" for name, path in paths.items()

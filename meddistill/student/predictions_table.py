@@ -13,18 +13,37 @@ from meddistill.base.csv_tables import where_used
 from meddistill.data.boxes import mask_to_boxes
 from meddistill.data.findings import LESION, Findings
 from meddistill.data.scans import Scan
+from meddistill.student.trust.reading import Reading, Review, review
+
+UNKNOWN = "unknown"
 
 
 @dataclasses.dataclass(frozen=True)
 class PredictedScan:
     """A file's slices and what the student says of each: `probs` float32 (C, H, W) in [0, 1],
-    `masks` bool (C, H, W), a map a finding. `name`: of the files that are written of it."""
+    `masks` bool (C, H, W), a map a finding. `name`: of the files that are written of it.
+
+    `readings`: what it says of its own answer, a slice each, None where it knows nothing; `doubts`:
+    what is odd about each slice; neither where nobody asked. `review_below`: expected Dice below
+    which to look."""
 
     name: str
     scan: Scan
     probs: Sequence[np.ndarray]
     masks: Sequence[np.ndarray]
     findings: Findings = LESION
+    readings: Sequence[Reading | None] = ()
+    doubts: Sequence[Sequence[str]] = ()
+    review_below: float = 0.7
+
+    def reading(self, index: int) -> Reading | None:
+        return self.readings[index] if self.readings else None
+
+    def review(self, index: int, place: int) -> Review:
+        """Whether a person should look at a finding of the slice at `index`."""
+        has_mask = bool(self.masks[index][place].any())
+        doubts = self.doubts[index] if self.doubts else ()
+        return review(self.reading(index), place, has_mask, doubts, self.review_below)
 
     @functools.cached_property
     def volumes_ml(self) -> list[float | None]:
@@ -46,6 +65,11 @@ class PredictionRow:
     the highest probability anywhere. `mask`: the file that holds it, relative to the table.
     `finding`: which of several the row is of; empty where there is one. `volume_ml`: of the finding in
     the whole volume that the slice is of, the same on all of its slices.
+
+    What the student says of itself, `unknown` where it cannot: `familiarity` in [0, 1], the share of
+    own images that are at least as unlike its training images; `expected_dice` with the truth, if
+    there is a lesion, and its bounds; `p_finding` in [0, 1], that there is one; `review`: yes or no,
+    `review_why`: divided by `; `.
     """
 
     name: str
@@ -60,6 +84,13 @@ class PredictionRow:
     mask: str
     finding: str = where_used("")
     volume_ml: float | None = where_used(None)
+    familiarity: str = UNKNOWN
+    expected_dice: str = UNKNOWN
+    expected_dice_low: str = UNKNOWN
+    expected_dice_high: str = UNKNOWN
+    p_finding: str = UNKNOWN
+    review: str = UNKNOWN
+    review_why: str = ""
 
     @classmethod
     def of(
@@ -89,7 +120,35 @@ class PredictionRow:
             mask=mask_file,
             finding=predicted.findings.tag(place),
             volume_ml=predicted.volumes_ml[place],
+            **_of_itself(predicted, index, place),
         )
+
+    @property
+    def badness(self) -> float:
+        """The higher, the sooner a person should look; 0 where nothing is known."""
+        reasons = len([why for why in self.review_why.split("; ") if why])
+        told = self.expected_dice if self.area_px else self.p_finding
+        if told == UNKNOWN:
+            return float(reasons)
+        return reasons + (1 - float(told) if self.area_px else float(told))
+
+
+def _of_itself(predicted: PredictedScan, index: int, place: int) -> dict[str, str]:
+    reading, wanted = predicted.reading(index), predicted.review(index, place)
+    if reading is None:
+        return {}
+    of = reading.findings[place]
+    names = ("expected_dice", "expected_dice_low", "expected_dice_high", "p_finding")
+    return {
+        "familiarity": _told(reading.familiarity),
+        **{name: _told(getattr(of, name)) for name in names},
+        "review": "yes" if wanted.wanted else "no",
+        "review_why": "; ".join(wanted.why),
+    }
+
+
+def _told(value: float | None) -> str:
+    return UNKNOWN if value is None else f"{value:.4f}"
 
 
 def _area_mm2(area_px: int, spacing_hw_mm: tuple[float, float] | None) -> float | None:

@@ -16,7 +16,7 @@ from meddistill.data.findings import as_planes
 from meddistill.data.regions import largest_component, median_filtered
 from meddistill.data.scans import Cut, Scan, ScanFiles, read_scan
 from meddistill.student.predictions_table import PredictedScan
-from meddistill.student.predictor import Predictor
+from meddistill.student.predictor import Predictor, calibrated, doubts_of, look_at
 
 _PICTURES_AHEAD = 16
 """Pictures that wait for the network; of volumes one, as each is all of memory that there may be."""
@@ -26,12 +26,14 @@ _PICTURES_AHEAD = 16
 class MaskOptions:
     """What becomes of probabilities. `threshold`: None takes the student's. `largest`: of each finding
     only the largest connected part stays; `median`: side of a majority filter in voxels before that,
-    0 for none; both in three dimensions in a volume. `channel`: of volumes that have several."""
+    0 for none; both in three dimensions in a volume. `channel`: of volumes that have several.
+    `review_below`: expected Dice below which a person should look."""
 
     threshold: float | None = None
     largest: bool = False
     median: int = 0
     channel: int | None = None
+    review_below: float = 0.7
 
 
 def predict_scans(
@@ -77,16 +79,28 @@ def _predicted(
     batch_size: int,
 ) -> Iterator[PredictedScan]:
     stored = predictor.preprocessing
-    findings, cuts = stored.findings, stored.cuts
-    if options.threshold is not None:
-        cuts = (options.threshold,) * len(findings)
-    seen = [image for _, scan in waiting for image in _seen(scan, stored.context)]
-    probs = predictor.predict_probs(seen, batch_size)
+    findings = stored.findings
+    images = [image for _, scan in waiting for image in _seen(scan, stored.context)]
+    seen = look_at(predictor, images, batch_size)
     for name, scan in waiting:
-        own = [as_planes(prob) for prob in probs[: len(scan.images)]]
-        del probs[: len(scan.images)]
-        masks = [findings.masks(prob, cuts) for prob in own]
-        yield PredictedScan(name, scan, own, _cleaned(masks, scan, options), findings)
+        own = seen[: len(scan.images)]
+        del seen[: len(scan.images)]
+        meant = [as_planes(calibrated(predictor, each.probs)) for each in own]
+        if options.threshold is None:
+            masks = [findings.masks(as_planes(each.probs), stored.cuts) for each in own]
+        else:  # of the probabilities that a person sees
+            cuts = (options.threshold,) * len(findings)
+            masks = [findings.masks(probs, cuts) for probs in meant]
+        yield PredictedScan(
+            name,
+            scan,
+            meant,
+            _cleaned(masks, scan, options),
+            findings,
+            [each.reading for each in own],
+            [doubts_of(predictor, image) for image in scan.images],
+            options.review_below,
+        )
 
 
 def _seen(scan: Scan, context: int) -> Sequence[np.ndarray]:

@@ -17,6 +17,7 @@ from meddistill.data.overlays import overlay, with_legend
 from meddistill.student.predicted_journal import Done
 from meddistill.student.prediction_job import PredictOptions
 from meddistill.student.predictions_table import PredictedScan, PredictionRow
+from meddistill.student.review_sheet import write_pictures
 
 MASKS, PROBABILITIES, OVERLAYS = "masks", "probabilities", "overlays"
 
@@ -41,6 +42,8 @@ def write_scan(predicted: PredictedScan, stamp: str, out: Path, options: Predict
         raise InputError(f"{directory} cannot be written: {error.strerror or error}") from error
     if options.overlays:
         written += _write_overlays(out / OVERLAYS, predicted)
+    if options.review_sheet:
+        written += write_pictures(out, predicted)
     rows = [
         PredictionRow.of(predicted, index, path.relative_to(out).as_posix(), place)
         for index, path in enumerate(masks)

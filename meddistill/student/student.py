@@ -24,20 +24,27 @@ from meddistill.base.files import atomic_path, read_json, write_json
 from meddistill.data.context import as_seen
 from meddistill.data.findings import as_planes
 from meddistill.data.frames import Preprocessing, from_frame, preprocess
-from meddistill.run.layout import CONFIG_JSON, MODEL_SAFETENSORS, PREPROCESSING_JSON
+from meddistill.run.layout import CONFIG_JSON, MODEL_SAFETENSORS, PREPROCESSING_JSON, TRUST_JSON
 from meddistill.student.networks.known_networks import build_network, network_of_config
 from meddistill.student.networks.student_network import NetworkOptions, StudentNetwork
 from meddistill.student.preprocessing_file import read_preprocessing, write_preprocessing
+from meddistill.student.trust.reading import Reading, Seen
+from meddistill.student.trust.readout import Readout, as_readings, check_fits
+from meddistill.student.trust.trust import Trust, load_trust, remove_trust
 
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
     """`mask`: uint8 (H, W), 0 or 255. `probs`: float32 (H, W) in [0, 1], lesion probability, the
     image's own size. Of a student of several findings `probs` is (C, H, W), and `mask` holds the
-    place of a pixel's finding from 1, 0 for none (a bit each where findings may overlap)."""
+    place of a pixel's finding from 1, 0 for none (a bit each where findings may overlap).
+
+    `probs` are calibrated where the student knows how (`trust`); the mask is the same either way.
+    `reading`: what it says of its own answer; None where it knows nothing of itself."""
 
     mask: np.ndarray
     probs: np.ndarray
+    reading: Reading | None = None
 
 
 class Student:
@@ -49,10 +56,15 @@ class Student:
         module: StudentNetwork,
         preprocessing: Preprocessing,
         device: torch.device | str = "cpu",
+        trust: Trust | None = None,
     ) -> None:
         self.device = torch.device(device)
         self.module = module.to(self.device).eval()
         self.preprocessing = preprocessing
+        self.trust = trust
+        self._readout = None
+        if trust is not None:
+            self._readout = Readout(trust, preprocessing.cuts).to(self.device).eval()
 
     def predict(self, image: np.ndarray) -> Prediction:
         """Segment one image: uint8 (H, W) or (H, W, 3) RGB of any size; of a student that sees
@@ -61,18 +73,31 @@ class Student:
         The mask holds the pixels whose probability, at the image's own size, reaches
         `preprocessing.threshold`. Raises: ValueError for another shape or dtype.
         """
-        return self.as_prediction(self.predict_probs([image])[0])
+        (seen,) = self.look([image])
+        return dataclasses.replace(self.as_prediction(seen.probs), reading=seen.reading)
 
     def as_prediction(self, probs: np.ndarray) -> Prediction:
-        """Threshold probabilities (H, W) or (C, H, W) as `predict` does."""
+        """Threshold probabilities (H, W) or (C, H, W) of `predict_probs` as `predict` does."""
         findings = self.preprocessing.findings
         masks = findings.masks(as_planes(probs), self.preprocessing.cuts)
-        return Prediction(mask=findings.encode(masks), probs=probs)
+        return Prediction(mask=findings.encode(masks), probs=self.calibrated(probs))
+
+    def calibrated(self, probs: np.ndarray) -> np.ndarray:
+        """What probabilities (H, W) or (C, H, W) of `predict_probs` mean, of the same shape; as they
+        are where nobody fitted it."""
+        if self.trust is None:
+            return probs
+        planes = [
+            meaning(plane)
+            for meaning, plane in zip(self.trust.meanings, as_planes(probs), strict=True)
+        ]
+        return planes[0] if probs.ndim == 2 else np.stack(planes)
 
     @torch.inference_mode()
     def predict_probs(self, images: Sequence[np.ndarray], batch_size: int = 16) -> list[np.ndarray]:
         """Lesion probability of each image, float32 (H, W) in [0, 1] at its own size, of several
-        findings (C, H, W); no image gives no result.
+        findings (C, H, W); no image gives no result. As the network gives it: masks are cut from
+        it, `calibrated` says what it means.
 
         Images are as `predict` takes them (see `data.context.with_neighbours` for slices of a
         volume), and may differ in size: each is brought to the frame alone, frames go through the network
@@ -82,16 +107,34 @@ class Student:
         The one place where images become frames to predict: whoever cuts large ones into tiles does
         it here (an exported student has its own copy of these steps, in `export/`).
         """
-        results: list[np.ndarray] = []
+        return [seen.probs for seen in self._look(images, batch_size, None)]
+
+    @torch.inference_mode()
+    def look(self, images: Sequence[np.ndarray], batch_size: int = 16) -> list[Seen]:
+        """As `predict_probs`, and what the student says of each answer, out of the same pass."""
+        return self._look(images, batch_size, self._readout)
+
+    def _look(
+        self, images: Sequence[np.ndarray], batch_size: int, readout: Readout | None
+    ) -> list[Seen]:
+        results: list[Seen] = []
         for start in range(0, len(images), batch_size):
             batch = images[start : start + batch_size]
             frames = torch.cat(
                 [preprocess(self._as_tensor(image), self.preprocessing) for image in batch]
             )
-            for image, frame in zip(batch, torch.sigmoid(self.module(frames)), strict=True):
+            readings: Sequence[Reading | None] = [None] * len(batch)
+            if readout is None:
+                logits = self.module(frames)
+            else:
+                logits, maps = self.module.forward_with_features(frames)
+                assert self.trust is not None
+                readings = as_readings(readout(logits, maps), self.trust)
+            for image, frame, reading in zip(batch, torch.sigmoid(logits), readings, strict=True):
                 height, width = image.shape[:2]
                 probs = from_frame(frame[None], (height, width))[0].cpu().numpy()
-                results.append(probs[0] if self.preprocessing.findings.is_one else probs)
+                probs = probs[0] if self.preprocessing.findings.is_one else probs
+                results.append(Seen(probs, reading))
         return results
 
     def _as_tensor(self, image: np.ndarray) -> torch.Tensor:
@@ -161,6 +204,7 @@ def build_student(
 def save_student(directory: Path, module: StudentNetwork, preprocessing: Preprocessing) -> None:
     """Write config.json, model.safetensors and preprocessing.json; each whole or not at all, other
     files untouched."""
+    remove_trust(directory)  # it is of the weights that were there
     state = {
         name: tensor.detach().cpu().contiguous() for name, tensor in module.saved_state().items()
     }
@@ -171,11 +215,25 @@ def save_student(directory: Path, module: StudentNetwork, preprocessing: Preproc
 
 
 def load_student(directory: Path | str, device: torch.device | str = "cpu") -> Student:
-    """The student that `save_student` wrote, ready to predict. `device` may be `auto`.
+    """The student that `save_student` wrote, ready to predict, with what it knows of itself.
+    `device` may be `auto`.
 
-    Raises: InputError naming the file where the directory is not a student.
+    Raises: InputError naming the file where the directory is not a student, or what it knows of
+    itself is of another one.
     """
     directory = Path(directory)
+    plain = load_network(directory, device)
+    trust = load_trust(directory)
+    if trust is None:
+        return plain
+    features = sum(plain.module.feature_channels)
+    check_fits(trust, features, plain.module.findings, str(directory / TRUST_JSON))
+    return Student(plain.module, plain.preprocessing, plain.device, trust)
+
+
+def load_network(directory: Path, device: torch.device | str = "cpu") -> Student:
+    """The student alone, whatever lies beside it of what it knows of itself. Raises: as
+    `load_student`."""
     for name in (CONFIG_JSON, MODEL_SAFETENSORS, PREPROCESSING_JSON):
         if not (directory / name).is_file():
             raise InputError(

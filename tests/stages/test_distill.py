@@ -102,6 +102,8 @@ def test_it_leaves_targets_and_a_student(run):
         "last.ckpt",
         "previous.ckpt",
         "run.json",
+        "trust.json",
+        "trust.safetensors",
     }
     assert len(table(student / "metrics.csv")) == 2
     quality = table(run.teacher / "quality.csv")

@@ -1,0 +1,101 @@
+"""`meddistill calibrate`: fit again what a finished student says of itself, without training.
+
+No mask is read here, and nothing that is imported here can read one.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from meddistill.base import console
+from meddistill.base.csv_tables import read_table
+from meddistill.base.errors import InputError
+from meddistill.colearning.belief_files import load_beliefs
+from meddistill.data.intensity import IntensitySettings
+from meddistill.data.scans import find_scans, read_scan
+from meddistill.run.dataset import Dataset
+from meddistill.run.layout import BELIEFS_NPZ, QUALITY_CSV, RUN_JSON, RunDir, require
+from meddistill.run.tables import QualityRow
+from meddistill.student.student import Student, load_network
+from meddistill.student.trust.trust import Trust, save_trust
+from meddistill.targets.cache import TargetFolders
+from meddistill.targets.packing import Packing, pack_targets, teaches
+from meddistill.training.packed_cases import PackedCases
+from meddistill.training.trusting import ENOUGH_HELD, Load, OwnImages, fit_trust, own_images
+
+
+def run_calibrate(
+    run: RunDir,
+    *,
+    student_dir: Path | None = None,
+    images: Sequence[str] = (),
+    device: str = "auto",
+) -> Trust:
+    """Fit expected Dice, calibration and familiarity of RUN's student and write them beside it.
+
+    Args:
+        run: where data and targets lie.
+        student_dir: of a student elsewhere than RUN/student.
+        images: files, folders or patterns of own images that taught it nothing, to be familiar
+            with in place of RUN's; they need no box.
+        device: where the student runs.
+
+    Raises: StageError for a RUN that lacks an earlier stage; InputError for a student that is none,
+    or whose features are not finite.
+    """
+    directory = student_dir or run.student
+    dataset = Dataset.open(run.data)
+    require(run.teacher / RUN_JSON, "distill")
+    student = load_network(directory, device)
+    rows = read_table(run.teacher / QUALITY_CSV, QualityRow)
+    taught = _taught(directory, dataset, rows)
+    own = own_images(dataset, taught, student.preprocessing.context)
+    if images:
+        own = OwnImages(own.trained, _given(images, student), "images given with --images")
+    trust = fit_trust(student, dataset, own, _targets(run, dataset, student, rows))
+    save_trust(directory, trust)
+    for sentence in trust.facts["sentences"]:
+        console.say(sentence)
+    if 0 < trust.facts["held"] < ENOUGH_HELD:
+        console.warn(
+            f"only {trust.facts['held']} own images were held back; give others that taught it "
+            "nothing with --images, which need no box"
+        )
+    console.say(f"{directory} knows what it was calibrated on: {directory / 'trust.json'}")
+    return trust
+
+
+def _taught(directory: Path, dataset: Dataset, rows: Sequence[QualityRow]) -> list[str]:
+    """The cases that the student learned from, boxed and believed."""
+    taught = {row.case_id for row in rows if row.split == "train" and teaches(row)}
+    if (directory / BELIEFS_NPZ).exists():
+        taught |= set(load_beliefs(directory))
+    return [case.case_id for case in dataset.of_split("train") if case.case_id in taught]
+
+
+def _targets(
+    run: RunDir, dataset: Dataset, student: Student, rows: Sequence[QualityRow]
+) -> PackedCases:
+    stored, folders = student.preprocessing, TargetFolders(run.teacher)
+    packing = Packing(dataset, folders, stored.image_size, stored.findings, stored.context)
+    return pack_targets([row for row in rows if row.split == "val"], packing)
+
+
+def _given(patterns: Sequence[str], student: Student) -> list[Load]:
+    files, problems = find_scans(patterns)
+    if problems:
+        raise InputError(problems[0])
+    intensity = student.preprocessing.intensity
+    return [
+        functools.partial(_slice, path, intensity, number)
+        for path in files
+        for number in range(len(read_scan(path, intensity).images))
+    ]
+
+
+def _slice(path: Path, intensity: IntensitySettings, number: int) -> np.ndarray:
+    return read_scan(path, intensity).images[number]

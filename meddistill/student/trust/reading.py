@@ -1,0 +1,81 @@
+"""What a student says of one answer, and when a person should look at it. No torch here."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+UNFAMILIAR = 0.05
+"""p-value below which an image is called unfamiliar: so are that many of own ones."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OfFinding:
+    """What is expected of one finding's mask; None: unknown.
+
+    `expected_dice` and its bounds in [0, 1]: of the mask with the truth, if there is a lesion.
+    `p_finding` in [0, 1]: that there is one; `present_cut`: from where on that is a yes.
+    """
+
+    expected_dice: float | None = None
+    expected_dice_low: float | None = None
+    expected_dice_high: float | None = None
+    p_finding: float | None = None
+    present_cut: float = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """What a student says of itself on one image.
+
+    `familiarity` in [0, 1]: the share of own images that are at least as unlike those that it
+    learned from; None: unknown. `signals` (C, K): what its expected Dice was made of.
+    """
+
+    familiarity: float | None
+    findings: tuple[OfFinding, ...]
+    signals: np.ndarray | None = dataclasses.field(default=None, compare=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """What one pass gave of an image: `probs` as `predict_probs` does, not calibrated; `reading`
+    None where the student knows nothing of itself."""
+
+    probs: np.ndarray
+    reading: Reading | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Review:
+    """Whether a person should look, None where nothing is known; and why, in words."""
+
+    wanted: bool | None
+    why: tuple[str, ...] = ()
+
+
+def review(
+    reading: Reading | None, place: int, has_mask: bool, doubts: Sequence[str], below: float
+) -> Review:
+    """Whether to look at one finding's mask on one image.
+
+    Args:
+        reading: of the image; None: nothing is known.
+        place: of the finding.
+        has_mask: whether anything was segmented.
+        doubts: what is odd about the image itself.
+        below: expected Dice below which to look.
+    """
+    if reading is None:
+        return Review(None)
+    of, why = reading.findings[place], list(doubts)
+    if reading.familiarity is not None and reading.familiarity < UNFAMILIAR:
+        why.append(f"unfamiliar (p {reading.familiarity:.3f})")
+    if has_mask and of.expected_dice is not None and of.expected_dice < below:
+        why.append(f"expected Dice {of.expected_dice:.2f}")
+    if of.p_finding is not None and has_mask != (of.p_finding >= of.present_cut):
+        told = "perhaps nothing there" if has_mask else "nothing segmented, perhaps missed"
+        why.append(f"{told} (p {of.p_finding:.2f})")
+    return Review(bool(why), tuple(why))

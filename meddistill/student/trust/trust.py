@@ -1,0 +1,177 @@
+"""All that a student knows of its own trustworthiness, and the two files that it lies in: trust.json
+for what a person may read, trust.safetensors for the arrays."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError
+
+from meddistill.base.errors import InputError, in_one_line
+from meddistill.base.files import atomic_path, read_json, write_json
+from meddistill.base.hashing import sha256_file
+from meddistill.run.layout import MODEL_SAFETENSORS, TRUST_JSON, TRUST_SAFETENSORS
+from meddistill.student.trust.fits import SIGNALS, Interval, Line, Meaning
+from meddistill.student.trust.input_checks import InputRanges
+from meddistill.student.trust.likeness import Likeness
+
+_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Expected:
+    """Expected Dice by signals, with its interval: `line` over `SIGNALS` and what follows them (the
+    logarithm of the distance; with an asked teacher the agreement besides)."""
+
+    line: Line
+    interval: Interval
+
+
+@dataclasses.dataclass(frozen=True)
+class FindingTrust:
+    """What is known of one finding. None: nobody could fit it.
+
+    `expected`: by the student alone; `asked`: with the teacher's answer beside it, whose mask is the
+    better one from an agreement of `refine_from` on. `present`: odds that anything is there, by
+    `SIGNALS`, taken as a yes from `present_cut` on. `meaning`: of its probabilities.
+    """
+
+    expected: Expected | None = None
+    asked: Expected | None = None
+    refine_from: float | None = None
+    present: Line | None = None
+    present_cut: float = 0.5
+    meaning: Meaning = dataclasses.field(default_factory=Meaning)
+
+
+@dataclasses.dataclass(frozen=True)
+class Trust:
+    """By finding, and what images like its own are like. `facts`: what it was fitted on, with
+    `sentences` for a reader; JSON."""
+
+    findings: tuple[FindingTrust, ...]
+    likeness: Likeness | None = None
+    inputs: InputRanges | None = None
+    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def meanings(self) -> tuple[Meaning, ...]:
+        return tuple(each.meaning for each in self.findings)
+
+
+def save_trust(directory: Path, trust: Trust) -> None:
+    """Write trust.safetensors, then trust.json beside the weights that it is of."""
+    arrays: dict[str, np.ndarray] = {}
+    if trust.likeness is not None:
+        held = trust.likeness
+        arrays |= {"mean": held.mean, "scale": held.scale, "kept": held.kept, "held": held.held}
+        for name in ("directions", "references"):
+            arrays[name] = getattr(held, name).astype(np.float16)
+    if trust.inputs is not None:
+        arrays["thumbnails"] = trust.inputs.thumbnails
+    with atomic_path(directory / TRUST_SAFETENSORS) as temporary:
+        safetensors.numpy.save_file(arrays, temporary)
+    inputs = None
+    if trust.inputs is not None:
+        inputs = dataclasses.asdict(trust.inputs)
+        del inputs["thumbnails"]
+    about = {
+        "version": _VERSION,
+        "weights_sha256": sha256_file(directory / MODEL_SAFETENSORS),
+        "arrays_sha256": sha256_file(directory / TRUST_SAFETENSORS),
+        "signals": list(SIGNALS),
+        "findings": [_plain(dataclasses.asdict(each)) for each in trust.findings],
+        "inputs": inputs,
+        "facts": dict(trust.facts),
+    }
+    # Infinite where nothing looked odd: JSON knows no infinity that every reader takes.
+    write_json(directory / TRUST_JSON, json.loads(json.dumps(about).replace("Infinity", "1e308")))
+
+
+def load_trust(directory: Path) -> Trust | None:
+    """What `save_trust` left beside these weights; None for a student of an earlier version.
+
+    Raises: InputError for files that are damaged, or of other weights.
+    """
+    path = directory / TRUST_JSON
+    if not path.is_file():
+        return None
+    again = "run `meddistill calibrate` for it again, or remove the file"
+    found = read_json(path)
+    try:
+        if found["version"] != _VERSION or found["signals"] != list(SIGNALS):
+            raise InputError(f"{path} is of another version of meddistill: {again}")
+        if found["weights_sha256"] != sha256_file(directory / MODEL_SAFETENSORS):
+            raise InputError(f"{path} is of other weights than {MODEL_SAFETENSORS}: {again}")
+        if found["arrays_sha256"] != sha256_file(directory / TRUST_SAFETENSORS):
+            raise InputError(f"{path} does not go with {TRUST_SAFETENSORS}: {again}")
+        arrays = safetensors.numpy.load_file(directory / TRUST_SAFETENSORS)
+        return Trust(
+            tuple(_finding(each) for each in found["findings"]),
+            _likeness(arrays),
+            _inputs(found["inputs"], arrays),
+            found["facts"],
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, OSError, SafetensorError) as error:
+        raise InputError(
+            f"{path} cannot be read ({type(error).__name__}: {in_one_line(error)}): {again}"
+        ) from error
+
+
+def remove_trust(directory: Path) -> None:
+    """Before other weights are written: what was known is of the old ones."""
+    for name in (TRUST_JSON, TRUST_SAFETENSORS):
+        (directory / name).unlink(missing_ok=True)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+def _finding(found: Mapping[str, Any]) -> FindingTrust:
+    return FindingTrust(
+        expected=_expected(found["expected"]),
+        asked=_expected(found["asked"]),
+        refine_from=found["refine_from"],
+        present=_line(found["present"]),
+        present_cut=float(found["present_cut"]),
+        meaning=Meaning(**found["meaning"]),
+    )
+
+
+def _expected(found: Mapping[str, Any] | None) -> Expected | None:
+    if found is None:
+        return None
+    parts = found["interval"]
+    interval = Interval(*(np.array(parts[name], float) for name in ("at", "low", "high")))
+    line = _line(found["line"])
+    assert line is not None
+    return Expected(line, interval)
+
+
+def _line(found: Mapping[str, Any] | None) -> Line | None:
+    return None if found is None else Line(np.array(found["weights"], float), float(found["bias"]))
+
+
+def _likeness(arrays: Mapping[str, np.ndarray]) -> Likeness | None:
+    if "references" not in arrays:
+        return None
+    names = [field.name for field in dataclasses.fields(Likeness)]
+    return Likeness(*(arrays[name].astype(np.float32) for name in names))
+
+
+def _inputs(
+    found: Mapping[str, Any] | None, arrays: Mapping[str, np.ndarray]
+) -> InputRanges | None:
+    if found is None:
+        return None
+    spans = {name: tuple(found[name]) for name in ("longest", "aspect", "grey")}
+    return InputRanges(**{**found, **spans, "thumbnails": arrays["thumbnails"]})

@@ -1,0 +1,160 @@
+"""`meddistill calibrate` on a RUN of drawn slices: what it writes, says and refuses, and what `predict`
+makes of it."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+from support.painting_teacher import PaintingTeacher
+from typer.testing import CliRunner
+
+from meddistill.base.csv_tables import read_table
+from meddistill.base.errors import InputError, StageError
+from meddistill.cli.app import app
+from meddistill.data.formats.pictures import write_png
+from meddistill.data.sources.phantom import write_phantom
+from meddistill.run.layout import RunDir
+from meddistill.settings.distill import DistillConfig
+from meddistill.settings.prepare import PrepareConfig
+from meddistill.settings.targets import TargetsConfig
+from meddistill.stages.calibrate import run_calibrate
+from meddistill.stages.distill import run_distill
+from meddistill.stages.predict import PredictOptions, run_predict
+from meddistill.stages.prepare import run_prepare
+from meddistill.student.networks.nested_unet import NestedUNet
+from meddistill.student.predictions_table import PredictionRow
+from meddistill.student.student import load_student
+from meddistill.training import fitting
+
+SIZE = 64
+CONFIG = DistillConfig(
+    student="nested_unet",
+    image_size=32,
+    epochs=1,
+    batch_size=4,
+    targets=TargetsConfig(jitter_copies=0),
+    feature_weight=0.0,
+    precision="32-true",
+)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A RUN with a student, most of whose cases are validation."""
+    root = tmp_path_factory.mktemp("calibrate")
+    write_phantom(root / "source", cases=60, seed=0, size=SIZE)
+    run = RunDir(root / "run")
+    config = PrepareConfig(
+        source=str(root / "source"), dataset="folder", val_fraction=0.7, test_fraction=0.1
+    )
+    run_prepare(run, config, seed=0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fitting, "build_student", lambda *_, **__: NestedUNet([4, 6, 8]))
+        run_distill(run, CONFIG, device="cpu", teacher=PaintingTeacher())
+    return run
+
+
+@pytest.fixture
+def run(made, tmp_path):
+    shutil.copytree(made.root, tmp_path / "run")
+    return RunDir(tmp_path / "run")
+
+
+def files(directory):
+    return {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
+
+
+def test_it_says_again_what_distill_said(run):
+    before = files(run.student)
+    assert {"trust.json", "trust.safetensors"} <= before.keys()
+    told = json.loads(before["trust.json"])["facts"]
+    trust = run_calibrate(run, device="cpu")
+    assert trust.facts == told
+    after = files(run.student)
+    changed = {name for name in before.keys() | after.keys() if before.get(name) != after[name]}
+    assert changed <= {"trust.json", "trust.safetensors"}
+    assert trust.facts["findings"][0]["cases"] >= 30
+    assert "fitted on" in " ".join(trust.facts["sentences"])
+
+
+def test_a_student_without_trust_gets_it(run, tmp_path):
+    for name in ("trust.json", "trust.safetensors"):
+        (run.student / name).unlink()
+    images = str(run.data / "images" / "test")
+    out = run_predict(run.student, [images], tmp_path / "before", device="cpu")
+    rows = read_table(out / "predictions.csv", PredictionRow)
+    assert {row.familiarity for row in rows} == {row.review for row in rows} == {"unknown"}
+    masks = {path.name: path.read_bytes() for path in (out / "masks").iterdir()}
+
+    run_calibrate(run, device="cpu")
+    out = run_predict(run.student, [images], tmp_path / "after", device="cpu")
+    assert masks == {path.name: path.read_bytes() for path in (out / "masks").iterdir()}
+    for row in read_table(out / "predictions.csv", PredictionRow):
+        low, expected, high = (
+            float(getattr(row, f"expected_dice{end}")) for end in ("_low", "", "_high")
+        )
+        assert 0 <= low <= expected <= high <= 1
+        assert 0 < float(row.familiarity) <= 1
+        assert 0 <= float(row.p_finding) <= 1
+        assert row.review in ("yes", "no")
+        assert bool(row.review_why) == (row.review == "yes")
+
+
+def test_own_images_from_elsewhere_say_what_is_familiar(run, tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    for number in range(5):
+        noise = rng.integers(0, 255, (SIZE, SIZE), dtype=np.uint8)
+        write_png(tmp_path / "own" / f"{number}.png", noise)
+    trust = run_calibrate(run, images=[str(tmp_path / "own")], device="cpu")
+    assert len(trust.likeness.held) == 5
+    assert "only 5 own images" in capsys.readouterr().err
+    reading = load_student(run.student).predict(noise).reading
+    assert reading.familiarity > 0.1  # noise is what its own images look like now
+
+
+def test_the_review_sheet_is_one_page_worst_first(run, tmp_path):
+    odd = tmp_path / "odd.png"
+    coloured = np.random.default_rng(0).integers(0, 255, (SIZE, 3 * SIZE, 3), dtype=np.uint8)
+    write_png(odd, coloured)
+    paths = [str(run.data / "images" / "test"), str(odd)]
+    out = run_predict(
+        run.student, paths, tmp_path / "out", PredictOptions(review_sheet=True), device="cpu"
+    )
+    page = (out / "review.html").read_text()
+    names = [part.split("<")[0] for part in page.split("<figcaption><b>")[1:]]
+    assert names[0] == "odd"
+    assert "in colour, trained on grey images" in page
+    assert "http" not in page
+    assert "<script" not in page
+    assert len(page) < 20_000 * len(names)  # so that 1,000 images take less than 20 MB
+
+
+def test_the_command_calls_it(run):
+    done = CliRunner().invoke(app, ["calibrate", str(run.root), "--device", "cpu"])
+    assert done.exit_code == 0, done.output
+    assert json.loads((run.student / "trust.json").read_text())["facts"]["held"] > 0
+
+
+def test_what_is_missing_is_named(run, tmp_path):
+    with pytest.raises(InputError, match="is not a student"):
+        run_calibrate(run, student_dir=tmp_path, device="cpu")
+    with pytest.raises(InputError, match="does not exist"):
+        run_calibrate(run, images=[str(tmp_path / "nowhere")], device="cpu")
+    (run.teacher / "run.json").unlink()
+    with pytest.raises(StageError, match="meddistill distill"):
+        run_calibrate(run, device="cpu")
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+def test_few_validation_cases_are_said(run, kept):
+    table = run.teacher / "quality.csv"
+    lines = table.read_text().splitlines()
+    val = [line for line in lines[1:] if ",val," in line]
+    table.write_text("\n".join([line for line in lines if line not in val[kept:]]) + "\n")
+    trust = run_calibrate(run, device="cpu")
+    assert trust.findings[0].expected is None
+    assert f"unknown: {kept} validation case(s)" in " ".join(trust.facts["sentences"])
+    assert dataclasses.asdict(trust.findings[0].meaning) is not None
+    assert load_student(run.student).predict(np.zeros((8, 8), np.uint8)).reading is not None
