@@ -20,7 +20,7 @@ _SAME_OBJECT_IOU = 0.5
 """From this overlap on, boxes of two people mean the same object."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class AnnotatedObject:
     """One object of an image: class, box in px (half-open), and its shape where the file has one."""
 
@@ -30,7 +30,7 @@ class AnnotatedObject:
     run_lengths: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        if not all(math.isfinite(value) for value in self.box_xyxy_px):
+        if not math.isfinite(sum(self.box_xyxy_px)):
             raise InputError("a box has a coordinate that is not finite")
 
     @property

@@ -64,7 +64,7 @@ HEIGHT_COLUMNS = ("imageheight", "imgheight", "height")
 """Of the picture, where the box has none of them."""
 ANNOTATOR_COLUMNS = ("annotator", "reader", "radid", "rater")
 
-EMPTY = ("", "nan", "none", "null", "na", "n/a", "-")
+EMPTY = frozenset(("", "nan", "none", "null", "na", "n/a", "-"))
 """What a cell without a value holds."""
 
 CORNERS, SIZE, CENTRE, EITHER = "corners", "corner and size", "centre and size", "either"

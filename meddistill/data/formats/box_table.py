@@ -7,7 +7,9 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from meddistill.base.errors import InputError
 from meddistill.data.annotations import (
@@ -119,8 +121,9 @@ class BoxTable:
         if box_columns(header) is None:  # no header: its first line is a row
             rows = iter([(1, header), *rows])
         # Spreadsheets leave empty rows below a table.
+        known: dict[str, str] = {}  # one text for all rows that say it: tables may have millions
         parsed = [
-            _row(number, row, layout, path)
+            _row(number, row, layout, path, known)
             for number, row in rows
             if layout.image is None or any(row)
         ]
@@ -131,8 +134,7 @@ class BoxTable:
         return AnnotationFile(images, classes_of(images), notes)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Row:
+class _Row(NamedTuple):
     line: int
     image: str
     numbers: tuple[float, ...]
@@ -143,13 +145,15 @@ class _Row:
     size_hw: tuple[int, int] | None = None
 
 
-def _row(number: int, row: Sequence[str], layout: TableLayout, path: Path) -> _Row:
+def _row(
+    number: int, row: Sequence[str], layout: TableLayout, path: Path, known: dict[str, str]
+) -> _Row:
     def value(index: int | None) -> str:
-        return "" if index is None else row[index]
+        return "" if index is None else known.setdefault(row[index], row[index])
 
     texts = [row[index] for index in layout.box.indices]
     numbers: tuple[float, ...] = ()
-    if any(text.lower() not in EMPTY for text in texts):
+    if not all(text in EMPTY or text.lower() in EMPTY for text in texts):
         try:
             numbers = tuple(float(text) for text in texts)
         except ValueError as error:
@@ -166,6 +170,7 @@ def _row(number: int, row: Sequence[str], layout: TableLayout, path: Path) -> _R
     )
 
 
+@lru_cache(maxsize=1024)
 def _stated_size(width: str, height: str) -> tuple[int, int] | None:
     """Height and width of the picture as a row states them; None for anything but whole numbers."""
     return (int(height), int(width)) if width.isdecimal() and height.isdecimal() else None
@@ -197,13 +202,16 @@ def _images(
     for row in rows:
         if not reading.in_shares:  # those fit a copy of any size
             stated.setdefault(row.image, row.size_hw)
-        where = f"boxes file {path} line {row.line}"
         found = objects.setdefault((row.image, row.annotator), [])
         group, split = facts.setdefault(row.image, (row.group, row.split))
         if group != row.group:
-            raise InputError(f"{where}: '{row.image}' is in the groups '{group}' and '{row.group}'")
+            raise InputError(
+                f"{_line(path, row)}: '{row.image}' is in the groups '{group}' and '{row.group}'"
+            )
         if split != row.split:
-            raise InputError(f"{where}: '{row.image}' is in the splits '{split}' and '{row.split}'")
+            raise InputError(
+                f"{_line(path, row)}: '{row.image}' is in the splits '{split}' and '{row.split}'"
+            )
         size_hw = size_of(row.image) if row.numbers else None
         if row.numbers and size_hw is None:
             missing.add(row.image)  # that there is no such image is said of its name
@@ -212,7 +220,7 @@ def _images(
                 box = _with_area(reading.box(row.numbers, size_hw), row.numbers)
                 found.append(AnnotatedObject(row.class_name, box))
             except InputError as error:
-                raise InputError(f"{where}: {error}") from None
+                raise InputError(f"{_line(path, row)}: {error}") from None
     return tuple(
         AnnotatedImage(
             name,
@@ -225,6 +233,10 @@ def _images(
         )
         for (name, who), found in objects.items()
     )
+
+
+def _line(path: Path, row: _Row) -> str:
+    return f"boxes file {path} line {row.line}"
 
 
 def _with_area(

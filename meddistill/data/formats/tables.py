@@ -4,7 +4,6 @@ python-calamine for the latter."""
 from __future__ import annotations
 
 import csv
-import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from meddistill.base.files import atomic_path
 from meddistill.data.formats.text_files import first_text, read_text
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".xlsx")
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _DELIMITERS = ",;\t|"
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
 # Excel would otherwise allow a cell of any length; the default of the csv module is 128 kB, which a
@@ -53,12 +53,13 @@ def read_table_rows(path: Path) -> tuple[list[str], Rows]:
 
 def _checked(lines: Rows, path: Path) -> Rows:
     width = None
+    is_sheet = path.suffix.lower() == ".xlsx"
     try:
         for number, row in lines:
             if not any(row) and (width is None or len(row) < width):
                 continue
             width = width or len(row)
-            row += [""] * (width - len(row)) if path.suffix.lower() == ".xlsx" else []
+            row += [""] * (width - len(row)) if is_sheet else []
             if len(row) > width and not any(row[width:]):  # Excel's empty columns at the right
                 row = row[:width]
             if len(row) != width:
@@ -69,7 +70,7 @@ def _checked(lines: Rows, path: Path) -> Rows:
 
 
 def _text_lines(path: Path) -> Iterator[str]:
-    return iter(io.StringIO(read_text(path), newline=""))
+    return (found[0] for found in _LINE.finditer(read_text(path)))
 
 
 def _csv_lines(lines: Iterator[str] | Sequence[str]) -> Rows:
@@ -119,7 +120,8 @@ def _cell(value: object) -> str:
 
 
 def _plain(text: str) -> str:
-    return text.replace(",", ".") if _DECIMAL_COMMA.fullmatch(text) else text
+    # Most cells hold no comma, and tables may have millions.
+    return text.replace(",", ".") if "," in text and _DECIMAL_COMMA.fullmatch(text) else text
 
 
 def write_rows(path: Path, rows: Iterable[Sequence[str]]) -> None:

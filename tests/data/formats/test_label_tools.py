@@ -5,6 +5,7 @@ import base64
 import io
 import json
 import math
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -619,3 +620,22 @@ def test_voc_counts_from_one_unless_its_numbers_or_tool_say_zero(
 def test_a_table_states_the_size_of_its_pictures(tmp_path):
     text = "filename,width,height,class,xmin,ymin,xmax,ymax\na.png,640,480,m,1,2,30,40\n"
     assert read(tmp_path, text, "t.csv").images[0].size_hw == (480, 640)
+
+
+def test_rows_of_a_large_table_share_what_they_repeat(tmp_path):
+    """A table may have millions of rows; what each adds is its numbers."""
+    rows = "".join(f"image_{n // 1000}.png,cell,{n % 90},2,{n % 90 + 5},9\n" for n in range(5000))
+    tracemalloc.start()
+    content = read(tmp_path, "image,class,x1,y1,x2,y2\n" + rows, "boxes.csv")
+    used, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert sum(len(image.objects) for image in content.images) == 5000
+    assert used < 5000 * 700
+    assert len({id(each.class_name) for image in content.images for each in image.objects}) == 1
+
+
+def test_lines_may_end_in_any_way_and_quoted_cells_may_hold_some(tmp_path):
+    text = 'image,class,x1,y1,x2,y2\r\na.png,"two\nlines",1,2,9,8\rb.png,x,1,2,9,8'
+    content = read(tmp_path, text, "boxes.csv")
+    assert [image.image for image in content.images] == ["a.png", "b.png"]
+    assert content.images[0].objects[0].class_name == "two\nlines"
