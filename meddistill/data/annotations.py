@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from meddistill.base.errors import InputError
+from meddistill.base.paths import printable
 from meddistill.data.boxes import box_iou
 
 NOTHING_THERE = "nothing there"
@@ -32,6 +33,8 @@ class AnnotatedObject:
     def __post_init__(self) -> None:
         if not math.isfinite(sum(self.box_xyxy_px)):
             raise InputError("a box has a coordinate that is not finite")
+        if not self.class_name.isprintable():  # names go to terminals and pages
+            object.__setattr__(self, "class_name", printable(self.class_name))
 
     @property
     def area(self) -> float:
@@ -68,6 +71,11 @@ class AnnotatedImage:
     looked_for: tuple[str, ...] | None = None
     from_one: bool | None = None
 
+    def __post_init__(self) -> None:
+        told = {name: printable(text) for name, text in self.columns.items()}
+        for name, text in (("group", printable(self.group)), ("columns", told)):
+            object.__setattr__(self, name, text)
+
 
 @dataclasses.dataclass(frozen=True)
 class AnnotationFile:
@@ -78,6 +86,9 @@ class AnnotationFile:
     images: tuple[AnnotatedImage, ...]
     classes: tuple[str, ...] = ()
     notes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "classes", tuple(printable(name) for name in self.classes))
 
 
 def counted_from_zero(said: AnnotatedImage) -> AnnotatedImage:

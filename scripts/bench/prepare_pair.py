@@ -4,13 +4,15 @@
     .venv/bin/python scripts/bench/prepare_pair.py ../before --pictures 10000
 
 Draws pictures with masks into a scratch folder, prepares them with either checkout, one process of its
-own each time, and prints the seconds and their ratio (before to now: above 1 is faster). Minutes.
+own each time, and prints seconds, seconds of the processor, and the ratios (before to now: above 1 is
+faster). On a machine that does other things too, those of the processor tell more. Minutes.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -41,19 +43,22 @@ def draw(root: Path, count: int, size: int) -> None:
         cv2.imwrite(str(root / "masks" / f"p{number:06}.png"), mask)
 
 
-def seconds(checkout: Path, source: Path, run: Path, workers: int) -> float:
-    """How long one `prepare` takes, from an empty RUN."""
+def seconds(checkout: Path, source: Path, run: Path, workers: int) -> tuple[float, float]:
+    """How long one `prepare` takes from an empty RUN: on the clock, and of the processor."""
     command = [sys.executable, "-m", "meddistill", "-q", "prepare", str(run)]
     command += ["--source", str(source), "--set", f"prepare.workers={workers}"]
-    began = time.perf_counter()
+    began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(
         command,
         check=True,
         cwd=run.parent,
         env=os.environ | {"PYTHONPATH": str(checkout.resolve())},
         stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
-    return time.perf_counter() - began
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    return time.perf_counter() - began, used
 
 
 def main() -> None:
@@ -71,17 +76,20 @@ def main() -> None:
         draw(source, given.pictures, given.size)
         ratios = []
         for turn in range(given.turns):
-            pair = [
+            before, now = (
                 seconds(checkout, source, Path(scratch) / f"{name}{turn}", given.workers)
                 for name, checkout in (("before", given.before), ("now", ROOT))
-            ]
-            ratios.append(pair[0] / pair[1])
-            print(
-                f"turn {turn}: before {pair[0]:.1f} s, now {pair[1]:.1f} s, ratio {ratios[-1]:.3f}"
             )
+            ratios.append((before[0] / now[0], before[1] / now[1]))
+            print(
+                f"turn {turn}: before {before[0]:.1f} s ({before[1]:.1f} s of the processor), now "
+                f"{now[0]:.1f} s ({now[1]:.1f} s), ratio {ratios[-1][0]:.3f} ({ratios[-1][1]:.3f})",
+                flush=True,
+            )
+        clock, used = (statistics.median(column) for column in zip(*ratios, strict=True))
         print(
-            f"prepare of {given.pictures} pictures of {given.size} px: ratio {min(ratios):.3f} to "
-            f"{max(ratios):.3f}, median {statistics.median(ratios):.3f}"
+            f"prepare of {given.pictures} pictures of {given.size} px, {given.turns} turns: median "
+            f"ratio {clock:.3f}, of the processor's time {used:.3f}"
         )
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.annotation_files import via_3_project
 from support.evaluation_data import add_detector, make_run
 from support.layouts import (
     make_coco,
@@ -24,6 +25,8 @@ from support.layouts import (
     make_labelme,
     make_nifti,
     make_qupath,
+    make_rle,
+    make_supervisely,
     make_via,
     make_voc,
     make_yolo,
@@ -35,6 +38,8 @@ from meddistill.base.csv_tables import read_table, write_table
 from meddistill.base.errors import InputError, MedDistillError
 from meddistill.data.formats.box_table import BoxTable
 from meddistill.data.formats.pictures import load_picture
+from meddistill.data.formats.slicer_markups import read_markups
+from meddistill.data.formats.via import ViaFile
 from meddistill.data.formats.yolo_labels import read_yolo_label
 from meddistill.data.frames import Preprocessing
 from meddistill.data.intensity import to_8bit
@@ -251,6 +256,20 @@ def log(folder):
     return path, lambda _: read_history(folder / "student")
 
 
+MARKUPS = json.dumps(
+    {
+        "markups": [
+            {
+                "type": "ROI",
+                "coordinateSystem": "LPS",
+                "coordinateUnits": "mm",
+                "center": [1.5, -2.0, 3.0],
+                "orientation": [-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0],
+                "size": [4.0, 5.0, 6.0],
+            }
+        ]
+    }
+)
 READERS = {
     "cases.csv": lambda folder: of_run(folder, f"data/{CASES_CSV}", reads_cases),
     "run.json": begun,
@@ -286,6 +305,10 @@ READERS = {
     "Label Studio": source(make_label_studio, "*.json", "labelstudio"),
     "VIA": source(make_via, "*.json", "via"),
     "QuPath": source(make_qupath, "a.geojson", "qupath"),
+    "Supervisely": source(make_supervisely, "a.png.json", "supervisely"),
+    "run lengths": source(make_rle, "*.csv", "rle-csv"),
+    "VIA 3": text("via.json", json.dumps(via_3_project()), ViaFile().read),
+    "markups": text("a.mrk.json", MARKUPS, read_markups),
     "XLSX": workbook,
     "YOLO set": source(make_yolo, "data.yaml", "yolo"),
     "preprocessing.json": lambda folder: student(folder, "preprocessing.json", read_preprocessing),

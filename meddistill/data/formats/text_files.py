@@ -52,6 +52,8 @@ def first_text(path: Path, count: int = 4096) -> str:
             head = file.read(count)
     except OSError:
         return ""
+    if b"\0" in head[:200]:  # UTF-16, which zeros make valid UTF-8 of
+        return decode(head)
     for shorter in range(4):  # the cut may lie inside a character
         try:
             return head[: len(head) - shorter].decode("utf-8-sig")

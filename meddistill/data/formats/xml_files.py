@@ -10,13 +10,16 @@ from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from meddistill.base.errors import InputError, in_one_line
+from meddistill.data.formats.text_files import decode
 
 
 def read_xml(path: Path) -> Any:
     """The root element. Raises: InputError for a file that is broken, or declares a document
     type."""
     try:
-        return fromstring(path.read_bytes(), forbid_dtd=True)
+        content = path.read_bytes()
+        # Of UTF-16 the mark may be missing, or the declaration may name another.
+        return fromstring(decode(content) if b"\0" in content[:200] else content, forbid_dtd=True)
     except DefusedXmlException:
         raise InputError(
             f"{path.name} declares a document type, which no annotation needs"

@@ -12,6 +12,7 @@ import numpy as np
 
 from meddistill.base.errors import InputError, in_one_line
 from meddistill.base.files import write_text
+from meddistill.base.paths import printable
 from meddistill.data.annotations import (
     AnnotatedImage,
     AnnotatedObject,
@@ -97,7 +98,7 @@ def read_class_names(path: Path) -> dict[int, str]:
     try:
         names = read_yaml(path).get("names", {})
         numbered = names.items() if isinstance(names, dict) else enumerate(names)
-        return {int(number): str(name) for number, name in numbered}
+        return {int(number): printable(str(name)) for number, name in numbered}
     except (TypeError, ValueError) as error:  # something else entirely under `names`
         raise InputError(f"{path} cannot be read: {in_one_line(error)}") from error
 

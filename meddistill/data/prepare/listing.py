@@ -105,6 +105,7 @@ def _list_source(directory: Path, config: PrepareConfig, seed: int, tree: Tree) 
         raise InputError(
             f"--strict: {rejected[0].source}: {rejected[0].reason} ({len(rejected)} rejected)"
         )
+    cases = [_plain(case) for case in cases]
     cases = _of_classes(cases, config.classes, listing.box_classes)
     if not cases:
         because = f": {first_reasons(rejected)}" if rejected else ""
@@ -257,6 +258,20 @@ def _groups_file(directory: Path, config: PrepareConfig) -> Path | None:
         return Path(config.groups)
     beside = directory / GROUPS_CSV
     return beside if beside.is_file() and not config.group_from else None
+
+
+def _plain(case: RawCase) -> RawCase:
+    """The case with no control character in what tables, pages and terminals tell of it."""
+    texts = (case.class_name, case.group, *case.columns.values(), *case.columns)
+    if all(text.isprintable() for text in texts):
+        return case
+    columns = {printable(name): printable(text) for name, text in case.columns.items()}
+    return dataclasses.replace(
+        case,
+        class_name=printable(case.class_name),
+        group=printable(case.group),
+        columns=columns,
+    )
 
 
 def _of_classes(

@@ -11,6 +11,7 @@ from typing import Any
 
 from meddistill.base.errors import ConfigError, InputError, nearest
 from meddistill.base.files import read_json
+from meddistill.base.paths import printable
 from meddistill.data.findings import LESION, Findings, names_in
 from meddistill.data.masks import FindingValues, Label, parse_labels
 from meddistill.data.prepare.mask_values import MaskValues
@@ -168,7 +169,8 @@ def _table_values(path: Path) -> dict[str, tuple[Label, ...]]:
     try:
         for key, value in labels.items():
             # MSD: "1": "liver"; nnU-Net: "liver": 1, or "whole": [1, 2] for regions.
-            name, of = (str(value), [key]) if isinstance(value, str) else (str(key), value)
+            name, of = (value, [key]) if isinstance(value, str) else (str(key), value)
+            name = printable(name)
             numbers = tuple(float(each) for each in _as_list(of))
             if name.lower() in (BACKGROUND, "ignore"):
                 found[BACKGROUND] += tuple(number for number in numbers if number)

@@ -36,6 +36,7 @@ from meddistill.data.sources.annotated_cases import (
     one_reading,
     wanted,
 )
+from meddistill.data.sources.masks_beside import split_off_masks
 from meddistill.data.sources.naming import stem_of
 from meddistill.data.sources.source import Listing, SourceOptions
 from meddistill.data.sources.volume_cases import volume_cases
@@ -123,7 +124,8 @@ def list_table(path: Path, directory: Path, options: SourceOptions) -> Listing:
     listed = [case for name, row in facts.items() for case in cases.of_row(name, row)]
     if not listed:
         first = f", the first {next(iter(facts))}" if facts else ""
-        raise InputError(f"{path} names {len(facts)} images{first}: none is below {directory}")
+        why = f" ({cases.rejected[0].reason})" if cases.rejected else ""
+        raise InputError(f"{path} names {len(facts)} images{first}: none is below {directory}{why}")
     notes = [f"{path.name}: {columns.said(header)}", *cases.notes]
     classes = sorted(cases.classes) if columns.box else None
     return Listing(listed, cases.rejected, notes, classes)
@@ -155,6 +157,27 @@ def _facts(
     return found
 
 
+class _FilesByName:
+    """Files of the source, and how a table may call them."""
+
+    def __init__(self, files: Sequence[Path], directory: Path) -> None:
+        self._files = files
+        self._names = ImageNames([file.relative_to(directory).as_posix() for file in files])
+
+    def find(self, name: str, folder: str) -> Path:
+        return self._files[self._names.find(name, folder)]
+
+
+def _first_of(choices: Sequence[_FilesByName], name: str, folder: str) -> Path:
+    """The file that the first of the choices finds. Raises: InputError, as the last says."""
+    for choice in choices[:-1]:
+        try:
+            return choice.find(name, folder)
+        except InputError:
+            continue
+    return choices[-1].find(name, folder)
+
+
 class _Cases:
     """Cases of a table's images, one after the other."""
 
@@ -177,8 +200,11 @@ class _Cases:
         )
         self._header = header
         files, _ = walk_files(directory, directory)
-        self._files = [file for file in files if file.name.lower().endswith(_ENDINGS)]
-        self._names = ImageNames([file.relative_to(directory).as_posix() for file in self._files])
+        every = [file for file in files if file.name.lower().endswith(_ENDINGS)]
+        images, masks = split_off_masks(every, directory)
+        # A name that an image and a mask share means each in its own column.
+        self._images = [_FilesByName(found, directory) for found in (images, every)]
+        self._masks = [_FilesByName(found, directory) for found in (masks, every)]
         here = path.parent
         self._folder = (
             here.relative_to(directory).as_posix() if here.is_relative_to(directory) else ""
@@ -199,7 +225,7 @@ class _Cases:
             return None
 
     def _file(self, name: str) -> Path:
-        return self._files[self._names.find(name, self._folder)]
+        return _first_of(self._images, name, self._folder)
 
     def of_row(self, name: str, row: Mapping[str, str]) -> list[RawCase]:
         """The case of an image, or those of a volume's slices; none for one that is rejected."""
@@ -270,6 +296,7 @@ class _Cases:
         if name.lower() in EMPTY:
             return None
         try:
-            return MaskFiles((self._file(name),), self._options.labels)
+            path = _first_of(self._masks, name, self._folder)
+            return MaskFiles((path,), self._options.labels)
         except InputError as error:
             raise InputError(str(error).replace("image file", "mask file")) from None

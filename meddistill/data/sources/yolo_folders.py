@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from meddistill.base.errors import InputError
-from meddistill.base.paths import shown
+from meddistill.base.paths import printable, shown
 from meddistill.data.formats.annotation_format import KnownBeside
 from meddistill.data.formats.pictures import IMAGE_SUFFIXES, picture_size
 from meddistill.data.formats.text_files import read_text
@@ -85,7 +85,7 @@ def _class_names(directory: Path) -> tuple[Path | None, dict[int, str]]:
     listed = any_file(directory, *_NAME_LISTS, depth=3)
     if listed is None:
         return table, {}
-    lines = [line.strip() for line in read_text(listed).splitlines()]
+    lines = [printable(line.strip()) for line in read_text(listed).splitlines()]
     while lines and not lines[-1]:
         lines.pop()
     return listed, dict(enumerate(lines))
