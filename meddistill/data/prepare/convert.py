@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def case_key(case: RawCase, file_hashes: Mapping[Path, str], settings: ConvertSe
         else None,
         "boxes": case.boxes_xyxy_px,
         "slice": [case.is_slice, case.keep_if_empty, case.unannotated],
-        "settings": _in_key(settings),
+        "settings": dict(_in_key(settings)),
     }
     if not settings.fit_masks:  # keys from before it existed stay what they were
         del parts["settings"]["fit_masks"]
@@ -112,8 +113,9 @@ def case_key(case: RawCase, file_hashes: Mapping[Path, str], settings: ConvertSe
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
 
 
-def _in_key(settings: ConvertSettings) -> dict[str, Any]:
-    """The settings that have always been in a key."""
+@lru_cache(maxsize=4)
+def _in_key(settings: ConvertSettings) -> Mapping[str, Any]:
+    """The settings that have always been in a key; the same for thousands of cases."""
     found = dataclasses.asdict(settings)
     if settings.intensity.scanner_8bit == "stretched":  # as it was before it was a setting
         del found["intensity"]["scanner_8bit"]

@@ -22,6 +22,7 @@ from meddistill.data.formats.dicom_segmentations import (
 from meddistill.data.formats.known_image_formats import IMAGE_FORMATS
 from meddistill.data.formats.pictures import IMAGE_SUFFIXES
 from meddistill.data.raw_case import MaskRef, RawCase
+from meddistill.data.sources.dicom_volumes import in_series
 from meddistill.data.sources.naming import IMAGE_WORDS, MASK_WORDS, words_of
 from meddistill.data.sources.source import Listing, SourceOptions, Understood
 from meddistill.data.sources.walking import any_file, walk_files
@@ -70,12 +71,11 @@ class DicomFolders:
             if lost := sum(uid not in used for uid in each.frames_of):
                 reason = f"{lost} of its {len(each.frames_of)} images are not in the folder"
                 rejected.append(Rejected(shown(each.path, directory), reason))
-        return Listing(
-            cases,
-            rejected,
-            ["groups are the patients (PatientID), else the folders"],
-            understood=_understood(files, directory),
-        )
+        notes = ["groups are the patients (PatientID), else the folders"]
+        if options.whole_volumes:
+            cases, told = in_series(cases, files.images, directory)
+            notes += told
+        return Listing(cases, rejected, notes, understood=_understood(files, directory))
 
 
 def _without_ending(directory: Path) -> Path | None:

@@ -104,3 +104,42 @@ def test_files_need_neither_ending_nor_mark(tmp_path, name, prepare):
     assert len(cases) == 2
     assert {(case.width, case.height) for case in cases.values()} == {(SIZE, SIZE)}
     assert reasons == {}
+
+
+def placed(root, patient, heights, series="1.2.3", **more):
+    """A series whose files are called against the order in which they lie."""
+    for number, height in enumerate(heights):
+        write_dicom(
+            root / patient / f"im{len(heights) - number}.dcm",
+            image(number).astype(np.uint16) * 16,
+            PatientID=patient,
+            SeriesInstanceUID=series,
+            PixelSpacing=[0.7, 0.9],
+            ImagePositionPatient=[0.0, 0.0, float(height)],
+            ImageOrientationPatient=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0],
+            **more,
+        )
+
+
+def test_a_series_is_a_volume_in_the_order_of_its_places(tmp_path, prepare):
+    placed(tmp_path / "s", "p1", [0.0, 2.5, 5.0, 7.5])
+    placed(tmp_path / "s", "p2", [0.0, 3.0], series="1.2.4")
+    _, cases, _ = prepare(tmp_path / "s", **ALL_IN_TRAINING)
+    assert sorted((case.volume, case.slice, case.source) for case in cases.values()) == [
+        ("p1", 0, "p1/im4.dcm"),
+        ("p1", 1, "p1/im3.dcm"),
+        ("p1", 2, "p1/im2.dcm"),
+        ("p1", 3, "p1/im1.dcm"),
+        ("p2", 0, "p2/im2.dcm"),
+        ("p2", 1, "p2/im1.dcm"),
+    ]
+
+
+def test_what_is_uneven_or_lies_at_one_place_is_said(tmp_path, prepare, capsys):
+    placed(tmp_path / "s", "p1", [0.0, 2.0, 4.0, 8.0])
+    placed(tmp_path / "s", "p2", [0.0, 0.0, 3.0], series="1.2.4")
+    _, cases, _ = prepare(tmp_path / "s", **ALL_IN_TRAINING)
+    assert {case.volume for case in cases.values()} == {"p1", ""}
+    told = capsys.readouterr().err
+    assert "lacks a slice between 4.0 and 8.0 mm" in told
+    assert "slices at the place of another" in told
