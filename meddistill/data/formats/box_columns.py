@@ -68,6 +68,8 @@ EMPTY = frozenset(("", "nan", "none", "null", "na", "n/a", "-"))
 """What a cell without a value holds."""
 
 CORNERS, SIZE, CENTRE, EITHER = "corners", "corner and size", "centre and size", "either"
+LIST = "four numbers in a cell"
+_LIST_COLUMNS = ("bbox", "boundingbox", "bndbox")
 _BOX_COLUMNS: tuple[tuple[str, tuple[str, str, str, str]], ...] = (
     (CORNERS, ("x1", "y1", "x2", "y2")),
     (CORNERS, ("xmin", "ymin", "xmax", "ymax")),
@@ -141,7 +143,8 @@ def box_columns(columns: Sequence[str]) -> BoxColumns | None:
         if all(name in names for name in wanted):
             a, b, c, d = (names.index(name) for name in wanted)
             return BoxColumns(form, (a, b, c, d))
-    return None
+    place = first_of(columns, _LIST_COLUMNS)
+    return None if place is None else BoxColumns(LIST, (place, place, place, place))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,6 +204,11 @@ def decide(
         and not all(value == int(value) for value in numbers)
     )
     said = ["are in shares of width and height"] if shares else []
+    if form == LIST:
+        form = SIZE
+        if _leaving(CORNERS, rows, shares, size_of) == 0 < _leaving(SIZE, rows, shares, size_of):
+            form = CORNERS
+        said.append(f"are {form} in one cell")
     if form == EITHER:
         form = _corner_or_centre(rows, shares, size_of)
         if form == CENTRE:
@@ -213,14 +221,24 @@ def _corner_or_centre(
     shares: bool,
     size_of: Callable[[str], tuple[int, int] | None] | None,
 ) -> str:
-    out = {SIZE: 0, CENTRE: 0}
+    out, centred = (_leaving(form, rows, shares, size_of) for form in (SIZE, CENTRE))
+    return CENTRE if out and not centred else SIZE
+
+
+def _leaving(
+    form: str,
+    rows: Sequence[tuple[str, Sequence[float]]],
+    shares: bool,
+    size_of: Callable[[str], tuple[int, int] | None] | None,
+) -> int:
+    """How many boxes would leave their images, or have no area, if they were given in a form."""
+    out = 0
+    slack = 0.005 if shares else 1.0  # rounding
     for name, values in rows:
         size_hw = (1, 1) if shares else size_of(name) if size_of else None
         if size_hw is None:
             continue
-        slack = 0.005 if shares else 1.0  # rounding
-        for form in out:
-            x1, y1, x2, y2 = corners(form, values)
-            leaves = min(x1, y1) < -slack or x2 > size_hw[1] + slack or y2 > size_hw[0] + slack
-            out[form] += leaves
-    return CENTRE if out[SIZE] and not out[CENTRE] else SIZE
+        x1, y1, x2, y2 = corners(form, values)
+        leaves = min(x1, y1) < -slack or x2 > size_hw[1] + slack or y2 > size_hw[0] + slack
+        out += leaves or x2 <= x1 or y2 <= y1
+    return out

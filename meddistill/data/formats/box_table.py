@@ -28,6 +28,7 @@ from meddistill.data.formats.box_columns import (
     GROUP_COLUMNS,
     HEIGHT_COLUMNS,
     IMAGE_COLUMNS,
+    LIST,
     SIZE,
     SPLIT_COLUMNS,
     WIDTH_COLUMNS,
@@ -40,6 +41,7 @@ from meddistill.data.formats.box_columns import (
 from meddistill.data.formats.pictures import IMAGE_SUFFIXES
 from meddistill.data.formats.tables import TABLE_SUFFIXES, header_of, read_table_rows, write_rows
 
+_NUMBERS = re.compile(r"[^\s,;\[\](){}\"']+")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -152,10 +154,14 @@ def _row(
         return "" if index is None else known.setdefault(row[index], row[index])
 
     texts = [row[index] for index in layout.box.indices]
+    if layout.box.form == LIST:
+        texts = _NUMBERS.findall(texts[0]) or [texts[0]]
     numbers: tuple[float, ...] = ()
     if not all(text in EMPTY or text.lower() in EMPTY for text in texts):
         try:
             numbers = tuple(float(text) for text in texts)
+            if len(numbers) != 4:
+                raise ValueError(f"expected four numbers, got {row[layout.box.indices[0]]!r}")
         except ValueError as error:
             raise InputError(f"boxes file {path} line {number}: {error}") from None
     return _Row(

@@ -31,7 +31,7 @@ def header_of(path: Path) -> list[str]:
             return [name.lower() for name in read_table_rows(path)[0]]
         lines = first_text(path).splitlines()
         return [name.strip().lower() for name in next(_csv_lines(lines), (0, []))[1]]
-    except InputError:
+    except (InputError, csv.Error):
         return []
 
 

@@ -61,8 +61,11 @@ class AnnotationTables:
         for table in self.tables(directory):
             readings.read(table)
         if not readings.tables:
+            strange = next(iter(self.tables(directory)), None)
+            like = f" ({shown(strange, directory)} is another tool's?)" if strange else ""
             raise InputError(
-                f"{directory} holds no {self._format.looks_like}, the layout of {self.name}"
+                f"{directory} holds no {self._format.looks_like}, the layout of {self.name}{like}; "
+                "`meddistill sources` lists what is read, --dataset folder takes pictures alone"
             )
         listing = readings.listing()
         cases, without_image = masks_of(listing.cases, masks, directory, options)

@@ -4,6 +4,7 @@ images, or in masks/ with equal names."""
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from meddistill.base.errors import InputError, MissingPackageError
@@ -23,7 +24,14 @@ from meddistill.data.formats.known_image_formats import IMAGE_FORMATS
 from meddistill.data.formats.pictures import IMAGE_SUFFIXES
 from meddistill.data.raw_case import MaskRef, RawCase
 from meddistill.data.sources.dicom_volumes import in_series
-from meddistill.data.sources.naming import IMAGE_WORDS, MASK_WORDS, words_of
+from meddistill.data.sources.matching import Patterns, Roles, fits, match
+from meddistill.data.sources.naming import (
+    IMAGE_WORDS,
+    MASK_WORDS,
+    name_files,
+    role_words,
+    words_of,
+)
 from meddistill.data.sources.source import Listing, SourceOptions, Understood
 from meddistill.data.sources.walking import any_file, walk_files
 from meddistill.run.tables import Rejected
@@ -51,8 +59,9 @@ class DicomFolders:
         cases: list[RawCase] = []
         used: set[str] = set()
         masks, rejected = dict(files.masks), files.rejected
+        mask_of, masks = _pairs(list(files.images), masks, directory, options)
         for path, header in files.images.items():
-            mask = masks.pop(_image_key(path, directory), None)
+            mask = mask_of.get(path)
             segmentations = [each for each in files.segmentations if _looked_at(each, header)]
             try:
                 if segmentations and mask is None:
@@ -76,6 +85,30 @@ class DicomFolders:
             cases, told = in_series(cases, files.images, directory)
             notes += told
         return Listing(cases, rejected, notes, understood=_understood(files, directory))
+
+
+def _pairs(
+    images: Sequence[Path], masks: Mapping[str, Path], directory: Path, options: SourceOptions
+) -> tuple[dict[Path, Path], dict[str, Path]]:
+    """The mask of each image, by equal paths but for the folders that say what they hold, else as names
+    tell; and the masks that are nobody's."""
+    found = {path: masks[key] for path in images if (key := _image_key(path, directory)) in masks}
+    if not masks or found:
+        used = set(found.values())
+        return found, {key: path for key, path in masks.items() if path not in used}
+    named = name_files([*images, *masks.values()], directory, ())
+    roles = Roles(named[: len(images)], {}, [])
+    for each in named[len(images) :]:
+        roles.kinds.setdefault(role_words(each), []).append(each)
+    patterns = Patterns(options.images, options.masks)
+    if options.masks:
+        kinds = [mask for kind in roles.kinds.values() for mask in kind]
+        kept = [mask for mask in kinds if fits(mask.path, directory, options.masks)]
+        roles = Roles(roles.images, {("named by --masks",): kept}, [])
+    matched = match(named, directory, patterns, roles)
+    pairs = {path: of[0] for path, of in matched.masks_of.items() if len(of) == 1}
+    used = set(pairs.values())
+    return pairs, {key: path for key, path in masks.items() if path not in used}
 
 
 def _without_ending(directory: Path) -> Path | None:

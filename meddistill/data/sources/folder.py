@@ -3,6 +3,7 @@ names (`matching`), and from contents where names say nothing."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ from meddistill.data.sources.naming import (
     without_roles,
     words_of,
 )
+from meddistill.data.sources.seeming import naming_images
 from meddistill.data.sources.source import Listing, SourceOptions, Understood
 from meddistill.data.sources.walking import image_files
 from meddistill.run.tables import Rejected
@@ -65,6 +67,9 @@ class Folder:
         rejected += [Rejected(shown(path, directory), reason) for path, reason in found.problems]
         cases = picture_cases(found, directory, options)
         understood = understood_of(found, directory)
+        if not found.masks_of and not options.boxes_given:
+            lists = [printable(line) for line in naming_images(directory, files)]
+            understood = dataclasses.replace(understood, readings=[*understood.readings, *lists])
         return Listing(
             cases,
             sorted(rejected, key=lambda row: row.source),

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
+from meddistill.base.paths import shown
 from meddistill.data.formats.known_image_formats import SUFFIXES
 from meddistill.data.formats.pictures import IMAGE_SUFFIXES
+from meddistill.data.formats.tables import header_of
+from meddistill.data.formats.text_files import first_text
 from meddistill.data.sources.walking import walk_files
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar", ".tar.xz", ".tar.bz2")
 _NAMES = 3
+_SAMPLE = 20
+_LONGEST = 1 << 20
+_LISTS = (".csv", ".tsv", ".json", ".ndjson", ".jsonl", ".xml")
 _KINDS = 4
 _NOTES = (".json", ".xml", ".geojson", ".mat", ".npy", ".npz", ".roi", ".csv", ".txt")
 
@@ -29,6 +36,27 @@ def seems(directory: Path) -> str:
     kinds = Counter(path.suffix.lower() or "without ending" for path in files).most_common(_KINDS)
     listed = ", ".join(f"{count} {kind}" for kind, count in kinds)
     return f"holds {listed}, and no picture or scan that is known ({', '.join(SUFFIXES)})"
+
+
+def naming_images(directory: Path, images: Sequence[Path]) -> list[str]:
+    """Lines on tables and lists that name at least half of the images and tell nothing that is read:
+    they may hold what is missing."""
+    stems = [path.stem for path in images[:: max(1, len(images) // _SAMPLE)]][:_SAMPLE]
+    files, _ = walk_files(directory, directory)
+    told = []
+    for path in [path for path in files if path.suffix.lower() in _LISTS][:_NAMES]:
+        text = first_text(path, _LONGEST)
+        if sum(stem in text for stem in stems) * 2 < len(stems) or not stems:
+            continue
+        name, is_table = shown(path, directory), path.suffix.lower() in (".csv", ".tsv")
+        columns = f" (columns {', '.join(header_of(path)[:8])})" if is_table else ""
+        hint = (
+            f"--table {name} reads masks, classes, groups and splits of it"
+            if is_table
+            else "if they are annotations, export them in a format that `meddistill sources` lists"
+        )
+        told.append(f"{name} names the images{columns}, and no box in it is understood: {hint}")
+    return told
 
 
 def unread_beside(directory: Path) -> str:

@@ -638,4 +638,19 @@ def test_lines_may_end_in_any_way_and_quoted_cells_may_hold_some(tmp_path):
     text = 'image,class,x1,y1,x2,y2\r\na.png,"two\nlines",1,2,9,8\rb.png,x,1,2,9,8'
     content = read(tmp_path, text, "boxes.csv")
     assert [image.image for image in content.images] == ["a.png", "b.png"]
-    assert content.images[0].objects[0].class_name == "two\nlines"
+    assert content.images[0].objects[0].class_name == "two\\nlines"
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [("[6, 8, 9.0, 4]", "corner and size"), ("(6; 8; 15; 12)", "corners")],
+)
+def test_four_numbers_in_a_cell_are_a_box(tmp_path, cell, said):
+    beside = KnownBeside(size_of=lambda name: (18, 20))
+    text = f'image_id,width,height,bbox\na,20,18,"{cell}"\nb,20,18,\n'
+    content = read(tmp_path, text, "train.csv", beside)
+    assert content.images[0].objects[0].box_xyxy_px == pytest.approx(BOX)
+    assert f"boxes are {said} in one cell" in content.notes
+    assert content.images[1].objects == ()
+    with pytest.raises(InputError, match="line 2: expected four numbers"):
+        read(tmp_path, 'image_id,bbox\na,"[1, 2, 3]"\n', "train.csv", beside)

@@ -102,3 +102,20 @@ def test_what_looks_like_masks_and_is_nobodys_stops(tmp_path):
     with pytest.raises(InputError, match=r"4 files that look like masks \(b/\*.png\) beside 4"):
         source.list_cases(tmp_path, SourceOptions())
     assert len(source.list_cases(tmp_path, SourceOptions(images="*")).cases) == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("t.csv", "image_id,score\n{}", "t.csv names the images (columns image_id, score)"),
+        ("export.ndjson", '{{"id": 1}}\n{}', "export.ndjson names the images, and no box in it"),
+    ],
+)
+def test_a_list_of_the_images_that_tells_nothing_known_is_pointed_at(tmp_path, name, text, told):
+    for number in range(4):
+        save(tmp_path / f"scan{number}.png", image(number))
+    rows = "".join(f"scan{number}.png,0.5\n" for number in range(4))
+    (tmp_path / name).write_text(text.format(rows))
+    listing = choose_source("auto", tmp_path)[0].list_cases(tmp_path, SourceOptions())
+    (reading,) = listing.understood.readings
+    assert reading.startswith(told)

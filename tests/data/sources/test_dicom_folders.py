@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 from support.layouts import BOX, SIZE, image, mask, write_dicom
 from support.prepared import ALL_IN_TRAINING
 
+from meddistill.base.errors import InputError
 from meddistill.data.sources.known_sources import choose_source
 from meddistill.run.labels import annotated_boxes
 
@@ -143,3 +145,22 @@ def test_what_is_uneven_or_lies_at_one_place_is_said(tmp_path, prepare, capsys):
     told = capsys.readouterr().err
     assert "lacks a slice between 4.0 and 8.0 mm" in told
     assert "slices at the place of another" in told
+
+
+def test_masks_in_a_folder_of_another_name_are_told_by_names(tmp_path, prepare):
+    placed(tmp_path / "s" / "CT", "p1", [0.0, 2.5])
+    for number in (1, 2):
+        path = tmp_path / "s" / "Ground" / "p1" / f"im{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(mask()).save(path)
+    out, cases, reasons = prepare(tmp_path / "s", **ALL_IN_TRAINING)
+    assert reasons == {}
+    assert [annotated_boxes(out, case).tolist() for case in cases.values()] == [[BOX], [BOX]]
+
+
+def test_dicom_masks_of_no_image_stop_and_are_no_images(tmp_path, prepare):
+    placed(tmp_path / "s" / "PATIENT_DICOM", "p1", [0.0, 2.5])
+    drawn = mask().astype(np.uint16)
+    write_dicom(tmp_path / "s" / "MASKS_DICOM" / "liver" / "q7.dcm", drawn, PatientID="p1")
+    with pytest.raises(InputError, match="1 of 1 masks have no image"):
+        prepare(tmp_path / "s", **ALL_IN_TRAINING)
