@@ -54,15 +54,6 @@ def refuse_several(data_dir: Path, what: str) -> None:
         )
 
 
-def refuse_student_of_several(findings: Findings, what: str) -> None:
-    """Raise StageError for a student of several findings where `what` knows one alone."""
-    if not findings.is_one:
-        raise StageError(
-            f"the student finds {', '.join(findings.names)}, and {what} knows one finding; "
-            "`meddistill.load_student` gives the masks of all"
-        )
-
-
 def _quoted(name: str) -> str:
     # YAML takes `no` and `on` for something else; `lesion` has always stood there as it is.
     return name if LESION.names == (name,) else "'" + name.replace("'", "''") + "'"

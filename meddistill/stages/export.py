@@ -4,6 +4,7 @@ images."""
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,10 @@ from meddistill.base import console
 from meddistill.base.errors import ConfigError, InputError, MedDistillError, nearest
 from meddistill.base.files import atomic_path, read_json, write_json
 from meddistill.base.hashing import sha256_file
-from meddistill.data.frames import preprocess
+from meddistill.data.findings import as_planes
+from meddistill.data.frames import Preprocessing, preprocess
 from meddistill.data.scans import find_scans, read_scan
 from meddistill.run.dataset import Dataset
-from meddistill.run.findings import refuse_student_of_several
 from meddistill.run.layout import CASES_CSV, MODEL_SAFETENSORS, RUN_JSON, RunDir
 from meddistill.run.record import fingerprint_stage
 from meddistill.student.card import write_model_card
@@ -37,8 +38,8 @@ class Agreement:
     """How an exported student compares with PyTorch over `images` pictures.
 
     `max_difference`: of any pixel's probability, in [0, 1]. `dice`: mean Dice of its masks with
-    PyTorch's at the student's threshold, 1 where both are empty; `lowest_dice`: of the worst
-    picture.
+    PyTorch's at the student's thresholds, over all findings at once, 1 where both are empty;
+    `lowest_dice`: of the worst picture.
     """
 
     images: int
@@ -78,7 +79,6 @@ def run_export(
             f"{path} is there already; pass --overwrite to replace it or --out for another file"
         )
     student = load_student(student_dir)
-    refuse_student_of_several(student.preprocessing.findings, "export")
     pictures = _pictures(student_dir, images, student.preprocessing.context)
     checked, calibration = _share(pictures) if int8 else (pictures[:_CHECKED], [])
     facts = _facts(student_dir, student, int8)
@@ -129,13 +129,14 @@ def _refuse_difference(agreement: Agreement) -> None:
 
 def compare(student: Student, exported: Exported, images: Sequence[np.ndarray]) -> Agreement:
     """Run both on uint8 images (H, W) or (H, W, 3), at least one, each at its own size."""
+    findings, cuts = student.preprocessing.findings, student.preprocessing.cuts
     differences, scores = [], []
     for image in console.track(images, "check", len(images)):
-        expected = student.predict_probs([image])[0]
+        expected = as_planes(student.predict_probs([image])[0])
         pixels = input_tensor(image, student.preprocessing.context).numpy()
-        found = exported.predict_probs(pixels)[0, 0]
+        found = exported.predict_probs(pixels)[0]
         differences.append(float(np.abs(found - expected).max()))
-        masks = [student.as_prediction(probs).mask > 0 for probs in (found, expected)]
+        masks = [findings.masks(probs, cuts) for probs in (found, expected)]
         total = int(masks[0].sum() + masks[1].sum())
         scores.append(2 * int((masks[0] & masks[1]).sum()) / total if total else 1.0)
     return Agreement(len(images), max(differences), float(np.mean(scores)), min(scores))
@@ -200,12 +201,30 @@ def _facts(student_dir: Path, student: Student, int8: bool) -> dict[str, Any]:
         "torch": str(torch.__version__),
         "student_sha256": sha256_file(student_dir / MODEL_SAFETENSORS),
         "input": _input_of(student),
-        "output": "probability: float32 (batch, 1, height, width), lesion from the threshold on",
-        "threshold": repr(student.preprocessing.threshold),
+        **_output_facts(student.preprocessing),
         "image_size": str(student.preprocessing.image_size),
         **(
             {"context": str(student.preprocessing.context)} if student.preprocessing.context else {}
         ),
         "weights": "int8" if int8 else "float32",
         "use": "research use; not a medical device",
+    }
+
+
+def _output_facts(preprocessing: Preprocessing) -> dict[str, str]:
+    """What a program must know to make masks of the probabilities; JSON where it is a list."""
+    findings = preprocessing.findings
+    if findings.is_one:
+        return {
+            "output": "probability: float32 (batch, 1, height, width), lesion from the threshold "
+            "on",
+            "threshold": repr(preprocessing.cuts[0]),
+        }
+    given = "the most probable of those" if findings.exclusive else "each"
+    return {
+        "output": f"probability: float32 (batch, {len(findings)}, height, width), a channel a "
+        f"finding; a pixel has {given} from its threshold on",
+        "findings": json.dumps(list(findings.names), ensure_ascii=False),
+        "thresholds": json.dumps(list(preprocessing.cuts)),
+        "exclusive": json.dumps(findings.exclusive),
     }

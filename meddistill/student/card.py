@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from meddistill.base.errors import ConfigError, InputError
 from meddistill.base.files import read_json, write_text
+from meddistill.data.findings import LESION, Findings
 from meddistill.run.layout import (
     CONFIG_JSON,
     MODEL_CARD,
@@ -29,7 +31,7 @@ tags:
 ---
 # A small segmenter, distilled by MedDistill
 
-Finds lesions in single images: an image goes in, the probability of each of its pixels comes out. It needs no box.
+Finds {what} in single images: an image goes in, the probability of each of its pixels comes out. It needs no box.
 **Research use; not a medical device.** It must not be used for diagnosis or treatment.
 """
 _LOAD = """
@@ -40,15 +42,15 @@ import meddistill
 
 student = meddistill.load_student("path/to/this/directory")
 prediction = student.predict(image)  # uint8, (height, width) or (height, width, 3) RGB
-prediction.mask  # uint8, 0 or 255
-prediction.probs  # float32 in [0, 1]
+prediction.mask  # {mask}
+prediction.probs  # {probs}
 ```
 
 Or `meddistill predict path/to/this/directory IMAGES... --out masks`; `meddistill export` makes an ONNX file of it.
 """
 _SMP = """The network alone: `segmentation_models_pytorch.from_pretrained(DIR)`. It then expects images with the longest
 side resized to {size} px, padded with black at the bottom and right, RGB / 255, mean {mean}, std {std}, and gives
-logits.
+logits{channels}.
 """
 _LIMITS = """
 ## Intended use and limits
@@ -82,25 +84,75 @@ def write_model_card(
     config, preprocessing = (
         read_json(student_dir / name) for name in (CONFIG_JSON, PREPROCESSING_JSON)
     )
+    findings = _findings_of(preprocessing)
     training, data = (
         _record(directory / RUN_JSON) for directory in (student_dir, data_dir or Path("nowhere"))
     )
     summary = _record(eval_dir / SUMMARY_JSON) if eval_dir else {}
     is_smp = "encoder_name" in config
     parts = [
-        _HEAD.format(library="segmentation-models-pytorch" if is_smp else "meddistill"),
+        _HEAD.format(
+            library="segmentation-models-pytorch" if is_smp else "meddistill",
+            what="lesions" if findings.is_one else _listed(findings.names),
+        ),
+        _findings(findings, preprocessing),
         _numbers(summary),
         _data(data),
         _supervision(training, config),
-        _LOAD,
+        _LOAD.format(**_arrays(findings)),
         _SMP.format(
-            size=preprocessing["image_size"], mean=preprocessing["mean"], std=preprocessing["std"]
+            size=preprocessing["image_size"],
+            mean=preprocessing["mean"],
+            std=preprocessing["std"],
+            channels="" if findings.is_one else ", a channel a finding in the order above",
         )
         if is_smp
         else "",
         _LIMITS,
     ]
     write_text(student_dir / MODEL_CARD, "".join(parts))
+
+
+def _findings_of(preprocessing: Mapping[str, Any]) -> Findings:
+    """Those of a preprocessing.json. Raises: InputError where they are none."""
+    try:
+        told = preprocessing.get("findings")
+        return LESION if told is None else Findings.from_dict(told)
+    except (ConfigError, KeyError, TypeError) as error:
+        raise InputError(f"{PREPROCESSING_JSON} names no findings: {error}") from error
+
+
+def _listed(names: Sequence[str]) -> str:
+    plain = [_plain(name) for name in names]
+    return " and ".join(filter(None, [", ".join(plain[:-1]), plain[-1]]))
+
+
+def _findings(findings: Findings, preprocessing: Mapping[str, Any]) -> str:
+    """A table of several: their place, name and threshold."""
+    if findings.is_one:
+        return ""
+    cuts = preprocessing.get("thresholds") or [preprocessing["threshold"]] * len(findings)
+    rows = [
+        f"| {place} | {_plain(name)} | {float(cut):.3g} |"
+        for place, (name, cut) in enumerate(zip(findings.names, cuts, strict=True), start=1)
+    ]
+    told = "They may overlap: a pixel has each that reaches its threshold."
+    if findings.exclusive:
+        told = "They exclude each other: a pixel has the most probable that reaches its threshold."
+    header = "| | finding | from probability |\n|---|---|---|\n"
+    return f"\n## Findings\n\n{told}\n\n{header}" + "\n".join(rows) + "\n"
+
+
+def _arrays(findings: Findings) -> dict[str, str]:
+    """What mask and probabilities of a prediction are, as comments of the example."""
+    if findings.is_one:
+        return {"mask": "uint8, 0 or 255", "probs": "float32 in [0, 1]"}
+    names = "; ".join(f"{place} {_plain(name)}" for place, name in enumerate(findings.names, 1))
+    mask = f"uint8: 0 nothing; {names}"
+    if not findings.exclusive:
+        kind = "uint8" if len(findings) <= 8 else "uint16"
+        mask = f"{kind}, a bit a finding: the first is 1, the second 2, the third 4"
+    return {"mask": mask, "probs": f"float32 ({len(findings)}, height, width) in [0, 1]"}
 
 
 def _record(path: Path) -> dict[str, Any]:
@@ -114,22 +166,34 @@ def _numbers(summary: Mapping[str, Any]) -> str:
         return "\n## Numbers\n\nThis student has not been measured against true masks: `meddistill eval` does that.\n"
     rows = []
     for method, scores in methods.items():
-        dice, hd95 = (scores["metrics"].get(name) or {} for name in ("dice", "hd95_px"))
-        rows.append(
-            f"| {_NAMES.get(method, _plain(method))} | {_number(dice.get('mean'))} "
-            f"{_interval(dice.get('ci95'))} "
-            f"| {_number(dice.get('median'))} | {_number(hd95.get('mean'), 1)} | "
-            f"{scores.get('n_missed', '')} |"
-        )
+        rows.append(_row(_NAMES.get(method, _plain(method)), scores))
+        for finding, own in scores.get("by_finding", {}).items():
+            rows.append(_row(f"&nbsp;&nbsp;{_plain(finding)}", own))
     student = methods.get("student", next(iter(methods.values())))
+    cut = summary.get("threshold")
+    from_where = f"pixels from probability {cut} on, "
+    count, after = student["n"], "against true masks that were not used in training"
+    if "by_finding" in student:
+        from_where, count = "", summary.get("n_scored")
+        after += (
+            "; each finding over the cases that have it, and a method's own row is the mean of "
+            "these"
+        )
     return (
-        f"\n## Numbers\n\nOn the {student['n']} cases of the split "
-        f"`{_plain(summary.get('split'))}`, pixels from "
-        f"probability {summary.get('threshold')} on, against true masks that were not used in "
-        "training:\n\n"
+        f"\n## Numbers\n\nOn the {count} cases of the split "
+        f"`{_plain(summary.get('split'))}`, {from_where}{after}:\n\n"
         "| | Dice, mean [95 % interval] | Dice, median | HD95, px (a miss counts as the diagonal) "
         "| missed |\n"
         "|---|---|---|---|---|\n" + "\n".join(rows) + "\n"
+    )
+
+
+def _row(name: str, scores: Mapping[str, Any]) -> str:
+    dice, hd95 = (scores["metrics"].get(metric) or {} for metric in ("dice", "hd95_px"))
+    return (
+        f"| {name} | {_number(dice.get('mean'))} {_interval(dice.get('ci95'))} "
+        f"| {_number(dice.get('median'))} | {_number(hd95.get('mean'), 1)} | "
+        f"{scores.get('n_missed', '')} |"
     )
 
 

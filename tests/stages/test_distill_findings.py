@@ -2,6 +2,7 @@
 for, a channel and a threshold each."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from support.label_maps import label_maps
 from support.painting_teacher import PaintingTeacher
 
 from meddistill.base.csv_tables import read_table
-from meddistill.base.errors import ConfigError, StageError
+from meddistill.base.errors import ConfigError
 from meddistill.base.files import read_json
 from meddistill.data.findings import Findings
 from meddistill.data.formats.pictures import load_labels, read_rgb
@@ -29,6 +30,7 @@ from meddistill.stages.evaluate import run_eval
 from meddistill.stages.export import run_export
 from meddistill.stages.predict import run_predict
 from meddistill.stages.prepare import run_prepare
+from meddistill.student.export.torchscript import TorchScriptStudent
 from meddistill.student.prediction_job import PredictOptions
 from meddistill.student.predictions_table import PredictionRow
 from meddistill.student.student import load_student
@@ -185,7 +187,34 @@ def test_eval_judges_each(distilled, tmp_path):
     assert set(scores) == {name for name in "ab" for case in tested if case.looked_for(name)}
 
 
-def test_stages_that_know_one_finding_say_so(distilled):
+def test_an_export_has_a_channel_each_and_the_card_names_them(distilled, tmp_path):
     run, _ = distilled
-    with pytest.raises(StageError, match="the student finds a, b, and export knows one finding"):
-        run_export(run.student)
+    path = run_export(run.student, file_format="torchscript")
+    facts = read_json(path.with_name(f"{path.name}.json"))
+    assert facts["findings"] == '["a", "b"]'
+    assert facts["exclusive"] == "true"
+    student = load_student(run.student)
+    assert json.loads(facts["thresholds"]) == list(student.preprocessing.cuts)
+    image = read_rgb(next((run.data / "images" / "test").iterdir()))
+    probs = TorchScriptStudent(path).predict_probs(image.transpose(2, 0, 1)[None].copy())[0]
+    assert probs.shape == (2, *image.shape[:2])
+    masks = AB.masks(probs, json.loads(facts["thresholds"]))
+    np.testing.assert_array_equal(AB.encode(masks), student.predict(image).mask)
+    card = (run.student / "README.md").read_text()
+    assert "Finds a and b in single images" in card
+    assert "uint8: 0 nothing; 1 a; 2 b" in card
+
+
+@pytest.mark.slow
+def test_the_exported_student_predicts_the_same_label_maps(distilled, tmp_path):
+    pytest.importorskip("onnxscript")
+    run, _ = distilled
+    run_export(run.student, overwrite=True)
+    images = [str(run.data / "images" / "test")]
+    outs = [
+        run_predict(run.student, images, tmp_path / backend, PredictOptions(backend=backend))
+        for backend in ("torch", "onnx")
+    ]
+    for path in (outs[0] / "masks").iterdir():
+        pixels = [load_labels(out / "masks" / path.name)[0] for out in outs]
+        assert (pixels[0] != pixels[1]).mean() < 0.01

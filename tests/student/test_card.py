@@ -6,6 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from meddistill.base.errors import InputError
+from meddistill.data.findings import Findings
 from meddistill.data.frames import Preprocessing
 from meddistill.student.card import write_model_card
 from meddistill.student.networks.nested_unet import NestedUNet
@@ -49,6 +50,25 @@ def test_an_smp_student_says_how_smp_loads_it(tmp_path):
     assert "library_name: segmentation-models-pytorch" in card
     assert "resized to 96 px" in card
     assert "encoder `resnet18`" in card
+
+
+def test_several_findings_are_named_with_their_thresholds_and_numbers(tmp_path):
+    both = Findings(("liver", "cyst|x"), exclusive=False)
+    told = Preprocessing(image_size=64, findings=both, thresholds=(0.5, 0.25))
+    save_student(tmp_path / "student", NestedUNet([4, 6], findings=2), told)
+    spread = {"mean": 0.8, "ci95": [0.7, 0.9], "median": 0.85}
+    own = {"n": 5, "n_missed": 1, "metrics": {"dice": spread, "hd95_px": {"mean": 4.0}}}
+    student = {**own, "n": 10, "by_finding": {"liver": own, "cyst|x": {**own, "metrics": {}}}}
+    summary = {"methods": {"student": student}, "split": "test", "n_scored": 6}
+    write(tmp_path / "eval" / "summary.json", summary)
+    card = card_of(tmp_path, eval_dir=tmp_path / "eval")
+    assert "Finds liver and cyst_x in single images" in card
+    assert "They may overlap" in card
+    assert "| 2 | cyst_x | 0.25 |" in card
+    assert "a bit a finding" in card
+    assert "float32 (2, height, width)" in card
+    assert "On the 6 cases" in card
+    assert "| &nbsp;&nbsp;liver | 0.800 [0.700, 0.900] | 0.850 | 4.0 | 1 |" in card
 
 
 def test_numbers_data_and_supervision_come_from_the_stages(run):

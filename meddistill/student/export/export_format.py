@@ -19,7 +19,7 @@ class Exported(Protocol):
     """An exported student at work."""
 
     def predict_probs(self, images: np.ndarray) -> np.ndarray:
-        """Images uint8 (B, 3, H, W) RGB to lesion probabilities float32 (B, 1, H, W)."""
+        """Images uint8 (B, 3, H, W) RGB to probabilities float32 (B, C, H, W)."""
         ...
 
 

@@ -68,8 +68,8 @@ before (uint8[batch, {channels}, height, width] image)
 # `from_frame` of the probabilities.
 _AFTER = """
 <ir_version: 8, opset_import: ["" : {opset}]>
-after (float[batch, 1, {size}, {size}] logits, int64[2] image_hw, int64[2] inner_hw)
-    => (float[batch, 1, height, width] probability) {{
+after (float[batch, {findings}, {size}, {size}] logits, int64[2] image_hw, int64[2] inner_hw)
+    => (float[batch, {findings}, height, width] probability) {{
     probs = Sigmoid (logits)
     starts = Constant <value = int64[2] {{0, 0}}> ()
     axes = Constant <value = int64[2] {{2, 3}}> ()
@@ -83,7 +83,7 @@ after (float[batch, 1, {size}, {size}] logits, int64[2] image_hw, int64[2] inner
 
 def export_onnx(job: ExportJob, path: Path) -> None:
     """Write the student as one ONNX file: input `image` uint8 (B, 3, H, W) RGB, output
-    `probability` (B, 1, H, W).
+    `probability` (B, C, H, W), a channel a finding.
 
     Batch, height and width are free. The job's facts become the file's metadata. Where it has
     calibration, weights and activations of the convolutions become int8. Raises: ConfigError where
@@ -131,6 +131,7 @@ def _with_pixels(onnx: Any, network: Any, preprocessing: Preprocessing) -> Any:
     values = {
         "opset": OPSET,
         "size": preprocessing.image_size,
+        "findings": len(preprocessing.findings),
         "channels": channels,
         "mean": ", ".join(f"{value:.10f}" for value in spread(preprocessing.mean, channels)),
         "std": ", ".join(f"{value:.10f}" for value in spread(preprocessing.std, channels)),

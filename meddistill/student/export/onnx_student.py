@@ -37,7 +37,7 @@ class OnnxStudent:
         )
 
     def predict_probs(self, images: np.ndarray) -> np.ndarray:
-        """Images uint8 (B, 3, H, W) RGB to lesion probabilities float32 (B, 1, H, W)."""
+        """Images uint8 (B, 3, H, W) RGB to probabilities float32 (B, C, H, W)."""
         return np.asarray(self._session.run(["probability"], {"image": images})[0])
 
 

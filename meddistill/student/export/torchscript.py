@@ -67,12 +67,12 @@ class TorchScriptStudent:
 
     @torch.inference_mode()
     def predict_probs(self, images: np.ndarray) -> np.ndarray:
-        """Images uint8 (B, 3, H, W) RGB to lesion probabilities float32 (B, 1, H, W)."""
+        """Images uint8 (B, 3, H, W) RGB to probabilities float32 (B, C, H, W)."""
         return np.asarray(self._module(torch.from_numpy(images)).numpy())
 
 
 def export_torchscript(job: ExportJob, path: Path) -> None:
-    """Write the student as one TorchScript file: `forward(image)`, uint8 (B, 3, H, W) RGB to (B, 1,
+    """Write the student as one TorchScript file: `forward(image)`, uint8 (B, 3, H, W) RGB to (B, C,
     H, W).
 
     Batch, height and width are free; weights are float32. The job's facts lie in the archive as
