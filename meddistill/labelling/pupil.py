@@ -72,7 +72,8 @@ class Pupil:
             student = self._current()
             found = self._masks.get(case.case_id)
             if found is None:
-                found = student.predict(self.data.image(case)).mask > 0
+                seen = self.data.seen(case, student.preprocessing.context)
+                found = student.predict(seen).mask > 0
                 self._masks[case.case_id] = found
                 while len(self._masks) > _KEPT_MASKS:
                     self._masks.popitem(last=False)

@@ -13,6 +13,7 @@ from support.painting_teacher import PaintingTeacher
 
 from meddistill.base.csv_tables import write_table
 from meddistill.data.formats.pictures import write_png
+from meddistill.data.frames import Preprocessing
 from meddistill.run.layout import MODEL_SAFETENSORS, RUN_JSON, RunDir
 from meddistill.run.tables import Case, read_cases
 from meddistill.settings.prepare import PrepareConfig
@@ -78,6 +79,8 @@ def served(run, teacher=None, **request):
 
 class BrightStudent:
     """Its mask is what is bright: right on every picture of a square."""
+
+    preprocessing = Preprocessing()
 
     def predict(self, image):
         bright = image[..., 0] > 128
