@@ -32,6 +32,7 @@ from meddistill.cli.options import (
     setting,
     text_of,
 )
+from meddistill.settings.axes import NUMBERS, axis_number
 
 # Typer reads annotations at run time.
 # ruff: noqa: UP045
@@ -85,6 +86,11 @@ class PrepareArguments:
     val: Annotated[Optional[str], setting("prepare.val")] = None
     box_fraction: Annotated[Optional[float], setting("prepare.box_fraction")] = None
     box_count: Annotated[Optional[int], setting("prepare.box_count")] = None
+    axis: Annotated[
+        Optional[str],
+        setting("prepare.axis", also="Also by name.", autocompletion=choices(*NUMBERS)),
+    ] = None
+    keep_names: Annotated[Optional[bool], setting("prepare.keep_names", "--keep-names")] = None
     box_every: Annotated[Optional[int], setting("prepare.box_every")] = None
     label: Annotated[Optional[str], setting("prepare.label")] = None
     boxes_per: Annotated[
@@ -122,7 +128,10 @@ class PrepareArguments:
 @command(commands, _STAGES)
 def prepare(given: PrepareArguments) -> None:
     """Turn a folder of images (and masks or boxes) into RUN/data."""
-    settings = load(given.config, flags_of(given), given.overrides, "prepare")
+    flags = flags_of(given)
+    if given.axis is not None:
+        flags["prepare.axis"] = axis_number(given.axis)
+    settings = load(given.config, flags, given.overrides, "prepare")
     if given.dry_run:
         from meddistill.stages.prepare import show_understanding
 

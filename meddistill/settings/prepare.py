@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from meddistill.base.errors import ConfigError
+from meddistill.settings.axes import AUTO, AXIAL
 from meddistill.settings.checks import check_at_least, check_choice, check_range
 from meddistill.settings.roles import CONTENT, NOTHING, RESULT, setting
 
@@ -96,6 +97,9 @@ class PrepareConfig:
     group_from: str = setting("", RESULT)
     """Regular expression on a case's path; what it finds is the group. `folder`: the folder's name
     is."""
+    keep_names: bool = setting(False, RESULT, before=True)
+    """Groups of DICOM files are called by PatientID; false: by a keyed hash of it, the same for the
+    same patient within a RUN."""
     min_area_px: int = setting(10, RESULT)
     """Smallest connected component of a mask that becomes a box, in pixels."""
     merge_distance_px: float = setting(0.0, RESULT)
@@ -121,7 +125,8 @@ class PrepareConfig:
     intensity_per: str = setting("volume", RESULT)
     """A slice is stretched by the percentiles of its `volume`, or by its own (`image`)."""
     axis: int = setting(2, RESULT)
-    """Volumes are cut across this axis: 0 sagittal, 1 coronal, 2 axial slices."""
+    """Volumes are cut across this axis: 0 sagittal, 1 coronal, 2 axial slices; -1 (`auto`): those of the
+    plane with the finest spacing in most volumes, axial where they are equal."""
     channel: str = setting("", RESULT)
     """Modality (t1ce) or channel number of volumes that have several."""
     whole_volumes: bool = setting(True, RESULT, before=False)
@@ -142,7 +147,8 @@ class PrepareConfig:
     def __post_init__(self) -> None:
         check_range(self, 0.0, 1.0, "box_fraction", "empty_slices")
         check_range(self, 0.0, 0.95, "test_fraction", "val_fraction")
-        check_range(self, 0, 2, "axis")
+        if self.axis not in (AUTO, 0, 1, AXIAL):
+            raise ConfigError(f"axis must lie in [0, 2], or be -1 for auto, got {self.axis}")
         check_range(self, 0, 512, "duplicate_bits")
         check_at_least(
             self,

@@ -32,6 +32,8 @@ from meddistill.data.prepare.partition import partition
 from meddistill.data.prepare.placing import place_files, write_lists
 from meddistill.data.prepare.relabel import relabel, with_drawn
 from meddistill.data.raw_case import RawCase
+from meddistill.data.sources.finest_plane import finest_axis
+from meddistill.data.sources.volume_cases import AXES
 from meddistill.labelling.takeover import Boxes, drawn_boxes, fingerprint_labels
 from meddistill.run import lock
 from meddistill.run.findings import read_findings
@@ -40,17 +42,20 @@ from meddistill.run.layout import (
     CASES_CSV,
     DATA_YAML,
     DUPLICATES_CSV,
+    PATIENTS_KEY,
     REJECTED_CSV,
     REPORT_HTML,
     RUN_JSON,
     SOURCE_INDEX_CSV,
     STAGING,
+    UNFINISHED_JSON,
     RunDir,
 )
 from meddistill.run.next_commands import after_prepare, command
 from meddistill.run.record import Stage, as_begun, changed_settings, fingerprint_file, renew
 from meddistill.run.tables import Case, Rejected, read_cases
 from meddistill.settings import identity
+from meddistill.settings.axes import AUTO, AXIAL
 from meddistill.settings.config import as_settings
 from meddistill.settings.prepare import PrepareConfig
 
@@ -84,12 +89,12 @@ def run_prepare(
     drawn = drawn_boxes(run.labels)
     if update and not config.source and not overwrite:
         return _take_over(run, out, drawn)
-    config = as_begun(out, config, overwrite)
+    config = _with_axis(out, as_begun(out, config, overwrite), overwrite)
     if _kept_without_source(out, config, seed, overwrite):
         return out
     directory = Path(config.source)
     _check_apart(directory, out)
-    listed = _list(run, directory, config, seed, drawn)
+    listed = _list(run, out, config, seed, drawn)
     hashes = _hash_source(listed, directory, out)
     settings = identity.of_prepare(config, seed, listed.dataset)
     previous = _check_update(out, settings, listed) if update and not overwrite else []
@@ -116,7 +121,7 @@ def run_prepare(
 
 def _list(
     run: RunDir,
-    directory: Path,
+    out: Path,
     config: PrepareConfig,
     seed: int,
     drawn: Mapping[str, Boxes | None],
@@ -126,12 +131,12 @@ def _list(
 
     Args:
         run: the RUN.
-        directory: the source.
+        out: the folder that is written.
         config: settings.
         seed: draws subsets.
         drawn: what people drew, by the image's path in the source.
     """
-    listed = list_source(directory, config, seed)
+    listed = list_source(Path(config.source), config, seed, _patient_key(out))
     console.summary("understood", listed.understood)
     check_names(config.accept)
     check_before(listed.cases, listed.rejected, config.accept)
@@ -161,6 +166,8 @@ def _convert(
         seed: draws splits.
         previous: the cases of an earlier run, which keep their split.
     """
+    if listed.patient_key:
+        write_text(out / PATIENTS_KEY, listed.patient_key)
     write_index(out / SOURCE_INDEX_CSV, hashes, Path(config.source))
     conversion = _conversion(config, listed.findings)
     converted = convert_cases(listed.cases, hashes, out, conversion, previous)
@@ -177,6 +184,12 @@ def _convert(
     return _Prepared(rows, results, duplicates, sorted_out)
 
 
+def _patient_key(out: Path) -> str:
+    """What patients were hashed with in an earlier run; '' for none."""
+    path = out / PATIENTS_KEY
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
 def show_understanding(config: PrepareConfig, seed: int) -> None:
     """Print what the source is understood to be, and do nothing else.
 
@@ -184,6 +197,8 @@ def show_understanding(config: PrepareConfig, seed: int) -> None:
     """
     if not config.source:
         raise InputError("no source given; pass --source DIR, the folder of the images")
+    if config.axis == AUTO:
+        config = dataclasses.replace(config, axis=finest_axis(Path(config.source)))
     listed = list_source(Path(config.source), config, seed)
     console.answer_table(("what", "as understood"), listed.understood)
     for warning in listed.warnings:
@@ -333,6 +348,21 @@ def _with_source(config: PrepareConfig) -> PrepareConfig:
     if config.table and not config.source:
         return dataclasses.replace(config, source=str(Path(config.table).parent))
     return config
+
+
+def _with_axis(out: Path, config: PrepareConfig, overwrite: bool) -> PrepareConfig:
+    """The config with `auto` decided: as it was in `out`, else by the volumes of the source."""
+    if config.axis != AUTO:
+        return config
+    for path in (out / RUN_JSON, out / UNFINISHED_JSON):
+        if path.exists() and not overwrite:
+            known = read_json(path).get("settings", {}).get("axis", AXIAL)
+            return dataclasses.replace(config, axis=int(known))
+    axis = finest_axis(Path(config.source)) if Path(config.source).is_dir() else AXIAL
+    console.say(
+        f"volumes are cut into {AXES[axis]} slices: their finest plane (prepare.axis={axis})"
+    )
+    return dataclasses.replace(config, axis=axis)
 
 
 def _kept_without_source(out: Path, config: PrepareConfig, seed: int, overwrite: bool) -> bool:

@@ -240,7 +240,8 @@ def _value(places: list[Any], sequence: str, name: str) -> list[float]:
 class Header:
     """What a DICOM file says of itself: `frames` of `size_hw` px, the patient, its own `uid` and that
     of its series; `is_segmentation`: its frames are masks of other files; `no_picture`: what it is
-    instead, where it holds none; `placed`: where each frame lies, () where it does not say."""
+    instead, where it holds none; `placed`: where each frame lies, () where it does not say;
+    `burned_in`: it says that text is written into its pixels."""
 
     frames: int
     size_hw: tuple[int, int]
@@ -250,6 +251,7 @@ class Header:
     is_segmentation: bool
     no_picture: str = ""
     placed: tuple[Placement, ...] = ()
+    burned_in: bool = False
 
 
 def read_header(path: Path) -> Header:
@@ -265,7 +267,9 @@ def read_header(path: Path) -> Header:
     with naming_damage(path):
         size_hw = int(data.Rows), int(data.get("Columns") or 0)
         placed = placements_of(data, frames)
-    return Header(frames, size_hw, patient, uid, series, kind in _SEGMENTATIONS, placed=placed)
+        burned_in = str(data.get("BurnedInAnnotation") or "").strip().upper() == "YES"
+    is_mask = kind in _SEGMENTATIONS
+    return Header(frames, size_hw, patient, uid, series, is_mask, "", placed, burned_in)
 
 
 def frames_of(path: Path) -> list[DicomImage]:

@@ -63,23 +63,35 @@ class Listed:
     understood: list[Fact]
     findings: Findings = LESION
     table_file: Path | None = None
+    patient_key: str = ""
 
 
-def list_source(directory: Path, config: PrepareConfig, seed: int) -> Listed:
-    """List the source, the disk once. Raises: InputError and ConfigError for what the user can mend;
-    reads no pixels but a few where names say nothing."""
+def list_source(directory: Path, config: PrepareConfig, seed: int, patient_key: str = "") -> Listed:
+    """List the source, the disk once; patients are hashed with the key of an earlier run, if any.
+
+    Reads no pixels but a few where names say nothing. Raises: InputError and ConfigError for what the
+    user can mend.
+
+    Args:
+        directory: the source.
+        config: settings.
+        seed: draws subsets.
+        patient_key: of an earlier run.
+    """
     with listed_once(directory) as tree:
-        return _list_source(directory, config, seed, tree)
+        return _list_source(directory, config, seed, tree, patient_key)
 
 
-def _list_source(directory: Path, config: PrepareConfig, seed: int, tree: Tree) -> Listed:
+def _list_source(
+    directory: Path, config: PrepareConfig, seed: int, tree: Tree, patient_key: str
+) -> Listed:
     if config.whole_volumes and config.empty_slices != PrepareConfig().empty_slices:
         raise ConfigError(
             "prepare.empty_slices thins nothing where whole volumes are kept: set "
             "distill.empty_slices and detect.empty_slices, or prepare.whole_volumes=false"
         )
     naming = name_findings(config, directory)
-    options = _source_options(config, naming, seed)
+    options = dataclasses.replace(_source_options(config, naming, seed), patient_key=patient_key)
     dataset, reason, listing = _listing(directory, config, options)
     by_values = _by_values(listing, config, directory)
     if by_values:
@@ -128,6 +140,7 @@ def _list_source(directory: Path, config: PrepareConfig, seed: int, tree: Tree) 
         understood=understand(read, directory, config),
         findings=naming.findings(cases, listing.box_classes, config.overlap),
         table_file=table_file,
+        patient_key=listing.patient_key,
     )
 
 
@@ -171,6 +184,7 @@ def _source_options(config: PrepareConfig, naming: Naming, seed: int) -> SourceO
         channel=config.channel,
         empty_slices=config.empty_slices,
         whole_volumes=config.whole_volumes,
+        keep_names=config.keep_names,
         boxes_given=bool(config.boxes),
         unannotated=config.unannotated,
         annotators=config.annotators,

@@ -23,6 +23,7 @@ from meddistill.data.formats.dicom_segmentations import (
 from meddistill.data.formats.known_image_formats import IMAGE_FORMATS
 from meddistill.data.formats.pictures import IMAGE_SUFFIXES
 from meddistill.data.raw_case import MaskRef, RawCase
+from meddistill.data.sources.dicom_patients import Patients
 from meddistill.data.sources.dicom_volumes import in_series
 from meddistill.data.sources.matching import Patterns, Roles, fits, match
 from meddistill.data.sources.naming import (
@@ -56,6 +57,7 @@ class DicomFolders:
         files = _Files(directory)
         if not files.images and not files.segmentations:
             raise InputError(f"{directory} holds no DICOM file, the layout of {self.name}")
+        patients = Patients(files.images.values(), options)
         cases: list[RawCase] = []
         used: set[str] = set()
         masks, rejected = dict(files.masks), files.rejected
@@ -65,10 +67,12 @@ class DicomFolders:
             segmentations = [each for each in files.segmentations if _looked_at(each, header)]
             try:
                 if segmentations and mask is None:
-                    cases += _segmented(path, header, segmentations, directory, options)
+                    found = _segmented(path, header, segmentations, directory, options)
                     used.add(header.uid)
                 else:
-                    cases += _frames(path, header, mask, directory, options)
+                    found = _frames(path, header, mask, directory, options)
+                group = patients.group_of(header)
+                cases += [dataclasses.replace(x, group=group or x.group) for x in found]
             except MissingPackageError:
                 raise
             except InputError as error:
@@ -80,11 +84,14 @@ class DicomFolders:
             if lost := sum(uid not in used for uid in each.frames_of):
                 reason = f"{lost} of its {len(each.frames_of)} images are not in the folder"
                 rejected.append(Rejected(shown(each.path, directory), reason))
-        notes = ["groups are the patients (PatientID), else the folders"]
+        notes = [patients.note]
+        if burned := sum(header.burned_in for header in files.images.values()):
+            notes.append(f"{burned} files say that text is burned into their pixels: look at them")
         if options.whole_volumes:
             cases, told = in_series(cases, files.images, directory)
             notes += told
-        return Listing(cases, rejected, notes, understood=_understood(files, directory))
+        understood = _understood(files, directory)
+        return Listing(cases, rejected, notes, understood=understood, patient_key=patients.key)
 
 
 def _pairs(
@@ -235,7 +242,7 @@ def _frames(
     path: Path, header: Header, mask: Path | None, directory: Path, options: SourceOptions
 ) -> list[RawCase]:
     count = header.frames
-    group = header.patient or path.parent.relative_to(directory).as_posix()
+    group = path.parent.relative_to(directory).as_posix()
     cases = []
     for frame in range(count):
         reference: MaskRef | None = None

@@ -27,6 +27,8 @@ class SourceOptions:
     (`none`, `unknown`, or `auto`: as its format says). `annotators`: what to do with several
     people's boxes of one image (`annotations.agree`, or `ask`).
     `images`, `masks`: patterns of paths, which go before what names say.
+    `keep_names`: patients' identifiers may be groups; else they are hashed with `patient_key`, or,
+    where that is empty, with a key made of the source (`Listing.patient_key`).
     `accept`: checks that are not to stop anything, by name. `fit_boxes`: what to do with boxes of
     another copy of a picture (`fitted_boxes.fitted`).
     """
@@ -38,6 +40,8 @@ class SourceOptions:
     channel: str = ""
     empty_slices: float = 0.1
     whole_volumes: bool = True
+    keep_names: bool = False
+    patient_key: str = ""
     boxes_given: bool = False
     unannotated: str = "auto"
     annotators: str = "ask"
@@ -73,7 +77,8 @@ class Listing:
 
     `box_classes`: the classes found where a class belongs to a box, not to an image; `classes` were
     obeyed then. `tables`: files that were read for the list and are no case's own. `understood`:
-    how, where the layout leaves room for more than one reading.
+    how, where the layout leaves room for more than one reading. `patient_key`: what patients were
+    hashed with.
     """
 
     cases: Sequence[RawCase]
@@ -82,6 +87,7 @@ class Listing:
     box_classes: Sequence[str] | None = None
     tables: Sequence[Path] = ()
     understood: Understood = Understood()
+    patient_key: str = ""
 
 
 class Source(Protocol):

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 from PIL import Image
+from support import dicom_series
+from support.dicom_series import voxels_of
 from support.layouts import BOX, SIZE, image, mask, write_dicom
 from support.prepared import ALL_IN_TRAINING
 
@@ -164,3 +166,36 @@ def test_dicom_masks_of_no_image_stop_and_are_no_images(tmp_path, prepare):
     write_dicom(tmp_path / "s" / "MASKS_DICOM" / "liver" / "q7.dcm", drawn, PatientID="p1")
     with pytest.raises(InputError, match="1 of 1 masks have no image"):
         prepare(tmp_path / "s", **ALL_IN_TRAINING)
+
+
+def test_slices_know_their_volume_by_position_and_patients_have_no_names(tmp_path, prepare):
+    stack = voxels_of()
+    dicom_series.write_series(tmp_path / "s" / "a", stack)
+    dicom_series.write_series(tmp_path / "s" / "b", stack[:4], skip=(2,))
+    out, cases, reasons = prepare(tmp_path / "s", test_fraction=0.0, val_fraction=0.0)
+    assert reasons == {}
+    first = sorted((c for c in cases.values() if c.volume == "a"), key=lambda case: case.slice)
+    # Their names run against their positions.
+    assert [case.source for case in first] == [f"a/IM{5 - n:04d}" for n in range(5)]
+    assert {case.spacing_3d_mm for case in first} == {(2.5, 1.5, 0.75)}
+    holed = [case for case in cases.values() if case.volume == "b"]
+    assert [case.slice_mm for case in holed] == [None] * 3
+    groups = {case.group for case in cases.values()}
+    assert len(groups) == 1
+    assert groups.pop().startswith("patient-")
+    told = "".join(
+        path.read_text() for path in out.rglob("*.*") if path.suffix in (".csv", ".json", ".html")
+    )
+    assert "SECRET" not in told
+    assert "Doe" not in told
+    again, _, _ = prepare(tmp_path / "s", tmp_path / "again", test_fraction=0.0, val_fraction=0.0)
+    assert (again / "cases.csv").read_bytes() == (out / "cases.csv").read_bytes()
+    dicom_series.write_series(tmp_path / "s" / "c", stack)
+    _, more, _ = prepare(tmp_path / "s", test_fraction=0.0, val_fraction=0.0, update=True)
+    assert {case.group for case in more.values()} == {cases[first[0].case_id].group}
+
+
+def test_names_may_be_kept(tmp_path, prepare):
+    dicom_series.write_series(tmp_path / "s" / "a", voxels_of())
+    _, cases, _ = prepare(tmp_path / "s", keep_names=True, test_fraction=0.0, val_fraction=0.0)
+    assert {case.group for case in cases.values()} == {"SECRET-7"}

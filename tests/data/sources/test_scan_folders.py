@@ -6,10 +6,12 @@ import tifffile
 from support.layouts import BOX, SIZE, image, mask, volume, write_nrrd
 from support.prepared import ALL_IN_TRAINING
 
-from meddistill.base.errors import InputError
+from meddistill.base.errors import ConfigError, InputError
 from meddistill.data.formats.volume import Grid, apart, canonical
 from meddistill.data.formats.volume_slices import VolumeSlice, grid_of, read_volume
+from meddistill.data.sources.finest_plane import finest_axis
 from meddistill.run.labels import annotated_boxes
+from meddistill.settings.axes import axis_number
 
 
 def labels():
@@ -105,3 +107,19 @@ def test_voxels_in_a_file_of_their_own_count_as_content(tmp_path):
     assert VolumeSlice(tmp_path / "v.mhd", 2, 0).files == (tmp_path / "v.mhd", tmp_path / "v.raw")
     write_nrrd(tmp_path / "v.mha", volume().transpose(2, 1, 0))
     assert VolumeSlice(tmp_path / "v.mha", 2, 0).files == (tmp_path / "v.mha",)
+
+
+@pytest.mark.parametrize(
+    ("spacing", "axis"),
+    [((1, 1, 1), 2), ((1, 1, 5), 2), ((4, 1, 1), 0), ((1, 3, 1), 1), ((3, 3, 1), 1)],
+)
+def test_auto_cuts_across_the_finest_plane(tmp_path, spacing, axis):
+    nibabel = pytest.importorskip("nibabel")
+    voxels = np.zeros((4, 5, 6), np.uint8)
+    turned = nibabel.Nifti1Image(voxels, np.diag([*spacing, 1.0])).as_reoriented(
+        nibabel.orientations.axcodes2ornt("PSR")
+    )
+    nibabel.save(turned, tmp_path / "a.nii")
+    assert finest_axis(tmp_path) == axis
+    with pytest.raises(ConfigError, match="axis is 'axiale'"):
+        axis_number("axiale")
