@@ -29,6 +29,7 @@ from meddistill.targets.cache import TargetFolders
 from meddistill.targets.making import TargetMaker
 from meddistill.targets.packing import Packing, pack_targets
 from meddistill.targets.prompts import ANNOTATED, Prompt
+from meddistill.targets.tiling import ALWAYS
 from meddistill.teachers.loading import load_teacher
 from meddistill.teachers.teacher import Teacher
 from meddistill.training.fabric import precision_of
@@ -226,7 +227,14 @@ def _pack(
             }
     return pack_targets(
         [row for row in quality if row.split == split],
-        Packing(work.dataset, folders, work.config.image_size, work.findings, work.config.context),
+        Packing(
+            work.dataset,
+            folders,
+            work.config.image_size,
+            work.findings,
+            work.config.context,
+            tiles=work.config.tiles == ALWAYS,
+        ),
         feature_levels=levels,
         prior_boxes=boxes,
         scratch=scratch / split,

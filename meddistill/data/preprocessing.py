@@ -17,7 +17,8 @@ class Preprocessing:
     `mean` and `std` are those of RGB values in [0, 1]. `threshold`: probability from which a pixel
     is lesion; of several `findings` each has its own among `thresholds`. `intensity`: how values of
     more than 8 bits became the 8-bit ones that it was trained on. `axis`: across which canonical axis
-    volumes are cut. `context`: neighbours on each side that are seen as channels.
+    volumes are cut. `context`: neighbours on each side that are seen as channels. `tiled`: its
+    frames are tiles of the image at its own resolution.
     """
 
     image_size: int = 256
@@ -29,6 +30,7 @@ class Preprocessing:
     thresholds: tuple[float, ...] = ()
     axis: int = AXIAL
     context: int = 0
+    tiled: bool = False
 
     @property
     def channels(self) -> int:

@@ -71,6 +71,10 @@ class DistillConfig:
     context: int = setting(0, STUDENT, before=0)
     """Neighbours on each side of a slice that the student sees as further channels, all grey; 0: the
     slice alone, in colour. At a volume's border the last slice repeats."""
+    tiles: str = setting("auto", TARGETS, before="never")
+    """`always`: the frame is a tile of the image at its own resolution, at training and at
+    prediction; `never`: it holds the whole image; `auto`: tiles where the median box would be
+    smaller than 6 px in the frame of the whole image."""
     epochs: int = setting(30, STUDENT)
     """Passes over the training cases."""
     batch_size: int = setting(8, STUDENT)
@@ -146,6 +150,7 @@ class DistillConfig:
     def __post_init__(self) -> None:
         check_choice(self, "boxes", ("annotated", "detected", "both"))
         check_choice(self, "no_box", ("skip", "empty"))
+        check_choice(self, "tiles", ("auto", "always", "never"))
         check_choice(self, "optimizer", ("adamw", "adam"))
         check_choice(self, "lr_schedule", ("cosine", "constant"))
         check_choice(self, "weighting", ("fixed", "paper", "learned", "ulwr"))

@@ -51,6 +51,8 @@ def run_calibrate(
     dataset = Dataset.open(run.data)
     require(run.teacher / RUN_JSON, "distill")
     student = load_network(directory, device)
+    if student.preprocessing.tiled:
+        raise InputError(f"{directory} sees images in tiles, of which nothing is calibrated")
     rows = read_table(run.teacher / QUALITY_CSV, QualityRow)
     taught = _taught(directory, dataset, rows)
     own = own_images(dataset, taught, student.preprocessing.context)

@@ -49,6 +49,7 @@ from meddistill.targets.prompts import (
     choose_prompts,
 )
 from meddistill.targets.requests import TargetRequest
+from meddistill.targets.tiling import ALWAYS, with_tiles_decided
 from meddistill.teachers.teacher import Teacher
 from meddistill.training.fabric import make_fabric, precision_of
 from meddistill.training.fitting import stage_outputs
@@ -84,6 +85,7 @@ def run_distill(
     dataset = Dataset.open(run.data)
     config = with_unboxed_decided(as_begun(student_dir, config, overwrite), dataset)
     _check_context(config, dataset)
+    config = with_tiles_decided(config, dataset)
     boxes_file = _find_boxes(run, config, dataset)
     start = find_start(Path(config.warm_start), student_dir) if config.warm_start else None
     work = Distillation(run, dataset, config, make_fabric(device, config.precision), teacher, start)
@@ -125,6 +127,8 @@ def _check_context(config: DistillConfig, dataset: Dataset) -> None:
 
 def _let_it_know_itself(work: Distillation, learning: Learning, student_dir: Path) -> None:
     """Fit what the student may say of its own answers, as `calibrate` does again."""
+    if work.config.tiles == ALWAYS:
+        return  # what one tile says of itself is nothing that an image says
     data = learning.data
     own = own_images(work.dataset, data.train.case_ids, work.config.context)
     trust = fit_trust(learning.student.student, work.dataset, own, data.val)
@@ -315,7 +319,8 @@ def _check_levels(teacher: Teacher, levels: Sequence[str]) -> None:
 
 def _frame_size(case: Case, config: DistillConfig) -> int:
     # Test targets are a baseline, judged at the image's own size.
-    return max(case.width, case.height) if case.split == "test" else config.image_size
+    own_size = case.split == "test" or config.tiles == ALWAYS
+    return max(case.width, case.height) if own_size else config.image_size
 
 
 def _open_stage(
@@ -364,7 +369,8 @@ def _already_made(work: Distillation, student_dir: Path) -> Path:
 def _results(work: Distillation, learning: Learning, without_box: int) -> dict[str, Any]:
     """What run.json says of the student."""
     student, data, quality = learning.student, learning.data, learning.quality
-    learned = set(data.train.case_ids)
+    learned = set(data.train.case_ids)  # of tiles a case stands once
+    boxed, val = set(data.train.case_ids[: data.train.boxed]), set(data.val.case_ids)
     wanted = len({row.case_id for row in quality if row.split != "test"})
     return {
         "best_epoch": student.best_epoch,
@@ -372,10 +378,10 @@ def _results(work: Distillation, learning: Learning, without_box: int) -> dict[s
         "agreement": student.agreement,
         "parameters": student.parameters,
         "precision": precision_of(work.fabric),
-        "train_cases": len(data.train),
-        "val_cases": len(data.val),
+        "train_cases": len(learned),
+        "val_cases": len(val),
         "cases_without_box": without_box,
-        "targets_rejected": wanted - data.train.boxed - len(data.val),
+        "targets_rejected": wanted - len(boxed) - len(val),
         "prompt_sources": dict(
             Counter(row.prompt_source for row in quality if row.case_id in learned)
         ),

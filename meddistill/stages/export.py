@@ -20,6 +20,7 @@ from meddistill.base.hashing import sha256_file
 from meddistill.data.findings import as_planes
 from meddistill.data.frames import Preprocessing, preprocess
 from meddistill.data.scans import find_scans, read_scan
+from meddistill.data.tiles import OVERLAP, cut_tile
 from meddistill.run.dataset import Dataset
 from meddistill.run.layout import CASES_CSV, MODEL_SAFETENSORS, RUN_JSON, RunDir
 from meddistill.run.record import fingerprint_stage
@@ -79,7 +80,7 @@ def run_export(
             f"{path} is there already; pass --overwrite to replace it or --out for another file"
         )
     student = load_student(student_dir)
-    pictures = _pictures(student_dir, images, student.preprocessing.context)
+    pictures = _as_seen(student, _pictures(student_dir, images, student.preprocessing.context))
     checked, calibration = _share(pictures) if int8 else (pictures[:_CHECKED], [])
     facts = _facts(student_dir, student, int8)
     context = student.preprocessing.context
@@ -167,6 +168,18 @@ def _pictures(student_dir: Path, patterns: Sequence[str], context: int) -> list[
     return [dataset.seen(case, context) for case in cases[::step][: _CHECKED + _CALIBRATED]]
 
 
+def _as_seen(student: Student, pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """What the exported graph is given: images whole, or of each the tile in its middle."""
+    if not student.preprocessing.tiled:
+        return list(pictures)
+    side = student.preprocessing.image_size
+    middle = [tuple(max(0, (length - side) // 2) for length in each.shape[:2]) for each in pictures]
+    return [
+        cut_tile(picture, (top, left), side)
+        for picture, (top, left) in zip(pictures, middle, strict=True)
+    ]
+
+
 def _share(pictures: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Pictures to check int8 on and others to calibrate it with: every third, and the rest; a
     single one does both."""
@@ -196,7 +209,10 @@ def _input_of(student: Student) -> str:
 
 
 def _facts(student_dir: Path, student: Student, int8: bool) -> dict[str, Any]:
+    side = student.preprocessing.image_size
+    tiles = f"the image at its own resolution, {side} x {side} px each, {OVERLAP:.0%} in common"
     return {
+        **({"tiles": tiles} if student.preprocessing.tiled else {}),
         "meddistill": meddistill.__version__,
         "torch": str(torch.__version__),
         "student_sha256": sha256_file(student_dir / MODEL_SAFETENSORS),

@@ -65,6 +65,11 @@ _LIMITS = """
 
 AGPL-3.0-or-later, as MedDistill. The training data's and the teacher's own licences apply besides.
 """
+_TILES = """
+It sees an image in tiles of {size} x {size} px at the image's own resolution, a quarter in common with their
+neighbours, and weighs the middle of each most. `load_student` and `meddistill predict` do that by themselves; whoever
+runs the network or its exported file cuts the tiles and puts the probabilities together.
+"""
 _NAMES = {
     "student": "this student",
     "teacher": "teacher, prompted by the detector",
@@ -100,17 +105,22 @@ def write_model_card(
         _data(data),
         _supervision(training, config),
         _LOAD.format(**_arrays(findings)),
-        _SMP.format(
-            size=preprocessing["image_size"],
-            mean=preprocessing["mean"],
-            std=preprocessing["std"],
-            channels="" if findings.is_one else ", a channel a finding in the order above",
-        )
-        if is_smp
-        else "",
+        _input_of(preprocessing, findings) if is_smp or preprocessing.get("tiled") else "",
         _LIMITS,
     ]
     write_text(student_dir / MODEL_CARD, "".join(parts))
+
+
+def _input_of(preprocessing: Mapping[str, Any], findings: Findings) -> str:
+    """What the network alone expects."""
+    if preprocessing.get("tiled"):
+        return _TILES.format(size=preprocessing["image_size"])
+    return _SMP.format(
+        size=preprocessing["image_size"],
+        mean=preprocessing["mean"],
+        std=preprocessing["std"],
+        channels="" if findings.is_one else ", a channel a finding in the order above",
+    )
 
 
 def _findings_of(preprocessing: Mapping[str, Any]) -> Findings:

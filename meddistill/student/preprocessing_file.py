@@ -21,6 +21,8 @@ def write_preprocessing(path: Path, preprocessing: Preprocessing) -> None:
     if preprocessing.findings != LESION:
         about["findings"] = preprocessing.findings.as_dict()
         about["thresholds"] = list(preprocessing.cuts)
+    if not preprocessing.tiled:
+        del about["tiled"]
     if preprocessing.axis == AXIAL:
         del about["axis"]
     if not preprocessing.context:
@@ -45,6 +47,7 @@ def read_preprocessing(path: Path) -> Preprocessing:
             thresholds=tuple(float(value) for value in found.get("thresholds", ())),
             axis=int(found.get("axis", AXIAL)),
             context=int(found.get("context", 0)),
+            tiled=bool(found.get("tiled", False)),
         )
         if len(values.cuts) != len(values.findings) or not all(
             0 <= cut <= 1 for cut in values.cuts

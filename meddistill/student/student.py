@@ -24,6 +24,7 @@ from meddistill.base.files import atomic_path, read_json, write_json
 from meddistill.data.context import as_seen
 from meddistill.data.findings import as_planes
 from meddistill.data.frames import Preprocessing, from_frame, preprocess
+from meddistill.data.tiles import see_in_tiles
 from meddistill.run.layout import CONFIG_JSON, MODEL_SAFETENSORS, PREPROCESSING_JSON, TRUST_JSON
 from meddistill.student.networks.known_networks import build_network, network_of_config
 from meddistill.student.networks.student_network import NetworkOptions, StudentNetwork
@@ -93,27 +94,39 @@ class Student:
         ]
         return planes[0] if probs.ndim == 2 else np.stack(planes)
 
-    @torch.inference_mode()
     def predict_probs(self, images: Sequence[np.ndarray], batch_size: int = 16) -> list[np.ndarray]:
         """Lesion probability of each image, float32 (H, W) in [0, 1] at its own size, of several
         findings (C, H, W); no image gives no result. As the network gives it: masks are cut from
         it, `calibrated` says what it means.
 
         Images are as `predict` takes them (see `data.context.with_neighbours` for slices of a
-        volume), and may differ in size: each is brought to the frame alone, frames go through the network
-        `batch_size` at a time. The result does not depend on the batch. Raises: ValueError for
-        another shape or dtype.
+        volume), and may differ in size: each is brought to the frame alone (or cut into tiles),
+        frames go through the network `batch_size` at a time. The result does not depend on the
+        batch. Raises: ValueError for another shape or dtype.
 
-        The one place where images become frames to predict: whoever cuts large ones into tiles does
-        it here (an exported student has its own copy of these steps, in `export/`).
+        The one place where images become frames to predict (an exported student has its own copy of
+        these steps, in `export/`).
         """
+        if self.preprocessing.tiled:
+            return [seen.probs for seen in self.look(images, batch_size)]
         return [seen.probs for seen in self._look(images, batch_size, None)]
 
-    @torch.inference_mode()
     def look(self, images: Sequence[np.ndarray], batch_size: int = 16) -> list[Seen]:
-        """As `predict_probs`, and what the student says of each answer, out of the same pass."""
-        return self._look(images, batch_size, self._readout)
+        """As `predict_probs`, and what the student says of each answer, out of the same pass; of
+        one that it saw in tiles nothing."""
+        if not self.preprocessing.tiled:
+            return self._look(images, batch_size, self._readout)
+        seen = [as_input(image, self.preprocessing.context) for image in images]
+        return [Seen(self._in_tiles(image, batch_size), None) for image in seen]
 
+    def _in_tiles(self, image: np.ndarray, batch_size: int) -> np.ndarray:
+        def see(tiles: Sequence[np.ndarray]) -> list[np.ndarray]:
+            return [as_planes(seen.probs) for seen in self._look(tiles, batch_size, None)]
+
+        probs = see_in_tiles(image, self.preprocessing.image_size, see, batch_size)
+        return probs[0] if self.preprocessing.findings.is_one else probs
+
+    @torch.inference_mode()
     def _look(
         self, images: Sequence[np.ndarray], batch_size: int, readout: Readout | None
     ) -> list[Seen]:
@@ -143,7 +156,13 @@ class Student:
 
 
 def rgb_tensor(image: np.ndarray) -> torch.Tensor:
-    """A uint8 image (H, W) or (H, W, 3) as (1, 3, H, W) uint8; grey is repeated.
+    """A uint8 image (H, W) or (H, W, 3) as (1, 3, H, W) uint8; grey is repeated. Raises: as
+    `as_rgb`."""
+    return torch.from_numpy(np.ascontiguousarray(as_rgb(image).transpose(2, 0, 1)))[None]
+
+
+def as_rgb(image: np.ndarray) -> np.ndarray:
+    """A uint8 image (H, W) or (H, W, 3) as (H, W, 3); grey is repeated.
 
     Raises: ValueError for another shape or dtype, or an image without pixels.
     """
@@ -157,18 +176,22 @@ def rgb_tensor(image: np.ndarray) -> torch.Tensor:
         )
     if image.size == 0:
         raise ValueError(f"expected an image with pixels, got shape {image.shape}")
-    rgb = np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
-    return torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1)))[None]
+    return np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
 
 
 def input_tensor(image: np.ndarray, context: int) -> torch.Tensor:
     """An image as a student with `context` takes it, (1, C, H, W) uint8. Raises: as `rgb_tensor`."""
+    return torch.from_numpy(np.ascontiguousarray(as_input(image, context).transpose(2, 0, 1)))[None]
+
+
+def as_input(image: np.ndarray, context: int) -> np.ndarray:
+    """An image as a student with `context` takes it, uint8 (H, W, C). Raises: as `as_rgb`."""
     if not context:
-        return rgb_tensor(image)
+        return as_rgb(image)
     seen = as_seen(image, context) if image.ndim in (2, 3) else image
     if seen.dtype != np.uint8 or seen.ndim != 3 or seen.size == 0:
         raise ValueError(f"expected a uint8 image with pixels, got {image.dtype} {image.shape}")
-    return torch.from_numpy(np.ascontiguousarray(seen.transpose(2, 0, 1)))[None]
+    return seen
 
 
 def build_student(

@@ -12,11 +12,12 @@ import numpy as np
 
 from meddistill.base import console
 from meddistill.base.console import track
-from meddistill.data.findings import LESION, Findings
+from meddistill.data.findings import LESION, Findings, as_planes
 from meddistill.run.dataset import Dataset
 from meddistill.run.tables import QualityRow
 from meddistill.targets.cache import TargetFolders
 from meddistill.targets.prompts import CARRIED, NO_BOX
+from meddistill.targets.tiling import choose_corners, cut_case
 from meddistill.training.packed_cases import CaseTarget, PackedCases
 
 _SWALLOWED = 0.5
@@ -36,13 +37,22 @@ def teaches(row: QualityRow) -> bool:
 @dataclasses.dataclass(frozen=True)
 class Packing:
     """Where images (`dataset`) and targets (`folders`) lie, the side of the student's frame in px,
-    the findings of the RUN, and how many neighbours of a slice are seen on each side."""
+    the findings of the RUN, and how many neighbours of a slice are seen on each side. `tiles`:
+    whether frames are tiles of the images; then targets have the images' own resolution."""
 
     dataset: Dataset
     folders: TargetFolders
     image_size: int
     findings: Findings = LESION
     context: int = 0
+    tiles: bool = False
+
+    def target_side(self, case_id: str) -> int:
+        """Side of the square that a case's target lies in, px."""
+        if not self.tiles:
+            return self.image_size
+        case = self.dataset.by_id[case_id]
+        return max(case.width, case.height)
 
 
 def pack_targets(
@@ -53,7 +63,8 @@ def pack_targets(
     prior_boxes: Mapping[str, np.ndarray] | None = None,
     scratch: Path | None = None,
 ) -> PackedCases:
-    """Images and targets of the rows that `teaches` lets through, in their order.
+    """Images and targets of the rows that `teaches` lets through, in their order; of tiles those of
+    one case together, under its id.
 
     Args:
         rows: of quality.csv, or of a later round.
@@ -68,8 +79,9 @@ def pack_targets(
     for row in rows:
         by_case.setdefault(row.case_id, []).append(row)
     boxes = prior_boxes or {}
+    corners = _corners(by_case, packing)
     packed = PackedCases(
-        list(by_case),
+        [case_id for case_id, places in corners.items() for _ in places],
         packing.image_size,
         _shapes(rows, folders, feature_levels),
         max_boxes=max((len(found) for found in boxes.values()), default=0),
@@ -79,27 +91,53 @@ def pack_targets(
     )
     settled = 0
     swallowed: Counter[tuple[str, str]] = Counter()
-    for index, (case_id, of_case) in enumerate(
-        track(by_case.items(), "load targets", len(by_case))
-    ):
+    index = itertools.count()
+    for case_id, of_case in track(by_case.items(), "load targets", len(by_case)):
         target, contested, swallows = _target(of_case, packing)
         settled += contested
         swallowed.update(swallows)
         features = folders.features(of_case[0]) if feature_levels else {}
         target = dataclasses.replace(target, boxes_xyxy_px=boxes.get(case_id), features=features)
-        packed.put(index, dataset.seen(dataset.by_id[case_id], packing.context), target)
+        image = dataset.seen(dataset.by_id[case_id], packing.context)
+        pieces = [(image, target)]
+        if packing.tiles:
+            pieces = list(cut_case(image, target, corners[case_id], packing.image_size))
+        for piece in pieces:
+            packed.put(next(index), *piece)
+    _tell(settled, swallowed, len(by_case))
+    packed.normalise_case_weights()
+    return packed
+
+
+_WHOLE = [(0, 0)]
+
+
+def _corners(
+    by_case: Mapping[str, list[QualityRow]], packing: Packing
+) -> dict[str, list[tuple[int, int]]]:
+    """Where the tiles of each case begin; without tiles its whole image."""
+    if not packing.tiles:
+        return dict.fromkeys(by_case, _WHOLE)
+    found = {}
+    for case_id, rows in track(by_case.items(), "choose tiles", len(by_case)):
+        case = packing.dataset.by_id[case_id]
+        probs = as_planes(_target(rows, packing)[0].probs)
+        size_hw = (case.height, case.width)
+        found[case_id] = choose_corners(case_id, probs, size_hw, packing.image_size)
+    return found
+
+
+def _tell(settled: int, swallowed: Mapping[tuple[str, str], int], cases: int) -> None:
     if settled:
         console.say(
             f"the teacher's masks of findings that exclude each other overlapped in {settled} of "
-            f"{len(by_case)} cases: each pixel went to the more probable"
+            f"{cases} cases: each pixel went to the more probable"
         )
     for (ring, inner), count in swallowed.items():
         console.warn(
-            f"the teacher's masks of '{ring}' swallow '{inner}' in {count} of {len(by_case)} cases, as "
+            f"the teacher's masks of '{ring}' swallow '{inner}' in {count} of {cases} cases, as "
             f"those of rings do: there '{ring}' is left unknown"
         )
-    packed.normalise_case_weights()
-    return packed
 
 
 def _target(
@@ -114,7 +152,8 @@ def _target(
         row = rows[0]
         target = CaseTarget(found.probs, found.uncertainty, row.v, row.doubt, row.weight)
         return target, False, []
-    shape = (len(findings), packing.image_size, packing.image_size)
+    side = packing.target_side(rows[0].case_id)
+    shape = (len(findings), side, side)
     probs, uncertainty = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     v, doubt, weight = (np.zeros(len(findings), np.float32) for _ in range(3))
     for row in rows:

@@ -22,6 +22,7 @@ from meddistill.run.layout import (
     RUN_JSON,
 )
 from meddistill.settings.distill import DistillConfig
+from meddistill.student.networks.student_network import StudentNetwork
 from meddistill.student.student import Student, build_student, save_student
 from meddistill.training.loop import Trained, start_from_share, train_student
 from meddistill.training.packed_cases import PackedCases, TrainingData
@@ -78,15 +79,7 @@ def build_and_train(
         start_from_share(module, *data.train.foreground_shares())
     else:
         module = copy.deepcopy(start.student.module).cpu().requires_grad_(True)  # as a new one is
-    mean, std = module.preprocessing_mean_std
-    preprocessing = dataclasses.replace(
-        prepared or Preprocessing(),
-        image_size=config.image_size,
-        mean=mean,
-        std=std,
-        findings=data.findings,
-        context=config.context,
-    )
+    preprocessing = _preprocessing(config, module, data, prepared or Preprocessing())
     trained = train_student(module, data, preprocessing, config, fabric=fabric, out=out, seed=seed)
     if trained.agreement is None:
         warn(_unchosen(config))
@@ -101,6 +94,21 @@ def build_and_train(
     parameters = sum(parameter.numel() for parameter in trained.student.parameters())
     student = Student(trained.student, preprocessing, fabric.device)
     return Learned(student, trained.best_epoch, trained.epochs, trained.agreement, parameters)
+
+
+def _preprocessing(
+    config: DistillConfig, module: StudentNetwork, data: TrainingData, prepared: Preprocessing
+) -> Preprocessing:
+    mean, std = module.preprocessing_mean_std
+    return dataclasses.replace(
+        prepared,
+        image_size=config.image_size,
+        mean=mean,
+        std=std,
+        findings=data.findings,
+        context=config.context,
+        tiled=config.tiles == "always",
+    )
 
 
 def _unchosen(config: DistillConfig) -> str:

@@ -37,6 +37,7 @@ from meddistill.run.tables import Case, read_cases
 from meddistill.run.true_masks import mask_path
 from meddistill.settings.distill import DistillConfig
 from meddistill.settings.layers import load_config
+from meddistill.targets.tiling import ALWAYS
 from meddistill.training.fabric import make_fabric
 from meddistill.training.fitting import build_and_train, preparation_of, stage_outputs
 from meddistill.training.packed_cases import CaseTarget, PackedCases, TrainingData
@@ -58,6 +59,8 @@ def train_twin(
     cases."""
     config = dataclasses.replace(config, feature_weight=0.0)
     refuse_several(run.data, "the twin")
+    if config.tiles == ALWAYS:
+        raise InputError("the twin sees whole images: distill.tiles=always is not for it")
     cases = [case for case in read_cases(run.data) if case.has_mask]
     settings = {"seed": seed, **dataclasses.asdict(config)}
     del settings["picture_every"]  # changes nothing in the twin

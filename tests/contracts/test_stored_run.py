@@ -239,7 +239,7 @@ def test_the_model_card_is_written_from_what_it_holds(run):
 
 @dataclasses.dataclass(frozen=True)
 class NextDistill(DistillConfig):
-    tiles: int = setting(1, Role.STUDENT, before=1)
+    passes: int = setting(1, Role.STUDENT, before=1)
     dropout: float = setting(0.2, Role.STUDENT, before=0.0)
 
 
@@ -262,7 +262,7 @@ def test_a_run_in_progress_goes_on_when_a_setting_is_added(run, monkeypatch, cap
     assert "there was a setting 'dropout': it goes on with 0.0" in capsys.readouterr().err
     run_distill(run, config, device="cpu", out=half, teacher=SilentTeacher())
     settings = record_of(half)["settings"]
-    assert (settings["tiles"], settings["dropout"]) == (1, 0.0)
+    assert (settings["passes"], settings["dropout"]) == (1, 0.0)
 
 
 def test_one_that_is_wanted_otherwise_is_a_difference(run, monkeypatch):

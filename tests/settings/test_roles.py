@@ -184,7 +184,7 @@ def test_every_switch_is_in_the_test_above():
 
 
 def test_what_changes_the_masks_outside_the_section_is_in_their_key(tmp_path):
-    """The teacher and its file by its fingerprint, the boxes by what they are, the size by the frame."""
+    """The teacher and its file by its fingerprint, the boxes by what they are, the size, and tiles, by the frame."""
     outside = {
         key
         for key, (section, field) in ALL.items()
@@ -195,6 +195,7 @@ def test_what_changes_the_masks_outside_the_section_is_in_their_key(tmp_path):
         "distill.teacher_checkpoint",
         "distill.boxes",
         "distill.image_size",
+        "distill.tiles",
     }, "a new one must enter the key of a target, too"
     other = PaintingTeacher()
     other.fingerprint = "painting-2"
@@ -230,7 +231,7 @@ class Later(TargetsConfig):
 @dataclasses.dataclass(frozen=True)
 class LaterDistill(DistillConfig):
     targets: Later = dataclasses.field(default_factory=Later)
-    tiles: int = setting(1, Role.STUDENT, before=1)
+    passes: int = setting(1, Role.STUDENT, before=1)
     dropout: float = setting(0.2, Role.STUDENT, before=0.0)
     bare: int = setting(7, Role.STUDENT)
 
@@ -244,7 +245,7 @@ def test_a_setting_that_a_record_lacks_had_the_behaviour_from_before(monkeypatch
     monkeypatch.setitem(identity.SCHEMAS, "distill", LaterDistill)
     config, told = roles.as_before(LaterDistill(epochs=3), written())
     assert told == {"targets.edges": "off", "dropout": 0.0}
-    assert (config.targets.edges, config.tiles, config.dropout) == ("off", 1, 0.0)
+    assert (config.targets.edges, config.passes, config.dropout) == ("off", 1, 0.0)
     old, new = (
         identity.as_of_now("distill", settings)
         for settings in (written(), identity.of_distill(config, 0))
@@ -298,6 +299,6 @@ def test_a_section_inside_says_what_its_settings_meant():
     inside = {"views": "whole", "logit_shift": 0.0}
     assert inside.items() <= roles.befores(TargetsConfig).items()
     found = roles.befores(DistillConfig)
-    assert found.keys() >= {"targets", "colearning", "warm_start"}
+    assert found.keys() >= {"targets", "colearning", "warm_start", "tiles"}
     assert inside.items() <= found["targets"].items()
     assert found["colearning"]["unboxed"] == "detected"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from meddistill.base.errors import ConfigError, InputError
 from meddistill.base.files import read_json
 from meddistill.base.hashing import sha256_file
 from meddistill.data.context import as_seen
+from meddistill.data.tiles import see_in_tiles
 from meddistill.run.layout import MODEL_SAFETENSORS, PREPROCESSING_JSON
 from meddistill.student.preprocessing_file import read_preprocessing
 
@@ -63,6 +65,16 @@ class OnnxPredictor:
 
     def predict_probs(self, images: Sequence[np.ndarray], batch_size: int = 16) -> list[np.ndarray]:
         """As `Student.predict_probs`; those of one size that follow each other go in together."""
+        if not self.preprocessing.tiled:
+            results = self._see(images, batch_size)
+        else:
+            side = self.preprocessing.image_size
+            see = functools.partial(self._see, batch_size=batch_size)
+            results = [see_in_tiles(self._input(image), side, see, batch_size) for image in images]
+        return [probs[0] if self.preprocessing.findings.is_one else probs for probs in results]
+
+    def _see(self, images: Sequence[np.ndarray], batch_size: int) -> list[np.ndarray]:
+        """Probabilities (C, H, W) of whole images."""
         results: list[np.ndarray] = []
         start = 0
         while start < len(images):
@@ -70,24 +82,20 @@ class OnnxPredictor:
             size = images[start].shape[:2]
             while stop < min(len(images), start + batch_size) and images[stop].shape[:2] == size:
                 stop += 1
-            probs = self._student.predict_probs(
-                np.stack([self._input(x) for x in images[start:stop]])
-            )
-            one = self.preprocessing.findings.is_one
-            results += [each[0] if one else each for each in probs]
+            batch = np.stack([np.moveaxis(self._input(x), 2, 0) for x in images[start:stop]])
+            results += list(self._student.predict_probs(batch))
             start = stop
         return results
 
     def _input(self, image: np.ndarray) -> np.ndarray:
+        """uint8 (H, W, C)."""
         context = self.preprocessing.context
-        return np.moveaxis(as_seen(image, context), 2, 0) if context else _rgb(image)
+        return as_seen(image, context) if context else _as_rgb(image)
 
 
-def _rgb(image: np.ndarray) -> np.ndarray:
-    """uint8 (H, W) or (H, W, 3) as (3, H, W)."""
-    if image.ndim == 2:
-        return np.repeat(image[None], 3, axis=0)
-    return np.moveaxis(image, 2, 0)
+def _as_rgb(image: np.ndarray) -> np.ndarray:
+    """uint8 (H, W) or (H, W, 3) as (H, W, 3)."""
+    return np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
 
 
 def import_extra(name: str) -> Any:
