@@ -97,6 +97,9 @@ class PrepareArguments:
         Optional[str], setting("prepare.boxes_per", autocompletion=choices("component", "case"))
     ] = None
     fit_masks: Annotated[Optional[bool], setting("prepare.fit_masks", "--fit-masks")] = None
+    resample_masks: Annotated[
+        Optional[bool], setting("prepare.resample_masks", "--resample-masks")
+    ] = None
     fit_boxes: Annotated[Optional[str], setting("prepare.fit_boxes")] = None
     group_from: Annotated[Optional[str], setting("prepare.group_from")] = None
     folds: Annotated[Optional[int], setting("prepare.folds")] = None

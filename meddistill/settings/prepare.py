@@ -111,6 +111,9 @@ class PrepareConfig:
     value but 0 is an object with a box of its own; empty = a black and white mask."""
     fit_masks: bool = setting(False, RESULT, before=False)
     """Resample masks of another size than their image, by the nearest pixel."""
+    resample_masks: bool = setting(False, RESULT, before=False)
+    """Bring masks of volumes that have another grid than their image onto its voxels, by the nearest in
+    mm; off: they are rejected."""
     fit_boxes: str = setting("", RESULT, before="")
     """Boxes that were drawn on another copy of the pictures: `auto` scales them from the size that
     their file states, a number (0.5) by itself; empty = a picture of another size is rejected."""

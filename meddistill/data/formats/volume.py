@@ -92,6 +92,29 @@ def as_stored(maps: Sequence[np.ndarray], affine: np.ndarray, axis: int) -> np.n
     return np.ascontiguousarray(np.transpose(voxels, np.argsort(axes)))
 
 
+def resampled(volume: Volume, shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
+    """The volume's voxels on another canonical grid, by the nearest one; 0 outside of it. Raises:
+    InputError for a volume that does not say where it lies."""
+    if volume.affine is None:
+        raise InputError(f"{volume.source.name} does not say where it lies: it cannot be resampled")
+    to_own = np.linalg.inv(volume.affine) @ affine
+    # Along each axis of the new grid its share of the place in the old one: no array of all places.
+    steps = [to_own[:3, axis, None] * np.arange(length) for axis, length in enumerate(shape)]
+    found = np.zeros(shape, volume.array.dtype)
+    limits = np.array(volume.array.shape)[:, None, None]
+    for z in range(shape[2]):
+        place = (
+            steps[0][:, :, None]
+            + steps[1][:, None, :]
+            + (steps[2][:, z] + to_own[:3, 3])[:, None, None]
+        )
+        nearest = np.floor(place + 0.5).astype(np.int64)
+        inside = ((nearest >= 0) & (nearest < limits)).all(axis=0)
+        x, y, depth = nearest[:, inside]
+        found[..., z][inside] = volume.array[x, y, depth]
+    return found
+
+
 def sides_of(affine: np.ndarray) -> tuple[float, float, float]:
     """The sides (x, y, z) of a voxel in mm."""
     x, y, z = np.linalg.norm(affine[:3, :3], axis=0)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Hashable
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from meddistill.base.errors import InputError
 from meddistill.data.formats import itk, nifti
 from meddistill.data.formats.known_volume_formats import reader_of
-from meddistill.data.formats.volume import Grid, Volume, axes_in_world
+from meddistill.data.formats.volume import Grid, Volume, axes_in_world, canonical, resampled
 from meddistill.data.intensity import percentile_limits
 from meddistill.data.masks import Labels, chosen
 from meddistill.data.raw_case import OneFile, Picture
@@ -52,7 +54,8 @@ class VolumeSlice(_OneVolume):
         return f"axis {self.axis} slice {self.index} channel {self.channel}"
 
     def load(self) -> Picture:
-        volume, limits = _load_volume(self.path, _stamp(self.path), self.channel)
+        key = (self.path, _stamp(self.path), self.channel)
+        volume, limits = _LAST_VOLUME.get(key, lambda: _load_volume(self.path, self.channel))
         across, down = (axis for axis in range(3) if axis != self.axis)
         sides = volume.spacing
         return Picture(
@@ -65,18 +68,27 @@ class VolumeSlice(_OneVolume):
 
 @dataclasses.dataclass(frozen=True)
 class MaskSlice(_OneVolume):
-    """The same slice of a mask volume; `labels` as in `masks.read_mask`."""
+    """The same slice of a mask volume; `labels` as in `masks.read_mask`. `image`: the volume onto whose
+    grid the mask is brought by the nearest voxel, where it has one of its own."""
 
     axis: int
     index: int
     labels: Labels = None
+    image: Path | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (*super().files, *([self.image] if self.image else []))
 
     @property
     def token(self) -> str:
-        return f"axis {self.axis} slice {self.index} labels {self.labels}"
+        told = f"axis {self.axis} slice {self.index} labels {self.labels}"
+        return f"{told} resampled" if self.image else told
 
     def load(self) -> np.ndarray:
-        voxels = _load_mask(self.path, _stamp(self.path), self.labels)
+        stamps = [_stamp(path) for path in (self.path, self.image) if path]
+        key = (self.path, self.image, *stamps, self.labels)
+        voxels = _LAST_MASK.get(key, lambda: _load_mask(self.path, self.labels, self.image))
         count = voxels.shape[-3:][self.axis]
         if self.index >= count:
             raise InputError(
@@ -102,23 +114,48 @@ def _stamp(path: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-# A process reads the slices of one volume one after the other; more than one volume in memory
-# serves nothing.
-@lru_cache(maxsize=1)
-def _load_volume(
-    path: Path, stamp: tuple[int, int], channel: int
-) -> tuple[Volume, tuple[float, float]]:
+class _Last:
+    """What was loaded last by what it was loaded for: a process reads the slices of one volume one
+    after the other. It is let go before the next is loaded: two in memory serve nothing."""
+
+    def __init__(self) -> None:
+        self._found: dict[Hashable, Any] = {}
+
+    def get(self, key: Hashable, load: Callable[[], Any]) -> Any:
+        found = self._found.get(key)
+        if found is None:
+            self._found.clear()
+            found = load()
+            self._found = {key: found}
+        return found
+
+
+_LAST_VOLUME, _LAST_MASK = _Last(), _Last()
+
+
+def _load_volume(path: Path, channel: int) -> tuple[Volume, tuple[float, float]]:
     volume = read_volume(path, channel)
     return volume, percentile_limits(volume.array)
 
 
-@lru_cache(maxsize=1)
-def _load_mask(path: Path, stamp: tuple[int, int], labels: Labels) -> np.ndarray:
+def _load_mask(path: Path, labels: Labels, image: Path | None) -> np.ndarray:
     # The whole volume decides what its values mean: a slice that has label 1 alone must not pass
     # for black and white.
-    voxels = read_volume(path).array
+    mask = read_volume(path)
+    voxels = mask.array
+    if image is not None:
+        voxels = resampled(mask, *_canonical_grid(image))
     found = chosen(voxels.reshape(1, -1), labels, name=path.name)
     return found.reshape(*found.shape[:-2], *voxels.shape)
+
+
+def _canonical_grid(path: Path) -> tuple[tuple[int, ...], np.ndarray]:
+    grid = grid_of(path)
+    if grid.affine is None:
+        raise InputError(f"{path.name} does not say where it lies: no mask can be brought onto it")
+    # Strides of nothing: only the shape counts.
+    voxels, affine = canonical(np.broadcast_to(np.uint8(0), grid.shape), grid.affine)
+    return voxels.shape, affine
 
 
 def read_volume(path: Path, channel: int = 0) -> Volume:

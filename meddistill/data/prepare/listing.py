@@ -185,6 +185,7 @@ def _source_options(config: PrepareConfig, naming: Naming, seed: int) -> SourceO
         empty_slices=config.empty_slices,
         whole_volumes=config.whole_volumes,
         keep_names=config.keep_names,
+        resample_masks=config.resample_masks,
         boxes_given=bool(config.boxes),
         unannotated=config.unannotated,
         annotators=config.annotators,

@@ -27,6 +27,7 @@ class SourceOptions:
     (`none`, `unknown`, or `auto`: as its format says). `annotators`: what to do with several
     people's boxes of one image (`annotations.agree`, or `ask`).
     `images`, `masks`: patterns of paths, which go before what names say.
+    `resample_masks`: masks of volumes are brought onto their images' grids.
     `keep_names`: patients' identifiers may be groups; else they are hashed with `patient_key`, or,
     where that is empty, with a key made of the source (`Listing.patient_key`).
     `accept`: checks that are not to stop anything, by name. `fit_boxes`: what to do with boxes of
@@ -41,6 +42,7 @@ class SourceOptions:
     empty_slices: float = 0.1
     whole_volumes: bool = True
     keep_names: bool = False
+    resample_masks: bool = False
     patient_key: str = ""
     boxes_given: bool = False
     unannotated: str = "auto"

@@ -39,12 +39,15 @@ def volume_cases(
         masks: files of masks of it, one at most.
         channel: which, of a volume of several.
         directory: the source folder.
-        options: of these, `axis`, `labels`, `accept`, and which slices without lesion are kept.
+        options: of these, `axis`, `labels`, `accept`, `resample_masks`, and which slices without lesion are kept.
         group: of all its slices.
     """
     count, channels = extent(path, options.axis)
     number = _channel(path, channels, channel)
-    mask = _mask_of(path, masks, options.accept)
+    mask = _mask_of(path, masks, options)
+    onto = None
+    if mask is not None and options.resample_masks and apart(grid_of(path), grid_of(mask)):
+        onto = path
     width = len(str(count - 1))
     cases = []
     for index in range(count):
@@ -57,7 +60,7 @@ def volume_cases(
                 f"{name}_{'xyz'[options.axis]}{index:0{width}}",
                 f"{shown(path, directory)}#{AXES[options.axis]}{index}",
                 VolumeSlice(path, options.axis, index, number),
-                MaskSlice(mask, options.axis, index, options.labels) if mask else None,
+                MaskSlice(mask, options.axis, index, options.labels, onto) if mask else None,
                 group=group,
                 is_slice=True,
                 keep_if_empty=options.whole_volumes or chance < options.empty_slices,
@@ -79,14 +82,18 @@ def _channel(path: Path, channels: int, chosen: str) -> int:
     return int(chosen)
 
 
-def _mask_of(path: Path, masks: Sequence[Path], accept: Sequence[str]) -> Path | None:
+def _mask_of(path: Path, masks: Sequence[Path], options: SourceOptions) -> Path | None:
     """The volume's mask; None where it has none."""
     if len(masks) > 1:
         listed = ", ".join(mask.name for mask in masks)
         raise InputError(f"several masks have its name: {listed}; choose with --masks")
     mask = masks[0] if masks else None
-    if mask is not None and MOVED not in accept and (why := apart(grid_of(path), grid_of(mask))):
-        raise InputError(f"{why} ({mask.name}); --accept {MOVED} takes it as it is stored")
+    taken = MOVED in options.accept or options.resample_masks
+    if mask is not None and not taken and (why := apart(grid_of(path), grid_of(mask))):
+        raise InputError(
+            f"{why} ({mask.name}); --resample-masks brings it onto the image's voxels, --accept "
+            f"{MOVED} takes it as it is stored"
+        )
     return mask
 
 

@@ -8,7 +8,7 @@ from support.prepared import ALL_IN_TRAINING
 
 from meddistill.base.errors import ConfigError, InputError
 from meddistill.data.formats.volume import Grid, apart, canonical
-from meddistill.data.formats.volume_slices import VolumeSlice, grid_of, read_volume
+from meddistill.data.formats.volume_slices import MaskSlice, VolumeSlice, grid_of, read_volume
 from meddistill.data.sources.finest_plane import finest_axis
 from meddistill.run.labels import annotated_boxes
 from meddistill.settings.axes import axis_number
@@ -123,3 +123,35 @@ def test_auto_cuts_across_the_finest_plane(tmp_path, spacing, axis):
     assert finest_axis(tmp_path) == axis
     with pytest.raises(ConfigError, match="axis is 'axiale'"):
         axis_number("axiale")
+
+
+def test_a_mask_on_another_grid_is_brought_onto_the_images(tmp_path, prepare):
+    """The same body drawn at half the spacing, mirrored and shifted by its own origin."""
+    nibabel = pytest.importorskip("nibabel")
+    fine = np.zeros((40, 36, 16), np.uint8)
+    fine[10:24, 8:20, 4:10] = 1
+    affine = np.diag([0.5, 0.5, 1.0, 1.0])
+    affine[:3, 3] = -0.25, -0.25, -0.5  # centres of two fine voxels are those of a coarse one
+    image = nibabel.Nifti1Image(
+        volume(3)[:20, :18, :5].repeat(2, 2)[..., :8], np.diag([1.0, 1, 2, 1])
+    )
+    (tmp_path / "s" / "imagesTr").mkdir(parents=True)
+    (tmp_path / "s" / "labelsTr").mkdir()
+    nibabel.save(image, tmp_path / "s" / "imagesTr" / "a.nii.gz")
+    mask_file = nibabel.Nifti1Image(fine, affine).as_reoriented(
+        nibabel.orientations.axcodes2ornt("LPS")
+    )
+    nibabel.save(mask_file, tmp_path / "s" / "labelsTr" / "a.nii.gz")
+    with pytest.raises(InputError, match=r"--resample-masks brings it onto the image's voxels"):
+        prepare(tmp_path / "s", **ALL_IN_TRAINING)
+    ref = MaskSlice(
+        tmp_path / "s" / "labelsTr" / "a.nii.gz",
+        2,
+        3,
+        image=tmp_path / "s" / "imagesTr" / "a.nii.gz",
+    )
+    found = ref.load()[::-1, ::-1].T
+    expected = np.zeros((20, 18), bool)
+    expected[5:12, 4:10] = True
+    np.testing.assert_array_equal(found, expected)
+    assert not MaskSlice(ref.path, 2, 5, image=ref.image).load().any()
