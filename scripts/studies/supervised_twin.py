@@ -27,10 +27,12 @@ import typer
 
 from meddistill.base.console import console, say, track
 from meddistill.base.errors import InputError, MedDistillError
+from meddistill.data.findings import Findings
+from meddistill.data.formats.pictures import load_labels
 from meddistill.data.frames import to_frame
 from meddistill.data.masks import read_mask
 from meddistill.run.dataset import Dataset
-from meddistill.run.findings import refuse_several
+from meddistill.run.findings import read_findings
 from meddistill.run.layout import RunDir
 from meddistill.run.record import Stage, fingerprint_stage
 from meddistill.run.tables import Case, read_cases
@@ -58,7 +60,7 @@ def train_twin(
     """Train on the true masks of the training cases, choose the epoch by those of the validation
     cases."""
     config = dataclasses.replace(config, feature_weight=0.0)
-    refuse_several(run.data, "the twin")
+    findings = read_findings(run.data)
     if config.tiles == ALWAYS:
         raise InputError("the twin sees whole images: distill.tiles=always is not for it")
     cases = [case for case in read_cases(run.data) if case.has_mask]
@@ -71,7 +73,7 @@ def train_twin(
         say(f"{out} is already made with these settings")
         return out
     train, val = (
-        _pack([case for case in cases if case.split == split], run, config)
+        _pack([case for case in cases if case.split == split], run, config, findings)
         for split in ("train", "val")
     )
     if not len(train):
@@ -79,7 +81,7 @@ def train_twin(
     fabric = make_fabric(device, config.precision)
     twin = build_and_train(
         config,
-        TrainingData(train, val),
+        TrainingData(train, val, findings=findings),
         fabric=fabric,
         out=out,
         seed=seed,
@@ -97,15 +99,29 @@ def train_twin(
     return out
 
 
-def _pack(cases: list[Case], run: RunDir, config: DistillConfig) -> PackedCases:
+def true_planes(run: RunDir, case: Case, findings: Findings) -> np.ndarray:
+    """The true mask of each finding, bool (C, H, W). Raises: InputError as `read_mask`."""
+    path = mask_path(run.data, case)
+    if findings.is_one:
+        return read_mask(path)[None]
+    return findings.decode(load_labels(path)[0], path.name)
+
+
+def _pack(cases: list[Case], run: RunDir, config: DistillConfig, findings: Findings) -> PackedCases:
     channels = 2 * config.context + 1 if config.context else 3
-    packed = PackedCases([case.case_id for case in cases], config.image_size, channels=channels)
+    packed = PackedCases(
+        [case.case_id for case in cases],
+        config.image_size,
+        findings=len(findings),
+        channels=channels,
+    )
     dataset = Dataset(run.data, cases)
     for index, case in enumerate(track(cases, "load masks", len(cases))):
-        mask = torch.from_numpy(read_mask(mask_path(run.data, case)))
-        probs = to_frame(mask[None, None].float(), config.image_size)[0, 0].clamp(0, 1).numpy()
+        masks = torch.from_numpy(true_planes(run, case, findings))
+        probs = to_frame(masks[None].float(), config.image_size)[0].clamp(0, 1).numpy()
+        weight = np.ones(len(findings), np.float32)
         seen = dataset.seen(case, config.context)
-        packed.put(index, seen, CaseTarget(probs, np.zeros_like(probs)))
+        packed.put(index, seen, CaseTarget(probs, np.zeros_like(probs), weight=weight))
     return packed
 
 

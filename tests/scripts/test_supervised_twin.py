@@ -6,6 +6,7 @@ from support.script_module import load_script
 from support.tiny_student import TinyStudent
 
 from meddistill.base.errors import InputError
+from meddistill.data.findings import LESION
 from meddistill.data.sources.phantom import write_phantom
 from meddistill.run.layout import RunDir
 from meddistill.settings.distill import DistillConfig
@@ -42,7 +43,7 @@ def test_it_writes_a_student(twin, run):
 
 def test_true_masks_arrive_in_the_frame(twin, run):
     cases = [case for case in twin.read_cases(run.data) if case.n_boxes][:3]
-    packed = twin._pack(cases, run, CONFIG)
+    packed = twin._pack(cases, run, CONFIG, LESION)
     found = packed.batch(torch.arange(3))
     truth = torch.stack(
         [torch.from_numpy(twin.read_mask(twin.mask_path(run.data, case))) for case in cases]
