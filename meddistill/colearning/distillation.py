@@ -25,6 +25,7 @@ from meddistill.run.findings import read_findings
 from meddistill.run.layout import RunDir
 from meddistill.run.tables import QualityRow
 from meddistill.settings.distill import DistillConfig
+from meddistill.settings.flips import AUTO, told_of_sides
 from meddistill.targets.cache import TargetFolders
 from meddistill.targets.making import TargetMaker
 from meddistill.targets.packing import Packing, pack_targets
@@ -121,7 +122,9 @@ def learn(
     )
     pack = functools.partial(_pack, work, folders, prompts, scratch)
     data = TrainingData(pack(quality, "train"), pack(quality, "val"), findings=work.findings)
-    _tell_of_sides(work)
+    told = told_of_sides("distill", work.findings.keeps_sides())
+    if told and work.config.augment and work.config.flips == AUTO:
+        say(told)
     if work.colearns:
         colearning = Colearning(work.dataset, work.config, work.run.teacher, student_dir, seed)
         data = _with_unboxed(work, colearning, data, quality, folders)
@@ -139,15 +142,6 @@ def learn(
     student = make(data, out=student_dir, start=student)
     shutil.rmtree(scratch, ignore_errors=True)
     return Learning(student, data, quality)
-
-
-def _tell_of_sides(work: Distillation) -> None:
-    keeps = work.findings.keeps_sides()
-    if work.findings.is_one or not any(keeps) or not work.config.augment:
-        return
-    named = zip(("across", "upside down"), keeps, strict=True)
-    axes = " or ".join(axis for axis, kept in named if kept)
-    say(f"names of findings say a side: training mirrors no image {axes}")
 
 
 def _with_unboxed(

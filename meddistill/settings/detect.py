@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Optional
 
-from meddistill.settings.checks import check_above_zero, check_at_least, check_range
+from meddistill.settings.checks import check_above_zero, check_at_least, check_choice, check_range
+from meddistill.settings.flips import FLIPS
 from meddistill.settings.roles import CONTENT, NOTHING, RESULT, TRAINING, setting
 
 # OmegaConf reads annotations at run time and knows Optional[float], not every spelling of `float |
@@ -36,6 +37,8 @@ class DetectConfig:
     """AdamW step size at the start of the cosine decay."""
     mosaic: float = setting(0.5, TRAINING)
     """Share of training images that are four images in one; off in the last third of the epochs."""
+    flips: str = setting("auto", TRAINING, before="auto")
+    """Mirror images that training sees, as `distill.flips`."""
     trust_weights: bool = setting(False, NOTHING)
     """Load `weights` even where that runs code inside the file; only for files whose origin you
     know."""
@@ -50,3 +53,4 @@ class DetectConfig:
         check_at_least(self, 32, "image_size")
         check_range(self, 0.0, 1.0, "mosaic", "confidence", "empty_slices")
         check_above_zero(self, "lr")
+        check_choice(self, "flips", FLIPS)

@@ -8,6 +8,7 @@ from typing import Optional
 from meddistill.base.errors import ConfigError
 from meddistill.settings.checks import check_above_zero, check_at_least, check_choice, check_range
 from meddistill.settings.colearning import ColearningConfig
+from meddistill.settings.flips import FLIPS
 from meddistill.settings.roles import (
     BASELINE,
     CHOICE,
@@ -93,6 +94,9 @@ class DistillConfig:
     """Share of all steps in which the step size rises linearly."""
     augment: bool = setting(True, STUDENT)
     """Flips, affine warps and intensity changes."""
+    flips: str = setting("auto", STUDENT, before="auto")
+    """Mirror images that training sees: `both` axes, `left-right`, `top-bottom`, `none`, or `auto`:
+    both, but none that would exchange the sides that names of findings say (left, anterior)."""
     hard_targets: bool = setting(False, STUDENT)
     """Learn the teacher's masks (probability of at least 0.5) instead of its probabilities."""
     mask_loss: str = setting("bce", STUDENT)
@@ -156,6 +160,7 @@ class DistillConfig:
         check_choice(self, "weighting", ("fixed", "paper", "learned", "ulwr"))
         check_choice(self, "mask_loss", ("bce", "gce"))
         check_choice(self, "feature_loss", ("cosine", "mse"))
+        check_choice(self, "flips", FLIPS)
         check_choice(self, "precision", ("auto", "32-true", "bf16-mixed"))
         check_range(self, 0.01, 1.0, "gce_q")
         check_range(self, 0.0, 0.99999, "ema_decay")

@@ -45,6 +45,7 @@ from meddistill.run.tables import SPLITS, BoxRow, Case, read_cases
 from meddistill.run.volumes import drawn_for_training
 from meddistill.settings import identity
 from meddistill.settings.detect import DetectConfig
+from meddistill.settings.flips import AUTO, sides_kept, told_of_sides
 
 DEFAULT_CONFIDENCE = 0.25
 """Threshold where no validation case has a box to choose it by."""
@@ -157,6 +158,10 @@ def _train(
 
 
 def _training_settings(config: DetectConfig, seed: int, findings: Findings) -> TrainingSettings:
+    kept = sides_kept(config.flips, findings.keeps_sides())
+    told = told_of_sides("detect", kept)
+    if told and config.flips == AUTO:
+        console.say(told)
     return TrainingSettings(
         epochs=config.epochs,
         patience=config.patience,
@@ -165,7 +170,7 @@ def _training_settings(config: DetectConfig, seed: int, findings: Findings) -> T
         mosaic=config.mosaic,
         lr=config.lr,
         seed=seed,
-        keeps_sides=(False, False) if findings.is_one else findings.keeps_sides(),
+        keeps_sides=kept,
     )
 
 

@@ -20,6 +20,7 @@ from meddistill.base.console import progress, say
 from meddistill.base.errors import InputError, Interrupted
 from meddistill.data.frames import Preprocessing
 from meddistill.settings.distill import DistillConfig
+from meddistill.settings.flips import sides_kept
 from meddistill.student.networks.student_network import StudentNetwork
 from meddistill.training.augment import Augmentation
 from meddistill.training.averaging import MovingAverage
@@ -132,8 +133,8 @@ class Training:
         average = MovingAverage(self.learner.network.student, settings.ema_decay)
         train_depthwise_in_float32(self.learner.network.student, fabric)
         self.state = TrainingState(self.learner, average, out)
-        keeps_sides = data.findings.keeps_sides() if not data.findings.is_one else (False, False)
-        self.source = _source(self.train, settings, seed, keeps_sides)
+        self.keeps_sides = sides_kept(settings.flips, data.findings.keeps_sides())
+        self.source = _source(self.train, settings, seed, self.keeps_sides)
         self.step = OptimiserStep(
             self.learner, self.state, self.source, preprocessing, settings, fabric
         )
@@ -154,10 +155,10 @@ class Training:
         def see(frames: Tensor) -> Tensor:
             student = self.state.average.module
             frames = frames.to(self.fabric.device)
-            seen, mirrored = (
-                predict_probs(student, each, self.preprocessing, self.fabric)
-                for each in (frames, frames.flip(3))
-            )
+            seen = predict_probs(student, frames, self.preprocessing, self.fabric)
+            if self.keeps_sides[0]:
+                return seen
+            mirrored = predict_probs(student, frames.flip(3), self.preprocessing, self.fabric)
             return (seen + mirrored.flip(3)) / 2
 
         self.to_revise(see, self.train)

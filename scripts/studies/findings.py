@@ -82,6 +82,7 @@ DISTILL = (
     "distill.lr=1e-3",
     "distill.feature_weight=0.0",
     "distill.targets.views=whole",
+    "distill.targets.jitter_copies=2",
     "distill.test_targets=false",
     "distill.precision=32-true",
 )
@@ -111,7 +112,7 @@ class StudySet:
 SETS = {
     "hippocampus": StudySet(
         "Anterior=1,Posterior=2",
-        most=(24, 6, 24),
+        most=(16, 4, 16),
         whole_volumes=True,
         settings=(
             "prepare.empty_slices=1.0",

@@ -63,9 +63,10 @@ def test_every_arm_is_judged_by_finding_on_the_same_units(study):
         told = _cell(study, arm)
         assert list(told["findings"]) == ["a", "b"]
         assert {told["findings"][name]["units"] for name in "ab"} == {3}
-        assert told["findings"]["a"]["each"].keys() == _cell(study, "student")["findings"]["a"][
-            "each"
-        ].keys()
+        assert (
+            told["findings"]["a"]["each"].keys()
+            == _cell(study, "student")["findings"]["a"]["each"].keys()
+        )
         assert sum(told["confusion"]["a"].values()) == 3
     # Its boxes are the rectangles of the masks, and this teacher fills them.
     assert _cell(study, "teacher")["dice_mean"] > 0.95

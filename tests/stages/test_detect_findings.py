@@ -8,7 +8,7 @@ from support.label_maps import label_maps
 
 from meddistill.base.errors import WeightsError
 from meddistill.base.files import read_json
-from meddistill.data.findings import Findings
+from meddistill.data.findings import LESION, Findings
 from meddistill.detector.yolo import (
     Detections,
     TrainingSettings,
@@ -19,7 +19,7 @@ from meddistill.run.layout import METRICS_JSON, RUN_JSON, RunDir
 from meddistill.run.tables import read_cases
 from meddistill.settings.detect import DetectConfig
 from meddistill.settings.prepare import PrepareConfig
-from meddistill.stages.detect import measure_findings, run_detect
+from meddistill.stages.detect import _training_settings, measure_findings, run_detect
 from meddistill.stages.prepare import run_prepare
 
 AB = Findings(("a", "b"))
@@ -99,3 +99,20 @@ def test_names_that_say_a_side_keep_the_detector_from_mirroring():
         for each in (plain, told)
     ]
     assert flips == [[0.5, 0.5], [0.0, 0.5]]
+
+
+@pytest.mark.parametrize(
+    ("flips", "kept"),
+    [
+        ("auto", (True, False)),
+        ("both", (False, False)),
+        ("left-right", (False, True)),
+        ("top-bottom", (True, False)),
+        ("none", (True, True)),
+    ],
+)
+def test_a_setting_says_which_mirror_images_are_shown_by_axis(flips, kept):
+    sides = Findings(("left lung", "right lung"))
+    assert _training_settings(DetectConfig(flips=flips), 0, sides).keeps_sides == kept
+    plain = (False, False) if flips == "auto" else kept
+    assert _training_settings(DetectConfig(flips=flips), 0, LESION).keeps_sides == plain

@@ -2,9 +2,10 @@
 batch."""
 
 import numpy as np
+import pytest
 import torch
 
-from meddistill.training.augment import Augmentation
+from meddistill.training.augment import Augmentation, _affine_matrices
 from meddistill.training.packed_cases import CaseTarget, PackedCases
 
 SIZE = 48
@@ -97,3 +98,13 @@ def test_flips_happen_to_about_half_of_the_cases():
     # The lesion lies left of the middle: after a flip it lies right of it.
     flipped = ((before < SIZE / 2) != (after < SIZE / 2)).sum()
     assert 15 < int(flipped) < 49
+
+
+@pytest.mark.parametrize("kept", [(False, False), (True, False), (False, True), (True, True)])
+def test_an_axis_that_keeps_its_sides_is_never_mirrored(kept):
+    # Rotation and shear are too small to turn an axis round, so a sign tells of a mirror image.
+    matrices = _affine_matrices(
+        torch.rand(200, 8, generator=torch.Generator().manual_seed(0)), kept
+    )
+    mirrored = [bool((matrices[:, axis, axis] < 0).any()) for axis in (0, 1)]
+    assert mirrored == [not keeps for keeps in kept]
