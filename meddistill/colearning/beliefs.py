@@ -18,6 +18,7 @@ from scipy.optimize import isotonic_regression
 
 from meddistill.colearning.answers import Answer
 from meddistill.colearning.proposals import Proposal
+from meddistill.data.findings import Findings
 
 HEAD, STUDENT, NOTHING = "head", "student", "nothing"
 SOURCES = (HEAD, STUDENT, NOTHING)
@@ -34,12 +35,19 @@ _PRIOR_PAIRS = 10
 
 @dataclasses.dataclass(frozen=True)
 class Belief:
-    """The target of one unboxed image. `probs`: (S, S) float32 in [0, 1]. `weight`: of the case, in
-    [0, 1]. `source`: who proposed it, `head` or `student`, or `nothing` where nobody did."""
+    """The target of one finding in an image in which nobody looked for it. `probs`: (S, S) float32
+    in [0, 1]. `weight`: of the case, in [0, 1]. `source`: who proposed it, `head` or `student`, or
+    `nothing` where nobody did."""
 
     probs: np.ndarray
     weight: float
     source: str
+
+
+OfCase = tuple[Belief | None, ...]
+"""The belief of each finding in an image; None where it needs none, as somebody looked."""
+Beliefs = Mapping[str, OfCase]
+"""By case id."""
 
 
 def dice(first: np.ndarray, second: np.ndarray) -> float:
@@ -85,20 +93,55 @@ def doubted(belief: Belief, probs: np.ndarray, expected_dice: float) -> Belief:
     return dataclasses.replace(belief, probs=mixed.astype(np.float32))
 
 
-def count_sources(beliefs: Mapping[str, Belief]) -> dict[str, int]:
-    """How many cases were believed by whose proposal: `head`, `student`, `nothing`."""
-    counts = Counter(belief.source for belief in beliefs.values())
+def settled(beliefs: OfCase, known: np.ndarray | None, findings: Findings) -> OfCase:
+    """Beliefs of one image of which no two hold a pixel, where findings exclude each other: what is
+    known stays, and of what is believed the more probable.
+
+    Args:
+        beliefs: of each finding.
+        known: (C, S, S) float32, the image's target of the findings that need no belief; None where
+            nobody looked for any.
+        findings: of the RUN.
+    """
+    if not findings.settles:
+        return beliefs
+    first = next(belief.probs for belief in beliefs if belief is not None)
+    probs = np.zeros((len(findings), *first.shape), np.float32) if known is None else known.copy()
+    for place, belief in enumerate(beliefs):
+        if belief is not None:
+            probs[place] = belief.probs
+    given = [place for place, belief in enumerate(beliefs) if belief is None]
+    probs = findings.settle(probs, given)
+    return tuple(
+        None if belief is None else dataclasses.replace(belief, probs=plane)
+        for belief, plane in zip(beliefs, probs, strict=True)
+    )
+
+
+def count_sources(beliefs: Beliefs) -> dict[str, int]:
+    """How many findings of cases were believed by whose proposal: `head`, `student`, `nothing`."""
+    counts = Counter(belief.source for belief in _all(beliefs))
     return {source: counts[source] for source in SOURCES}
 
 
-def loss_weights(beliefs: Mapping[str, Belief]) -> dict[str, float]:
-    """The weight of each case in the student's loss: its own over the mean of all, at most 2.
+def loss_weights(beliefs: Beliefs) -> dict[str, tuple[float, ...]]:
+    """The weight of each finding of a case in the student's loss: its own over the mean of all, at
+    most 2; 0 without a belief.
 
     So a believed case counts as much as a boxed one on average, and the share of boxed cases in a
     batch is their share of the loss, however little is trusted.
     """
-    mean = float(np.mean([belief.weight for belief in beliefs.values()]))
-    return {case_id: min(MOST_WEIGHT, belief.weight / mean) for case_id, belief in beliefs.items()}
+    mean = float(np.mean([belief.weight for belief in _all(beliefs)]))
+    return {
+        case_id: tuple(
+            0.0 if belief is None else min(MOST_WEIGHT, belief.weight / mean) for belief in of_case
+        )
+        for case_id, of_case in beliefs.items()
+    }
+
+
+def _all(beliefs: Beliefs) -> list[Belief]:
+    return [belief for of_case in beliefs.values() for belief in of_case if belief is not None]
 
 
 def pixel_weights(probs: np.ndarray) -> np.ndarray:

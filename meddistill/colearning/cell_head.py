@@ -1,5 +1,5 @@
 """A small network on the frozen teacher's encoder map that says, cell by cell, how likely it is
-lesion.
+each finding.
 
 It sees what the teacher sees: features of a large network that was trained on much more than the
 boxed images. Seconds of training make a segmenter that hardly loses when the boxes are few: it
@@ -23,7 +23,7 @@ from meddistill.teachers.teacher import DECODED_LEVEL, Encoded
 GRID = 64
 """Side of the raster on the student's frame whose cells are judged."""
 CELLS_A_CASE = 600
-"""Cells drawn from a case for training; at most half of them with any lesion."""
+"""Cells drawn from a case for training; at most half of them with any finding."""
 _LESION_FROM = 0.02
 _WIDTHS = (128, 64)
 _DROPOUT = 0.2
@@ -34,13 +34,13 @@ _LEAST_DEVIATION = 1e-3
 
 
 class CellHead(nn.Module):
-    """Features of cells (N, C) to logits (N,). `mean`, `deviation`: (C,) of the features that it
-    learns from, so that a teacher's scale is not its business."""
+    """Features of cells (N, F) to logits (N, C), one a finding. `mean`, `deviation`: (F,) of the
+    features that it learns from, so that a teacher's scale is not its business."""
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, mean: Tensor, deviation: Tensor) -> None:
+    def __init__(self, mean: Tensor, deviation: Tensor, findings: int = 1) -> None:
         super().__init__()
         self.register_buffer("mean", mean)
         self.register_buffer("deviation", deviation.clamp(min=_LEAST_DEVIATION))
@@ -50,17 +50,17 @@ class CellHead(nn.Module):
             layers += [nn.Linear(channels, width), nn.LayerNorm(width), nn.GELU()]
             layers += [nn.Dropout(_DROPOUT)]
             channels = width
-        self.layers = nn.Sequential(*layers, nn.Linear(channels, 1))
+        self.layers = nn.Sequential(*layers, nn.Linear(channels, findings))
 
     def forward(self, cells: Tensor) -> Tensor:
-        logits: Tensor = self.layers((cells - self.mean) / self.deviation)[..., 0]
+        logits: Tensor = self.layers((cells - self.mean) / self.deviation)
         return logits
 
 
 @dataclasses.dataclass(frozen=True)
 class Cells:
-    """Cells to learn from: `features` (N, C) float16, `share` (N,) of each that is lesion in
-    [0, 1], `weight` (N,) that undoes the draw in part."""
+    """Cells to learn from: `features` (N, F) float16, `share` (N, C) of each that is a finding in
+    [0, 1], `weight` (N, C) that undoes the draw in part; 0 where nothing is known of a finding."""
 
     features: Tensor
     share: Tensor
@@ -77,39 +77,48 @@ class Cells:
 
 
 def raster(encoded: Encoded, frame_size: int) -> tuple[Tensor, Tensor]:
-    """Features of one encoded image on the frame's raster, (GRID, GRID, C) float32, and which cells
+    """Features of one encoded image on the frame's raster, (GRID, GRID, F) float32, and which cells
     see the image, bool (GRID, GRID)."""
     maps, inside = pool_to_frame(encoded, DECODED_LEVEL, 0, frame_size, GRID)
     return maps.permute(1, 2, 0), inside
 
 
 def draw_cells(
-    encoded: Encoded, target_probs: Tensor, generator: torch.Generator, weight: float = 1.0
+    encoded: Encoded,
+    target_probs: Tensor,
+    generator: torch.Generator,
+    weights: Sequence[float] = (1.0,),
 ) -> Cells:
-    """Cells of one case, half of them (where there are so many) with lesion.
+    """Cells of one case, half of them (where there are so many) with a finding, shared by the
+    findings that are known.
 
-    An empty target gives cells without lesion alone.
+    An empty target gives cells without a finding alone.
 
     Args:
         encoded: the case's image, a batch of one.
-        target_probs: (S, S) float32 in [0, 1], its soft mask in the student's frame.
+        target_probs: (C, S, S) float32 in [0, 1], its soft masks in the student's frame.
         generator: draws the cells.
-        weight: of the case in the head's loss.
+        weights: of each finding of the case in the head's loss; 0: nothing is known of it.
     """
     features, inside = raster(encoded, target_probs.shape[-1])
-    share = F.adaptive_avg_pool2d(target_probs[None, None], GRID)[0, 0]
-    flat, lesion = features.flatten(0, 1), share.flatten() > _LESION_FROM
+    share = F.adaptive_avg_pool2d(target_probs, GRID).flatten(1)
+    of_case = torch.tensor(weights, dtype=torch.float32)
+    known = of_case > 0
+    shows = (share > _LESION_FROM) & known[:, None]
+    most = CELLS_A_CASE // 2 // max(1, int(known.sum()))
+    kinds = [(each, most) for each in shows[known]] + [(~shows.any(0), CELLS_A_CASE)]
     chosen: list[Tensor] = []
-    weights: list[Tensor] = []
-    for kind, most in ((lesion, CELLS_A_CASE // 2), (~lesion, CELLS_A_CASE)):
+    undone: list[Tensor] = []
+    for kind, limit in kinds:
         places = (kind & inside.flatten()).nonzero()[:, 0]
-        count = max(0, most - sum(map(len, chosen)))
+        count = min(limit, CELLS_A_CASE - sum(map(len, chosen)))
         taken = places[torch.randperm(len(places), generator=generator)[:count]]
         chosen.append(taken)
         # The square root between the draw and the image: rare lesions stay louder than they are.
-        weights.append(torch.full((len(taken),), math.sqrt(len(places) / max(1, len(taken)))))
+        undone.append(torch.full((len(taken),), math.sqrt(len(places) / max(1, len(taken)))))
     index = torch.cat(chosen)
-    return Cells(flat[index].half(), share.flatten()[index], weight * torch.cat(weights))
+    weight = torch.cat(undone)[:, None] * of_case
+    return Cells(features.flatten(0, 1)[index].half(), share.T[index], weight)
 
 
 def fit_head(cells: Cells, steps: int, seed: int) -> CellHead:
@@ -119,11 +128,13 @@ def fit_head(cells: Cells, steps: int, seed: int) -> CellHead:
     """
     torch.manual_seed(seed)
     deviation, mean = torch.std_mean(cells.features.float(), dim=0)
-    head = CellHead(mean, deviation)
+    head = CellHead(mean, deviation, cells.share.shape[1])
     average = copy.deepcopy(head).requires_grad_(False).eval()
     optimizer = torch.optim.AdamW(head.parameters(), lr=_LR, weight_decay=_WEIGHT_DECAY)
     generator = torch.Generator().manual_seed(seed)
-    weights = cells.weight / cells.weight.mean()
+    # However few cases know of a finding, it counts as much as the others.
+    means = torch.stack([of_one.mean() for of_one in cells.weight.T.contiguous()])
+    weights = cells.weight / means.clamp(min=1e-12)
     for step in range(steps):
         cosine = 0.5 * (1 + math.cos(math.pi * step / steps))
         for group in optimizer.param_groups:
@@ -144,9 +155,9 @@ def fit_head(cells: Cells, steps: int, seed: int) -> CellHead:
 
 @torch.inference_mode()
 def head_maps(heads: Sequence[CellHead], encoded: Encoded, frame_size: int) -> Tensor:
-    """What each head makes of one encoded image: (heads, S, S) float32 in [0, 1], 0 in the frame's
-    padding."""
+    """What each head makes of one encoded image: (heads, C, S, S) float32 in [0, 1], 0 in the
+    frame's padding."""
     features, inside = raster(encoded, frame_size)
-    maps = torch.stack([torch.sigmoid(head(features)) for head in heads]) * inside
+    maps = torch.stack([torch.sigmoid(head(features)).movedim(-1, 0) for head in heads]) * inside
     size = (frame_size, frame_size)
-    return F.interpolate(maps[None], size, mode="bilinear", align_corners=False)[0]
+    return F.interpolate(maps, size, mode="bilinear", align_corners=False)

@@ -138,7 +138,7 @@ def learn(
             write_table(table, QualityRow, rows)
         work.fabric.barrier()
         quality = read_table(table, QualityRow)
-        data = TrainingData(pack(quality, "train"), data.val)
+        data = TrainingData(pack(quality, "train"), data.val, findings=work.findings)
     student = make(data, out=student_dir, start=student)
     shutil.rmtree(scratch, ignore_errors=True)
     return Learning(student, data, quality)
@@ -172,7 +172,8 @@ def _with_unboxed(
     fabric.barrier()
     revise = functools.partial(_ask_student, work, colearning, quality, folders)
     again = work.config.colearning.ask_again
-    return TrainingData(colearning.join(boxed.train), boxed.val, revise if again else None)
+    train = colearning.join(boxed.train)
+    return TrainingData(train, boxed.val, revise if again else None, boxed.findings)
 
 
 def _ask_student(

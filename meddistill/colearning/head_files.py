@@ -18,21 +18,24 @@ _THRESHOLD = "threshold"
 
 @dataclasses.dataclass(frozen=True)
 class Heads:
-    """The heads of the last round, and the probability from which their mean map is lesion."""
+    """The heads of the last round, and of each finding the probability from which their mean map
+    shows it."""
 
     heads: Sequence[CellHead]
-    threshold: float
+    thresholds: Sequence[float]
 
 
-def save_heads(directory: Path, heads: Sequence[CellHead], threshold: float) -> None:
-    """Write heads.npz: `threshold`, and of head N each tensor as `N.NAME`, float32."""
+def save_heads(directory: Path, heads: Sequence[CellHead], thresholds: Sequence[float]) -> None:
+    """Write heads.npz: `threshold`, of several findings (C,), and of head N each tensor as `N.NAME`,
+    float32."""
     arrays = {
         f"{number}.{name}": tensor.numpy()
         for number, head in enumerate(heads)
         for name, tensor in head.state_dict().items()
     }
     with atomic_path(directory / HEADS_NPZ) as temporary:
-        np.savez(temporary, **{_THRESHOLD: np.array(threshold), **arrays})  # type: ignore[arg-type]
+        threshold = np.array(thresholds if len(thresholds) > 1 else thresholds[0])
+        np.savez(temporary, **{_THRESHOLD: threshold, **arrays})  # type: ignore[arg-type]
 
 
 def load_heads(directory: Path) -> Heads | None:
@@ -41,7 +44,7 @@ def load_heads(directory: Path) -> Heads | None:
     try:
         with (directory / HEADS_NPZ).open("rb") as file, np.load(file, allow_pickle=False) as found:
             arrays = {name: torch.from_numpy(found[name]) for name in found.files}
-            threshold = float(arrays.pop(_THRESHOLD))
+            thresholds = arrays.pop(_THRESHOLD).reshape(-1).tolist()
             states: dict[int, dict[str, torch.Tensor]] = {}
             for name, tensor in arrays.items():
                 number, _, key = name.partition(".")
@@ -49,10 +52,11 @@ def load_heads(directory: Path) -> Heads | None:
             heads = [_head(states[number]) for number in sorted(states)]
     except DAMAGED_ARCHIVE:
         return None
-    return Heads(heads, threshold)
+    return Heads(heads, thresholds)
 
 
 def _head(state: dict[str, torch.Tensor]) -> CellHead:
-    head = CellHead(state["mean"], state["deviation"])
+    *_, last_bias = state.values()
+    head = CellHead(state["mean"], state["deviation"], len(last_bias))
     head.load_state_dict(state)
     return head.requires_grad_(False).eval()

@@ -17,28 +17,23 @@ from meddistill.base.csv_tables import read_table
 from meddistill.base.errors import ConfigError, InputError
 from meddistill.colearning.answers import Answers
 from meddistill.colearning.belief_files import load_beliefs, read_beliefs, save_beliefs
-from meddistill.colearning.beliefs import TRUST_POWER, Belief, loss_weights, pixel_weights
+from meddistill.colearning.beliefs import TRUST_POWER, OfCase, loss_weights, pixel_weights
 from meddistill.colearning.head_files import save_heads
+from meddistill.colearning.judging import Boxed
 from meddistill.colearning.questions import save_questioned
 from meddistill.colearning.sheet import write_sheet
-from meddistill.colearning.unboxed import (
-    STUDENT_THRESHOLD,
-    Boxed,
-    ColearningRow,
-    Outcome,
-    UnboxedImages,
-)
+from meddistill.colearning.unboxed import ColearningRow, Outcome, UnboxedImages
 from meddistill.run.dataset import Dataset
 from meddistill.run.few_boxes import has_few_boxes, unboxed_cases
 from meddistill.run.findings import read_findings
 from meddistill.run.layout import BELIEFS_AGAIN_NPZ, BELIEFS_NPZ, COLEARNING_CSV, COLEARNING_PNG
-from meddistill.run.tables import QualityRow
+from meddistill.run.tables import Case, QualityRow
 from meddistill.run.volumes import box_carriers
 from meddistill.settings.distill import DistillConfig
 from meddistill.targets.asking import logit_shift
 from meddistill.targets.cache import TargetFolders
 from meddistill.targets.encodings import EncodingStore
-from meddistill.targets.packing import teaches
+from meddistill.targets.packing import Packing, case_target, teaches
 from meddistill.teachers.teacher import Teacher
 from meddistill.training.packed_cases import CaseTarget, PackedCases
 
@@ -58,7 +53,6 @@ def with_unboxed_decided(config: DistillConfig, dataset: Dataset) -> DistillConf
         unboxed = "carry"
     if not read_findings(dataset.directory).is_one:
         config = _for_several(config)
-        unboxed = "detected" if unboxed != "carry" else unboxed
     if unboxed == "auto":
         few = has_few_boxes(dataset.cases)
         plain = DistillConfig()
@@ -79,7 +73,6 @@ def with_unboxed_decided(config: DistillConfig, dataset: Dataset) -> DistillConf
 def _for_several(config: DistillConfig) -> DistillConfig:
     """Raise ConfigError for what knows one finding alone."""
     for key, asked in (
-        ("colearning.unboxed=propose", config.colearning.unboxed == "propose"),
         ("rounds above 1", config.rounds > 1),
         ("prior_weight above 0", config.prior_weight > 0),
     ):
@@ -108,7 +101,7 @@ class Colearning:
         if not (self.out / BELIEFS_NPZ).exists():
             outcome = self.images(teacher, rows, folders).settle(self.seed)
             console.say(_told(outcome))
-            save_heads(self.out, outcome.heads, outcome.threshold)
+            save_heads(self.out, outcome.heads, outcome.thresholds)
             if outcome.questioned is not None:
                 save_questioned(self.out, outcome.questioned)
             save_beliefs(self.out, outcome)
@@ -126,12 +119,15 @@ class Colearning:
         """
         if (self.out / BELIEFS_NPZ).exists() or not self.config.colearning.encodings_gb:
             return
-        boxed = [
-            self.dataset.by_id[row.case_id] for row in rows if row.split == "train" and teaches(row)
-        ]
+        ids = dict.fromkeys(row.case_id for row in rows if row.split == "train" and teaches(row))
+        boxed = [self.dataset.by_id[case_id] for case_id in ids]
         store = self._encodings(teacher)
-        for cases in (boxed, unboxed_cases(self.dataset.cases)):
+        for cases in (boxed, self._unboxed()):
             store.fill(cases, self.dataset, part)
+
+    def _unboxed(self) -> list[Case]:
+        names = read_findings(self.dataset.directory).names
+        return unboxed_cases(self.dataset.cases, names)
 
     def _encodings(self, teacher: Teacher) -> EncodingStore:
         budget_gb = self.config.colearning.encodings_gb
@@ -148,16 +144,16 @@ class Colearning:
 
         Args:
             images: as `images` gives them.
-            see: what the student makes of frames (B, 3, S, S) in [0, 255]: (B, 1, S, S).
+            see: what the student makes of frames (B, 3, S, S) in [0, 255]: (B, C, S, S).
             cases: the set that `join` gave.
         """
         if (self.out / BELIEFS_AGAIN_NPZ).exists():
             return
-        beliefs, calibration = read_beliefs(self.out / BELIEFS_NPZ)
+        beliefs, calibrations = read_beliefs(self.out / BELIEFS_NPZ)
         rows = read_table(self.out / COLEARNING_CSV, ColearningRow)
         rows = [row for row in rows if row.round <= self.config.colearning.rounds]
-        first = Outcome(beliefs, rows, None, None, calibration, (), STUDENT_THRESHOLD)
-        outcome = images.ask_student(_maps(see, cases), first)
+        first = Outcome(beliefs, rows, None, None, calibrations, (), ())
+        outcome = images.ask_student(_maps(see, cases, list(beliefs)), first)
         write_sheet(self.out / COLEARNING_PNG, outcome.rows, outcome.beliefs, self.dataset)
         save_beliefs(self.out, outcome, BELIEFS_AGAIN_NPZ)
 
@@ -165,16 +161,23 @@ class Colearning:
         """Give the set that `join` gave what is believed now."""
         beliefs = load_beliefs(self.out)
         weights = loss_weights(beliefs)
-        for index in range(cases.boxed, len(cases)):
-            case_id = cases.case_ids[index]
-            cases.teach_anew(index, _target(beliefs[case_id], weights[case_id]))
+        for index, case_id in enumerate(cases.case_ids):
+            if case_id in beliefs:
+                self._teach(cases, index, beliefs[case_id], weights[case_id])
+
+    def _teach(
+        self, cases: PackedCases, index: int, beliefs: OfCase, weights: Sequence[float]
+    ) -> None:
+        """What is believed of the case at `index`; what is known of it stays."""
+        places = [place for place, belief in enumerate(beliefs) if belief is not None]
+        cases.teach_anew(index, _target(beliefs, weights), places)
 
     def images(
         self, teacher: Teacher, rows: Sequence[QualityRow], folders: TargetFolders
     ) -> UnboxedImages:
         """The unboxed images with all that is asked about them. Raises: as `settle`."""
         boxed = self._boxed(rows, folders)
-        unboxed = unboxed_cases(self.dataset.cases)
+        unboxed = self._unboxed()
         if not unboxed:
             raise InputError(
                 "co-learning is on, but every training case was looked at: set "
@@ -188,26 +191,46 @@ class Colearning:
         )
 
     def join(self, boxed: PackedCases) -> PackedCases:
-        """The boxed cases, and after them the unboxed ones with what is believed of them."""
+        """The boxed cases, and after them the unboxed ones with what is believed of them; in boxed
+        ones what is believed of findings that nobody looked for there."""
         beliefs = load_beliefs(self.out)
         weights = loss_weights(beliefs)
+        place_of = {case_id: index for index, case_id in enumerate(boxed.case_ids)}
+        others = [case_id for case_id in beliefs if case_id not in place_of]
         context = self.config.context
-        channels = 2 * context + 1 if context else 3
-        believed = PackedCases(list(beliefs), self.config.image_size, channels=channels)
-        for index, (case_id, belief) in enumerate(
-            track(beliefs.items(), "load beliefs", len(beliefs))
-        ):
-            target = _target(belief, weights[case_id])
+        believed = PackedCases(
+            others,
+            self.config.image_size,
+            findings=boxed.findings,
+            channels=2 * context + 1 if context else 3,
+        )
+        for index, case_id in enumerate(track(others, "load beliefs", len(others))):
+            target = _target(beliefs[case_id], weights[case_id])
             believed.put(index, self.dataset.seen(self.dataset.by_id[case_id], context), target)
-        return PackedCases.joined(boxed, believed)
+        partly = {case_id: place_of[case_id] for case_id in beliefs if case_id in place_of}
+        taught = [
+            (index, place)
+            for case_id, index in partly.items()
+            for place, belief in enumerate(beliefs[case_id])
+            if belief is not None
+        ]
+        joined = PackedCases.joined(boxed, believed, taught)
+        for case_id, index in partly.items():
+            self._teach(joined, index, beliefs[case_id], weights[case_id])
+        return joined
 
     def _boxed(self, rows: Sequence[QualityRow], folders: TargetFolders) -> list[Boxed]:
-        by_id = self.dataset.by_id
-        boxed = [
-            Boxed(by_id[row.case_id], folders.load(row).probs)
-            for row in rows
-            if row.split == "train" and teaches(row)
-        ]
+        findings = read_findings(self.dataset.directory)
+        packing = Packing(self.dataset, folders, self.config.image_size, findings)
+        of_case: dict[str, list[QualityRow]] = {}
+        for row in rows:
+            if row.split == "train" and teaches(row):
+                of_case.setdefault(row.case_id, []).append(row)
+        boxed = []
+        for case_id, each in of_case.items():
+            target, *_ = case_target(each, packing)
+            known = (np.ones(1) if findings.is_one else np.asarray(target.weight)) > 0
+            boxed.append(Boxed(self.dataset.by_id[case_id], target.probs, tuple(known.tolist())))
         if not any((each.probs > 0.5).any() for each in boxed):
             raise InputError(
                 "no training case with a box has a target to learn from; see quality.csv for why, "
@@ -216,24 +239,30 @@ class Colearning:
         return boxed
 
 
-def _maps(see: Callable[[Tensor], Tensor], cases: PackedCases) -> Iterator[np.ndarray]:
-    """The student's (S, S) float32 of each unboxed case of a joined set, in their order."""
-    for start in range(cases.boxed, len(cases), _SEEN_AT_ONCE):
-        places = torch.arange(start, min(start + _SEEN_AT_ONCE, len(cases)))
-        yield from see(cases.batch(places).images)[:, 0].float().cpu().numpy()
+def _maps(
+    see: Callable[[Tensor], Tensor], cases: PackedCases, unboxed: Sequence[str]
+) -> Iterator[np.ndarray]:
+    """The student's (C, S, S) float32 of each unboxed case of a joined set, in the order given."""
+    place_of = {case_id: index for index, case_id in enumerate(cases.case_ids)}
+    places = torch.tensor([place_of[case_id] for case_id in unboxed])
+    for some in torch.split(places, _SEEN_AT_ONCE):
+        yield from see(cases.batch(some).images).float().cpu().numpy()
 
 
-def _target(belief: Belief, weight: float) -> CaseTarget:
-    """What a believed case teaches. Its doubt is what is missing from the Dice that is expected of
-    it, and a pixel's uncertainty the variance of being lesion with its probability: so weightings
-    see guessed targets as what they are."""
-    probs = belief.probs
+def _target(beliefs: OfCase, weights: Sequence[float]) -> CaseTarget:
+    """What a case teaches of findings that nobody looked for. Its doubt is what is missing from the
+    Dice that is expected of it, and a pixel's uncertainty the variance of being lesion with its
+    probability: so weightings see guessed targets as what they are. A finding without a belief is
+    empty, with a weight of 0."""
+    some = next(belief.probs for belief in beliefs if belief is not None)
+    probs = np.stack([np.zeros_like(some) if each is None else each.probs for each in beliefs])
+    doubts = [0.0 if each is None else 1 - each.weight ** (1 / TRUST_POWER) for each in beliefs]
     return CaseTarget(
         probs,
         probs * (1 - probs),
-        published_v=float(probs.var()),
-        doubt=1 - belief.weight ** (1 / TRUST_POWER),
-        weight=weight,
+        published_v=np.array([float(plane.var()) for plane in probs]),
+        doubt=np.array(doubts),
+        weight=np.array(weights),
         pixel_weight=pixel_weights(probs),
     )
 

@@ -13,8 +13,7 @@ from meddistill.base.files import read_json
 from meddistill.colearning.answers import Answers
 from meddistill.colearning.cell_head import head_maps
 from meddistill.colearning.head_files import Heads, load_heads
-from meddistill.colearning.proposals import propose
-from meddistill.colearning.unboxed import LEAST_SHARE, NO_BOX
+from meddistill.colearning.proposals import LEAST_SHARE, NO_BOX, propose
 from meddistill.data.boxes import mask_to_boxes
 from meddistill.data.frames import from_frame, scaled_hw
 from meddistill.evaluation.baselines import (
@@ -156,8 +155,8 @@ class PromptedTeacher:
         """The heads' boxes (N, 4) px of the image, as they propose on unboxed ones."""
         if case.case_id not in self._boxes_of_heads:
             size = self.frame_size
-            probs = head_maps(heads.heads, self._encoded(case), size).mean(0).numpy()
-            proposal = propose(probs, heads.threshold, LEAST_SHARE * size**2)
+            probs = head_maps(heads.heads, self._encoded(case), size).mean(0)[0].numpy()
+            proposal = propose(probs, heads.thresholds[0], LEAST_SHARE * size**2)
             boxes = NO_BOX
             if proposal is not None:
                 height, width = scaled_hw((case.height, case.width), size)

@@ -10,6 +10,9 @@ from scipy import ndimage
 LEAST_MASS_SHARE = 0.5
 """A component with less than this share of the largest one's probability mass is no proposal."""
 MOST_BOXES = 5
+LEAST_SHARE = 0.0005
+"""Share of the frame below which a component is no proposal."""
+NO_BOX = np.zeros((0, 4), np.float32)
 _EIGHT_NEIGHBOURS = np.ones((3, 3))
 
 

@@ -2,42 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from meddistill.colearning.beliefs import Belief
+from meddistill.colearning.beliefs import Belief, Beliefs
 from meddistill.colearning.unboxed import ColearningRow
+from meddistill.data.findings import Colour
 from meddistill.data.formats.pictures import caption, draw_boxes, resize, write_png
 from meddistill.data.frames import from_frame
 from meddistill.data.overlays import overlay
 from meddistill.run.dataset import Dataset
+from meddistill.run.findings import read_findings
 
 TILES = 30
 _COLUMNS, _TILE_PX = 6, 192
 
 
-def write_sheet(
-    path: Path, rows: Sequence[ColearningRow], beliefs: Mapping[str, Belief], data: Dataset
-) -> None:
+def write_sheet(path: Path, rows: Sequence[ColearningRow], beliefs: Beliefs, data: Dataset) -> None:
     """Draw the unboxed images of the last round as tiles, six a line, those of least expected Dice
-    first: the believed mask over the image, the proposed box in yellow; what was believed, its
-    expected Dice and the agreement below it in the caption.
+    first: the believed mask over the image in the finding's colour, the proposed box in yellow;
+    what was believed, its expected Dice and the agreement below it in the caption.
 
     Args:
         path: PNG file to write.
         rows: of colearning.csv, of all rounds.
-        beliefs: what was believed, by case id.
+        beliefs: what was believed.
         data: where the images lie.
     """
     last = max(row.round for row in rows)
     chosen = sorted(
         (row for row in rows if row.round == last),
-        key=lambda row: (row.expected_dice or 0.0, row.case_id),
+        key=lambda row: (row.expected_dice or 0.0, row.case_id, row.finding),
     )[:TILES]
-    tiles = [_tile(row, beliefs[row.case_id], data) for row in chosen]
+    findings = read_findings(data.directory)
+    tiles = []
+    for row in chosen:
+        place = findings.index(row.finding) if row.finding else 0
+        belief = beliefs[row.case_id][place]
+        assert belief is not None  # a row tells of it
+        tiles.append(_tile(row, belief, data, findings.colours[place]))
     tiles += [np.zeros((_TILE_PX, _TILE_PX, 3), np.uint8)] * (-len(tiles) % _COLUMNS)
     lines = [
         np.concatenate(tiles[start : start + _COLUMNS], axis=1)
@@ -46,11 +52,19 @@ def write_sheet(
     write_png(path, np.concatenate(lines, axis=0))
 
 
-def _tile(row: ColearningRow, belief: Belief, data: Dataset) -> np.ndarray:
+def _tile(row: ColearningRow, belief: Belief, data: Dataset, colour: Colour) -> np.ndarray:
+    """One case and finding, uint8 (side, side, 3).
+
+    Args:
+        row: of colearning.csv.
+        belief: that it tells of.
+        data: where the image lies.
+        colour: of the finding.
+    """
     image = data.image(data.by_id[row.case_id])
     size_hw = (image.shape[0], image.shape[1])
     probs = from_frame(torch.from_numpy(belief.probs)[None, None], size_hw)[0, 0].numpy()
-    picture = overlay(image, probs > 0.5)
+    picture = overlay(image, probs > 0.5, (colour,))
     if row.x1 is not None:
         picture = draw_boxes(picture, np.array([[row.x1, row.y1, row.x2, row.y2]], np.float32))
     scale = _TILE_PX / max(size_hw)
@@ -60,4 +74,5 @@ def _tile(row: ColearningRow, belief: Belief, data: Dataset) -> np.ndarray:
     measured = "nothing proposed"
     if row.expected_dice is not None and row.agreement is not None:
         measured = f"{row.believed} {row.expected_dice:.2f} agree {row.agreement:.2f}"
-    return caption(tile, f"{row.case_id[-10:]} {measured}")
+    name = f"{row.case_id[-10:]} {row.finding[:10]}".strip()
+    return caption(tile, f"{name} {measured}")

@@ -152,6 +152,23 @@ class Findings:
         best = np.where(above, probs, -1).argmax(axis=0)
         return np.asarray(above & (best[None] == np.arange(len(self))[:, None, None]))
 
+    def settle(self, probs: np.ndarray, first: Sequence[int] = ()) -> np.ndarray:
+        """Probabilities (C, H, W) in which a pixel is above 1/2 of one at most, of findings that
+        exclude each other: the most probable stays as it is (before all others those at the places
+        `first`, the last of them before the rest), and others fall to what that one leaves."""
+        masks = probs > 0.5
+        overlap = masks.sum(0) > 1
+        if not self.settles or not overlap.any():
+            return probs
+        winner, most = probs.argmax(0), probs.max(0)
+        for place in first:
+            winner[masks[place]] = place
+        settled = probs.copy()
+        for place in range(len(self)):
+            loses = overlap & masks[place] & (winner != place)
+            settled[place][loses] = np.minimum(probs[place], 1 - most)[loses]
+        return settled
+
     def keeps_sides(self) -> tuple[bool, bool]:
         """Whether names tell left from right, so that a picture must not be mirrored across, and
         top from bottom (which in another plane lie side by side, so that neither may be)."""

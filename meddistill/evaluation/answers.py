@@ -105,7 +105,7 @@ class Methods:
     def mirrors(self) -> bool:
         """Whether the mirror image is asked, too: where that is wished, and no name says a side."""
         own = self.predictor.preprocessing.findings
-        return self.config.flip_average and (own.is_one or not own.keeps_sides()[0])
+        return self.config.flip_average and not own.keeps_sides()[0]
 
     @property
     def intensity(self) -> IntensitySettings | None:

@@ -20,8 +20,8 @@ from meddistill.colearning.answers import Answers
 from meddistill.colearning.beliefs import dice, sureness
 from meddistill.colearning.cell_head import CellHead, Cells, draw_cells, fit_head, head_maps, raster
 from meddistill.colearning.folds import group_folds
-from meddistill.colearning.proposals import Proposal, propose
-from meddistill.colearning.unboxed import LEAST_SHARE, THRESHOLDS
+from meddistill.colearning.judging import THRESHOLDS
+from meddistill.colearning.proposals import LEAST_SHARE, Proposal, propose
 from meddistill.data.frames import scaled_hw
 from meddistill.labelling.labelled import Labelled, Proposed
 from meddistill.run.dataset import Dataset
@@ -99,7 +99,7 @@ class Proposer:
         [0, 1], and what it proposes; None for nothing."""
         seen = {}
         for finding, learnt in self._learnt.items():
-            probs = head_maps(learnt.heads, encoded, FRAME_SIZE).mean(0).numpy()
+            probs = head_maps(learnt.heads, encoded, FRAME_SIZE).mean(0)[0].numpy()
             seen[finding] = probs, propose(probs, learnt.threshold, LEAST_SHARE * FRAME_SIZE**2)
         return seen
 
@@ -134,7 +134,7 @@ class Proposer:
             if target.any():
                 boxed += 1
                 encoded = _encoding(encodings, each.case, self.data)
-                map_ = head_maps([heads[fold]], encoded, FRAME_SIZE)[0].numpy()
+                map_ = head_maps([heads[fold]], encoded, FRAME_SIZE)[0, 0].numpy()
                 for threshold in THRESHOLDS:
                     scores[threshold] += dice(map_ > threshold, target)
         best = max(THRESHOLDS, key=lambda each: (round(scores[each], 4), each))
@@ -152,7 +152,7 @@ class Proposer:
             if len(boxes):
                 probs = self._answers.to_boxes(each.case, encoded, boxes).probs
             generator = torch.Generator().manual_seed(0)
-            cells = draw_cells(encoded, torch.from_numpy(probs), generator)
+            cells = draw_cells(encoded, torch.from_numpy(probs)[None], generator)
             self._cells[key] = (cells, probs > 0.5)
             while len(self._cells) > 2 * _MOST_IMAGES:
                 del self._cells[next(iter(self._cells))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from meddistill.data.findings import LESION
 from meddistill.run.tables import Case
 
 MOST_FEW = 200
@@ -12,12 +13,18 @@ MOST_FEW = 200
 hundreds a detector's boxes are as before."""
 
 
-def unboxed_cases(cases: Sequence[Case]) -> list[Case]:
-    """The training cases that nobody looked at."""
-    return [case for case in cases if case.split == "train" and case.annotation == "unknown"]
+def unboxed_cases(cases: Sequence[Case], findings: Sequence[str] = LESION.names) -> list[Case]:
+    """The training cases in which nobody looked for some of the findings: of one finding those that
+    nobody looked at."""
+    return [
+        case
+        for case in cases
+        if case.split == "train" and not all(case.looked_for(name) for name in findings)
+    ]
 
 
 def has_few_boxes(cases: Sequence[Case]) -> bool:
-    """Whether training images are unboxed and from one to `MOST_FEW` others are boxed."""
-    boxed = sum(case.split == "train" and case.annotation == "boxes" for case in cases)
-    return 0 < boxed <= MOST_FEW and bool(unboxed_cases(cases))
+    """Whether nobody looked at some training images, and from one to `MOST_FEW` others are
+    boxed."""
+    annotated = [case.annotation for case in cases if case.split == "train"]
+    return 0 < annotated.count("boxes") <= MOST_FEW and "unknown" in annotated

@@ -89,11 +89,13 @@ def pack_targets(
         findings=len(findings),
         channels=2 * packing.context + 1 if packing.context else 3,
     )
+    if not findings.is_one:
+        packed.keep_planes(sum(len(corners[row.case_id]) for row in rows if row.n_boxes))
     settled = 0
     swallowed: Counter[tuple[str, str]] = Counter()
     index = itertools.count()
     for case_id, of_case in track(by_case.items(), "load targets", len(by_case)):
-        target, contested, swallows = _target(of_case, packing)
+        target, contested, swallows = case_target(of_case, packing)
         settled += contested
         swallowed.update(swallows)
         features = folders.features(of_case[0]) if feature_levels else {}
@@ -121,7 +123,7 @@ def _corners(
     found = {}
     for case_id, rows in track(by_case.items(), "choose tiles", len(by_case)):
         case = packing.dataset.by_id[case_id]
-        probs = as_planes(_target(rows, packing)[0].probs)
+        probs = as_planes(case_target(rows, packing)[0].probs)
         size_hw = (case.height, case.width)
         found[case_id] = choose_corners(case_id, probs, size_hw, packing.image_size)
     return found
@@ -140,7 +142,7 @@ def _tell(settled: int, swallowed: Mapping[tuple[str, str], int], cases: int) ->
         )
 
 
-def _target(
+def case_target(
     rows: Sequence[QualityRow], packing: Packing
 ) -> tuple[CaseTarget, bool, list[tuple[str, str]]]:
     """What the rows of one case teach, whether masks of findings that exclude each other had to be
@@ -174,13 +176,8 @@ def _target(
                 swallows.append((findings.names[ring], findings.names[inner]))
                 pixel_weight = np.ones(shape, np.float32) if pixel_weight is None else pixel_weight
                 pixel_weight[ring][both] = 0
-        first = probs.argmax(0)
-        most = probs.max(0)
-        for kept in sorted({inner for _, inner in swallows}):  # what is swallowed keeps its pixels
-            first[masks[findings.index(kept)]] = findings.index(kept)
-        for place in range(len(findings)):
-            loses = overlap & masks[place] & (first != place)
-            probs[place][loses] = np.minimum(probs[place], 1 - most)[loses]
+        # What is swallowed keeps its pixels.
+        probs = findings.settle(probs, sorted({findings.index(inner) for _, inner in swallows}))
     target = CaseTarget(probs, uncertainty, v, doubt, weight, pixel_weight=pixel_weight)
     return target, contested, swallows
 

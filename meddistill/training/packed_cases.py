@@ -1,8 +1,9 @@
 """All cases of a split, held once as packed bytes and drawn by index: no file is opened while
 training.
 
-A case takes 5 S^2 bytes (RGB frame, soft mask, uncertainty; 330 kB at 256 px) and its features.
-Beyond `MEMORY_LIMIT_BYTES` the arrays live in files that the system maps into memory.
+A case takes 3 S^2 bytes (RGB frame) and 2 S^2 for each finding that is there (soft mask,
+uncertainty; 330 kB at 256 px with one), and its features. Beyond `MEMORY_LIMIT_BYTES` the arrays
+live in files that the system maps into memory.
 """
 
 from __future__ import annotations
@@ -95,7 +96,9 @@ class PackedCases:
         self.image_size = image_size
         self.feature_shapes = dict(feature_shapes or {})
         count, side = len(self.case_ids), image_size
-        shapes = {"images": (count, channels, side, side), "probs": (count, findings, side, side)}
+        self._plane_of = torch.arange(count * findings).view(count, findings)
+        self._next: int | None = None
+        shapes = {"images": (count, channels, side, side), "probs": (count * findings, side, side)}
         shapes["uncertainty"] = shapes["probs"]
         needed = sum(math.prod(shape) for shape in shapes.values())
         needed += sum(2 * count * math.prod(shape) for shape in self.feature_shapes.values())
@@ -107,6 +110,7 @@ class PackedCases:
             level: _allocate((count, *shape), torch.float16, where, f"features-{number}")
             for number, (level, shape) in enumerate(self.feature_shapes.items())
         }
+        self._where = where
         self.is_grey = True
         self.boxed = count
         """How many of the cases, the first ones, are boxed; the others are believed (`joined`)."""
@@ -116,6 +120,15 @@ class PackedCases:
         self.doubt = torch.zeros(count, findings)
         self.case_weight = torch.ones(count, findings)
         self.known = torch.ones(count, findings)
+
+    def keep_planes(self, count: int) -> None:
+        """Before anything is put in: make room for `count` maps that hold something, and for all
+        empty ones together, as of many findings few are in a case."""
+        shape = (1 + count, self.image_size, self.image_size)
+        for name in ("probs", "uncertainty"):
+            self._packed[name] = _allocate(shape, torch.uint8, self._where, name)
+        self._plane_of = torch.zeros_like(self._plane_of)
+        self._next = 1  # the first plane is the empty one
 
     def __len__(self) -> int:
         return len(self.case_ids)
@@ -139,17 +152,11 @@ class PackedCases:
         packed = frame.round().clamp(0, 255).to(torch.uint8)
         self._packed["images"][index] = packed
         self.is_grey = self.is_grey and bool((packed == packed[:1]).all())
-        self._packed["probs"][index] = _to_byte(probs, 1.0)
-        self._packed["uncertainty"][index] = _to_byte(uncertainty, 0.25)
-        if target.pixel_weight is not None:
-            if "pixel_weight" not in self._packed:
-                self._packed["pixel_weight"] = torch.full_like(self._packed["probs"], 255)
-            self._packed["pixel_weight"][index] = _to_byte(as_planes(target.pixel_weight), 1.0)
-        self.published_v[index] = torch.as_tensor(target.published_v, dtype=torch.float32)
-        self.doubt[index] = torch.as_tensor(target.doubt, dtype=torch.float32)
-        self.case_weight[index] = torch.as_tensor(target.weight, dtype=torch.float32)
-        if self.findings > 1:
-            self.known[index] = (self.case_weight[index] > 0).float()
+        if target.pixel_weight is not None and "pixel_weight" not in self._packed:
+            self._packed["pixel_weight"] = torch.full_like(self._packed["probs"], 255)
+        if self._next is not None:
+            self._next = self._place_planes(index, target, self._next)
+        self.teach_anew(index, target)
         if target.boxes_xyxy_px is not None:
             scale = side / max(image.shape[:2])
             kept = torch.from_numpy(target.boxes_xyxy_px[: self.boxes_xyxy_px.shape[1]]) * scale
@@ -163,15 +170,43 @@ class PackedCases:
                 )
             store[index] = torch.from_numpy(np.ascontiguousarray(found, dtype=np.float16))
 
-    def teach_anew(self, index: int, target: CaseTarget) -> None:
-        """Replace what a believed case teaches: all of its target but features and box priors."""
-        self._packed["probs"][index, 0] = _to_byte(target.probs, 1.0)
-        self._packed["uncertainty"][index, 0] = _to_byte(target.uncertainty, 0.25)
+    def _place_planes(self, index: int, target: CaseTarget, start: int) -> int:
+        """Give each map of the target that holds anything a plane of its own, from the one at
+        `start` on; returns the next."""
+        holds = as_planes(target.probs).any((1, 2)) | as_planes(target.uncertainty).any((1, 2))
+        places = np.flatnonzero(holds)
+        stop = start + len(places)
+        if stop > len(self._packed["probs"]):
+            raise ValueError(f"{self.case_ids[index]}: more maps hold something than was said")
+        self._plane_of[index, places] = torch.arange(start, stop)
+        return stop
+
+    def teach_anew(
+        self, index: int, target: CaseTarget, places: Sequence[int] | None = None
+    ) -> None:
+        """Replace what a case teaches of the findings at `places`, or of all: all of its target but
+        features and box priors."""
+        chosen = list(range(self.findings) if places is None else places)
+        slots = self._plane_of[index, chosen]
+        # Of a set that keeps few planes the empty one stays empty.
+        held = (slots > 0).tolist() if self._next is not None else [True] * len(chosen)
+        kept = [place for place, is_held in zip(chosen, held, strict=True) if is_held]
+        slots = self._plane_of[index, kept]
+        maps = {"probs": (target.probs, 1.0), "uncertainty": (target.uncertainty, 0.25)}
         if target.pixel_weight is not None:
-            self._packed["pixel_weight"][index, 0] = _to_byte(target.pixel_weight, 1.0)
-        self.published_v[index] = torch.as_tensor(target.published_v, dtype=torch.float32)
-        self.doubt[index] = torch.as_tensor(target.doubt, dtype=torch.float32)
-        self.case_weight[index] = torch.as_tensor(target.weight, dtype=torch.float32)
+            maps["pixel_weight"] = target.pixel_weight, 1.0
+        for name, (planes, full_scale) in maps.items():
+            packed = _to_byte(as_planes(planes)[kept], full_scale)
+            self._packed[name][slots] = packed.to(self.device)
+        for name, value in (
+            ("published_v", target.published_v),
+            ("doubt", target.doubt),
+            ("case_weight", target.weight),
+        ):
+            values = torch.as_tensor(value, dtype=torch.float32).expand(self.findings)
+            getattr(self, name)[index, chosen] = values[chosen].to(self.device)
+        if self.findings > 1:
+            self.known[index, chosen] = (self.case_weight[index, chosen] > 0).float()
 
     def normalise_case_weights(self) -> None:
         """Scale the case weights to a mean of 1 over the set, so that they do not change the step
@@ -182,21 +217,30 @@ class PackedCases:
             self.case_weight = (self.case_weight / mean).float()
 
     @classmethod
-    def joined(cls, boxed: PackedCases, believed: PackedCases) -> PackedCases:
+    def joined(
+        cls, boxed: PackedCases, believed: PackedCases, taught: Sequence[tuple[int, int]] = ()
+    ) -> PackedCases:
         """Boxed cases, then those of which something is believed: one set to draw from.
 
-        Features and box priors are of the boxed alone, and so left out. Case weights stay as they
-        are in each.
+        `taught`: places of boxed cases and of findings in them that nobody looked for and of which
+        something is believed, too; `teach_anew` says what. Features and box priors are of the boxed
+        alone, and so left out. Case weights stay as they are in each.
         """
-        channels = boxed._packed["images"].shape[1]
-        both = cls([*boxed.case_ids, *believed.case_ids], boxed.image_size, channels=channels)
-        for name, tensor in both._packed.items():
-            torch.cat([boxed._packed[name], believed._packed[name]], out=tensor)
+        names, channels = [*boxed.case_ids, *believed.case_ids], boxed._packed["images"].shape[1]
+        both = cls(names, boxed.image_size, findings=boxed.findings, channels=channels)
+        count, own = len(boxed._packed["probs"]), len(believed._packed["probs"])
+        blank = torch.zeros((len(taught), *boxed._packed["probs"].shape[1:]), dtype=torch.uint8)
+        both._plane_of = torch.cat([boxed._plane_of, believed._plane_of + count])
+        for number, (index, place) in enumerate(taught):
+            both._plane_of[index, place] = count + own + number
+        both._packed["images"] = torch.cat([boxed._packed["images"], believed._packed["images"]])
+        for name in ("probs", "uncertainty"):
+            both._packed[name] = torch.cat([boxed._packed[name], believed._packed[name], blank])
         weights = [
             each._packed.get("pixel_weight", torch.full_like(each._packed["probs"], 255))
             for each in (boxed, believed)
         ]
-        both._packed["pixel_weight"] = torch.cat(weights)
+        both._packed["pixel_weight"] = torch.cat([*weights, torch.full_like(blank, 255)])
         for name in ("published_v", "doubt", "case_weight", "known"):
             setattr(both, name, torch.cat([getattr(boxed, name), getattr(believed, name)]))
         both.is_grey = boxed.is_grey and believed.is_grey
@@ -206,44 +250,48 @@ class PackedCases:
     def foreground_share(self) -> float:
         """Mean probability over all target pixels, in [0, 1]; 0 for no case."""
         probs = self._packed["probs"]
-        return float(probs.sum(dtype=torch.int64)) / 255 / max(1, probs.numel())
+        pixels = self._plane_of.numel() * self.image_size**2
+        return float(probs.sum(dtype=torch.int64)) / 255 / max(1, pixels)
 
     def foreground_shares(self) -> list[float]:
         """`foreground_share` of each finding, over the cases in which it is known."""
         if self.findings == 1:
             return [self.foreground_share()]
-        sums = self._packed["probs"].sum((2, 3), dtype=torch.int64).double().cpu() / 255
+        sums = self._packed["probs"].sum((1, 2), dtype=torch.int64)[self._plane_of]
+        sums = sums.double().cpu() / 255
         known = self.known.double().cpu()
         cases = known.sum(0).clamp(min=1)
         return ((sums * known).sum(0) / cases / self.image_size**2).tolist()  # type: ignore[no-any-return]
 
     def with_lesion(self) -> Tensor:
         """Places (N,) int64 of the cases whose target reaches a probability of 1/2 somewhere."""
-        return (self._packed["probs"].flatten(1).amax(1) >= 128).nonzero()[:, 0]
+        highest = self._packed["probs"].flatten(1).amax(1)[self._plane_of]
+        return (highest.amax(1) >= 128).nonzero()[:, 0]
 
     def to(self, device: torch.device) -> PackedCases:
         """Move everything to `device`, once, so that a batch costs no copy from the host."""
         self._packed = {name: tensor.to(device) for name, tensor in self._packed.items()}
         self._features = {level: tensor.to(device) for level, tensor in self._features.items()}
-        for name in ("published_v", "doubt", "case_weight", "known", "boxes_xyxy_px"):
+        for name in ("published_v", "doubt", "case_weight", "known", "boxes_xyxy_px", "_plane_of"):
             setattr(self, name, getattr(self, name).to(device))
         return self
 
     def batch(self, index: Tensor) -> Batch:
         """The cases at `index` (B,) int64, on this set's device, in that order."""
         index = index.to(self.device)
+        planes = self._plane_of[index]
         return Batch(
             index=index,
             images=self._packed["images"][index].float(),
-            probs=self._packed["probs"][index].float() / 255,
-            uncertainty=self._packed["uncertainty"][index].float() / (4 * 255),
+            probs=self._packed["probs"][planes].float() / 255,
+            uncertainty=self._packed["uncertainty"][planes].float() / (4 * 255),
             published_v=self.published_v[index],
             doubt=self.doubt[index],
             case_weight=self.case_weight[index],
             known=self.known[index],
             boxes_xyxy_px=self.boxes_xyxy_px[index],
             features={level: store[index] for level, store in self._features.items()},
-            pixel_weight=self._packed["pixel_weight"][index].float() / 255
+            pixel_weight=self._packed["pixel_weight"][planes].float() / 255
             if "pixel_weight" in self._packed
             else None,
         )

@@ -290,7 +290,8 @@ def believed_quality(run: RunDir, student: Path) -> dict[str, Any]:
     cases = {case.case_id: case for case in read_cases(run.data)}
     found: dict[str, list[float]] = {}
     alarms: list[bool] = []
-    for case_id, belief in load_beliefs(student).items():
+    for case_id, (belief, *_) in load_beliefs(student).items():
+        assert belief is not None
         mask = torch.from_numpy(read_mask(mask_path(run.data, cases[case_id])))
         truth = to_frame(mask[None, None].float(), len(belief.probs))[0, 0].numpy() > 0.5
         if truth.any():

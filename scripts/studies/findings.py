@@ -115,7 +115,7 @@ SETS = {
         most=(16, 4, 16),
         whole_volumes=True,
         settings=(
-            "prepare.empty_slices=1.0",
+            "distill.empty_slices=1.0",
             "distill.image_size=64",
             "distill.epochs=24",
         ),

@@ -17,9 +17,11 @@ from meddistill.colearning.beliefs import (
     doubted,
     loss_weights,
     pixel_weights,
+    settled,
     sureness,
 )
 from meddistill.colearning.proposals import propose
+from meddistill.data.findings import Findings
 
 
 def square(x, value=0.9, width=10):
@@ -99,20 +101,39 @@ def test_what_sureness_was_worth_rises_and_few_pairs_promise_little():
 def test_sources_are_counted():
     head = square(4)
     beliefs = {
-        "a": believe(head, asked(head, square(4)), 0.5, HEAD),
-        "b": believe(head, None, 0.0, HEAD),
-        "c": believe(head, asked(head, head), 0.5, STUDENT),
+        "a": (believe(head, asked(head, square(4)), 0.5, HEAD),),
+        "b": (believe(head, None, 0.0, HEAD),),
+        "c": (None, believe(head, asked(head, head), 0.5, STUDENT)),
     }
     assert count_sources(beliefs) == {HEAD: 1, STUDENT: 1, NOTHING: 1}
 
 
 def test_believed_cases_count_one_on_average_however_little_is_trusted():
     head = square(4)
-    trusted = {str(n): believe(head, asked(head, head), e, HEAD) for n, e in enumerate((0.9, 0.7))}
-    weights = loss_weights(trusted)
+    trusted = {
+        str(n): (believe(head, asked(head, head), e, HEAD),) for n, e in enumerate((0.9, 0.7))
+    }
+    weights = {case_id: one for case_id, (one,) in loss_weights(trusted).items()}
     assert sum(weights.values()) == pytest.approx(2)
     assert weights["0"] / weights["1"] == pytest.approx(0.81 / 0.49)
-    doubtful = {str(n): believe(head, asked(head, head), 0.2, HEAD) for n in range(9)}
-    assert set(loss_weights(doubtful).values()) == {1.0}
-    one = doubtful | {"sure": believe(head, asked(head, head), 1.0, HEAD)}
-    assert loss_weights(one)["sure"] == 2.0
+    doubtful = {str(n): (believe(head, asked(head, head), 0.2, HEAD), None) for n in range(9)}
+    assert set(loss_weights(doubtful).values()) == {(1.0, 0.0)}
+    one = doubtful | {"sure": (believe(head, asked(head, head), 1.0, HEAD),)}
+    assert loss_weights(one)["sure"] == (2.0,)
+
+
+def test_findings_that_exclude_each_other_share_no_pixel_and_what_is_known_stays():
+    head, other = square(4), square(10, value=0.8)
+    a, b = believe(head, None, 0.0, HEAD), believe(other, None, 0.0, HEAD)
+    findings = Findings(("a", "b"))
+    one, two = settled((a, b), None, findings)
+    assert one.probs is not a.probs or np.array_equal(one.probs, head)
+    assert two.probs[5, 12] == pytest.approx(0.1)  # a is there, more probable
+    assert two.probs[5, 18] == pytest.approx(0.8)
+    known = np.stack([np.zeros_like(other), other])
+    first, none = settled((a, None), known, findings)
+    assert none is None
+    assert first.probs[5, 12] <= 0.5  # b is known to be there, less probable or not
+    assert first.probs[5, 5] == pytest.approx(0.9)
+    apart = Findings(("a", "b"), exclusive=False)
+    assert settled((a, b), None, apart) == (a, b)

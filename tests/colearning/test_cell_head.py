@@ -1,5 +1,7 @@
 """The head on the teacher's map: it learns what its cells show, and says it at the frame's size."""
 
+import dataclasses
+
 import pytest
 import torch
 from support.bright_squares import SIZE, square
@@ -19,12 +21,14 @@ def encoded(index):
 
 
 def target(index):
-    return torch.from_numpy(square(index)[1]).float()
+    return torch.from_numpy(square(index)[1]).float()[None]
 
 
 def cells(index, probs=None, weight=1.0):
     generator = torch.Generator().manual_seed(index)
-    return draw_cells(encoded(index), target(index) if probs is None else probs, generator, weight)
+    return draw_cells(
+        encoded(index), target(index) if probs is None else probs, generator, [weight]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +39,7 @@ def head():
 def test_it_finds_the_lesion_of_a_picture_that_it_never_saw(head):
     for index in (20, 21, 22):
         probs = head_maps([head], encoded(index), SIZE)[0]
-        assert probs.shape == (SIZE, SIZE)
+        assert probs.shape == (1, SIZE, SIZE)
         found, truth = probs > 0.5, target(index) > 0.5
         assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.85
 
@@ -44,7 +48,7 @@ def test_half_of_the_cells_drawn_have_a_lesion_where_there_are_so_many():
     drawn = cells(0)
     assert len(drawn.share) == CELLS_A_CASE
     assert (drawn.share > 0.02).sum() == CELLS_A_CASE // 2
-    empty = cells(0, torch.zeros(SIZE, SIZE))
+    empty = cells(0, torch.zeros(1, SIZE, SIZE))
     assert len(empty.share) == CELLS_A_CASE
     assert not empty.share.any()
 
@@ -60,5 +64,33 @@ def test_the_same_seed_gives_the_same_head(head):
 
 def test_padding_of_the_frame_is_no_lesion(head):
     flat = square(0)[0][:32]  # half as high as wide
-    probs = head_maps([head], PaintingTeacher().encode([flat]), SIZE)[0]
+    probs = head_maps([head], PaintingTeacher().encode([flat]), SIZE)[0, 0]
     assert float(probs[34:].max()) == 0
+
+
+def of_two(index, weights):
+    """Cells of a picture whose square is the second finding; the first is its left half."""
+    whole = target(index)[0]
+    left = whole.clone()
+    left[:, int(whole.nonzero()[:, 1].float().mean()) :] = 0
+    generator = torch.Generator().manual_seed(index)
+    return draw_cells(encoded(index), torch.stack([left, whole]), generator, weights)
+
+
+def test_findings_share_the_cells_that_show_any():
+    drawn = of_two(0, (1.0, 1.0))
+    assert drawn.share.shape == drawn.weight.shape == (CELLS_A_CASE, 2)
+    shows = drawn.share > 0.02
+    assert shows[:, 0].sum() >= CELLS_A_CASE // 4
+    assert (shows[:, 1] & ~shows[:, 0]).sum() >= CELLS_A_CASE // 4 or shows[:, 1].sum() >= 150
+
+
+def test_what_nobody_looked_for_is_not_drawn_and_teaches_nothing():
+    drawn = of_two(0, (0.0, 1.0))
+    assert not drawn.weight[:, 0].any()
+    assert (drawn.share[:, 1] > 0.02).sum() == CELLS_A_CASE // 2
+    head, other = (
+        fit_head(dataclasses.replace(drawn, share=drawn.share * torch.tensor(scale)), 20, seed=0)
+        for scale in ([1.0, 1.0], [0.0, 1.0])
+    )
+    assert all(map(torch.equal, head.parameters(), other.parameters()))

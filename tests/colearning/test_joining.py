@@ -158,15 +158,15 @@ def outcome_of(data):
     square = np.zeros((SIZE, SIZE), np.float32)
     square[8:32, 8:24] = 1.0
     beliefs = {
-        first.case_id: Belief(square, 0.9, HEAD),
-        second.case_id: Belief(0.4 * square, 0.5, NOTHING),
+        first.case_id: (Belief(square, 0.9, HEAD),),
+        second.case_id: (Belief(0.4 * square, 0.5, NOTHING),),
     }
     rows = [
         ColearningRow(1, first.case_id, HEAD, 0.9, 1, 8, 8, 24, 32, 0.9, 0.9, 0.9, 0.8),
         ColearningRow(1, second.case_id, NOTHING, 0.5),
     ]
     nothing = calibrate(np.zeros(0), np.zeros(0))
-    return Outcome(beliefs, rows, 0.8, 0.9, nothing, [], 0.5)
+    return Outcome(beliefs, rows, 0.8, 0.9, [nothing], [], [0.5])
 
 
 def test_beliefs_are_read_back_to_a_255th(tmp_path, data):
@@ -174,8 +174,8 @@ def test_beliefs_are_read_back_to_a_255th(tmp_path, data):
     save_beliefs(tmp_path, outcome)
     found = load_beliefs(tmp_path)
     assert list(found) == list(outcome.beliefs)
-    for case_id, belief in outcome.beliefs.items():
-        kept = found[case_id]
+    for case_id, (belief,) in outcome.beliefs.items():
+        (kept,) = found[case_id]
         assert (kept.weight, kept.source) == (belief.weight, belief.source)
         assert np.abs(kept.probs - belief.probs).max() <= 0.5 / 255 + 1e-6
 
@@ -209,7 +209,7 @@ def test_believed_cases_come_after_the_boxed_with_their_weights(tmp_path, data):
     assert batch.case_weight[:, 0].tolist() == pytest.approx([1.0, 0.9 / 0.7, 0.5 / 0.7])
     assert float(batch.pixel_weight[0].min()) == 1
     assert float(batch.doubt[0]) == 0
-    for place, belief in enumerate(outcome.beliefs.values(), start=1):
+    for place, (belief,) in enumerate(outcome.beliefs.values(), start=1):
         assert batch.probs[place, 0].numpy() == pytest.approx(belief.probs, abs=1 / 255)
         expected = pixel_weights(belief.probs)
         assert batch.pixel_weight[place, 0].numpy() == pytest.approx(expected, abs=0.01)
@@ -229,13 +229,13 @@ def test_what_is_believed_later_replaces_all_that_a_case_teaches(tmp_path, data)
     boxed.put(0, data.image(case), CaseTarget(np.ones((SIZE, SIZE)), np.zeros((SIZE, SIZE))))
     joined = colearning(data, tmp_path).join(boxed)
     beliefs = {
-        name: dataclasses.replace(belief, probs=1 - belief.probs, weight=0.25)
-        for name, belief in outcome.beliefs.items()
+        name: (dataclasses.replace(belief, probs=1 - belief.probs, weight=0.25),)
+        for name, (belief,) in outcome.beliefs.items()
     }
     save_beliefs(tmp_path, dataclasses.replace(outcome, beliefs=beliefs))
     colearning(data, tmp_path).teach_anew(joined)
     batch = joined.batch(torch.arange(1, 3))
-    for place, belief in enumerate(beliefs.values()):
+    for place, (belief,) in enumerate(beliefs.values()):
         assert batch.probs[place, 0].numpy() == pytest.approx(belief.probs, abs=1 / 255)
         assert float(batch.doubt[place]) == pytest.approx(0.5)
         assert float(batch.case_weight[place]) == 1

@@ -62,10 +62,10 @@ def dice(out, method):
 def test_heads_are_read_back_as_they_were(tmp_path):
     torch.manual_seed(0)
     head = CellHead(torch.rand(3), torch.rand(3)).eval()
-    save_heads(tmp_path, [head, head], 0.35)
+    save_heads(tmp_path, [head, head], [0.35])
     found = load_heads(tmp_path)
     cells = torch.rand(5, 3)
-    assert found.threshold == 0.35
+    assert found.thresholds == [0.35]
     assert len(found.heads) == 2
     assert torch.equal(found.heads[1](cells), head(cells))
     assert load_heads(tmp_path / "nowhere") is None
@@ -74,8 +74,8 @@ def test_heads_are_read_back_as_they_were(tmp_path):
 
 
 def test_the_students_and_the_heads_boxes_prompt_the_teacher(run, monkeypatch):
-    save_heads(run.student, [CellHead(torch.zeros(3), torch.ones(3))], 0.5)
-    heads = prompted.Heads([bright_head()], 0.5)
+    save_heads(run.student, [CellHead(torch.zeros(3), torch.ones(3))], [0.5])
+    heads = prompted.Heads([bright_head()], [0.5])
     monkeypatch.setattr(prompted, "load_heads", lambda _: heads)
     teacher = PaintingTeacher()
     out = evaluate(run, teacher)
@@ -125,7 +125,7 @@ def test_without_masks_the_teacher_answers_the_true_boxes(run):
 
 
 def test_a_teacher_that_is_gone_is_said_in_one_line(run, capsys, monkeypatch):
-    save_heads(run.student, [CellHead(torch.zeros(3), torch.ones(3))], 0.5)
+    save_heads(run.student, [CellHead(torch.zeros(3), torch.ones(3))], [0.5])
     out = evaluate(run, None)
     told = " ".join(capsys.readouterr().err.split())
     assert "the weights of painting are not on this machine" in told

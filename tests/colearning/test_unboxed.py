@@ -10,7 +10,8 @@ from support.painting_teacher import PaintingTeacher
 
 from meddistill.colearning.answers import Answers
 from meddistill.colearning.beliefs import HEAD, NOTHING, STUDENT, dice
-from meddistill.colearning.unboxed import Boxed, UnboxedImages
+from meddistill.colearning.judging import Boxed
+from meddistill.colearning.unboxed import UnboxedImages
 from meddistill.run.dataset import Dataset
 from meddistill.settings.colearning import ColearningConfig
 from meddistill.targets.encodings import EncodingStore
@@ -68,16 +69,16 @@ def test_every_unboxed_image_has_a_belief_and_a_row_a_round(settled, data):
 def test_rows_tell_what_the_beliefs_hold(settled):
     _, outcome = settled
     for row in outcome.rows[-len(outcome.beliefs) :]:
-        belief = outcome.beliefs[row.case_id]
+        (belief,) = outcome.beliefs[row.case_id]
         assert (row.believed, row.weight) == (belief.source, round(belief.weight, 4))
         assert (row.x1 is None) == (row.n_boxes == 0)
 
 
 def test_bright_squares_are_found_and_the_answers_believed(settled, data):
     _, outcome = settled
-    found = [dice(each.probs > 0.5, truth(data.by_id[i])) for i, each in outcome.beliefs.items()]
+    found = [dice(each.probs > 0.5, truth(data.by_id[i])) for i, (each,) in outcome.beliefs.items()]
     assert np.mean(found) > 0.8
-    assert any(each.source == HEAD for each in outcome.beliefs.values())
+    assert any(each.source == HEAD for (each,) in outcome.beliefs.values())
 
 
 def test_boxed_images_that_the_heads_did_not_see_judge_them(settled):
@@ -100,15 +101,15 @@ def test_heads_of_half_of_the_boxes_say_what_the_other_half_gave(tmp_path, data)
 def test_a_single_boxed_image_leaves_nothing_to_judge_by(tmp_path, data):
     short = dataclasses.replace(CONFIG, rounds=1, head_steps=10)
     outcome = images(tmp_path, data, boxed=1, config=short).settle(seed=0)
-    assert (outcome.head_dice, outcome.answer_dice, outcome.threshold) == (None, None, 0.5)
+    assert (outcome.head_dice, outcome.answer_dice, outcome.thresholds) == (None, None, (0.5,))
     assert outcome.questioned is None
     assert len(outcome.heads) == 1
 
 
 def same(first, second):
     assert first.rows == second.rows
-    for case_id, belief in first.beliefs.items():
-        assert np.array_equal(belief.probs, second.beliefs[case_id].probs)
+    for case_id, (belief,) in first.beliefs.items():
+        assert np.array_equal(belief.probs, second.beliefs[case_id][0].probs)
 
 
 def test_taken_up_again_it_ends_the_same_and_asks_nothing(settled, data):
@@ -169,19 +170,19 @@ def test_the_surer_of_two_proposals_is_believed(settled, data):
     after = images(directory, data).ask_student(
         maps_of(outcome, data, lambda case_id: case_id == first), outcome
     )
-    assert after.beliefs[first].source == STUDENT
-    assert dice(after.beliefs[first].probs > 0.5, truth(data.by_id[first])) > 0.9
+    assert after.beliefs[first][0].source == STUDENT
+    assert dice(after.beliefs[first][0].probs > 0.5, truth(data.by_id[first])) > 0.9
     number = outcome.rows[-1].round
     rows = {row.case_id: row for row in after.rows if row.round == number + 1}
     before = {row.case_id: row for row in outcome.rows if row.round == number}
     assert list(rows) == list(outcome.beliefs)
     assert after.rows[: len(outcome.rows)] == outcome.rows
     for case_id, row in rows.items():
-        assert row.believed == after.beliefs[case_id].source
+        assert row.believed == after.beliefs[case_id][0].source
         if case_id != first:
             # Nothing was seen there: the heads' proposal stays, and is believed less.
             assert row == dataclasses.replace(before[case_id], round=number + 1)
-            now, then = after.beliefs[case_id].probs, outcome.beliefs[case_id].probs
+            now, then = after.beliefs[case_id][0].probs, outcome.beliefs[case_id][0].probs
             if row.believed != NOTHING:
                 assert now.max() < then.max()
 
@@ -190,6 +191,6 @@ def test_a_less_sure_student_changes_nothing(settled, data):
     directory, outcome = settled
     unsure = (0.6 * each for each in maps_of(outcome, data, lambda _: True))
     after = images(directory, data).ask_student(unsure, outcome)
-    for case_id, belief in outcome.beliefs.items():
+    for case_id, (belief,) in outcome.beliefs.items():
         if belief.source == HEAD:
-            assert after.beliefs[case_id] is belief
+            assert after.beliefs[case_id][0] is belief

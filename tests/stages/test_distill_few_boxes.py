@@ -115,9 +115,9 @@ def test_no_detector_is_needed_and_all_that_was_believed_is_on_disk(whole):
 def test_what_is_believed_lies_on_the_squares(whole):
     beliefs = load_beliefs(whole.student)
     for case in read_cases(whole.data):
-        if case.case_id in beliefs and beliefs[case.case_id].source != "nothing":
+        if case.case_id in beliefs and beliefs[case.case_id][0].source != "nothing":
             truth = square(int(case.case_id))[1]
-            found = beliefs[case.case_id].probs > 0.5
+            found = beliefs[case.case_id][0].probs > 0.5
             assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.7
 
 

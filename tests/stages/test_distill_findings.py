@@ -20,7 +20,6 @@ from meddistill.evaluation.request import EvalRequest
 from meddistill.run.dataset import Dataset
 from meddistill.run.layout import QUALITY_CSV, RunDir
 from meddistill.run.tables import QualityRow, read_cases
-from meddistill.settings.colearning import ColearningConfig
 from meddistill.settings.distill import DistillConfig
 from meddistill.settings.evaluate import EvalConfig
 from meddistill.settings.prepare import PrepareConfig
@@ -110,7 +109,7 @@ def _target_of(tmp_path, boxes):
         rows.append(
             QualityRow("c", "train", "annotated", 1, name * 4, *numbers, True, "", 1.0, name)
         )
-    return packing._target(rows, Packing(None, TargetFolders(tmp_path), 16, AB))
+    return packing.case_target(rows, Packing(None, TargetFolders(tmp_path), 16, AB))
 
 
 def test_masks_that_exclude_each_other_are_settled_by_probability(tmp_path):
@@ -155,7 +154,7 @@ def test_a_finding_that_is_not_known_gives_no_loss_and_no_gradient():
 
 @pytest.mark.parametrize(
     "settings",
-    [{"rounds": 2}, {"prior_weight": 1.0}, {"colearning": ColearningConfig(unboxed="propose")}],
+    [{"rounds": 2}, {"prior_weight": 1.0}],
 )
 def test_what_knows_one_finding_is_refused(prepared, tmp_path, settings):
 

@@ -71,3 +71,24 @@ def test_missing_features_are_refused(cases):
         cases.put(
             1, np.zeros((16, 16, 3), np.uint8), CaseTarget(np.zeros((16, 16)), np.zeros((16, 16)))
         )
+
+
+def test_only_maps_that_hold_something_take_room():
+    image, empty = np.zeros((16, 16, 3), np.uint8), np.zeros((16, 16), np.float32)
+    dense, sparse = (PackedCases(["a", "b"], 16, findings=3) for _ in range(2))
+    sparse.keep_planes(2)
+    for place in (0, 1):
+        probs = np.stack([empty, empty, empty])
+        probs[2 * place] = 0.2 + place / 2
+        weights = np.array([1.0, 0.0, 1.0])
+        for cases in (dense, sparse):
+            cases.put(place, image, CaseTarget(probs, 0 * probs, weight=weights))
+    assert len(sparse._packed["probs"]) == 3
+    index = torch.tensor([1, 0])
+    for name in ("probs", "uncertainty", "known", "case_weight"):
+        assert torch.equal(getattr(dense.batch(index), name), getattr(sparse.batch(index), name))
+    assert sparse.foreground_shares() == dense.foreground_shares()
+    assert torch.equal(sparse.with_lesion(), dense.with_lesion())
+    assert sparse.with_lesion().tolist() == [1]
+    with pytest.raises(ValueError, match="more maps hold something than was said"):
+        sparse.put(0, image, CaseTarget(probs, 0 * probs))
