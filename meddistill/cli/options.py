@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -81,7 +81,14 @@ def flags_of(given: Any) -> dict[str, Any]:
 def _as_set(typed: Any, default: Any) -> Any:
     if isinstance(default, list):
         return typed.split(",") if typed else None
+    if isinstance(typed, list):
+        typed = typed[0] if typed else None
     return str(typed) if isinstance(typed, Path) else typed
+
+
+def more_sources(typed: Sequence[Path] | None) -> dict[str, Any]:
+    """The setting for all sources but the first."""
+    return {"prepare.more_sources": [str(path) for path in typed[1:]] if typed else None}
 
 
 def _starting_with(incomplete: str, names: Iterable[str]) -> list[str]:
@@ -127,6 +134,10 @@ StudentDir = Annotated[
     Path, typer.Argument(help="Directory of the student, e.g. RUN/student.", metavar="STUDENT")
 ]
 Source = Annotated[Optional[Path], setting("prepare.source")]
+Sources = Annotated[
+    Optional[list[Path]],
+    setting("prepare.source", also="May be repeated, for folders with other findings each."),
+]
 ConfigFile = Annotated[
     Optional[Path],
     option(

@@ -20,6 +20,7 @@ from meddistill.cli.options import (
     Run,
     Seed,
     Source,
+    Sources,
     choices,
     command,
     complete_dataset,
@@ -27,6 +28,7 @@ from meddistill.cli.options import (
     complete_teacher,
     flags_of,
     load,
+    more_sources,
     option,
     run_dir,
     setting,
@@ -49,7 +51,7 @@ class PrepareArguments:
     """What `meddistill prepare` takes."""
 
     run: Run
-    source: Source = None
+    source: Sources = None
     dataset: Annotated[
         Optional[str],
         setting(
@@ -131,7 +133,7 @@ class PrepareArguments:
 @command(commands, _STAGES)
 def prepare(given: PrepareArguments) -> None:
     """Turn a folder of images (and masks or boxes) into RUN/data."""
-    flags = flags_of(given)
+    flags = flags_of(given) | more_sources(given.source)
     if given.axis is not None:
         flags["prepare.axis"] = axis_number(given.axis)
     settings = load(given.config, flags, given.overrides, "prepare")

@@ -19,6 +19,9 @@ class PrepareConfig:
 
     source: str = setting("", CONTENT)
     """Folder of the images (and masks or boxes), relative to where the command is typed."""
+    more_sources: list[str] = setting([], CONTENT, before=[])
+    """Further folders, whose cases come beside those of `source`: what was not looked for in one
+    is unknown there."""
     dataset: str = setting("auto", RESULT)
     """Layout of the source, or `auto` to recognise it."""
     images: str = setting("", RESULT, before="")
@@ -33,7 +36,8 @@ class PrepareConfig:
     findings: list[str] = setting([], RESULT, before=[])
     """What is segmented: names, each with the mask values that mean it where masks are label maps
     (liver=1, tumour=2+3, background=4); `auto`: as a dataset.json or the annotation files name
-    them; `from-class`: the class of each case; empty: all is one, `lesion`."""
+    them; `from-class`: the class of each case; empty: all is one, `lesion`. Of several sources an
+    item with a folder's name and a colon before it is of that one alone (A:liver=1, B:tumour=1)."""
     overlap: str = setting("auto", RESULT, before="auto")
     """Whether findings are `exclusive` (one at most a pixel) or `overlapping`; `auto`: by their
     mask values, exclusive with `from-class`, else overlapping."""

@@ -26,11 +26,12 @@ from meddistill.data.prepare.finding_counts import (
     warnings_about_findings,
 )
 from meddistill.data.prepare.journal import Conversion, convert_cases
-from meddistill.data.prepare.listing import Listed, first_reasons, list_source
+from meddistill.data.prepare.listing import Listed, first_reasons
 from meddistill.data.prepare.nonsense import Seen, check_before, check_names, doubts_about
 from meddistill.data.prepare.partition import partition
 from meddistill.data.prepare.placing import place_files, write_lists
 from meddistill.data.prepare.relabel import relabel, with_drawn
+from meddistill.data.prepare.several_sources import list_sources, source_folder
 from meddistill.data.raw_case import RawCase
 from meddistill.data.sources.finest_plane import finest_axis
 from meddistill.data.sources.volume_cases import AXES
@@ -92,8 +93,8 @@ def run_prepare(
     config = _with_axis(out, as_begun(out, config, overwrite), overwrite)
     if _kept_without_source(out, config, seed, overwrite):
         return out
-    directory = Path(config.source)
-    _check_apart(directory, out)
+    directory = source_folder(config)
+    _check_apart(config, out)
     listed = _list(run, out, config, seed, drawn)
     hashes = _hash_source(listed, directory, out)
     settings = identity.of_prepare(config, seed, listed.dataset)
@@ -136,7 +137,7 @@ def _list(
         seed: draws subsets.
         drawn: what people drew, by the image's path in the source.
     """
-    listed = list_source(Path(config.source), config, seed, _patient_key(out))
+    listed = list_sources(config, seed, _patient_key(out))
     console.summary("understood", listed.understood)
     check_names(config.accept)
     check_before(listed.cases, listed.rejected, config.accept)
@@ -168,11 +169,12 @@ def _convert(
     """
     if listed.patient_key:
         write_text(out / PATIENTS_KEY, listed.patient_key)
-    write_index(out / SOURCE_INDEX_CSV, hashes, Path(config.source))
+    directory = source_folder(config)
+    write_index(out / SOURCE_INDEX_CSV, hashes, directory)
     conversion = _conversion(config, listed.findings)
     converted = convert_cases(listed.cases, hashes, out, conversion, previous)
     refuse_strange_values(listed.cases, converted)
-    sorted_out = _sort_out(listed, converted, Path(config.source), config)
+    sorted_out = _sort_out(listed, converted, directory, config)
     old_splits = {row.group: row.split for row in previous}
     rows, results = partition(sorted_out.good, config, seed, old_splits, listed.findings)
     refuse_unboxed_findings(rows, results, listed.findings)
@@ -199,7 +201,7 @@ def show_understanding(config: PrepareConfig, seed: int) -> None:
         raise InputError("no source given; pass --source DIR, the folder of the images")
     if config.axis == AUTO:
         config = dataclasses.replace(config, axis=finest_axis(Path(config.source)))
-    listed = list_source(Path(config.source), config, seed)
+    listed = list_sources(config, seed)
     console.answer_table(("what", "as understood"), listed.understood)
     for warning in listed.warnings:
         console.warn(warning)
@@ -370,7 +372,8 @@ def _kept_without_source(out: Path, config: PrepareConfig, seed: int, overwrite:
     RUN can be moved)."""
     if not config.source:
         raise InputError("no source given; pass --source DIR, the folder of the images")
-    if overwrite or Path(config.source).exists() or not (out / RUN_JSON).exists():
+    there = all(Path(name).exists() for name in (config.source, *config.more_sources))
+    if overwrite or there or not (out / RUN_JSON).exists():
         return False
     dataset = config.dataset
     if dataset == "auto":
@@ -386,12 +389,13 @@ def _kept_without_source(out: Path, config: PrepareConfig, seed: int, overwrite:
     return True
 
 
-def _check_apart(directory: Path, out: Path) -> None:
-    source, target = directory.resolve(), out.resolve()
-    if source == target or source in target.parents or target in source.parents:
-        raise InputError(
-            f"{out} and the source {directory} lie in each other; choose a RUN outside the source"
-        )
+def _check_apart(config: PrepareConfig, out: Path) -> None:
+    for name in (config.source, *config.more_sources):
+        source, target = Path(name).resolve(), out.resolve()
+        if source == target or source in target.parents or target in source.parents:
+            raise InputError(
+                f"{out} and the source {name} lie in each other; choose a RUN outside the source"
+            )
 
 
 def _check_update(out: Path, settings: Mapping[str, Any], listed: Listed) -> list[Case]:

@@ -107,7 +107,10 @@ def case_key(case: RawCase, file_hashes: Mapping[Path, str], settings: ConvertSe
         parts["findings"] = [
             *(settings.findings.names, settings.findings.exclusive, settings.complete),
             *(case.box_findings, case.looked_for, case.columns.get("findings", "")),
-            *([name, mask.token] for name, mask in case.finding_masks),
+            *(
+                [name, mask.token, [file_hashes.get(path, "") for path in mask.files]]
+                for name, mask in case.finding_masks
+            ),
             case.class_name,
         ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
@@ -235,6 +238,10 @@ def _planes(case: RawCase, findings: Findings) -> np.ndarray | None:
         return None
     if masks and not findings.is_one:
         loaded = {name: mask.load() for name, mask in masks.items()}
+        sizes = {name: f"{plane.shape[1]}x{plane.shape[0]}" for name, plane in loaded.items()}
+        if len(set(sizes.values())) > 1:
+            told = ", ".join(f"{name} {size}" for name, size in sizes.items())
+            raise InputError(f"its masks differ in size: {told}")
         nothing = np.zeros_like(next(iter(loaded.values())))
         return np.stack([loaded.get(name, nothing) for name in findings.names])
     if case.mask is None:

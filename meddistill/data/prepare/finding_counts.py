@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from meddistill.base.errors import InputError
 from meddistill.data.findings import Findings
 from meddistill.data.prepare.convert import Converted
@@ -38,8 +40,9 @@ def refuse_strange_values(cases: Sequence[RawCase], results: Sequence[Converted]
 
 def boxes_of(row: Case, result: Converted, findings: Findings) -> list[int]:
     """How many boxes of each finding a case shows."""
-    which = result.box_findings if row.n_boxes else []
-    return [which.count(place) for place in range(len(findings))]
+    which = np.array(result.box_findings if row.n_boxes else [], np.int64)
+    counts: list[int] = np.bincount(which, minlength=len(findings)).tolist()
+    return counts
 
 
 def refuse_unboxed_findings(
@@ -65,12 +68,12 @@ def summarise_findings(
     for one finding."""
     if findings.is_one:
         return {}
-    told: dict[str, Any] = {}
-    for place, name in enumerate(findings.names):
-        told[name] = {}
-        for split in SPLITS:
-            inside = [row for row in rows if row.split == split]
-            boxes = [boxes_of(row, results[row.case_id], findings)[place] for row in inside]
+    told: dict[str, Any] = {name: {} for name in findings.names}
+    for split in SPLITS:
+        inside = [row for row in rows if row.split == split]
+        counts = [boxes_of(row, results[row.case_id], findings) for row in inside]
+        for place, name in enumerate(findings.names):
+            boxes = [count[place] for count in counts]
             looked = [row.looked_for(name) for row in inside]
             told[name][split] = {
                 "boxes": sum(boxes),

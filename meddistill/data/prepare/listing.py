@@ -136,7 +136,7 @@ def _list_source(
         source_tables=[*listing.tables, *([naming.table] if naming.table else [])],
         groups_file=groups_file,
         boxes_file=boxes_file,
-        annotated=has_tables or bool(boxes_file) or any(case.mask for case in cases),
+        annotated=has_tables or bool(boxes_file) or any(case.masks for case in cases),
         understood=understand(read, directory, config),
         findings=naming.findings(cases, listing.box_classes, config.overlap),
         table_file=table_file,
@@ -179,6 +179,7 @@ def _source_options(config: PrepareConfig, naming: Naming, seed: int) -> SourceO
     return SourceOptions(
         labels=naming.values or parse_labels(config.label),
         findings=not naming.is_one,
+        finding_names=naming.in_names,
         classes=tuple(config.classes),
         axis=config.axis,
         channel=config.channel,

@@ -40,6 +40,13 @@ class Naming:
     def is_one(self) -> bool:
         return len(self.names) == 1 and not self.from_class
 
+    @property
+    def in_names(self) -> tuple[str, ...] | None:
+        """The findings that files of masks may be called by; () for any, None where values or the
+        case's class tell them apart."""
+        several = len(self.names) != 1 and not self.from_class
+        return self.names if several and self.values is None else None
+
     def findings(
         self, cases: Sequence[RawCase], box_classes: Sequence[str] | None, overlap: str
     ) -> Findings:
@@ -59,6 +66,7 @@ class Naming:
             names = tuple(sorted({case.class_name for case in cases if case.class_name}))
         elif not names:
             boxed = {name for case in cases for name in case.box_findings}
+            boxed |= {name for case in cases for name, _ in case.finding_masks}
             names = tuple(sorted(boxed | set(box_classes or ()) - {""}))
         if not names:
             raise InputError(

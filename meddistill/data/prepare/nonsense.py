@@ -249,7 +249,7 @@ def _mask_size(seen: Seen) -> Doubt | None:
     other = [(case, result) for case, result in seen.pairs if _MASK_SIZE.match(result.reason)]
     if not other:
         return None
-    masked = sum(case.mask is not None for case, _ in seen.pairs)
+    masked = sum(bool(case.masks) for case, _ in seen.pairs)
     reasons = Counter(result.reason for _, result in other).most_common(1)[0][0]
     return Doubt(
         "mask-size",
@@ -262,7 +262,7 @@ def _mask_size(seen: Seen) -> Doubt | None:
 def _lonely_masks(seen: Seen) -> Doubt | None:
     """Masks whose image is not there, where that are most."""
     lonely = [row.source for row in seen.rejected if row.reason.startswith("mask without an image")]
-    paired = len({path for case, _ in seen.pairs if case.mask for path in case.mask.files})
+    paired = len({p for case, _ in seen.pairs for mask in case.masks for p in mask.files})
     if not lonely:
         return None
     names = ", ".join(lonely[:_NAMES]) + (", ..." if len(lonely) > _NAMES else "")

@@ -72,7 +72,7 @@ def _images(read: Read, told: Understood) -> str:
 def _annotations(read: Read, told: Understood) -> list[Fact]:
     """Masks and boxes, each where there are any; where there is neither, that."""
     total = len(read.cases)
-    masked = sum(case.mask is not None for case in read.cases)
+    masked = sum(bool(case.masks) for case in read.cases)
     given = [case.boxes_xyxy_px for case in read.cases if case.boxes_xyxy_px is not None]
     facts = []
     if masked:
@@ -102,7 +102,7 @@ NOTHING_ANNOTATED = (
 
 
 def _is_unknown(case: RawCase) -> bool:
-    return case.boxes_xyxy_px is None and (case.mask is None or case.unannotated)
+    return case.boxes_xyxy_px is None and (not case.masks or case.unannotated)
 
 
 def _findings(cases: Sequence[RawCase]) -> str:

@@ -13,6 +13,11 @@ from meddistill.base.paths import printable, shown
 from meddistill.data.formats.picture_refs import ImageFile, MaskFiles
 from meddistill.data.raw_case import RawCase
 from meddistill.data.sources.contents import roles_by_contents
+from meddistill.data.sources.finding_folders import (
+    counted,
+    masks_by_finding,
+    with_finding_masks,
+)
 from meddistill.data.sources.matching import (
     Matched,
     Patterns,
@@ -58,7 +63,11 @@ class Folder:
         files, rejected = image_files(directory, directory)
         if not files:
             raise InputError(f"{directory} has no picture, the layout of {self.name}")
-        found = matched_files(files, directory, options)
+        by_finding = None
+        if options.finding_names is not None and not options.boxes_given:
+            patterns = Patterns(options.images, options.masks)
+            by_finding = masks_by_finding(files, directory, patterns, options.finding_names)
+        found = by_finding.matched if by_finding else matched_files(files, directory, options)
         if not found.images and not found.problems:
             raise InputError(
                 f"{directory} holds masks alone by their names ({understood_of(found, directory).masks}"
@@ -67,7 +76,10 @@ class Folder:
         rejected += [Rejected(shown(path, directory), reason) for path, reason in found.problems]
         cases = picture_cases(found, directory, options)
         understood = understood_of(found, directory)
-        if not found.masks_of and not options.boxes_given:
+        if by_finding:
+            cases = with_finding_masks(cases, by_finding)
+            understood = dataclasses.replace(understood, values=counted(by_finding))
+        elif not found.masks_of and not options.boxes_given:
             lists = [printable(line) for line in naming_images(directory, files)]
             understood = dataclasses.replace(understood, readings=[*understood.readings, *lists])
         return Listing(

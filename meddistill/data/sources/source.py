@@ -18,7 +18,9 @@ class SourceOptions:
     """What a user may say about how to read a source.
 
     `labels`: which values or colours of a mask are lesion (`masks.parse_labels`). `findings`:
-    whether several are told apart, so that masks are drawn one a class. `classes`: which
+    whether several are told apart, so that masks are drawn one a class. `finding_names`: those that
+    files or folders of masks may be called by, () for whatever they are called, None where masks
+    say it by their values. `classes`: which
     classes of boxes to keep, for layouts that name a class a box. `axis`, `channel`, `empty_slices`
     are for volumes: along which axis to slice (0 sagittal, 1 coronal, 2 axial), which modality or
     channel, which share of the slices without lesion to keep where not all are (`whole_volumes`).
@@ -36,6 +38,7 @@ class SourceOptions:
 
     labels: Labels = None
     findings: bool = False
+    finding_names: tuple[str, ...] | None = None
     classes: tuple[str, ...] = ()
     axis: int = 2
     channel: str = ""
