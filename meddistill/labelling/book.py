@@ -14,6 +14,9 @@ from meddistill.labelling.actions import GIVEN, Action, Box
 from meddistill.labelling.box_table import LabelRow, table_of
 from meddistill.labelling.journal import SUFFIX, Journal, JournalReader, check_user
 from meddistill.labelling.state import (
+    BOXED,
+    EMPTY,
+    OPEN,
     ImageState,
     can_redo,
     can_undo,
@@ -26,6 +29,8 @@ from meddistill.labelling.state import (
 from meddistill.run import lock
 from meddistill.run.audits import ACCEPTED, CORRECTED, AuditRow, audit_folder, write_audit
 from meddistill.run.dataset import Dataset
+from meddistill.run.findings import read_findings
+from meddistill.run.labels import annotated_findings
 from meddistill.run.layout import AUDIT_CSV, BOXES_CSV
 from meddistill.run.tables import Case
 
@@ -66,6 +71,7 @@ class LabelBook:
         self.folder = folder
         self.data = data
         self.findings = tuple(findings)
+        self._findings_of_run = read_findings(data.directory)
         self.user = check_user(user)
         self._lock = threading.RLock()
         self._place = folder / user
@@ -156,7 +162,10 @@ class LabelBook:
         known = self._states.get(case.source)
         if known is not None:
             return known.status(self.findings)
-        return {"boxes": "boxed", "none": "empty"}.get(case.annotation, "open")
+        if case.annotation == "boxes":
+            return BOXED
+        seen = all(case.looked_for(name) for name in self.findings)
+        return EMPTY if case.annotation == "none" and seen else OPEN
 
     def touched(self, case: Case) -> bool:
         """Whether anybody did anything to the image here."""
@@ -184,11 +193,20 @@ class LabelBook:
         """What RUN/data says of an image, as an action; None where nobody has looked at it."""
         if case.annotation == "unknown":
             return None
+        found, which = annotated_findings(self.data.directory, case)
+        own = self._findings_of_run
+        # The one finding of a RUN may be called otherwise on the page.
+        names = self.findings[:1] if own.is_one else own.names
         boxes = tuple(
-            Box(f"given-{number}", (x1, y1, x2, y2), self.findings[0], GIVEN)
-            for number, (x1, y1, x2, y2) in enumerate(self.data.boxes(case).tolist())
+            Box(f"given-{number}", (x1, y1, x2, y2), names[0 if own.is_one else place], GIVEN)
+            for number, ((x1, y1, x2, y2), place) in enumerate(
+                zip(found.tolist(), which.tolist(), strict=True)
+            )
         )
         nothing = () if boxes else self.findings
+        if not own.is_one:
+            there = {box.finding for box in boxes}
+            nothing = tuple(n for n in own.names if case.looked_for(n) and n not in there)
         return Action(
             f"given-{case.sha256[:16]}", case.source, "given", boxes=boxes, nothing=nothing
         )

@@ -31,7 +31,7 @@ from meddistill.labelling.rounds import Rounds, rounds_run
 from meddistill.labelling.session import Session
 from meddistill.run import lock
 from meddistill.run.dataset import Dataset
-from meddistill.run.findings import read_findings, refuse_several
+from meddistill.run.findings import read_findings
 from meddistill.run.layout import BOXES_CSV, RunDir
 from meddistill.run.next_commands import command
 
@@ -118,7 +118,7 @@ def labelling(
     """The page, served within. Raises: as `run_label`."""
     _check(run, request)
     data = Dataset.open(run.data)
-    refuse_several(run.data, "label")
+    _check_findings(run, request)
     try:
         from meddistill.labelling.serving import RunningServer, open_socket
         from meddistill.labelling.web import make_app
@@ -144,6 +144,16 @@ def labelling(
         server = RunningServer(make_app(session, access), listening)
         ends.callback(server.stop)
         yield Served(access.address, port, session, server)
+
+
+def _check_findings(run: RunDir, request: LabelRequest) -> None:
+    """Raise ConfigError for names that a RUN of several findings does not have."""
+    known = read_findings(run.data)
+    for name in request.findings:
+        if not known.is_one and name not in known.names:
+            raise ConfigError(
+                f"finding '{name}' is none of {', '.join(known.names)}, those of {run.data}"
+            )
 
 
 def _check(run: RunDir, request: LabelRequest) -> None:

@@ -30,12 +30,12 @@ from meddistill.data.prepare.listing import Listed, first_reasons
 from meddistill.data.prepare.nonsense import Seen, check_before, check_names, doubts_about
 from meddistill.data.prepare.partition import partition
 from meddistill.data.prepare.placing import place_files, write_lists
-from meddistill.data.prepare.relabel import relabel, with_drawn
+from meddistill.data.prepare.relabel import Drawn, relabel, with_drawn
 from meddistill.data.prepare.several_sources import list_sources, source_folder
 from meddistill.data.raw_case import RawCase
 from meddistill.data.sources.finest_plane import finest_axis
 from meddistill.data.sources.volume_cases import AXES
-from meddistill.labelling.takeover import Boxes, drawn_boxes, fingerprint_labels
+from meddistill.labelling.takeover import drawn_boxes, fingerprint_labels
 from meddistill.run import lock
 from meddistill.run.findings import read_findings
 from meddistill.run.headlines import headline
@@ -99,7 +99,7 @@ def run_prepare(
     hashes = _hash_source(listed, directory, out)
     settings = identity.of_prepare(config, seed, listed.dataset)
     previous = _check_update(out, settings, listed) if update and not overwrite else []
-    inputs = _inputs(listed, hashes, directory) | _labels_input(drawn)
+    inputs = _inputs(listed, hashes, directory) | _labels_input(drawn, listed.findings)
     if not overwrite and not update:
         _check_labels(run, out, inputs)
     stage = Stage.open(out, "prepare", settings, inputs, overwrite, refresh=bool(previous))
@@ -125,10 +125,10 @@ def _list(
     out: Path,
     config: PrepareConfig,
     seed: int,
-    drawn: Mapping[str, Boxes | None],
+    drawn: Drawn,
 ) -> Listed:
     """The cases of the source, with the boxes that people drew of them. Raises: InputError where it
-    can hardly be meant, StageError where what was drawn does not fit its findings.
+    can hardly be meant.
 
     Args:
         run: the RUN.
@@ -143,8 +143,8 @@ def _list(
     check_before(listed.cases, listed.rejected, config.accept)
     if not drawn:
         return listed
-    _refuse_drawn(run, listed.findings)
-    cases = with_drawn(listed.cases, drawn)
+    _tell_of_other_findings(run, drawn, listed.findings)
+    cases = with_drawn(listed.cases, drawn, listed.findings)
     return dataclasses.replace(listed, cases=cases, annotated=True)
 
 
@@ -207,15 +207,16 @@ def show_understanding(config: PrepareConfig, seed: int) -> None:
         console.warn(warning)
 
 
-def _take_over(run: RunDir, out: Path, drawn: Mapping[str, Boxes | None]) -> Path:
+def _take_over(run: RunDir, out: Path, drawn: Drawn) -> Path:
     """`--update` without a source: what people drew goes into RUN/data, all else stays."""
     rows = read_cases(out)
-    _refuse_drawn(run, read_findings(out))
+    findings = read_findings(out)
+    _tell_of_other_findings(run, drawn, findings)
     strangers = drawn.keys() - {row.source for row in rows}
     if strangers:
         console.warn(f"{run.labels} names {len(strangers)} images that {out} does not have")
     record = read_json(out / RUN_JSON)
-    inputs = _labels_input(drawn)
+    inputs = _labels_input(drawn, findings)
     if not drawn:
         raise InputError(
             f"no source given, and {run.labels} holds no box; pass --source DIR, or draw some with "
@@ -237,16 +238,21 @@ def _take_over(run: RunDir, out: Path, drawn: Mapping[str, Boxes | None]) -> Pat
     return out
 
 
-def _refuse_drawn(run: RunDir, findings: Findings) -> None:
-    if not findings.is_one:
-        raise StageError(
-            f"{run.labels} holds boxes that were drawn here, which are taken over for one finding "
-            f"alone, and this RUN has {len(findings)}; give its boxes with --boxes FILE"
+def _tell_of_other_findings(run: RunDir, drawn: Drawn, findings: Findings) -> None:
+    """Warn of boxes whose finding is none of several of the RUN: they are left out."""
+    if findings.is_one:
+        return
+    names = [name for image in drawn.values() for name in image.names]
+    others = [name for name in names if name not in findings.names]
+    if others:
+        console.warn(
+            f"{run.labels} holds {len(others)} boxes of findings that this RUN does not have, which "
+            f"are left out: {', '.join(dict.fromkeys(others))}"
         )
 
 
-def _labels_input(drawn: Mapping[str, Boxes | None]) -> dict[str, str]:
-    return {"labels": fingerprint_labels(drawn)} if drawn else {}
+def _labels_input(drawn: Drawn, findings: Findings) -> dict[str, str]:
+    return {"labels": fingerprint_labels(drawn, findings)} if drawn else {}
 
 
 def _check_labels(run: RunDir, out: Path, inputs: Mapping[str, str]) -> None:

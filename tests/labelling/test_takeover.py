@@ -1,18 +1,23 @@
 """Boxes that people drew come into RUN/data, and nothing else there is made again."""
 
+import dataclasses
 import json
 import shutil
 
 import numpy as np
 import pytest
-from support.label_run import EMPTY, GIVEN, config_of, make_run
+from support.label_run import EMPTY, GIVEN, box_of, config_of, make_run, make_source
 
 from meddistill.base.errors import InputError, StageError
+from meddistill.data.findings import LESION, Findings
+from meddistill.data.prepare.relabel import DrawnImage
 from meddistill.labelling.actions import Action, Box
 from meddistill.labelling.book import LabelBook
 from meddistill.labelling.takeover import drawn_boxes, fingerprint_labels
 from meddistill.run.dataset import Dataset
+from meddistill.run.labels import annotated_findings
 from meddistill.run.layout import RunDir
+from meddistill.run.tables import read_cases
 from meddistill.settings.prepare import PrepareConfig
 from meddistill.stages import prepare as stage
 from meddistill.stages.prepare import run_prepare
@@ -38,17 +43,17 @@ def source(run):
     return run.root.parent / "source"
 
 
-def label(run, *actions):
+def label(run, *actions, findings=("lesion",)):
     """Do (number, kind, fields) to images."""
-    book = LabelBook(run.labels, Dataset.open(run.data), ("lesion",))
+    book = LabelBook(run.labels, Dataset.open(run.data), findings)
     for number, kind, fields in actions:
         action_id = f"{kind}-{number}-{book.version}"
         book.save(Action(action_id, f"images/{number:03d}.png", kind, **fields))
     book.close()
 
 
-def draw(number, box_id="b1", box=BOX):
-    return number, "draw", {"box": Box(box_id, box, "lesion")}
+def draw(number, box_id="b1", box=BOX, finding="lesion"):
+    return number, "draw", {"box": Box(box_id, box, finding)}
 
 
 def update(run, **settings):
@@ -182,6 +187,71 @@ def test_what_is_drawn_by_several_findings(tmp_path):
     ]  # fmt: skip
     (tmp_path / "me.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     drawn = drawn_boxes(tmp_path)
-    assert drawn == {"a": None, "b": (), "c": ((1, 2, 3, 4),)}  # of `a` the tumour is unknown
-    assert fingerprint_labels(drawn) != fingerprint_labels({**drawn, "a": ()})
+    both = Findings(("tumour", "cyst"))
+    known = {image: each.of(LESION) for image, each in drawn.items()}
+    assert {image: each and each.boxes for image, each in known.items()} == {
+        "a": None,
+        "b": (),
+        "c": ((1, 2, 3, 4),),
+    }  # fmt: skip - of `a` the tumour is unknown
+    assert drawn["a"].of(both) == DrawnImage(looked_for=("cyst",))
+    assert drawn["b"].of(both) == DrawnImage(looked_for=("tumour", "cyst"))
+    assert drawn["c"].of(both) == DrawnImage(((1, 2, 3, 4),), ("tumour",), ("tumour",))
+    assert drawn["c"].of(Findings(("cyst", "stone"))) is None
+    for findings in (LESION, both):
+        other = {**drawn, "a": DrawnImage()}
+        assert fingerprint_labels(drawn, findings) != fingerprint_labels(other, findings)
     assert drawn_boxes(tmp_path / "none") == {}
+
+
+def two_findings(root):
+    """A RUN in which red was boxed on one picture, and looked for there alone."""
+    source = make_source(root, 6)
+    boxes = f"image,x1,y1,x2,y2,class\n000.png,{','.join(map(str, box_of(0)))},red\n"
+    (source / "boxes.csv").write_text(boxes + f"005.png,{','.join(map(str, box_of(5)))},green\n")
+    rows = (f"{index:03d},g{index},{'red' if index == 0 else ''}" for index in range(6))
+    (source / "groups.csv").write_text("id,group,findings\n" + "\n".join(rows) + "\n")
+    config = dataclasses.replace(config_of(source), findings=["red", "green"])
+    run = RunDir(root / "run")
+    run_prepare(run, config, seed=0)
+    return run, config
+
+
+def test_boxes_of_several_findings_are_taken_over_by_name(tmp_path, capsys):
+    run, config = two_findings(tmp_path)
+    steps = [draw(2, "b1", finding="green"), draw(2, "b2", (30, 30, 50, 50), finding="red")]
+    steps += [draw(3, "b3", finding="green"), (4, "empty", {"finding": "red"})]
+    steps += [(0, "empty", {"finding": "green"}), draw(1, "b4", finding="blue")]
+    label(run, *steps, findings=("red", "green", "blue"))
+    other = RunDir(tmp_path / "other")
+    shutil.copytree(run.root, other.root)
+    update(run)
+    run_prepare(other, config, seed=0, update=True)
+    assert "1 boxes of findings that this RUN does not have" in " ".join(
+        capsys.readouterr().err.split()
+    )
+    for each in (run, other):
+        known = {case.case_id: case for case in read_cases(each.data)}
+        assert {name: (case.annotation, case.findings) for name, case in known.items()} == {
+            "000": ("boxes", ""), "001": ("unknown", ""), "002": ("boxes", ""),
+            "003": ("boxes", "green"), "004": ("none", "red"), "005": ("boxes", ""),
+        }  # fmt: skip
+        boxes, which = annotated_findings(each.data, known["002"])
+        assert np.allclose(boxes, [(30, 30, 50, 50), BOX], atol=0.01)
+        assert which.tolist() == [0, 1]
+    assert content(run) == content(other)
+    told = json.loads((run.data / "run.json").read_text())["results"]["findings"]
+    assert told["green"]["train"] == {"boxes": 3, "cases": 3, "none": 1, "unknown": 2}
+
+
+def test_the_page_begins_with_what_is_known_by_finding(tmp_path):
+    run, _ = two_findings(tmp_path)
+    book = LabelBook(run.labels, Dataset.open(run.data), ("red", "green"))
+    try:
+        states = {case.case_id: book.state(case) for case in book.data.cases}
+        assert [box.finding for box in states["000"].boxes] == ["red"]
+        assert states["000"].nothing == frozenset()  # nobody looked for green there
+        assert states["005"].nothing == {"red"}
+        assert book.status(book.data.by_id["001"]) == "open"
+    finally:
+        book.close()

@@ -23,6 +23,8 @@ _VALUES = 8
 _OTHERS = "--label any makes them one, --label VALUE takes one alone"
 AUTO, FROM_CLASS, BACKGROUND = "auto", "from-class", "background"
 DATASET_JSON = "dataset.json"
+FINDINGS_COLUMN = "findings"
+"""Of a table of groups or cases: what was looked for in each."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,15 +213,15 @@ def _check_nesting(values: Mapping[str, Sequence[Label]]) -> None:
 
 def looked_for(case: RawCase, findings: Findings, complete: bool) -> list[bool]:
     """Of each finding, whether somebody looked for it in a case that was annotated: by the source,
-    by a column `findings` of the groups file, and where the boxes are not `complete` only what is
-    boxed. Raises: InputError for a name that is none of them."""
+    by a column `findings` of the groups file; where neither says it and the boxes are not `complete`
+    only what is boxed. Raises: InputError for a name that is none of them."""
     named = case.looked_for
-    if case.columns.get("findings"):
-        named = names_in(case.columns["findings"])
+    if case.columns.get(FINDINGS_COLUMN):
+        named = names_in(case.columns[FINDINGS_COLUMN])
         for name in named:
             findings.index(name)
     looked = [named is None or name in named for name in findings.names]
-    if not complete:
+    if not complete and named is None:
         looked = [
             was and (findings.is_one or name in case.box_findings)
             for was, name in zip(looked, findings.names, strict=True)
