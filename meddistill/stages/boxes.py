@@ -11,11 +11,11 @@ import numpy as np
 
 from meddistill.base import console
 from meddistill.base.csv_tables import read_table
-from meddistill.base.errors import ConfigError, nearest
+from meddistill.base.errors import ConfigError, StageError, nearest
 from meddistill.base.files import atomic_path, read_json
 from meddistill.data.annotations import AnnotatedImage, AnnotatedObject, classes_of
 from meddistill.data.boxes import mask_to_boxes
-from meddistill.data.findings import SEPARATOR, Findings
+from meddistill.data.findings import SEPARATOR, Findings, as_planes
 from meddistill.data.formats.annotation_writer import AnnotationWriter
 from meddistill.data.formats.known_annotation_writers import ANNOTATION_WRITERS
 from meddistill.data.formats.tables import write_rows
@@ -68,16 +68,12 @@ def run_boxes(
     out = out or run.root / f"boxes-{to}"
     dataset = Dataset.open(run.data)
     findings = read_findings(run.data)
-    if masks_of and not findings.is_one:
-        raise ConfigError(
-            f"{run.data} has {len(findings)} findings: boxes are written without masks"
-        )
     settings = {"to": to, "masks_of": masks_of}
     stage = Stage.open(out, "boxes", settings, _inputs(run, masks_of), overwrite)
     if stage.finished:
         console.say(f"{out} is up to date; what was corrected there is left as it is")
         return out
-    mask_of = _masks(run, masks_of, dataset, device, predictor)
+    mask_of = _masks(run, masks_of, dataset, findings, device, predictor)
     images = _place(out, dataset, writer, mask_of, findings)
     names = classes_of(images) or (_LESION,) if findings.is_one else findings.names
     writer.write(out, images, names)
@@ -143,40 +139,70 @@ def _inputs(run: RunDir, masks_of: str) -> dict[str, str]:
 
 
 def _masks(
-    run: RunDir, masks_of: str, dataset: Dataset, device: str, predictor: Predictor | None
+    run: RunDir,
+    masks_of: str,
+    dataset: Dataset,
+    findings: Findings,
+    device: str,
+    predictor: Predictor | None,
 ) -> MaskOf:
+    """Where a case's masks come from. Raises: StageError for a student of other findings.
+
+    Args:
+        run: the RUN.
+        masks_of: `student`, `teacher`, or empty for no masks.
+        dataset: the cases.
+        findings: of the RUN.
+        device: of the student.
+        predictor: one to use instead of loading it.
+    """
     if not masks_of:
         return lambda case: None
     if masks_of == "teacher":
-        return _teacher_masks(run)
+        return _teacher_masks(run, findings)
     if predictor is None:
         from meddistill.student.student import load_student
 
         predictor = load_student(run.student, device)
     student = predictor
+    known = student.preprocessing
+    if len(known.findings) != len(findings) or (
+        not findings.is_one and known.findings.names != findings.names
+    ):
+        raise StageError(
+            f"the student finds {', '.join(known.findings.names)}, and {run.data} has "
+            f"{', '.join(findings.names)}: distill a student of these"
+        )
 
     def of_student(case: Case) -> np.ndarray:
-        probs = student.predict_probs([dataset.seen(case, student.preprocessing.context)])[0]
-        return np.asarray(probs >= np.float32(student.preprocessing.threshold))
+        probs = student.predict_probs([dataset.seen(case, known.context)])[0]
+        return known.findings.masks(as_planes(probs), known.cuts)
 
     return of_student
 
 
-def _teacher_masks(run: RunDir) -> MaskOf:
+def _teacher_masks(run: RunDir, findings: Findings) -> MaskOf:
     import torch
 
     from meddistill.data.frames import from_frame
     from meddistill.targets.cache import TargetFolders
 
-    rows = {row.case_id: row for row in read_table(run.teacher / QUALITY_CSV, QualityRow)}
+    table = read_table(run.teacher / QUALITY_CSV, QualityRow)
+    rows = {(row.case_id, row.finding): row for row in table}
     folders = TargetFolders(run.teacher)
 
     def of_teacher(case: Case) -> np.ndarray | None:
-        row = rows.get(case.case_id)
-        if row is None or not row.key:
+        size_hw = (case.height, case.width)
+        of_case = [rows.get((case.case_id, findings.tag(i))) for i in range(len(findings))]
+        if not any(row is not None and row.key for row in of_case):
             return None
-        probs = torch.from_numpy(folders.load(row).probs)[None, None]
-        return np.asarray(from_frame(probs, (case.height, case.width))[0, 0].numpy() > 0.5)
+        planes = np.zeros((len(findings), *size_hw), bool)
+        for plane, row in zip(planes, of_case, strict=True):
+            # Of several findings there is no file of one that is not there.
+            if row is not None and row.key and (row.n_boxes or findings.is_one):
+                probs = torch.from_numpy(folders.load(row).probs)[None, None]
+                plane[:] = from_frame(probs, size_hw)[0, 0].numpy() > 0.5
+        return planes
 
     return of_teacher
 
@@ -185,21 +211,32 @@ def _annotated(
     case: Case,
     place: str,
     dataset: Dataset,
-    mask: np.ndarray | None,
+    masks: np.ndarray | None,
     writer: AnnotationWriter,
     findings: Findings,
 ) -> AnnotatedImage:
     """What is to be written of a case; an unknown one has objects where they may be written as
-    predictions. Where the RUN has one finding, an object is called by the class of its case."""
+    predictions. Where the RUN has one finding, an object is called by the class of its case.
+
+    Args:
+        case: of the RUN.
+        place: where its image lies for the tool.
+        dataset: of the RUN.
+        masks: of its findings, bool (C, H, W), or None.
+        writer: of the tool.
+        findings: of the RUN.
+    """
     looked_at = case.annotation != "unknown"
     boxes, places = annotated_findings(dataset.directory, case)
+    if not looked_at and masks is not None and writer.holds_predictions:
+        found = [mask_to_boxes(mask, _SMALLEST_PX) for mask in masks]
+        boxes = np.concatenate(found)
+        places = np.repeat(np.arange(len(masks)), [len(each) for each in found])
     names = [findings.names[index] for index in places]
     if findings.is_one:
         names = [case.class_name or _LESION] * len(boxes)
-    if not looked_at and mask is not None and writer.holds_predictions:
-        boxes = mask_to_boxes(mask, _SMALLEST_PX)
-        names = [case.class_name or _LESION] * len(boxes)
-    objects = _objects(boxes, names, mask)
+    of_each = [None if masks is None else masks[index] for index in places]
+    objects = _objects(boxes, names, of_each)
     size_hw = case.height, case.width
     looked_for = tuple(case.findings.split(SEPARATOR)) if case.findings else None
     return AnnotatedImage(place, objects, looked_at, size_hw, looked_for=looked_for)
@@ -216,11 +253,12 @@ def _warn_of_parts(images: Sequence[AnnotatedImage], to: str) -> None:
 
 
 def _objects(
-    boxes: np.ndarray, names: Sequence[str], mask: np.ndarray | None
+    boxes: np.ndarray, names: Sequence[str], masks: Sequence[np.ndarray | None]
 ) -> tuple[AnnotatedObject, ...]:
+    """An object a box, with its name and, where there is one, the part of its mask."""
     found: list[AnnotatedObject] = []
     rows = np.round(np.asarray(boxes, dtype=np.float64), 2).tolist()
-    for (x1, y1, x2, y2), class_name in zip(rows, names, strict=True):
+    for (x1, y1, x2, y2), class_name, mask in zip(rows, names, masks, strict=True):
         box = (x1, y1, x2, y2)
         plain = AnnotatedObject(class_name, box)
         found.append(plain if mask is None else object_with_mask(class_name, box, mask))

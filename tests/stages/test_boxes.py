@@ -1,5 +1,6 @@
 """`boxes`, and `prepare` on what it wrote."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,6 +9,7 @@ from support.layouts import image, save
 from support.prepared import prepare_into
 
 from meddistill.base.errors import ConfigError, StageError
+from meddistill.data.findings import Findings
 from meddistill.data.formats.known_annotation_formats import ANNOTATION_FORMATS
 from meddistill.data.formats.known_annotation_writers import ANNOTATION_WRITERS
 from meddistill.data.frames import Preprocessing
@@ -142,6 +144,43 @@ def test_masks_of_the_student_are_shapes_and_predictions(run, tmp_path, monkeypa
     unknown = images["/data/local-files/?d=images/f.png"]
     assert not unknown.looked_at
     assert '"predictions": [\n      {' in path.read_text()
+
+
+def test_masks_of_a_student_of_several_findings_are_each_boxs_own(run, tmp_path, monkeypatch):
+    source = run.root.parent / "source"
+    made = prepare_into(tmp_path / "first", source, findings=["auto"], **_settings(run))
+    several = RunDir(made.out.parent)
+    both = Findings(("cyst", "mass"), exclusive=False)
+    monkeypatch.setattr("meddistill.stages.boxes._inputs", lambda run, masks_of: {})
+
+    def predict_probs(images, batch_size=16):
+        probs = [np.zeros((2, *each.shape[:2]), np.float32) for each in images]
+        for each in probs:
+            each[0, 5:9, 4:9], each[1, 3:7, 2:8] = 0.9, 0.8
+        return probs
+
+    student = SimpleNamespace(
+        preprocessing=Preprocessing(findings=both), predict_probs=predict_probs
+    )
+    out = run_boxes(
+        several, "labelstudio", masks_of="student", out=tmp_path / "o", predictor=student
+    )
+    (path,) = out.glob("tasks.json")
+    images = {
+        Path(each.image).name: each for each in ANNOTATION_FORMATS["labelstudio"].read(path).images
+    }
+    (mass,) = images["a.png"].objects
+    assert (mass.class_name, mass.has_shape) == ("mass", True)
+    assert mass.box_xyxy_px == pytest.approx((2, 3, 8, 7))
+    assert {name for name in ("cyst", "mass") if f'"{name}"' in path.read_text()} == {
+        "cyst",
+        "mass",
+    }
+    other = SimpleNamespace(
+        preprocessing=Preprocessing(findings=Findings(("mass", "stone"))), predict_probs=None
+    )
+    with pytest.raises(StageError, match=r"the student finds mass, stone, and .* has cyst, mass"):
+        run_boxes(several, "coco", masks_of="student", out=tmp_path / "p", predictor=other)
 
 
 def test_images_are_copies(run, tmp_path):
