@@ -38,8 +38,10 @@ def source_folder(config: PrepareConfig) -> Path:
 
 
 def list_sources(config: PrepareConfig, seed: int, patient_key: str = "") -> Listed:
-    """List the source, or all of them as one, as `list_source` does with the same key. Raises: as `list_source`; ConfigError for options that
-    can be meant of one source alone."""
+    """List the source, or all of them as one, as `list_source` does with the same key.
+
+    Raises: as `list_source`; ConfigError for options that can be meant of one source alone.
+    """
     if not config.more_sources:
         return list_source(Path(config.source), config, seed, patient_key)
     for option in ("boxes", "table", "images", "masks"):
