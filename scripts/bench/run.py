@@ -21,6 +21,7 @@ highest. Data are sample slices drawn for the purpose. Parts:
  i  training on cores that are free, against the same with one other process busy on one of them
  j  the same of a prediction by the student, one image at a time
  k  the same of the teacher, one image with all boxes in one call
+ l  training of three findings, against the same of one
 
 For i to k, `GOMP_SPINCOUNT=300000 python scripts/bench/run.py --only i,j,k` has OpenMP's threads
 wait as they would without our setting (`meddistill/base/cores.py`).
@@ -56,6 +57,7 @@ from torch.profiler import ProfilerActivity
 from torch.profiler import profile as torch_profile
 from torch.utils.flop_counter import FlopCounterMode
 
+from meddistill.data.findings import LESION, Findings
 from meddistill.data.formats.pictures import write_png
 from meddistill.data.frames import Preprocessing
 from meddistill.data.sources.phantom import draw_slice
@@ -74,7 +76,7 @@ from meddistill.training.packed_cases import Batch, CaseTarget, PackedCases, Tra
 
 EPOCHS = 100
 WIDE = (256, 128, 64, 32, 16)  # smp's own UNet++
-PARTS = "abcdefghijk"
+PARTS = "abcdefghijkl"
 MATRIX_SIDE = {"cuda": 8192, "cpu": 1024}
 
 
@@ -148,7 +150,7 @@ class Bench:
             torch.cuda.synchronize()
         return time.perf_counter() - started
 
-    def student(self) -> StudentNetwork:
+    def student(self, findings: int = 1) -> StudentNetwork:
         """The network that `--student` names, with random weights."""
         torch.manual_seed(0)
         default = DistillConfig()
@@ -157,11 +159,12 @@ class Bench:
             encoder=default.encoder,
             encoder_weights="none",
             decoder_channels=WIDE if self.args.student == "wide" else (),
+            findings=findings,
         )
 
-    def training(self, out: Path) -> tuple[Training, BareStep]:
+    def training(self, out: Path, findings: Findings = LESION) -> tuple[Training, BareStep]:
         """A training run on random targets, and a bare step of a network like its own."""
-        args = self.args
+        args, count = self.args, len(findings)
         settings = DistillConfig(
             encoder_weights="none",
             batch_size=args.batch_size,
@@ -169,21 +172,24 @@ class Bench:
             epochs=EPOCHS,
             feature_weight=0.0,
         )
-        packed = PackedCases(
-            [str(number) for number in range(args.batch_size * 4)], args.image_size
-        )
+        names = [str(number) for number in range(args.batch_size * 4)]
+        packed = PackedCases(names, args.image_size, findings=count)
         for index in range(len(packed)):
-            probs = np.zeros((args.image_size, args.image_size), np.float32)
-            probs[20:60, 20:60] = 1
+            probs = np.zeros((count, args.image_size, args.image_size), np.float32)
+            probs[:, 20:60, 20:60] = 1
             image = self.images[index % len(self.images)]
-            packed.put(index, image, CaseTarget(probs, 0 * probs))
+            target = CaseTarget(probs, 0 * probs, weight=np.ones(count, np.float32))
+            packed.put(index, image, target)
 
-        module = self.student()
-        preprocessing = Preprocessing(args.image_size, *module.preprocessing_mean_std)
-        data = TrainingData(packed, PackedCases([], args.image_size))
+        module = self.student(count)
+        preprocessing = Preprocessing(
+            args.image_size, *module.preprocessing_mean_std, findings=findings
+        )
+        val = PackedCases([], args.image_size, findings=count)
+        data = TrainingData(packed, val, findings=findings)
         run, twin = (
             Training(network, data, preprocessing, settings, self.fabric, out, 0)
-            for network in (module, self.student())
+            for network in (module, self.student(count))
         )
         network = twin.learner.network.train()
         return run, BareStep(network, settings, preprocessing, precision_of(self.fabric))
@@ -218,6 +224,17 @@ class Bench:
         b["what"] = f"training with the loader against a batch that is there, {size} images a step"
         c["what"] = "training step against a bare one"
         return {"b": b, "c": c}
+
+    def of_findings(self, out: Path) -> dict[str, Any]:
+        several = Findings(("first", "second", "third"))
+        (three, _), (one, _) = self.training(out, several), self.training(out)
+        for run in (three, one):
+            run.learner.model.train()
+            self._epoch(run)
+        found = self.turns(lambda: self._epoch(three), lambda: self._epoch(one))
+        images = self.args.batch_size * three.source.steps_per_epoch
+        what = f"training of three findings against one, {self.args.batch_size} images a step"
+        return found | {"what": what, "images_per_s": images / found["ours_s"]}
 
     def h(self, out: Path) -> dict[str, Any]:
         run, bare = self.training(out)
@@ -523,7 +540,9 @@ def main() -> None:
                 name: row for name, row in bench.b_and_c(Path(folder)).items() if name in wanted
             }
         for name in wanted:
-            if name in "afhi":
+            if name == "l":
+                rows[name] = bench.of_findings(Path(folder))
+            elif name in "afhi":
                 rows[name] = getattr(bench, name)(Path(folder))
             elif name in "degjk":
                 rows[name] = getattr(bench, name)()

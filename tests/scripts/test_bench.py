@@ -46,6 +46,11 @@ def bench(tmp_path, *arguments):
             marks=pytest.mark.slow,
         ),
         pytest.param("f", ["--images", "1", "--prepared", "6"], marks=pytest.mark.slow),
+        pytest.param(
+            "l",
+            ["--images", "2", "--image-size", "64", "--batch-size", "2"],
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_pairs_take_turns_and_are_written_down(tmp_path, parts, more):
