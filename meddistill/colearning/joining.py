@@ -51,8 +51,10 @@ def with_unboxed_decided(config: DistillConfig, dataset: Dataset) -> DistillConf
     unboxed = config.colearning.unboxed
     if unboxed == "auto" and not config.boxes_file and box_carriers(dataset.cases):
         unboxed = "carry"
-    if not read_findings(dataset.directory).is_one:
-        config = _for_several(config)
+    if config.prior_weight > 0 and not read_findings(dataset.directory).is_one:
+        raise ConfigError(
+            "distill.prior_weight above 0 goes with one finding, and this RUN has several"
+        )
     if unboxed == "auto":
         few = has_few_boxes(dataset.cases)
         plain = DistillConfig()
@@ -68,17 +70,6 @@ def with_unboxed_decided(config: DistillConfig, dataset: Dataset) -> DistillConf
     return dataclasses.replace(
         config, lr=recipe.lr, weight_decay=recipe.weight_decay, feature_weight=0.0
     )
-
-
-def _for_several(config: DistillConfig) -> DistillConfig:
-    """Raise ConfigError for what knows one finding alone."""
-    for key, asked in (
-        ("rounds above 1", config.rounds > 1),
-        ("prior_weight above 0", config.prior_weight > 0),
-    ):
-        if asked:
-            raise ConfigError(f"distill.{key} goes with one finding, and this RUN has several")
-    return config
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,9 +19,11 @@ import torch
 
 from meddistill.base.console import say, track
 from meddistill.data.boxes import mask_to_boxes
+from meddistill.data.findings import Findings, as_planes
 from meddistill.data.frames import to_frame
 from meddistill.run.dataset import Dataset
-from meddistill.run.tables import QualityRow
+from meddistill.run.labels import annotated_findings
+from meddistill.run.tables import Case, QualityRow
 from meddistill.student.student import Student
 from meddistill.targets.cache import TargetFolders
 from meddistill.targets.making import TargetMaker
@@ -37,11 +39,18 @@ MIN_BOX_AREA_PX = 10
 
 @dataclasses.dataclass(frozen=True)
 class Seen:
-    """What the student sees in each training case, by case id: `guesses`, probabilities (S, S)
-    uint8 in its frame, and `boxes` (N, 4) px of the image."""
+    """What the student sees in each training case, by case id: `guesses`, probabilities (C, S, S)
+    uint8 in its frame, and `boxes` of each finding, (N, 4) px of the image."""
 
+    findings: Findings
     guesses: Mapping[str, np.ndarray]
-    boxes: Mapping[str, np.ndarray]
+    boxes: Mapping[str, Sequence[np.ndarray]]
+
+    def guess(self, row: QualityRow) -> np.ndarray:
+        """The probabilities (S, S) of a row's finding."""
+        place = self.findings.index(row.finding) if row.finding else 0
+        guess: np.ndarray = self.guesses[row.case_id][place]
+        return guess
 
 
 def refresh_targets(
@@ -72,9 +81,9 @@ def refresh_targets(
         rows = _settle(seen, answers, quality, maker.dataset, folders)
     finally:
         scratch.unlink(missing_ok=True)
-    old = {row.case_id: row for row in quality}
-    taken = [row.case_id for row in rows if row.prompt_source == STUDENT]
-    entered = sum(not teaches(old[case_id]) for case_id in taken if case_id in old)
+    old = {_what(row): row for row in quality}
+    taken = [_what(row) for row in rows if row.prompt_source == STUDENT]
+    entered = sum(not teaches(old[what]) for what in taken if what in old)
     say(f"student and teacher settled {len(taken)} target(s), {entered} of cases that had none")
     return rows
 
@@ -86,31 +95,36 @@ def _look(student: Student, dataset: Dataset, scratch: Path) -> Seen:
     not fit.
     """
     cases, side = dataset.of_split("train"), student.preprocessing.image_size
+    findings = student.preprocessing.findings
     scratch.parent.mkdir(parents=True, exist_ok=True)
-    store = np.memmap(scratch, np.uint8, "w+", shape=(max(1, len(cases)), side, side))
+    shape = (max(1, len(cases)), len(findings), side, side)
+    store = np.memmap(scratch, np.uint8, "w+", shape=shape)
     guesses, boxes = {}, {}
     for index, case in enumerate(track(cases, "student's masks", len(cases))):
-        probs = student.predict_probs([dataset.seen(case, student.preprocessing.context)])[0]
-        framed = to_frame(torch.from_numpy(probs)[None, None], side)[0, 0]
+        image = dataset.seen(case, student.preprocessing.context)
+        probs = as_planes(student.predict_probs([image])[0])
+        framed = to_frame(torch.from_numpy(probs)[None], side)[0]
         store[index] = (framed * 255).round().byte().numpy()
         guesses[case.case_id] = store[index]
-        mask = probs >= student.preprocessing.threshold
-        boxes[case.case_id] = mask_to_boxes(mask, MIN_BOX_AREA_PX)
-    return Seen(guesses, boxes)
+        masks = findings.masks(probs, student.preprocessing.cuts)
+        boxes[case.case_id] = [mask_to_boxes(mask, MIN_BOX_AREA_PX) for mask in masks]
+    return Seen(findings, guesses, boxes)
 
 
 def _ask_again(
     seen: Seen, dataset: Dataset, prompts: Sequence[Prompt], student: Student
 ) -> list[TargetRequest]:
-    """The cases in which the student found something and people did not say what is there."""
-    source = {prompt.case.case_id: prompt.source for prompt in prompts}
+    """The findings that the student found in cases of which people did not say whether they are
+    there."""
+    source = {(prompt.case.case_id, prompt.finding): prompt.source for prompt in prompts}
     side = student.preprocessing.image_size
     return [
-        TargetRequest(case, boxes, STUDENT, side, seen.guesses[case.case_id])
+        TargetRequest(case, boxes, STUDENT, side, seen.guesses[case.case_id][place], tag)
         for case in dataset.of_split("train")
-        if source.get(case.case_id) != ANNOTATED
-        and case.annotation != "none"
-        and len(boxes := seen.boxes[case.case_id])
+        for place in range(len(seen.findings))
+        if source.get((case.case_id, tag := seen.findings.tag(place))) != ANNOTATED
+        and not _is_absent(dataset, case, seen.findings, place)
+        and len(boxes := seen.boxes[case.case_id][place])
     ]
 
 
@@ -123,20 +137,34 @@ def _settle(
 ) -> list[QualityRow]:
     """The answer where the student agrees with it, else the old target with less weight."""
     new = {
-        row.case_id: (row, _agreement(seen.guesses[row.case_id], row, folders))
+        _what(row): (row, _agreement(seen.guess(row), row, folders))
         for row in answers
         if teaches(row)
     }
-    old = {row.case_id: row for row in quality}
+    old = {_what(row): row for row in quality}
     rows = [row for row in quality if row.split != "train"]
     for case in dataset.of_split("train"):
-        answer, agreement = new.get(case.case_id, (None, 0.0))
-        known = old.get(case.case_id)
-        if answer is not None and agreement >= AGREES:
-            rows.append(dataclasses.replace(answer, weight=round(agreement, 6)))
-        elif known is not None:
-            rows.append(_weighed(known, seen.guesses[case.case_id], folders))
+        for place in range(len(seen.findings)):
+            what = case.case_id, seen.findings.tag(place)
+            answer, agreement = new.get(what, (None, 0.0))
+            known = old.get(what)
+            if answer is not None and agreement >= AGREES:
+                rows.append(dataclasses.replace(answer, weight=round(agreement, 6)))
+            elif known is not None:
+                rows.append(_weighed(known, seen.guess(known), folders))
     return rows
+
+
+def _what(row: QualityRow) -> tuple[str, str]:
+    return row.case_id, row.finding
+
+
+def _is_absent(dataset: Dataset, case: Case, findings: Findings, place: int) -> bool:
+    """Whether people looked for the finding in the case and saw none."""
+    if findings.is_one:
+        return case.annotation == "none"
+    looked = case.looked_for(findings.names[place])
+    return looked and not (annotated_findings(dataset.directory, case)[1] == place).any()
 
 
 def _agreement(guess: np.ndarray, row: QualityRow, folders: TargetFolders) -> float:

@@ -292,7 +292,7 @@ def _of_student(run: RunDir, directory: Path) -> Guesser:
     findings = student.preprocessing.findings
 
     def guess(case: Case) -> np.ndarray:
-        mask = student.predict(dataset.image(case)).mask
+        mask = student.predict(dataset.seen(case, student.preprocessing.context)).mask
         return mask[None] > 0 if findings.is_one else findings.decode(mask)
 
     return guess

@@ -7,6 +7,7 @@ import pytest
 from support.painting_teacher import PaintingTeacher
 
 from meddistill.colearning.rounds import LEAST_WEIGHT, refresh_targets
+from meddistill.data.findings import Findings
 from meddistill.data.formats.pictures import write_png
 from meddistill.data.frames import Preprocessing
 from meddistill.run.dataset import Dataset
@@ -103,3 +104,34 @@ def test_a_case_found_healthy_and_a_validation_case_stay_as_they_are(settle):
         old, new = settle(case_id, boxes, source, annotation, split=split)
         assert isinstance(new, QualityRow)
         assert new == old
+
+
+class TwoSquares:
+    """Sees what is red as the first finding, what is green as the second."""
+
+    preprocessing = Preprocessing(SIZE, findings=Findings(("red", "green")))
+
+    def predict_probs(self, images):
+        return [(image[..., :2] > 128).astype(np.float32).transpose(2, 0, 1) for image in images]
+
+
+def test_a_finding_that_nobody_looked_for_enters_beside_one_that_was_boxed(tmp_path):
+    image = np.zeros((SIZE, SIZE, 3), np.uint8)
+    image[2:12, 2:12, 0] = image[16:28, 16:28, 1] = 255
+    about = ("c", "train", "g", "", "boxes", False, "c.png", SIZE, SIZE, 1, "", "", "c")
+    case = Case(*about, findings="red")
+    write_png(tmp_path / case.image, image)
+    dataset = Dataset(tmp_path, [case])
+    box = np.array([[2, 2, 12, 12]], np.float32)
+    first, again = (
+        TargetMaker(PaintingTeacher(), dataset, tmp_path / name, TARGETS, batch_size=1)
+        for name in ("teacher", "rounds")
+    )
+    quality = first.make([TargetRequest(case, box, "annotated", SIZE, finding="red")])
+    prompts = [Prompt(case, box, "annotated", "red")]
+    rows = refresh_targets(again, TwoSquares(), prompts, quality, first.directory)
+    assert [(row.finding, row.prompt_source) for row in rows] == [
+        ("red", "annotated"),
+        ("green", "student"),
+    ]
+    assert min(row.weight for row in rows) > 0.9

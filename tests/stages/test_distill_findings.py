@@ -154,7 +154,7 @@ def test_a_finding_that_is_not_known_gives_no_loss_and_no_gradient():
 
 @pytest.mark.parametrize(
     "settings",
-    [{"rounds": 2}, {"prior_weight": 1.0}],
+    [{"prior_weight": 1.0}],
 )
 def test_what_knows_one_finding_is_refused(prepared, tmp_path, settings):
 
