@@ -1,5 +1,9 @@
-"""Boxes carried through a volume: the answer to a boxed slice prompts its neighbours, slice by slice, until
-the teacher no longer trusts itself or somebody said that nothing is there.
+"""Boxes carried through a volume: a boxed slice prompts its neighbours, slice by slice, until the teacher
+no longer trusts itself or somebody said that nothing is there.
+
+Between two slices with a box each the prompt is what lies between both boxes; beyond the last it is the
+box of the mask there, as much larger as the box was than the mask on the boxed slice: a teacher whose
+masks are smaller than their boxes would else lose the body within three slices.
 
 What is reached so is no annotation: it gets rows of quality.csv of its own, with the trust that it was
 carried with.
@@ -8,7 +12,7 @@ carried with.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -29,6 +33,8 @@ LEAST_AREA_PX = 4
 """Of the frame: a smaller component prompts nothing."""
 AGREES = 0.8
 """Dice of what came from both sides from which neither is doubted."""
+MOST_LARGER = 1.5
+"""By which a box may be larger than its mask's."""
 CLEAR = 2
 """So many slices beyond the last one that was reached are neither the finding nor its absence."""
 LEAST_NEGATIVE = 0.5
@@ -38,13 +44,13 @@ LEAST_NEGATIVE = 0.5
 @dataclasses.dataclass(frozen=True)
 class Carrying:
     """Whose boxes are carried: of one finding, `known` says of each case whether somebody looked for
-    it and `boxed` are those that have it; `finding` is what its rows are called. `frame_size`: of the
+    it and `boxes` (N, 4) px of those that have it; `finding` is what its rows are called. `frame_size`: of the
     targets. `empty_share`: of slices beyond the ends that are learnt. `levels`: feature maps to
     keep."""
 
     maker: TargetMaker
     known: Mapping[str, bool]
-    boxed: Collection[str]
+    boxes: Mapping[str, np.ndarray]
     finding: str
     frame_size: int
     empty_share: float
@@ -52,16 +58,29 @@ class Carrying:
 
 
 @dataclasses.dataclass(frozen=True)
+class _Start:
+    """A boxed slice: its `place` in the stack, the teacher's predicted IoU there, its boxes (N, 4) px,
+    by how much they are larger than the mask's (`ratio`, width and height), and the place and boxes
+    of the next boxed slice in the direction, where both have a single box."""
+
+    place: int
+    predicted_iou: float
+    boxes: np.ndarray
+    ratio: np.ndarray
+    ahead: tuple[int, np.ndarray] | None
+
+
+@dataclasses.dataclass(frozen=True)
 class _Front:
     """Where one direction has come: `step` -1 or +1 along the stack from `place`; the mask there and
-    the trust with which it was reached; what the boxed slice that it began at was worth."""
+    the trust with which it was reached. `start`: the boxed slice that it began at."""
 
     stack: Sequence[Case]
     place: int
     step: int
     mask: np.ndarray
     trust: float
-    start_iou: float
+    start: _Start
 
     @property
     def following(self) -> Case | None:
@@ -133,9 +152,46 @@ def _starts(
                 continue
             target = load_target(carrying.maker.directory, row.case_id, row.key)
             mask = target.probs > 0.5
-            start = max(row.predicted_iou, 1e-3)
+            boxes = carrying.boxes[case.case_id]
+            ratio = _ratio(boxes, mask, case, carrying.frame_size)
+            iou = max(row.predicted_iou, 1e-3)
             for step in (-1, 1):
-                yield _Front(stack, place, step, mask, 1.0, start)
+                ahead = _ahead(carrying, stack, place, step)
+                yield _Front(stack, place, step, mask, 1.0, _Start(place, iou, boxes, ratio, ahead))
+
+
+def _ahead(
+    carrying: Carrying, stack: Sequence[Case], place: int, step: int
+) -> tuple[int, np.ndarray] | None:
+    """The next slice that somebody looked at, where it and this one have a single box."""
+    there = place + step
+    while 0 <= there < len(stack) and not carrying.known[stack[there].case_id]:
+        there += step
+    if not 0 <= there < len(stack):
+        return None
+    own = carrying.boxes[stack[place].case_id]
+    other = carrying.boxes.get(stack[there].case_id, NOTHING)
+    return (there, other) if len(own) == len(other) == 1 else None
+
+
+def _ratio(boxes: np.ndarray, mask: np.ndarray, case: Case, frame_size: int) -> np.ndarray:
+    """By how much the box around all boxes is larger than that around the mask, width and height."""
+    found = mask_to_boxes(mask, LEAST_AREA_PX)
+    if not len(found) or not len(boxes):
+        return np.ones(2, np.float32)
+    drawn = _around(boxes)
+    answered = _around(found * _to_image(case, frame_size))
+    return np.clip((drawn[2:] - drawn[:2]) / (answered[2:] - answered[:2]), 1.0, MOST_LARGER)
+
+
+def _around(boxes: np.ndarray) -> np.ndarray:
+    return np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
+
+
+def _to_image(case: Case, frame_size: int) -> np.ndarray:
+    """Px of the image a px of the frame, for x1, y1, x2, y2."""
+    height, width = scaled_hw((case.height, case.width), frame_size)
+    return np.array([case.width / width, case.height / height] * 2, np.float32)
 
 
 def _advance(
@@ -164,7 +220,7 @@ def _advance(
             if trust >= config.min_trust_carried and mask.any():
                 found = Reached(row, mask, trust)
                 reached.setdefault(row.case_id, []).append(found)
-                further.append(_Front(front.stack, place, front.step, mask, trust, front.start_iou))
+                further.append(dataclasses.replace(front, place=place, mask=mask, trust=trust))
             else:
                 ends.setdefault(row.case_id, trust)
     return further
@@ -189,16 +245,28 @@ def _each_case_once(
 
 
 def _next_boxes(front: _Front, case: Case, margin: float, frame_size: int) -> np.ndarray:
-    """Around each part of the mask, larger by `margin` of its side, in px of the next slice (N, 4)."""
-    boxes = mask_to_boxes(front.mask, LEAST_AREA_PX)
-    if not len(boxes):
-        return NOTHING
-    height, width = scaled_hw((case.height, case.width), frame_size)
-    scale = np.array([case.width / width, case.height / height] * 2, np.float32)
-    sides = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
-    grown = boxes + margin * sides * np.array([-1, -1, 1, 1], np.float32) / 2
+    """What prompts the next slice, larger by `margin` of its sides, in its px (N, 4)."""
+    start = front.start
+    if start.ahead is not None:
+        place, other = start.ahead
+        share = (front.place + front.step - start.place) / (place - start.place)
+        boxes = (1 - share) * start.boxes + share * other
+    elif front.place == start.place:
+        boxes = start.boxes
+    else:
+        found = mask_to_boxes(front.mask, LEAST_AREA_PX)
+        if not len(found):
+            return NOTHING
+        boxes = _larger(found * _to_image(case, frame_size), start.ratio - 1)
     limits = np.array([case.width, case.height] * 2, np.float32)
-    return np.clip(grown * scale, 0, limits).astype(np.float32)
+    grown = _larger(boxes, np.full(2, margin, np.float32))
+    return np.clip(grown, 0, limits).astype(np.float32)
+
+
+def _larger(boxes: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Boxes (N, 4) about their middles, width and height larger by the shares (2,)."""
+    more = (boxes[:, 2:] - boxes[:, :2]) * share / 2
+    return np.concatenate([boxes[:, :2] - more, boxes[:, 2:] + more], axis=1)
 
 
 def _worth(front: _Front, row: QualityRow, mask: np.ndarray) -> float:
@@ -209,7 +277,7 @@ def _worth(front: _Front, row: QualityRow, mask: np.ndarray) -> float:
     if not smaller:
         return 0.0
     inside = int((front.mask & mask).sum()) / smaller
-    return min(1.0, max(0.0, row.predicted_iou) / front.start_iou) * inside
+    return min(1.0, max(0.0, row.predicted_iou) / front.start.predicted_iou) * inside
 
 
 def settled(found: Sequence[Reached], config: TargetsConfig) -> QualityRow:
@@ -270,7 +338,7 @@ def _empty_slices(
 ) -> Iterator[tuple[Case, float]]:
     """The unknown slices in which nothing is, and how sure that is: between two that somebody saw
     empty fully; beyond the outermost that was reached, as much as the next one was distrusted."""
-    has = [case.case_id in carrying.boxed or case.case_id in reached for case in stack]
+    has = [case.case_id in carrying.boxes or case.case_id in reached for case in stack]
     if not any(has):
         return
     first, last = has.index(True), len(has) - 1 - has[::-1].index(True)

@@ -287,20 +287,24 @@ def _carried(
 ) -> list[QualityRow]:
     """Rows of the slices to which boxes were carried, finding by finding."""
     config, dataset, findings = work.config, work.dataset, work.findings
+    training = dataset.of_split("train")
+    drawn = {case.case_id: annotated_findings(dataset.directory, case) for case in training}
     rows: list[QualityRow] = []
     for place, name in enumerate(findings.names):
-        counts = {
-            case.case_id: int((annotated_findings(dataset.directory, case)[1] == place).sum())
-            for case in dataset.of_split("train")
+        boxes = {
+            case_id: found if findings.is_one else found[which == place]
+            for case_id, (found, which) in drawn.items()
         }
         seen = {
-            case.case_id: case if findings.is_one else case.of_finding(name, counts[case.case_id])
-            for case in dataset.of_split("train")
+            case.case_id: case
+            if findings.is_one
+            else case.of_finding(name, len(boxes[case.case_id]))
+            for case in training
         }
         carrying = Carrying(
             maker,
             known={case_id: case.annotation != "unknown" for case_id, case in seen.items()},
-            boxed={case_id for case_id, case in seen.items() if case.annotation == "boxes"},
+            boxes={case_id: found for case_id, found in boxes.items() if len(found)},
             finding=findings.tag(place),
             frame_size=config.image_size,
             empty_share=config.empty_slices,
