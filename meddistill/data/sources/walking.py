@@ -66,29 +66,34 @@ class Tree:
             return
         if depth == len(self._entries):
             self._entries.append([])
-        here = self._entries[depth]
+        here, files, parent = self._entries[depth], self.files, Path(folder)
         for entry in entries:
             name = entry.name.lower()
-            reason = ""
-            if _leads_to_folder(entry):
-                if name in _CLUTTER_FOLDERS:
-                    continue
-                if entry.is_symlink() and self._leads_back(entry.path):
-                    self.odd.append((Path(entry.path), "a link back into the source, not followed"))
-                    continue
-                reason = "a folder, not an image" if name.endswith(IMAGE_SUFFIXES) else ""
-                here.append(entry.path)
-                self._walk(entry.path, depth + 1)
-            elif not _leads_to_file(entry):  # reading a pipe or a device would never end
-                is_link = entry.is_symlink()
-                reason = "a link that leads nowhere" if is_link else "not a regular file"
+            if not _leads_to_file(entry):
+                self._no_file(entry, name, depth)
             elif name.startswith(_RESOURCE_FORK):
                 reason = "a resource fork of macOS, not a picture"
+                self.odd.append((Path(entry.path), reason))
             elif name not in _CLUTTER:
                 here.append(entry.path)
-                self.files.append(Path(entry.path))
-            if reason:
-                self.odd.append((Path(entry.path), reason))
+                files.append(parent / entry.name)  # cheaper than to cut up the whole path
+
+    def _no_file(self, entry: os.DirEntry[str], name: str, depth: int) -> None:
+        """A folder, which is walked, or what is neither: reading a pipe or a device would never end."""
+        path, reason = Path(entry.path), ""
+        if not _leads_to_folder(entry):
+            is_link = entry.is_symlink()
+            reason = "a link that leads nowhere" if is_link else "not a regular file"
+        elif name in _CLUTTER_FOLDERS:
+            return
+        elif entry.is_symlink() and self._leads_back(entry.path):
+            reason = "a link back into the source, not followed"
+        else:
+            self._entries[depth].append(entry.path)
+            self._walk(entry.path, depth + 1)
+            reason = "a folder, not an image" if name.endswith(IMAGE_SUFFIXES) else ""
+        if reason:
+            self.odd.append((path, reason))
 
     def _leads_back(self, link: str) -> bool:
         """Whether a link leads to a folder of the source, or to one that the source lies in."""
