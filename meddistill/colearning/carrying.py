@@ -18,8 +18,7 @@ import numpy as np
 
 from meddistill.base import console
 from meddistill.colearning.beliefs import dice
-from meddistill.data.boxes import mask_to_boxes
-from meddistill.data.frames import scaled_hw
+from meddistill.colearning.carried_prompts import Front, Start, next_boxes, ratio_of
 from meddistill.run.tables import Case, QualityRow
 from meddistill.run.volumes import is_drawn, stacks
 from meddistill.settings.targets import TargetsConfig
@@ -29,12 +28,8 @@ from meddistill.targets.packing import teaches
 from meddistill.targets.prompts import CARRIED, NOTHING
 from meddistill.targets.requests import TargetRequest
 
-LEAST_AREA_PX = 4
-"""Of the frame: a smaller component prompts nothing."""
 AGREES = 0.8
 """Dice of what came from both sides from which neither is doubted."""
-MOST_LARGER = 1.5
-"""By which a box may be larger than its mask's."""
 CLEAR = 2
 """So many slices beyond the last one that was reached are neither the finding nor its absence."""
 LEAST_NEGATIVE = 0.5
@@ -55,41 +50,6 @@ class Carrying:
     frame_size: int
     empty_share: float
     levels: Sequence[str] = ()
-
-
-@dataclasses.dataclass(frozen=True)
-class _Start:
-    """A boxed slice: its `place` in the stack, the teacher's predicted IoU there, its boxes (N, 4) px,
-    by how much they are larger than the mask's (`ratio`, width and height), and the place and boxes
-    of the next boxed slice in the direction, where both have a single box."""
-
-    place: int
-    predicted_iou: float
-    boxes: np.ndarray
-    ratio: np.ndarray
-    ahead: tuple[int, np.ndarray] | None
-
-
-@dataclasses.dataclass(frozen=True)
-class _Front:
-    """Where one direction has come: `step` -1 or +1 along the stack from `place`; the mask there and
-    the trust with which it was reached. `start`: the boxed slice that it began at."""
-
-    stack: Sequence[Case]
-    place: int
-    step: int
-    mask: np.ndarray
-    trust: float
-    start: _Start
-
-    @property
-    def following(self) -> Case | None:
-        """The next slice, None where the volume ends or a slice is missing."""
-        place = self.place + self.step
-        if not 0 <= place < len(self.stack):
-            return None
-        here, there = self.stack[self.place], self.stack[place]
-        return there if abs((there.slice or 0) - (here.slice or 0)) == 1 else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,7 +99,7 @@ def carry(
 
 def _starts(
     carrying: Carrying, training: Mapping[str, list[Case]], quality: Sequence[QualityRow]
-) -> Iterator[_Front]:
+) -> Iterator[Front]:
     rows = {
         row.case_id: row
         for row in quality
@@ -153,11 +113,11 @@ def _starts(
             target = load_target(carrying.maker.directory, row.case_id, row.key)
             mask = target.probs > 0.5
             boxes = carrying.boxes[case.case_id]
-            ratio = _ratio(boxes, mask, case, carrying.frame_size)
+            ratio = ratio_of(boxes, mask, case, carrying.frame_size)
             iou = max(row.predicted_iou, 1e-3)
             for step in (-1, 1):
                 ahead = _ahead(carrying, stack, place, step)
-                yield _Front(stack, place, step, mask, 1.0, _Start(place, iou, boxes, ratio, ahead))
+                yield Front(stack, place, step, mask, 1.0, Start(place, iou, boxes, ratio, ahead))
 
 
 def _ahead(
@@ -174,43 +134,23 @@ def _ahead(
     return (there, other) if len(own) == len(other) == 1 else None
 
 
-def _ratio(boxes: np.ndarray, mask: np.ndarray, case: Case, frame_size: int) -> np.ndarray:
-    """By how much the box around all boxes is larger than that around the mask, width and height."""
-    found = mask_to_boxes(mask, LEAST_AREA_PX)
-    if not len(found) or not len(boxes):
-        return np.ones(2, np.float32)
-    drawn = _around(boxes)
-    answered = _around(found * _to_image(case, frame_size))
-    return np.clip((drawn[2:] - drawn[:2]) / (answered[2:] - answered[:2]), 1.0, MOST_LARGER)
-
-
-def _around(boxes: np.ndarray) -> np.ndarray:
-    return np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
-
-
-def _to_image(case: Case, frame_size: int) -> np.ndarray:
-    """Px of the image a px of the frame, for x1, y1, x2, y2."""
-    height, width = scaled_hw((case.height, case.width), frame_size)
-    return np.array([case.width / width, case.height / height] * 2, np.float32)
-
-
 def _advance(
     carrying: Carrying,
-    fronts: Sequence[_Front],
+    fronts: Sequence[Front],
     reached: dict[str, list[Reached]],
     ends: dict[str, float],
-) -> list[_Front]:
+) -> list[Front]:
     """Every front one slice further; those that are still trusted."""
     config = carrying.maker.config
-    going: list[tuple[_Front, TargetRequest]] = []
+    going: list[tuple[Front, TargetRequest]] = []
     for front in fronts:
         case = front.following
         if case is None or carrying.known[case.case_id]:
             continue
-        boxes = _next_boxes(front, case, config.carry_margin, carrying.frame_size)
+        boxes = next_boxes(front, case, config.carry_margin, carrying.frame_size)
         request = TargetRequest(case, boxes, CARRIED, carrying.frame_size, finding=carrying.finding)
         going.append((front, request))
-    further: list[_Front] = []
+    further: list[Front] = []
     for pairs in _each_case_once(going):
         rows = carrying.maker.answer([request for _, request in pairs], carrying.levels)
         for (front, _), row in zip(pairs, rows, strict=True):
@@ -227,12 +167,12 @@ def _advance(
 
 
 def _each_case_once(
-    going: Sequence[tuple[_Front, TargetRequest]],
-) -> Iterator[list[tuple[_Front, TargetRequest]]]:
+    going: Sequence[tuple[Front, TargetRequest]],
+) -> Iterator[list[tuple[Front, TargetRequest]]]:
     """Requests in batches in which no case is twice: each then keeps its own features."""
     left = list(going)
     while left:
-        now: dict[str, tuple[_Front, TargetRequest]] = {}
+        now: dict[str, tuple[Front, TargetRequest]] = {}
         later = []
         for pair in left:
             case_id = pair[1].case.case_id
@@ -244,32 +184,7 @@ def _each_case_once(
         left = later
 
 
-def _next_boxes(front: _Front, case: Case, margin: float, frame_size: int) -> np.ndarray:
-    """What prompts the next slice, larger by `margin` of its sides, in its px (N, 4)."""
-    start = front.start
-    if start.ahead is not None:
-        place, other = start.ahead
-        share = (front.place + front.step - start.place) / (place - start.place)
-        boxes = (1 - share) * start.boxes + share * other
-    elif front.place == start.place:
-        boxes = start.boxes
-    else:
-        found = mask_to_boxes(front.mask, LEAST_AREA_PX)
-        if not len(found):
-            return NOTHING
-        boxes = _larger(found * _to_image(case, frame_size), start.ratio - 1)
-    limits = np.array([case.width, case.height] * 2, np.float32)
-    grown = _larger(boxes, np.full(2, margin, np.float32))
-    return np.clip(grown, 0, limits).astype(np.float32)
-
-
-def _larger(boxes: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Boxes (N, 4) about their middles, width and height larger by the shares (2,)."""
-    more = (boxes[:, 2:] - boxes[:, :2]) * share / 2
-    return np.concatenate([boxes[:, :2] - more, boxes[:, 2:] + more], axis=1)
-
-
-def _worth(front: _Front, row: QualityRow, mask: np.ndarray) -> float:
+def _worth(front: Front, row: QualityRow, mask: np.ndarray) -> float:
     """What one step keeps of the trust, in [0, 1]: the teacher's predicted IoU against that of the
     boxed slice, times how far the smaller of the two masks lies in the other: a body changes little
     from slice to slice."""

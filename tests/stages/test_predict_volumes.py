@@ -212,3 +212,62 @@ def test_8_bit_dicom_is_as_the_same_pixels_in_a_png(tmp_path):
     stretched = read_scan(tmp_path / "a.dcm", IntensitySettings(scanner_8bit="stretched")).images[0]
     assert stretched.max() == 255
     assert png.max() < 255
+
+
+def damaged(folder, kind):
+    """A volume that nobody can mean, beside one that is whole."""
+    nibabel = pytest.importorskip("nibabel")
+    voxels, affine = voxels_of(4).astype(np.float32), np.eye(4)
+    if kind == "nan":
+        voxels[1, 3, 3] = np.nan
+    image = nibabel.Nifti1Image(voxels, affine)
+    nibabel.save(image, folder / "bad.nii")
+    if "affine" in kind or "spacing" in kind:  # nibabel writes none of these
+        header = image.header.copy()
+        header["srow_x"] = 0
+        if kind == "zero spacing":
+            header["pixdim"][1:4] = 0
+        content = (folder / "bad.nii").read_bytes()
+        (folder / "bad.nii").write_bytes(header.binaryblock + content[len(header.binaryblock) :])
+    if kind == "cut short":
+        content = (folder / "bad.nii").read_bytes()
+        (folder / "bad.nii").write_bytes(content[: len(content) // 2])
+    whole = nibabel.Nifti1Image(voxels_of(4).astype(np.int16), np.eye(4))
+    nibabel.save(whole, folder / "good.nii")
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("nan", "image holds NaN or infinity"),
+        ("flat affine", "affine without an orientation"),
+        ("zero spacing", "affine without an orientation"),
+        ("cut short", "is damaged"),
+    ],
+)
+def test_a_volume_that_cannot_be_meant_is_one_line_and_the_rest_goes_on(tmp_path, kind, reason):
+    (tmp_path / "in").mkdir()
+    damaged(tmp_path / "in", kind)
+    with pytest.raises(InputError, match=f"bad.nii.*{reason}"):
+        run([tmp_path / "in"], tmp_path / "out")
+    assert {row.name for row in rows_of(tmp_path / "out")} == {"good"}
+    assert [path.name for path in (tmp_path / "out" / "masks").iterdir()] == ["good.nii.gz"]
+    out = run([tmp_path / "in"], tmp_path / "out", skip_broken=True)
+    assert (out / "run.json").exists()
+
+
+def test_a_series_that_was_cut_short_while_copied_is_one_line(tmp_path):
+    write_series(tmp_path / "in" / "a", voxels_of())
+    path = tmp_path / "in" / "a" / "IM0003"
+    path.write_bytes(path.read_bytes()[:-300])
+    with pytest.raises(InputError, match=r"IM0003: its pixels cannot be read"):
+        run([tmp_path / "in"], tmp_path / "out")
+    assert not (tmp_path / "out" / "masks").exists()
+
+
+def test_a_volume_of_one_slice_is_still_a_volume(tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    voxels = voxels_of(3)[1:2].T.astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), tmp_path / "a.nii")
+    out = run([tmp_path / "a.nii"], tmp_path / "out")
+    assert nibabel.load(out / "masks" / "a.nii.gz").shape == (30, 20, 1)
