@@ -196,6 +196,11 @@ def as_planes(maps: np.ndarray) -> np.ndarray:
     return maps[None] if maps.ndim == 2 else maps
 
 
+def folder_name(finding: str) -> str:
+    """What a folder is called that holds files of one finding alone."""
+    return re.sub(r"[^\w .-]", "_", finding)
+
+
 def names_in(cell: str) -> tuple[str, ...]:
     """The names in a cell of a table that `SEPARATOR` (or a comma) divides; () for an empty one."""
     return tuple(part.strip() for part in re.split(r"[;,]", cell) if part.strip())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 from meddistill.base import console
 from meddistill.base.errors import ConfigError, InputError
 from meddistill.base.hashing import fingerprint_source, hash_files
-from meddistill.data.findings import LESION, Findings
+from meddistill.data.findings import LESION, Findings, folder_name
 from meddistill.data.formats.pictures import resize
 from meddistill.evaluation.baselines import BOXES, OTHER, STUDENT, TEACHER, Baselines, Guess
 from meddistill.evaluation.judged_cases import JudgedCase, read_planes
@@ -32,7 +33,8 @@ def add_other_masks(
         found: what there is to compare with; gets the method.
         asked: folder and name.
         cases: those that are judged.
-        findings: of several the masks are label maps, as those in RUN/data are.
+        findings: of several the masks are label maps, as those in RUN/data are, or lie in a folder
+            a finding, black and white.
 
     Raises: ConfigError for a name that a method of ours has; InputError for a folder in which no
     mask fits a case, two fit one, or one cannot be read or has another size than its image and
@@ -41,31 +43,58 @@ def add_other_masks(
     name = asked.name or asked.directory.resolve().name
     if name in (STUDENT, TEACHER, BOXES):
         raise ConfigError(f"--name {name} is a method of every evaluation; name the other tool")
-    paths = _paths(asked.directory, cases)
-    missing = [case.case_id for case in cases if case.case_id not in paths]
+    sets = _mask_sets(asked.directory, cases, findings)
+    missing = [
+        case.case_id for case in cases if not any(case.case_id in each.paths for each in sets)
+    ]
     if missing:
         console.warn(
             f"{name}: {len(missing)} of {len(cases)} cases have no mask in {asked.directory} and "
             f"count as empty; first: {', '.join(missing[:_NAMED])}"
         )
     resampled = sum(
-        _differs(_read(path, findings), path, case, asked.resample)
+        _differs(_read(path, each.findings), path, case, asked.resample)
+        for each in sets
         for case in cases
-        if (path := paths.get(case.case_id)) is not None
+        if (path := each.paths.get(case.case_id)) is not None
     )
     if resampled:
         console.say(f"{name}: {resampled} masks are brought to the size of their images")
 
     def guess(case: JudgedCase, size_hw: tuple[int, int]) -> Guess:
-        path = paths.get(case.case_id)
-        if path is None:
-            return Guess(np.zeros((len(findings), *size_hw), bool))
-        return Guess(np.stack([_sized(plane, size_hw) for plane in _read(path, findings)]))
+        masks = np.zeros((len(findings), *size_hw), bool)
+        for each in sets:
+            path = each.paths.get(case.case_id)
+            if path is not None:
+                planes = _read(path, each.findings)
+                masks[each.places] = [_sized(plane, size_hw) for plane in planes]
+        return Guess(masks)
 
     found.guesses[OTHER] = guess
     found.labels[OTHER] = name
-    files = sorted(paths.values())
+    files = sorted(path for each in sets for path in each.paths.values())
     found.inputs[OTHER] = fingerprint_source(hash_files(files, asked.directory), asked.directory)
+
+
+@dataclasses.dataclass(frozen=True)
+class _MaskSet:
+    """Masks of some findings, which are at `places` among all: the file of a case by its id."""
+
+    findings: Findings
+    places: list[int]
+    paths: dict[str, Path]
+
+
+def _mask_sets(directory: Path, cases: Sequence[Case], findings: Findings) -> list[_MaskSet]:
+    """One for all findings, or one for each that has a folder of its own."""
+    folders = [directory / folder_name(name) for name in findings.names]
+    if findings.is_one or not any(folder.is_dir() for folder in folders):
+        return [_MaskSet(findings, list(range(len(findings))), _paths(directory, cases))]
+    return [
+        _MaskSet(Findings((name,)), [place], _paths(folder, cases))
+        for place, (name, folder) in enumerate(zip(findings.names, folders, strict=True))
+        if folder.is_dir()
+    ]
 
 
 def _paths(directory: Path, cases: Sequence[Case]) -> dict[str, Path]:

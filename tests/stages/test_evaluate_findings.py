@@ -225,6 +225,7 @@ def test_boxes_alone_are_judged_by_finding(tmp_path, capsys):
     assert figures["found_50"]["mean"] == pytest.approx(5 / 9)
     assert own["blue"]["false_per_image"]["mean"] == pytest.approx(2 / 5)
     assert "  green" in capsys.readouterr().out
+    assert "By finding, the student" in (out / "report.html").read_text()
 
 
 def test_the_teacher_is_asked_about_the_boxes_of_each_finding(tmp_path):
@@ -262,6 +263,19 @@ def test_another_tools_label_maps_are_judged_by_finding(tmp_path):
     write_png(folder / "a1.png", np.full(SIZE_HW, 4, np.uint8))
     with pytest.raises(InputError, match=r"a1\.png is no mask of the findings red, green, blue"):
         evaluate(run, other=OtherMasks(folder, "nnU-Net"), out=tmp_path / "other")
+
+
+def test_another_tools_masks_may_lie_in_a_folder_a_finding(tmp_path):
+    run = make_findings_run(tmp_path / "run")
+    folder = tmp_path / "tool"
+    for place in (0, 1):
+        for case_id, (there, *_) in PLACES.items():
+            mask = planes_of(there)[place].astype(np.uint8) * 255
+            write_png(folder / THREE.names[place] / f"{case_id}.png", mask)
+    out = evaluate(run, other=OtherMasks(folder, "nnU-Net"))
+    own = read_json(out / SUMMARY_JSON)["methods"]["other"]["by_finding"]
+    means = [own[name]["metrics"]["dice"]["mean"] for name in THREE.names]
+    assert means == [1, 1, 0]  # nothing of blue
 
 
 def test_folders_of_label_maps_are_judged_by_the_students_findings(tmp_path):

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from meddistill.base.csv_tables import read_table
 from meddistill.base.errors import ConfigError, InputError, MedDistillError, StageError
 from meddistill.cli.app import app
+from meddistill.data.findings import PALETTE, Findings
 from meddistill.data.frames import Preprocessing
 from meddistill.data.intensity import IntensitySettings
 from meddistill.data.scans import find_scans, scan_name
@@ -145,6 +146,37 @@ def test_equal_and_hostile_names_stay_apart_and_inside(tmp_path):
     assert not any(character in "".join(masks) for character in "<>;\"' ")
     assert len(rows_of(out)) == 6
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "out"]
+
+
+def test_findings_that_may_overlap_have_a_mask_and_a_row_each(tmp_path):
+    class Nested(BrightIsLesion):
+        """Two findings, the second inside the first."""
+
+        preprocessing = Preprocessing(
+            findings=Findings(("whole", "core/1"), exclusive=False), thresholds=(0.5, 0.9)
+        )
+
+        def predict_probs(self, images, batch_size=16):
+            return [np.stack([probs, probs]) for probs in super().predict_probs(images)]
+
+    pixels = write_squares(tmp_path / "in" / "a.png", size=(40, 60), side=8)
+    pixels[4:6, 5:9] = 250
+    cv2.imwrite(str(tmp_path / "in" / "a.png"), pixels)
+    out = run_predict(
+        tmp_path / "none",
+        [str(tmp_path / "in")],
+        tmp_path / "out",
+        PredictOptions(overlays=True),
+        predictor=Nested(),
+    )
+    rows = read_table(out / "predictions.csv", PredictionRow)
+    told = [(row.finding, row.mask, row.area_px) for row in rows]
+    assert told == [("whole", "masks/whole/a.png", 64), ("core/1", "masks/core_1/a.png", 8)]
+    for row, cut in zip(rows, (0.5, 0.9), strict=True):
+        assert (mask_of(out / row.mask) == np.where(pixels >= cut * 255, 255, 0)).all()
+    overlay = cv2.imread(str(out / "overlays" / "a.png"))
+    assert overlay.shape[0] > pixels.shape[0]  # a legend below
+    assert (overlay[pixels.shape[0] :] == PALETTE[0][::-1]).all(axis=2).any()
 
 
 def test_a_file_named_twice_is_predicted_once(tmp_path):
