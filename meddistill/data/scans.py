@@ -157,8 +157,9 @@ def group_scans(paths: Sequence[Path]) -> tuple[list[ScanFiles], list[str]]:
             header = read_header(path)
         except InputError:
             continue  # reading it says why
-        if header.no_picture or header.is_segmentation:
-            what = header.no_picture or "a segmentation, no image"
+        if header.no_picture or header.is_segmentation or header.is_contours:
+            drawn = "contours" if header.is_contours else "a segmentation"
+            what = header.no_picture or f"{drawn}, no image"
             left[path] = f"{path} is left out: it holds {what}"
         elif header.placed:
             headers[path] = header

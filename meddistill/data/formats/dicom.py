@@ -21,9 +21,8 @@ _SEGMENTATIONS = (
     "1.2.840.10008.5.1.4.1.1.66.4",  # Segmentation Storage
     "1.2.840.10008.5.1.4.1.1.66.7",  # Label Map Segmentation Storage
 )
+_CONTOURS = "1.2.840.10008.5.1.4.1.1.481.3"
 _NO_PICTURES = {
-    "1.2.840.10008.5.1.4.1.1.481.3": "contours (RTSTRUCT), which are not read: export them as a "
-    "DICOM segmentation or as masks",
     "1.2.840.10008.5.1.4.1.1.481.2": "a dose (RTDOSE), no image",
     "1.2.840.10008.5.1.4.1.1.481.5": "a treatment plan, no image",
     "1.2.840.10008.5.1.4.1.1.66.1": "a spatial registration, no image",
@@ -241,7 +240,8 @@ class Header:
     """What a DICOM file says of itself: `frames` of `size_hw` px, the patient, its own `uid` and that
     of its series; `is_segmentation`: its frames are masks of other files; `no_picture`: what it is
     instead, where it holds none; `placed`: where each frame lies, () where it does not say;
-    `burned_in`: it says that text is written into its pixels."""
+    `burned_in`: it says that text is written into its pixels; `is_contours`: it holds lines on other
+    images in place of pixels."""
 
     frames: int
     size_hw: tuple[int, int]
@@ -252,6 +252,7 @@ class Header:
     no_picture: str = ""
     placed: tuple[Placement, ...] = ()
     burned_in: bool = False
+    is_contours: bool = False
 
 
 def read_header(path: Path) -> Header:
@@ -261,6 +262,8 @@ def read_header(path: Path) -> Header:
         kind = str(data.get("SOPClassUID") or data.file_meta.get("MediaStorageSOPClassUID") or "")
         patient, uid = str(data.get("PatientID") or ""), str(data.get("SOPInstanceUID") or "")
         series = str(data.get("SeriesInstanceUID") or "")
+    if kind == _CONTOURS:
+        return Header(0, (0, 0), patient, uid, series, False, is_contours=True)
     if kind in _NO_PICTURES:
         return Header(0, (0, 0), patient, uid, series, False, _NO_PICTURES[kind])
     frames = _frame_count(path, data)

@@ -15,6 +15,7 @@ from meddistill.data.formats.dicom import (
     is_dicom,
     read_header,
 )
+from meddistill.data.formats.dicom_contours import ContourMask, Structures, read_structures
 from meddistill.data.formats.dicom_segmentations import (
     Segmentation,
     SegmentationMask,
@@ -43,7 +44,7 @@ _SAMPLE = 5
 class DicomFolders:
     name = "dicom"
     summary = (
-        "DICOM files in series folders; masks as DICOM SEG, or with equal names below masks/ (PNG "
+        "DICOM files in series folders; masks as DICOM SEG or RTSTRUCT, or with equal names below masks/ (PNG "
         "or DICOM)"
     )
     general = False
@@ -71,6 +72,8 @@ class DicomFolders:
                     used.add(header.uid)
                 else:
                     found = _frames(path, header, mask, directory, options)
+                    if mask is None:
+                        found = _contoured(found, header, files.structures, options)
                 group = patients.group_of(header)
                 cases += [dataclasses.replace(x, group=group or x.group) for x in found]
             except MissingPackageError:
@@ -132,6 +135,7 @@ class _Files:
     def __init__(self, directory: Path) -> None:
         self.images: dict[Path, Header] = {}
         self.segmentations: list[Segmentation] = []
+        self.structures: list[Structures] = []
         self.masks: dict[str, Path] = {}
         self.unused: list[Rejected] = []
         found, self.rejected = walk_files(directory, directory)
@@ -156,6 +160,8 @@ class _Files:
         header = read_header(path)
         if header.no_picture:
             self.unused.append(Rejected(shown(path, directory), header.no_picture))
+        elif header.is_contours:
+            self.structures.append(read_structures(path))
         elif header.is_segmentation:
             self.segmentations.append(read_segmentation(path))
         else:
@@ -181,6 +187,14 @@ def _looked_at(segmentation: Segmentation, header: Header) -> bool:
 
 
 def _understood(files: _Files, directory: Path) -> Understood:
+    if files.structures and not files.segmentations:
+        named = sorted({name for each in files.structures for name in each.names})
+        return Understood(
+            masks=f"contours of {len(files.structures)} RTSTRUCT files",
+            rule="the image that a contour names, else the one in whose plane it lies",
+            example=", ".join(f"{number} {name}" for number, name in named),
+            unused=files.unused,
+        )
     if not files.segmentations:
         return Understood(unused=files.unused)
     first = files.segmentations[0]
@@ -236,6 +250,24 @@ def _segmented(
     mask = SegmentationMask(found.path, frames, header.size_hw, options.labels)
     (case,) = _frames(path, header, None, directory, options)
     return [dataclasses.replace(case, mask=mask)]
+
+
+def _contoured(
+    cases: list[RawCase], header: Header, structures: list[Structures], options: SourceOptions
+) -> list[RawCase]:
+    """The case of an image of which contours speak, with what they enclose there: nothing where none
+    lies on it. Raises: InputError where more than one file does."""
+    spoken = [each for each in structures if each.speaks_of(header)]
+    if not spoken or len(cases) != 1 or len(header.placed) != 1:
+        return cases
+    if len(spoken) > 1:
+        names = ", ".join(each.path.name for each in spoken[:3])
+        raise InputError(f"{len(spoken)} files of contours speak of it: {names}")
+    found = spoken[0]
+    mask = ContourMask(
+        found.path, found.on(header), header.placed[0], header.size_hw, options.labels
+    )
+    return [dataclasses.replace(cases[0], mask=mask)]
 
 
 def _frames(
