@@ -105,10 +105,12 @@ class PromptedTeacher:
         self.teacher_dir = teacher_dir
         self.logit_shift = logit_shift
         self.findings = read_findings(dataset.directory)
-        self.heads = heads
+        # Those of a student of other findings cannot propose here.
+        fits = heads is not None and len(heads.thresholds) == len(self.findings)
+        self.heads = heads if fits else None
         self.frame_size = frame_size
         self.encodings = EncodingStore(teacher_dir / "encodings", teacher, budget_gb=0.0)
-        self._boxes_of_heads: dict[str, np.ndarray] = {}
+        self._boxes_of_heads: dict[str, list[np.ndarray]] = {}
         self._last: tuple[str, Encoded] | None = None
 
     def __call__(self, judged: JudgedCase, student: Guess) -> Mapping[str, Guess]:
@@ -124,7 +126,7 @@ class PromptedTeacher:
             ]
         }
         if self.heads is not None:
-            asked[TEACHER_BY_HEAD] = [self._propose(case, self.heads)]
+            asked[TEACHER_BY_HEAD] = self._propose(case, self.heads)
         if judged.mask is None and judged.boxes is not None:
             asked[TEACHER_BY_TRUE_BOX] = judged.boxes
         return {method: self._answers(case, boxes) for method, boxes in asked.items()}
@@ -151,19 +153,23 @@ class PromptedTeacher:
         probs: np.ndarray = from_frame(frame, size_hw)[0, 0].numpy()
         return probs
 
-    def _propose(self, case: Case, heads: Heads) -> np.ndarray:
-        """The heads' boxes (N, 4) px of the image, as they propose on unboxed ones."""
+    def _propose(self, case: Case, heads: Heads) -> list[np.ndarray]:
+        """The heads' boxes (N, 4) px of the image by finding, as they propose on unboxed ones."""
         if case.case_id not in self._boxes_of_heads:
-            size = self.frame_size
-            probs = head_maps(heads.heads, self._encoded(case), size).mean(0)[0].numpy()
-            proposal = propose(probs, heads.thresholds[0], LEAST_SHARE * size**2)
-            boxes = NO_BOX
-            if proposal is not None:
-                height, width = scaled_hw((case.height, case.width), size)
-                scale = np.array([width / case.width, height / case.height] * 2, np.float32)
-                boxes = (proposal.boxes_xyxy_px / scale).astype(np.float32)
-            self._boxes_of_heads[case.case_id] = boxes
+            maps = head_maps(heads.heads, self._encoded(case), self.frame_size).mean(0).numpy()
+            self._boxes_of_heads[case.case_id] = [
+                self._proposed(case, probs, threshold)
+                for probs, threshold in zip(maps, heads.thresholds, strict=True)
+            ]
         return self._boxes_of_heads[case.case_id]
+
+    def _proposed(self, case: Case, probs: np.ndarray, threshold: float) -> np.ndarray:
+        proposal = propose(probs, threshold, LEAST_SHARE * self.frame_size**2)
+        if proposal is None:
+            return NO_BOX
+        height, width = scaled_hw((case.height, case.width), self.frame_size)
+        scale = np.array([width / case.width, height / case.height] * 2, np.float32)
+        return (proposal.boxes_xyxy_px / scale).astype(np.float32)
 
     def _encoded(self, case: Case) -> Encoded:
         if self._last is None or self._last[0] != case.case_id:

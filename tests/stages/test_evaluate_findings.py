@@ -20,9 +20,12 @@ from support.painting_teacher import PaintingTeacher
 from meddistill.base.csv_tables import read_table, write_table
 from meddistill.base.errors import ConfigError, InputError
 from meddistill.base.files import read_json
+from meddistill.colearning.cell_head import CellHead
+from meddistill.colearning.head_files import Heads
 from meddistill.colearning.prompted import PromptedTeacher
 from meddistill.data.findings import Findings
 from meddistill.data.formats.pictures import load_labels, write_png
+from meddistill.evaluation.baselines import Guess
 from meddistill.evaluation.box_scores import BoxScoreRow
 from meddistill.evaluation.request import EvalRequest, FolderRequest, OtherMasks
 from meddistill.evaluation.scores import ScoreRow
@@ -230,25 +233,46 @@ def test_boxes_alone_are_judged_by_finding(tmp_path, capsys):
 
 def test_the_teacher_is_asked_about_the_boxes_of_each_finding(tmp_path):
     run = make_findings_run(tmp_path / "run", with_masks=False)
-    asked = PromptedTeacher(
+    asked = _asked(run, None)
+    out = run_eval(run, EvalConfig(ask_teacher="always"), seed=0, predictor=ColourStudent())
+    assert "teacher_student" in read_json(out / SUMMARY_JSON)["skipped"]  # no teacher in this RUN
+    judged = type("Judged", (), {"case_id": "a1", "mask": None, "boxes": None})()
+    there = planes_of(PLACES["a1"][0])
+    found = asked(judged, Guess(there))["teacher_student"]
+    assert found.masks.shape == there.shape
+    assert (found.masks & there).sum() > 0.9 * there.sum()
+    assert not found.masks[2].any()
+
+
+def test_heads_propose_each_finding_and_those_of_others_none(tmp_path):
+    run = make_findings_run(tmp_path / "run")
+    head = CellHead(torch.zeros(3), torch.ones(3), 3)
+    for parameter in head.parameters():
+        torch.nn.init.zeros_(parameter)
+    head.layers = torch.nn.Linear(3, 3)  # each finding is where its colour is
+    torch.nn.init.constant_(head.layers.bias, -0.1 * 120)
+    head.layers.weight.data = 0.1 * torch.eye(3)
+    asked = _asked(run, Heads([head.eval().requires_grad_(False)], (0.5, 0.5, 0.5)))
+    judged = type("Judged", (), {"case_id": "a1", "mask": "a1.png", "boxes": None})()
+    nothing = Guess(np.zeros((3, *SIZE_HW), bool))
+    found = asked(judged, nothing)["teacher_head"].masks
+    there = planes_of(PLACES["a1"][0])
+    assert found.any(axis=(1, 2)).tolist() == [True, True, False]
+    for place in (0, 1):  # the maps are eight times coarser than the image
+        assert (found[place] & there[place]).any()
+        assert not (found[place] & there[1 - place]).any()
+    assert "teacher_head" not in _asked(run, Heads([head], (0.5,)))(judged, nothing)
+
+
+def _asked(run, heads):
+    return PromptedTeacher(
         Dataset.open(run.data),
         PaintingTeacher(),
         run.teacher,
         logit_shift=0.0,
-        heads=None,
+        heads=heads,
         frame_size=max(SIZE_HW),
     )
-    out = run_eval(run, EvalConfig(ask_teacher="always"), seed=0, predictor=ColourStudent())
-    assert "teacher_student" in read_json(out / SUMMARY_JSON)["skipped"]  # no teacher in this RUN
-    judged = type("Judged", (), {"case_id": "a1", "mask": None, "boxes": None})()
-    student = type("Guess", (), {"masks": planes_of(PLACES["a1"][0])})()
-    found = asked(judged, student)["teacher_student"]
-    assert found.masks.shape == (3, *SIZE_HW)
-    overlap = (found.masks & student.masks).sum(axis=(1, 2)) / student.masks.sum(axis=(1, 2))[
-        :2
-    ].min()
-    assert (overlap[:2] > 0.9).all()
-    assert not found.masks[2].any()
 
 
 def test_another_tools_label_maps_are_judged_by_finding(tmp_path):
