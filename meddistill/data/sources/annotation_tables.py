@@ -26,7 +26,7 @@ from meddistill.data.sources.annotated_cases import (
 from meddistill.data.sources.fitted_boxes import fitted
 from meddistill.data.sources.masks_beside import SPLIT_FOLDERS, masks_of, split_off_masks
 from meddistill.data.sources.source import Listing, SourceOptions
-from meddistill.data.sources.walking import walk_files
+from meddistill.data.sources.walking import files_ending, walk_files
 from meddistill.run.tables import Rejected
 
 _MOST_LOOKED_INTO = 50
@@ -78,14 +78,12 @@ class AnnotationTables:
 
     def _files(self, directory: Path, most: int | None = None) -> list[Path]:
         """Files with the format's endings, in the order of their paths; at most so many of a depth."""
-        files, _ = walk_files(directory, directory)
         depths: Counter[int] = Counter()
         found = []
-        for path in files:
-            if path.name.lower().endswith(self._format.suffixes):
-                depths[len(path.parts)] += 1
-                if most is None or depths[len(path.parts)] <= most:
-                    found.append(path)
+        for path in files_ending(directory, self._format.suffixes):
+            depths[len(path.parts)] += 1
+            if most is None or depths[len(path.parts)] <= most:
+                found.append(path)
         return found
 
 

@@ -11,7 +11,7 @@ from meddistill.data.formats.known_image_formats import SUFFIXES
 from meddistill.data.formats.pictures import IMAGE_SUFFIXES
 from meddistill.data.formats.tables import header_of
 from meddistill.data.formats.text_files import first_text
-from meddistill.data.sources.walking import walk_files
+from meddistill.data.sources.walking import files_ending, walk_files
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar", ".tar.xz", ".tar.bz2")
 _NAMES = 3
@@ -63,10 +63,12 @@ def unread_beside(directory: Path) -> str:
     """Files that at least half of the pictures have beside them under their own names, as annotations
     lie; '' where there are none."""
     files, _ = walk_files(directory, directory)
+    notes = files_ending(directory, _NOTES)
+    if not notes:
+        return ""
     pictures = {path.with_suffix("") for path in files if path.suffix.lower() in IMAGE_SUFFIXES}
     stems = {path.stem for path in pictures}
     stems |= {path.name for path in files if path.suffix.lower() in IMAGE_SUFFIXES}
-    notes = [path for path in files if path.suffix.lower() in _NOTES]
     fitting = [path for path in notes if path.stem in stems]
     if not pictures or 2 * len(fitting) < len(pictures):
         return ""

@@ -122,6 +122,17 @@ class Tree:
                     return Path(paths[bisect_right(starts, match.start()) - 1])
         return None
 
+    @cached_property
+    def by_ending(self) -> dict[str, list[int]]:
+        """Of each ending of a name, in lower case with its point, the places of its files."""
+        found: dict[str, list[int]] = {}
+        for place, path in enumerate(self.files):
+            name = path.name
+            found.setdefault(name[name.rfind(".") :].lower() if "." in name else "", []).append(
+                place
+            )
+        return found
+
     def below(self, directory: Path) -> list[Path]:
         """The files below a folder of the tree, in their order."""
         start = f"{os.fspath(directory)}/"
@@ -181,6 +192,16 @@ def walk_files(directory: Path, root: Path) -> tuple[list[Path], list[Rejected]]
         files = tree.below(directory)
         odd = [(path, reason) for path, reason in odd if directory in (path, *path.parents)]
     return list(files), [Rejected(shown(path, root), reason) for path, reason in odd]
+
+
+def files_ending(directory: Path, endings: Iterable[str]) -> list[Path]:
+    """The files below `directory` whose names end in one of the endings (lower case, one point each), in
+    the order of their paths."""
+    tree = _tree_of(directory)
+    places = sorted(place for ending in endings for place in tree.by_ending.get(ending, ()))
+    found = [tree.files[place] for place in places]
+    inside = directory == tree.directory
+    return found if inside else [path for path in found if directory in path.parents]
 
 
 def any_file(directory: Path, *patterns: str, depth: int = 6) -> Path | None:

@@ -17,7 +17,7 @@ from meddistill.data.raw_case import RawCase
 from meddistill.data.sources.annotated_cases import annotated_case
 from meddistill.data.sources.masks_beside import SPLIT_FOLDERS
 from meddistill.data.sources.source import Listing, SourceOptions
-from meddistill.data.sources.walking import any_file, image_files, walk_files
+from meddistill.data.sources.walking import any_file, files_ending, image_files
 from meddistill.run.tables import Rejected
 
 _FORMAT = YoloLabel()
@@ -94,23 +94,20 @@ def _class_names(directory: Path) -> tuple[Path | None, dict[int, str]]:
 def _elsewhere(directory: Path) -> Iterator[Path]:
     """Text files with lines of shares that are called like a picture, wherever they lie; of many a
     few are looked into."""
-    files, _ = walk_files(directory, directory)
-    stems = {path.stem for path in files if path.suffix.lower() in IMAGE_SUFFIXES}
-    texts = [path for path in files if path.suffix.lower() == ".txt" and path.stem in stems]
+    texts = files_ending(directory, (".txt",))
+    stems = {path.stem for path in files_ending(directory, IMAGE_SUFFIXES)} if texts else set()
+    texts = [path for path in texts if path.stem in stems]
     step = max(1, len(texts) // _SAMPLE)
     return (path for path in texts[::step] if _FORMAT.in_shares(path))
 
 
 def _by_name(images: Sequence[Path], directory: Path) -> tuple[dict[Path, Path], list[Rejected]]:
     """The label file of each image, and label files that are nobody's or not the only one."""
-    files, _ = walk_files(directory, directory)
     names = ImageNames([path.relative_to(directory).as_posix() for path in images])
     found: dict[Path, Path] = {}
     rejected: list[Rejected] = []
-    for path in files:
-        if path.suffix.lower() != ".txt" or not (
-            _FORMAT.in_shares(path) or not path.stat().st_size
-        ):
+    for path in files_ending(directory, (".txt",)):
+        if not (_FORMAT.in_shares(path) or not path.stat().st_size):
             continue
         below = path.relative_to(directory)
         try:
