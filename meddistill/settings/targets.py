@@ -25,7 +25,7 @@ class TargetsConfig:
     """Largest shift of each side of a jittered box, as a share of the box's width or height."""
     views: str = setting("auto", TARGETS, before="whole")
     """What the teacher sees: the `whole` image, a window around each box enlarged (`zoom`), `both`,
-    averaged, in twice the time, or `auto`: both for annotated boxes, the whole for others.
+    averaged, in twice the time, or `auto`: both for annotated and carried boxes, the whole for others.
     LiteMedSAM on folds 1-3, Dice whole / both: boxes off by up to 10 % a side .882 / .899 (300
     cases); a detector's .706 / .694 (320 cases), as a window around a wrong box always holds
     something."""

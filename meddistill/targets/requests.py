@@ -20,7 +20,7 @@ from meddistill.run.tables import Case
 from meddistill.settings import identity
 from meddistill.settings.targets import TargetsConfig
 from meddistill.targets.asking import Question, jittered_boxes, logit_shift
-from meddistill.targets.prompts import ANNOTATED
+from meddistill.targets.prompts import ANNOTATED, CARRIED
 from meddistill.teachers.teacher import Teacher
 
 _FORMAT = 1
@@ -152,4 +152,4 @@ def _key(teacher: Teacher, request: TargetRequest, boxes: np.ndarray, config: Ta
 def _views(request: TargetRequest, config: TargetsConfig) -> str:
     if config.views != "auto":
         return config.views
-    return "both" if request.prompt_source == ANNOTATED else "whole"
+    return "both" if request.prompt_source in (ANNOTATED, CARRIED) else "whole"

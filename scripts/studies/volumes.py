@@ -74,7 +74,6 @@ DISTILL = (
     "distill.test_targets=false",
     "distill.feature_weight=0.0",
     "distill.picture_every=0",
-    "distill.targets.views=whole",
     "eval.baselines=false",
     "eval.gallery_cases=4",
 )
@@ -97,7 +96,7 @@ class StudySet:
 
 
 SETS = {
-    "hippocampus": StudySet(16, 24, 600, ("prepare.label=1,2", "distill.image_size=64")),
+    "hippocampus": StudySet(12, 24, 600, ("prepare.label=1,2", "distill.image_size=64")),
     "acdc": StudySet(16, 10, 600, ("prepare.label=3", "distill.image_size=128")),
 }
 
