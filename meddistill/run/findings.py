@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from meddistill.base.errors import ConfigError, InputError, StageError
+from meddistill.base.errors import ConfigError, InputError
 from meddistill.base.files import write_text
 from meddistill.data.findings import LESION, Findings
 from meddistill.data.formats.yaml_files import read_yaml
@@ -42,16 +42,6 @@ def read_findings(data_dir: Path) -> Findings:
         raise InputError(
             f"{path} names no findings ({error}); run `meddistill prepare` again"
         ) from error
-
-
-def refuse_several(data_dir: Path, what: str) -> None:
-    """Raise StageError where prepared data have several findings and `what` knows one alone."""
-    findings = read_findings(data_dir)
-    if not findings.is_one:
-        raise StageError(
-            f"{data_dir} has {len(findings)} findings ({', '.join(findings.names[:3])}), and {what} "
-            "knows one; prepare again without prepare.findings, or with one of them"
-        )
 
 
 def _quoted(name: str) -> str:

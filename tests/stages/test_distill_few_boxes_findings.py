@@ -1,6 +1,7 @@
 """Few boxes of several findings: what nobody looked for is proposed, answered and believed by finding,
 in unboxed images and in those that were boxed for another one."""
 
+import csv
 import dataclasses
 
 import cv2
@@ -16,15 +17,25 @@ from meddistill.colearning.joining import Colearning, with_unboxed_decided
 from meddistill.colearning.unboxed import ColearningRow
 from meddistill.data.findings import Findings
 from meddistill.data.formats.pictures import load_labels
+from meddistill.evaluation.baselines import TEACHER_BY_HEAD
+from meddistill.evaluation.request import EvalRequest
 from meddistill.run.dataset import Dataset
-from meddistill.run.layout import COLEARNING_CSV, COLEARNING_PNG, QUALITY_CSV, RunDir
+from meddistill.run.layout import (
+    COLEARNING_CSV,
+    COLEARNING_PNG,
+    PER_CASE_CSV,
+    QUALITY_CSV,
+    RunDir,
+)
 from meddistill.run.tables import QualityRow
 from meddistill.run.true_masks import mask_path
 from meddistill.settings.colearning import ColearningConfig
 from meddistill.settings.distill import DistillConfig
+from meddistill.settings.evaluate import EvalConfig
 from meddistill.settings.prepare import PrepareConfig
 from meddistill.settings.targets import TargetsConfig
 from meddistill.stages.distill import run_distill
+from meddistill.stages.evaluate import run_eval
 from meddistill.stages.prepare import run_prepare
 from meddistill.student.student import load_student
 from meddistill.targets.cache import TargetFolders
@@ -52,7 +63,7 @@ def _source(root, count=16):
     """Pictures with a red and a green square; six are boxed, the last two of them for red alone."""
     for folder in ("images", "masks"):
         (root / folder).mkdir(parents=True)
-    boxes, looked = ["image,x1,y1,x2,y2,class"], ["id,group,findings"]
+    boxes, looked = ["image,x1,y1,x2,y2,class"], ["id,group,findings,part"]
     for index in range(count):
         rng = np.random.default_rng(index)
         image = rng.integers(20, 60, (SIZE, SIZE, 3), np.uint8)
@@ -66,7 +77,8 @@ def _source(root, count=16):
                 boxes.append(f"c{index:02d}.png,{x},{y},{x + side},{y + side},{name}")
         cv2.imwrite(str(root / "images" / f"c{index:02d}.png"), image)
         cv2.imwrite(str(root / "masks" / f"c{index:02d}.png"), mask)
-        looked.append(f"c{index:02d},g{index},{'red' if 4 <= index < 6 else ''}")
+        part = "test" if index >= count - 2 else "train"
+        looked.append(f"c{index:02d},g{index},{'red' if 4 <= index < 6 else ''},{part}")
     (root / "groups.csv").write_text("\n".join(looked) + "\n")
     (root.parent / "boxes.csv").write_text("\n".join(boxes) + "\n")
     return root
@@ -79,7 +91,7 @@ def run(tmp_path_factory):
         source=str(_source(root / "source")),
         boxes=str(root / "boxes.csv"),
         findings=["red=1", "green=2"],
-        test_fraction=0.0,
+        test="part=test",
         val_fraction=0.0,
         duplicate_bits=0,
     )
@@ -139,7 +151,18 @@ def test_a_case_boxed_for_one_learns_what_is_believed_of_the_other(run):
     whole = joined.batch(torch.tensor([joined.case_ids.index("c00")]))
     assert whole.known[0].tolist() == [1, 1]
     assert joined.boxed == 6
-    assert len(joined) == 16
+    assert len(joined) == 14
+
+
+def test_the_teacher_answers_the_heads_boxes_of_each_finding(run):
+    config = EvalConfig(ask_teacher="always")
+    out = run_eval(run, config, EvalRequest(), seed=0, teacher=PaintingTeacher())
+    with (out / PER_CASE_CSV).open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["method"] == TEACHER_BY_HEAD]
+    assert {(row["case_id"], row["finding"]) for row in rows} == {
+        (case_id, name) for case_id in ("c14", "c15") for name in RED_GREEN.names
+    }
+    assert min(float(row["dice"]) for row in rows) > 0.3
 
 
 def test_the_student_knows_both(run):
