@@ -16,6 +16,7 @@ from meddistill.data.boxes import box_iou
 NOTHING_THERE = "nothing there"
 """What we write where a tool can only mark an image: somebody looked and found nothing."""
 _NOTHING_MARKS = {NOTHING_THERE, "nothing", "none", "no finding", "no lesion", "normal", "negative"}
+_NOTHING_MARKS |= {"healthy", "no tumor", "no tumour"}
 
 _SAME_OBJECT_IOU = 0.5
 """From this overlap on, boxes of two people mean the same object."""

@@ -2,6 +2,8 @@
 
 import json
 
+import cv2
+import numpy as np
 import pytest
 from support.label_maps import label_maps
 
@@ -55,6 +57,19 @@ def test_the_class_of_a_case_is_its_finding(tmp_path):
     for case in read_cases(out):
         place = ["benign", "malignant"].index(case.class_name)
         assert annotated_findings(out, case)[1].tolist() == [place, place]
+
+
+def test_a_class_that_says_nothing_is_there_is_no_finding(tmp_path):
+    source = label_maps(tmp_path / "source", values=(255, 255))
+    kinds = ("benign", "malignant", "normal")
+    rows = (f"c{index},g{index},{kinds[index % 3]}" for index in range(6))
+    (source / "groups.csv").write_text("id,group,class\n" + "\n".join(rows) + "\n")
+    for index in (2, 5):
+        cv2.imwrite(str(source / "masks" / f"c{index}.png"), np.zeros((40, 48), np.uint8))
+    out = _prepare(tmp_path, source, findings=["from-class"])
+    assert read_findings(out) == Findings(("benign", "malignant"), exclusive=True)
+    healthy = [case for case in read_cases(out) if case.class_name == "normal"]
+    assert [(case.annotation, case.findings) for case in healthy] == [("none", "")] * 2
 
 
 def test_what_nobody_looked_for_is_unknown_and_not_boxed(tmp_path):

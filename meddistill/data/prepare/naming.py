@@ -12,6 +12,7 @@ from typing import Any
 from meddistill.base.errors import ConfigError, InputError, nearest
 from meddistill.base.files import read_json
 from meddistill.base.paths import printable
+from meddistill.data.annotations import is_nothing_there
 from meddistill.data.findings import LESION, Findings, names_in
 from meddistill.data.masks import FindingValues, Label, parse_labels
 from meddistill.data.prepare.mask_values import MaskValues
@@ -65,7 +66,9 @@ class Naming:
             return self.values.findings
         names = self.names
         if not names and self.from_class:
-            names = tuple(sorted({case.class_name for case in cases if case.class_name}))
+            classes = {case.class_name for case in cases if case.class_name}
+            # `normal` is a kind of case, and nothing that a case shows.
+            names = tuple(sorted(name for name in classes if not is_nothing_there(name)))
         elif not names:
             boxed = {name for case in cases for name in case.box_findings}
             boxed |= {name for case in cases for name, _ in case.finding_masks}
