@@ -12,9 +12,7 @@ box. The person draws boxes whose sides are off by at most five percent; in the 
 learning after every fifth box, on a hundred images. At 20 and 40 boxed images the heads' masks on
 the judged cases, and what the teacher answers to the boxes that they propose, are compared with the
 true masks. Every cell adds OUT/RUN-ORDER-DRAW.json as it ends, and what is there is not run again.
-Of cells that are there already:
-
-    .venv/bin/python scripts/studies/label_order.py --table scripts/studies/label_order
+`label_order_table.py` prints their table.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import meddistill  # noqa: F401 - before torch: how threads wait is settled here
 
@@ -39,13 +37,12 @@ import typer
 
 from meddistill.base.console import console, say
 from meddistill.base.errors import ConfigError, InputError, MedDistillError, nearest
-from meddistill.base.files import read_json, write_json
+from meddistill.base.files import write_json
 from meddistill.colearning.answers import Answers
 from meddistill.colearning.beliefs import dice
 from meddistill.data.boxes import mask_to_boxes, match_overlaps
 from meddistill.data.frames import to_frame
 from meddistill.data.masks import read_mask
-from meddistill.evaluation.statistics import compare_paired
 from meddistill.labelling.labelled import Labelled
 from meddistill.labelling.orders import CANDIDATES, DOUBTED, DOUBTING, ORDERS, Known, candidates
 from meddistill.labelling.proposer import FRAME_SIZE, Proposer, feature_of
@@ -56,9 +53,6 @@ from meddistill.run.true_masks import mask_path
 from meddistill.targets.encodings import EncodingStore
 from meddistill.teachers.loading import load_teacher
 from meddistill.teachers.teacher import Encoded, Teacher
-
-# Typer reads annotations at run time.
-# ruff: noqa: UP045
 
 FINDING = "lesion"
 AT_BOXES = (20, 40)
@@ -254,105 +248,21 @@ def _off(boxes: np.ndarray, case: Case, rng: np.random.Generator) -> np.ndarray:
     return np.clip(moved, 0, limits).astype(np.float32)
 
 
-def make_table(cells: Sequence[dict[str, Any]]) -> str:
-    """Markdown: a line a RUN and order, then a line a RUN of what proposals save."""
-    lines = [
-        "| set | order | draws | images for 20, 40 boxed | heads at 20 | difference from random "
-        "| heads at 40 | difference | answers at 20, 40 |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for run in sorted({cell["run"] for cell in cells}):
-        of_run = [cell for cell in cells if cell["run"] == run]
-        control = [cell for cell in of_run if cell["order"] == "random"]
-        for order in [name for name in ORDERS if any(c["order"] == name for c in of_run)]:
-            ours = [cell for cell in of_run if cell["order"] == order]
-            lines.append(_line(run, order, ours, control))
-    return "\n".join(lines) + "\n\n" + _pace_table(cells)
-
-
-def _line(run: str, order: str, ours: list[dict[str, Any]], control: list[dict[str, Any]]) -> str:
-    def mean(at: int, name: str) -> float:
-        return statistics.mean(cell["boxes"][str(at)][name] for cell in ours)
-
-    cells = [run, order, str(len(ours)), ", ".join(f"{mean(at, 'images'):.0f}" for at in AT_BOXES)]
-    for at in AT_BOXES:
-        cells += [f"{mean(at, 'heads'):.3f}"]
-        cells += ["" if order == "random" else difference(ours, control, at)]
-    cells += [", ".join(f"{mean(at, 'answers'):.3f}" for at in AT_BOXES)]
-    return f"| {' | '.join(cells)} |"
-
-
-def difference(ours: Sequence[dict[str, Any]], control: Sequence[dict[str, Any]], at: int) -> str:
-    """Mean and interval of the paired difference: a case's mean over the draws that both have,
-    resampled by group."""
-    of_control = {cell["draw"]: cell for cell in control}
-    pairs = [(cell, of_control[cell["draw"]]) for cell in ours if cell["draw"] in of_control]
-    if not pairs:
-        return ""
-    if any(cell["cases"] != other["cases"] for cell, other in pairs):
-        raise InputError("cells were judged on different cases; run them again in an empty folder")
-    first, second = (
-        np.mean([pair[side]["boxes"][str(at)]["heads_dice"] for pair in pairs], axis=0)
-        for side in (0, 1)
-    )
-    groups = pairs[0][0]["lesion_groups"]
-    paired = compare_paired(first.tolist(), second.tolist(), groups)
-    interval = f" ({paired.ci95[0]:+.3f} to {paired.ci95[1]:+.3f})" if paired.ci95 else ""
-    return f"{paired.mean:+.3f}{interval}"
-
-
-def _pace_table(cells: Sequence[dict[str, Any]]) -> str:
-    lines = [
-        "| set | images | boxes on them | drawn without proposals, a hundred images | drawn with "
-        "| accepted | seconds an image without | with |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for run in sorted({cell["run"] for cell in cells}):
-        paces = [
-            c["pace"] for c in cells if (c["run"], c["order"], c["draw"]) == (run, "random", 0)
-        ]
-        if paces:
-            total = {name: sum(pace[name] for pace in paces) for name in paces[0]}
-            images, boxes = total["images"], total["drawn"] + total["accepted"]
-            lines.append(
-                f"| {run} | {images} | {boxes} | {100 * boxes / images:.0f} "
-                f"| {100 * total['drawn'] / images:.0f} | {total['accepted'] / boxes:.0%} "
-                f"| {total['seconds_alone'] / images:.1f} | {total['seconds'] / images:.1f} |"
-            )
-    return "\n".join(lines) + "\n"
-
-
-def read_cells(out: Path) -> list[dict[str, Any]]:
-    """All cells in `out`. Raises: InputError where there is none."""
-    cells = [read_json(path) for path in sorted(out.glob("*-*-*.json"))]
-    if not cells:
-        raise InputError(f"{out} holds no cell, such as brain-random-0.json")
-    return cells
-
-
 # The opening comment is the help, its lines as they stand.
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command(help="\b\n" + (__doc__ or "").replace("\n\n", "\n\n\b\n"))
 def main(
-    run: Annotated[Optional[Path], typer.Argument(help="The RUN, prepared, with masks.")] = None,
+    run: Annotated[Path, typer.Argument(help="The RUN, prepared, with masks.")],
     orders: Annotated[str, typer.Option(help="Which orders.")] = "random,diverse,uncertain,mix",
     draws: Annotated[int, typer.Option(help="Draws of the random order: 0, 1, ...")] = 3,
     judged: Annotated[int, typer.Option(help="Most test cases that judge.")] = 120,
     out: Annotated[Path, typer.Option(help="Where the cells' files go.")] = Path(
         "scripts/studies/label_order"
     ),
-    table_of: Annotated[
-        Optional[Path], typer.Option("--table", help="Only print the table of this folder.")
-    ] = None,
 ) -> None:
     try:
-        if table_of is not None:
-            typer.echo(make_table(read_cells(table_of)))
-            return
-        if run is None:
-            raise ConfigError("give a RUN, or a folder of cells as --table")
         for order in orders.split(","):
             if order not in ORDERS:
                 raise ConfigError(f"order '{order}' is not known{nearest(order, ORDERS)}")
@@ -360,7 +270,6 @@ def main(
         for draw in range(draws):
             for order in orders.split(","):
                 study.play(order, draw)
-        typer.echo(make_table(read_cells(out)))
     except MedDistillError as error:
         console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(1)

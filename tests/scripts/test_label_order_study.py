@@ -13,6 +13,8 @@ from meddistill.run.layout import RunDir
 from meddistill.settings.prepare import PrepareConfig
 from meddistill.stages.prepare import run_prepare
 
+TABLE = load_script("studies/label_order_table")
+
 
 @pytest.fixture(scope="module")
 def script():
@@ -37,7 +39,7 @@ def cells(script, tmp_path_factory):
     before = {path: path.stat().st_mtime_ns for path in study.out.iterdir()}
     study.play("mix", 0)  # it is there
     assert {path: path.stat().st_mtime_ns for path in study.out.iterdir()} == before
-    return script.read_cells(study.out)
+    return TABLE.read_cells(study.out)
 
 
 def test_a_cell_tells_what_was_labelled_and_what_it_gave(cells):
@@ -55,13 +57,13 @@ def test_a_cell_tells_what_was_labelled_and_what_it_gave(cells):
     assert pace["seconds"] <= pace["seconds_alone"]
 
 
-def test_the_table_compares_with_random(script, cells):
-    orders, paces = script.make_table(cells).split("\n\n")
+def test_the_table_compares_with_random(cells):
+    orders, paces = TABLE.make_table(cells).split("\n\n")
     random, mix = orders.splitlines()[2:]
     assert random.startswith("| toy | random | 1 |")
     assert "| +" in mix or "| -" in mix
     assert paces.splitlines()[2].startswith("| toy | 14 |")
-    assert "| +0.000" in script._line("toy", "mix", [cells[1]], [cells[1]])
+    assert "| +0.000" in TABLE._line("toy", "mix", [cells[1]], [cells[1]])
 
 
 def test_a_run_without_masks_cannot_judge(script, tmp_path):
@@ -71,4 +73,4 @@ def test_a_run_without_masks_cannot_judge(script, tmp_path):
     with pytest.raises(InputError, match="a mask of every case"):
         script.Study(run, tmp_path, 4, PaintingTeacher())
     (tmp_path / "a-b-c.json").write_text(json.dumps({}))
-    assert script.read_cells(tmp_path) == [{}]
+    assert TABLE.read_cells(tmp_path) == [{}]
