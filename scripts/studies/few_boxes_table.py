@@ -180,7 +180,7 @@ def draw_curve(cells: Sequence[Cell], path: Path) -> None:
     boxes on all images give; a dot a draw. Reads on light and dark pages."""
     names = [name for name in NAMES if any(cell["set_name"] == name for cell in cells)]
     names += sorted({cell["set_name"] for cell in cells} - set(names))
-    columns = min(3, len(names))
+    columns = min(2 if len(names) == 4 else 3, len(names))
     rows = -(-len(names) // columns)
     figure = Figure(figsize=(3.4 * columns, 2.9 * rows), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
@@ -190,7 +190,8 @@ def draw_curve(cells: Sequence[Cell], path: Path) -> None:
     values = [cell["dice_mean"] for cell in cells]
     for axes in figure.axes:
         axes.set_ylim(np.floor(10 * min(values)) / 10, np.ceil(10 * max(values)) / 10)
-    figure.axes[0].legend(fontsize=8, frameon=False, loc="lower right")
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=9, frameon=False)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=150, format="png")
 
