@@ -22,12 +22,13 @@ from meddistill.data.frames import Preprocessing, preprocess
 from meddistill.data.scans import find_scans, read_scan
 from meddistill.data.tiles import OVERLAP, cut_tile
 from meddistill.run.dataset import Dataset
-from meddistill.run.layout import CASES_CSV, MODEL_SAFETENSORS, RUN_JSON, RunDir
+from meddistill.run.layout import CASES_CSV, MODEL_SAFETENSORS, RUN_JSON, TRUST_JSON, RunDir
 from meddistill.run.record import fingerprint_stage
 from meddistill.student.card import write_model_card
-from meddistill.student.export.export_format import Exported, ExportFormat, ExportJob
+from meddistill.student.export.export_format import Exported, ExportFormat, ExportJob, TellsOfItself
 from meddistill.student.export.known_exports import EXPORTS
 from meddistill.student.student import Student, input_tensor, load_student
+from meddistill.student.trust.reading import NUMBERS
 
 MAX_DIFFERENCE = 1e-3
 """Largest difference of any pixel's probability from PyTorch's that is put down to rounding."""
@@ -83,16 +84,19 @@ def run_export(
     pictures = _as_seen(student, _pictures(student_dir, images, student.preprocessing.context))
     checked, calibration = _share(pictures) if int8 else (pictures[:_CHECKED], [])
     facts = _facts(student_dir, student, int8)
+    facts |= _of_trust(student_dir, student, file_format, int8)
     context = student.preprocessing.context
     inputs = [input_tensor(image, context) for image in calibration]
     frames = [preprocess(each, student.preprocessing) for each in inputs]
-    job = ExportJob(student.module, student.preprocessing, facts, frames)
+    job = ExportJob(student.module, student.preprocessing, facts, frames, student.trust)
     try:
         with atomic_path(path) as temporary:
             kind.write(job, temporary)
-            agreement = compare(student, kind.open(temporary), checked)
+            exported = kind.open(temporary)
+            agreement = compare(student, exported, checked)
             if not int8:
                 _refuse_difference(agreement)
+                compare_readings(student, exported, checked)
             sha256 = sha256_file(temporary)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
@@ -141,6 +145,40 @@ def compare(student: Student, exported: Exported, images: Sequence[np.ndarray]) 
         total = int(masks[0].sum() + masks[1].sum())
         scores.append(2 * int((masks[0] & masks[1]).sum()) / total if total else 1.0)
     return Agreement(len(images), max(differences), float(np.mean(scores)), min(scores))
+
+
+def compare_readings(
+    student: Student, exported: Exported, images: Sequence[np.ndarray]
+) -> float | None:
+    """The largest difference of what both say of their answers; None where the file says nothing.
+
+    Raises: MedDistillError where it is no rounding any more.
+    """
+    if (
+        student.trust is None
+        or not isinstance(exported, TellsOfItself)
+        or not exported.knows_itself
+    ):
+        return None
+    largest = 0.0
+    for image in images:
+        (seen,) = student.look([image])
+        pixels = input_tensor(image, student.preprocessing.context).numpy()
+        _, familiarity, numbers = exported.read(pixels)
+        assert seen.reading is not None
+        ours = [seen.reading.familiarity]
+        theirs = [float(familiarity[0]), *numbers[0].ravel().tolist()]
+        for of in seen.reading.findings:
+            ours += [getattr(of, name) for name in NUMBERS[1:]]
+        pairs = zip(ours, theirs, strict=True)
+        gaps = [abs(own - other) for own, other in pairs if own is not None]
+        largest = max([largest, *gaps])
+    if not largest <= MAX_DIFFERENCE:
+        raise MedDistillError(
+            f"the exported student says of itself what differs from PyTorch by {largest:.2g} (at "
+            f"most {MAX_DIFFERENCE:g} is rounding); nothing was written"
+        )
+    return largest
 
 
 def _pictures(student_dir: Path, patterns: Sequence[str], context: int) -> list[np.ndarray]:
@@ -206,6 +244,24 @@ def _input_of(student: Student) -> str:
         f"image: uint8 (batch, {2 * context + 1}, height, width), grey: the slice in the middle of "
         f"{context} neighbours on each side; where there is none, the nearest slice again"
     )
+
+
+def _of_trust(student_dir: Path, student: Student, file_format: str, int8: bool) -> dict[str, str]:
+    """What the file gives besides, where it gives anything: `threshold` is of `probability`."""
+    if student.trust is None or int8 or file_format != "onnx":
+        return {}
+    cuts = student.preprocessing.cuts
+    meant = [
+        float(meaning(np.array([cut], np.float32))[0])
+        for meaning, cut in zip(student.trust.meanings, cuts, strict=True)
+    ]
+    return {
+        "trust_sha256": sha256_file(student_dir / TRUST_JSON),
+        "outputs_besides": "calibrated: what probability means, its shape; familiarity (batch); "
+        "expected_dice, expected_dice_low, expected_dice_high, p_finding (batch, findings); NaN "
+        "where unknown",
+        "calibrated_threshold": ", ".join(repr(each) for each in meant),
+    }
 
 
 def _facts(student_dir: Path, student: Student, int8: bool) -> dict[str, Any]:

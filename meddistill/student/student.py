@@ -86,13 +86,7 @@ class Student:
     def calibrated(self, probs: np.ndarray) -> np.ndarray:
         """What probabilities (H, W) or (C, H, W) of `predict_probs` mean, of the same shape; as they
         are where nobody fitted it."""
-        if self.trust is None:
-            return probs
-        planes = [
-            meaning(plane)
-            for meaning, plane in zip(self.trust.meanings, as_planes(probs), strict=True)
-        ]
-        return planes[0] if probs.ndim == 2 else np.stack(planes)
+        return probs if self.trust is None else self.trust.calibrated(probs)
 
     def predict_probs(self, images: Sequence[np.ndarray], batch_size: int = 16) -> list[np.ndarray]:
         """Lesion probability of each image, float32 (H, W) in [0, 1] at its own size, of several

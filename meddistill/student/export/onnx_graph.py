@@ -16,13 +16,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from meddistill.base.errors import InputError, in_one_line
 from meddistill.data.frames import Preprocessing, spread
 from meddistill.student.export.export_format import ExportJob
 from meddistill.student.export.onnx_student import import_extra
-from meddistill.student.networks.student_network import StudentNetwork
+from meddistill.student.export.onnx_trust import WithReadout, add_meaning
+from meddistill.student.trust.reading import NUMBERS
+from meddistill.student.trust.trust import Trust
 
 OPSET = 18  # the first whose Resize knows antialiasing
 
@@ -83,7 +85,9 @@ after (float[batch, {findings}, {size}, {size}] logits, int64[2] image_hw, int64
 
 def export_onnx(job: ExportJob, path: Path) -> None:
     """Write the student as one ONNX file: input `image` uint8 (B, 3, H, W) RGB, output
-    `probability` (B, C, H, W), a channel a finding.
+    `probability` (B, C, H, W), a channel a finding. Of a student that knows itself also `calibrated`,
+    of that shape, and `familiarity` (B,), `expected_dice`, its bounds and `p_finding` (B, C); NaN
+    where unknown.
 
     Batch, height and width are free. The job's facts become the file's metadata. Where it has
     calibration, weights and activations of the convolutions become int8. Raises: ConfigError where
@@ -91,28 +95,36 @@ def export_onnx(job: ExportJob, path: Path) -> None:
     """
     onnx = import_extra("onnx")
     import_extra("onnxruntime")
-    network = _export_network(job.module, job.preprocessing.image_size)
+    trust = None if job.calibration else job.trust  # 8 bits would give other numbers
+    network = _export_network(job, trust)
     if job.calibration:
         network = _quantise(network, job.calibration)
-    whole = _with_pixels(onnx, network, job.preprocessing)
+    told = [] if trust is None else list(NUMBERS)
+    whole = _with_pixels(onnx, network, job.preprocessing, told)
+    if trust is not None:
+        whole = add_meaning(onnx, whole, trust.meanings, OPSET)
     onnx.helper.set_model_props(whole, dict(job.facts))
     onnx.checker.check_model(whole, full_check=True)
     onnx.save_model(whole, str(path))
 
 
-def _export_network(module: StudentNetwork, image_size: int) -> Any:
+def _export_network(job: ExportJob, trust: Trust | None) -> Any:
     import_extra("onnxscript")  # what PyTorch's exporter is made of
+    module, image_size = job.module, job.preprocessing.image_size
+    whole: nn.Module = module.eval().cpu()
+    if trust is not None:
+        whole = WithReadout(module, trust, job.preprocessing.cuts).eval()
     frames = torch.zeros(2, module.in_channels, image_size, image_size)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
-                module.eval().cpu(),
+                whole,
                 (frames,),
                 dynamo=True,
                 opset_version=OPSET,
                 input_names=["frames"],
-                output_names=["logits"],
+                output_names=["logits", *(NUMBERS if trust is not None else ())],
                 dynamic_shapes={"frames": {0: torch.export.Dim("batch")}},
                 external_data=False,
                 verbose=False,
@@ -125,8 +137,15 @@ def _export_network(module: StudentNetwork, image_size: int) -> Any:
     return program.model_proto
 
 
-def _with_pixels(onnx: Any, network: Any, preprocessing: Preprocessing) -> Any:
-    """Put what happens to pixels before and after the network around it."""
+def _with_pixels(onnx: Any, network: Any, preprocessing: Preprocessing, told: Sequence[str]) -> Any:
+    """Put what happens to pixels before and after the network around it.
+
+    Args:
+        onnx: the module.
+        network: frames to logits, and to what it tells besides.
+        preprocessing: of the student.
+        told: names of the outputs besides.
+    """
     channels = preprocessing.channels
     values = {
         "opset": OPSET,
@@ -146,7 +165,7 @@ def _with_pixels(onnx: Any, network: Any, preprocessing: Preprocessing) -> Any:
     after = onnx.compose.add_prefix(after, "after/", rename_inputs=False, rename_outputs=False)
     after = _renamed_inputs(onnx, after)
     links = [(name, f"{name}_in") for name in ("logits", "image_hw", "inner_hw")]
-    return onnx.compose.merge_models(middle, after, io_map=links, outputs=["probability"])
+    return onnx.compose.merge_models(middle, after, io_map=links, outputs=["probability", *told])
 
 
 def _renamed_inputs(onnx: Any, model: Any) -> Any:

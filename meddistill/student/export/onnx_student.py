@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,10 @@ from meddistill.base.files import read_json
 from meddistill.base.hashing import sha256_file
 from meddistill.data.context import as_seen
 from meddistill.data.tiles import see_in_tiles
-from meddistill.run.layout import MODEL_SAFETENSORS, PREPROCESSING_JSON
+from meddistill.run.layout import MODEL_SAFETENSORS, PREPROCESSING_JSON, TRUST_JSON
 from meddistill.student.preprocessing_file import read_preprocessing
+from meddistill.student.trust.reading import NUMBERS, Reading, Seen, readings_of
+from meddistill.student.trust.trust import load_trust
 
 ONNX_FILE = "student.onnx"
 
@@ -42,6 +43,18 @@ class OnnxStudent:
         """Images uint8 (B, 3, H, W) RGB to probabilities float32 (B, C, H, W)."""
         return np.asarray(self._session.run(["probability"], {"image": images})[0])
 
+    @property
+    def knows_itself(self) -> bool:
+        """Whether the graph gives `NUMBERS` besides."""
+        return NUMBERS[0] in {output.name for output in self._session.get_outputs()}
+
+    def read(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """As `predict_probs`; familiarity (B,); and (B, C, 4) the other `NUMBERS`."""
+        probs, familiarity, *others = self._session.run(
+            ["probability", *NUMBERS], {"image": images}
+        )
+        return np.asarray(probs), np.asarray(familiarity), np.stack(others, axis=-1)
+
 
 class OnnxPredictor:
     """A `Predictor` of the file that `meddistill export STUDENT` left beside a student."""
@@ -53,29 +66,44 @@ class OnnxPredictor:
             raise InputError(f"{directory} has no {ONNX_FILE}; run `meddistill export {directory}`")
         about = path.with_name(f"{path.name}.json")
         weights = directory / MODEL_SAFETENSORS
-        if about.is_file() and weights.is_file():
-            made_of = read_json(about).get("student_sha256")
-            if made_of is not None and made_of != sha256_file(weights):
+        for key, beside in (("student_sha256", weights), ("trust_sha256", directory / TRUST_JSON)):
+            made_of = read_json(about).get(key) if about.is_file() else None
+            if made_of is not None and beside.is_file() and made_of != sha256_file(beside):
                 raise InputError(
-                    f"{path} was made of other weights than those beside it; run `meddistill export "
-                    f"{directory} --overwrite`"
+                    f"{path} was made of another {beside.name} than lies beside it; run `meddistill "
+                    f"export {directory} --overwrite`"
                 )
         self.preprocessing = read_preprocessing(directory / PREPROCESSING_JSON)
         self._student = OnnxStudent(path, threads)
+        self.trust = load_trust(directory) if self._student.knows_itself else None
 
     def predict_probs(self, images: Sequence[np.ndarray], batch_size: int = 16) -> list[np.ndarray]:
         """As `Student.predict_probs`; those of one size that follow each other go in together."""
-        if not self.preprocessing.tiled:
-            results = self._see(images, batch_size)
-        else:
-            side = self.preprocessing.image_size
-            see = functools.partial(self._see, batch_size=batch_size)
-            results = [see_in_tiles(self._input(image), side, see, batch_size) for image in images]
-        return [probs[0] if self.preprocessing.findings.is_one else probs for probs in results]
+        return [seen.probs for seen in self.look(images, batch_size)]
 
-    def _see(self, images: Sequence[np.ndarray], batch_size: int) -> list[np.ndarray]:
-        """Probabilities (C, H, W) of whole images."""
-        results: list[np.ndarray] = []
+    def calibrated(self, probs: np.ndarray) -> np.ndarray:
+        """As `Student.calibrated`."""
+        return probs if self.trust is None else self.trust.calibrated(probs)
+
+    def look(self, images: Sequence[np.ndarray], batch_size: int = 16) -> list[Seen]:
+        """As `Student.look`; readings are the graph's own."""
+        if self.preprocessing.tiled:
+            side = self.preprocessing.image_size
+
+            def see(tiles: Sequence[np.ndarray]) -> list[np.ndarray]:
+                return [seen.probs for seen in self._see(tiles, batch_size)]
+
+            whole = [see_in_tiles(self._input(image), side, see, batch_size) for image in images]
+            results = [Seen(probs) for probs in whole]
+        else:
+            results = self._see(images, batch_size)
+        if not self.preprocessing.findings.is_one:
+            return results
+        return [Seen(seen.probs[0], seen.reading) for seen in results]
+
+    def _see(self, images: Sequence[np.ndarray], batch_size: int) -> list[Seen]:
+        """Probabilities (C, H, W) of whole images, and what is said of each."""
+        results: list[Seen] = []
         start = 0
         while start < len(images):
             stop = start + 1
@@ -83,7 +111,14 @@ class OnnxPredictor:
             while stop < min(len(images), start + batch_size) and images[stop].shape[:2] == size:
                 stop += 1
             batch = np.stack([np.moveaxis(self._input(x), 2, 0) for x in images[start:stop]])
-            results += list(self._student.predict_probs(batch))
+            readings: Sequence[Reading | None] = [None] * len(batch)
+            if self.trust is None:
+                probs = self._student.predict_probs(batch)
+            else:
+                probs, familiarity, numbers = self._student.read(batch)
+                cuts = [of.present_cut for of in self.trust.findings]
+                readings = readings_of(familiarity, numbers, cuts, None)
+            results += [Seen(*each) for each in zip(probs, readings, strict=True)]
             start = stop
         return results
 

@@ -7,6 +7,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+NUMBERS = (
+    "familiarity",
+    "expected_dice",
+    "expected_dice_low",
+    "expected_dice_high",
+    "p_finding",
+)
+"""What is said of an answer, in the order of `Readings` and of an exported graph's outputs."""
 UNFAMILIAR = 0.05
 """p-value below which an image is called unfamiliar: so are that many of own ones."""
 
@@ -79,3 +87,31 @@ def review(
         told = "perhaps nothing there" if has_mask else "nothing segmented, perhaps missed"
         why.append(f"{told} (p {of.p_finding:.2f})")
     return Review(bool(why), tuple(why))
+
+
+def readings_of(
+    familiarity: np.ndarray, numbers: np.ndarray, cuts: Sequence[float], signals: np.ndarray | None
+) -> list[Reading]:
+    """A `Reading` an image; what is not finite is unknown.
+
+    Args:
+        familiarity: (B,).
+        numbers: (B, C, 4): expected Dice, its bounds, and the odds of a finding.
+        cuts: from where on those are a yes, a finding each.
+        signals: (B, C, K), or None.
+    """
+    found = []
+    for place, of_image in enumerate(numbers):
+        of_findings = []
+        for values, cut in zip(of_image, cuts, strict=True):
+            expected, low, high, present = (_known(value) for value in values)
+            if expected is None:
+                low = high = None
+            of_findings.append(OfFinding(expected, low, high, present, cut))
+        own = None if signals is None else signals[place]
+        found.append(Reading(_known(familiarity[place]), tuple(of_findings), own))
+    return found
+
+
+def _known(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

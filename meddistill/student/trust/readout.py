@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from meddistill.base.errors import InputError
 from meddistill.student.trust.familiarity import Familiarity, pooled
 from meddistill.student.trust.fits import SIGNALS, Interval, Line
-from meddistill.student.trust.reading import OfFinding, Reading
+from meddistill.student.trust.reading import NUMBERS, Reading, readings_of
 from meddistill.student.trust.signals import mask_signals
 from meddistill.student.trust.trust import Expected, Trust
 
@@ -126,34 +126,9 @@ def _to_length(values: np.ndarray, length: int, rising: bool) -> np.ndarray:
 
 def as_readings(found: Readings, trust: Trust) -> list[Reading]:
     """A `Reading` an image; what is not finite is unknown."""
-    by_finding = torch.stack(
-        [found.expected_dice, found.expected_dice_low, found.expected_dice_high, found.p_finding],
-        dim=-1,
-    )
-    numbers, signals = by_finding.cpu().numpy(), found.signals.cpu().numpy()
-    return [
-        Reading(
-            _known(p_value),
-            tuple(
-                OfFinding(
-                    _known(values[0]),
-                    _known(values[1]) if np.isfinite(values[0]) else None,
-                    _known(values[2]) if np.isfinite(values[0]) else None,
-                    _known(values[3]),
-                    of.present_cut,
-                )
-                for values, of in zip(of_image, trust.findings, strict=True)
-            ),
-            signals[place],
-        )
-        for place, (p_value, of_image) in enumerate(
-            zip(found.familiarity.cpu().numpy(), numbers, strict=True)
-        )
-    ]
-
-
-def _known(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+    numbers = torch.stack(found[1 : len(NUMBERS)], dim=-1).cpu().numpy()
+    cuts = [of.present_cut for of in trust.findings]
+    return readings_of(found.familiarity.cpu().numpy(), numbers, cuts, found.signals.cpu().numpy())
 
 
 def check_fits(trust: Trust, features: int, findings: int, where: str) -> None:

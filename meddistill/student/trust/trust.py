@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from meddistill.base.errors import InputError, in_one_line
 from meddistill.base.files import atomic_path, read_json, write_json
 from meddistill.base.hashing import sha256_file
+from meddistill.data.findings import as_planes
 from meddistill.run.layout import MODEL_SAFETENSORS, TRUST_JSON, TRUST_SAFETENSORS
 from meddistill.student.trust.fits import SIGNALS, Interval, Line, Meaning
 from meddistill.student.trust.input_checks import InputRanges
@@ -63,6 +64,12 @@ class Trust:
     @property
     def meanings(self) -> tuple[Meaning, ...]:
         return tuple(each.meaning for each in self.findings)
+
+    def calibrated(self, probs: np.ndarray) -> np.ndarray:
+        """What raw probabilities (H, W) or (C, H, W) mean, of the same shape."""
+        planes = zip(self.meanings, as_planes(probs), strict=True)
+        meant = [meaning(plane) for meaning, plane in planes]
+        return meant[0] if probs.ndim == 2 else np.stack(meant)
 
 
 def save_trust(directory: Path, trust: Trust) -> None:

@@ -8,13 +8,16 @@ import pytest
 import torch
 
 from meddistill.base.errors import InputError
+from meddistill.data.formats.pictures import write_png
 from meddistill.data.frames import Preprocessing
+from meddistill.stages.export import run_export
+from meddistill.student.export.onnx_student import OnnxPredictor
 from meddistill.student.networks.nested_unet import NestedUNet
 from meddistill.student.student import Student, load_student, save_student
 from meddistill.student.trust.familiarity import Familiarity, fit_likeness
 from meddistill.student.trust.fits import RISES, SIGNALS, Interval, Line, Meaning
 from meddistill.student.trust.input_checks import fit_ranges, glance, input_doubts
-from meddistill.student.trust.reading import OfFinding, Reading, review
+from meddistill.student.trust.reading import NUMBERS, OfFinding, Reading, review
 from meddistill.student.trust.signals import mask_signals
 from meddistill.student.trust.trust import Expected, FindingTrust, Trust, save_trust
 
@@ -243,3 +246,59 @@ def test_statistics_of_other_features_are_said_in_a_line(student_dir):
     save_trust(student_dir, trust)
     with pytest.raises(InputError, match=r"statistics of 19 features, the student has 18"):
         load_student(student_dir)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A student with trust, and its ONNX file beside it."""
+    directory = tmp_path_factory.mktemp("exported")
+    torch.manual_seed(0)
+    save_student(directory, NestedUNet(FILTERS), Preprocessing(image_size=32, threshold=0.4))
+    save_trust(directory, own_trust())
+    for number, image in enumerate(images()[:2]):
+        write_png(directory / "images" / f"{number}.png", image)
+    run_export(directory, images=[str(directory / "images")])
+    return directory
+
+
+def test_one_graph_gives_the_same_numbers(exported):
+    torch_says = load_student(exported).look(images())
+    onnx = OnnxPredictor(exported)
+    for ours, theirs in zip(torch_says, onnx.look(images()), strict=True):
+        np.testing.assert_allclose(ours.probs, theirs.probs, atol=1e-3)
+        assert ours.reading.familiarity == pytest.approx(theirs.reading.familiarity, abs=1e-3)
+        for name in NUMBERS[1:]:
+            given = getattr(theirs.reading.findings[0], name)
+            assert getattr(ours.reading.findings[0], name) == pytest.approx(given, abs=1e-3)
+
+
+def test_the_graph_gives_calibrated_probabilities_besides(exported):
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(exported / "student.onnx"))
+    pixels = np.repeat(images()[0][None, None], 3, axis=1)
+    raw, meant = session.run(["probability", "calibrated"], {"image": pixels})
+    np.testing.assert_allclose(meant, own_trust().findings[0].meaning(raw), atol=1e-5)
+    facts = json.loads((exported / "student.onnx.json").read_text())
+    np.testing.assert_array_equal(
+        meant >= float(facts["calibrated_threshold"]), raw >= float(facts["threshold"])
+    )
+
+
+def test_a_file_of_another_calibration_is_refused(exported):
+    before = (exported / "trust.json").read_bytes()
+    save_trust(exported, own_trust(present_cut=0.3))
+    with pytest.raises(InputError, match=r"made of another trust\.json"):
+        OnnxPredictor(exported)
+    (exported / "trust.json").write_bytes(before)
+
+
+def test_unknown_numbers_can_be_exported(tmp_path):
+    torch.manual_seed(0)
+    save_student(tmp_path, NestedUNet(FILTERS), Preprocessing(image_size=32))
+    save_trust(tmp_path, Trust((FindingTrust(),), None, facts={}))
+    write_png(tmp_path / "images" / "a.png", images()[0])
+    run_export(tmp_path, images=[str(tmp_path / "images")])
+    (seen,) = OnnxPredictor(tmp_path).look(images()[:1])
+    assert seen.reading.familiarity is None
+    assert seen.reading.findings == (OfFinding(None, None, None, None),)

@@ -1,0 +1,92 @@
+"""What validation says of one finding: the student's masks beside the teacher's targets, and what the
+boxes show of the teacher's own error."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from meddistill.data.boxes import fill_boxes, mask_to_boxes
+from meddistill.run.dataset import Dataset
+from meddistill.run.labels import annotated_findings
+from meddistill.run.tables import Case
+from meddistill.student.student import Student
+from meddistill.training.packed_cases import PackedCases
+
+_BATCH = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Lesson:
+    """What validation says of one finding. Of V cases with a target: `target` (V, S, S) in [0, 1],
+    `known` (V,) whether it says anything, `dice` (V,) of the student's mask with it, `truth` (V,)
+    the target's own Dice as far as the boxes show it, `inside` (V, S, S) the boxes, grown;
+    `logits` (V, S, S) are the student's."""
+
+    cut: float
+    logits: Tensor
+    target: np.ndarray
+    known: np.ndarray
+    dice: np.ndarray
+    truth: np.ndarray
+    inside: np.ndarray
+    groups: Sequence[str]
+
+
+def lesson_of(
+    student: Student, dataset: Dataset, targets: PackedCases, place: int, logits: Tensor
+) -> Lesson:
+    """What the validation cases say of the finding at `place`.
+
+    Args:
+        student: whose answers they are.
+        dataset: where the boxes lie.
+        targets: of the validation cases.
+        place: of the finding.
+        logits: (N, C, S, S) of the student, those of the validation cases first.
+    """
+    count, size = len(targets), student.preprocessing.image_size
+    cut = student.preprocessing.cuts[place]
+    target = np.zeros((count, size, size), np.float32)
+    known = np.zeros(count, bool)
+    for start in range(0, count, _BATCH):
+        batch = targets.batch(torch.arange(start, min(start + _BATCH, count)))
+        target[start : start + _BATCH] = batch.probs[:, place].cpu().numpy()
+        known[start : start + _BATCH] = batch.known[:, place].cpu().numpy() > 0
+    probs = torch.sigmoid(logits[:count, place]).numpy()
+    masks, theirs = probs >= cut, target >= 0.5
+    total = masks.sum((1, 2)) + theirs.sum((1, 2))
+    dice = np.where(total > 0, 2 * (masks & theirs).sum((1, 2)) / np.maximum(total, 1), 1.0)
+    truth, inside = np.ones(count), np.zeros_like(theirs)
+    for index, case_id in enumerate(targets.case_ids):
+        boxes = _boxes_in_frame(dataset, dataset.by_id[case_id], place, size)
+        inside[index] = fill_boxes(grown(boxes), (size, size))
+        truth[index] = box_dice(theirs[index], boxes)
+    groups = [dataset.by_id[case_id].group for case_id in targets.case_ids]
+    return Lesson(cut, logits[:count, place], target, known, dice, truth, inside, groups)
+
+
+def _boxes_in_frame(dataset: Dataset, case: Case, place: int, size: int) -> np.ndarray:
+    boxes, which = annotated_findings(dataset.directory, case)
+    return np.asarray(boxes[which == place] * (size / max(case.width, case.height)))
+
+
+def grown(boxes: np.ndarray) -> np.ndarray:
+    """Boxes (N, 4), each box larger by a quarter of its sides, as a mask's soft edge reaches beyond it."""
+    more = 0.25 * (boxes[:, 2:] - boxes[:, :2])
+    return np.concatenate([boxes[:, :2] - more, boxes[:, 2:] + more], axis=1)
+
+
+def box_dice(mask: np.ndarray, boxes_xyxy_px: np.ndarray) -> float:
+    """Dice, in [0, 1], of a mask's own boxes, filled, with those given: what boxes show of the
+    mask's error. 1 without any box given: they say nothing."""
+    if not len(boxes_xyxy_px):
+        return 1.0
+    theirs = fill_boxes(boxes_xyxy_px, (mask.shape[0], mask.shape[1]))
+    own = fill_boxes(mask_to_boxes(mask), (mask.shape[0], mask.shape[1]))
+    total = int(own.sum() + theirs.sum())
+    return 2 * int((own & theirs).sum()) / total if total else 1.0
