@@ -83,12 +83,10 @@ def run_export(
     student = load_student(student_dir)
     pictures = _as_seen(student, _pictures(student_dir, images, student.preprocessing.context))
     checked, calibration = _share(pictures) if int8 else (pictures[:_CHECKED], [])
-    facts = _facts(student_dir, student, int8)
-    facts |= _of_trust(student_dir, student, file_format, int8)
-    context = student.preprocessing.context
-    inputs = [input_tensor(image, context) for image in calibration]
-    frames = [preprocess(each, student.preprocessing) for each in inputs]
-    job = ExportJob(student.module, student.preprocessing, facts, frames, student.trust)
+    facts = _facts(student_dir, student, int8) | _of_trust(student_dir, student, file_format, int8)
+    stored = student.preprocessing
+    frames = [preprocess(input_tensor(each, stored.context), stored) for each in calibration]
+    job = ExportJob(student.module, stored, facts, frames, student.trust)
     try:
         with atomic_path(path) as temporary:
             kind.write(job, temporary)
