@@ -33,6 +33,7 @@ CONFIG = DistillConfig(
     student="nested_unet",
     image_size=32,
     epochs=1,
+    tiles="never",
     batch_size=4,
     targets=TargetsConfig(jitter_copies=0),
     feature_weight=0.0,
