@@ -28,7 +28,7 @@ _VERSION = 1
 @dataclasses.dataclass(frozen=True)
 class Expected:
     """Expected Dice by signals, with its interval: `line` over `SIGNALS` and what follows them (the
-    logarithm of the distance; with an asked teacher the agreement besides)."""
+    logarithm of the distance)."""
 
     line: Line
     interval: Interval
@@ -38,14 +38,11 @@ class Expected:
 class FindingTrust:
     """What is known of one finding. None: nobody could fit it.
 
-    `expected`: by the student alone; `asked`: with the teacher's answer beside it, whose mask is the
-    better one from an agreement of `refine_from` on. `present`: odds that anything is there, by
-    `SIGNALS`, taken as a yes from `present_cut` on. `meaning`: of its probabilities.
+    `expected`: by the student alone. `present`: odds that anything is there, by `SIGNALS`, taken as
+    a yes from `present_cut` on. `meaning`: of its probabilities.
     """
 
     expected: Expected | None = None
-    asked: Expected | None = None
-    refine_from: float | None = None
     present: Line | None = None
     present_cut: float = 0.5
     meaning: Meaning = dataclasses.field(default_factory=Meaning)
@@ -146,8 +143,6 @@ def _plain(value: Any) -> Any:
 def _finding(found: Mapping[str, Any]) -> FindingTrust:
     return FindingTrust(
         expected=_expected(found["expected"]),
-        asked=_expected(found["asked"]),
-        refine_from=found["refine_from"],
         present=_line(found["present"]),
         present_cut=float(found["present_cut"]),
         meaning=Meaning(**found["meaning"]),
