@@ -67,7 +67,9 @@ def test_a_file_of_other_weights_is_refused(student, tmp_path):
     from meddistill.student.export.onnx_student import OnnxPredictor
 
     (student / "model.safetensors").write_bytes(b"trained again")
-    with pytest.raises(InputError, match="was made of another model\.safetensors than lies beside it"):
+    with pytest.raises(
+        InputError, match=r"was made of another model\.safetensors than lies beside it"
+    ):
         OnnxPredictor(student)
     (student / "student.onnx").unlink()
     with pytest.raises(InputError, match=r"has no student\.onnx; run `meddistill export"):
