@@ -37,6 +37,8 @@ def fitted(
         return _scaled(said, (fit, fit), None), f"boxes are scaled by {fit:g}"
     if said.size_hw is None or size_hw is None or not said.objects or said.size_hw == size_hw:
         return said, ""
+    if min(said.size_hw) < 1:  # states no size
+        return said, ""
     (old_height, old_width), (height, width) = said.size_hw, size_hw
     scales = width / old_width, height / old_height
     is_copy = abs(scales[0] / scales[1] - 1) <= _SAME_SHAPE
