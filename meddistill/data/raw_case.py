@@ -18,7 +18,8 @@ class Picture:
 
     `window`: (low, high) values that the file asks to be shown. `volume_limits`: (low, high) of the
     whole volume. `inverted`: the lowest value is to be shown white. `scanner_8bit`: 8-bit values of a
-    DICOM file, which `IntensitySettings.scanner_8bit` is about.
+    DICOM file, which `IntensitySettings.scanner_8bit` is about. `png`: the file itself where it is
+    such a PNG as we write of these pixels.
     """
 
     pixels: np.ndarray
@@ -28,6 +29,7 @@ class Picture:
     inverted: bool = False
     slice_mm: float | None = None
     scanner_8bit: bool = False
+    png: bytes = b""
 
 
 class ImageRef(Protocol):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from meddistill.base.errors import InputError
-from meddistill.data.formats.pictures import IMAGE_SUFFIXES, load_picture
+from meddistill.data.formats.pictures import IMAGE_SUFFIXES, is_plain_png, load_with_file
 from meddistill.data.masks import Labels, read_mask
 from meddistill.data.raw_case import OneFile, Picture
 
@@ -24,7 +24,8 @@ class ImageFile(OneFile):
         return f"spacing {self.spacing_hw_mm}" if self.spacing_hw_mm else ""
 
     def load(self) -> Picture:
-        return Picture(load_picture(self.path), self.spacing_hw_mm)
+        pixels, content = load_with_file(self.path)
+        return Picture(pixels, self.spacing_hw_mm, png=content if is_plain_png(content) else b"")
 
 
 @dataclasses.dataclass(frozen=True)

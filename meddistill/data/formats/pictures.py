@@ -3,8 +3,10 @@ OpenCV and PIL."""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -30,7 +32,13 @@ def load_picture(path: Path) -> np.ndarray:
     Palettes and CMYK become RGB; what is transparent becomes black. Raises: InputError for a file
     that is missing, damaged, truncated, of several pages, or above `MAX_PIXELS`.
     """
-    return _load(path)[0]
+    return load_with_file(path)[0]
+
+
+def load_with_file(path: Path) -> tuple[np.ndarray, bytes]:
+    """As `load_picture`, and the file's bytes."""
+    content = _read(path)
+    return _decoded(content, path.name, indices=False)[0], content
 
 
 def load_labels(path: Path, colours: bool = False) -> tuple[np.ndarray, bool]:
@@ -40,7 +48,7 @@ def load_labels(path: Path, colours: bool = False) -> tuple[np.ndarray, bool]:
     A palette of greys gives the greys (black and white may be stored either way round); with
     `colours` any palette gives its colours.
     """
-    return _load(path, indices=not colours)
+    return _decoded(_read(path), path.name, indices=not colours)
 
 
 def picture_size(path: Path) -> tuple[int, int]:
@@ -87,7 +95,7 @@ def load_pages(path: Path) -> np.ndarray:
         raise InputError(f"{path.name} is damaged: {in_one_line(error)}") from error
 
 
-def _load(path: Path, indices: bool = False) -> tuple[np.ndarray, bool]:
+def _read(path: Path) -> bytes:
     try:
         # Read at once: PIL then cannot keep a damaged file open, and OpenCV need not understand the
         # file's name.
@@ -98,7 +106,7 @@ def _load(path: Path, indices: bool = False) -> tuple[np.ndarray, bool]:
         raise InputError(f"{path.name} cannot be read: {error.strerror or error}") from error
     if not content:
         raise InputError(f"{path.name} is empty")
-    return _decoded(content, path.name, indices)
+    return content
 
 
 def decode_labels(content: bytes, name: str) -> np.ndarray:
@@ -314,6 +322,18 @@ def write_png(path: Path, image: np.ndarray) -> None:
     content = encode_png(image)
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """OpenCV keeps to this thread: with pictures of which each process has its own, waking others
+    costs more than they do."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
 
 
 def connected_components(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

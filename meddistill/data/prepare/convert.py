@@ -21,13 +21,12 @@ from meddistill.base.errors import InputError
 from meddistill.base.paths import printable
 from meddistill.data.boxes import clip_boxes, mask_to_boxes, unite_boxes
 from meddistill.data.findings import LESION, Findings, as_planes
-from meddistill.data.formats.picture_refs import ImageFile
-from meddistill.data.formats.pictures import encode_palette_png, encode_png, is_plain_png
+from meddistill.data.formats.pictures import encode_palette_png, encode_png, one_thread
 from meddistill.data.intensity import IntensitySettings
 from meddistill.data.masks import StrangeValuesError
 from meddistill.data.prepare.duplicates import perceptual_hash
 from meddistill.data.prepare.naming import looked_for
-from meddistill.data.raw_case import ImageRef, RawCase
+from meddistill.data.raw_case import RawCase
 from meddistill.data.shown import shown, shows_nothing
 
 # Below this many cases starting processes takes longer than the work.
@@ -125,6 +124,7 @@ def _in_key(settings: ConvertSettings) -> Mapping[str, Any]:
     return {name: value for name, value in found.items() if name not in ("findings", "complete")}
 
 
+@one_thread()
 def convert(case: RawCase, key: str, staging: Path, settings: ConvertSettings) -> Converted:
     """Read one case and write `staging/KEY.png` and, with a mask, `staging/KEY.mask.png`.
 
@@ -147,9 +147,9 @@ def convert(case: RawCase, key: str, staging: Path, settings: ConvertSettings) -
     if read is None:
         return Converted(key, skipped=True)
     mask, said, size_hw = read.mask, read.said, read.image.shape[:2]
-    _write(staging / f"{key}.png", read.content)
+    _write(staging, f"{key}.png", read.content)
     if mask is not None:
-        _write(staging / f"{key}.mask.png", encode_mask(mask, settings.findings))
+        _write(staging, f"{key}.mask.png", encode_mask(mask, settings.findings))
     return Converted(
         key=key,
         height=size_hw[0],
@@ -159,9 +159,7 @@ def convert(case: RawCase, key: str, staging: Path, settings: ConvertSettings) -
         box_findings=said.findings,
         looked_for=said.looked_for,
         has_mask=mask is not None,
-        lesion_share=float(mask.any(axis=0).mean())
-        if mask is not None
-        else _boxes_share(said.boxes, size_hw),
+        lesion_share=_share(mask) if mask is not None else _boxes_share(said.boxes, size_hw),
         spacing_mm=read.spacing_mm,
         sha256=hashlib.sha256(read.content).hexdigest(),
         looks=perceptual_hash(read.image) if read.image.any() else "",
@@ -194,7 +192,8 @@ def _read(case: RawCase, settings: ConvertSettings) -> _Read | None:
     if case.is_slice and not case.whole and is_empty and shows_nothing(picture.pixels):
         return None
     image = shown(picture, settings.intensity, blank=case.whole and is_empty)
-    content = (_own_png(case.image) if image is picture.pixels else None) or encode_png(image)
+    # Compressing the same pixels again would be most of the work.
+    content = picture.png if picture.png and image is picture.pixels else encode_png(image)
     size_hw = image.shape[:2]
     if mask is not None and settings.fit_masks:
         mask = np.stack([_fitted(plane, size_hw) for plane in mask])
@@ -203,7 +202,8 @@ def _read(case: RawCase, settings: ConvertSettings) -> _Read | None:
             f"mask is {mask.shape[2]}x{mask.shape[1]}, image {size_hw[1]}x{size_hw[0]}"
         )
     said = _annotate(case, mask, size_hw, settings)
-    mask = None if mask is None else mask > 0  # the numbers of objects have served
+    if mask is not None and mask.dtype != bool:
+        mask = mask > 0  # the numbers of objects have served
     spacing = picture.spacing_hw_mm
     spacing_mm = f"{spacing[0]:g},{spacing[1]:g}" if spacing else ""
     return _Read(image, content, mask, said, spacing_mm, picture.slice_mm)
@@ -219,15 +219,6 @@ def _fitted(mask: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
         for new, scale, old in zip(size_hw, scales, mask.shape, strict=True)
     )
     return np.asarray(mask[rows[:, None], columns])
-
-
-def _own_png(image: ImageRef) -> bytes | None:
-    """The file's bytes where it is such a PNG as we write: compressing the same pixels again is
-    most of the work."""
-    if not isinstance(image, ImageFile) or image.path.suffix.lower() != ".png":
-        return None
-    content = image.path.read_bytes()
-    return content if is_plain_png(content) else None
 
 
 def _planes(case: RawCase, findings: Findings) -> np.ndarray | None:
@@ -328,16 +319,24 @@ def encode_mask(planes: np.ndarray, findings: Findings) -> bytes:
     return encode_palette_png(labels, findings.palette(), ", ".join(findings.names))
 
 
+def _share(planes: np.ndarray) -> float:
+    """The share of pixels (C, H, W) on which there is anything."""
+    anything = planes[0] if len(planes) == 1 else planes.any(axis=0)
+    return np.count_nonzero(anything) / anything.size
+
+
 def _boxes_share(boxes: np.ndarray, size_hw: tuple[int, int]) -> float:
     sides = boxes[:, 2:] - boxes[:, :2]
     return min(1.0, float(sides.prod(axis=1).sum()) / (size_hw[0] * size_hw[1]))
 
 
-def _write(path: Path, content: bytes) -> None:
-    # Keyed by content and only read after its journal line, so a plain rename is enough.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+def _write(directory: Path, name: str, content: bytes) -> None:
+    # Keyed by content and only read after its journal line, so a plain rename is enough. Text, as
+    # paths that are taken apart cost as much as the writing.
+    temporary = f"{directory}/.{name}.{os.getpid()}.tmp"
+    with open(temporary, "wb") as file:
+        file.write(content)
+    os.replace(temporary, f"{directory}/{name}")
 
 
 def convert_all(

@@ -4,6 +4,7 @@ the first files, and what overrules it."""
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -46,7 +47,7 @@ class Seen:
     rejected: Sequence[Rejected]
     annotated: bool
 
-    @property
+    @functools.cached_property
     def good(self) -> list[tuple[RawCase, Converted]]:
         return [
             (case, result)
@@ -54,7 +55,7 @@ class Seen:
             if not result.reason and not result.skipped
         ]
 
-    @property
+    @functools.cached_property
     def boxed(self) -> list[tuple[RawCase, Converted, np.ndarray]]:
         """Cases with boxes (N, 4), in px."""
         return [
@@ -187,17 +188,19 @@ def _upper_left(seen: Seen) -> Doubt | None:
 
 
 def _at_the_border(seen: Seen) -> Doubt | None:
-    boxes = total = 0
-    touching = []
-    for case, result, found in seen.boxed:
-        size = np.array([result.width, result.height])
-        at_border = (found[:, :2] <= 0).any(axis=1) | (found[:, 2:] >= size).any(axis=1)
-        whole = (found[:, :2] <= 0).all(axis=1) & (found[:, 2:] >= size).all(axis=1)
-        total += len(found)
-        boxes += int((at_border & ~whole).sum())
-        touching += [case] if (at_border & ~whole).any() else []
-    if total < _FEW or boxes < _MOST * total:
+    counts = [len(found) for _, _, found in seen.boxed]
+    total = sum(counts)
+    if total < _FEW:
         return None
+    found = np.concatenate([found for _, _, found in seen.boxed])
+    sizes = np.array([[result.width, result.height] for _, result, _ in seen.boxed])
+    at = np.concatenate([found[:, :2] <= 0, found[:, 2:] >= sizes.repeat(counts, axis=0)], axis=1)
+    touches = at.any(axis=1) & ~at.all(axis=1)
+    boxes = int(touches.sum())
+    if boxes < _MOST * total:
+        return None
+    places = np.arange(len(counts)).repeat(counts)[touches]
+    touching = [seen.boxed[place][0] for place in dict.fromkeys(places.tolist())]
     return Doubt(
         "border",
         f"{boxes} of {total} boxes touch the border of their picture {_first(touching)}: are the "
