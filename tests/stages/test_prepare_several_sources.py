@@ -13,6 +13,7 @@ from meddistill.data.findings import LESION, Findings
 from meddistill.data.formats.pictures import load_labels
 from meddistill.data.sources.finding_folders import masks_by_finding
 from meddistill.data.sources.matching import Patterns
+from meddistill.data.sources.naming import name_files
 from meddistill.data.sources.walking import image_files
 from meddistill.run.findings import read_findings
 from meddistill.run.labels import annotated_findings
@@ -121,8 +122,8 @@ def finding_masks(root, layout, count=5):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_mask_a_finding_is_told_by_its_name_or_folder(tmp_path, layout):
     root = finding_masks(tmp_path / "source", layout, count=3)
-    files = image_files(root, root)[0]
-    found = masks_by_finding(files, root, Patterns(), ("left lobe", "right lobe"))
+    named = name_files(image_files(root, root)[0], root, ())
+    found = masks_by_finding(named, root, Patterns(), ("left lobe", "right lobe"))
     assert [image.path.name for image in found.matched.images] == ["c0.png", "c1.png", "c2.png"]
     assert found.matched.problems == []
     for name, count in (("left lobe", 3), ("right lobe", 2)):
@@ -145,6 +146,47 @@ def test_folders_of_one_mask_a_finding_need_no_label_map(tmp_path, findings):
     assert which.tolist() == [0, 1]
     labels = load_labels(mask_path(out, cases["c0"]))[0]
     assert (labels[8, 6], labels[8, 14], labels[8, 24]) == (1, 3, 2)
+
+
+VOLUME_LAYOUTS = {  # image, mask of a finding
+    "case folders": ("s{i}/ct.nii.gz", "s{i}/segmentations/{n}.nii.gz"),
+    "folder a finding": ("images/v{i}.nii.gz", "masks/{n}/v{i}.nii.gz"),
+    "beside": ("v{i}.nii.gz", "v{i}_{n}.nii.gz"),
+}
+
+
+@pytest.mark.parametrize("layout", VOLUME_LAYOUTS.values(), ids=VOLUME_LAYOUTS)
+def test_volumes_have_a_mask_a_finding_too(tmp_path, layout):
+    source = tmp_path / "source"
+    lobes = {"left_lobe": 2, "right_lobe": 6}  # they overlap
+    for index in range(4):
+        noise = np.random.default_rng(index).integers(0, 900, (16, 12, 5)).astype(np.int16)
+        _save(source / layout[0].format(i=index), noise)
+        for name, left in lobes.items():
+            if (index, name) != (3, "right_lobe"):
+                mask = np.zeros(noise.shape, np.uint8)
+                mask[left : left + 8, 2:6, 1:4] = 1
+                _save(source / layout[1].format(i=index, n=name), mask)
+    out = _prepare(tmp_path, source, findings=list(lobes))
+    assert read_findings(out) == Findings(tuple(lobes), exclusive=False)
+    by_patient: dict[str, list] = {}
+    for case in read_cases(out):
+        by_patient.setdefault(case.group, []).append(case)
+    assert [len(cases) for cases in by_patient.values()] == [5] * 4
+    last = by_patient.pop(max(by_patient))
+    assert {case.findings for case in last} == {"left_lobe"}  # nobody masked the other one there
+    for cases in by_patient.values():
+        assert [case.annotation for case in cases] == ["none", *["boxes"] * 3, "none"]
+        boxes, which = annotated_findings(out, cases[2])
+        # Seen as radiologists do: the patient's right side, low x, is at the right.
+        assert boxes.tolist() == [[6, 6, 14, 10], [2, 6, 10, 10]]
+        assert which.tolist() == [0, 1]
+
+
+def _save(path, voxels):
+    nibabel = pytest.importorskip("nibabel")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(voxels, np.diag([1.0, 1, 3, 1])), path)
 
 
 def test_masks_of_one_image_that_differ_in_size_are_rejected_by_name(tmp_path):

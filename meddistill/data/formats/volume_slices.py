@@ -69,12 +69,14 @@ class VolumeSlice(_OneVolume):
 @dataclasses.dataclass(frozen=True)
 class MaskSlice(_OneVolume):
     """The same slice of a mask volume; `labels` as in `masks.read_mask`. `image`: the volume onto whose
-    grid the mask is brought by the nearest voxel, where it has one of its own."""
+    grid the mask is brought by the nearest voxel, where it has one of its own. `together`: the mask
+    files of one volume, a finding each, whose slices are read in turns."""
 
     axis: int
     index: int
     labels: Labels = None
     image: Path | None = None
+    together: tuple[Path, ...] = ()
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -88,7 +90,9 @@ class MaskSlice(_OneVolume):
     def load(self) -> np.ndarray:
         stamps = [_stamp(path) for path in (self.path, self.image) if path]
         key = (self.path, self.image, *stamps, self.labels)
-        voxels = _LAST_MASK.get(key, lambda: _load_mask(self.path, self.labels, self.image))
+        voxels = _LAST_MASK.get(
+            key, lambda: _load_mask(self.path, self.labels, self.image), self.together
+        )
         count = voxels.shape[-3:][self.axis]
         if self.index >= count:
             raise InputError(
@@ -116,18 +120,20 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 class _Last:
     """What was loaded last by what it was loaded for: a process reads the slices of one volume one
-    after the other. It is let go before the next is loaded: two in memory serve nothing."""
+    after the other. It is let go before the next is loaded: two in memory serve nothing. What is of
+    one `family` stays together."""
 
     def __init__(self) -> None:
         self._found: dict[Hashable, Any] = {}
+        self._family: Hashable = ()
 
-    def get(self, key: Hashable, load: Callable[[], Any]) -> Any:
-        found = self._found.get(key)
-        if found is None:
-            self._found.clear()
-            found = load()
-            self._found = {key: found}
-        return found
+    def get(self, key: Hashable, load: Callable[[], Any], family: Hashable = ()) -> Any:
+        if key not in self._found:
+            if not family or family != self._family:
+                self._found.clear()
+            self._family = family
+            self._found[key] = load()
+        return self._found[key]
 
 
 _LAST_VOLUME, _LAST_MASK = _Last(), _Last()

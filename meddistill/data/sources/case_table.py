@@ -39,7 +39,7 @@ from meddistill.data.sources.annotated_cases import (
 from meddistill.data.sources.masks_beside import split_off_masks
 from meddistill.data.sources.naming import stem_of
 from meddistill.data.sources.source import Listing, SourceOptions
-from meddistill.data.sources.volume_cases import volume_cases
+from meddistill.data.sources.volume_cases import VolumeMasks, volume_cases
 from meddistill.data.sources.walking import walk_files
 from meddistill.run.tables import Rejected
 
@@ -272,7 +272,7 @@ class _Cases:
         slices = volume_cases(
             name,
             path,
-            mask.paths if mask else (),
+            VolumeMasks(mask.paths) if mask else VolumeMasks(),
             self._options.channel,
             self._directory,
             self._options,

@@ -12,7 +12,7 @@ from typing import Any
 from meddistill.data.formats.picture_refs import MaskFiles
 from meddistill.data.raw_case import RawCase
 from meddistill.data.sources.matching import Matched, Patterns, Roles, match, roles_by_name
-from meddistill.data.sources.naming import Named, name_files, without_roles, words_of
+from meddistill.data.sources.naming import Named, without_roles, words_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,17 +25,16 @@ class FindingMasks:
 
 
 def masks_by_finding(
-    files: Sequence[Path], directory: Path, patterns: Patterns, names: Sequence[str]
+    named: Sequence[Named], directory: Path, patterns: Patterns, names: Sequence[str]
 ) -> FindingMasks | None:
     """The masks by finding; None where they are not one a finding.
 
     Args:
-        files: the pictures of the source.
+        named: the pictures (or volumes) of the source.
         directory: the source folder.
         patterns: what the user says of roles.
         names: the findings; () for those that folders of masks are called by, two and more.
     """
-    named = name_files(files, directory, ())
     roles = roles_by_name(named, directory, patterns)
     names = names or _names_of_folders(roles)
     words_by_name = {name: words_of(name) for name in names}
@@ -85,6 +84,11 @@ def counted(found: FindingMasks) -> str:
     return ", ".join(f"{name} {len(masks)}" for name, masks in found.masks_of.items())
 
 
+def files_by_finding(found: FindingMasks, image: Path) -> dict[str, tuple[Path, ...]]:
+    """The files of an image's masks, of each finding that has some."""
+    return {name: files[image] for name, files in found.masks_of.items() if image in files}
+
+
 def with_finding_masks(cases: Sequence[RawCase], found: FindingMasks) -> list[RawCase]:
     """The cases with their masks. A finding without a file in a case was not looked for there, as
     an image without a mask is unknown."""
@@ -94,9 +98,7 @@ def with_finding_masks(cases: Sequence[RawCase], found: FindingMasks) -> list[Ra
 def _masks_of(case: RawCase, found: FindingMasks) -> dict[str, Any]:
     (path,) = case.image.files
     masks = tuple(
-        (name, MaskFiles(files[path], None))
-        for name, files in found.masks_of.items()
-        if path in files
+        (name, MaskFiles(files, None)) for name, files in files_by_finding(found, path).items()
     )
     looked_for = tuple(name for name, _ in masks)
     return {"finding_masks": masks, "looked_for": looked_for} if masks else {}

@@ -66,7 +66,8 @@ class Folder:
         by_finding = None
         if options.finding_names is not None and not options.boxes_given:
             patterns = Patterns(options.images, options.masks)
-            by_finding = masks_by_finding(files, directory, patterns, options.finding_names)
+            named = name_files(files, directory, ())
+            by_finding = masks_by_finding(named, directory, patterns, options.finding_names)
         found = by_finding.matched if by_finding else matched_files(files, directory, options)
         if not found.images and not found.problems:
             raise InputError(

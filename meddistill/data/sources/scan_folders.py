@@ -16,11 +16,17 @@ from meddistill.data.formats.known_volume_formats import VOLUME_SUFFIXES
 from meddistill.data.formats.pictures import page_count
 from meddistill.data.raw_case import RawCase
 from meddistill.data.sources.boxes_in_volumes import find_markups
+from meddistill.data.sources.finding_folders import (
+    FindingMasks,
+    counted,
+    files_by_finding,
+    masks_by_finding,
+)
 from meddistill.data.sources.folder import folder_meanings, split_column, understood_of
 from meddistill.data.sources.matching import Matched, Patterns, match
 from meddistill.data.sources.naming import Named, name_files, without_roles
 from meddistill.data.sources.source import Listing, SourceOptions
-from meddistill.data.sources.volume_cases import AXES, in_split, volume_cases
+from meddistill.data.sources.volume_cases import AXES, VolumeMasks, in_split, volume_cases
 from meddistill.data.sources.walking import any_file, walk_files
 from meddistill.run.tables import Rejected
 
@@ -54,7 +60,11 @@ class ScanFolders:
         if not files:
             raise InputError(f"{directory} holds no {self._looks_like}, the layout of {self.name}")
         named = name_files(files, directory, VOLUME_SUFFIXES)
-        matched = match(named, directory, Patterns(options.images, options.masks))
+        patterns = Patterns(options.images, options.masks)
+        by_finding = None
+        if options.finding_names is not None and not options.boxes_given:
+            by_finding = masks_by_finding(named, directory, patterns, options.finding_names)
+        matched = by_finding.matched if by_finding else match(named, directory, patterns)
         rejected += [
             Rejected(shown(path, directory), _as_volume(reason))
             for path, reason in matched.problems
@@ -66,11 +76,13 @@ class ScanFolders:
             name: _choose_channel(name, channels, options.channel)
             for name, channels in volumes.items()
         }
-        masked = any(volume.path in matched.masks_of for volume, _ in chosen.values())
+        masks = {
+            volume.path: _masks(volume.path, matched, by_finding) for volume, _ in chosen.values()
+        }
         markups = find_markups(found, [volume for volume, _ in chosen.values()], directory)
         rejected += markups.rejected
         for name, (volume, channel) in chosen.items():
-            mask = matched.masks_of.get(volume.path, ())
+            mask = masks[volume.path]
             try:
                 group, split = groups[volume.path] or name, split_column(volume)
                 slices = volume_cases(name, volume.path, mask, channel, directory, options, group)
@@ -79,7 +91,7 @@ class ScanFolders:
                 raise
             except (ConfigError, InputError) as error:
                 # A film beside frames that are segmented needs no channel.
-                if isinstance(error, ConfigError) and (mask or not masked):
+                if isinstance(error, ConfigError) and (mask or not any(masks.values())):
                     raise
                 rejected.append(Rejected(shown(volume.path, directory), str(error)))
         by = "folders" if any(groups.values()) else "volumes"
@@ -87,6 +99,8 @@ class ScanFolders:
             f"{len(volumes)} volumes are cut into {AXES[options.axis]} slices; groups are the {by}"
         )
         understood = understood_of(matched, directory)
+        if by_finding:
+            understood = dataclasses.replace(understood, values=counted(by_finding))
         if not markups:
             return Listing(cases, rejected, [note], understood=understood)
         if not understood.rule:
@@ -97,6 +111,12 @@ class ScanFolders:
     @property
     def _looks_like(self) -> str:
         return " or ".join(f"*{suffix}" for suffix in _ends(self.name))
+
+
+def _masks(path: Path, matched: Matched, by_finding: FindingMasks | None) -> VolumeMasks:
+    if by_finding is not None:
+        return VolumeMasks(by_finding=files_by_finding(by_finding, path))
+    return VolumeMasks(tuple(matched.masks_of.get(path, ())))
 
 
 def _ends(name: str) -> tuple[str, ...]:

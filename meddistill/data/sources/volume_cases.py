@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from meddistill.base.errors import ConfigError, InputError
@@ -19,10 +19,21 @@ MOVED = "moved"
 """The check that a mask lies where its image lies, by the name that overrules it."""
 
 
+@dataclasses.dataclass(frozen=True)
+class VolumeMasks:
+    """The files of a volume's masks: `one`, which has them all, or one a finding."""
+
+    one: tuple[Path, ...] = ()
+    by_finding: Mapping[str, tuple[Path, ...]] = dataclasses.field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.one or self.by_finding)
+
+
 def volume_cases(
     name: str,
     path: Path,
-    masks: Sequence[Path],
+    masks: VolumeMasks,
     channel: str,
     directory: Path,
     options: SourceOptions,
@@ -36,7 +47,7 @@ def volume_cases(
     Args:
         name: of the volume.
         path: its file.
-        masks: files of masks of it, one at most.
+        masks: of it; one file at most, or one a finding.
         channel: which, of a volume of several.
         directory: the source folder.
         options: of these, `axis`, `labels`, `accept`, `resample_masks`, and which slices without lesion are kept.
@@ -44,10 +55,12 @@ def volume_cases(
     """
     count, channels = extent(path, options.axis)
     number = _channel(path, channels, channel)
-    mask = _mask_of(path, masks, options)
-    onto = None
-    if mask is not None and options.resample_masks and apart(grid_of(path), grid_of(mask)):
-        onto = path
+    mask = _first_slice(path, masks.one, options) if masks.one else None
+    apart_by_finding = [
+        (finding, dataclasses.replace(_first_slice(path, files, options), labels=None))
+        for finding, files in masks.by_finding.items()
+    ]
+    together = tuple(each.path for _, each in apart_by_finding)
     width = len(str(count - 1))
     cases = []
     for index in range(count):
@@ -60,7 +73,12 @@ def volume_cases(
                 f"{name}_{'xyz'[options.axis]}{index:0{width}}",
                 f"{shown(path, directory)}#{AXES[options.axis]}{index}",
                 VolumeSlice(path, options.axis, index, number),
-                MaskSlice(mask, options.axis, index, options.labels, onto) if mask else None,
+                dataclasses.replace(mask, index=index) if mask else None,
+                finding_masks=tuple(
+                    (finding, dataclasses.replace(each, index=index, together=together))
+                    for finding, each in apart_by_finding
+                ),
+                looked_for=tuple(masks.by_finding) or None,
                 group=group,
                 is_slice=True,
                 keep_if_empty=options.whole_volumes or chance < options.empty_slices,
@@ -82,19 +100,21 @@ def _channel(path: Path, channels: int, chosen: str) -> int:
     return int(chosen)
 
 
-def _mask_of(path: Path, masks: Sequence[Path], options: SourceOptions) -> Path | None:
-    """The volume's mask; None where it has none."""
+def _first_slice(path: Path, masks: Sequence[Path], options: SourceOptions) -> MaskSlice:
+    """The first slice of a volume's mask, in one file."""
     if len(masks) > 1:
         listed = ", ".join(mask.name for mask in masks)
         raise InputError(f"several masks have its name: {listed}; choose with --masks")
-    mask = masks[0] if masks else None
-    taken = MOVED in options.accept or options.resample_masks
-    if mask is not None and not taken and (why := apart(grid_of(path), grid_of(mask))):
+    (mask,) = masks
+    is_taken = MOVED in options.accept
+    why = "" if is_taken and not options.resample_masks else apart(grid_of(path), grid_of(mask))
+    if why and not (is_taken or options.resample_masks):
         raise InputError(
             f"{why} ({mask.name}); --resample-masks brings it onto the image's voxels, --accept "
             f"{MOVED} takes it as it is stored"
         )
-    return mask
+    onto = path if why and options.resample_masks else None
+    return MaskSlice(mask, options.axis, 0, options.labels, onto)
 
 
 def in_split(cases: Sequence[RawCase], split: str) -> list[RawCase]:
