@@ -14,6 +14,7 @@ import typer
 
 from meddistill.base import console
 from meddistill.settings.docs import all_settings, default_text, sections, with_default
+from meddistill.settings.presets import PRESETS, told_of_preset
 
 # Typer reads annotations at run time.
 # ruff: noqa: UP045
@@ -138,6 +139,7 @@ Sources = Annotated[
     Optional[list[Path]],
     setting("prepare.source", also="May be repeated, for folders with other findings each."),
 ]
+Size = Annotated[Optional[str], setting("distill.size", "--size", autocompletion=choices(*PRESETS))]
 ConfigFile = Annotated[
     Optional[Path],
     option(
@@ -208,8 +210,6 @@ def load(
             value = operator.attrgetter(key)(settings)
             told = "" if value == found.default else f" (default: {default_text(found.default)})"
             console.detail(f"{key}: {default_text(value)}{told}")
+    if "distill" in stages and (told := told_of_preset(settings.distill.size, settings.distill)):
+        console.say(told)
     return settings
-
-
-def text_of(path: Path | None) -> str | None:
-    return None if path is None else str(path)

@@ -19,6 +19,7 @@ from meddistill.cli.options import (
     Overwrite,
     Run,
     Seed,
+    Size,
     Source,
     Sources,
     choices,
@@ -32,7 +33,6 @@ from meddistill.cli.options import (
     option,
     run_dir,
     setting,
-    text_of,
 )
 from meddistill.settings.axes import NUMBERS, axis_number
 
@@ -200,6 +200,7 @@ class DistillArguments:
     teacher: Annotated[
         Optional[str], setting("distill.teacher", autocompletion=complete_teacher)
     ] = None
+    size: Size = None
     boxes: Annotated[Optional[Path], setting("distill.boxes_file")] = None
     start: Annotated[Optional[Path], setting("distill.warm_start", "--from")] = None
     epochs: Annotated[Optional[int], setting("distill.epochs")] = None
@@ -396,29 +397,28 @@ def boxes(given: BoxesArguments) -> None:
     )
 
 
-@commands.command("run", rich_help_panel=_ROW)
-def run_all(
-    run: Run,
-    source: Source = None,
-    config: ConfigFile = None,
-    overrides: Overrides = None,
-    seed: Seed = None,
-    device: Device = "auto",
-    overwrite: Overwrite = False,
-) -> None:
+@dataclasses.dataclass(frozen=True)
+class RunArguments:
+    """What `meddistill run` takes."""
+
+    run: Run
+    source: Source = None
+    size: Size = None
+    config: ConfigFile = None
+    overrides: Overrides = None
+    seed: Seed = None
+    device: Device = "auto"
+    overwrite: Overwrite = False
+
+
+@command(commands, _ROW, "run")
+def run_all(given: RunArguments) -> None:
     """Do the four stages in order; finished ones are kept."""
-    settings = load(
-        config,
-        {"seed": seed, "prepare.source": text_of(source)},
-        overrides,
-        "prepare",
-        "detect",
-        "distill",
-        "eval",
-    )
+    stages = ("prepare", "detect", "distill", "eval")
+    settings = load(given.config, flags_of(given), given.overrides, *stages)
     from meddistill.pipeline import run_pipeline
 
-    run_pipeline(run_dir(run), settings, device=device, overwrite=overwrite)
+    run_pipeline(run_dir(given.run), settings, device=given.device, overwrite=given.overwrite)
 
 
 @commands.command(rich_help_panel=_ROW)

@@ -9,6 +9,7 @@ from meddistill.base.errors import ConfigError
 from meddistill.settings.checks import check_above_zero, check_at_least, check_choice, check_range
 from meddistill.settings.colearning import ColearningConfig
 from meddistill.settings.flips import FLIPS
+from meddistill.settings.presets import PRESETS
 from meddistill.settings.roles import (
     BASELINE,
     CHOICE,
@@ -52,6 +53,9 @@ class DistillConfig:
     test_targets: bool = setting(True, BASELINE)
     """Also ask the teacher for masks of the test cases, `eval`'s baseline; false saves that time.
     """
+    size: str = setting("standard", NOTHING)
+    """Preset of student and training, over which all that you set stands: `small`, for two CPU
+    cores; `standard`, the defaults; `best`, a larger encoder and frame, and longer."""
     student: str = setting("unetplusplus", STUDENT)
     """Network: `nested_unet` (the paper's) or an architecture of segmentation-models-pytorch."""
     encoder: str = setting("tu-tf_efficientnet_lite0", STUDENT)
@@ -152,6 +156,7 @@ class DistillConfig:
         return list(self.feature_levels) if self.feature_weight and self.feature_share else []
 
     def __post_init__(self) -> None:
+        check_choice(self, "size", tuple(PRESETS))
         check_choice(self, "boxes", ("annotated", "detected", "both"))
         check_choice(self, "no_box", ("skip", "empty"))
         check_choice(self, "tiles", ("auto", "always", "never"))

@@ -1,5 +1,5 @@
-"""One `Config` out of its layers: defaults < YAML file < typed flags < `--set
-section.key=value`.
+"""One `Config` out of its layers: defaults < preset of `distill.size` < YAML file < typed flags <
+`--set section.key=value`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from meddistill.base.errors import ConfigError, InputError, first_line, nearest
 from meddistill.settings.config import Config
+from meddistill.settings.presets import PRESETS
 
 
 def load_config(
@@ -20,13 +21,12 @@ def load_config(
     flags: Mapping[str, Any] | None = None,
     overrides: Sequence[str] = (),
 ) -> Config:
-    """Merge defaults < YAML file < typed flags < `section.key=value` overrides. Flags that are None
-    were not given.
+    """Merge defaults < preset < YAML file < typed flags < `section.key=value` overrides. Flags that
+    are None were not given. Whichever layer names the preset, all of them lie over it.
 
     Raises: ConfigError naming the key (with the nearest right name) or the value that does not fit;
     InputError where the file cannot be read.
     """
-    merged = _unlocked(OmegaConf.structured(Config))
     layers: list[tuple[str, DictConfig]] = []
     if yaml_file is not None:
         layers.append((str(yaml_file), _read_yaml(yaml_file)))
@@ -42,6 +42,21 @@ def load_config(
             layers.append((f"--set {override}", OmegaConf.from_dotlist([override])))
         except Exception as error:  # whatever OmegaConf's YAML parser raises on a malformed value
             raise ConfigError(f"--set {override}: {first_line(error)}") from error
+    merged = _merged(layers)
+    preset = PRESETS.get(merged.distill.size)
+    if preset:
+        merged = _merged([("distill.size", OmegaConf.create({"distill": preset})), *layers])
+    try:
+        config = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        raise ConfigError(first_line(error)) from error
+    assert isinstance(config, Config)
+    return config
+
+
+def _merged(layers: Sequence[tuple[str, DictConfig]]) -> Any:
+    """The defaults with `layers` over them, each with a name for messages."""
+    merged = _unlocked(OmegaConf.structured(Config))
     for where, layer in layers:
         _check_keys(layer, merged, where)
         try:
@@ -50,12 +65,7 @@ def load_config(
             raise ConfigError(
                 f"{where}: {error.full_key or ''} {first_line(error)}".replace(":  ", ": ")
             ) from error
-    try:
-        config = OmegaConf.to_object(merged)
-    except OmegaConfBaseException as error:
-        raise ConfigError(first_line(error)) from error
-    assert isinstance(config, Config)
-    return config
+    return merged
 
 
 def _read_yaml(path: Path) -> DictConfig:

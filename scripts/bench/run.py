@@ -22,6 +22,7 @@ highest. Data are sample slices drawn for the purpose. Parts:
  j  the same of a prediction by the student, one image at a time
  k  the same of the teacher, one image with all boxes in one call
  l  training of three findings, against the same of one
+ m  a training step of each size (`distill.size`), with its parameters, against one of `standard`
 
 For i to k, `GOMP_SPINCOUNT=300000 python scripts/bench/run.py --only i,j,k` has OpenMP's threads
 wait as they would without our setting (`meddistill/base/cores.py`).
@@ -63,6 +64,8 @@ from meddistill.data.frames import Preprocessing
 from meddistill.data.sources.phantom import draw_slice
 from meddistill.evaluation.metrics import score_case
 from meddistill.settings.distill import DistillConfig
+from meddistill.settings.layers import load_config
+from meddistill.settings.presets import PRESETS
 from meddistill.settings.targets import TargetsConfig
 from meddistill.student.networks.student_network import StudentNetwork
 from meddistill.student.student import Student, build_student
@@ -76,7 +79,7 @@ from meddistill.training.packed_cases import Batch, CaseTarget, PackedCases, Tra
 
 EPOCHS = 100
 WIDE = (256, 128, 64, 32, 16)  # smp's own UNet++
-PARTS = "abcdefghijkl"
+PARTS = "abcdefghijklm"
 MATRIX_SIDE = {"cuda": 8192, "cpu": 1024}
 
 
@@ -172,27 +175,62 @@ class Bench:
             epochs=EPOCHS,
             feature_weight=0.0,
         )
-        names = [str(number) for number in range(args.batch_size * 4)]
-        packed = PackedCases(names, args.image_size, findings=count)
-        for index in range(len(packed)):
-            probs = np.zeros((count, args.image_size, args.image_size), np.float32)
-            probs[:, 20:60, 20:60] = 1
-            image = self.images[index % len(self.images)]
-            target = CaseTarget(probs, 0 * probs, weight=np.ones(count, np.float32))
-            packed.put(index, image, target)
-
         module = self.student(count)
         preprocessing = Preprocessing(
             args.image_size, *module.preprocessing_mean_std, findings=findings
         )
-        val = PackedCases([], args.image_size, findings=count)
-        data = TrainingData(packed, val, findings=findings)
+        data = self.random_targets(args.image_size, findings)
         run, twin = (
             Training(network, data, preprocessing, settings, self.fabric, out, 0)
             for network in (module, self.student(count))
         )
         network = twin.learner.network.train()
         return run, BareStep(network, settings, preprocessing, precision_of(self.fabric))
+
+    def random_targets(self, side: int, findings: Findings = LESION) -> TrainingData:
+        """Four batches of sample slices in frames of `side` px, with a square in each target."""
+        names, count = [str(number) for number in range(self.args.batch_size * 4)], len(findings)
+        packed = PackedCases(names, side, findings=count)
+        for index in range(len(packed)):
+            probs = np.zeros((count, side, side), np.float32)
+            probs[:, 20:60, 20:60] = 1
+            image = self.images[index % len(self.images)]
+            target = CaseTarget(probs, 0 * probs, weight=np.ones(count, np.float32))
+            packed.put(index, image, target)
+        return TrainingData(packed, PackedCases([], side, findings=count), findings=findings)
+
+    def sizes(self, out: Path) -> dict[str, dict[str, Any]]:
+        """A row for each preset but `standard`, which is what they are compared with."""
+        steps, facts = {}, {}
+        for size in PRESETS:
+            settings = load_config(
+                None,
+                {"distill.size": size, "distill.batch_size": self.args.batch_size},
+                ["distill.encoder_weights=none", "distill.feature_weight=0"],
+            ).distill
+            torch.manual_seed(0)
+            module = build_student(
+                settings.student, encoder=settings.encoder, encoder_weights="none"
+            )
+            preprocessing = Preprocessing(settings.image_size, *module.preprocessing_mean_std)
+            data = self.random_targets(settings.image_size)
+            run = Training(module, data, preprocessing, settings, self.fabric, out, 0)
+            run.learner.model.train()
+            draw = next(run.source.draws(0))
+            steps[size] = functools.partial(run.step.take, draw)
+            parameters = sum(each.numel() for each in module.parameters())
+            facts[size] = {
+                "parameters": parameters,
+                "what": f"a training step of size {size}, {parameters / 1e6:.2f} M parameters, "
+                f"{settings.image_size} px, batch {len(draw)}, against one of standard",
+            }
+            for _ in range(2):
+                steps[size]()
+        compared = [size for size in PRESETS if size != "standard"]
+        return {
+            f"m-{size}": self.turns(steps[size], steps["standard"]) | facts[size]
+            for size in compared
+        }
 
     def b_and_c(self, out: Path) -> dict[str, dict[str, Any]]:
         run, bare = self.training(out)
@@ -540,7 +578,9 @@ def main() -> None:
                 name: row for name, row in bench.b_and_c(Path(folder)).items() if name in wanted
             }
         for name in wanted:
-            if name == "l":
+            if name == "m":
+                rows |= bench.sizes(Path(folder))
+            elif name == "l":
                 rows[name] = bench.of_findings(Path(folder))
             elif name in "afhi":
                 rows[name] = getattr(bench, name)(Path(folder))

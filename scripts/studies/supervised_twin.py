@@ -65,7 +65,8 @@ def train_twin(
         raise InputError("the twin sees whole images: distill.tiles=always is not for it")
     cases = [case for case in read_cases(run.data) if case.has_mask]
     settings = {"seed": seed, **dataclasses.asdict(config)}
-    del settings["picture_every"]  # changes nothing in the twin
+    for name in ("picture_every", "size"):  # change nothing in the twin
+        del settings[name]
     stage = Stage.open(
         out, "supervised twin", settings, {"data": fingerprint_stage(run.data)}, overwrite
     )

@@ -64,6 +64,16 @@ def test_pairs_take_turns_and_are_written_down(tmp_path, parts, more):
 
 
 @pytest.mark.slow
+def test_each_size_has_its_parameters_beside_its_step(tmp_path):
+    _, found = bench(tmp_path, "--only", "m", "--images", "1", "--batch-size", "1")
+    rows = found["rows"]
+    assert set(rows) == {"m-small", "m-best"}
+    assert rows["m-small"]["parameters"] < rows["m-best"]["parameters"]
+    assert "192 px" in rows["m-small"]["what"]
+    assert 0 < rows["m-best"]["low"] <= rows["m-best"]["ratio"] <= rows["m-best"]["high"]
+
+
+@pytest.mark.slow
 def test_a_steps_share_of_the_matrix_throughput_is_explained(tmp_path):
     shown, found = bench(
         tmp_path, "--only", "h", "--images", "2", "--image-size", "64", "--batch-size", "2"
