@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from meddistill.data.findings import LESION, Findings
+from meddistill.data.grid import Grid
 from meddistill.data.intensity import IntensitySettings
 
 AXIAL = 2
@@ -18,7 +19,8 @@ class Preprocessing:
     is lesion; of several `findings` each has its own among `thresholds`. `intensity`: how values of
     more than 8 bits became the 8-bit ones that it was trained on. `axis`: across which canonical axis
     volumes are cut. `context`: neighbours on each side that are seen as channels. `tiled`: its
-    frames are tiles of the image at its own resolution.
+    frames are tiles of the image at its own resolution. `grid`: one size of pixels in mm, to which
+    images are brought before they are shown to it; None for the pixels that they have.
     """
 
     image_size: int = 256
@@ -31,6 +33,7 @@ class Preprocessing:
     axis: int = AXIAL
     context: int = 0
     tiled: bool = False
+    grid: Grid | None = None
 
     @property
     def channels(self) -> int:

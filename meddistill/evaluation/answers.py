@@ -10,6 +10,7 @@ import numpy as np
 from meddistill.base import console
 from meddistill.base.errors import ConfigError, InputError
 from meddistill.data.findings import Findings, as_planes
+from meddistill.data.grid import resampled_hw
 from meddistill.data.intensity import IntensitySettings
 from meddistill.evaluation.baselines import STUDENT, Baselines, Guess
 from meddistill.evaluation.components import clean_up
@@ -119,16 +120,44 @@ class Methods:
             batch = []
             for case in cases[start : start + self.config.batch_size]:
                 try:
-                    batch.append((case, *case.read(self.intensity, self.findings)))
+                    read = case.read(self.intensity, self.findings)
+                    self._check_spacing(case, read[0])
+                    batch.append((case, *read))
                 except InputError as error:
                     failures.append(str(error))
                     console.warn(str(error))
-            probs = self._probs([self.seen(case, image) for case, image, _ in batch])
+            probs = self._answered([(case, image) for case, image, _ in batch])
             for (case, image, truth), prob in zip(batch, probs, strict=True):
                 masks, cleaned = self._masks(prob)
                 student = Guess(self._of_data(masks), self._of_data(prob))
                 guesses = {STUDENT: student, **self._others(case, image, student)}
                 yield AnsweredCase(case, image, truth, guesses, self._places(case), cleaned)
+
+    def _answered(self, cases: Sequence[tuple[JudgedCase, np.ndarray]]) -> list[np.ndarray]:
+        """The student's probabilities (C, H, W) on the cases' own pixels."""
+        images = [self.seen(case, image) for case, image in cases]
+        grid = self.predictor.preprocessing.grid
+        if grid is None:
+            return self._probs(images)
+        sides = [case.spacing_hw_mm for case, _ in cases if case.spacing_hw_mm]
+        probs = self._probs([grid.put(*pair) for pair in zip(images, sides, strict=True)])
+        sizes = [(image.shape[0], image.shape[1]) for image in images]
+        return [grid.back(*each) for each in zip(probs, sizes, sides, strict=True)]
+
+    def _check_spacing(self, case: JudgedCase, image: np.ndarray) -> None:
+        """Raises: InputError for a case that a student with a grid cannot see."""
+        grid = self.predictor.preprocessing.grid
+        if grid is None:
+            return
+        if case.spacing_hw_mm is None:
+            raise InputError(
+                f"{case.name} has no pixel spacing, and this student sees pixels of "
+                f"{grid.spacing_mm:g} mm: prepare a RUN of images that say how large their pixels are"
+            )
+        try:
+            resampled_hw((image.shape[0], image.shape[1]), grid.spacing_mm, case.spacing_hw_mm)
+        except InputError as error:
+            raise InputError(f"{case.name}: {error}") from error
 
     def seen(self, case: JudgedCase, image: np.ndarray) -> np.ndarray:
         """What the student is shown of a case: its image, with its neighbours where it sees those."""

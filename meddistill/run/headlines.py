@@ -38,6 +38,9 @@ def _prepared(results: Mapping[str, Any]) -> Facts:
         facts.append(("unknown", f"{unknown} cases that nobody looked at"))
     if results["rejected"]:
         facts.append(("rejected", f"{results['rejected']} files"))
+    if grid := results.get("grid"):
+        side = grid["side_px"]
+        facts.append(("pixels", f"{grid['spacing_mm']:g} mm, in {side} x {side} at least"))
     return facts
 
 

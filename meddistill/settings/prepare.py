@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from meddistill.base.errors import ConfigError
 from meddistill.settings.axes import AUTO, AXIAL
@@ -134,6 +135,10 @@ class PrepareConfig:
     axis: int = setting(2, RESULT)
     """Volumes are cut across this axis: 0 sagittal, 1 coronal, 2 axial slices; -1 (`auto`): those of the
     plane with the finest spacing in most volumes, axial where they are equal."""
+    spacing_mm: str = setting("", RESULT, before="")
+    """Side of a pixel in mm to which images are resampled in plane, or `auto`, the median of the
+    training set; all lie on a square as large as the largest of them, and the student carries both.
+    Empty: pixels as they are."""
     channel: str = setting("", RESULT)
     """Modality (t1ce) or channel number of volumes that have several."""
     whole_volumes: bool = setting(True, RESULT, before=False)
@@ -169,6 +174,10 @@ class PrepareConfig:
             "merge_distance_px",
         )
         check_at_least(self, 1, "min_area_px")
+        if self.spacing_mm not in ("", "auto") and not _is_length(self.spacing_mm):
+            raise ConfigError(
+                f"spacing_mm must be a length above 0 in mm, auto or empty, got '{self.spacing_mm}'"
+            )
         check_choice(self, "stratify", ("class+size", "class", "none"))
         check_choice(self, "overlap", ("auto", "exclusive", "overlapping"))
         check_choice(self, "boxes_per", ("component", "case"))
@@ -184,3 +193,10 @@ class PrepareConfig:
             check_range(self, 0, self.folds - 1, "fold")
             if self.test:
                 raise ConfigError("folds and test both name the test split; give one of them")
+
+
+def _is_length(text: str) -> bool:
+    try:
+        return 0 < float(text) < math.inf
+    except ValueError:
+        return False

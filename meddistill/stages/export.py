@@ -19,6 +19,7 @@ from meddistill.base.files import atomic_path, read_json, write_json
 from meddistill.base.hashing import sha256_file
 from meddistill.data.findings import as_planes
 from meddistill.data.frames import Preprocessing, preprocess
+from meddistill.data.grid import Grid
 from meddistill.data.scans import find_scans, read_scan
 from meddistill.data.tiles import OVERLAP, cut_tile
 from meddistill.run.dataset import Dataset
@@ -276,8 +277,20 @@ def _facts(student_dir: Path, student: Student, int8: bool) -> dict[str, Any]:
         **(
             {"context": str(student.preprocessing.context)} if student.preprocessing.context else {}
         ),
+        **_grid_facts(student.preprocessing.grid),
         "weights": "int8" if int8 else "float32",
         "use": "research use; not a medical device",
+    }
+
+
+def _grid_facts(grid: Grid | None) -> dict[str, str]:
+    if grid is None:
+        return {}
+    return {
+        "spacing_mm": repr(grid.spacing_mm),
+        "grid_side_px": str(grid.side_px),
+        "grid": "the image resampled to spacing_mm in both directions, then padded with 0 at the bottom "
+        "and right to grid_side_px on both sides",
     }
 
 

@@ -32,6 +32,7 @@ from meddistill.labelling.session import Session
 from meddistill.run import lock
 from meddistill.run.dataset import Dataset
 from meddistill.run.findings import read_findings
+from meddistill.run.grid_file import read_grid
 from meddistill.run.layout import BOXES_CSV, RunDir
 from meddistill.run.next_commands import command
 
@@ -117,6 +118,11 @@ def labelling(
 ) -> Iterator[Served]:
     """The page, served within. Raises: as `run_label`."""
     _check(run, request)
+    if read_grid(run.data) is not None:
+        raise ConfigError(
+            f"the images of {run.data} were resampled (prepare.spacing_mm), and boxes are drawn on "
+            "the pixels of the source; label in a RUN that was prepared without"
+        )
     data = Dataset.open(run.data)
     _check_findings(run, request)
     try:

@@ -10,10 +10,11 @@ from typing import Any
 
 from meddistill.base import console
 from meddistill.base.csv_tables import read_table, write_table
-from meddistill.base.errors import InputError, MedDistillError, StageError
+from meddistill.base.errors import ConfigError, InputError, MedDistillError, StageError
 from meddistill.base.files import read_json, write_text
 from meddistill.base.hashing import fingerprint_source, hash_files, write_index
 from meddistill.data.findings import Findings
+from meddistill.data.grid import Grid
 from meddistill.data.intensity import settings_of_prepare
 from meddistill.data.prepare.convert import Converted, ConvertSettings
 from meddistill.data.prepare.counts import describe, summarise, summarise_boxes, warnings_about
@@ -30,6 +31,7 @@ from meddistill.data.prepare.listing import Listed, first_reasons
 from meddistill.data.prepare.nonsense import Seen, check_before, check_names, doubts_about
 from meddistill.data.prepare.partition import partition
 from meddistill.data.prepare.placing import place_files, write_lists
+from meddistill.data.prepare.regrid import choose_grid, onto_grid, refuse_without_spacing
 from meddistill.data.prepare.relabel import Drawn, relabel, with_drawn
 from meddistill.data.prepare.several_sources import list_sources, source_folder
 from meddistill.data.raw_case import RawCase
@@ -38,6 +40,7 @@ from meddistill.data.sources.volume_cases import AXES
 from meddistill.labelling.takeover import drawn_boxes, fingerprint_labels
 from meddistill.run import lock
 from meddistill.run.findings import read_findings
+from meddistill.run.grid_file import read_grid, write_grid
 from meddistill.run.headlines import headline
 from meddistill.run.layout import (
     CASES_CSV,
@@ -59,6 +62,11 @@ from meddistill.settings import identity
 from meddistill.settings.axes import AUTO, AXIAL
 from meddistill.settings.config import as_settings
 from meddistill.settings.prepare import PrepareConfig
+
+_DRAWN_ON_A_GRID = (
+    "{labels} holds boxes that were drawn in the browser, in pixels that prepare.spacing_mm would "
+    "change; leave it empty in this RUN"
+)
 
 
 def run_prepare(
@@ -88,6 +96,8 @@ def run_prepare(
     out = out or run.data
     config = _with_source(config)
     drawn = drawn_boxes(run.labels)
+    if drawn and config.spacing_mm:
+        raise ConfigError(_DRAWN_ON_A_GRID.format(labels=run.labels))
     if update and not config.source and not overwrite:
         return _take_over(run, out, drawn)
     config = _with_axis(out, as_begun(out, config, overwrite), overwrite)
@@ -173,17 +183,25 @@ def _convert(
     write_index(out / SOURCE_INDEX_CSV, hashes, directory)
     conversion = _conversion(config, listed.findings)
     converted = convert_cases(listed.cases, hashes, out, conversion, previous)
+    if config.spacing_mm:
+        converted = refuse_without_spacing(listed.cases, converted, config.strict)
     refuse_strange_values(listed.cases, converted)
     sorted_out = _sort_out(listed, converted, directory, config)
     old_splits = {row.group: row.split for row in previous}
     rows, results = partition(sorted_out.good, config, seed, old_splits, listed.findings)
     refuse_unboxed_findings(rows, results, listed.findings)
+    grid = None
+    if config.spacing_mm:
+        # What an update finds stays as it is, whatever is new.
+        grid = (read_grid(out) if previous else None) or choose_grid(rows, config.spacing_mm)
+        rows, results = onto_grid(out, rows, results, listed.findings, grid)
+        write_grid(out, grid)
     looks = [results[row.case_id].looks for row in rows]
     duplicates = find_duplicates(rows, looks, config.duplicate_bits)
     if config.strict:
         refuse_duplicates(duplicates)
     place_files(out, rows, results, previous)
-    return _Prepared(rows, results, duplicates, sorted_out)
+    return _Prepared(rows, results, duplicates, sorted_out, grid)
 
 
 def _patient_key(out: Path) -> str:
@@ -210,6 +228,8 @@ def show_understanding(config: PrepareConfig, seed: int) -> None:
 def _take_over(run: RunDir, out: Path, drawn: Drawn) -> Path:
     """`--update` without a source: what people drew goes into RUN/data, all else stays."""
     rows = read_cases(out)
+    if drawn and read_grid(out) is not None:
+        raise ConfigError(_DRAWN_ON_A_GRID.format(labels=run.labels))
     findings = read_findings(out)
     _tell_of_other_findings(run, drawn, findings)
     strangers = drawn.keys() - {row.source for row in rows}
@@ -291,12 +311,13 @@ class _SortedOut:
 
 @dataclasses.dataclass(frozen=True)
 class _Prepared:
-    """What tables and report are written from; `results` by case id."""
+    """What tables and report are written from; `results` by case id. `grid`: of all images, if any."""
 
     rows: list[Case]
     results: dict[str, Converted]
     duplicates: list[Duplicate]
     sorted_out: _SortedOut
+    grid: Grid | None = None
 
 
 def _sort_out(
@@ -341,6 +362,8 @@ def _write_tables(stage: Stage, listed: Listed, prepared: _Prepared) -> dict[str
         **summarise(rows, rejected, left_out),
         **summarise_findings(rows, results, listed.findings),
     }
+    if prepared.grid is not None:
+        summary["grid"] = dataclasses.asdict(prepared.grid)
     write_text(out / REPORT_HTML, data_report(out, rows, results, rejected, duplicates, summary))
     write_table(out / CASES_CSV, Case, rows)
     shutil.rmtree(out / STAGING)

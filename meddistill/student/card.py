@@ -70,6 +70,12 @@ It sees an image in tiles of {size} x {size} px at the image's own resolution, a
 neighbours, and weighs the middle of each most. `load_student` and `meddistill predict` do that by themselves; whoever
 runs the network or its exported file cuts the tiles and puts the probabilities together.
 """
+_GRID = """
+It sees pixels of {spacing_mm:g} mm, on a square of {side_px} px at least. `meddistill predict` brings files that say
+how large their pixels are there and masks back by itself; in Python it is
+`student.predict(image, spacing_hw_mm=(row, column))`; whoever runs the network or its exported file resamples the image
+to that size of pixels and pads it with black at the bottom and right.
+"""
 _NAMES = {
     "student": "this student",
     "teacher": "teacher, prompted by the detector",
@@ -106,6 +112,7 @@ def write_model_card(
         _supervision(training, config),
         _LOAD.format(**_arrays(findings)),
         _input_of(preprocessing, findings) if is_smp or preprocessing.get("tiled") else "",
+        _GRID.format(**preprocessing["grid"]) if preprocessing.get("grid") else "",
         _LIMITS,
     ]
     write_text(student_dir / MODEL_CARD, "".join(parts))

@@ -10,6 +10,7 @@ from typing import Any
 from meddistill.base.errors import ConfigError, InputError
 from meddistill.base.files import read_json, write_json
 from meddistill.data.findings import LESION, Findings
+from meddistill.data.grid import Grid
 from meddistill.data.intensity import IntensitySettings
 from meddistill.data.preprocessing import AXIAL, Preprocessing
 
@@ -21,6 +22,8 @@ def write_preprocessing(path: Path, preprocessing: Preprocessing) -> None:
     if preprocessing.findings != LESION:
         about["findings"] = preprocessing.findings.as_dict()
         about["thresholds"] = list(preprocessing.cuts)
+    if preprocessing.grid is None:
+        del about["grid"]
     if not preprocessing.tiled:
         del about["tiled"]
     if preprocessing.axis == AXIAL:
@@ -48,6 +51,7 @@ def read_preprocessing(path: Path) -> Preprocessing:
             axis=int(found.get("axis", AXIAL)),
             context=int(found.get("context", 0)),
             tiled=bool(found.get("tiled", False)),
+            grid=_grid(found.get("grid")),
         )
         if len(values.cuts) != len(values.findings) or not all(
             0 <= cut <= 1 for cut in values.cuts
@@ -85,6 +89,12 @@ def _intensity(found: Any) -> IntensitySettings:
     return IntensitySettings(
         str(found.get("mode", "auto")), window, bool(found.get("per_volume", True)), scanner
     )
+
+
+def _grid(found: Any) -> Grid | None:
+    if found is None:
+        return None
+    return Grid(float(found["spacing_mm"]), int(found["side_px"]))
 
 
 def _three(values: Any) -> tuple[float, float, float]:

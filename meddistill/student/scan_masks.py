@@ -13,10 +13,12 @@ from meddistill.base import console
 from meddistill.base.errors import InputError
 from meddistill.data.context import alone, with_neighbours
 from meddistill.data.findings import as_planes
+from meddistill.data.grid import Grid, resampled_hw
 from meddistill.data.regions import largest_component, median_filtered
 from meddistill.data.scans import Cut, Scan, ScanFiles, read_scan
 from meddistill.student.predictions_table import PredictedScan
 from meddistill.student.predictor import Predictor, calibrated, doubts_of, look_at
+from meddistill.student.trust.reading import Seen
 
 _PICTURES_AHEAD = 16
 """Pictures that wait for the network; of volumes one, as each is all of memory that there may be."""
@@ -80,10 +82,14 @@ def _predicted(
 ) -> Iterator[PredictedScan]:
     stored = predictor.preprocessing
     findings = stored.findings
-    images = [image for _, scan in waiting for image in _seen(scan, stored.context)]
+    shown = [_on_grid(scan, stored.grid) for _, scan in waiting]
+    images = [image for scan in shown for image in _seen(scan, stored.context)]
     seen = look_at(predictor, images, batch_size)
-    for name, scan in waiting:
-        own = seen[: len(scan.images)]
+    for (name, scan), given in zip(waiting, shown, strict=True):
+        own = [
+            _back(each, image, scan, stored.grid)
+            for each, image in zip(seen[: len(scan.images)], scan.images, strict=True)
+        ]
         del seen[: len(scan.images)]
         meant = [as_planes(calibrated(predictor, each.probs)) for each in own]
         if options.threshold is None:
@@ -98,9 +104,25 @@ def _predicted(
             _cleaned(masks, scan, options),
             findings,
             [each.reading for each in own],
-            [doubts_of(predictor, image) for image in scan.images],
+            [doubts_of(predictor, image) for image in given.images],
             options.review_below,
         )
+
+
+def _on_grid(scan: Scan, grid: Grid | None) -> Scan:
+    """The scan with its images as a student with a grid sees them."""
+    if grid is None or scan.spacing_hw_mm is None:
+        return scan
+    images = [grid.put(image, scan.spacing_hw_mm) for image in scan.images]
+    return dataclasses.replace(scan, images=images)
+
+
+def _back(seen: Seen, image: np.ndarray, scan: Scan, grid: Grid | None) -> Seen:
+    """What was seen on the grid, on the pixels of an image of the scan."""
+    if grid is None or scan.spacing_hw_mm is None:
+        return seen
+    size_hw = (image.shape[0], image.shape[1])
+    return dataclasses.replace(seen, probs=grid.back(seen.probs, size_hw, scan.spacing_hw_mm))
 
 
 def _seen(scan: Scan, context: int) -> Sequence[np.ndarray]:
@@ -129,6 +151,22 @@ def _cleaned(masks: Sequence[np.ndarray], scan: Scan, options: MaskOptions) -> S
     return cleaned
 
 
+def _check_spacing(scan: Scan, grid: Grid) -> None:
+    """Raises: InputError for a scan that cannot be brought onto the grid."""
+    if scan.spacing_hw_mm is None:
+        raise InputError(
+            f"{scan.path.name} has no pixel spacing, and this student sees pixels of "
+            f"{grid.spacing_mm:g} mm: give it a format that says how large a pixel is (NIfTI, NRRD, MHA, "
+            "DICOM), or a student that was made without prepare.spacing_mm"
+        )
+    sizes = {(image.shape[0], image.shape[1]) for image in scan.images}
+    try:
+        for size_hw in sizes:
+            resampled_hw(size_hw, grid.spacing_mm, scan.spacing_hw_mm)
+    except InputError as error:
+        raise InputError(f"{scan.path.name}: {error}") from error
+
+
 def _read_ahead(
     scans: Sequence[tuple[str, ScanFiles]], predictor: Predictor, options: MaskOptions
 ) -> Iterator[tuple[str, ScanFiles, Scan | InputError]]:
@@ -137,7 +175,10 @@ def _read_ahead(
 
     def read(given: ScanFiles) -> Scan | InputError:
         try:
-            return read_scan(given, stored.intensity, cut)
+            scan = read_scan(given, stored.intensity, cut)
+            if stored.grid is not None:
+                _check_spacing(scan, stored.grid)
+            return scan
         except InputError as error:
             return error
 

@@ -24,6 +24,7 @@ from meddistill.base.files import atomic_path, read_json, write_json
 from meddistill.data.context import as_seen
 from meddistill.data.findings import as_planes
 from meddistill.data.frames import Preprocessing, from_frame, preprocess
+from meddistill.data.grid import Spacing
 from meddistill.data.tiles import see_in_tiles
 from meddistill.run.layout import CONFIG_JSON, MODEL_SAFETENSORS, PREPROCESSING_JSON, TRUST_JSON
 from meddistill.student.networks.known_networks import build_network, network_of_config
@@ -67,15 +68,27 @@ class Student:
         if trust is not None:
             self._readout = Readout(trust, preprocessing.cuts).to(self.device).eval()
 
-    def predict(self, image: np.ndarray) -> Prediction:
+    def predict(self, image: np.ndarray, spacing_hw_mm: Spacing | None = None) -> Prediction:
         """Segment one image: uint8 (H, W) or (H, W, 3) RGB of any size; of a student that sees
         neighbours each is the image itself, unless (H, W, 2 context + 1) has them as channels.
 
-        The mask holds the pixels whose probability, at the image's own size, reaches
-        `preprocessing.threshold`. Raises: ValueError for another shape or dtype.
+        `spacing_hw_mm`: (row, column) size of a pixel, which a student with a `preprocessing.grid`
+        needs and others leave unread. The mask holds the pixels whose probability, at the image's own
+        size, reaches `preprocessing.threshold`. Raises: ValueError for another shape or dtype, or a
+        spacing that is missing; InputError for one that cannot be meant.
         """
-        (seen,) = self.look([image])
-        return dataclasses.replace(self.as_prediction(seen.probs), reading=seen.reading)
+        grid = self.preprocessing.grid
+        if grid is None:
+            (seen,) = self.look([image])
+            return dataclasses.replace(self.as_prediction(seen.probs), reading=seen.reading)
+        if spacing_hw_mm is None:
+            raise ValueError(
+                f"this student sees pixels of {grid.spacing_mm:g} mm: pass spacing_hw_mm=(row, column), "
+                "the size of the image's pixels in mm"
+            )
+        (seen,) = self.look([grid.put(image, spacing_hw_mm)])
+        probs = grid.back(seen.probs, (image.shape[0], image.shape[1]), spacing_hw_mm)
+        return dataclasses.replace(self.as_prediction(probs), reading=seen.reading)
 
     def as_prediction(self, probs: np.ndarray) -> Prediction:
         """Threshold probabilities (H, W) or (C, H, W) of `predict_probs` as `predict` does."""
@@ -96,7 +109,8 @@ class Student:
         Images are as `predict` takes them (see `data.context.with_neighbours` for slices of a
         volume), and may differ in size: each is brought to the frame alone (or cut into tiles),
         frames go through the network `batch_size` at a time. The result does not depend on the
-        batch. Raises: ValueError for another shape or dtype.
+        batch. Of a student with a `preprocessing.grid` they lie on it already (`Grid.put`). Raises:
+        ValueError for another shape or dtype.
 
         The one place where images become frames to predict (an exported student has its own copy of
         these steps, in `export/`).

@@ -14,6 +14,7 @@ from meddistill.base.files import read_json
 from meddistill.data.frames import Preprocessing
 from meddistill.data.intensity import settings_of_prepare
 from meddistill.data.preprocessing import AXIAL
+from meddistill.run.grid_file import read_grid
 from meddistill.run.layout import (
     CONFIG_JSON,
     METRICS_CSV,
@@ -125,7 +126,9 @@ def preparation_of(data_dir: Path) -> Preprocessing:
     """How the images of prepared data were made of files; the rest is as by default."""
     settings = read_json(data_dir / RUN_JSON).get("settings", {})
     return Preprocessing(
-        intensity=settings_of_prepare(settings), axis=int(settings.get("axis", AXIAL))
+        intensity=settings_of_prepare(settings),
+        axis=int(settings.get("axis", AXIAL)),
+        grid=read_grid(data_dir),
     )
 
 

@@ -29,7 +29,7 @@ BESIDE = {
 WORDS = (
     *("none", "class", "case", "percentile", "image", "detected", "empty", "adam", "constant"),
     *("gce", "mse", "paper", "32-true", "zoom", "val", "ignore", "always", "first", "exclusive"),
-    *("stretched", "best"),
+    *("stretched", "best", "auto"),
     "some other",
 )
 # What follows from a role; `as it is`: a detector that is not trained.
