@@ -23,6 +23,9 @@ from meddistill.run.tables import Case
 from meddistill.targets.encodings import EncodingStore
 from meddistill.teachers.teacher import Encoded
 
+_COVERS = 0.9
+"""Share of the image from which an answer is none, if the boxes were less than half of the image."""
+_SIDES = np.array([[-1, 0], [0, -1], [1, 0], [0, 1]], np.float32)
 THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5)
 
 
@@ -183,12 +186,16 @@ class BoxedImages:
         self, case: Case, encoded: Encoded, probs: np.ndarray, threshold: float
     ) -> tuple[Proposal, Answer] | None:
         """What a map (S, S) of a finding proposes, and what the teacher answers; None where it
-        proposes nothing."""
+        proposes nothing, or the answer covers the image all the same."""
         proposal = propose(probs, threshold, LEAST_SHARE * self.frame_size**2)
         if proposal is None:
             return None
         boxes = proposal.boxes_xyxy_px / self.scale(case)
-        return proposal, self.answers.to_boxes(case, encoded, boxes)
+        answer = self.answers.to_boxes(case, encoded, boxes)
+        height, width = scaled_hw((case.height, case.width), self.frame_size)
+        covers = np.count_nonzero(answer.probs > 0.5) > _COVERS * height * width
+        asked_for = float((proposal.boxes_xyxy_px @ _SIDES).prod(axis=1).sum())
+        return None if covers and asked_for < height * width / 2 else (proposal, answer)
 
     def scale(self, case: Case) -> np.ndarray:
         """Frame px a px of the image, for x1, y1, x2, y2."""

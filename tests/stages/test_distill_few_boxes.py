@@ -3,8 +3,9 @@
 import dataclasses
 import shutil
 
+import numpy as np
 import pytest
-from support.bright_squares import SIZE, prepare_squares, square
+from support.bright_squares import SIZE, prepare_squares, square, write_squares
 from support.painting_teacher import PaintingTeacher
 from support.tiny_student import TinyStudent
 
@@ -16,6 +17,7 @@ from meddistill.colearning.belief_files import load_beliefs
 from meddistill.colearning.head_files import load_heads
 from meddistill.colearning.joining import Colearning
 from meddistill.colearning.unboxed import ColearningRow, UnboxedImages
+from meddistill.data.formats.pictures import write_png
 from meddistill.run.layout import (
     BELIEFS_AGAIN_NPZ,
     BELIEFS_NPZ,
@@ -27,8 +29,10 @@ from meddistill.run.layout import (
 from meddistill.run.tables import read_cases
 from meddistill.settings.colearning import ColearningConfig
 from meddistill.settings.distill import DistillConfig
+from meddistill.settings.prepare import PrepareConfig
 from meddistill.settings.targets import TargetsConfig
 from meddistill.stages.distill import run_distill
+from meddistill.stages.prepare import run_prepare
 from meddistill.training import fitting
 
 FEW = ColearningConfig(steps=6, head_steps=40, heads=2)
@@ -209,3 +213,55 @@ def test_one_boxed_image_is_enough_to_begin_with(tmp_path):
     run = prepare_squares(tmp_path, boxed=1)
     student = distil(run)
     assert read_json(student / RUN_JSON)["results"]["train_cases"] > 1
+
+
+def odd_picture(kind, index):
+    """A picture that nobody boxed and that has little to do with the boxed ones."""
+    rng = np.random.default_rng(100 + index)
+    if kind == "empty":
+        return rng.integers(20, 70, (SIZE, SIZE, 3), dtype=np.uint8)
+    if kind == "foreign":
+        return rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
+    return square(index % 6)[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "least", "most"), [("empty", 0, 0), ("foreign", 0, 1), ("copies", 1, 1)]
+)
+def test_unboxed_images_may_be_anything(tmp_path, kind, least, most):
+    write_squares(tmp_path / "source", 6)
+    for index in range(6, 18):
+        write_png(tmp_path / "source/images" / f"{index:03d}.png", odd_picture(kind, index))
+    run = RunDir(tmp_path / "run")
+    config = PrepareConfig(
+        source=str(tmp_path / "source"), test_fraction=0.1, val_fraction=0.0, duplicate_bits=0
+    )
+    run_prepare(run, config, seed=0)
+    student = distil(run)
+    last = [row for row in read_table(student / COLEARNING_CSV, ColearningRow) if row.round == 3]
+    found = sum(row.believed != "nothing" for row in last)
+    assert len(last) > 5
+    assert least <= found / len(last) <= most
+
+
+class FloodingTeacher(PaintingTeacher):
+    """Answers the whole image to every third question."""
+
+    fingerprint = "flooding-1"
+    questions = 0
+
+    def decode(self, encoded, boxes_xyxy_px, mask_logits=None):
+        FloodingTeacher.questions += 1
+        if FloodingTeacher.questions % 3 == 0:
+            whole = [np.array([[0, 0, w, h]], np.float32) for h, w in encoded.sizes_hw]
+            return super().decode(encoded, whole)
+        return super().decode(encoded, boxes_xyxy_px)
+
+
+def test_an_answer_that_covers_the_whole_image_is_none(run):
+    student = distil(run, teacher=FloodingTeacher())
+    for case_id, (belief,) in load_beliefs(student).items():
+        assert (belief.probs > 0.5).mean() < 0.5, case_id
+    rows = read_table(student / COLEARNING_CSV, ColearningRow)
+    assert any(row.believed == "nothing" for row in rows)
+    assert any(row.believed != "nothing" for row in rows)
