@@ -1,0 +1,120 @@
+"""The study of the ceiling: arms are trained for the same time, judged on the same cases, kept as they
+end, and compared in pairs."""
+
+import csv
+import dataclasses
+import json
+import sys
+
+import pytest
+from support.painting_teacher import PaintingTeacher
+from support.script_module import load_script
+
+from meddistill.base.errors import ConfigError
+from meddistill.data.sources.phantom import write_phantom
+from meddistill.settings.distill import DistillConfig
+from meddistill.training import augment
+
+TOY = (
+    "prepare.workers=1",
+    "distill.student=unet",
+    "distill.encoder=tu-test_resnet",
+    "distill.encoder_weights=none",
+    "distill.decoder_channels=[16,16,8,8,8]",
+    "distill.image_size=32",
+    "distill.feature_weight=0",
+    "distill.targets.jitter_copies=1",
+)
+
+
+@pytest.fixture(scope="module")
+def script():
+    few_boxes = load_script("studies/few_boxes")
+    sys.modules["few_boxes"] = few_boxes  # as beside the script
+    try:
+        module = load_script("studies/ceiling")
+    finally:
+        del sys.modules["few_boxes"]
+    module.SETS["toy"] = module.StudySet("fold", ("1",), ("2",), ("3",), "series")
+    return module
+
+
+@pytest.fixture(scope="module")
+def study(script, tmp_path_factory):
+    root = tmp_path_factory.mktemp("ceiling")
+    write_phantom(root / "source", cases=24, seed=0, size=64)
+    names = sorted(path.stem for path in (root / "source/images").iterdir())
+    with (root / "source/groups.csv").open("w", newline="") as file:
+        rows = [(name, index // 2 % 3 + 1, f"s{index // 2}") for index, name in enumerate(names)]
+        csv.writer(file).writerows([("id", "fold", "series"), *rows])
+    made = script.Study(
+        "toy",
+        root / "source",
+        root / "work",
+        root / "cells",
+        minutes=0.001,
+        overrides=TOY,
+        teacher=PaintingTeacher(),
+    )
+    for cell in script.cells_of("toy", "default,strong", [0]):
+        made.run(cell)
+    return made
+
+
+def test_each_cell_tells_what_it_gave_and_cost(script, study):
+    default, strong = (
+        json.loads((study.out / f"toy-{arm}-0.json").read_text()) for arm in ("default", "strong")
+    )
+    assert default["cases"] == strong["cases"]
+    assert len(default["dice"]) == len(default["groups"]) == len(default["cases"])
+    assert default["dice_mean"] == pytest.approx(
+        sum(default["dice"]) / len(default["dice"]), abs=1e-3
+    )
+    assert default["views"] == {}
+    assert strong["views"]["MAX_SCALE"] == 1.6
+    assert augment.MAX_SCALE == 1.3  # as before the cell
+    table = script.make_table([default, strong])
+    assert "| toy | default | 1 |" in table
+    assert "| toy | strong | 1 |" in table
+
+
+def test_a_cell_that_is_there_is_not_run_again(script, study, monkeypatch):
+    monkeypatch.setattr(script, "run_prepare", None)
+    study.run(script.Cell("toy", "default", 0))
+
+
+def test_a_slower_step_has_fewer_epochs(script, study, monkeypatch, tmp_path):
+    monkeypatch.setattr(script, "step_seconds", lambda config, device: config.image_size / 1000)
+    timed = dataclasses.replace(study, work=tmp_path, minutes=1.0)
+    run = script.RunDir(tmp_path, study.work / "toy-judge/data")
+    epochs = {
+        side: timed._with_epochs(DistillConfig(image_size=side), run, str(side))[0].epochs
+        for side in (64, 128)
+    }
+    assert epochs[64] == pytest.approx(2 * epochs[128], abs=1)
+    without = dataclasses.replace(timed, minutes=0.0)
+    assert without._with_epochs(DistillConfig(epochs=7), run, "64")[0].epochs == 7
+
+
+def test_the_difference_is_paired_by_seed_and_case(script):
+    def cell(arm, seed, dice):
+        return {"arm": arm, "seed": seed, "dice": dice, "cases": ["a", "b"], "groups": ["g", "h"]}
+
+    default = [cell("default", 0, [0.5, 0.5]), cell("default", 1, [0.0, 0.0])]
+    assert script._difference([cell("x", 0, [0.6, 0.6])], default) == "+0.100 (+0.100 to +0.100)"
+    assert script._difference([cell("x", 2, [0.6, 0.6])], default) == ""
+
+
+def test_the_smallest_quarter_is_by_true_size(script):
+    assert script._of_smallest([0.1, 0.9, 0.8, 0.7], [5, 400, 300, 200]) == pytest.approx(0.1)
+
+
+def test_an_arm_that_is_not_known_is_one_clear_line(script):
+    with pytest.raises(ConfigError, match="arm 'lite3' is not known"):
+        script.cells_of("brain", "lite3", [0])
+    assert len(script.cells_of("brain", "all", [0, 1])) == 2 * len(script.ARMS)
+
+
+def test_every_arm_is_settings_that_load(script):
+    for arm, settings in script.ARMS.items():
+        assert script.load_config(None, {}, [*script.BASE, *settings]), arm
