@@ -153,8 +153,14 @@ def labelling(
 
 
 def _check_findings(run: RunDir, request: LabelRequest) -> None:
-    """Raise ConfigError for names that a RUN of several findings does not have."""
+    """Raise ConfigError for names that a RUN of several findings does not have, and for an audit of
+    such a RUN."""
     known = read_findings(run.data)
+    if request.audit and not known.is_one:
+        raise ConfigError(
+            f"--audit settles masks of one finding, {run.data} has {', '.join(known.names)}; draw "
+            "boxes on test images instead, by which `meddistill eval` measures what is found"
+        )
     for name in request.findings:
         if not known.is_one and name not in known.names:
             raise ConfigError(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from support.bright_squares import square
 from support.evaluation_data import BrightnessStudent
+from support.label_maps import label_maps
 from support.label_run import Client, box_of, give_student, make_run, served
 
 from meddistill.base.errors import ConfigError, StageError
@@ -15,9 +16,12 @@ from meddistill.labelling.edits import Edit, apply_edits, read_edits
 from meddistill.labelling.takeover import drawn_boxes
 from meddistill.run.audits import audit_folder, read_audit
 from meddistill.run.dataset import Dataset
+from meddistill.run.layout import RunDir
 from meddistill.settings.evaluate import EvalConfig
+from meddistill.settings.prepare import PrepareConfig
 from meddistill.stages.evaluate import run_eval
 from meddistill.stages.label import LabelRequest, labelling
+from meddistill.stages.prepare import run_prepare
 
 TESTS = 4
 
@@ -235,3 +239,15 @@ def test_clear_begins_anew():
 def test_edits_come_back_as_they_were_sent():
     sent = [{"kind": "stroke", "take": "remove", "points": [1, 2.5], "width": 4}]
     assert read_edits(json.loads(json.dumps(sent))) == (Edit("stroke", "remove", (1.0, 2.5), 4.0),)
+
+
+def test_an_audit_is_of_one_finding(tmp_path):
+    run = RunDir(tmp_path / "run")
+    source = str(label_maps(tmp_path / "source"))
+    run_prepare(run, PrepareConfig(source=source, findings=["liver=1", "tumour=2"]), seed=0)
+    request = LabelRequest(audit=3, teacher="none", browser=False)
+    with (
+        pytest.raises(ConfigError, match=r"one finding, .* has liver, tumour"),
+        labelling(run, request),
+    ):
+        pass
