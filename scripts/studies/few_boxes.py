@@ -25,11 +25,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import datetime
-import platform
 import statistics
-import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -39,9 +35,10 @@ import meddistill  # noqa: F401 - before torch: how threads wait is settled here
 # isort: split
 import torch
 import typer
+from _cells import SMALL_STUDENT, Stopwatch, circumstances, one_line_errors
 
-from meddistill.base.console import console, say
-from meddistill.base.errors import ConfigError, MedDistillError, nearest
+from meddistill.base.console import say
+from meddistill.base.errors import ConfigError, nearest
 from meddistill.base.files import read_json, write_json
 from meddistill.colearning.belief_files import load_beliefs
 from meddistill.colearning.beliefs import dice
@@ -64,15 +61,10 @@ from meddistill.teachers.teacher import Teacher
 
 STEPS, IMAGE_SIZE = 600, 128
 DISTILL = (
-    "distill.teacher=litemedsam",
-    "distill.student=unetplusplus",
-    "distill.encoder=tu-tf_efficientnet_lite0",
-    "distill.encoder_weights=imagenet",
+    *SMALL_STUDENT,
     f"distill.image_size={IMAGE_SIZE}",
     "distill.batch_size=8",
     "distill.epochs=8",
-    "distill.precision=32-true",
-    "distill.test_targets=false",
     f"distill.colearning.steps={STEPS}",
     "eval.baselines=false",
     "eval.flip_average=true",
@@ -167,11 +159,11 @@ class Study:
         run_prepare(run, config.prepare, seed=cell.draw)
         self._share_encodings(run)
         student = run.root / f"student-{cell.arm}"
-        seconds, cpu = time.perf_counter(), time.process_time()
+        watch = Stopwatch()
         run_distill(
             run, config.distill, seed=cell.draw, out=student, device="cpu", teacher=self.teacher
         )
-        took = {"wall": time.perf_counter() - seconds, "cpu": time.process_time() - cpu}
+        took = watch.seconds()
         judged = run_eval(
             run,
             config.eval,
@@ -250,7 +242,7 @@ def _drawn(rows: Sequence[tuple[str, str, str]], parts: Sequence[str], name: str
     return [name if place in moved else part for place, part in enumerate(parts)]
 
 
-def _told(run: RunDir, student: Path, judged: Path, took: dict[str, float]) -> dict[str, Any]:
+def _told(run: RunDir, student: Path, judged: Path, took: dict[str, int]) -> dict[str, Any]:
     """What a cell's file holds: scores a case, and what they cost."""
     with (judged / PER_CASE_CSV).open(newline="", encoding="utf-8") as file:
         scores = [row for row in csv.DictReader(file) if row["method"] == "student"]
@@ -267,12 +259,10 @@ def _told(run: RunDir, student: Path, judged: Path, took: dict[str, float]) -> d
         "false_alarms": sum(int(row["pred_px"]) > 0 for row in empty),
         "unboxed": sum(case.split == "train" and case.annotation == "unknown" for case in cases),
         "believed": believed_quality(run, student),
-        "seconds": {name: round(value) for name, value in took.items()},
+        "seconds": took,
         "epochs": record["results"]["epochs"],
         "settings": record["settings"],
-        "threads": torch.get_num_threads(),
-        "processor": platform.processor() or platform.machine(),
-        "date": datetime.date.today().isoformat(),
+        **circumstances(),
         "cases": [row["case_id"] for row in lesion],
         "groups": [row["group"] for row in lesion],
         "dice": [round(value, 4) for value in values],
@@ -346,7 +336,7 @@ def main(
         "scripts/studies/few_boxes"
     ),
 ) -> None:
-    try:
+    with one_line_errors():
         if set_name not in SETS:
             raise ConfigError(f"set '{set_name}' is not known{nearest(set_name, SETS)}")
         if part not in ("judge", "report"):
@@ -354,9 +344,6 @@ def main(
         study = Study(set_name, source, work, out, part, tuple(overrides or ()))
         for cell in cells_of(set_name, boxes, range(first_draw, draws), arms):
             study.run(cell)
-    except MedDistillError as error:
-        console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
-        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -27,12 +27,8 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import datetime
-import platform
 import re
 import statistics
-import sys
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -43,11 +39,12 @@ import meddistill  # noqa: F401 - before torch: how threads wait is settled here
 import numpy as np
 import torch
 import typer
+from _cells import SMALL_STUDENT, Stopwatch, circumstances, one_line_errors, read_cells
 from supervised_twin import train_twin, true_planes
 
 from meddistill.base import console
 from meddistill.base.csv_tables import read_table, write_table
-from meddistill.base.errors import ConfigError, InputError, MedDistillError, nearest
+from meddistill.base.errors import ConfigError, nearest
 from meddistill.base.files import read_json, write_json
 from meddistill.data.findings import Findings
 from meddistill.data.frames import from_frame
@@ -74,17 +71,12 @@ from meddistill.teachers.teacher import Teacher
 # ruff: noqa: UP045
 
 DISTILL = (
-    "distill.teacher=litemedsam",
-    "distill.student=unetplusplus",
-    "distill.encoder=tu-tf_efficientnet_lite0",
-    "distill.encoder_weights=imagenet",
+    *SMALL_STUDENT,
     "distill.batch_size=16",
     "distill.lr=1e-3",
     "distill.feature_weight=0.0",
     "distill.targets.views=whole",
     "distill.targets.jitter_copies=2",
-    "distill.test_targets=false",
-    "distill.precision=32-true",
 )
 NOTHING = "nothing"
 PARTS = ("train", "val", "test")
@@ -173,7 +165,7 @@ class Study:
         console.say(f"cell {cell.name}")
         config = self._config(cell)
         run = self._prepared(cell, config)
-        seconds, cpu = time.perf_counter(), time.process_time()
+        watch = Stopwatch()
         learned: dict[str, Any] = {}
         if cell.arm == TEACHER:
             guess = self._teacher_with_true_boxes(run, config)
@@ -202,14 +194,9 @@ class Study:
                 for name in ("epochs", "best_epoch", "agreement", "swallowed")
                 if name in learned
             },
-            "seconds": {
-                "wall": round(time.perf_counter() - seconds),
-                "cpu": round(time.process_time() - cpu),
-            },
+            "seconds": watch.seconds(),
             "settings": [*self._settings(), *self.overrides],
-            "threads": torch.get_num_threads(),
-            "processor": platform.processor() or platform.machine(),
-            "date": datetime.date.today().isoformat(),
+            **circumstances(),
         }
         write_json(path, told)
         console.say(f"{cell.name}: " + _in_short(told))
@@ -496,14 +483,6 @@ def _confusions(cells: Iterable[dict[str, Any]]) -> str:
     return text
 
 
-def read_cells(out: Path) -> list[dict[str, Any]]:
-    """All cells in `out`. Raises: InputError where there is none."""
-    cells = [read_json(path) for path in sorted(out.glob("*-*-*.json"))]
-    if not cells:
-        raise InputError(f"{out} holds no cell, such as hippocampus-student-0.json")
-    return cells
-
-
 def cells_of(set_name: str, arms: str, seeds: Sequence[int]) -> list[Cell]:
     """The cells that are asked for. Raises: ConfigError for what is not known."""
     for arm in arms.split(","):
@@ -543,7 +522,7 @@ def main(
         Optional[Path], typer.Option("--table", help="Only print the table of this folder.")
     ] = None,
 ) -> None:
-    try:
+    with one_line_errors():
         if table_of is not None:
             typer.echo(make_table(read_cells(table_of)))
             return
@@ -555,9 +534,6 @@ def main(
         for cell in cells_of(set_name, arms, range(first_seed, first_seed + seeds)):
             study.run(cell)
         typer.echo(make_table(read_cells(out)))
-    except MedDistillError as error:
-        console.console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
-        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -18,12 +18,8 @@ true masks. Every cell adds OUT/RUN-ORDER-DRAW.json as it ends, and what is ther
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import hashlib
-import platform
 import statistics
-import sys
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -34,9 +30,10 @@ import meddistill  # noqa: F401 - before torch: how threads wait is settled here
 import numpy as np
 import torch
 import typer
+from _cells import Stopwatch, circumstances, one_line_errors
 
-from meddistill.base.console import console, say
-from meddistill.base.errors import ConfigError, InputError, MedDistillError, nearest
+from meddistill.base.console import say
+from meddistill.base.errors import ConfigError, InputError, nearest
 from meddistill.base.files import write_json
 from meddistill.colearning.answers import Answers
 from meddistill.colearning.beliefs import dice
@@ -122,7 +119,7 @@ class Study:
         path = self.out / f"{self.run.root.name}-{order}-{draw}.json"
         if path.exists():
             return
-        began, cpu = time.perf_counter(), time.process_time()
+        watch = Stopwatch()
         labelled: list[Labelled] = []
         proposer = Proposer(self.data, self.run.teacher, self.teacher)
         pace, told, doubts = Pace(), {}, {}
@@ -147,7 +144,6 @@ class Study:
             if judging:
                 told[str(boxed)] = self._judge(proposer) | {"images": pace.images}
                 say(f"{order} {draw}: {boxed} boxed, {told[str(boxed)]['heads']:.3f}")
-        took = {"wall": time.perf_counter() - began, "cpu": time.process_time() - cpu}
         cell = {
             "run": self.run.root.name,
             "order": order,
@@ -158,9 +154,8 @@ class Study:
             "lesion_groups": [
                 case.group or case.case_id for case in self.judged if self._truth(case).any()
             ],
-            "seconds": {name: round(value) for name, value in took.items()},
-            "processor": platform.processor() or platform.machine(),
-            "date": datetime.date.today().isoformat(),
+            "seconds": watch.seconds(),
+            **circumstances(),
         }
         write_json(path, cell)
 
@@ -262,7 +257,7 @@ def main(
         "scripts/studies/label_order"
     ),
 ) -> None:
-    try:
+    with one_line_errors():
         for order in orders.split(","):
             if order not in ORDERS:
                 raise ConfigError(f"order '{order}' is not known{nearest(order, ORDERS)}")
@@ -270,9 +265,6 @@ def main(
         for draw in range(draws):
             for order in orders.split(","):
                 study.play(order, draw)
-    except MedDistillError as error:
-        console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
-        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 cells that are there are kept."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -28,12 +27,7 @@ ARMS = "student,twin,teacher,halves,both,background"
 
 @pytest.fixture(scope="module")
 def script():
-    twin = load_script("studies/supervised_twin")
-    sys.modules["supervised_twin"] = twin  # as beside the script
-    try:
-        module = load_script("studies/findings")
-    finally:
-        del sys.modules["supervised_twin"]
+    module = load_script("studies/findings")
     module.SETS["toy"] = module.StudySet("a=1,b=2", most=(8, 4, 3), settings=SMALL)
     return module
 

@@ -9,10 +9,10 @@ import sys
 import pytest
 from support.paths import SCRIPTS
 
-PYTHON = sorted(SCRIPTS.rglob("*.py"))
+PYTHON = sorted(path for path in SCRIPTS.rglob("*.py") if not path.name.startswith("_"))
 SHELL = sorted(
     path for path in SCRIPTS.glob("**/*.sh") if not path.name.startswith("_")
-)  # those are sourced
+)  # those are sourced, or imported
 
 
 def check_help(text, script):
