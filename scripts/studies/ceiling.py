@@ -6,7 +6,7 @@ an hour on two cores), then a little more than --minutes a cell; resumable.
 
     .venv/bin/python scripts/studies/ceiling.py brain data/brain_tumor --minutes 15 --seeds 1
 
-A cell is one set, arm and seed. Every arm has `distill.size=small`, and as many epochs as fit in
+A cell is one set, arm (`--arms`, or all) and seed. Every arm has `distill.size=small`, and as many epochs as fit in
 --minutes of processor time over the threads, by the arm's own step, measured first; --minutes 0
 trains the epochs that the settings say. The masks judge and are read by nothing else: of the brain
 tumour set fold 3, with folds 1 and 2 trained on; --part report looks at the part that is kept for
