@@ -265,6 +265,13 @@ class EvalArguments:
             default="off",
         ),
     ] = False
+    foreign: Annotated[
+        Optional[list[str]],
+        option(
+            text="FOLDER or NAME=FOLDER of images that are not its own: are they noticed? May be repeated.",
+            default="none",
+        ),
+    ] = None
     flip_average: Annotated[Optional[bool], setting("eval.flip_average", "--flip-average")] = None
     keep_largest: Annotated[Optional[bool], setting("eval.keep_largest", "--keep-largest")] = None
     min_component_px: Annotated[Optional[int], setting("eval.min_component_px")] = None
@@ -320,14 +327,27 @@ def evaluate(given: EvalArguments) -> None:
         if given.masks_from is not None:
             other = OtherMasks(given.masks_from, given.name or "", given.resample_masks)
         request = EvalRequest(
-            given.data, given.student, given.boxes, given.out, given.device, given.overwrite, other
+            data=given.data,
+            student=given.student,
+            boxes=given.boxes,
+            out=given.out,
+            device=given.device,
+            overwrite=given.overwrite,
+            other=other,
+            foreign=given.foreign or (),
         )
         run_eval(run_dir(run), settings.eval, request, seed=settings.seed)
         return
     if not (given.images and given.masks and given.student and given.out):
         raise ConfigError("without RUN, eval needs all of --images, --masks, --student and --out")
     folders = FolderRequest(
-        given.images, given.masks, given.student, given.out, given.device, given.overwrite
+        images=given.images,
+        masks=given.masks,
+        student=given.student,
+        out=given.out,
+        device=given.device,
+        overwrite=given.overwrite,
+        foreign=given.foreign or (),
     )
     run_eval_folders(folders, settings.eval, seed=settings.seed)
 

@@ -16,8 +16,16 @@ from meddistill.evaluation.baselines import STUDENT, Baselines, Guess
 from meddistill.evaluation.components import clean_up
 from meddistill.evaluation.judged_cases import JudgedCase, JudgedCases
 from meddistill.evaluation.neighbours import Neighbours
+from meddistill.evaluation.self_told import SelfTold, of_data
 from meddistill.settings.evaluate import EvalConfig
-from meddistill.student.predictor import Predictor
+from meddistill.student.predictor import (
+    Predictor,
+    calibrated,
+    doubts_of,
+    knows_itself,
+    look_at,
+)
+from meddistill.student.trust.reading import Reading
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +34,7 @@ class AnsweredCase:
     method, the student's first.
 
     `places`: of the findings that are judged in it. `cleaned`: whether cleaning up changed the
-    student's masks.
+    student's masks. `told`: what the student says of its own answer, where it knows itself.
     """
 
     case: JudgedCase
@@ -35,6 +43,7 @@ class AnsweredCase:
     guesses: Mapping[str, Guess]
     places: Sequence[int]
     cleaned: bool
+    told: SelfTold | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,23 +135,29 @@ class Methods:
                 except InputError as error:
                     failures.append(str(error))
                     console.warn(str(error))
-            probs = self._answered([(case, image) for case, image, _ in batch])
-            for (case, image, truth), prob in zip(batch, probs, strict=True):
+            seen = self._answered([(case, image) for case, image, _ in batch])
+            for (case, image, truth), (prob, reading) in zip(batch, seen, strict=True):
                 masks, cleaned = self._masks(prob)
                 student = Guess(self._of_data(masks), self._of_data(prob))
                 guesses = {STUDENT: student, **self._others(case, image, student)}
-                yield AnsweredCase(case, image, truth, guesses, self._places(case), cleaned)
+                told = self._told(image, prob, reading)
+                yield AnsweredCase(case, image, truth, guesses, self._places(case), cleaned, told)
 
-    def _answered(self, cases: Sequence[tuple[JudgedCase, np.ndarray]]) -> list[np.ndarray]:
-        """The student's probabilities (C, H, W) on the cases' own pixels."""
+    def _answered(
+        self, cases: Sequence[tuple[JudgedCase, np.ndarray]]
+    ) -> list[tuple[np.ndarray, Reading | None]]:
+        """The student's probabilities (C, H, W) on the cases' own pixels, and what it says of them."""
         images = [self.seen(case, image) for case, image in cases]
         grid = self.predictor.preprocessing.grid
         if grid is None:
-            return self._probs(images)
+            return self._look(images)
         sides = [case.spacing_hw_mm for case, _ in cases if case.spacing_hw_mm]
-        probs = self._probs([grid.put(*pair) for pair in zip(images, sides, strict=True)])
+        seen = self._look([grid.put(*pair) for pair in zip(images, sides, strict=True)])
         sizes = [(image.shape[0], image.shape[1]) for image in images]
-        return [grid.back(*each) for each in zip(probs, sizes, sides, strict=True)]
+        return [
+            (grid.back(probs, size, side), reading)
+            for (probs, reading), size, side in zip(seen, sizes, sides, strict=True)
+        ]
 
     def _check_spacing(self, case: JudgedCase, image: np.ndarray) -> None:
         """Raises: InputError for a case that a student with a grid cannot see."""
@@ -172,19 +187,33 @@ class Methods:
         both = zip(self.judged, looked, strict=True)
         return [place for place, (judged, there) in enumerate(both) if judged and there]
 
-    def _probs(self, images: list[np.ndarray]) -> list[np.ndarray]:
-        """The student's probabilities (C, H, W), those of the mirror image averaged in where
-        asked."""
-        probs = [as_planes(each) for each in self.predictor.predict_probs(images)]
-        if not self.mirrors:
-            return probs
-        mirrored = self.predictor.predict_probs(
-            [np.ascontiguousarray(image[:, ::-1]) for image in images]
+    def _look(self, images: list[np.ndarray]) -> list[tuple[np.ndarray, Reading | None]]:
+        """The student's probabilities (C, H, W), those of the mirror image averaged in where asked,
+        and what it says of the image as it is."""
+        seen = look_at(self.predictor, images) if knows_itself(self.predictor) else None
+        probs = self.predictor.predict_probs(images) if seen is None else [of.probs for of in seen]
+        probs = [as_planes(each) for each in probs]
+        readings = [None] * len(probs) if seen is None else [of.reading for of in seen]
+        if self.mirrors:
+            mirrored = self.predictor.predict_probs(
+                [np.ascontiguousarray(image[:, ::-1]) for image in images]
+            )
+            probs = [
+                (one + as_planes(other)[..., ::-1]) / 2
+                for one, other in zip(probs, mirrored, strict=True)
+            ]
+        return list(zip(probs, readings, strict=True))
+
+    def _told(
+        self, image: np.ndarray, probs: np.ndarray, reading: Reading | None
+    ) -> SelfTold | None:
+        if reading is None:
+            return None
+        return SelfTold(
+            of_data(reading, self.student_places),
+            doubts_of(self.predictor, image),
+            self._of_data(calibrated(self.predictor, probs)),
         )
-        return [
-            (one + as_planes(other)[..., ::-1]) / 2
-            for one, other in zip(probs, mirrored, strict=True)
-        ]
 
     def _masks(self, probs: np.ndarray) -> tuple[np.ndarray, bool]:
         raw = self.predictor.preprocessing.findings.masks(probs, self.cuts)

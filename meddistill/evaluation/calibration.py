@@ -26,8 +26,11 @@ class Calibration:
         self.true_sums = np.zeros(N_BINS)
         self.square_sum = 0.0
 
-    def add(self, probs: np.ndarray, target: np.ndarray) -> None:
-        """Count a case: probabilities float (H, W) in [0, 1] and its true mask, bool (H, W)."""
+    def add(self, probs: np.ndarray, target: np.ndarray, where: np.ndarray | None = None) -> None:
+        """Count a case: probabilities float (H, W) in [0, 1] and its true mask, bool (H, W); where
+        given, the pixels `where` alone, bool (H, W)."""
+        if where is not None:
+            probs, target = probs[where], target[where]
         if self.near:
             chosen = (probs >= NEAR) | target
             probs, target = probs[chosen], target[chosen]

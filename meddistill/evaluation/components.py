@@ -48,6 +48,19 @@ def match_lesions(pred: np.ndarray, target: np.ndarray, *, min_iou: float = 0.1)
     return LesionCounts(found=found, missed=n_true - found, false=n_pred - found)
 
 
+def score_lesions(
+    pred: np.ndarray, probs: np.ndarray, target: np.ndarray, *, min_iou: float = 0.1
+) -> list[tuple[float, bool]]:
+    """Of each component of a boolean mask (H, W) the mean of its probabilities (H, W), and whether it
+    is a true lesion, matched as `match_lesions` does."""
+    if not pred.any():
+        return []
+    labels, count = _numbered(pred)
+    hits = {column for _, column in _pairs(_overlaps(_numbered(target), (labels, count)), min_iou)}
+    means = ndimage.mean(probs, labels, np.arange(1, count + 1))
+    return [(float(mean), place in hits) for place, mean in enumerate(means)]
+
+
 def confuse_lesions(pred: np.ndarray, target: np.ndarray, *, min_iou: float = 0.1) -> np.ndarray:
     """Which finding each lesion was found as: counts int64 (C + 1, C + 1) of lesions of one finding
     (rows) found as another (columns).

@@ -4,6 +4,7 @@ device. Imports nothing heavy: the command line builds it."""
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -22,7 +23,8 @@ class EvalRequest:
     """An evaluation of a RUN.
 
     `data`, `student` (directories) and `boxes` (a table) replace RUN's own, `out` its `eval/`.
-    `other`: masks to judge beside the student's.
+    `other`: masks to judge beside the student's. `foreign`: FOLDER or NAME=FOLDER of images that are
+    not its own, to see whether it notices.
     """
 
     data: Path | None = None
@@ -32,11 +34,13 @@ class EvalRequest:
     device: str = "cpu"
     overwrite: bool = False
     other: OtherMasks | None = None
+    foreign: Sequence[str] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class FolderRequest:
-    """An evaluation of a student (directory) on a folder of images and one of true masks."""
+    """An evaluation of a student (directory) on a folder of images and one of true masks; `foreign`
+    as in `EvalRequest`."""
 
     images: Path
     masks: Path
@@ -44,3 +48,4 @@ class FolderRequest:
     out: Path
     device: str = "cpu"
     overwrite: bool = False
+    foreign: Sequence[str] = ()

@@ -33,7 +33,9 @@ class ScoreRow:
     or is empty.
 
     Millimetres are None where the spacing is not known; `brier` and `ece` where the method gives no
-    probabilities. `finding`: which of several the row is of; empty where there is one.
+    probabilities. `finding`: which of several the row is of; empty where there is one. What follows
+    is what a student says of its own answer, None of other methods and where it is unknown
+    (`student/trust`); `confidence`: as in predictions.csv, of probabilities that are not calibrated.
     """
 
     case_id: str
@@ -67,6 +69,13 @@ class ScoreRow:
     pred_px: int
     true_px: int
     finding: str = where_used("")
+    familiarity: float | None = where_used(None)
+    expected_dice: float | None = where_used(None)
+    expected_dice_low: float | None = where_used(None)
+    expected_dice_high: float | None = where_used(None)
+    p_finding: float | None = where_used(None)
+    confidence: float | None = where_used(None)
+    review: bool | None = where_used(None)
 
     @property
     def lesions(self) -> LesionCounts:

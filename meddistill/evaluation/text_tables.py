@@ -25,6 +25,14 @@ def format_table(methods: Mapping[str, Any], labels: Mapping[str, str]) -> str:
     return "\n".join(filter(None, [align(lines), "; ".join(told), OF_FINDINGS if several else ""]))
 
 
+def format_of_itself(told: Mapping[str, Any]) -> str:
+    """How far what the student says of itself can be trusted, a sentence a line."""
+    lines = ["How far the student's own word can be trusted, measured on these images:"]
+    for finding, said in told["sentences"].items():
+        lines += [f"- {finding}: {each}" if finding else f"- {each}" for each in said]
+    return "\n".join([*lines, *(f"- {each}" for each in told["fitted_on"])])
+
+
 def _cells(scores: Mapping[str, Any]) -> list[str]:
     metrics = scores["metrics"]
     told = ["-"] * 4

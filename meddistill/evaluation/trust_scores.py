@@ -100,6 +100,24 @@ def froc(
     return found
 
 
+def lesion_froc(
+    lesions: Sequence[tuple[float, bool]], *, n_true: int, n_images: int
+) -> dict[str, list[float]] | None:
+    """Share of true lesions found by false ones an image, as the score falls from which on a predicted
+    lesion counts (FROC: Bunch et al. 1978); it ends at the student's own threshold.
+
+    `lesions`: score of each predicted one, and whether it is a true one. None without a true one.
+    """
+    if not n_true or not n_images:
+        return None
+    scores = np.array([score for score, _ in lesions])
+    hits = np.array([hit for _, hit in lesions], bool)
+    cuts = np.unique(scores)[::-1]
+    found = [float((hits & (scores >= cut)).sum() / n_true) for cut in cuts]
+    false = [float((~hits & (scores >= cut)).sum() / n_images) for cut in cuts]
+    return {"false_per_image": [0.0, *false], "sensitivity": [0.0, *found]}
+
+
 def sentences(expected: dict[str, float], rejection: dict[str, Any]) -> list[str]:
     """The figures for a reader without statistics."""
     gained = rejection["expected"]["kept"] - rejection["all"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,11 @@ from meddistill.evaluation.baselines import BOXES, STUDENT, TEACHER, TEACHER_BY_
 from meddistill.evaluation.box_scores import BoxScoreRow, score_boxes, summarise_boxes
 from meddistill.evaluation.calibration import Calibration
 from meddistill.evaluation.components import confuse_lesions
+from meddistill.evaluation.foreign import ForeignFolder
 from meddistill.evaluation.judged_cases import JudgedCase, JudgedCases
 from meddistill.evaluation.scores import Judging, ScoreRow, score
+from meddistill.evaluation.self_figures import of_itself
+from meddistill.evaluation.self_told import SelfGathered, SelfTold, with_told
 from meddistill.evaluation.summary import (
     bounds_by_finding,
     by_volume,
@@ -24,6 +28,7 @@ from meddistill.evaluation.summary import (
     size_bounds,
     summarise,
 )
+from meddistill.student.predictor import Predictor
 
 
 @dataclasses.dataclass
@@ -32,7 +37,7 @@ class Verdict:
     have boxes alone. `done`: the cases that could be read, `failures`:
     why the others could not. `near`: calibration near lesions of each of several findings;
     `confusion`: as `confuse_lesions` counts, by method. `n_cleaned`: cases of which cleaning up
-    changed the student's mask.
+    changed the student's mask. `told`: what it says of itself, by finding.
     """
 
     judging: Judging
@@ -47,6 +52,7 @@ class Verdict:
     near: dict[str, Calibration] = dataclasses.field(default_factory=dict)
     confusion: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     n_cleaned: int = 0
+    told: dict[str, SelfGathered] = dataclasses.field(default_factory=dict)
 
     def add(self, answered: AnsweredCase) -> None:
         """Count a case; one without a true mask is scored by its boxes, without those not at
@@ -58,17 +64,18 @@ class Verdict:
             return
         for method, guess in answered.guesses.items():
             for place in answered.places:
-                self.rows.append(
-                    score(
-                        answered.case,
-                        method,
-                        guess.masks[place],
-                        None if guess.probs is None else guess.probs[place],
-                        answered.truth[place],
-                        self.judging,
-                        self.findings.tag(place),
-                    )
+                row = score(
+                    answered.case,
+                    method,
+                    guess.masks[place],
+                    None if guess.probs is None else guess.probs[place],
+                    answered.truth[place],
+                    self.judging,
+                    self.findings.tag(place),
                 )
+                if method == STUDENT and answered.told is not None:
+                    row = self._add_told(row, answered, answered.told, place)
+                self.rows.append(row)
         probs = answered.guesses[STUDENT].probs
         assert probs is not None  # the student always has some
         for place in answered.places:
@@ -76,6 +83,15 @@ class Verdict:
                 counted.add(probs[place], answered.truth[place])
         if not self.findings.is_one:
             self._add_to_findings(answered, answered.truth, probs)
+
+    def _add_told(
+        self, row: ScoreRow, answered: AnsweredCase, told: SelfTold, place: int
+    ) -> ScoreRow:
+        assert answered.truth is not None
+        guess = answered.guesses[STUDENT]
+        gathered = self.told.setdefault(self.findings.tag(place), SelfGathered())
+        gathered.add(told, guess, answered.truth[place], place, self.judging.lesion_iou)
+        return with_told(row, told, guess, place)
 
     def _add_to_findings(
         self, answered: AnsweredCase, truth: np.ndarray, probs: np.ndarray
@@ -161,6 +177,13 @@ class Verdict:
             **({} if one else self._of_findings()),
             **({"audit": audit_summary(judged.audit)} if judged.audit else {}),
         }
+
+    def of_itself(
+        self, predictor: Predictor, foreign: Sequence[ForeignFolder] = ()
+    ) -> dict[str, Any] | None:
+        """What was judged of what the student says of itself (`self_figures.of_itself`); None where
+        it says nothing, or no case has a mask."""
+        return of_itself(self.rows, self.told, predictor, foreign) if self.told else None
 
     def _of_findings(self) -> dict[str, Any]:
         """What the summary says of several: how they are drawn, and which was found as which."""

@@ -4,7 +4,7 @@ a page."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from meddistill.evaluation.baselines import (
     find_baselines,
 )
 from meddistill.evaluation.box_scores import BoxScoreRow, format_box_table
+from meddistill.evaluation.foreign import ForeignFolder, foreign_folders
 from meddistill.evaluation.judged_cases import JudgedCases, judged_cases_of_run
 from meddistill.evaluation.judged_folders import judged_cases_of_folders
 from meddistill.evaluation.other_masks import add_other_masks
@@ -35,7 +36,7 @@ from meddistill.evaluation.report.page import write_report
 from meddistill.evaluation.report.training_curves import History, read_history
 from meddistill.evaluation.request import EvalRequest, FolderRequest
 from meddistill.evaluation.scores import Judging, ScoreRow, case_dice
-from meddistill.evaluation.text_tables import format_table
+from meddistill.evaluation.text_tables import format_of_itself, format_table
 from meddistill.evaluation.verdict import Verdict
 from meddistill.evaluation.volume_judge import VolumeJudge, format_volumes
 from meddistill.run.headlines import headline
@@ -50,11 +51,12 @@ from meddistill.run.layout import (
     REPORT_HTML,
     RUN_JSON,
     SUMMARY_JSON,
+    TRUST_JSON,
     RunDir,
     require,
 )
 from meddistill.run.next_commands import after_eval
-from meddistill.run.record import Stage, as_begun, fingerprint_stage
+from meddistill.run.record import Stage, as_begun, fingerprint_file, fingerprint_stage
 from meddistill.run.tables import read_cases
 from meddistill.settings import identity
 from meddistill.settings.evaluate import EvalConfig
@@ -80,11 +82,15 @@ class _Evaluation:
     student_dir: Path
     history: History
     baselines: Baselines = dataclasses.field(default_factory=Baselines)
+    foreign: Sequence[ForeignFolder] = ()
 
     @property
     def inputs(self) -> dict[str, str]:
-        student = {"student": _fingerprint_student(self.student_dir)}
-        return {**self.judged.inputs, **student, **self.baselines.inputs}
+        own = {"student": _fingerprint_student(self.student_dir)}
+        if (self.student_dir / TRUST_JSON).is_file():  # `calibrate` fits it again
+            own["trust"] = fingerprint_file(self.student_dir / TRUST_JSON)
+        own |= {f"foreign {folder.name}": folder.fingerprint for folder in self.foreign}
+        return {**self.judged.inputs, **own, **self.baselines.inputs}
 
     @property
     def warnings(self) -> list[str]:
@@ -134,7 +140,8 @@ def run_eval(
             findings,
         )
     history = read_history(student_dir, run.detector)
-    evaluation = _Evaluation(judged, student_dir, history, baselines)
+    foreign = foreign_folders(request.foreign)
+    evaluation = _Evaluation(judged, student_dir, history, baselines, foreign)
     stage = _open(evaluation, config, out, seed=seed, overwrite=request.overwrite)
     return _evaluate(
         evaluation, config, stage, seed=seed, device=request.device, predictor=predictor
@@ -191,7 +198,8 @@ def run_eval_folders(
     """
     config = as_begun(request.out, config, request.overwrite)
     judged = judged_cases_of_folders(request.images, request.masks)
-    evaluation = _Evaluation(judged, request.student, read_history(request.student))
+    history, foreign = read_history(request.student), foreign_folders(request.foreign)
+    evaluation = _Evaluation(judged, request.student, history, foreign=foreign)
     stage = _open(evaluation, config, request.out, seed=seed, overwrite=request.overwrite)
     return _evaluate(
         evaluation, config, stage, seed=seed, device=request.device, predictor=predictor
@@ -224,6 +232,12 @@ def _evaluate(
     summary = verdict.summary(judged, methods, evaluation.warnings, seed)
     if whole := volumes.write(seed):
         summary["whole_volumes"] = whole
+    if of_itself := verdict.of_itself(predictor, evaluation.foreign):
+        summary["of_itself"] = of_itself
+    elif evaluation.foreign:
+        console.warn(
+            "--foreign: the student says nothing of itself; `meddistill calibrate RUN` fits that"
+        )
     _write(stage.out, summary, verdict, _gallery(verdict, methods), evaluation.history)
     if verdict.failures:
         raise InputError(
@@ -333,6 +347,8 @@ def _write(
         console.answer(format_volumes(summary["whole_volumes"]))
     if verdict.box_rows:
         console.answer(format_box_table(summary["by_boxes"], summary["labels"]))
+    if "of_itself" in summary:
+        console.answer(format_of_itself(summary["of_itself"]))
 
 
 def _finish(stage: Stage, summary: dict[str, Any], device: str, student_dir: Path) -> None:

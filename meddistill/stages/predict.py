@@ -11,9 +11,18 @@ from pathlib import Path
 from meddistill.base import console
 from meddistill.base.csv_tables import write_table
 from meddistill.base.errors import InputError
+from meddistill.base.files import read_json
 from meddistill.data.case_ids import unique_names
 from meddistill.data.scans import ScanFiles, find_scans, group_scans
-from meddistill.run.layout import PREDICTIONS_CSV, REVIEW_HTML
+from meddistill.run.layout import (
+    PREDICTIONS_CSV,
+    REVIEW_HTML,
+    RUN_JSON,
+    SUMMARY_JSON,
+    TRUST_JSON,
+    RunDir,
+)
+from meddistill.run.record import fingerprint_file
 from meddistill.student.predicted_journal import Done, Journal, stamp_of
 from meddistill.student.prediction_job import (
     PREDICTED_JSONL,
@@ -176,3 +185,21 @@ def _say_what_to_look_at(rows: Sequence[PredictionRow], student_dir: Path) -> No
     wanted = sorted((row for row in rows if row.review == "yes"), key=lambda row: -row.badness)
     told = f"; first: {wanted[0].name}, {wanted[0].review_why}" if wanted else ""
     console.say(f"{len(wanted)} of {len(rows)} answer(s) to be looked at{told}")
+    for sentence in _measured(student_dir):
+        console.say(f"measured by eval: {sentence}")
+
+
+def _measured(student_dir: Path) -> list[str]:
+    """What the evaluation of the student's RUN found of what it says of itself, as it says it now."""
+    evaluated, trust = RunDir(student_dir.resolve().parent).eval, student_dir / TRUST_JSON
+    record, summary = evaluated / RUN_JSON, evaluated / SUMMARY_JSON
+    if not (record.is_file() and summary.is_file() and trust.is_file()):
+        return []
+    if read_json(record).get("inputs", {}).get("trust") != fingerprint_file(trust):
+        return []
+    told = read_json(summary).get("of_itself", {}).get("sentences", {})
+    return [
+        f"{finding}: {said}" if finding else said
+        for finding, all_ in told.items()
+        for said in all_[:2]
+    ]

@@ -43,6 +43,11 @@ class KnowsItself(Protocol):
         ...
 
 
+def knows_itself(predictor: Predictor) -> bool:
+    """Whether it says anything of its own answers."""
+    return isinstance(predictor, KnowsItself) and predictor.trust is not None
+
+
 def look_at(predictor: Predictor, images: Sequence[np.ndarray], batch_size: int = 16) -> list[Seen]:
     """What the predictor makes of each image, with a reading where it knows itself."""
     if isinstance(predictor, KnowsItself) and predictor.trust is not None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from meddistill.data.boxes import fill_boxes, mask_to_boxes
+from meddistill.data.boxes import fill_boxes, grow_boxes, mask_to_boxes
 from meddistill.run.dataset import Dataset
 from meddistill.run.labels import annotated_findings
 from meddistill.run.tables import Case
@@ -64,7 +64,7 @@ def lesson_of(
     truth, inside = np.ones(count), np.zeros_like(theirs)
     for index, case_id in enumerate(targets.case_ids):
         boxes = _boxes_in_frame(dataset, dataset.by_id[case_id], place, size)
-        inside[index] = fill_boxes(grown(boxes), (size, size))
+        inside[index] = fill_boxes(grow_boxes(boxes), (size, size))
         truth[index] = box_dice(theirs[index], boxes)
     groups = [dataset.by_id[case_id].group for case_id in targets.case_ids]
     return Lesson(cut, logits[:count, place], target, known, dice, truth, inside, groups)
@@ -73,12 +73,6 @@ def lesson_of(
 def _boxes_in_frame(dataset: Dataset, case: Case, place: int, size: int) -> np.ndarray:
     boxes, which = annotated_findings(dataset.directory, case)
     return np.asarray(boxes[which == place] * (size / max(case.width, case.height)))
-
-
-def grown(boxes: np.ndarray) -> np.ndarray:
-    """Boxes (N, 4), each box larger by a quarter of its sides, as a mask's soft edge reaches beyond it."""
-    more = 0.25 * (boxes[:, 2:] - boxes[:, :2])
-    return np.concatenate([boxes[:, :2] - more, boxes[:, 2:] + more], axis=1)
 
 
 def box_dice(mask: np.ndarray, boxes_xyxy_px: np.ndarray) -> float:

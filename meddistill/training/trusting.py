@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from meddistill.base.console import track
-from meddistill.data.boxes import fill_boxes, mask_to_boxes
+from meddistill.data.boxes import fill_boxes, grow_boxes, mask_to_boxes
 from meddistill.data.context import as_seen
 from meddistill.data.frames import preprocess
 from meddistill.run.dataset import Dataset
@@ -37,7 +37,7 @@ from meddistill.student.trust.likeness import Likeness
 from meddistill.student.trust.signals import mask_signals
 from meddistill.student.trust.trust import Expected, FindingTrust, Trust
 from meddistill.training.packed_cases import PackedCases
-from meddistill.training.trust_lessons import Lesson, grown, lesson_of
+from meddistill.training.trust_lessons import Lesson, lesson_of
 
 MOST_TRAINED, MOST_HELD, ENOUGH_HELD = 256, 300, 50
 LEAST_CASES = 8
@@ -252,7 +252,7 @@ def _meaning(lesson: Lesson) -> Meaning:
     masks = probs >= lesson.cut
     around = lesson.inside[lesson.known].copy()
     for index, mask in enumerate(masks):
-        around[index] |= fill_boxes(grown(mask_to_boxes(mask)), mask.shape)
+        around[index] |= fill_boxes(grow_boxes(mask_to_boxes(mask)), mask.shape)
     before = float(np.square(probs - target).mean())
     meaning = Meaning()
     for all_pixels in ALL_PIXELS:

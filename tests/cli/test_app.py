@@ -103,6 +103,7 @@ CASES = [
     ("eval", "--masks-from M", "other=", OtherMasks(Path("M"))),
     ("eval", "--name N --masks-from M", "other=", OtherMasks(Path("M"), "N")),
     ("eval", "--resample-masks --masks-from M", "other=", OtherMasks(Path("M"), resample=True)),
+    ("eval", "--foreign far=F --foreign G", "foreign=", ["far=F", "G"]),
     ("eval", "--set eval.baselines=false", "baselines", False),
     ("eval", "--seed 5", "seed=", 5),
     ("eval", "--device cpu", "device=", "cpu"),

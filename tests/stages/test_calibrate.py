@@ -15,12 +15,16 @@ from meddistill.base.errors import InputError, StageError
 from meddistill.cli.app import app
 from meddistill.data.formats.pictures import write_png
 from meddistill.data.sources.phantom import write_phantom
+from meddistill.evaluation.request import EvalRequest
+from meddistill.evaluation.scores import ScoreRow
 from meddistill.run.layout import RunDir
 from meddistill.settings.distill import DistillConfig
+from meddistill.settings.evaluate import EvalConfig
 from meddistill.settings.prepare import PrepareConfig
 from meddistill.settings.targets import TargetsConfig
 from meddistill.stages.calibrate import run_calibrate
 from meddistill.stages.distill import run_distill
+from meddistill.stages.evaluate import run_eval
 from meddistill.stages.predict import PredictOptions, run_predict
 from meddistill.stages.prepare import run_prepare
 from meddistill.student.networks.nested_unet import NestedUNet
@@ -130,6 +134,44 @@ def test_the_review_sheet_is_one_page_worst_first(run, tmp_path):
     assert "http" not in page
     assert "<script" not in page
     assert len(page) < 20_000 * len(names)  # so that 1,000 images take less than 20 MB
+
+
+def test_eval_says_how_far_its_word_can_be_trusted(run, tmp_path, capsys):
+    noise = np.random.default_rng(0).integers(0, 255, (SIZE, 3 * SIZE, 3), dtype=np.uint8)
+    write_png(tmp_path / "far" / "noise.png", noise)
+    request = EvalRequest(foreign=(str(tmp_path / "far"),))
+    out = run_eval(run, EvalConfig(baselines=False), request, seed=0)
+    told = json.loads((out / "summary.json").read_text())["of_itself"]
+    assert told["flags"]["far"]["odd"] == 1  # coloured
+    assert told["flags"]["own"]["images"] == told["by_finding"][""]["images"] == 6
+    assert 0 <= told["by_finding"][""]["expected"]["covered"] <= 1
+    printed = capsys.readouterr().out
+    assert all(sentence in printed for sentence in told["sentences"][""] + told["fitted_on"])
+    rows = read_table(out / "per_case.csv", ScoreRow)
+    assert all(0 < row.expected_dice < 1 and row.review is not None for row in rows)
+    page = (out / "report.html").read_text()
+    for part in ("Risk by coverage", "(FROC)", "before and after calibration", "unfamiliar (p"):
+        assert part in page
+
+    images = [str(run.data / "images" / "test")]
+    run_predict(run.student, images, tmp_path / "before", device="cpu")
+    assert f"measured by eval: {told['sentences'][''][0]}" in capsys.readouterr().err
+
+    run_calibrate(run, images=[str(tmp_path / "far")], device="cpu")
+    run_predict(run.student, images, tmp_path / "after", device="cpu")
+    assert "measured by eval" not in capsys.readouterr().err  # that was of what it said before
+    with pytest.raises(StageError, match="trust was"):
+        run_eval(run, EvalConfig(baselines=False), request, seed=0)
+
+
+def test_an_eval_of_a_student_without_trust_says_nothing_of_it(run, tmp_path, capsys):
+    for name in ("trust.json", "trust.safetensors"):
+        (run.student / name).unlink()
+    request = EvalRequest(foreign=(str(run.data / "images" / "test"),))
+    out = run_eval(run, EvalConfig(baselines=False), request, seed=0)
+    assert "of_itself" not in json.loads((out / "summary.json").read_text())
+    assert "expected_dice" not in (out / "per_case.csv").read_text()
+    assert "meddistill calibrate" in capsys.readouterr().err
 
 
 def test_the_command_calls_it(run):

@@ -14,7 +14,7 @@ from meddistill.base.files import write_text
 from meddistill.data.findings import Findings
 from meddistill.evaluation.baselines import BOXES, STUDENT, TEACHER
 from meddistill.evaluation.box_scores import BOX_COLUMNS
-from meddistill.evaluation.report import charts, finding_parts
+from meddistill.evaluation.report import charts, finding_parts, trust_parts
 from meddistill.evaluation.report.gallery import GalleryItem, picture_address
 from meddistill.evaluation.report.training_curves import History
 from meddistill.evaluation.scores import ScoreRow, averaged, by_method
@@ -94,7 +94,8 @@ def write_report(
         ],
         parts=_parts(summary),
         budget=_budget(summary),
-        reliability=_reliability(summary, findings),
+        reliability=None if "of_itself" in summary else _reliability(summary, findings),
+        of_itself=trust_parts.of_itself(summary),
         training=_training(history),
         detector=_detector(history, summary["split"]),
         threshold=_threshold(summary["threshold"]),

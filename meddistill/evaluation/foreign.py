@@ -1,0 +1,101 @@
+"""Images that are not a student's own, to see whether it notices."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from meddistill.base import console
+from meddistill.base.errors import ConfigError, InputError
+from meddistill.base.hashing import fingerprint_source, hash_files
+from meddistill.data.intensity import IntensitySettings
+from meddistill.data.scans import find_scans, read_scan
+from meddistill.evaluation.trust_scores import area_under_roc
+from meddistill.student.predictor import Predictor, doubts_of, look_at
+from meddistill.student.trust.reading import UNFAMILIAR
+
+MOST = 250
+"""Images of a folder that are looked at, evenly over it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ForeignFolder:
+    """A set of images that are not a student's own: files, by a name that a reader knows."""
+
+    name: str
+    directory: Path
+    files: Sequence[Path]
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint_source(hash_files(self.files, self.directory), self.directory)
+
+    def images(self, intensity: IntensitySettings | None) -> list[np.ndarray]:
+        """uint8, of a volume the middle slice; a file that cannot be read is named and left out.
+        Raises: InputError where none can."""
+        found = []
+        for path in self.files:
+            try:
+                slices = read_scan(path, intensity).images
+            except InputError as error:
+                console.warn(f"{self.name}: {error}")
+                continue
+            found.append(slices[len(slices) // 2])
+        if not found:
+            raise InputError(f"--foreign: no image in {self.directory} can be read")
+        return found
+
+
+def foreign_folders(given: Sequence[str]) -> list[ForeignFolder]:
+    """Of each FOLDER or NAME=FOLDER at most `MOST` images. Raises: ConfigError for a name given twice
+    or none, InputError for a folder without images."""
+    found: list[ForeignFolder] = []
+    for text in given:
+        name, equals, folder = text.partition("=")
+        folder = folder if equals else text
+        name = name if equals else Path(folder).resolve().name
+        if not name or not folder or name in ("own", *(each.name for each in found)):
+            raise ConfigError(
+                f"--foreign is '{text}', expected FOLDER or NAME=FOLDER, with names that differ and "
+                "are not 'own'"
+            )
+        files, problems = find_scans([folder])
+        if problems:
+            raise InputError(f"--foreign: {problems[0]}")
+        chosen = [files[place * len(files) // MOST] for place in range(MOST)]
+        directory = Path(folder) if Path(folder).is_dir() else files[0].parent
+        found.append(ForeignFolder(name, directory, chosen if len(files) > MOST else files))
+    return found
+
+
+def flags_of(
+    predictor: Predictor, images: Sequence[np.ndarray], own: np.ndarray | None = None
+) -> dict[str, Any]:
+    """Shares of images that a student calls unfamiliar, that look odd to it, and either; with the
+    distances of own ones, `own` (n,), also the area under ROC of the distance."""
+    readings = [seen.reading for seen in look_at(predictor, images)]
+    far = np.array([each is not None and _is_far(each.familiarity) for each in readings])
+    odd = np.array([bool(doubts_of(predictor, image)) for image in images])
+    told: dict[str, Any] = {
+        "images": len(images),
+        "unfamiliar": float(far.mean()),
+        "odd": float(odd.mean()),
+        "either": float((far | odd).mean()),
+    }
+    distance = distances([each.signals for each in readings if each is not None])
+    if own is not None and len(own) and len(distance):
+        told["auroc"] = area_under_roc(own, distance)
+    return told
+
+
+def distances(signals: Sequence[np.ndarray | None]) -> np.ndarray:
+    """(n,): the logarithm of the distance from the training images, of those that have one."""
+    return np.array([float(each[0, -1]) for each in signals if each is not None])
+
+
+def _is_far(familiarity: float | None) -> bool:
+    return familiarity is not None and familiarity < UNFAMILIAR
