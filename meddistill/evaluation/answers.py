@@ -140,7 +140,7 @@ class Methods:
                 masks, cleaned = self._masks(prob)
                 student = Guess(self._of_data(masks), self._of_data(prob))
                 guesses = {STUDENT: student, **self._others(case, image, student)}
-                told = self._told(image, prob, reading)
+                told = self._told(self._on_grid(case, image), prob, reading)
                 yield AnsweredCase(case, image, truth, guesses, self._places(case), cleaned, told)
 
     def _answered(
@@ -148,16 +148,23 @@ class Methods:
     ) -> list[tuple[np.ndarray, Reading | None]]:
         """The student's probabilities (C, H, W) on the cases' own pixels, and what it says of them."""
         images = [self.seen(case, image) for case, image in cases]
+        shown = [self._on_grid(case, image) for (case, _), image in zip(cases, images, strict=True)]
+        seen = self._look(shown)
         grid = self.predictor.preprocessing.grid
         if grid is None:
-            return self._look(images)
+            return seen
         sides = [case.spacing_hw_mm for case, _ in cases if case.spacing_hw_mm]
-        seen = self._look([grid.put(*pair) for pair in zip(images, sides, strict=True)])
         sizes = [(image.shape[0], image.shape[1]) for image in images]
         return [
             (grid.back(probs, size, side), reading)
             for (probs, reading), size, side in zip(seen, sizes, sides, strict=True)
         ]
+
+    def _on_grid(self, case: JudgedCase, image: np.ndarray) -> np.ndarray:
+        grid = self.predictor.preprocessing.grid
+        if grid is None or case.spacing_hw_mm is None:
+            return image
+        return grid.put(image, case.spacing_hw_mm)
 
     def _check_spacing(self, case: JudgedCase, image: np.ndarray) -> None:
         """Raises: InputError for a case that a student with a grid cannot see."""
