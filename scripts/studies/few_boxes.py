@@ -10,6 +10,8 @@ A cell is one set, count of boxes, draw of the boxed images and arm:
     longer     the same with twice the steps: no less time than colearning takes
     colearning the images without a box, too: proposed on, answered, weighed
     all        `alone` with a box on every image: what there is to reach
+    warm       begun from the student of 20 boxes that are among these, with a third of the steps
+    short      colearning from nothing with a third of the steps
     without-*  colearning with a part left out
     with-*     colearning with a part that it does not have
 
@@ -107,6 +109,10 @@ ARMS = {
     "longer": ("distill.colearning.unboxed=ignore", f"distill.colearning.steps={2 * STEPS}"),
     "colearning": ("distill.colearning.unboxed=propose",),
 }
+SHORT = (*ARMS["colearning"], f"distill.colearning.steps={STEPS // 3}")
+ARMS |= {"warm": (*SHORT, "distill.warm_start={start}"), "short": SHORT}
+START = "20"
+"""Boxes of the cell whose student `warm` begins with."""
 PARTS = {
     "without-views": ("distill.augment=false",),
     "without-averaging": ("distill.ema_decay=0.0",),
@@ -185,7 +191,9 @@ class Study:
             f"prepare.box_count={cell.boxes}",
             *SETS[self.set_name].prepare,
         )
-        return load_config(None, {}, [*prepare, *DISTILL, *ARMS[cell.arm], *self.overrides])
+        start = self.work / f"{cell.set_name}-{START}-{cell.draw}" / "student-colearning"
+        arm = [setting.format(start=start) for setting in ARMS[cell.arm]]
+        return load_config(None, {}, [*prepare, *DISTILL, *arm, *self.overrides])
 
     def _share_encodings(self, run: RunDir) -> None:
         shared = self.work / f"encodings-{self.set_name}"
