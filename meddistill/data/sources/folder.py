@@ -24,8 +24,8 @@ from meddistill.data.sources.matching import (
     Roles,
     fits,
     match,
-    pattern_of,
 )
+from meddistill.data.sources.name_patterns import pattern_of
 from meddistill.data.sources.naming import (
     IMAGE_WORDS,
     SPLIT_WORDS,

@@ -9,31 +9,33 @@ of one tier the one counts that finds an image for the most masks.
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from meddistill.base.errors import InputError
+from meddistill.data.sources.matching_rules import (
+    Key,
+    Rule,
+    as_it_is,
+    channel_of,
+    one_a_folder,
+    rules_of,
+)
+from meddistill.data.sources.name_patterns import pattern_of
 from meddistill.data.sources.naming import (
     ALL_MASK_WORDS,
     LESION_WORDS,
     MASK_WORDS,
-    SPLIT_WORDS,
     Named,
     discriminating,
     role_of,
     role_words,
-    without_roles,
-    word_set,
 )
 
-CHANNEL_WORDS = word_set("t1 t1c t1ce t1gd t1n t1w t2 t2w t2f flair adc dwi ct pet")
 _LEAST_SHARE = 0.5
 """A rule counts that finds an image for at least this share of the masks (or a mask for that of the
 images, where there are fewer)."""
-
-Key = tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,139 +124,6 @@ def roles_by_name(
     return roles
 
 
-# --- rules
-
-
-def _canonical(words: Sequence[str]) -> Key:
-    return tuple(SPLIT_WORDS.get(word, word) for word in words)
-
-
-def _exact(file: Named) -> Key:
-    """Folders that say more than what they hold, and the stem as it is."""
-    kept = [
-        folder
-        for folder, words in zip(file.folders, file.folder_words, strict=True)
-        if without_roles(words)
-    ]
-    return (*kept, file.stem)
-
-
-def _words(file: Named) -> Key:
-    """All words but those of the role; what an outer folder says already counts once."""
-    seen: list[str] = []
-    for words in file.folder_words:
-        seen += [word for word in _canonical(without_roles(words)) if word not in seen]
-    stem = [word for word in without_roles(file.stem_words, last=True) if word not in seen]
-    return (*seen, *stem)
-
-
-def _numbers(file: Named) -> Key:
-    return tuple(word.lstrip("0") or "0" if word.isdigit() else word for word in _words(file))
-
-
-def _stem(file: Named) -> Key:
-    """The words of the name; one that has none of its own is nobody's."""
-    return without_roles(file.stem_words, last=True) or (str(file.path),)
-
-
-def _stem_in_split(file: Named) -> Key:
-    return (file.split, *_stem(file))
-
-
-def _numbers_in_split(file: Named) -> Key:
-    """The split and the numbers of the name; a name without any is nobody's."""
-    numbers = [word.lstrip("0") or "0" for word in file.stem_words if word.isdigit()]
-    return (file.split, *numbers) if numbers else (str(file.path),)
-
-
-def _folders(file: Named) -> Key:
-    kept: list[str] = []
-    for words in file.folder_words:
-        kept += [word for word in _canonical(without_roles(words)) if word not in kept]
-    return tuple(kept)
-
-
-def _channel_of(key: Key) -> str:
-    """The last word where it names a channel or modality: `0000` of nnU-Net, `t1ce` of BraTS."""
-    last = key[-1] if len(key) > 1 else ""
-    return last if (last.isdigit() and len(last) == 4) or last in CHANNEL_WORDS else ""
-
-
-def _same(key: Key) -> Key:
-    return key
-
-
-def _without_channel(key: Key) -> Key:
-    return key[:-1] if _channel_of(key) else key
-
-
-@dataclasses.dataclass(frozen=True)
-class Rule:
-    """Two files belong together where `of` is equal of both; of an image `of_image` takes away a
-    channel. Rules of a lower `tier` go first."""
-
-    tier: int
-    says: str
-    of: Callable[[Named], Key]
-    of_image: Callable[[Key], Key] = _same
-
-
-def _rules(files: Sequence[Named]) -> list[Rule]:
-    often = recurring(files)
-
-    def fewer(file: Named) -> Key:
-        return tuple(word for word in _words(file) if word not in often)
-
-    known = {_stem(file) for file in files}
-
-    def beginning(file: Named) -> Key:
-        """The name, or the shortest beginning of it that is another file's name."""
-        words = _stem(file)
-        lengths = range(1, len(words) + 1)
-        return (file.split, *next((words[:n] for n in lengths if words[:n] in known), words))
-
-    return [
-        Rule(0, "equal names", _exact),
-        Rule(0, "equal names but for the words that say image or mask", _words),
-        Rule(
-            0, "equal names but for those words and a channel at the end", _words, _without_channel
-        ),
-        Rule(0, "equal names but for those words and leading zeros", _numbers),
-        Rule(1, "equal names in a split, whatever the folder", _stem_in_split),
-        Rule(1, "equal names whatever the folder", _stem),
-        Rule(
-            1, "equal names whatever the folder and the channel at the end", _stem, _without_channel
-        ),
-        Rule(1, "equal names but for words that recur", fewer),
-        Rule(2, "names that begin as the image's", beginning),
-        Rule(2, "equal numbers in a split", _numbers_in_split),
-        Rule(2, "one image in each folder", _folders),
-    ]
-
-
-def recurring(files: Sequence[Named]) -> frozenset[str]:
-    """Words that come back in most folders of cases (`p01/flair.png`, `p02/flair.png`) or in a fifth of
-    all names: they say what a file is, not whose."""
-    parents: dict[int, set[tuple[str, ...]]] = {}
-    where: dict[tuple[int, str], set[tuple[str, ...]]] = {}
-    for file in files:
-        parts = (*file.folder_words, file.stem_words)
-        for depth, words in enumerate(parts):
-            parent = file.folders[:depth]
-            parents.setdefault(depth, set()).add(parent)
-            if depth:
-                for word in words:
-                    if not word.isdigit():
-                        where.setdefault((depth, word), set()).add(parent)
-    often = {
-        word
-        for (depth, word), found in where.items()
-        if len(found) >= max(3, 0.6 * len(parents[depth]))
-    }
-    counts = Counter(word for file in files for word in set(file.stem_words) if word.isalpha())
-    return frozenset(often | {w for w, n in counts.items() if n >= max(3, 0.2 * len(files))})
-
-
 @dataclasses.dataclass(frozen=True)
 class _Pairing:
     """What a rule makes of one kind of masks: masks by image key, images by key, and the masks that
@@ -281,7 +150,7 @@ def _pair(rule: Rule, images: Sequence[Named], masks: Sequence[Named]) -> _Pairi
     found: dict[Key, list[Named]] = {}
     lonely = []
     one_each = (
-        rule.of is _folders
+        rule.of is one_a_folder
     )  # a folder that holds two images does not say whose mask it holds
     for mask in masks:
         key = rule.of(mask)
@@ -327,9 +196,9 @@ def _alone(pairing: _Pairing) -> int:
 
 def _are_channels(rule: Rule, images: Sequence[Named]) -> bool:
     """Whether images of one key differ in the channel at the end of their names."""
-    if rule.of_image is _same:
+    if rule.of_image is as_it_is:
         return False
-    names = {_channel_of(rule.of(image)) for image in images}
+    names = {channel_of(rule.of(image)) for image in images}
     return "" not in names and len(names) == len(images)
 
 
@@ -351,7 +220,7 @@ def match(
     """
     given = roles is not None
     roles = roles or roles_by_name(files, directory, patterns)
-    rules = _rules(files)
+    rules = rules_of(files)
     pairings = _pairings(rules, roles)
     if not given and any(_is_doubtful(kind, pairings, roles) for kind in roles.kinds):
         # Words such as `tumor` were the name of a class, not of a mask.
@@ -458,10 +327,10 @@ def _take(
     problems: list[tuple[Path, str]],
 ) -> None:
     """Add what one pairing says to the three."""
-    has_channels = pairing.rule.of_image is not _same
+    has_channels = pairing.rule.of_image is not as_it_is
     for key, masks in pairing.masks.items():
         images = pairing.images[key]
-        names = [_channel_of(pairing.rule.of(image)) for image in images]
+        names = [channel_of(pairing.rule.of(image)) for image in images]
         if len(images) > 1 and not _are_channels(pairing.rule, images):
             why = f"{len(images)} images share the stem '{images[0].stem}': whose mask?"
             problems += [(image.path, why) for image in images]
@@ -487,41 +356,4 @@ def _take(
 def _are_parts(masks: Sequence[Named], rule: Rule) -> bool:
     """Whether several masks of an image are parts of one: numbered, or each of another name in a
     folder that holds one image."""
-    return len({rule.of(mask) for mask in masks}) == len(masks) or rule.of is _folders
-
-
-def pattern_of(files: Sequence[Named], directory: Path) -> str:
-    """What the paths of `files` below `directory` have in common, `*` for what differs."""
-    paths = [file.path.relative_to(directory).as_posix() for file in files]
-    if len(paths) == 1:
-        return paths[0]
-    parts_of = [path.split("/") for path in paths]
-    if len({len(parts) for parts in parts_of}) > 1:
-        return f"*{_shared_end(paths)}"
-    return "/".join(_pattern(list(dict.fromkeys(column))) for column in zip(*parts_of, strict=True))
-
-
-def _pattern(names: Sequence[str]) -> str:
-    if len(names) == 1:
-        return names[0]
-    least, most = min(names), max(names)
-    start = 0
-    while start < min(len(least), len(most)) and least[start] == most[start]:
-        start += 1
-    end = min(len(_shared_end(names)), min(map(len, names)) - start)
-    last = names[0][len(names[0]) - end :] if end else ""
-    return f"{least[:start].rstrip('0123456789')}*{last.lstrip('0123456789')}"
-
-
-def _shared_end(names: Sequence[str]) -> str:
-    turned = [name[::-1] for name in names]
-    least, most = min(turned), max(turned)
-    count = 0
-    while count < min(len(least), len(most)) and least[count] == most[count]:
-        count += 1
-    return names[0][len(names[0]) - count :] if count else ""
-
-
-def counts_of(values: Sequence[str]) -> str:
-    """`12 a, 3 b`, the most frequent first."""
-    return ", ".join(f"{count} {value}" for value, count in Counter(values).most_common())
+    return len({rule.of(mask) for mask in masks}) == len(masks) or rule.of is one_a_folder
