@@ -106,6 +106,22 @@ class PredictArguments:
         float,
         option(text="Expected Dice below which an image is to be reviewed.", default="0.7"),
     ] = 0.7
+    ask_teacher: Annotated[
+        bool,
+        option(
+            "--ask-teacher",
+            text="Ask the teacher about each mask's box: expected Dice is surer, for its time.",
+            default="off",
+        ),
+    ] = False
+    refine: Annotated[
+        bool,
+        option(
+            "--refine",
+            text="Ask it, and keep its mask where validation says that it is better.",
+            default="off",
+        ),
+    ] = False
     device: Device = "auto"
     overwrite: Overwrite = False
 
@@ -143,6 +159,14 @@ def calibrate(
             default="those of RUN",
         ),
     ] = None,
+    ask_teacher: Annotated[
+        bool,
+        option(
+            "--ask-teacher",
+            text="Ask the teacher about validation images, too, for predict --ask-teacher.",
+            default="off",
+        ),
+    ] = False,
     device: Device = "auto",
 ) -> None:
     """Fit again what a student says of itself: expected Dice, familiarity, calibration. No
@@ -150,7 +174,13 @@ def calibrate(
     """
     from meddistill.stages.calibrate import run_calibrate
 
-    run_calibrate(run_dir(run), student_dir=student, images=images or (), device=device)
+    run_calibrate(
+        run_dir(run),
+        student_dir=student,
+        images=images or (),
+        ask_teacher=ask_teacher,
+        device=device,
+    )
 
 
 @commands.command(rich_help_panel=_USE)

@@ -14,7 +14,9 @@ import numpy as np
 from meddistill.base import console
 from meddistill.base.csv_tables import read_table
 from meddistill.base.errors import InputError
+from meddistill.colearning.asked_trust import fit_asked
 from meddistill.colearning.belief_files import load_beliefs
+from meddistill.colearning.second_opinion import opinion_of_run
 from meddistill.data.intensity import IntensitySettings
 from meddistill.data.scans import find_scans, read_scan
 from meddistill.run.dataset import Dataset
@@ -24,6 +26,7 @@ from meddistill.student.student import Student, load_network
 from meddistill.student.trust.trust import Trust, save_trust
 from meddistill.targets.cache import TargetFolders
 from meddistill.targets.packing import Packing, pack_targets, teaches
+from meddistill.teachers.teacher import Teacher
 from meddistill.training.packed_cases import PackedCases
 from meddistill.training.trusting import ENOUGH_HELD, Load, OwnImages, fit_trust, own_images
 
@@ -33,7 +36,9 @@ def run_calibrate(
     *,
     student_dir: Path | None = None,
     images: Sequence[str] = (),
+    ask_teacher: bool = False,
     device: str = "auto",
+    teacher: Teacher | None = None,
 ) -> Trust:
     """Fit expected Dice, calibration and familiarity of RUN's student and write them beside it.
 
@@ -42,9 +47,11 @@ def run_calibrate(
         student_dir: of a student elsewhere than RUN/student.
         images: files, folders or patterns of own images that taught it nothing, to be familiar
             with in place of RUN's; they need no box.
-        device: where the student runs.
+        ask_teacher: ask the teacher about each validation image, too: what its opinion adds.
+        device: where student and teacher run.
+        teacher: stands in for the one that would be loaded.
 
-    Raises: StageError for a RUN that lacks an earlier stage; InputError for a student that is none,
+    Raises: as `load_teacher`; StageError for a RUN that lacks an earlier stage; InputError for a student that is none,
     or whose features are not finite.
     """
     directory = student_dir or run.student
@@ -58,7 +65,12 @@ def run_calibrate(
     own = own_images(dataset, taught, student.preprocessing.context)
     if images:
         own = OwnImages(own.trained, _given(images, student), "images given with --images")
-    trust = fit_trust(student, dataset, own, _targets(run, dataset, student, rows))
+    targets = _targets(run, dataset, student, rows)
+    trust = fit_trust(student, dataset, own, targets)
+    if ask_teacher:
+        opinion, about = opinion_of_run(directory, device, teacher)
+        knows = Student(student.module, student.preprocessing, student.device, trust)
+        trust = fit_asked(knows, dataset, targets, opinion, about)
     save_trust(directory, trust)
     for sentence in trust.facts["sentences"]:
         console.say(sentence)

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from meddistill.base import console
 from meddistill.base.csv_tables import write_table
@@ -31,10 +32,13 @@ from meddistill.student.prediction_job import (
     results_of,
 )
 from meddistill.student.predictions_table import UNKNOWN, PredictionRow
-from meddistill.student.predictor import Predictor
+from meddistill.student.predictor import KnowsItself, Predictor
 from meddistill.student.review_sheet import write_review_sheet
 from meddistill.student.scan_masks import predict_scans
 from meddistill.student.scan_writing import write_scan
+
+if TYPE_CHECKING:
+    from meddistill.colearning.second_opinion import TeacherOpinion
 
 _WRITES_WAITING = 8
 
@@ -78,8 +82,11 @@ def run_predict(
         return out
     if mine:
         predictor = predictor or _load(student_dir, options, device)
+        opinion = _opinion(predictor, student_dir, device) if options.asks else None
         journal = Journal(stage.out / PREDICTED_JSONL)
-        done |= _predict(mine, predictor, job, journal, failures)
+        done |= _predict(mine, predictor, job, journal, failures, opinion)
+        if opinion is not None:
+            console.say(opinion.cost)
     rows = job.rows(done, scans if parts == 1 else scans[part - 1 :: parts])
     write_table(stage.out / PREDICTIONS_CSV, PredictionRow, rows)
     if options.review_sheet:
@@ -124,12 +131,21 @@ def _load(student_dir: Path, options: PredictOptions, device: str) -> Predictor:
     return load_student(student_dir, found)
 
 
+def _opinion(predictor: Predictor, student_dir: Path, device: str) -> TeacherOpinion:
+    """The teacher that may be asked. Raises: as `opinion_of_trust`."""
+    from meddistill.colearning.second_opinion import opinion_of_trust
+
+    trust = predictor.trust if isinstance(predictor, KnowsItself) else None
+    return opinion_of_trust(trust, student_dir, device)
+
+
 def _predict(
     scans: Sequence[tuple[str, ScanFiles]],
     predictor: Predictor,
     job: PredictionJob,
     journal: Journal,
     failures: list[str],
+    opinion: TeacherOpinion | None,
 ) -> dict[str, Done]:
     """Predict and write, a scan being written while the next is computed; returns what was done.
 
@@ -139,6 +155,7 @@ def _predict(
         job: where, and with which options.
         journal: gets a line for each.
         failures: gets a line for each that cannot be read.
+        opinion: the teacher, where it is asked.
     """
     options, given_of = job.options, dict(scans)
     done: dict[str, Done] = {}
@@ -157,7 +174,9 @@ def _predict(
             bar.advance()
 
     with console.progress("predict", len(scans)) as bar, ThreadPoolExecutor(1) as writer:
-        for predicted in predict_scans(scans, predictor, options.masks, options.batch_size, failed):
+        for predicted in predict_scans(
+            scans, predictor, options.masks, options.batch_size, failed, opinion
+        ):
             stamp = stamp_of(given_of[predicted.name])
             writes.append(writer.submit(write_scan, predicted, stamp, job.out, options))
             settle(1 if predicted.scan.is_volume else _WRITES_WAITING)

@@ -44,7 +44,8 @@ class PredictOptions:
     and intact stays. `shard`: I/N, the I-th of N shares of the scans; empty: all, or by torchrun's
     rank. `skip_broken`: scans that cannot be read are no failure. `backend`: `torch` or `onnx`.
     `review_below`: expected Dice below which a person should look; `review_sheet` adds a page of all
-    of them, worst first.
+    of them, worst first. `ask_teacher`: the teacher says something of each mask, too; `refine`: its
+    mask stands where more is to be expected of it.
     """
 
     threshold: float | None = None
@@ -60,6 +61,8 @@ class PredictOptions:
     backend: str = "torch"
     review_below: float = 0.7
     review_sheet: bool = False
+    ask_teacher: bool = False
+    refine: bool = False
 
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0 <= self.threshold <= 1:
@@ -70,7 +73,14 @@ class PredictOptions:
             raise ConfigError(f"median must be an odd number of voxels, or 0, got {self.median}")
         if self.backend not in BACKENDS:
             raise ConfigError(f"backend must be {' or '.join(BACKENDS)}, got '{self.backend}'")
+        if self.asks and self.backend != "torch":
+            raise ConfigError("--ask-teacher and --refine need --backend torch")
         self.part()
+
+    @property
+    def asks(self) -> bool:
+        """Whether the teacher is asked: for its opinion, or for its mask."""
+        return self.ask_teacher or self.refine
 
     def part(self) -> tuple[int, int]:
         """(I, N) of the share that this process does, I from 1. Raises: ConfigError."""
@@ -85,7 +95,12 @@ class PredictOptions:
     @property
     def masks(self) -> MaskOptions:
         return MaskOptions(
-            self.threshold, self.largest, self.median, self.channel, self.review_below
+            threshold=self.threshold,
+            largest=self.largest,
+            median=self.median,
+            channel=self.channel,
+            review_below=self.review_below,
+            refine=self.refine,
         )
 
     @property
@@ -94,6 +109,7 @@ class PredictOptions:
         always = {name: getattr(self, name) for name in ("threshold", "probabilities", "overlays")}
         unused: dict[str, Any] = {"largest": False, "median": 0, "channel": None}
         unused |= {"backend": "torch", "review_below": 0.7, "review_sheet": False}
+        unused |= {"ask_teacher": False, "refine": False}
         later = {name: getattr(self, name) for name in unused}
         return always | {name: value for name, value in later.items() if value != unused[name]}
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ class PredictedScan:
 
     `readings`: what it says of its own answer, a slice each, None where it knows nothing; `doubts`:
     what is odd about each slice; neither where nobody asked. `review_below`: expected Dice below
-    which to look."""
+    which to look. `agreements`, `refined`: (C,) a slice, of the teacher where it was asked."""
 
     name: str
     scan: Scan
@@ -35,6 +36,8 @@ class PredictedScan:
     readings: Sequence[Reading | None] = ()
     doubts: Sequence[Sequence[str]] = ()
     review_below: float = 0.7
+    agreements: Sequence[np.ndarray] = ()
+    refined: Sequence[np.ndarray] = ()
 
     def reading(self, index: int) -> Reading | None:
         return self.readings[index] if self.readings else None
@@ -69,7 +72,8 @@ class PredictionRow:
     What the student says of itself, `unknown` where it cannot: `familiarity` in [0, 1], the share of
     own images that are at least as unlike its training images; `expected_dice` with the truth, if
     there is a lesion, and its bounds; `p_finding` in [0, 1], that there is one; `review`: yes or no,
-    `review_why`: divided by `; `.
+    `review_why`: divided by `; `. With a teacher that was asked: `agreement`, Dice of the student's
+    mask with its answer, None where there was nothing to ask by; `refined`: the mask is the teacher's.
     """
 
     name: str
@@ -91,6 +95,8 @@ class PredictionRow:
     p_finding: str = UNKNOWN
     review: str = UNKNOWN
     review_why: str = ""
+    agreement: float | None = where_used(None)
+    refined: bool = where_used(False)
 
     @classmethod
     def of(
@@ -121,6 +127,7 @@ class PredictionRow:
             finding=predicted.findings.tag(place),
             volume_ml=predicted.volumes_ml[place],
             **_of_itself(predicted, index, place),
+            **_of_teacher(predicted, index, place),
         )
 
     @property
@@ -133,7 +140,7 @@ class PredictionRow:
         return reasons + (1 - float(told) if self.area_px else float(told))
 
 
-def _of_itself(predicted: PredictedScan, index: int, place: int) -> dict[str, str]:
+def _of_itself(predicted: PredictedScan, index: int, place: int) -> dict[str, Any]:
     reading, wanted = predicted.reading(index), predicted.review(index, place)
     if reading is None:
         return {}
@@ -144,6 +151,16 @@ def _of_itself(predicted: PredictedScan, index: int, place: int) -> dict[str, st
         **{name: _told(getattr(of, name)) for name in names},
         "review": "yes" if wanted.wanted else "no",
         "review_why": "; ".join(wanted.why),
+    }
+
+
+def _of_teacher(predicted: PredictedScan, index: int, place: int) -> dict[str, Any]:
+    if not predicted.agreements:
+        return {}
+    agreed = float(predicted.agreements[index][place])
+    return {
+        "agreement": round(agreed, 4) if np.isfinite(agreed) else None,
+        "refined": bool(predicted.refined[index][place]),
     }
 
 

@@ -17,8 +17,16 @@ from meddistill.data.grid import Grid, resampled_hw
 from meddistill.data.regions import largest_component, median_filtered
 from meddistill.data.scans import Cut, Scan, ScanFiles, read_scan
 from meddistill.student.predictions_table import PredictedScan
-from meddistill.student.predictor import Predictor, calibrated, doubts_of, look_at
+from meddistill.student.predictor import (
+    KnowsItself,
+    Predictor,
+    calibrated,
+    doubts_of,
+    look_at,
+)
+from meddistill.student.trust.asked import Answer, SecondOpinion, Settled, settle
 from meddistill.student.trust.reading import Seen
+from meddistill.student.trust.trust import Trust
 
 _PICTURES_AHEAD = 16
 """Pictures that wait for the network; of volumes one, as each is all of memory that there may be."""
@@ -29,13 +37,15 @@ class MaskOptions:
     """What becomes of probabilities. `threshold`: None takes the student's. `largest`: of each finding
     only the largest connected part stays; `median`: side of a majority filter in voxels before that,
     0 for none; both in three dimensions in a volume. `channel`: of volumes that have several.
-    `review_below`: expected Dice below which a person should look."""
+    `review_below`: expected Dice below which a person should look. `refine`: a teacher that is asked
+    may have its mask in place of the student's."""
 
     threshold: float | None = None
     largest: bool = False
     median: int = 0
     channel: int | None = None
     review_below: float = 0.7
+    refine: bool = False
 
 
 def predict_scans(
@@ -44,6 +54,7 @@ def predict_scans(
     options: MaskOptions,
     batch_size: int,
     failed: Callable[[ScanFiles, str], None],
+    opinion: SecondOpinion | None = None,
 ) -> Iterator[PredictedScan]:
     """Each scan that can be read, in their order, several small ones a batch; the result does not
     depend on that.
@@ -54,6 +65,7 @@ def predict_scans(
         options: what becomes of probabilities.
         batch_size: slices a forward pass.
         failed: is told of each that cannot be read, and why.
+        opinion: a teacher that is asked by the masks' boxes, of a student that knows itself.
     """
     waiting: list[tuple[str, Scan]] = []
     context = predictor.preprocessing.context
@@ -69,9 +81,9 @@ def predict_scans(
         else:
             waiting.append((name, scan))
         if sum(len(each.images) for _, each in waiting) >= batch_size:
-            yield from _predicted(waiting, predictor, options, batch_size)
+            yield from _predicted(waiting, predictor, options, batch_size, opinion)
             waiting = []
-    yield from _predicted(waiting, predictor, options, batch_size)
+    yield from _predicted(waiting, predictor, options, batch_size, opinion)
 
 
 def _predicted(
@@ -79,6 +91,7 @@ def _predicted(
     predictor: Predictor,
     options: MaskOptions,
     batch_size: int,
+    opinion: SecondOpinion | None,
 ) -> Iterator[PredictedScan]:
     stored = predictor.preprocessing
     findings = stored.findings
@@ -93,20 +106,61 @@ def _predicted(
         del seen[: len(scan.images)]
         meant = [as_planes(calibrated(predictor, each.probs)) for each in own]
         if options.threshold is None:
-            masks = [findings.masks(as_planes(each.probs), stored.cuts) for each in own]
+            raw, cuts = [as_planes(each.probs) for each in own], stored.cuts
         else:  # of the probabilities that a person sees
-            cuts = (options.threshold,) * len(findings)
-            masks = [findings.masks(probs, cuts) for probs in meant]
-        yield PredictedScan(
+            raw, cuts = meant, (options.threshold,) * len(findings)
+        masks = [findings.masks(probs, cuts) for probs in raw]
+        predicted = PredictedScan(
             name,
             scan,
             meant,
-            _cleaned(masks, scan, options),
+            masks,
             findings,
             [each.reading for each in own],
             [doubts_of(predictor, image) for image in given.images],
             options.review_below,
         )
+        if opinion is not None and isinstance(predictor, KnowsItself):
+            predicted = _with_opinion(
+                predicted, raw, cuts, opinion, predictor.trust, options.refine
+            )
+        yield dataclasses.replace(predicted, masks=_cleaned(predicted.masks, scan, options))
+
+
+def _with_opinion(
+    predicted: PredictedScan,
+    raw: Sequence[np.ndarray],
+    cuts: tuple[float, ...],
+    opinion: SecondOpinion,
+    trust: Trust | None,
+    refine: bool,
+) -> PredictedScan:
+    """The slices after the teacher was asked about each that has a mask.
+
+    Args:
+        predicted: the student's answers.
+        raw: the probabilities that the masks were cut from.
+        cuts: where, a finding each.
+        opinion: the teacher.
+        trust: of the student.
+        refine: whether its mask may stand.
+    """
+    found: list[Settled] = []
+    for index, image in enumerate(predicted.scan.images):
+        reading, masks = predicted.reading(index), predicted.masks[index]
+        if reading is None or trust is None:
+            return predicted
+        answer = Answer(reading, masks, predicted.probs[index], raw[index], cuts)
+        told = opinion(image, masks)
+        found.append(settle(answer, told, trust, predicted.findings, refine))
+    return dataclasses.replace(
+        predicted,
+        readings=[each.reading for each in found],
+        masks=[each.masks for each in found],
+        probs=[each.probs for each in found],
+        agreements=[each.agreement for each in found],
+        refined=[each.refined for each in found],
+    )
 
 
 def _on_grid(scan: Scan, grid: Grid | None) -> Scan:

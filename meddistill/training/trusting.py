@@ -147,6 +147,15 @@ def fit_trust(student: Student, dataset: Dataset, own: OwnImages, targets: Packe
     return Trust(tuple(findings), likeness, inputs, facts)
 
 
+def lessons_of(student: Student, dataset: Dataset, targets: PackedCases) -> list[Lesson]:
+    """What the validation cases with a target say of each finding."""
+    val = [dataset.by_id[case_id] for case_id in targets.case_ids]
+    images = loads(dataset, val, student.preprocessing.context)
+    logits = _see(student, images, "validation", keep_logits=True).logits
+    count = len(student.preprocessing.findings)
+    return [lesson_of(student, dataset, targets, place, logits) for place in range(count)]
+
+
 @torch.inference_mode()
 def _see(student: Student, images: Sequence[Load], title: str, keep_logits: bool = False) -> _Pass:
     stored = student.preprocessing

@@ -11,9 +11,12 @@ from support.painting_teacher import PaintingTeacher
 from typer.testing import CliRunner
 
 from meddistill.base.csv_tables import read_table
-from meddistill.base.errors import InputError, StageError
+from meddistill.base.errors import ConfigError, InputError, StageError
 from meddistill.cli.app import app
-from meddistill.data.formats.pictures import write_png
+from meddistill.colearning import second_opinion
+from meddistill.data.boxes import fill_boxes, mask_to_boxes
+from meddistill.data.formats.pictures import load_picture, write_png
+from meddistill.data.masks import read_mask
 from meddistill.data.sources.phantom import write_phantom
 from meddistill.evaluation.request import EvalRequest
 from meddistill.evaluation.scores import ScoreRow
@@ -30,6 +33,8 @@ from meddistill.stages.prepare import run_prepare
 from meddistill.student.networks.nested_unet import NestedUNet
 from meddistill.student.predictions_table import PredictionRow
 from meddistill.student.student import load_student
+from meddistill.student.trust.fits import Line
+from meddistill.student.trust.trust import save_trust
 from meddistill.training import fitting
 
 SIZE = 64
@@ -65,6 +70,17 @@ def made(tmp_path_factory):
 def run(made, tmp_path):
     shutil.copytree(made.root, tmp_path / "run")
     return RunDir(tmp_path / "run")
+
+
+@pytest.fixture
+def seeing(run):
+    """The RUN, with a threshold at which its student of one epoch finds something in every image."""
+    student = load_student(run.student)
+    images = [load_picture(path) for path in sorted((run.data / "images").glob("*/*.png"))]
+    tops = [np.quantile(probs, 0.97) for probs in student.predict_probs(images)]
+    path = run.student / "preprocessing.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "threshold": float(min(tops))}))
+    return run
 
 
 def files(directory):
@@ -172,6 +188,69 @@ def test_an_eval_of_a_student_without_trust_says_nothing_of_it(run, tmp_path, ca
     assert "of_itself" not in json.loads((out / "summary.json").read_text())
     assert "expected_dice" not in (out / "per_case.csv").read_text()
     assert "meddistill calibrate" in capsys.readouterr().err
+
+
+class OtherTeacher(PaintingTeacher):
+    fingerprint = "painting-2"
+
+
+def asked(run, tmp_path, monkeypatch, teacher=PaintingTeacher, **options):
+    monkeypatch.setattr(second_opinion, "load_teacher", lambda *_, **__: teacher())
+    images = str(run.data / "images" / "test")
+    return run_predict(
+        run.student, [images], tmp_path / "asked", PredictOptions(**options), device="cpu"
+    )
+
+
+def test_the_teacher_sharpens_what_is_expected(seeing, tmp_path, monkeypatch, capsys):
+    run = seeing
+    images = str(run.data / "images" / "test")
+    with pytest.raises(InputError, match="calibrate RUN --ask-teacher"):
+        asked(run, tmp_path / "early", monkeypatch, ask_teacher=True)
+    trust = run_calibrate(run, ask_teacher=True, device="cpu", teacher=PaintingTeacher())
+    assert trust.teacher.fingerprint == "painting-1"
+    assert load_student(run.student).trust.findings[0].asked is not None
+    assert "Its targets favour it" in " ".join(trust.facts["sentences"])
+    alone = run_predict(run.student, [images], tmp_path / "alone", device="cpu")
+    capsys.readouterr()
+    out = asked(run, tmp_path, monkeypatch, ask_teacher=True)
+    assert "painting was asked about" in capsys.readouterr().err
+    for one, other in zip(
+        read_table(alone / "predictions.csv", PredictionRow),
+        read_table(out / "predictions.csv", PredictionRow),
+        strict=True,
+    ):
+        assert (other.agreement is not None, other.refined) == (other.area_px > 0, False)
+        told = [(row.expected_dice, row.expected_dice_high) for row in (one, other)]
+        assert (told[0] != told[1]) == (other.area_px > 0)
+        assert (one.area_px, one.p_finding) == (other.area_px, other.p_finding)
+    stamp = (out / "predicted.jsonl").stat().st_mtime_ns
+    asked(run, tmp_path, monkeypatch, ask_teacher=True)
+    assert (out / "predicted.jsonl").stat().st_mtime_ns == stamp  # nobody is asked twice
+    with pytest.raises(InputError, match="another teacher here"):
+        asked(run, tmp_path / "other", monkeypatch, OtherTeacher, ask_teacher=True)
+
+
+def test_the_teachers_mask_stands_where_it_is_better(seeing, tmp_path, monkeypatch):
+    run = seeing
+    trust = run_calibrate(run, ask_teacher=True, device="cpu", teacher=PaintingTeacher())
+    (of,) = trust.findings
+    surely = dataclasses.replace(of.refined, line=Line(0 * of.refined.line.weights, 3.0))
+    of = dataclasses.replace(of, refined=surely)
+    save_trust(run.student, dataclasses.replace(trust, findings=(of,)))
+    rows = read_table(
+        asked(run, tmp_path, monkeypatch, refine=True) / "predictions.csv", PredictionRow
+    )
+    assert all(row.refined for row in rows)
+    assert {row.expected_dice for row in rows} == {"0.9526"}
+    for row in rows:  # a filled box, or several
+        mask = read_mask(tmp_path / "asked" / row.mask)
+        assert (mask == fill_boxes(mask_to_boxes(mask), mask.shape)).all()
+
+
+def test_the_exported_student_asks_nobody():
+    with pytest.raises(ConfigError, match="need --backend torch"):
+        PredictOptions(refine=True, backend="onnx")
 
 
 def test_the_command_calls_it(run):

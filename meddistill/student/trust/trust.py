@@ -38,7 +38,8 @@ class Expected:
 class FindingTrust:
     """What is known of one finding. None: nobody could fit it.
 
-    `expected`: by the student alone. `present`: odds that anything is there, by `SIGNALS`, taken as
+    `expected`: by the student alone; `asked`: with a teacher's opinion too (`trust.asked`), and
+    `refined`: of that teacher's mask. `present`: odds that anything is there, by `SIGNALS`, taken as
     a yes from `present_cut` on. `meaning`: of its probabilities.
     """
 
@@ -46,17 +47,31 @@ class FindingTrust:
     present: Line | None = None
     present_cut: float = 0.5
     meaning: Meaning = dataclasses.field(default_factory=Meaning)
+    asked: Expected | None = None
+    refined: Expected | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class AskedTeacher:
+    """The teacher whose opinion was fitted: as `load_teacher` takes it, with the fingerprint of its
+    weights and what is added to its logits."""
+
+    name: str
+    checkpoint: str
+    fingerprint: str
+    logit_shift: float
 
 
 @dataclasses.dataclass(frozen=True)
 class Trust:
     """By finding, and what images like its own are like. `facts`: what it was fitted on, with
-    `sentences` for a reader; JSON."""
+    `sentences` for a reader; JSON. `teacher`: whose opinion was fitted, too; None: nobody's."""
 
     findings: tuple[FindingTrust, ...]
     likeness: Likeness | None = None
     inputs: InputRanges | None = None
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    teacher: AskedTeacher | None = None
 
     @property
     def meanings(self) -> tuple[Meaning, ...]:
@@ -93,6 +108,7 @@ def save_trust(directory: Path, trust: Trust) -> None:
         "findings": [_plain(dataclasses.asdict(each)) for each in trust.findings],
         "inputs": inputs,
         "facts": dict(trust.facts),
+        "teacher": None if trust.teacher is None else dataclasses.asdict(trust.teacher),
     }
     # Infinite where nothing looked odd: JSON knows no infinity that every reader takes.
     write_json(directory / TRUST_JSON, json.loads(json.dumps(about).replace("Infinity", "1e308")))
@@ -121,6 +137,7 @@ def load_trust(directory: Path) -> Trust | None:
             _likeness(arrays),
             _inputs(found["inputs"], arrays),
             found["facts"],
+            None if found.get("teacher") is None else AskedTeacher(**found["teacher"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError, OSError, SafetensorError) as error:
         raise InputError(
@@ -146,6 +163,8 @@ def _finding(found: Mapping[str, Any]) -> FindingTrust:
         present=_line(found["present"]),
         present_cut=float(found["present_cut"]),
         meaning=Meaning(**found["meaning"]),
+        asked=_expected(found.get("asked")),
+        refined=_expected(found.get("refined")),
     )
 
 
