@@ -1,9 +1,11 @@
-"""How many processor cores this process may use, and how its threads wait for one another."""
+"""How many processor cores this process may use, whose they are, and how its threads wait for one
+another."""
 
 from __future__ import annotations
 
 import math
 import os
+import platform
 import sys
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path, PurePosixPath
@@ -46,6 +48,15 @@ def set_thread_defaults(environment: MutableMapping[str, str], root: Path = Path
     cores = cores_of_quota(root)
     if cores is not None:
         environment.setdefault(_THREADS, str(cores))
+
+
+def is_intel(root: Path = Path("/")) -> bool:
+    """Whether the processor is one of Intel's; `root` is for tests."""
+    try:
+        told = (root / "proc/cpuinfo").read_text()
+    except (OSError, ValueError):  # not Linux
+        told = platform.processor()
+    return "GenuineIntel" in told
 
 
 def _cores_there() -> int:

@@ -147,8 +147,8 @@ class DistillConfig:
     """Epochs between two pictures of a few validation cases in the TensorBoard log, beside the last
     epoch's; 0 draws none. Does not change the result."""
     precision: str = setting("auto", STUDENT)
-    """Of teacher and student: `32-true`, `bf16-mixed`, or `auto`: bf16 where the processor has it,
-    else 32 bit. Targets that are there are kept, whatever precision made them."""
+    """Of teacher and student: `32-true`, `bf16-mixed`, or `auto`: bf16 where the processor is
+    faster in it, else 32 bit. Targets that are there are kept, whatever precision made them."""
 
     @property
     def kept_levels(self) -> list[str]:

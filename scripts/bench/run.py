@@ -22,6 +22,7 @@ highest. Data are sample slices drawn for the purpose. Parts:
  j  the same of a prediction by the student, one image at a time
  k  the same of the teacher, one image with all boxes in one call
  l  training of three findings, against the same of one
+ n  a training step in the precision that `distill.precision=auto` chooses here, against one in the other
  m  a training step of each size (`distill.size`), with its parameters, against one of `standard`
 
 For i to k, `GOMP_SPINCOUNT=300000 python scripts/bench/run.py --only i,j,k` has OpenMP's threads
@@ -52,6 +53,7 @@ from meddistill.base import console  # before torch: how threads wait is settled
 import numpy as np
 import torch
 from baselines import BareStep, PublishedStep, metrics_in_a_loop
+from lightning_fabric import Fabric
 from teacher import random_teacher
 from torch._C._autograd import DeviceType
 from torch.profiler import ProfilerActivity
@@ -79,7 +81,7 @@ from meddistill.training.packed_cases import Batch, CaseTarget, PackedCases, Tra
 
 EPOCHS = 100
 WIDE = (256, 128, 64, 32, 16)  # smp's own UNet++
-PARTS = "abcdefghijklm"
+PARTS = "abcdefghijklmn"
 MATRIX_SIDE = {"cuda": 8192, "cpu": 1024}
 
 
@@ -165,7 +167,9 @@ class Bench:
             findings=findings,
         )
 
-    def training(self, out: Path, findings: Findings = LESION) -> tuple[Training, BareStep]:
+    def training(
+        self, out: Path, findings: Findings = LESION, fabric: Fabric | None = None
+    ) -> tuple[Training, BareStep]:
         """A training run on random targets, and a bare step of a network like its own."""
         args, count = self.args, len(findings)
         settings = DistillConfig(
@@ -181,7 +185,7 @@ class Bench:
         )
         data = self.random_targets(args.image_size, findings)
         run, twin = (
-            Training(network, data, preprocessing, settings, self.fabric, out, 0)
+            Training(network, data, preprocessing, settings, fabric or self.fabric, out, 0)
             for network in (module, self.student(count))
         )
         network = twin.learner.network.train()
@@ -231,6 +235,18 @@ class Bench:
             f"m-{size}": self.turns(steps[size], steps["standard"]) | facts[size]
             for size in compared
         }
+
+    def n(self, out: Path) -> dict[str, Any]:
+        chosen = precision_of(self.fabric)
+        other = "32-true" if chosen == "bf16-mixed" else "bf16-mixed"
+        steps = []
+        for precision in (chosen, other):
+            run = self.training(out, fabric=make_fabric(self.args.device, precision))[0]
+            run.learner.model.train()
+            steps.append(functools.partial(run.step.take, next(run.source.draws(0))))
+            steps[-1]()
+        what = f"training step in {chosen} against {other}, {self.args.batch_size} images"
+        return self.turns(*steps) | {"what": what}
 
     def b_and_c(self, out: Path) -> dict[str, dict[str, Any]]:
         run, bare = self.training(out)
@@ -582,7 +598,7 @@ def main() -> None:
                 rows |= bench.sizes(Path(folder))
             elif name == "l":
                 rows[name] = bench.of_findings(Path(folder))
-            elif name in "afhi":
+            elif name in "afhin":
                 rows[name] = getattr(bench, name)(Path(folder))
             elif name in "degjk":
                 rows[name] = getattr(bench, name)()

@@ -1,12 +1,13 @@
 """Threads follow the cores that a process may use, and sleep while they wait; what the user set stands."""
 
 import os
+import platform
 import subprocess
 import sys
 
 import pytest
 
-from meddistill.base.cores import cores_of_quota, set_thread_defaults, usable_cores
+from meddistill.base.cores import cores_of_quota, is_intel, set_thread_defaults, usable_cores
 
 CORES = 8
 CONCERNED = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY", "OMP_NUM_THREADS")
@@ -186,3 +187,15 @@ if __name__ == "__main__":
         print(pool.apply(os.getenv, ["OMP_WAIT_POLICY"]))
 """)
     assert shown.stdout == "PASSIVE\n"
+
+
+@pytest.mark.parametrize(("vendor", "expected"), [("GenuineIntel", True), ("AuthenticAMD", False)])
+def test_whose_the_processor_is(tmp_path, vendor, expected):
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cpuinfo").write_text(f"processor : 0\nvendor_id : {vendor}\n")
+    assert is_intel(tmp_path) is expected
+
+
+def test_without_proc_the_platform_says_whose_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(platform, "processor", lambda: "Intel64 Family 6 Model 143, GenuineIntel")
+    assert is_intel(tmp_path)

@@ -17,7 +17,7 @@ from torch import nn
 from meddistill.base.errors import ConfigError, InputError, Interrupted, TrainingError
 from meddistill.data.frames import Preprocessing
 from meddistill.run.layout import LAST_CKPT, METRICS_CSV, PREVIOUS_CKPT
-from meddistill.training import loop
+from meddistill.training import fabric, loop
 from meddistill.training.adapters import FeatureAdapters
 from meddistill.training.fabric import (
     choose_precision,
@@ -328,6 +328,22 @@ def test_devices_that_are_not_there_are_refused():
     with pytest.raises(ConfigError, match="is not there"):
         resolve_device("cuda:99")
     assert choose_precision(torch.device("cpu")) in ("32-true", "bf16-mixed")
+
+
+@pytest.mark.parametrize(
+    ("native", "amx", "intel", "expected"),
+    [
+        (False, False, True, "32-true"),
+        (True, False, True, "32-true"),  # the same products in twice the instructions
+        (True, True, True, "bf16-mixed"),
+        (True, False, False, "bf16-mixed"),
+    ],
+)
+def test_bf16_is_chosen_where_it_is_the_faster(monkeypatch, native, amx, intel, expected):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(fabric, "is_intel", lambda: intel)
+    assert choose_precision(torch.device("cpu")) == expected
 
 
 @pytest.mark.parametrize(
