@@ -141,7 +141,9 @@ class Methods:
                 student = Guess(self._of_data(masks), self._of_data(prob))
                 guesses = {STUDENT: student, **self._others(case, image, student)}
                 told = self._told(self._on_grid(case, image), prob, reading)
-                yield AnsweredCase(case, image, truth, guesses, self._places(case), cleaned, told)
+                yield AnsweredCase(
+                    case, image, truth, guesses, self._places(case, truth), cleaned, told
+                )
 
     def _answered(
         self, cases: Sequence[tuple[JudgedCase, np.ndarray]]
@@ -188,11 +190,13 @@ class Methods:
             return image
         return self.neighbours.seen(case, image, context, self.intensity)
 
-    def _places(self, case: JudgedCase) -> list[int]:
-        """Of the findings that are judged and that somebody looked for in the case."""
+    def _places(self, case: JudgedCase, truth: np.ndarray | None) -> list[int]:
+        """Of the findings that are judged and that somebody looked for in the case, or drew: specks
+        that are too small for a box teach nothing, and are true all the same."""
         looked = case.looked_for or (True,) * len(self.findings)
-        both = zip(self.judged, looked, strict=True)
-        return [place for place, (judged, there) in enumerate(both) if judged and there]
+        drawn = looked if truth is None else truth.any(axis=(1, 2))
+        both = zip(self.judged, looked, drawn, strict=True)
+        return [place for place, (judged, *there) in enumerate(both) if judged and any(there)]
 
     def _look(self, images: list[np.ndarray]) -> list[tuple[np.ndarray, Reading | None]]:
         """The student's probabilities (C, H, W), those of the mirror image averaged in where asked,

@@ -82,6 +82,17 @@ def test_a_finding_is_judged_where_somebody_looked_for_it(evaluated):
     assert rows["student", "b2", "red"].dice == 1
 
 
+def test_specks_too_small_for_a_box_are_true_all_the_same(tmp_path):
+    run = make_findings_run(tmp_path / "run")
+    cases = read_cases(run.data)
+    first = next(case for case in cases if case.case_id == "b2")
+    others = ";".join(name for name in THREE.names if name != "red")
+    kept = [case for case in cases if case is not first]
+    unboxed = dataclasses.replace(first, findings=others, annotation="none", n_boxes=0)
+    write_table(run.data / CASES_CSV, Case, [*kept, unboxed])
+    assert rows_of(evaluate(run))["student", "b2", "red"].dice == 1
+
+
 def test_a_findings_dice_is_over_the_cases_that_have_it_and_their_mean_is_of_these(evaluated):
     student = read_json(evaluated / SUMMARY_JSON)["methods"]["student"]
     own = student["by_finding"]
