@@ -14,7 +14,7 @@ import numpy as np
 from markupsafe import Markup, escape
 
 WIDTH = 440
-_LEFT, _RIGHT = 46, 14
+_LEFT, _RIGHT = 54, 14
 _MOST_DOTS = 400
 
 
@@ -60,7 +60,7 @@ def strips(series: Sequence[Series], *, low: float, high: float, title: str) -> 
     """
     row_height, top = 78, 8
     height = top + row_height * len(series) + 26
-    axis = Axis(low, high, _LEFT - 30, WIDTH - _RIGHT)
+    axis = Axis(low, high, _LEFT - 38, WIDTH - _RIGHT)
     parts = [_grid(axis, top, height - 26)]
     for number, one in enumerate(series):
         middle = top + row_height * number + 46
@@ -153,7 +153,7 @@ def curve(
             0,
             y_label,
             "axis middle",
-            transform=f"translate(11 {(up.start + up.end) / 2:.0f}) rotate(-90)",
+            transform=f"translate(9 {(up.start + up.end) / 2:.0f}) rotate(-90)",
         )
     )
     if diagonal:
