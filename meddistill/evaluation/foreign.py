@@ -76,7 +76,8 @@ def flags_of(
     predictor: Predictor, images: Sequence[np.ndarray], own: np.ndarray | None = None
 ) -> dict[str, Any]:
     """Shares of images that a student calls unfamiliar, that look odd to it, and either; with the
-    distances of own ones, `own` (n,), also the area under ROC of the distance."""
+    distances of own ones, `own` (n,), also the area under ROC of the distance, and `as_own`: the share
+    beyond the distance that one in twenty of those is beyond."""
     readings = [seen.reading for seen in look_at(predictor, images)]
     far = np.array([each is not None and _is_far(each.familiarity) for each in readings])
     odd = np.array([bool(doubts_of(predictor, image)) for image in images])
@@ -89,6 +90,7 @@ def flags_of(
     distance = distances([each.signals for each in readings if each is not None])
     if own is not None and len(own) and len(distance):
         told["auroc"] = area_under_roc(own, distance)
+        told["as_own"] = float((distance > np.quantile(own, 1 - UNFAMILIAR)).mean())
     return told
 
 

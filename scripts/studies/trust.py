@@ -1,17 +1,23 @@
-"""How far what a student says of itself is to be trusted: judged by the masks of a RUN's test split.
+"""How far what a student says of itself is to be trusted: on real data, judged by masks that fit nothing.
 
-Needs a RUN whose student was distilled or calibrated, and masks of its test images, which judge and
-are read by nothing else. Foreign images need neither boxes nor masks. A minute or two a RUN on one
-core, beside its training.
+Needs a data set with masks. The teacher's pass takes a second an image, once a set; then a cell takes
+about ten minutes on one core: training, calibration with the teacher's opinion (a second a validation
+image), judging (a second a test image, for the opinion).
 
-    .venv/bin/python scripts/studies/trust.py runs/brain --foreign far=data/isic --foreign near=data/acdc/images
+    .venv/bin/python scripts/studies/trust.py brain data/brain_tumor --seeds 2 \\
+        --far "skin=data/isic2018/*.jpg" --far colonoscopy=data/kvasir/images \\
+        --near "cardiac MRI=data/acdc/images" --near hippocampus=data/hippocampus/imagesTr
+    .venv/bin/python scripts/studies/trust.py busi data/busi --folds 0,1,2,3,4
+    .venv/bin/python scripts/studies/trust.py isic data/isic2018 --seeds 2
+    .venv/bin/python scripts/studies/trust.py run runs/mine --no-ask-teacher
 
-Each RUN and student is a cell: OUT/RUN-STUDENT.json is written as it ends, and what is there is not
-judged again. It holds expected Dice beside the true one (rank correlation, error, cover and width of
-the interval, and the width that a constant one would need), rejection of the worst fifth beside
-that of an oracle and of plain confidence, calibration around lesions and everywhere, before and
-after, and the share of images that are flagged: own, foreign, spoiled, and with another scanner's
-look. Of cells that are there already:
+A cell is one set, fold and seed (of `run`, a student that is there, and takes a minute or two). It
+adds OUT/NAME.json as it ends, and what is there is not run again; what was done of a cell that was
+stopped is kept in WORK. A cell holds, of test images: expected Dice beside the true one by the
+student alone and with the teacher's opinion, rejection of the worst fifth beside an oracle and plain
+confidence, calibration around lesions and everywhere, odds that anything is there, the gain of
+--refine, and the share of images that are flagged, with what they do to the Dice: own, foreign (far
+and near), spoiled, and with another look. Of cells that are there already, the README's table:
 
     .venv/bin/python scripts/studies/trust.py --table scripts/studies/trust
 """
@@ -19,254 +25,326 @@ look. Of cells that are there already:
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
-import meddistill  # noqa: F401 - before torch: how threads wait is settled here
+from _cells import SMALL_STUDENT, Stopwatch, circumstances, one_line_errors, read_cells
 
 # isort: split
 import numpy as np
 import typer
-from scipy import ndimage
+from _spoiled import DRAWN, LOOKS, SPOILED, Change
+from _trust_table import make_table
+from findings import STUDENT as ANY_ARM
+from findings import StudySet, write_parts
 
-from meddistill.base.console import console, say, track
-from meddistill.base.errors import ConfigError, InputError, MedDistillError
+from meddistill.base.console import say, track
+from meddistill.base.csv_tables import read_table
+from meddistill.base.errors import ConfigError, InputError, nearest
 from meddistill.base.files import read_json, write_json
-from meddistill.data.boxes import fill_boxes, mask_to_boxes
+from meddistill.colearning.second_opinion import TeacherOpinion, opinion_of_trust
+from meddistill.data.findings import as_planes
 from meddistill.data.masks import read_mask
-from meddistill.data.scans import find_scans, read_scan
-from meddistill.evaluation.calibration import Calibration
-from meddistill.evaluation.trust_scores import (
-    area_under_roc,
-    froc,
-    judge_expected,
-    judge_rejection,
-)
+from meddistill.evaluation.foreign import distances, flags_of, foreign_folders
+from meddistill.evaluation.request import EvalRequest
+from meddistill.evaluation.scores import ScoreRow
+from meddistill.evaluation.trust_scores import judge_expected, judge_rejection
 from meddistill.run.dataset import Dataset
-from meddistill.run.layout import RunDir
+from meddistill.run.layout import PER_CASE_CSV, RUN_JSON, SUMMARY_JSON, RunDir
+from meddistill.run.tables import Case
 from meddistill.run.true_masks import mask_path
-from meddistill.student.predictor import doubts_of
+from meddistill.settings.config import Config
+from meddistill.settings.layers import load_config
+from meddistill.stages.calibrate import run_calibrate
+from meddistill.stages.distill import run_distill
+from meddistill.stages.evaluate import run_eval
+from meddistill.stages.prepare import run_prepare
 from meddistill.student.student import Student, load_student
-from meddistill.student.trust.reading import UNFAMILIAR
+from meddistill.student.trust.asked import Answer, settle
+from meddistill.teachers.teacher import Teacher
 
 # Typer reads annotations at run time.
 # ruff: noqa: UP045
 
-Image = np.ndarray
-MOST = 250
-SPOILED_IMAGES = 60
-
-
-def _wide(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Image], Image]:
-    return lambda image: np.clip(np.rint(change(image.astype(np.float64))), 0, 255).astype(np.uint8)
-
-
-def _blurred(image: np.ndarray, share: float) -> np.ndarray:
-    sigma = share * max(image.shape[:2])
-    return ndimage.gaussian_filter(image, (sigma, sigma, 0)[: image.ndim])
-
-
-def _noisy(image: np.ndarray) -> np.ndarray:
-    noise = np.random.default_rng(0).normal(0, 40, image.shape[:2])
-    return image + (noise if image.ndim == 2 else noise[..., None])
-
-
-SPOILED: dict[str, Callable[[Image], Image]] = {
-    "negative": lambda image: 255 - image,
-    "quarter turn": lambda image: np.rot90(image).copy(),
-    "upside down": lambda image: image[::-1].copy(),
-    "noise": _wide(_noisy),
-    "constant": _wide(lambda image: np.full_like(image, image.mean())),
-    "blurred": _wide(lambda image: _blurred(image, 0.02)),
-    "cropped": lambda image: image[
-        image.shape[0] // 4 : -(image.shape[0] // 4) or None,
-        image.shape[1] // 4 : -(image.shape[1] // 4) or None,
-    ].copy(),
+DISTILL = (
+    *SMALL_STUDENT,
+    "distill.image_size=128",
+    "distill.epochs=16",
+    "distill.batch_size=16",
+    "distill.lr=1e-3",
+    "distill.feature_weight=0.0",
+    "distill.targets.views=whole",
+    "distill.targets.jitter_copies=2",
+    "eval.baselines=false",
+)
+MOST = (300, 150, 200)
+"""Images of training, validation and test at most, whole groups first."""
+FOLDS = 5
+SPOILED_IMAGES, LOOK_IMAGES = 60, 100
+EXISTING = "run"
+SETS = {
+    "brain": StudySet("", ("1", "2"), ("3",), ("4",), "fold", "series", MOST),
+    "busi": StudySet("", column="fold", group="group", most=(500, 200, 200)),
+    "isic": StudySet("", most=MOST),
 }
-LOOKS: dict[str, Callable[[Image], Image]] = {
-    "contrast +15 %": _wide(lambda image: (image - image.mean()) * 1.15 + image.mean()),
-    "contrast -15 %": _wide(lambda image: (image - image.mean()) * 0.85 + image.mean()),
-    "a little blur": _wide(lambda image: _blurred(image, 0.004)),
-}
+CROSSED = ("busi",)
+"""Sets whose folds take turns: each is the test once, the next one validation."""
 
 
-@dataclasses.dataclass
-class _Case:
-    """What is known of one own image, with a mask: `probs` float32 (H, W) raw."""
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One student that is judged. `fold`: of a crossed set the one that is judged."""
 
-    expected: float
-    low: float
-    high: float
-    dice: float
-    has_lesion: bool
-    confidence: float
-    p_finding: float
+    set_name: str
+    seed: int
+    fold: int | None = None
 
+    @property
+    def data(self) -> str:
+        return self.set_name if self.fold is None else f"{self.set_name}-{self.fold}"
 
-def judge(run: RunDir, student: Student, foreign: dict[str, Sequence[Image]]) -> dict[str, Any]:
-    """All figures of a cell."""
-    dataset = Dataset.open(run.data)
-    cases = [case for case in dataset.of_split("test") if case.has_mask]
-    if len(cases) < 2:
-        raise InputError(f"{run.data} has {len(cases)} test image(s) with a mask; 2 are needed")
-    cases = (
-        [cases[place * len(cases) // MOST] for place in range(MOST)] if len(cases) > MOST else cases
-    )
-    images, told, parts = [], [], {}
-    for where in ("around", "all"):
-        for kind in ("raw", "calibrated"):
-            parts[f"{where}, {kind}"] = Calibration()
-    for case in track(cases, "own images", len(cases)):
-        image = dataset.image(case)
-        images.append(image)
-        truth = read_mask(mask_path(run.data, case))
-        told.append(_judge_case(student, image, truth, parts))
-    return {
-        "test_images": len(cases),
-        "expected": _expected(told),
-        "froc": froc(
-            np.array([each.p_finding for each in told]),
-            np.array([each.has_lesion for each in told]),
-        ),
-        "calibration": {
-            name: {"ece": part.ece, "brier": part.brier} for name, part in parts.items()
-        },
-        "flags": _flags(student, images, foreign),
-    }
+    @property
+    def name(self) -> str:
+        return f"{self.data}-{self.seed}"
 
 
-def _judge_case(
-    student: Student, image: Image, truth: np.ndarray, parts: dict[str, Calibration]
-) -> _Case:
-    (seen,) = student.look([image])
-    if seen.reading is None:
-        raise InputError("the student does not know itself: run `meddistill calibrate` first")
-    of, raw = seen.reading.findings[0], seen.probs
-    mask = raw >= student.preprocessing.threshold
-    around = np.zeros_like(truth)
-    for each in (mask, truth):
-        boxes = mask_to_boxes(each)
-        more = 0.25 * (boxes[:, 2:] - boxes[:, :2])
-        grown = np.concatenate([boxes[:, :2] - more, boxes[:, 2:] + more], axis=1)
-        around |= fill_boxes(grown, (truth.shape[0], truth.shape[1]))
-    for kind, probs in (("raw", raw), ("calibrated", student.calibrated(raw))):
-        parts[f"around, {kind}"].add(probs[around], truth[around])
-        parts[f"all, {kind}"].add(probs, truth)
-    total = int(mask.sum() + truth.sum())
-    return _Case(
-        expected=_number(of.expected_dice),
-        low=_number(of.expected_dice_low),
-        high=_number(of.expected_dice_high),
-        dice=2 * int((mask & truth).sum()) / total if total else 1.0,
-        has_lesion=bool(truth.any()),
-        confidence=float(raw[mask].mean() if mask.any() else 1 - raw.max()),
-        p_finding=_number(of.p_finding),
-    )
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """Where one set's cells are run. `far`, `near`: NAME=FOLDER of foreign images. `ask`: also the
+    teacher. `overrides`: settings of every cell, over the study's own. `teacher`: one to use instead
+    of the one that they name."""
 
+    source: Path
+    work: Path
+    out: Path
+    far: Sequence[str] = ()
+    near: Sequence[str] = ()
+    ask: bool = True
+    overrides: tuple[str, ...] = ()
+    teacher: Teacher | None = None
 
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else value
+    def run(self, cell: Cell) -> None:
+        """Prepare, distill, calibrate and judge one cell; its file is there afterwards."""
+        path = self.out / f"{cell.name}.json"
+        if path.exists():
+            return
+        say(f"cell {cell.name}")
+        watch = Stopwatch()
+        config = self._config(cell)
+        run = self._prepared(cell, config)
+        student = run.root / f"student-{cell.seed}"
+        run_distill(
+            run, config.distill, seed=cell.seed, device="cpu", out=student, teacher=self.teacher
+        )
+        told = self.judge(run, student, run.root / f"eval-{cell.seed}", config)
+        settings = [*DISTILL, *self.overrides]
+        about = {**dataclasses.asdict(cell), "settings": settings, "seconds": watch.seconds()}
+        write_json(path, {**about, **told, **circumstances()})
+        say(f"judged: {path}")
 
+    def run_existing(self, student: Path) -> None:
+        """Judge a student that is there."""
+        run = RunDir(self.source)
+        name = f"{run.root.resolve().name}-{student.resolve().name}"
+        path = self.out / f"{name}.json"
+        if path.exists():
+            return
+        config = load_config(None, {}, ["eval.baselines=false", *self.overrides])
+        told = self.judge(run, student, self.work / f"eval-{name}", config)
+        about = {"set_name": name, "seed": 0, "fold": None}
+        write_json(path, {**about, **told, **circumstances()})
+        say(f"judged: {path}")
 
-def _expected(told: Sequence[_Case]) -> dict[str, Any]:
-    """On images with a lesion, as that is what expected Dice is of."""
-    with_lesion = [each for each in told if each.has_lesion]
-    columns = {
-        name: np.array([getattr(each, name) for each in with_lesion])
-        for name in ("expected", "low", "high", "dice", "confidence")
-    }
-    if len(with_lesion) < 2 or not np.isfinite(columns["expected"]).all():
-        return {}
-    figures = judge_expected(*(columns[name] for name in ("expected", "low", "high", "dice")))
-    by = {name: columns[name] for name in ("expected", "confidence")}
-    return {**figures, "rejection": judge_rejection(by, columns["dice"])}
-
-
-def _flags(
-    student: Student, own: Sequence[Image], foreign: dict[str, Sequence[Image]]
-) -> dict[str, Any]:
-    """Share of unfamiliar images at p < .05, and with what is seen of the image itself; the area
-    under ROC is of the distance."""
-    some = own[:: max(1, len(own) // SPOILED_IMAGES)]
-    sets: dict[str, Sequence[Image]] = {"own": own, **foreign}
-    sets |= {name: [change(image) for image in some] for name, change in (SPOILED | LOOKS).items()}
-    told: dict[str, Any] = {}
-    distances: dict[str, np.ndarray] = {}
-    for name, images in sets.items():
-        readings = [seen.reading for seen in student.look(images)]
-        p_values = np.array([_number(each and each.familiarity) for each in readings])
-        distances[name] = np.array([each.signals[0, -1] for each in readings if each is not None])  # type: ignore[index]
-        doubts = np.array([bool(doubts_of(student, image)) for image in images])
-        told[name] = {
-            "images": len(images),
-            "unfamiliar": float((p_values < UNFAMILIAR).mean()),
-            "odd": float(doubts.mean()),
-            "either": float(((p_values < UNFAMILIAR) | doubts).mean()),
-            "auroc": area_under_roc(distances["own"], distances[name]),
+    def judge(self, run: RunDir, directory: Path, out: Path, config: Config) -> dict[str, Any]:
+        """All figures of a student."""
+        student = load_student(directory)
+        if student.trust is None:
+            raise InputError(f"{directory} does not know itself: run `meddistill calibrate` first")
+        opinion = None
+        if self.ask:
+            if student.trust.teacher is None:
+                run_calibrate(
+                    run, student_dir=directory, ask_teacher=True, device="cpu", teacher=self.teacher
+                )
+                student = load_student(directory)
+            assert student.trust is not None
+            opinion = (
+                opinion_of_trust(student.trust, directory, "cpu")
+                if self.teacher is None
+                else TeacherOpinion(self.teacher, self.teacher.logit_shift)
+            )
+        run_eval(run, config.eval, EvalRequest(student=directory, out=out), seed=0)
+        summary = read_json(out / SUMMARY_JSON)["of_itself"]
+        rows = [row for row in read_table(out / PER_CASE_CSV, ScoreRow) if row.method == "student"]
+        told = next(iter(summary["by_finding"].values()))
+        del told["curves"], told["froc"]
+        for parts in told["calibration"].values():
+            for each in parts.values():
+                del each["curve"]
+        own = OwnImages.of(run, rows)
+        return {
+            **told,
+            "fitted_on": summary["fitted_on"],
+            "odds": [[row.p_finding, int(row.true_px > 0)] for row in rows],
+            "asked": None if opinion is None else asked(student, own, opinion),
+            "flags": self._flags(student, own),
         }
-    return told
 
+    def _flags(self, student: Student, own: OwnImages) -> dict[str, Any]:
+        readings = [seen.reading for seen in student.look(own.images)]
+        far = distances([each.signals for each in readings if each is not None])
+        told = {"own": {"own": flags_of(student, own.images, far)}}
+        for kind, given in (("far", self.far), ("near", self.near)):
+            told[kind] = {
+                folder.name: flags_of(student, folder.images(student.preprocessing.intensity), far)
+                for folder in foreign_folders(given)
+            }
+        few, half = own.some(SPOILED_IMAGES), own.some(LOOK_IMAGES)
+        for kind, changes, some in (
+            ("spoiled", SPOILED, few),
+            ("drawn", DRAWN, few),
+            ("look", LOOKS, half),
+        ):
+            told[kind] = {
+                name: _changed(student, some, change, far) for name, change in changes.items()
+            }
+        return told
 
-def foreign_images(given: Sequence[str], student: Student) -> dict[str, list[Image]]:
-    """At most `MOST` images of each NAME=FOLDER. Raises: ConfigError, InputError."""
-    found: dict[str, list[Image]] = {}
-    for text in given:
-        name, _, folder = text.partition("=")
-        if not folder:
-            raise ConfigError(f"--foreign is '{text}', expected NAME=FOLDER")
-        files, problems = find_scans([folder])
-        if problems:
-            raise InputError(problems[0])
-        files = files[:: max(1, len(files) // MOST)][:MOST]
-        scans = [read_scan(path, student.preprocessing.intensity).images for path in files]
-        found[name] = [images[len(images) // 2] for images in scans]
-    return found
-
-
-def make_table(cells: dict[str, dict[str, Any]]) -> str:
-    """Markdown: a line a cell, and of each its flags."""
-    lines = [
-        "| cell | images | Spearman | error | held | width (constant) | all, kept, oracle, confidence "
-        "| ECE around | ECE all |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for name, cell in cells.items():
-        e, c = cell["expected"], cell["calibration"]
-        r = e.get("rejection")
-        kept = (
-            [r["all"], *(r[which]["kept"] for which in ("expected", "oracle", "confidence"))]
-            if r
-            else []
+    def _config(self, cell: Cell) -> Config:
+        table = self.work / f"{cell.data}.csv"
+        if not table.exists():
+            write_parts(table, self.source, _study_set(cell), ANY_ARM)
+        prepare = (
+            f"prepare.source={self.source}",
+            f"prepare.groups={table}",
+            "prepare.test=part=test",
+            "prepare.val=part=val",
+            "prepare.resplit=true",
+            "prepare.accept=[mostly-rejected]",
         )
-        numbers = (
-            [f"{e[key]:.3f}" for key in ("spearman", "mean_error", "covered")] if r else [""] * 3
+        return load_config(None, {}, [*prepare, *DISTILL, *self.overrides])
+
+    def _prepared(self, cell: Cell, config: Config) -> RunDir:
+        """The RUN of the cell, whose teacher's answers are those of all RUNs of the set."""
+        run = RunDir(self.work / cell.data)
+        if not (run.data / RUN_JSON).exists():
+            run_prepare(run, config.prepare, seed=0)
+        shared = self.work / f"targets-{cell.set_name}"
+        shared.mkdir(parents=True, exist_ok=True)
+        run.teacher.mkdir(parents=True, exist_ok=True)
+        link = run.teacher / "targets"
+        if not link.exists():
+            link.symlink_to(shared.resolve(), target_is_directory=True)
+        return run
+
+
+def _study_set(cell: Cell) -> StudySet:
+    study = SETS[cell.set_name]
+    if cell.fold is None:
+        return study
+    val = (cell.fold + 1) % FOLDS
+    train = tuple(str(fold) for fold in range(FOLDS) if fold not in (cell.fold, val))
+    return dataclasses.replace(study, train=train, val=(str(val),), test=(str(cell.fold),))
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnImages:
+    """The judged images, uint8 (H, W, 3), and their true masks, bool (H, W)."""
+
+    images: Sequence[np.ndarray]
+    truths: Sequence[np.ndarray]
+
+    @classmethod
+    def of(cls, run: RunDir, rows: Sequence[ScoreRow]) -> OwnImages:
+        """In the order of the table's rows."""
+        dataset = Dataset.open(run.data)
+        cases: list[Case] = [dataset.by_id[row.case_id] for row in rows]
+        images = [dataset.image(case) for case in track(cases, "own images", len(cases))]
+        return cls(images, [read_mask(mask_path(run.data, case)) for case in cases])
+
+    def some(self, most: int) -> OwnImages:
+        """At most so many, evenly."""
+        places = sorted({place * len(self.images) // most for place in range(most)})
+        return OwnImages(
+            [self.images[place] for place in places], [self.truths[place] for place in places]
         )
-        width = f"{e['width']:.2f} ({e['constant_width']:.2f})" if r else "unknown"
-        ece = [
-            f"{c[f'{w}, raw']['ece']:.3f} to {c[f'{w}, calibrated']['ece']:.3f}"
-            for w in ("around", "all")
-        ]
-        shown = ", ".join(f"{value:.3f}" for value in kept)
-        lines.append(
-            "| " + " | ".join([name, str(cell["test_images"]), *numbers, width, shown, *ece]) + " |"
+
+
+def dice_of(mask: np.ndarray, truth: np.ndarray) -> float:
+    """1 of two empty masks."""
+    total = int(mask.sum() + truth.sum())
+    return 2 * int((mask & truth).sum()) / total if total else 1.0
+
+
+def _changed(student: Student, own: OwnImages, change: Change, far: np.ndarray) -> dict[str, Any]:
+    """Flags of changed images, and what the change does to the Dice."""
+    images = [change.of_image(image) for image in own.images]
+    truths = [change.of_mask(truth) for truth in own.truths]
+    before, after = (
+        float(
+            np.mean(
+                [
+                    dice_of(seen.probs >= student.preprocessing.threshold, truth)
+                    for seen, truth in zip(student.look(some), masks, strict=True)
+                ]
+            )
         )
-    for name, cell in cells.items():
-        lines += [
-            "",
-            f"{name}: flagged",
-            "",
-            "| images | unfamiliar | odd | either | AUROC |",
-            "|---|---|---|---|---|",
-        ]
-        lines += [
-            f"| {kind} ({of['images']}) | {of['unfamiliar']:.2f} | {of['odd']:.2f} | {of['either']:.2f} "
-            f"| {of['auroc']:.3f} |"
-            for kind, of in cell["flags"].items()
-        ]
-    return "\n".join(lines) + "\n"
+        for some, masks in ((own.images, own.truths), (images, truths))
+    )
+    return {**flags_of(student, images, far), "dice_loss": before - after}
+
+
+def asked(student: Student, own: OwnImages, opinion: TeacherOpinion) -> dict[str, Any] | None:
+    """Expected Dice with the teacher's opinion, and what --refine does, on images with a lesion; None
+    where too few could be asked about."""
+    assert student.trust is not None
+    findings, cuts = student.preprocessing.findings, student.preprocessing.cuts
+    told, dice, refined, count = [], [], [], 0
+    pairs = [pair for pair in zip(own.images, own.truths, strict=True) if pair[1].any()]
+    for image, truth in track(pairs, "asking the teacher", len(pairs)):
+        (seen,) = student.look([image])
+        raw = as_planes(seen.probs)
+        assert seen.reading is not None
+        answer = Answer(seen.reading, findings.masks(raw, cuts), raw, raw, cuts)
+        said = opinion(image, answer.masks)
+        alone, better = (
+            settle(answer, said, student.trust, findings, refine) for refine in (False, True)
+        )
+        of = alone.reading.findings[0]
+        if of.expected_dice is None:
+            return None
+        told.append([of.expected_dice, of.expected_dice_low, of.expected_dice_high])
+        dice.append(dice_of(alone.masks[0], truth))
+        refined.append(dice_of(better.masks[0], truth))
+        count += bool(better.refined[0])
+    if len(told) < 2:
+        return None
+    expected, low, high = np.array(told, float).T
+    true = np.array(dice)
+    return {
+        "expected": judge_expected(expected, low, high, true),
+        "rejection": judge_rejection({"expected": expected}, true),
+        "refine": {
+            "dice": float(true.mean()),
+            "refined": float(np.mean(refined)),
+            "share": count / len(told),
+        },
+        "seconds_each": opinion.seconds / max(1, opinion.asked),
+    }
+
+
+def cells_of(set_name: str, seeds: int, folds: str) -> list[Cell]:
+    """The cells that are asked for. Raises: ConfigError for what is not known."""
+    if set_name not in SETS:
+        raise ConfigError(f"set '{set_name}' is not known{nearest(set_name, [*SETS, EXISTING])}")
+    if set_name not in CROSSED:
+        return [Cell(set_name, seed) for seed in range(seeds)]
+    numbers = folds.split(",")
+    if any(not number.isdigit() or int(number) >= FOLDS for number in numbers):
+        raise ConfigError(f"--folds takes numbers below {FOLDS}, as 0,1,2; got '{folds}'")
+    return [Cell(set_name, seed, int(number)) for seed in range(seeds) for number in numbers]
 
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -274,13 +352,30 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command(help="\b\n" + (__doc__ or "").replace("\n\n", "\n\n\b\n"))
 def main(
-    run: Annotated[Optional[Path], typer.Argument(help="A RUN with a student.")] = None,
+    set_name: Annotated[
+        Optional[str], typer.Argument(metavar="SET", help=f"One of {', '.join(SETS)}, or run.")
+    ] = None,
+    source: Annotated[
+        Optional[Path], typer.Argument(help="The set's folder; of `run` the RUN.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Seeds: 0, 1, ...")] = 1,
+    folds: Annotated[str, typer.Option(help="Of busi: which are judged.")] = "0,1,2,3,4",
     student: Annotated[
-        Optional[Path], typer.Option(help="Its directory, in place of RUN/student.")
+        Optional[Path], typer.Option(help="Of `run`: its directory, in place of RUN/student.")
     ] = None,
-    foreign: Annotated[
-        Optional[list[str]], typer.Option(help="NAME=FOLDER of images that are not its own.")
+    far: Annotated[
+        Optional[list[str]], typer.Option(help="NAME=FOLDER of images of something else.")
     ] = None,
+    near: Annotated[
+        Optional[list[str]], typer.Option(help="NAME=FOLDER of images that look alike.")
+    ] = None,
+    ask_teacher: Annotated[
+        bool, typer.Option("--ask-teacher/--no-ask-teacher", help="Its opinion, too.")
+    ] = True,
+    overrides: Annotated[
+        Optional[list[str]], typer.Option("--set", help="One setting, as section.key=value.")
+    ] = None,
+    work: Annotated[Path, typer.Option(help="Where RUNs lie.")] = Path("runs/trust"),
     out: Annotated[Path, typer.Option(help="Where the cells' files go.")] = Path(
         "scripts/studies/trust"
     ),
@@ -288,26 +383,26 @@ def main(
         Optional[Path], typer.Option("--table", help="Only print the table of this folder.")
     ] = None,
 ) -> None:
-    try:
+    with one_line_errors():
         if table_of is None:
-            if run is None:
-                raise ConfigError("give a RUN, or a folder of cells as --table")
-            directory = student or run / "student"
-            path = out / f"{run.resolve().name}-{directory.name}.json"
-            if not path.exists():
-                knows = load_student(directory)
-                told = judge(RunDir(run), knows, foreign_images(foreign or (), knows))
-                facts = knows.trust.facts if knows.trust is not None else {}
-                date = datetime.date.today().isoformat()
-                write_json(path, {**told, "fitted_on": dict(facts), "date": date})
-                say(f"judged: {path}")
-        cells = {each.stem: read_json(each) for each in sorted((table_of or out).glob("*.json"))}
-        if not cells:
-            raise InputError(f"{table_of} holds no cell")
-        typer.echo(make_table(cells))
-    except MedDistillError as error:
-        console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
-        sys.exit(1)
+            if set_name is None or source is None:
+                raise ConfigError("give a SET and its folder, or a folder of cells as --table")
+            study = Study(
+                source,
+                work,
+                out,
+                far or (),
+                near or (),
+                ask_teacher,
+                tuple(overrides or ()),
+            )
+            if set_name == EXISTING:
+                study.run_existing(student or source / "student")
+            else:
+                for cell in cells_of(set_name, seeds, folds):
+                    study.run(cell)
+        typer.echo(make_table(read_cells(table_of or out)))
+    sys.exit(0)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The study of trust at toy size: a cell is judged once, and its table shows it."""
+"""The study of trust at toy size: cells are judged once, and their tables show what is asked for."""
 
 import json
 
@@ -10,68 +10,106 @@ from typer.testing import CliRunner
 
 from meddistill.data.formats.pictures import write_png
 from meddistill.data.sources.phantom import write_phantom
-from meddistill.run.layout import RunDir
-from meddistill.settings.distill import DistillConfig
-from meddistill.settings.prepare import PrepareConfig
-from meddistill.settings.targets import TargetsConfig
-from meddistill.stages.distill import run_distill
-from meddistill.stages.prepare import run_prepare
 from meddistill.student.networks.nested_unet import NestedUNet
 from meddistill.training import fitting
 
 study = load_script("studies/trust")
+table = load_script("studies/_trust_table")
+spoiled = load_script("studies/_spoiled")
+TOY = (
+    "distill.image_size=32",
+    "distill.epochs=1",
+    "distill.tiles=never",
+    "distill.targets.jitter_copies=0",
+)
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def judged(tmp_path_factory):
+    """A toy set's cell, with a far folder; and where it was run."""
     root = tmp_path_factory.mktemp("trust-study")
     write_phantom(root / "source", cases=36, seed=0, size=64)
-    run = RunDir(root / "run")
-    run_prepare(
-        run,
-        PrepareConfig(source=str(root / "source"), dataset="folder", val_fraction=0.5),
-        seed=0,
-    )
-    config = DistillConfig(
-        image_size=32,
-        epochs=1,
-        tiles="never",
-        targets=TargetsConfig(jitter_copies=0),
-        feature_weight=0.0,
-        precision="32-true",
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    write_png(root / "far" / "a.png", noise)
+    one = study.Study(
+        root / "source",
+        root / "work",
+        root / "out",
+        far=[f"noise={root / 'far'}"],
+        overrides=TOY,
+        teacher=PaintingTeacher(),
     )
     with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(study.SETS, "toy", study.StudySet("", most=(6, 8, 4)))
         patch.setattr(fitting, "build_student", lambda *_, **__: NestedUNet([4, 6, 8]))
-        run_distill(run, config, device="cpu", teacher=PaintingTeacher())
-    return run
+        one.run(study.Cell("toy", 0))
+    return root, one
 
 
-def test_a_cell_is_judged_once_and_shown(run, tmp_path):
-    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
-    write_png(tmp_path / "far" / "a.png", noise)
-    typed = [str(run.root), "--foreign", f"far={tmp_path / 'far'}", "--out", str(tmp_path / "out")]
-    done = CliRunner().invoke(study.app, typed)
-    assert done.exit_code == 0, done.output
-    (path,) = (tmp_path / "out").glob("*.json")
+def test_a_cell_is_judged_once_and_shown(judged):
+    root, one = judged
+    (path,) = (root / "out").glob("*.json")
     cell = json.loads(path.read_text())
-    assert cell["flags"]["far"]["odd"] == 1  # colour
-    assert {"own", "negative", "quarter turn", "contrast +15 %"} <= cell["flags"].keys()
+    assert cell["flags"]["far"]["noise"]["odd"] == 1  # colour
+    assert {"negative", "quarter turn", "mirrored"} <= cell["flags"]["spoiled"].keys()
+    assert "dice_loss" in cell["flags"]["look"]["contrast +15 %"]
     assert 0 <= cell["expected"]["covered"] <= 1
+    assert len(cell["odds"]) == cell["images"]
     for where in ("around", "all"):
-        assert cell["calibration"][f"{where}, raw"]["brier"] > 0
-    assert "| run-student |" in done.output
+        assert cell["calibration"][where]["before"]["brier"] > 0
+    told = CliRunner().invoke(study.app, ["--table", str(root / "out")])
+    assert told.exit_code == 0, told.output
+    for part in ("| toy, seed 0 |", "| toy | noise (1) | far |", "| toy | a little blur"):
+        assert part in told.output
 
     stamp = path.stat().st_mtime_ns
-    assert CliRunner().invoke(study.app, typed).exit_code == 0
+    one.run(study.Cell("toy", 0))
     assert path.stat().st_mtime_ns == stamp
 
 
-def test_what_is_wrong_is_said_in_a_line(run, tmp_path):
+def test_a_student_that_is_there_is_judged(judged, tmp_path):
+    root, _ = judged
+    run = next(iter((root / "work").glob("toy*/data"))).parent
+    typed = ["run", str(run), "--student", str(run / "student-0"), "--no-ask-teacher"]
+    typed += ["--out", str(tmp_path / "out"), "--work", str(tmp_path / "work")]
+    done = CliRunner().invoke(study.app, typed)
+    assert done.exit_code == 0, done.output
+    (path,) = (tmp_path / "out").glob("*-student-0.json")
+    assert json.loads(path.read_text())["asked"] is None
+
+
+def test_folds_take_turns():
+    cells = study.cells_of("busi", 1, "0,4")
+    assert [cell.name for cell in cells] == ["busi-0-0", "busi-4-0"]
+    last = study._study_set(cells[1])
+    assert (last.train, last.val, last.test) == (("1", "2", "3"), ("0",), ("4",))
+    assert [cell.name for cell in study.cells_of("brain", 2, "")] == ["brain-0", "brain-1"]
+
+
+def test_false_alarms_where_most_lesions_are_found():
+    odds = [[0.9, 1], [0.8, 1], [0.2, 1], [0.85, 0], [0.1, 0]]
+    assert table.false_alarms(odds, 0.6) == (0.5, 2 / 3)
+    assert table.false_alarms(odds, 1.0) == (0.5, 1.0)
+    assert table.false_alarms(odds[:3], 0.9) is None
+
+
+@pytest.mark.parametrize("shape", [(8, 12), (8, 12, 3)])
+def test_changes_keep_images_and_masks_together(shape):
+    image = np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8)
+    for changes in (spoiled.SPOILED, spoiled.DRAWN, spoiled.LOOKS):
+        for name, change in changes.items():
+            changed = change.of_image(image)
+            assert changed.dtype == np.uint8, name
+            assert change.of_mask(np.ones(shape[:2], bool)).shape == changed.shape[:2], name
+
+
+def test_what_is_wrong_is_said_in_a_line(tmp_path):
     for typed, told in (
-        ([], "give a RUN"),
-        ([str(run.root), "--foreign", "x", "--out", str(tmp_path)], "expected NAME=FOLDER"),
+        ([], "give a SET"),
+        (["bran", str(tmp_path)], "did you mean 'brain'"),
+        (["busi", str(tmp_path), "--folds", "7"], "takes numbers below 5"),
         (["--table", str(tmp_path)], "holds no cell"),
     ):
         done = CliRunner().invoke(study.app, typed)
         assert done.exit_code == 1
-        assert told in done.output
+        assert told in done.output, done.output
