@@ -4,6 +4,7 @@ Needs volumes with masks, to judge by. Takes about a quarter of an hour a cell o
 
     .venv/bin/python scripts/studies/volumes.py hippocampus data/hippocampus --seeds 3
     .venv/bin/python scripts/studies/volumes.py acdc data/acdc --arms all,every-3,every-3-alone
+    .venv/bin/python scripts/studies/volumes.py acdc-mixed data/acdc --arms all,all-grid --seeds 3
 
 A cell is one set, arm and seed:
 
@@ -12,6 +13,10 @@ A cell is one set, arm and seed:
     every-K-alone   the same boxes, nothing carried: what carrying is worth
     one             a box on one slice of each volume, the largest, carried
     ARM-context     the arm with one neighbour on each side as channels
+    ARM-grid        the arm with all images on one size of pixels in mm (prepare.spacing_mm=auto)
+
+The sets `acdc-mixed` and `acdc-new-scanner` show each patient of ACDC in a field of view drawn for it
+(the latter judges by other fields than it trains on); every arm is judged on the pixels drawn there.
 
 The masks judge and are read by nothing else. Every cell adds OUT/SET-ARM-SEED.json as it ends, and what
 is there is not run again; RUNs lie in WORK. Of cells that are there already:
@@ -21,7 +26,6 @@ is there is not run again; RUNs lie in WORK. Of cells that are there already:
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import datetime
 import platform
@@ -37,22 +41,20 @@ import meddistill  # noqa: F401 - before torch: how threads wait is settled here
 # isort: split
 import torch
 import typer
+from volume_sets import SETS, link_part, write_largest
 
 from meddistill.base.console import console, say
 from meddistill.base.csv_tables import read_table
 from meddistill.base.errors import ConfigError, MedDistillError, nearest
 from meddistill.base.files import read_json, write_json
 from meddistill.colearning.beliefs import dice
-from meddistill.data.formats.volume_slices import extent
 from meddistill.data.frames import to_frame
 from meddistill.data.masks import read_mask
 from meddistill.evaluation.request import EvalRequest
 from meddistill.evaluation.volumes import VolumeRow
-from meddistill.run.labels import annotated_boxes
 from meddistill.run.layout import PER_VOLUME_CSV, QUALITY_CSV, RUN_JSON, RunDir
 from meddistill.run.tables import Case, QualityRow, read_cases
 from meddistill.run.true_masks import mask_path
-from meddistill.run.volumes import stacks
 from meddistill.settings.layers import load_config
 from meddistill.stages.distill import run_distill
 from meddistill.stages.evaluate import run_eval
@@ -83,25 +85,6 @@ CARRIED = "carried"
 
 
 @dataclasses.dataclass(frozen=True)
-class StudySet:
-    """One data set: how many volumes (or patients, of pictures with groups.csv) train and judge, in
-    the order of their names; `steps`: optimiser steps of every arm, `settings` beside those. `split`:
-    of pictures, which values of the column `split` train and judge."""
-
-    train: int
-    judge: int
-    steps: int
-    settings: tuple[str, ...]
-    split: tuple[str, str] = ("train", "val")
-
-
-SETS = {
-    "hippocampus": StudySet(12, 24, 600, ("prepare.label=1,2", "distill.image_size=64")),
-    "acdc": StudySet(16, 10, 600, ("prepare.label=3", "distill.image_size=128")),
-}
-
-
-@dataclasses.dataclass(frozen=True)
 class Cell:
     """One training run of the study."""
 
@@ -116,7 +99,11 @@ class Cell:
     @property
     def boxed(self) -> str:
         """Which slices are boxed: `all`, `one` or `every-K`."""
-        return self.arm.removesuffix("-context").removesuffix("-alone")
+        return self.arm.removesuffix("-grid").removesuffix("-context").removesuffix("-alone")
+
+    @property
+    def on_grid(self) -> bool:
+        return self.arm.endswith("-grid")
 
     @property
     def every(self) -> int:
@@ -152,7 +139,11 @@ class Study:
         judged = run_eval(
             run,
             self._config(cell).eval,
-            EvalRequest(student=taught[0], out=run.root / f"eval-{cell.arm}-{cell.seed}"),
+            EvalRequest(
+                data=self._prepared(dataclasses.replace(cell, arm=cell.boxed)).data,
+                student=taught[0],
+                out=run.root / f"eval-{cell.arm}-{cell.seed}",
+            ),
             seed=0,
         )
         write_json(path, {**dataclasses.asdict(cell), **self._told(run, *taught, judged)})
@@ -160,13 +151,16 @@ class Study:
 
     def _prepared(self, cell: Cell) -> RunDir:
         """The RUN of the cell's boxes, which arms and seeds share."""
-        run = RunDir(self.work / f"{cell.set_name}-{cell.boxed}")
+        name = f"{cell.set_name}-{cell.boxed}"
+        run = RunDir(self.work / (f"{name}-grid" if cell.on_grid else name))
         extra: tuple[str, ...] = (f"prepare.box_every={cell.every}",)
         if cell.boxed == "one":
             table = self.work / f"{cell.set_name}-one.csv"
             if not table.exists():
                 write_largest(table, self._prepared(dataclasses.replace(cell, arm="all")).data)
             extra = (f"prepare.boxes={table}",)
+        if cell.on_grid:
+            extra += ("prepare.spacing_mm=auto",)
         source = self.work / f"{self.set_name}-source"
         if not source.exists():
             link_part(source, self.source, SETS[self.set_name])
@@ -201,7 +195,7 @@ class Study:
         arm = [f"distill.colearning.unboxed={unboxed}"]
         if unboxed == "ignore":
             arm += [f"distill.colearning.steps={SETS[cell.set_name].steps}"]
-        if cell.arm.endswith("-context"):
+        if "-context" in cell.arm:
             arm += ["distill.context=1"]
         own = SETS[cell.set_name].settings
         return load_config(None, {}, [*DISTILL, *own, *arm, *settings, *self.overrides])
@@ -229,73 +223,6 @@ class Study:
             "processor": platform.processor() or platform.machine(),
             "date": datetime.date.today().isoformat(),
         }
-
-
-def link_part(part: Path, source: Path, study: StudySet) -> None:
-    """A folder of links to the volumes that the study takes, with a groups.csv whose column `part` says
-    `train` or `judge`."""
-    listed = source / "groups.csv"
-    if listed.exists():
-        _link_pictures(part, source, listed, study)
-        return
-    names = sorted(path.name for path in (source / "imagesTr").glob("*.nii*"))
-    rows = []
-    for number, name in enumerate(names[: study.train + study.judge]):
-        for folder in ("imagesTr", "labelsTr"):
-            _link(source / folder / name, part / folder / name)
-        stem, count = name.partition(".nii")[0], extent(source / "imagesTr" / name, 2)[0]
-        side = "train" if number < study.train else "judge"
-        width = len(str(count - 1))
-        rows += [(f"{stem}_z{index:0{width}}", stem, side) for index in range(count)]
-    _write_csv(part / "groups.csv", [("id", "group", "part"), *rows])
-
-
-def _link_pictures(part: Path, source: Path, listed: Path, study: StudySet) -> None:
-    with listed.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    chosen: dict[str, str] = {}
-    for side, value, most in zip(
-        ("train", "judge"), study.split, (study.train, study.judge), strict=True
-    ):
-        patients = list(dict.fromkeys(row["patient"] for row in rows if row["split"] == value))
-        chosen |= dict.fromkeys(patients[:most], side)
-    kept = [row for row in rows if row["patient"] in chosen]
-    for row in kept:
-        for folder in ("images", "labels"):
-            _link(source / folder / f"{row['id']}.png", part / folder / f"{row['id']}.png")
-    columns = ("id", "group", "volume", "slice", "part")
-    table = [
-        (row["id"], row["patient"], row["volume"], row["slice"], chosen[row["patient"]])
-        for row in kept
-    ]
-    _write_csv(part / "groups.csv", [columns, *table])
-
-
-def _link(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if not target.exists():
-        target.symlink_to(source.resolve())
-
-
-def _write_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(rows)
-
-
-def write_largest(table: Path, data: Path) -> None:
-    """Write a table of boxes: of each training volume those of the slice with the largest boxes."""
-    rows: list[Sequence[object]] = [("image", "x1", "y1", "x2", "y2")]
-    training = [case for case in read_cases(data) if case.split == "train"]
-    for stack in stacks(training).values():
-        boxes = {case.case_id: annotated_boxes(data, case) for case in stack}
-        sizes = {
-            case_id: float((own[:, 2:] - own[:, :2]).prod(axis=1).sum())
-            for case_id, own in boxes.items()
-        }
-        largest = max(stack, key=lambda case: sizes[case.case_id])
-        rows += [(largest.source, *(float(side) for side in box)) for box in boxes[largest.case_id]]
-    _write_csv(table, rows)
 
 
 def carried_quality(run: RunDir) -> dict[str, Any]:

@@ -1,13 +1,19 @@
 """The study of volumes at toy size: cells are kept as they end, and told in a table."""
 
 import json
+import sys
 
+import numpy as np
 import pytest
 from support.painting_teacher import PaintingTeacher
 from support.script_module import load_script
 from support.small_volumes import write_volumes
 
 from meddistill.base.errors import ConfigError
+from meddistill.data.formats.pictures import write_png
+from meddistill.data.masks import read_mask
+from meddistill.run.tables import read_cases
+from meddistill.run.true_masks import mask_path
 
 TOY = (
     "prepare.workers=1",
@@ -22,8 +28,15 @@ TOY = (
 
 @pytest.fixture(scope="module")
 def script():
-    module = load_script("studies/volumes")
-    module.SETS["toy"] = module.StudySet(2, 1, 4, ("prepare.label=1",))
+    sets = load_script("studies/volume_sets")
+    sys.modules["volume_sets"] = sets  # as beside the script
+    try:
+        module = load_script("studies/volumes")
+    finally:
+        del sys.modules["volume_sets"]
+    label = ("prepare.label=1",)
+    module.SETS["toy"] = sets.StudySet(2, 1, 4, label)
+    module.SETS["mixed"] = sets.StudySet(2, 1, 4, label, fields=((0.5, 1.0), (0.5, 0.6)))
     return module
 
 
@@ -62,6 +75,46 @@ def test_what_is_there_is_not_run_again_and_makes_a_table(script, study, monkeyp
     told = script.table_of(study.out).splitlines()
     assert len(told) == 5
     assert told[2].startswith("| toy | all | 1 | 12 of 24 |")
+
+
+def test_other_scanners_are_drawn_and_judged_on_their_own_pixels(script, tmp_path):
+    source = tmp_path / "source"
+    rows = ["id,patient,volume,slice,split"]
+    for patient in range(3):
+        for number in range(3):
+            image, label = np.full((32, 32), 40, np.uint8), np.zeros((32, 32), np.uint8)
+            label[10:20, 12:22] = 1
+            image[label > 0] = 200
+            image[0, patient] = 255
+            name = f"p{patient}_{number}"
+            write_png(source / "images" / f"{name}.png", image)
+            write_png(source / "labels" / f"{name}.png", label)
+            rows.append(
+                f"{name},p{patient},p{patient},{number},{'val' if patient == 2 else 'train'}"
+            )
+    (source / "groups.csv").write_text("\n".join(rows) + "\n")
+    folders = (source, tmp_path / "work", tmp_path / "cells")
+    study = script.Study("mixed", *folders, TOY, PaintingTeacher())
+    for cell in script.cells_of("mixed", "all,all-grid", [0]):
+        study.run(cell)
+    plain, grid = (
+        read_cases(tmp_path / "work" / f"mixed-{arm}" / "data") for arm in ("all", "all-grid")
+    )
+    assert len({case.spacing_mm for case in plain}) == 3
+    for case, other in zip(plain, grid, strict=True):
+        assert case.width == 32
+        areas = [
+            read_mask(mask_path(tmp_path / "work" / f"mixed-{arm}" / "data", each)).sum()
+            * np.prod(each.spacing_hw_mm)
+            for arm, each in (("all", case), ("all-grid", other))
+        ]
+        assert areas == pytest.approx([100 * 1.4**2] * 2, rel=0.25)
+    told = [
+        json.loads((tmp_path / "cells" / f"mixed-{arm}-0.json").read_text())
+        for arm in ("all", "all-grid")
+    ]
+    assert told[0]["volumes"] == told[1]["volumes"]
+    assert told[0]["hd95_mm"][0] is not None
 
 
 def test_an_arm_that_is_not_known_is_refused(script):
