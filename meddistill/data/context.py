@@ -26,13 +26,15 @@ def with_neighbours(slices: Sequence[np.ndarray], context: int) -> list[np.ndarr
     (H, W, 2 context + 1). Beyond the border the last slice repeats, and a neighbour of another size
     is the slice itself."""
     greys = [grey(each) for each in slices]
-    last = len(greys) - 1
-    found = []
-    for index, own in enumerate(greys):
-        places = [min(max(index + step, 0), last) for step in range(-context, context + 1)]
-        beside = [greys[place] for place in places]
-        found.append(np.stack([b if b.shape == own.shape else own for b in beside], axis=2))
-    return found
+    return [among(greys, index, context) for index in range(len(greys))]
+
+
+def among(greys: Sequence[np.ndarray], index: int, context: int) -> np.ndarray:
+    """`with_neighbours` of one of the slices, which are uint8 (H, W)."""
+    own, last = greys[index], len(greys) - 1
+    places = [min(max(index + step, 0), last) for step in range(-context, context + 1)]
+    beside = [greys[place] for place in places]
+    return np.stack([b if b.shape == own.shape else own for b in beside], axis=2)
 
 
 def as_seen(image: np.ndarray, context: int) -> np.ndarray:

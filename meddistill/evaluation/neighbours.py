@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from meddistill.data.context import alone, grey, with_neighbours
+from meddistill.data.context import alone, among, grey
 from meddistill.data.intensity import IntensitySettings
 from meddistill.evaluation.judged_cases import JudgedCase, read_image
 
@@ -44,7 +44,7 @@ class Neighbours:
         chain = [*_unbroken(before)[::-1], case, *_unbroken(after)]
         place = chain.index(case)
         slices = [grey(image) if each is case else self._read(each, intensity) for each in chain]
-        return with_neighbours(slices, context)[place]
+        return among(slices, place, context)
 
     def _at_step(self, case: JudgedCase, step: int) -> JudgedCase | None:
         assert case.slice is not None

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from meddistill.base.errors import InputError
-from meddistill.data.context import alone, grey, with_neighbours
-from meddistill.data.formats.pictures import read_rgb
+from meddistill.data.context import alone, among, grey
+from meddistill.data.formats.pictures import read_as_stored, read_rgb
 from meddistill.run.images import image_path
 from meddistill.run.labels import annotated_boxes
 from meddistill.run.tables import Case, read_cases
@@ -50,8 +50,11 @@ class Dataset:
     def image(self, case: Case) -> np.ndarray:
         """The case's image, uint8 RGB (H, W, 3). Raises: InputError where it cannot be read or has
         another size than its row."""
+        return self._read(case, read_rgb)
+
+    def _read(self, case: Case, read: Callable[[Path], np.ndarray]) -> np.ndarray:
         path = self.image_path(case)
-        image = read_rgb(path)
+        image = read(path)
         if image.shape[:2] != (case.height, case.width):
             raise InputError(
                 f"{path} is {image.shape[1]}x{image.shape[0]} px, cases.csv says "
@@ -67,16 +70,22 @@ class Dataset:
         stack = self._stacks.get(case.volume, []) if case.slice is not None else []
         if not stack:
             return alone(self.image(case), context)
-        place = next(i for i, each in enumerate(stack) if each.case_id == case.case_id)
+        place = self._places[case.case_id]
         first, stop = max(0, place - context), min(len(stack), place + context + 1)
         if self._numbered_apart(stack[first:stop]):
             return alone(self.image(case), context)
         slices = [self._grey(each.case_id) for each in stack[first:stop]]
-        return with_neighbours(slices, context)[place - first]
+        return among(slices, place - first, context)
 
     @cached_property
     def _stacks(self) -> Mapping[str, list[Case]]:
         return stacks(self.cases)
+
+    @cached_property
+    def _places(self) -> Mapping[str, int]:
+        """Of each slice its place in its stack."""
+        stacked = self._stacks.values()
+        return {case.case_id: place for stack in stacked for place, case in enumerate(stack)}
 
     @staticmethod
     def _numbered_apart(slices: Sequence[Case]) -> bool:
@@ -87,7 +96,9 @@ class Dataset:
     @cached_property
     def _grey(self) -> Callable[[str], np.ndarray]:
         # Slices are asked for in their order: each is then read once, not for each neighbour.
-        return lru_cache(maxsize=32)(lambda case_id: grey(self.image(self.by_id[case_id])))
+        return lru_cache(maxsize=32)(
+            lambda case_id: grey(self._read(self.by_id[case_id], read_as_stored))
+        )
 
     def boxes(self, case: Case) -> np.ndarray:
         """The boxes (N, 4) float32 px that people (or masks) gave for the case; (0, 4) for none."""

@@ -88,8 +88,11 @@ class Augmentation:
         warped = F.grid_sample(
             stack, grid, mode="bilinear", padding_mode="zeros", align_corners=False
         )
-        # Interpolating on its own grid gives back the input up to rounding; keep it exact.
-        stack = torch.where(cached_view[:, None, None, None], stack, warped)
+        # Interpolating on its own grid gives back the input up to rounding; keep it exact. Asking a
+        # GPU whether there is any such case would take longer.
+        if self.device.type != "cpu" or bool(cached_view.any()):
+            warped = torch.where(cached_view[:, None, None, None], stack, warped)
+        stack = warped
         seen, moved = stack[:, : images.shape[1]], stack[:, images.shape[1] :]
         probs, uncertainty, *weight = torch.split(moved, batch.probs.shape[1], dim=1)
         return dataclasses.replace(
@@ -104,21 +107,27 @@ class Augmentation:
         gamma, contrast, brightness, which, bias, noise, blur, gate = (
             draws[:, column, None, None, None] for column in range(8)
         )
-        values = (images / 255).clamp(0, 1)
-        values = values.clamp(min=1e-6) ** (MAX_GAMMA ** (2 * gamma - 1))
+        # In place, as new memory for each step costs more than the step.
+        values = (images / 255).clamp_(min=1e-6, max=1).pow_(MAX_GAMMA ** (2 * gamma - 1))
         mean = values.mean((1, 2, 3), keepdim=True)
-        values = (
-            (values - mean) * MAX_CONTRAST ** (2 * contrast - 1)
-            + mean
-            + MAX_BRIGHTNESS * (2 * brightness - 1)
-        )
+        values.sub_(mean).mul_(MAX_CONTRAST ** (2 * contrast - 1))
+        values.add_(mean).add_(MAX_BRIGHTNESS * (2 * brightness - 1))
         picked = (which.flatten() * _BANK).long().clamp(max=_BANK - 1)
-        values = values * (1 + MAX_BIAS * (2 * bias - 1) * self._bias[picked])
+        values.mul_(1 + MAX_BIAS * (2 * bias - 1) * self._bias[picked])
         # Half of the cases are blurred, the other half gets noise: together they would hide small
         # lesions.
-        values = torch.lerp(values, _smooth(values, self._blur), (gate < 0.5) * MAX_BLUR * blur)
-        values = values + (gate >= 0.5) * MAX_NOISE * noise * self._noise[picked]
-        return values.clamp(0, 1) * 255
+        self._blur_some(values, gate < 0.5, MAX_BLUR * blur)
+        values.add_((gate >= 0.5) * MAX_NOISE * noise * self._noise[picked])
+        return values.clamp_(0, 1).mul_(255)
+
+    def _blur_some(self, values: Tensor, chosen: Tensor, share: Tensor) -> None:
+        """Blur the chosen cases in place, each by its share; both (B, 1, 1, 1)."""
+        if self.device.type != "cpu":  # the host would wait to hear which they are
+            values.lerp_(_smooth(values, self._blur), chosen * share)
+            return
+        places = chosen.flatten().nonzero()[:, 0]
+        own = values[places]
+        values[places] = torch.lerp(own, _smooth(own, self._blur), share[places])
 
 
 def _affine_matrices(draws: Tensor, keeps_sides: tuple[bool, bool] = (False, False)) -> Tensor:

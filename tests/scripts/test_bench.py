@@ -83,3 +83,15 @@ def test_a_steps_share_of_the_matrix_throughput_is_explained(tmp_path):
     assert row["operations"] / row["operations_per_s"] == pytest.approx(row["baseline_s"])
     assert 0 < row["ratio"] < 1
     assert max(row["profile"]["operators_s"], key=row["profile"]["operators_s"].get) in shown
+
+
+@pytest.mark.slow
+def test_volumes_are_measured_and_written_down(tmp_path):
+    command = [sys.executable, ROOT / "scripts/bench/volumes.py", "--only", "b,c"]
+    more = ["--volumes", "1,2", "--repeats", "1", "--json", tmp_path / "out.json"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([str(word) for word in command + more], env=environment, check=True, timeout=300)
+    rows = json.loads((tmp_path / "out.json").read_text())["rows"]
+    assert [row["part"] for row in rows] == ["b"] * 4 + ["c"]
+    assert rows[0]["peak_mib"] > 20
+    assert rows[-1]["slices_per_s"] > 0

@@ -213,14 +213,24 @@ def _without_alpha(image: Image.Image) -> Image.Image:
 def read_rgb(path: Path) -> np.ndarray:
     """uint8 (H, W, 3) RGB of an 8-bit PNG or JPEG, grey repeated. Raises: InputError naming the
     file."""
+    return np.asarray(cv2.cvtColor(_decode_8bit(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB))
+
+
+def read_as_stored(path: Path) -> np.ndarray:
+    """As `read_rgb`, but uint8 (H, W) of a picture that is stored without colour."""
+    pixels = _decode_8bit(path, cv2.IMREAD_UNCHANGED)
+    return pixels if pixels.ndim == 2 and pixels.dtype == np.uint8 else read_rgb(path)
+
+
+def _decode_8bit(path: Path, how: int) -> np.ndarray:
     try:
         encoded = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    pixels = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
+    pixels = cv2.imdecode(encoded, how) if encoded.size else None
     if pixels is None:
         raise InputError(f"{path} cannot be read as an image")
-    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
+    return np.asarray(pixels)
 
 
 def caption(image: np.ndarray, text: str) -> np.ndarray:

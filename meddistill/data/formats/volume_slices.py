@@ -106,7 +106,9 @@ class MaskSlice(_OneVolume):
 def _cut(voxels: np.ndarray, axis: int, index: int) -> np.ndarray:
     # RAS+ counts to the right, front and top; pictures count down, and show the patient's right
     # side at the left.
-    return np.ascontiguousarray(np.take(voxels, index, axis=axis)[::-1, ::-1].T)
+    # A view: `np.take` would copy a whole volume that is not in C order, for every slice.
+    cut = voxels[(slice(None),) * axis + (index,)]
+    return np.ascontiguousarray(cut[::-1, ::-1].T)
 
 
 def _stamp(path: Path) -> tuple[int, int]:
