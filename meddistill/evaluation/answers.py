@@ -194,7 +194,7 @@ class Methods:
         """Of the findings that are judged and that somebody looked for in the case, or drew: specks
         that are too small for a box teach nothing, and are true all the same."""
         looked = case.looked_for or (True,) * len(self.findings)
-        drawn = looked if truth is None else truth.any(axis=(1, 2)).tolist()
+        drawn = looked if truth is None else [bool(plane.any()) for plane in truth]
         both = zip(self.judged, looked, drawn, strict=True)
         return [place for place, (judged, *there) in enumerate(both) if judged and any(there)]
 
