@@ -109,6 +109,27 @@ def lost_process(error: BaseException) -> str | None:
     return None
 
 
+# What torch says of a GPU that has gone or is broken. Not what a bug of ours gives (an index beyond
+# the end is a "device-side assert"), nor too little memory.
+_DEVICE_GONE = re.compile(
+    r"(CUDA|HIP) error: (unknown error|unspecified launch failure|uncorrectable|hardware"
+    r"|all CUDA-capable devices are busy|CUDA-capable device\(s\) is/are busy|no CUDA-capable"
+    r"|the launch timed out|driver shutting down|system not yet initialized|device not ready)"
+    r"|fallen off the bus|GPU is lost|MPS backend.*(lost|failed)",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def lost_device(error: BaseException) -> str | None:
+    """One line for a GPU that went away while it was used; None for any other error."""
+    if isinstance(error, RuntimeError) and _DEVICE_GONE.search(str(error)):
+        return (
+            f"the device went away ({first_line(error)}); nothing finished is lost: the same command "
+            "goes on from the last checkpoint once it is back, and --device cpu goes on without it"
+        )
+    return None
+
+
 class Interrupted(BaseException):
     """SIGINT or SIGTERM arrived. Not an Exception, so that nothing on its way takes it for a
     failure."""

@@ -13,7 +13,13 @@ import typer
 
 import meddistill
 from meddistill.base import console, library_logs
-from meddistill.base.errors import Interrupted, MedDistillError, disk_problem, lost_process
+from meddistill.base.errors import (
+    Interrupted,
+    MedDistillError,
+    disk_problem,
+    lost_device,
+    lost_process,
+)
 from meddistill.cli import inspect_commands, label_commands, stage_commands, student_commands
 from meddistill.cli.options import option
 
@@ -87,7 +93,11 @@ def main() -> None:
         )
         sys.exit(128 + interrupted.signal_number)
     except Exception as error:
-        problem = disk_problem(error) or (lost_process(error) if _processes() > 1 else None)
+        problem = (
+            disk_problem(error)
+            or lost_device(error)
+            or (lost_process(error) if _processes() > 1 else None)
+        )
         if problem is None:
             raise
         _fail(problem)

@@ -52,6 +52,17 @@ def precision_of(fabric: Fabric) -> str:
     return str(fabric._precision.precision)
 
 
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether the device, or the CPU's allocator, had no memory left."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def free_memory(fabric: Fabric) -> None:
+    """Give back what the device's allocator keeps for later, so that larger pieces fit again."""
+    if fabric.device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
 def sum_over_ranks(fabric: Fabric, tensor: Tensor) -> Tensor:
     """Elementwise sum over the processes; the tensor itself where there is one."""
     total = fabric.all_reduce(tensor, reduce_op="sum")

@@ -6,9 +6,12 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from meddistill.base import console
+from meddistill.base.errors import TrainingError
 from meddistill.data.frames import Preprocessing
 from meddistill.settings.distill import DistillConfig
 from meddistill.training.batches import BatchSource, Draw
+from meddistill.training.fabric import free_memory, is_out_of_memory
 from meddistill.training.learner import Learner
 from meddistill.training.state import TrainingState
 from meddistill.training.step import DistillLosses, distill_step
@@ -31,27 +34,61 @@ class OptimiserStep:
     ) -> None:
         self.learner, self.state, self.source = learner, state, source
         self.preprocessing, self.settings, self.fabric = preprocessing, settings, fabric
+        self.parts = settings.accumulate
 
     def take(self, draw: Draw) -> Tensor:
-        """One step on the cases drawn: what the state sums up, of this rank."""
+        """One step on the cases drawn: what the state sums up, of this rank.
+
+        Where memory runs out, the draw is cut into twice as many parts, which all later ones are,
+        too. Raises: TrainingError where a single case does not fit.
+        """
         # DDP averages over the ranks; the loss is the mean over the whole batch, however it is cut.
         scale = self.fabric.world_size / len(draw)
         mine = draw.of_rank(self.fabric.global_rank, self.fabric.world_size)
         if not len(mine):
             # Every rank must take part in every backward pass.
             mine, scale = draw.first(), 0.0
-        sums = self._backward(mine, scale)
+        while (sums := self._backward_if_it_fits(mine, scale)) is None:
+            self._cut_smaller(len(mine))
         norm, bad = self._update()
         self.state.skipped_in_a_row = (self.state.skipped_in_a_row + 1) * bad
         return torch.cat(
             [torch.nan_to_num(sums, 0, 0, 0), torch.nan_to_num(norm, 0, 0, 0)[None], bad[None]]
         )
 
+    def _backward_if_it_fits(self, mine: Draw, scale: float) -> Tensor | None:
+        """`_backward`, or None where memory ran out: said by a value, as what was made meanwhile is
+        freed only once the error is forgotten."""
+        try:
+            return self._backward(mine, scale)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            return None
+
+    def _cut_smaller(self, cases: int) -> None:
+        if self.fabric.world_size > 1:
+            # The other ranks wait for this one's gradients of the parts as they were.
+            raise TrainingError(
+                f"out of memory; set distill.accumulate higher (now {self.settings.accumulate})"
+            )
+        if self.parts >= cases:
+            raise TrainingError(
+                "out of memory with one image at a time; lower distill.image_size (now "
+                f"{self.settings.image_size}) or choose a smaller distill.encoder"
+            )
+        self.parts = min(2 * self.parts, cases)
+        self.learner.optimizer.zero_grad()
+        free_memory(self.fabric)
+        console.warn(
+            f"out of memory: from here on the {cases} images of a step are seen in {self.parts} "
+            f"parts, whose gradients are added up (distill.accumulate={self.parts} says so at once)"
+        )
+
     def _backward(self, mine: Draw, scale: float) -> Tensor:
-        """Gradients of this rank's cases, in as many parts as `accumulate` says; sums of the
-        terms."""
+        """Gradients of this rank's cases, in as many parts as memory wants; sums of the terms."""
         sums = torch.zeros(len(DistillLosses._fields), device=self.fabric.device)
-        count = min(self.settings.accumulate, len(mine))
+        count = min(self.parts, len(mine))
         for number, part in enumerate(mine.parts(count), start=1):
             batch = self.source.batch(part)
             with self.fabric.no_backward_sync(self.learner.model, enabled=number < count):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from meddistill.base.errors import StageError, disk_problem, lost_process
+from meddistill.base.errors import StageError, disk_problem, lost_device, lost_process
 from meddistill.base.files import write_text
 from meddistill.run import lock
 from meddistill.run.layout import RUN_JSON, UNFINISHED_JSON
@@ -188,3 +188,31 @@ def test_run_json_is_written_last_and_whole(tmp_path):
 def test_a_lost_process_of_a_distributed_job_is_one_line(error):
     assert "the same command goes on from the last epoch" in lost_process(error)
     assert lost_process(RuntimeError("shape mismatch")) is None
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "CUDA error: unspecified launch failure\nCUDA kernel errors might be asynchronously reported",
+        "CUDA error: uncorrectable ECC error encountered",
+        "CUDA error: CUDA-capable device(s) is/are busy or unavailable",
+    ],
+)
+def test_a_device_that_went_away_is_one_line(said):
+    told = lost_device(RuntimeError(said))
+    assert told.startswith(
+        f"the device went away ({said.splitlines()[0]}); nothing finished is lost"
+    )
+    assert "\n" not in told
+
+
+@pytest.mark.parametrize(
+    "bug",
+    [
+        RuntimeError("CUDA error: device-side assert triggered"),
+        RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        ValueError("CUDA error: unspecified launch failure"),
+    ],
+)
+def test_a_bug_is_not_taken_for_a_lost_device(bug):
+    assert lost_device(bug) is None

@@ -19,6 +19,7 @@ from meddistill.data.frames import Preprocessing
 from meddistill.run.layout import LAST_CKPT, METRICS_CSV, PREVIOUS_CKPT
 from meddistill.training import fabric, loop
 from meddistill.training.adapters import FeatureAdapters
+from meddistill.training.batches import ShuffledCases
 from meddistill.training.fabric import (
     choose_precision,
     make_fabric,
@@ -186,6 +187,68 @@ def test_accumulated_parts_give_the_step_of_the_whole_batch(tmp_path):
     train(tmp_path / "four", per_case=True, batch_size=8, accumulate=4)
     losses = [[float(row["loss"]) for row in rows(tmp_path / name)] for name in ("one", "four")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+def _fits_at_most(monkeypatch, cases, error):
+    """Memory for so many cases a forward pass; returns the sizes that were tried."""
+    batch, tried = ShuffledCases.batch, []
+
+    def within(self, draw):
+        tried.append(len(draw))
+        if len(draw) > cases:
+            raise error
+        return batch(self, draw)
+
+    monkeypatch.setattr(ShuffledCases, "batch", within)
+    return tried
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_a_step_without_memory_is_cut_until_it_fits(tmp_path, monkeypatch, capfd, error):
+    train(tmp_path / "four", per_case=True, cases=8, batch_size=8, epochs=2, accumulate=4)
+    tried = _fits_at_most(monkeypatch, 2, error)
+    train(tmp_path / "cut", per_case=True, cases=8, batch_size=8, epochs=2)
+    assert tried == [8, 4, 2, 2, 2, 2, 2, 2, 2, 2]  # the second epoch's step at once
+    assert rows(tmp_path / "cut") == rows(tmp_path / "four")
+    said = " ".join(capfd.readouterr().err.split())
+    assert "the 8 images of a step are seen in 4 parts" in said
+
+
+def test_a_case_that_does_not_fit_alone_is_one_clear_line(tmp_path, monkeypatch):
+    _fits_at_most(monkeypatch, 0, torch.OutOfMemoryError("CUDA out of memory"))
+    with pytest.raises(TrainingError, match=r"one image at a time; lower distill\.image_size"):
+        train(tmp_path, epochs=1)
+
+
+def test_another_error_of_a_step_is_not_taken_for_a_lack_of_memory(tmp_path, monkeypatch):
+    _fits_at_most(monkeypatch, 0, RuntimeError("shapes differ"))
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        train(tmp_path, epochs=1)
+
+
+def test_a_device_that_goes_away_leaves_the_checkpoint(tmp_path, monkeypatch):
+    gone = RuntimeError("CUDA error: unspecified launch failure\nCompile with `TORCH_USE_CUDA_DSA`")
+    whole = train(tmp_path / "whole", epochs=2)
+    step, taken = OptimiserStep.take, []
+
+    def take(self, draw):
+        taken.append(draw)
+        if len(taken) > self.source.steps_per_epoch:
+            raise gone
+        return step(self, draw)
+
+    monkeypatch.setattr(OptimiserStep, "take", take)
+    with pytest.raises(RuntimeError, match="unspecified launch failure"):
+        train(tmp_path / "cut", epochs=2)
+    assert (tmp_path / "cut" / LAST_CKPT).exists()
+    monkeypatch.undo()
+    assert same_weights(whole, train(tmp_path / "cut", epochs=2))
 
 
 def test_without_features_no_feature_loss_is_logged(tmp_path):
