@@ -5,6 +5,7 @@ Needs nothing: it draws its data. Takes about ten minutes on two CPU cores.
     python scripts/bench/run.py                            # all parts: about ten minutes on two CPU cores
     python scripts/bench/run.py --only a --teacher sam2.1-tiny --student nested_unet
     python scripts/bench/run.py --only b,c --batch-size 64 --device cuda --json out.json
+    python scripts/bench/run.py --gpu-suite --device cuda  # all GPU figures: at most eight minutes
 
 Each pair takes turns, `--repeats` times; a ratio is the median over the turns, with the lowest and
 highest. Data are sample slices drawn for the purpose. Parts:
@@ -53,6 +54,7 @@ from meddistill.base import console  # before torch: how threads wait is settled
 import numpy as np
 import torch
 from baselines import BareStep, PublishedStep, metrics_in_a_loop
+from gpu_suite import run_suite
 from lightning_fabric import Fabric
 from teacher import random_teacher
 from torch._C._autograd import DeviceType
@@ -584,8 +586,37 @@ def main() -> None:
     )
     parser.add_argument("--repeats", type=int, default=5, help="turns of each pair (default: 5)")
     parser.add_argument("--json", type=Path, help="file for the figures")
+    parser.add_argument(
+        "--gpu-suite",
+        action="store_true",
+        help="measure all figures of speed.md's GPU part, a file each in --out; typed again, go on",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs/gpu_suite"),
+        help="folder of the suite's figures (default: runs/gpu_suite)",
+    )
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=8.0,
+        help="no figure of the suite is begun after this time (default: 8)",
+    )
     args = parser.parse_args()
     console.set_quiet(True)
+    if args.gpu_suite:
+        for told in run_suite(args, measure):
+            show(told, told["name"])
+        return
+    told = measure(args)
+    show(told)
+    if args.json:
+        args.json.write_text(json.dumps(told, indent=2) + "\n")
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    """The parts that `--only` names: `about` and `rows`, by part."""
     rows: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
         bench, wanted = Bench(args), args.only.split(",")
@@ -602,7 +633,6 @@ def main() -> None:
                 rows[name] = getattr(bench, name)(Path(folder))
             elif name in "degjk":
                 rows[name] = getattr(bench, name)()
-    rows = dict(sorted(rows.items()))
     device = (
         torch.cuda.get_device_name()
         if args.device.startswith("cuda")
@@ -615,7 +645,14 @@ def main() -> None:
         "torch": torch.__version__,
         "arguments": {name: str(value) for name, value in vars(args).items()},
     }
-    print(f"{about['date']}, {device}, {about['threads']} thread(s), torch {torch.__version__}\n")
+    return {"about": about, "rows": dict(sorted(rows.items()))}
+
+
+def show(told: dict[str, Any], title: str = "") -> None:
+    """Print the figures as a Markdown table."""
+    about, rows = told["about"], told["rows"]
+    where = f"{about['date']}, {about['device']}, {about['threads']} thread(s)"
+    print(f"{title}{': ' if title else ''}{where}, torch {about['torch']}\n")
     print("| | ours, s | baseline, s | baseline / ours [lowest, highest] |\n|---|---|---|---|")
     for name, row in rows.items():
         ratio = f"{row['ratio']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
@@ -630,8 +667,6 @@ def main() -> None:
         )
         for name, seconds in profile["operators_s"].items():
             print(f"  {seconds / profile['busy_s']:6.1%}  {name}")
-    if args.json:
-        args.json.write_text(json.dumps({"about": about, "rows": rows}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -95,3 +95,27 @@ def test_volumes_are_measured_and_written_down(tmp_path):
     assert [row["part"] for row in rows] == ["b"] * 4 + ["c"]
     assert rows[0]["peak_mib"] > 20
     assert rows[-1]["slices_per_s"] > 0
+
+
+@pytest.mark.slow
+def test_the_gpu_suite_goes_on_where_it_was_stopped_and_runs_on_a_cpu(tmp_path):
+    toy = ["--images", "1", "--image-size", "64", "--batch-size", "1", "--repeats", "1"]
+    command = [sys.executable, ROOT / "scripts/bench/run.py", "--gpu-suite", "--out", tmp_path]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    def run(*more):
+        words = [str(word) for word in (*command, *toy, *more)]
+        return subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+
+    stopped = run("--only", "c,n", "--minutes", "0")
+    assert "0 minutes are over: the same command goes on with" in stopped.stdout
+    (kept,) = tmp_path.glob("*.json")
+    written = kept.stat().st_mtime_ns
+    whole = run("--only", "c,n")
+    assert {path.stem for path in tmp_path.glob("*.json")} == {
+        *("step-1", "step-2", "step-8", "precision"),
+    }
+    assert kept.stat().st_mtime_ns == written
+    told = json.loads((tmp_path / "step-8.json").read_text())
+    assert told["about"]["arguments"]["batch_size"] == "8"
+    assert told["about"]["device"] in whole.stdout
