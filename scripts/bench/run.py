@@ -53,8 +53,8 @@ from meddistill.base import console  # before torch: how threads wait is settled
 # isort: split
 import numpy as np
 import torch
+from _gpu_suite import run_suite
 from baselines import BareStep, PublishedStep, metrics_in_a_loop
-from gpu_suite import run_suite
 from lightning_fabric import Fabric
 from teacher import random_teacher
 from torch._C._autograd import DeviceType

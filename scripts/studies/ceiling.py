@@ -21,12 +21,9 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import datetime
 import functools
 import math
-import platform
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -34,7 +31,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
-import meddistill  # noqa: F401 - before torch: how threads wait is settled here
+from _cells import Stopwatch, circumstances, one_line_errors, read_cells
 
 # isort: split
 import numpy as np
@@ -44,7 +41,7 @@ from few_boxes import SETS as FEW_BOXES_SETS
 from few_boxes import StudySet, write_parts
 
 from meddistill.base import console
-from meddistill.base.errors import ConfigError, InputError, MedDistillError, nearest
+from meddistill.base.errors import ConfigError, InputError, nearest
 from meddistill.base.files import read_json, write_json
 from meddistill.data.frames import Preprocessing
 from meddistill.evaluation.request import EvalRequest
@@ -167,7 +164,7 @@ class Study:
         with stronger(cell.arm in STRONG):
             distill, step_s = self._with_epochs(config.distill, run, cell.arm)
             student = run.root / f"student-{cell.arm}-{cell.seed}"
-            wall, cpu = time.perf_counter(), time.process_time()
+            watch = Stopwatch()
             run_distill(
                 run,
                 distill,
@@ -176,7 +173,7 @@ class Study:
                 device=self.device,
                 teacher=self.teacher,
             )
-        took = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+            took = watch.seconds()
         told = {
             **dataclasses.asdict(cell),
             **self._judged(run, config, student),
@@ -185,23 +182,18 @@ class Study:
             "step_s": round(step_s, 4),
             "batch_size": distill.batch_size,
             "image_size": distill.image_size,
-            "seconds": {name: round(value) for name, value in took.items()},
+            "seconds": took,
             "settings": [*BASE, *ARMS[cell.arm], *self.overrides],
             "views": STRONGER if cell.arm in STRONG else {},
-            "threads": torch.get_num_threads(),
-            "processor": self._processor(),
-            "date": datetime.date.today().isoformat(),
+            **circumstances(),
         }
+        if self.device.startswith("cuda"):
+            told["processor"] = torch.cuda.get_device_name()
         write_json(path, told)
         console.say(
             f"{cell.name}: Dice {told['dice_mean']:.3f}, with flips {told['dice_flips_mean']:.3f}, "
             f"{told['epochs']} epochs"
         )
-
-    def _processor(self) -> str:
-        if self.device.startswith("cuda"):
-            return torch.cuda.get_device_name()
-        return platform.processor() or platform.machine()
 
     def _config(self, cell: Cell) -> Config:
         table = self.work / f"{self.set_name}-{self.part}.csv"
@@ -354,14 +346,6 @@ def cells_of(set_name: str, arms: str, seeds: Sequence[int]) -> list[Cell]:
     return [Cell(set_name, arm, seed) for seed in seeds for arm in wanted]
 
 
-def read_cells(out: Path) -> list[dict[str, Any]]:
-    """All cells in `out`. Raises: InputError where there is none."""
-    cells = [read_json(path) for path in sorted(out.glob("*-*-*.json"))]
-    if not cells:
-        raise InputError(f"{out} holds no cell, such as brain-default-0.json")
-    return cells
-
-
 def make_table(cells: Sequence[dict[str, Any]]) -> str:
     """A Markdown table, a line a set and arm: means over its seeds, and the paired difference with
     the default of the same seeds."""
@@ -452,9 +436,9 @@ def main(
         Optional[Path], typer.Option("--table", help="Only print the table of this folder.")
     ] = None,
 ) -> None:
-    try:
+    with one_line_errors():
         if table_of is not None:
-            typer.echo(make_table(read_cells(table_of)))
+            typer.echo(make_table(read_cells(table_of, "*-*-*.json")))
             return
         if set_name is None or source is None:
             raise ConfigError("give a SET and its folder, or a folder of cells as --table")
@@ -465,10 +449,7 @@ def main(
         study = Study(set_name, source, work, out, minutes, part, tuple(overrides or ()), device)
         for cell in cells_of(set_name, arms, range(first_seed, first_seed + seeds)):
             study.run(cell)
-        typer.echo(make_table(read_cells(out)))
-    except MedDistillError as error:
-        console.console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
-        sys.exit(1)
+        typer.echo(make_table(read_cells(out, "*-*-*.json")))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ end, and compared in pairs."""
 import csv
 import dataclasses
 import json
-import sys
 
 import pytest
 from support.painting_teacher import PaintingTeacher
@@ -29,12 +28,7 @@ TOY = (
 
 @pytest.fixture(scope="module")
 def script():
-    few_boxes = load_script("studies/few_boxes")
-    sys.modules["few_boxes"] = few_boxes  # as beside the script
-    try:
-        module = load_script("studies/ceiling")
-    finally:
-        del sys.modules["few_boxes"]
+    module = load_script("studies/ceiling")
     module.SETS["toy"] = module.StudySet("fold", ("1",), ("2",), ("3",), "series")
     return module
 
