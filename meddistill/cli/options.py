@@ -81,6 +81,8 @@ def flags_of(given: Any) -> dict[str, Any]:
 
 def _as_set(typed: Any, default: Any) -> Any:
     if isinstance(default, list):
+        if isinstance(typed, list):
+            return [str(each) for each in typed] or None
         return typed.split(",") if typed else None
     if isinstance(typed, list):
         typed = typed[0] if typed else None

@@ -69,6 +69,9 @@ class PrepareArguments:
     findings: Annotated[Optional[str], setting("prepare.findings", also="Several with commas.")] = (
         None
     )
+    healthy: Annotated[
+        Optional[list[Path]], setting("prepare.healthy", also="May be repeated.")
+    ] = None
     groups: Annotated[Optional[Path], setting("prepare.groups")] = None
     boxes: Annotated[Optional[Path], setting("prepare.boxes")] = None
     table: Annotated[Optional[Path], setting("prepare.table")] = None

@@ -23,6 +23,9 @@ class PrepareConfig:
     more_sources: list[str] = setting([], CONTENT, before=[])
     """Further folders, whose cases come beside those of `source`: what was not looked for in one
     is unknown there."""
+    healthy: list[str] = setting([], CONTENT, before=[])
+    """Folders of images of which somebody knows that nothing is to be found in them: they teach the
+    student where nothing is; masks and boxes that lie there are not read."""
     dataset: str = setting("auto", RESULT)
     """Layout of the source, or `auto` to recognise it."""
     images: str = setting("", RESULT, before="")
@@ -155,6 +158,11 @@ class PrepareConfig:
     listing it."""
     workers: int = setting(0, NOTHING)
     """Processes that read images; 0 = one a core, at most 8. Does not change the result."""
+
+    @property
+    def folders(self) -> list[str]:
+        """All that are read: sources, then those of healthy images."""
+        return [self.source, *self.more_sources, *self.healthy]
 
     def __post_init__(self) -> None:
         check_range(self, 0.0, 1.0, "box_fraction", "empty_slices")

@@ -401,7 +401,7 @@ def _kept_without_source(out: Path, config: PrepareConfig, seed: int, overwrite:
     RUN can be moved)."""
     if not config.source:
         raise InputError("no source given; pass --source DIR, the folder of the images")
-    there = all(Path(name).exists() for name in (config.source, *config.more_sources))
+    there = all(Path(name).exists() for name in config.folders)
     if overwrite or there or not (out / RUN_JSON).exists():
         return False
     dataset = config.dataset
@@ -419,7 +419,7 @@ def _kept_without_source(out: Path, config: PrepareConfig, seed: int, overwrite:
 
 
 def _check_apart(config: PrepareConfig, out: Path) -> None:
-    for name in (config.source, *config.more_sources):
+    for name in config.folders:
         source, target = Path(name).resolve(), out.resolve()
         if source == target or source in target.parents or target in source.parents:
             raise InputError(

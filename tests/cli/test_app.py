@@ -40,6 +40,7 @@ CASES = [
     ("prepare", "--accept moved", "accept", ["moved"]),
     ("prepare", "--classes a,b", "classes", ["a", "b"]),
     ("prepare", "--findings a=1,b=2", "findings", ["a=1", "b=2"]),
+    ("prepare", "--healthy N --healthy M", "healthy", ["N", "M"]),
     ("prepare", "--groups g.csv", "groups", "g.csv"),
     ("prepare", "--boxes b.csv", "boxes", "b.csv"),
     ("prepare", "--table t.xlsx", "table", "t.xlsx"),

@@ -1,6 +1,7 @@
 """Several sources as one RUN, and folders of one mask a finding: what was not looked for stays
 unknown, equal names stay apart."""
 
+import shutil
 import time
 
 import cv2
@@ -232,3 +233,46 @@ def test_a_finding_that_training_lacks_is_said(tmp_path, capsys):
     _prepare(tmp_path, source, findings=["a=1", "b=2"], test="part=test")
     told = " ".join(capsys.readouterr().err.split())
     assert "finding 'b' has no box in training, 2 elsewhere: it cannot be learnt" in told
+
+
+def test_healthy_images_are_looked_at_and_empty(tmp_path, two):
+    source, other = two
+    healthy = tmp_path / "normal"
+    healthy.mkdir()
+    for number, path in enumerate(sorted((other / "images").iterdir())[:5]):
+        shutil.copy(path, healthy / f"n{number}.png")
+    out = _prepare(tmp_path, source, findings=["liver=1", "background=2"], healthy=[str(healthy)])
+    assert read_findings(out) == Findings(("liver",))
+    by_source = {case.source.partition("/")[0]: [] for case in read_cases(out)}
+    for case in read_cases(out):
+        by_source[case.source.partition("/")[0]].append(case)
+    assert {case.annotation for case in by_source["normal"]} == {"none"}
+    assert {case.annotation for case in by_source["A"]} == {"boxes"}
+    assert not any(case.has_mask for case in by_source["normal"])
+    assert len(by_source["normal"]) == 5
+
+
+def test_healthy_images_lack_all_of_several_findings(tmp_path, two):
+    source, other = two
+    out = _prepare(tmp_path, source, findings=["liver=1", "spleen=2"], healthy=[str(other)])
+    healthy = [case for case in read_cases(out) if case.source.startswith("B/")]
+    assert healthy
+    assert all(case.annotation == "none" and not case.has_mask for case in healthy)
+    assert {case.findings for case in healthy} <= {"", "liver;spleen"}
+
+
+def test_boxes_of_one_source_go_with_healthy_images(tmp_path, two):
+    source, other = two
+    boxes = tmp_path / "boxes.csv"
+    names = [path.name for path in (source / "images").iterdir()]
+    boxes.write_text("image,x1,y1,x2,y2\n" + "".join(f"{name},4,5,16,15\n" for name in names))
+    out = _prepare(tmp_path, source, boxes=str(boxes), label="1,2", healthy=[str(other)])
+    cases = read_cases(out)
+    assert {case.annotation for case in cases if case.source.startswith("A/")} == {"boxes"}
+    assert {case.annotation for case in cases if case.source.startswith("B/")} == {"none"}
+
+
+def test_a_healthy_folder_is_no_source(tmp_path, two):
+    source, _ = two
+    with pytest.raises(InputError, match="is named twice"):
+        _prepare(tmp_path, source, findings=["liver=1"], healthy=[str(source)])

@@ -11,6 +11,7 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from meddistill.settings.prepare import PrepareConfig
 def source_folder(config: PrepareConfig) -> Path:
     """The source, or of several the folder that all of them lie in. Raises: InputError where one
     lies in another, or two have one name."""
-    sources = [Path(config.source), *map(Path, config.more_sources)]
+    sources = [Path(name) for name in config.folders]
     if len(sources) == 1:
         return sources[0]
     whole = [source.resolve() for source in sources]
@@ -42,27 +43,70 @@ def list_sources(config: PrepareConfig, seed: int, patient_key: str = "") -> Lis
 
     Raises: as `list_source`; ConfigError for options that can be meant of one source alone.
     """
-    if not config.more_sources:
+    if len(config.folders) == 1:
         return list_source(Path(config.source), config, seed, patient_key)
     for option in ("boxes", "table", "images", "masks"):
-        if getattr(config, option):
+        if config.more_sources and getattr(config, option):
             raise ConfigError(
                 f"--{option} is meant of one source: prepare several by what lies in each, or one "
                 "after the other"
             )
     parent = source_folder(config)
-    folders = [Path(name).resolve() for name in (config.source, *config.more_sources)]
+    folders = [Path(name).resolve() for name in config.folders]
     names = [folder.relative_to(parent).as_posix() for folder in folders]
     parts = []
-    for folder, name in zip(folders, names, strict=True):
-        console.say(f"source {name}")
-        own = dataclasses.replace(
-            config, source=str(folder), more_sources=[], findings=_findings_of(config, folder)
-        )
+    known = len(folders) - len(config.healthy)
+    for place, (folder, name) in enumerate(zip(folders, names, strict=True)):
+        console.say(f"source {name}" if place < known else f"healthy images {name}")
+        own = _of_sources(config, folder) if place < known else _of_healthy(config, folder)
         parts.append(list_source(folder, own, seed, patient_key))
         patient_key = patient_key or parts[-1].patient_key
-    findings = _together([part.findings for part in parts], config.overlap)
+    findings = _together([part.findings for part in parts[:known]], config.overlap)
+    parts[known:] = [_nothing_there(part, findings) for part in parts[known:]]
     return _joined(parts, names, findings, bool(config.groups))
+
+
+def _of_sources(config: PrepareConfig, folder: Path) -> PrepareConfig:
+    """Settings of one of several sources."""
+    findings = _findings_of(config, folder) if config.more_sources else config.findings
+    return dataclasses.replace(
+        config, source=str(folder), more_sources=[], healthy=[], findings=findings
+    )
+
+
+def _of_healthy(config: PrepareConfig, folder: Path) -> PrepareConfig:
+    """Settings of a folder of healthy images: those that say where lesions are, and tables of the
+    others, mean nothing there."""
+    names = ("boxes", "table", "images", "masks", "groups", "label")
+    meaningless: dict[str, Any] = dict.fromkeys(names, "")
+    return dataclasses.replace(
+        config,
+        source=str(folder),
+        more_sources=[],
+        healthy=[],
+        dataset="auto",
+        classes=[],
+        findings=[],
+        **meaningless,
+    )
+
+
+def _nothing_there(part: Listed, findings: Findings) -> Listed:
+    """The images of a folder as somebody looked at them and saw none of the findings."""
+    cases = [
+        dataclasses.replace(
+            case,
+            mask=None,
+            finding_masks=(),
+            boxes_xyxy_px=(),
+            box_findings=(),
+            looked_for=findings.names,
+            keep_if_empty=True,
+            unannotated=False,
+        )
+        for case in part.cases
+    ]
+    return dataclasses.replace(part, cases=cases, annotated=False, findings=findings)
 
 
 def _findings_of(config: PrepareConfig, folder: Path) -> list[str]:
