@@ -149,8 +149,10 @@ def _read(path: Path, findings: Findings) -> np.ndarray:
     except InputError as error:
         if not findings.is_one:
             raise
+        # What would follow is how `prepare` is told of such masks.
+        why = str(error).partition(";")[0].removeprefix(f"{path}: ")
         raise InputError(
-            f"{path} is no mask of one finding (0 and 1, or 0 and 255): {error}"
+            f"{path} is no mask of one finding, a picture of 0 and 1, or 0 and 255: {why}"
         ) from error
 
 

@@ -556,8 +556,9 @@ def test_masks_that_are_none_are_one_clear_line(tmp_path):
     labels = np.zeros(SIZE_HW, np.uint8)
     labels[2:6, 2:6], labels[8:12, 8:12] = 1, 2
     write_png(folder / "a1.png", labels)
-    with pytest.raises(InputError, match=r"a1\.png is no mask of one finding"):
+    with pytest.raises(InputError, match=r"a1\.png is no mask of one finding.*holds") as told:
         evaluate(run, other=OtherMasks(folder))
+    assert "--label" not in str(told.value)  # an option of `prepare`
     (folder / "a1.png").write_bytes(b"no picture")
     with pytest.raises(InputError, match=r"a1\.png"):
         evaluate(run, other=OtherMasks(folder))
