@@ -4,7 +4,7 @@ frame.
 Needs nothing: it draws its images. Takes some ten minutes on one core, a quarter at half the size:
 
     .venv/bin/python scripts/studies/large_images.py --work runs/large_images
-    .venv/bin/python scripts/studies/large_images.py --side 1536 --set distill.image_size=128
+    python scripts/studies/large_images.py --side 1536 --train 10 --val 2 --test 6 --set distill.image_size=128
 
 Each image of 3,072 x 3,072 px holds one lesion, a disc of 40 px; scattered around it are specks,
 smaller and brighter, which are as bright as a lesion once the image is shrunk, and large pale
