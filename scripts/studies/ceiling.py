@@ -26,12 +26,12 @@ import math
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
 from _cells import Stopwatch, circumstances, one_line_errors, read_cells
+from _tried import tried
 
 # isort: split
 import numpy as np
@@ -56,7 +56,6 @@ from meddistill.stages.evaluate import run_eval
 from meddistill.stages.prepare import run_prepare
 from meddistill.student.student import build_student
 from meddistill.teachers.teacher import Teacher
-from meddistill.training import augment
 from meddistill.training.fabric import make_fabric
 from meddistill.training.loop import Training
 from meddistill.training.packed_cases import CaseTarget, PackedCases, TrainingData
@@ -97,25 +96,23 @@ ARMS: dict[str, tuple[str, ...]] = {
     "both-views": ("distill.targets.views=auto", "distill.targets.jitter_copies=8"),
     "strong": (),
     "strong-decay": ("distill.weight_decay=1e-2",),
+    "crops": (),
+    "crops-256px": ("distill.image_size=256",),
+    "balanced": (),
     "deep-supervision": (
         "distill.student=nested_unet",
         "distill.deep_supervision=true",
         "distill.feature_weight=0",
     ),
 }
-STRONGER = {
-    "MAX_ROTATION_DEG": 45.0,
-    "MAX_SCALE": 1.6,
-    "MAX_SHIFT": 0.2,
-    "MAX_STRETCH": 1.3,
-    "MAX_GAMMA": 2.0,
-    "MAX_CONTRAST": 1.6,
-    "MAX_BIAS": 0.5,
-    "MAX_NOISE": 0.1,
+TRIED = {
+    "strong": "stronger",
+    "strong-decay": "stronger",
+    "crops": "crops",
+    "crops-256px": "crops",
+    "balanced": "balanced",
 }
-"""What views undergo at most in the arms `strong`, in place of the constants of
-`training/augment.py`."""
-STRONG = ("strong", "strong-decay")
+"""What is tried in the training of an arm that is no setting (`_tried.py`)."""
 FOUND_FROM_DICE = 2 * 0.1 / (1 + 0.1)
 """Dice of a mask whose IoU with the true one is .1."""
 TIMED_STEPS = 5
@@ -161,7 +158,7 @@ class Study:
         if not (data / "data" / RUN_JSON).exists():
             run_prepare(RunDir(data), config.prepare, seed=0)
         run = RunDir(data / f"{config.distill.image_size}px", data / "data")
-        with stronger(cell.arm in STRONG):
+        with tried(TRIED.get(cell.arm, "")):
             distill, step_s = self._with_epochs(config.distill, run, cell.arm)
             student = run.root / f"student-{cell.arm}-{cell.seed}"
             watch = Stopwatch()
@@ -184,7 +181,7 @@ class Study:
             "image_size": distill.image_size,
             "seconds": took,
             "settings": [*BASE, *ARMS[cell.arm], *self.overrides],
-            "views": STRONGER if cell.arm in STRONG else {},
+            "tried": TRIED.get(cell.arm, ""),
             **circumstances(),
         }
         if self.device.startswith("cuda"):
@@ -277,19 +274,6 @@ def _of_smallest(dice: Sequence[float], true_px: Sequence[int]) -> float:
     """Mean Dice of the quarter with the smallest lesions."""
     order = np.argsort(true_px, kind="stable")[: math.ceil(len(dice) / 4)]
     return float(np.mean(np.asarray(dice)[order]))
-
-
-@contextmanager
-def stronger(is_on: bool) -> Iterator[None]:
-    """Views of training as in `STRONGER`, as long as the block lasts."""
-    before = {name: getattr(augment, name) for name in STRONGER}
-    try:
-        for name, value in STRONGER.items() if is_on else ():
-            setattr(augment, name, value)
-        yield
-    finally:
-        for name, value in before.items():
-            setattr(augment, name, value)
 
 
 def step_seconds(distill: DistillConfig, device: str) -> float:

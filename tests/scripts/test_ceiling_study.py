@@ -6,13 +6,16 @@ import dataclasses
 import json
 
 import pytest
+import torch
 from support.painting_teacher import PaintingTeacher
 from support.script_module import load_script
+from support.training_data import bright_squares, train
 
 from meddistill.base.errors import ConfigError
 from meddistill.data.sources.phantom import write_phantom
 from meddistill.settings.distill import DistillConfig
-from meddistill.training import augment
+from meddistill.training import augment, loop
+from meddistill.training.batches import ShuffledCases
 
 TOY = (
     "prepare.workers=1",
@@ -64,8 +67,7 @@ def test_each_cell_tells_what_it_gave_and_cost(script, study):
     assert default["dice_mean"] == pytest.approx(
         sum(default["dice"]) / len(default["dice"]), abs=1e-3
     )
-    assert default["views"] == {}
-    assert strong["views"]["MAX_SCALE"] == 1.6
+    assert (default["tried"], strong["tried"]) == ("", "stronger")
     assert augment.MAX_SCALE == 1.3  # as before the cell
     table = script.make_table([default, strong])
     assert "| toy | default | 1 |" in table
@@ -101,6 +103,52 @@ def test_the_difference_is_paired_by_seed_and_case(script):
 
 def test_the_smallest_quarter_is_by_true_size(script):
     assert script._of_smallest([0.1, 0.9, 0.8, 0.7], [5, 400, 300, 200]) == pytest.approx(0.1)
+
+
+@pytest.fixture(scope="module")
+def changes():
+    return load_script("studies/_tried")
+
+
+def test_what_is_tried_ends_with_its_block(changes):
+    assert loop.Augmentation is augment.Augmentation
+    with changes.tried("crops"):
+        assert loop.Augmentation is changes.Crops
+    with changes.tried("balanced"):
+        assert loop.ShuffledCases is changes.BalancedSizes
+    assert (loop.Augmentation, loop.ShuffledCases) == (augment.Augmentation, ShuffledCases)
+
+
+@pytest.mark.parametrize("what", ["crops", "balanced"])
+def test_what_is_tried_trains_the_same_twice(changes, tmp_path, what):
+    with changes.tried(what):
+        first, second = (train(tmp_path / name, epochs=1) for name in "ab")
+    with changes.tried(""):
+        plain = train(tmp_path / "c", epochs=1)
+    states = [each.student.state_dict() for each in (first, second, plain)]
+    for name, tensor in states[0].items():
+        torch.testing.assert_close(tensor, states[1][name], rtol=0, atol=0)
+    assert any((tensor != states[2][name]).any() for name, tensor in states[0].items())
+
+
+def test_crops_show_the_lesion_larger_where_geometry_may_change(changes, monkeypatch):
+    cases = bright_squares(64, 0)
+    batch = cases.batch(torch.arange(64))
+    monkeypatch.setattr(augment.Augmentation, "__call__", lambda self, seen, *_: seen)
+    crops = changes.Crops(cases.image_size, 0)
+    numbers = crops.numbers(0, 64)
+    kept = torch.arange(64) < 8
+    seen = crops(batch, kept, numbers)
+    area = [(each.probs > 0.5).flatten(1).sum(1).float() for each in (batch, seen)]
+    torch.testing.assert_close(seen.images[:8], batch.images[:8], rtol=0, atol=0)
+    larger = (area[1] > area[0])[8:]
+    assert 0.3 < larger.float().mean() < 0.6  # half of them, of which some leave a part outside
+    assert (area[1][8:] / area[0][8:]).max() > 2
+
+
+def test_every_size_is_drawn_as_often_as_another(changes):
+    weights = changes.size_weights(torch.tensor([0.0, 5.0, 6.0, 7.0, 900.0, 1000.0]))
+    assert weights.tolist() == pytest.approx([1, 1 / 3, 1 / 3, 1 / 3, 1 / 2, 1 / 2])
 
 
 def test_an_arm_that_is_not_known_is_one_clear_line(script):
