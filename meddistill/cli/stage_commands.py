@@ -105,6 +105,7 @@ class PrepareArguments:
     resample_masks: Annotated[
         Optional[bool], setting("prepare.resample_masks", "--resample-masks")
     ] = None
+    channel: Annotated[Optional[str], setting("prepare.channel")] = None
     fit_boxes: Annotated[Optional[str], setting("prepare.fit_boxes")] = None
     group_from: Annotated[Optional[str], setting("prepare.group_from")] = None
     folds: Annotated[Optional[int], setting("prepare.folds")] = None

@@ -20,6 +20,8 @@ Label = float | tuple[int, int, int]
 ANY_LABEL = "any"
 INSTANCES = "instances"
 """Every value (or colour) but 0 is an object of its own."""
+_WHOLE = 0.01
+"""How far a stored 0 or 1 may be off, as scaling by a header leaves it."""
 _NOISE = 16
 """JPEG leaves values up to about this in an empty mask."""
 _COLOUR_TOLERANCE = 48
@@ -164,6 +166,12 @@ def binarise(pixels: np.ndarray, lossy: bool = False, name: str = "mask") -> np.
     if highest == 0 or (lossy and highest <= _NOISE):
         return np.zeros(pixels.shape, dtype=bool)
     if not lossy and highest <= 1:
+        between = pixels[(pixels > _WHOLE) & (pixels < 1 - _WHOLE)]
+        if between.size:
+            raise InputError(
+                f"{name} holds fractions ({float(between.flat[0]):.3g} in {between.size} places): no "
+                "mask but probabilities, or one that was interpolated; write it with 0 and 1"
+            )
         return np.asarray(pixels >= 0.5)
     full = 255.0
     if np.issubdtype(pixels.dtype, np.integer) and highest > 255:

@@ -54,6 +54,7 @@ CASES = [
     ("prepare", "--box-every 3", "box_every", 3),
     ("prepare", "--keep-names", "keep_names", True),
     ("prepare", "--resample-masks", "resample_masks", True),
+    ("prepare", "--channel t1ce", "channel", "t1ce"),
     ("prepare", "--axis coronal", "axis", 1),
     ("prepare", "--label 1,4", "label", "1,4"),
     ("prepare", "--boxes-per case", "boxes_per", "case"),

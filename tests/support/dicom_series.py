@@ -64,3 +64,50 @@ def affine_of():
     affine[:3, 0], affine[:3, 1], affine[:3, 2] = ACROSS * SPACING[1], DOWN * SPACING[0], STEP
     affine[:3, 3] = ORIGIN
     return np.diag([-1, -1, 1, 1]) @ affine
+
+
+def holding(**tags):
+    """A data set of these tags, for a sequence."""
+    from pydicom.dataset import Dataset
+
+    found = Dataset()
+    for name, value in tags.items():
+        setattr(found, name, value)
+    return found
+
+
+def write_enhanced(path, stack, slope=2, intercept=-100):
+    """All slices in one enhanced file, the last first: where a frame lies in its own functional group,
+    all else in the shared one; values become `slope` times the stored ones plus `intercept`."""
+    pydicom = pytest.importorskip("pydicom")
+    uid = pydicom.uid.generate_uid()[:50].rstrip(".")
+    order = range(len(stack))[::-1]
+    tags = series_tags(pydicom, 0, uid)
+    window = {name: tags.pop(name) for name in ("WindowCenter", "WindowWidth")}
+    across = {"ImageOrientationPatient": tags.pop("ImageOrientationPatient")}
+    sides = {name: tags.pop(name) for name in ("PixelSpacing", "SliceThickness")}
+    del tags["ImagePositionPatient"]
+    frames = [
+        holding(
+            PlanePositionSequence=[
+                holding(ImagePositionPatient=[float(value) for value in ORIGIN + number * STEP])
+            ]
+        )
+        for number in order
+    ]
+    shared = holding(
+        PlaneOrientationSequence=[holding(**across)],
+        PixelMeasuresSequence=[holding(**sides)],
+        PixelValueTransformationSequence=[
+            holding(RescaleSlope=slope, RescaleIntercept=intercept, RescaleType="US")
+        ],
+        FrameVOILUTSequence=[holding(**window)],
+    )
+    write_dicom(
+        path,
+        np.stack([stack[number] for number in order]),
+        SOPClassUID="1.2.840.10008.5.1.4.1.1.4.1",
+        PerFrameFunctionalGroupsSequence=frames,
+        SharedFunctionalGroupsSequence=[shared],
+        **tags,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -66,11 +67,18 @@ def read_dataset(path: Path, header_only: bool = False) -> Any:
         raise InputError(f"{path.name} is not a DICOM file: {in_one_line(error)}") from error
 
 
+@functools.lru_cache(maxsize=1)
+def _last_read(path: Path, size: int, changed_ns: int) -> Any:
+    # The frames of one file are asked for one after the other: it is then read once.
+    return read_dataset(path)
+
+
 def read_pixels(path: Path, frame: int) -> tuple[Any, np.ndarray]:
     """The data set, and pixels of one frame: stored values (H, W), or 8-bit RGB (H, W, 3)."""
     from pydicom.pixels import apply_color_lut, pixel_array
 
-    data = read_dataset(path)
+    status = path.stat()
+    data = _last_read(path, status.st_size, status.st_mtime_ns)
     with naming_damage(path):
         rows, columns = int(data.get("Rows", 0)), int(data.get("Columns", 0))
     if not 0 < rows * columns <= MAX_PIXELS:
@@ -102,18 +110,19 @@ class DicomImage(OneFile):
     def load(self) -> Picture:
         data, pixels = read_pixels(self.path, self.frame)
         with naming_damage(self.path):
-            spacing = _spacing(data)
+            said = _said_of_frame(data, self.frame)
+            spacing = _spacing(said)
             if pixels.ndim == 3:
                 return Picture(pixels, spacing)
             from pydicom.pixels import apply_modality_lut
 
-            values = np.asarray(apply_modality_lut(pixels, data))
+            values = np.asarray(apply_modality_lut(pixels, said))
             as_stored = pixels.dtype == np.uint8 and np.array_equal(values, pixels)
             values = pixels if as_stored else values.astype(np.float32)
             return Picture(
                 values,
                 spacing,
-                _window(data),
+                _window(said),
                 inverted=data.PhotometricInterpretation == "MONOCHROME1",
                 scanner_8bit=as_stored,
             )
@@ -133,6 +142,32 @@ class DicomMask(OneFile):
     def load(self) -> np.ndarray:
         pixels = read_pixels(self.path, self.frame)[1]
         return chosen(pixels, self.labels, name=self.path.name)
+
+
+_OF_FRAMES = {
+    "PixelMeasuresSequence": ("PixelSpacing", "ImagerPixelSpacing"),
+    "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence"),
+    "FrameVOILUTSequence": ("WindowCenter", "WindowWidth", "VOILUTFunction"),
+}
+"""Where an enhanced file says what others say at their top (DICOM PS3.3 C.7.6.16.2)."""
+
+
+def _said_of_frame(data: Any, frame: int) -> Any:
+    """A data set of what is said of how large and how bright a frame's pixels are: by the file, else
+    by the frame's functional groups, else by those that all frames share."""
+    from pydicom.dataset import Dataset
+
+    groups = list(data.get("PerFrameFunctionalGroupsSequence") or [])
+    places = [*groups[frame : frame + 1], *(data.get("SharedFunctionalGroupsSequence") or [])]
+    found = Dataset()
+    for sequence, names in _OF_FRAMES.items():
+        holders = [data, *(holder for place in places for holder in place.get(sequence) or ())]
+        for name in names:
+            for holder in holders:
+                if name in holder:
+                    setattr(found, name, holder[name].value)
+                    break
+    return found
 
 
 def _spacing(data: Any) -> tuple[float, float] | None:

@@ -14,6 +14,8 @@ from meddistill.base.files import atomic_path
 from meddistill.data.formats.volume import MAX_VOXELS, Grid, Volume
 
 SUFFIXES = (".nii.gz", ".nii")
+_FLAT = 1e-6
+"""Share of the volume of a box of its sides below which a voxel has none."""
 
 
 def read(path: Path, channel: int) -> Volume:
@@ -37,8 +39,15 @@ def read(path: Path, channel: int) -> Volume:
 def grid_of(path: Path) -> Grid:
     """Where the voxels of a file lie, by its header alone. Raises: InputError."""
     nibabel, image = _open(path)
-    if np.isnan(nibabel.io_orientation(image.affine)[:, 0]).any():
-        raise InputError(f"{path.name} has an affine without an orientation")
+    turned = image.affine[:3, :3]
+    if (
+        np.isnan(nibabel.io_orientation(image.affine)[:, 0]).any()
+        or abs(np.linalg.det(turned)) < _FLAT * np.linalg.norm(turned, axis=0).prod()
+    ):
+        raise InputError(
+            f"{path.name} has an affine without an orientation: a spacing of 0, or axes that fall "
+            "together; mend its header"
+        )
     x, y, z = image.shape[:3]
     channels = image.shape[3] if len(image.shape) == 4 else 1
     return Grid((x, y, z), np.asarray(image.affine), channels)
@@ -58,7 +67,20 @@ def _open(path: Path) -> tuple[Any, Any]:
         raise InputError(
             f"{path.name} has the shape {'x'.join(map(str, image.shape))}, expected a volume"
         )
+    _check_sides(path, image)
     return nibabel, image
+
+
+def _check_sides(path: Path, image: Any) -> None:
+    """nibabel takes a spacing of 0 for 1 mm. Raises: InputError where the header has one that counts."""
+    if int(image.header["sform_code"]):
+        return  # the affine is written out there
+    with image.file_map["image"].get_prepare_fileobj("rb") as file:
+        stored = type(image.header).from_fileobj(file, check=False)
+    sides = [float(side) for side in stored["pixdim"][1:4]]
+    if 0 in sides:
+        told = " x ".join(f"{side:g}" for side in sides)
+        raise InputError(f"{path.name} says that a voxel is {told} mm; mend its header")
 
 
 def _nibabel() -> Any:

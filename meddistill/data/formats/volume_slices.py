@@ -149,11 +149,15 @@ def _load_volume(path: Path, channel: int) -> tuple[Volume, tuple[float, float]]
 def _load_mask(path: Path, labels: Labels, image: Path | None) -> np.ndarray:
     # The whole volume decides what its values mean: a slice that has label 1 alone must not pass
     # for black and white.
+    if (channels := grid_of(path).channels) > 1:
+        raise InputError(
+            f"mask {path.name} holds {channels} volumes along its fourth axis, not one"
+        )
     mask = read_volume(path)
     voxels = mask.array
     if image is not None:
         voxels = resampled(mask, *_canonical_grid(image))
-    found = chosen(voxels.reshape(1, -1), labels, name=path.name)
+    found = chosen(voxels.reshape(1, -1), labels, name=f"mask {path.name}")
     return found.reshape(*found.shape[:-2], *voxels.shape)
 
 

@@ -95,7 +95,8 @@ def _channel(path: Path, channels: int, chosen: str) -> int:
         return 0
     if not chosen.isdecimal() or int(chosen) >= channels:
         raise ConfigError(
-            f"{path.name} has {channels} channels; choose one with --set prepare.channel=0"
+            f"{path.name} holds {channels} volumes along its fourth axis; choose one with --channel "
+            f"(0 to {channels - 1})"
         )
     return int(chosen)
 

@@ -238,7 +238,8 @@ def test_nifti_4d_needs_a_channel_number(tmp_path, prepare):
     voxels = np.stack([volume(1), volume(2)], axis=3)
     nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), tmp_path / "source" / "v.nii")
     with pytest.raises(
-        ConfigError, match=r"v\.nii has 2 channels; choose one with --set prepare.channel=0"
+        ConfigError,
+        match=r"v\.nii holds 2 volumes along its fourth axis; choose one with --channel \(0 to 1\)",
     ):
         prepare(tmp_path / "source")
     _, cases, _ = prepare(tmp_path / "source", channel="1")
