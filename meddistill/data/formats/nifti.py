@@ -73,11 +73,14 @@ def _open(path: Path) -> tuple[Any, Any]:
 
 def _check_sides(path: Path, image: Any) -> None:
     """nibabel takes a spacing of 0 for 1 mm. Raises: InputError where the header has one that counts."""
-    if int(image.header["sform_code"]):
-        return  # the affine is written out there
-    with image.file_map["image"].get_prepare_fileobj("rb") as file:
-        stored = type(image.header).from_fileobj(file, check=False)
-    sides = [float(side) for side in stored["pixdim"][1:4]]
+    try:
+        if int(image.header["sform_code"]):
+            return  # the affine is written out there
+        with image.file_map["image"].get_prepare_fileobj("rb") as file:
+            stored = type(image.header).from_fileobj(file, check=False)
+        sides = [float(side) for side in stored["pixdim"][1:4]]
+    except Exception as error:  # see above
+        raise InputError(f"{path.name} is not a NIfTI volume: {in_one_line(error)}") from error
     if 0 in sides:
         told = " x ".join(f"{side:g}" for side in sides)
         raise InputError(f"{path.name} says that a voxel is {told} mm; mend its header")
