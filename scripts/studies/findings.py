@@ -237,7 +237,8 @@ class Study:
         return run
 
     def _teacher_with_true_boxes(self, run: RunDir, config: Config) -> Guesser:
-        """Masks of the teacher that is given the boxes of judged images, as it is asked for targets."""
+        """Masks of the teacher that is given the boxes of judged images, as it is asked for targets;
+        of each finding its own, also where two hold a pixel."""
         findings, dataset = read_findings(run.data), Dataset.open(run.data)
         teacher = self.teacher or load_teacher(config.distill.teacher, device="cpu")
         scratch = self.work / f"true-boxes-{self.set_name}"
@@ -265,7 +266,7 @@ class Study:
                     found = torch.from_numpy(load_target(scratch, row.case_id, row.key).probs)
                     size_hw = (case.height, case.width)
                     probs[place] = from_frame(found[None, None], size_hw)[0, 0].numpy()
-            return findings.masks(probs, (0.5,) * len(findings))
+            return probs > 0.5
 
         return guess
 
@@ -290,59 +291,70 @@ def judge(run: RunDir, guess: Guesser, whole_volumes: bool) -> dict[str, Any]:
     it, false alarms over the others; `confusion`: of units that show a finding (rows), which one
     most of it was taken for, or nothing; and the Dice of each unit."""
     findings, dataset = read_findings(run.data), Dataset.open(run.data)
-    units: dict[str, list[Case]] = {}
-    for case in dataset.of_split("test"):
+    pixels: dict[str, _Pixels] = {}
+    tests = dataset.of_split("test")
+    for case in console.track(tests, "judge", len(tests)):
         name = _SLICE.sub("", case.case_id) if whole_volumes else case.case_id
-        units.setdefault(name, []).append(case)
-    pixels: dict[str, np.ndarray] = {}
-    for name, cases in console.track(units.items(), "judge", len(units)):
-        pixels[name] = np.sum([_shared_px(run, case, guess(case), findings) for case in cases], 0)
-    told: dict[str, Any] = {"units": len(units), "findings": {}, "confusion": {}}
+        found = _pixels(run, case, guess(case), findings)
+        if name in pixels:
+            pixels[name].add(found)
+        else:
+            pixels[name] = found
+    told: dict[str, Any] = {"units": len(pixels), "findings": {}, "confusion": {}}
     for place, finding in enumerate(findings.names):
-        scores = {
-            name: _dice(shared, place) for name, shared in pixels.items() if shared[place].any()
-        }
-        without = [shared for shared in pixels.values() if not shared[place].any()]
+        scores = {name: each.dice(place) for name, each in pixels.items() if each.true[place]}
+        without = [each for each in pixels.values() if not each.true[place]]
         told["findings"][finding] = {
             "dice": round(statistics.mean(scores.values()), 4) if scores else None,
             "units": len(scores),
             "not_found": sum(value == 0 for value in scores.values()),
-            "false_alarms": sum(bool(shared[:, place].any()) for shared in without),
+            "false_alarms": sum(bool(each.guessed[place]) for each in without),
             "without": len(without),
             "each": {name: round(value, 4) for name, value in scores.items()},
         }
-        taken = [_taken_for(shared, place, findings) for shared in pixels.values()]
+        taken = [_taken_for(each, place, findings) for each in pixels.values()]
         names = (*findings.names, NOTHING)
         told["confusion"][finding] = {name: taken.count(name) for name in names}
-    empty = [shared for shared in pixels.values() if not shared[: len(findings)].any()]
+    empty = [each for each in pixels.values() if not each.true.any()]
     told["healthy"] = {
         "units": len(empty),
-        "false_alarms": sum(bool(shared[:, : len(findings)].any()) for shared in empty),
+        "false_alarms": sum(bool(each.guessed.any()) for each in empty),
     }
     known = [of["dice"] for of in told["findings"].values() if of["dice"] is not None]
     told["dice_mean"] = round(statistics.mean(known), 4)
     return told
 
 
-def _shared_px(run: RunDir, case: Case, guess: np.ndarray, findings: Findings) -> np.ndarray:
-    """Pixels of each true finding (rows; last: none) that are guessed to be each (columns; last:
-    none), (C + 1, C + 1) int64."""
+@dataclasses.dataclass
+class _Pixels:
+    """Pixels of one unit. `shared`: of each true finding (rows; last: none) those guessed to be each
+    (columns; last: none), (C + 1, C + 1); `true`, `guessed`: of each finding, (C,)."""
+
+    shared: np.ndarray
+    true: np.ndarray
+    guessed: np.ndarray
+
+    def add(self, other: _Pixels) -> None:
+        self.shared += other.shared
+        self.true += other.true
+        self.guessed += other.guessed
+
+    def dice(self, place: int) -> float:
+        return float(2 * self.shared[place, place] / (self.true[place] + self.guessed[place]))
+
+
+def _pixels(run: RunDir, case: Case, guess: np.ndarray, findings: Findings) -> _Pixels:
     truth = true_planes(run, case, findings)
     both = [np.concatenate([each, ~each.any(0, keepdims=True)]) for each in (truth, guess)]
     rows, columns = (each.reshape(len(findings) + 1, -1).astype(np.int64) for each in both)
-    return rows @ columns.T
+    return _Pixels(rows @ columns.T, truth.sum((1, 2)), guess.sum((1, 2)))
 
 
-def _dice(shared: np.ndarray, place: int) -> float:
-    """Of a finding that excludes the others, from pixels that `_shared_px` counted."""
-    return float(2 * shared[place, place] / (shared[place].sum() + shared[:, place].sum()))
-
-
-def _taken_for(shared: np.ndarray, place: int, findings: Findings) -> str:
+def _taken_for(pixels: _Pixels, place: int, findings: Findings) -> str:
     """What most of a true finding was taken for; empty where it is not there."""
-    if not shared[place].any():
+    if not pixels.true[place]:
         return ""
-    found = shared[place, : len(findings)]
+    found = pixels.shared[place, : len(findings)]
     return findings.names[int(found.argmax())] if found.any() else NOTHING
 
 

@@ -87,11 +87,12 @@ def test_a_unit_counts_for_the_findings_that_it_shows(script):
     shared = np.zeros((3, 3), np.int64)
     shared[0] = (6, 3, 1)  # ten pixels are a: six found, three taken for b
     shared[2, 1] = 2
-    assert script._dice(shared, 0) == pytest.approx(12 / 16)
-    assert script._taken_for(shared, 0, findings) == "a"
-    assert script._taken_for(shared, 1, findings) == ""
-    shared[0] = (0, 0, 10)
-    assert script._taken_for(shared, 0, findings) == script.NOTHING
+    pixels = script._Pixels(shared, np.array([10, 0]), np.array([6, 5]))
+    assert pixels.dice(0) == pytest.approx(12 / 16)
+    assert script._taken_for(pixels, 0, findings) == "a"
+    assert script._taken_for(pixels, 1, findings) == ""
+    pixels.shared[0] = (0, 0, 10)
+    assert script._taken_for(pixels, 0, findings) == script.NOTHING
 
 
 def test_the_table_has_a_line_a_finding_and_arm(script, study):
