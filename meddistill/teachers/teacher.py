@@ -156,6 +156,13 @@ def keep_freed_memory() -> None:
         libc.mallopt(trim_threshold, (1 << 31) - 1)
 
 
+def give_back_freed_memory() -> None:
+    """Let the C library give back to the system what it kept so far: others than it need memory,
+    too. Does nothing elsewhere than glibc."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """bfloat16 arithmetic where `precision` is `bf16-mixed`, else no change."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16-mixed")

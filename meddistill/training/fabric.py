@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from types import MethodType
 
 import torch
@@ -13,7 +14,11 @@ from torch import Tensor, nn
 from meddistill.base import console
 from meddistill.base.cores import is_intel
 from meddistill.base.errors import ConfigError
-from meddistill.teachers.teacher import keep_freed_memory
+from meddistill.teachers.teacher import give_back_freed_memory, keep_freed_memory
+
+_NO_MEMORY = re.compile(
+    r"DefaultCPUAllocator|bad_alloc|could not create a (primitive|memory object)$"
+)
 
 
 def make_fabric(device: str, precision: str) -> Fabric:
@@ -53,14 +58,16 @@ def precision_of(fabric: Fabric) -> str:
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether the device, or the CPU's allocator, had no memory left."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+    """Whether the device had no memory left, or the CPU: its allocator, or oneDNN's convolutions."""
+    return isinstance(error, torch.OutOfMemoryError) or bool(_NO_MEMORY.search(str(error)))
 
 
 def free_memory(fabric: Fabric) -> None:
-    """Give back what the device's allocator keeps for later, so that larger pieces fit again."""
+    """Give back what an allocator keeps for later, so that larger pieces fit again."""
     if fabric.device.type == "cuda":
         torch.cuda.empty_cache()
+    else:
+        give_back_freed_memory()
 
 
 def sum_over_ranks(fabric: Fabric, tensor: Tensor) -> Tensor:
