@@ -10,16 +10,19 @@ import torch
 from meddistill.base.errors import InputError
 from meddistill.data.formats.pictures import write_png
 from meddistill.data.frames import Preprocessing
+from meddistill.settings.layers import load_config
 from meddistill.stages.export import run_export
 from meddistill.student.export.onnx_student import OnnxPredictor
 from meddistill.student.networks.nested_unet import NestedUNet
-from meddistill.student.student import Student, load_student, save_student
+from meddistill.student.student import Student, build_student, load_student, save_student
 from meddistill.student.trust.familiarity import Familiarity, fit_likeness
 from meddistill.student.trust.fits import RISES, SIGNALS, Interval, Line, Meaning
 from meddistill.student.trust.input_checks import fit_ranges, glance, input_doubts
 from meddistill.student.trust.reading import NUMBERS, OfFinding, Reading, review
+from meddistill.student.trust.readout import Readout
 from meddistill.student.trust.signals import mask_signals
 from meddistill.student.trust.trust import Expected, FindingTrust, Trust, save_trust
+from meddistill.training.trusting import MOST_HELD, MOST_TRAINED
 
 FILTERS = [4, 6, 8]
 FEATURES = sum(FILTERS)
@@ -302,3 +305,25 @@ def test_unknown_numbers_can_be_exported(tmp_path):
     (seen,) = OnnxPredictor(tmp_path).look(images()[:1])
     assert seen.reading.familiarity is None
     assert seen.reading.findings == (OfFinding(None, None, None, None),)
+
+
+def test_what_a_student_knows_of_itself_is_a_small_part_of_it():
+    """The exported file may grow by a twentieth: its arrays lie in the graph as float32. The small
+    network is the strictest; `scripts/bench/trust.py` measures whole files."""
+    config = load_config(None, {}, ["distill.size=small"]).distill
+    network = build_student(
+        config.student,
+        encoder=config.encoder,
+        encoder_weights="none",
+        decoder_channels=config.decoder_channels,
+    )
+    features = sum(network.feature_channels)
+    own = np.random.default_rng(0).normal(0, 1, (MOST_TRAINED + MOST_HELD, features))
+    kept = fit_likeness(
+        own[:MOST_TRAINED].astype(np.float32), own[MOST_TRAINED:].astype(np.float32)
+    )
+    readout = Readout(dataclasses.replace(own_trust(), likeness=kept), (0.5,))
+    added = sum(each.nbytes for each in readout.state_dict().values())
+    weights = sum(each.nbytes for each in network.state_dict().values())
+    assert added > 100_000
+    assert added / weights < 0.05
