@@ -123,14 +123,17 @@ def sentences(expected: dict[str, float], rejection: dict[str, Any]) -> list[str
     gained = rejection["expected"]["kept"] - rejection["all"]
     possible = rejection["oracle"]["kept"] - rejection["all"]
     share = f"{gained / possible:.0%} of what" if possible > 0 else "beside what"
+    confidence = ""
+    if "confidence" in rejection:
+        confidence = f"; by plain confidence to {rejection['confidence']['kept']:.3f}"
     few = " That is too few to say much." if expected["cases"] < 30 else ""
     return [
-        f"On {expected['cases']:.0f} images with a true mask the expected Dice is off by "
+        f"On {expected['cases']:.0f} images with a lesion the expected Dice is off by "
         f"{expected['mean_error']:.2f} on average.{few}",
         f"The interval held the true Dice on {expected['covered']:.0%} of them (it should on 90%), "
         f"with a mean width of {expected['width']:.2f}; the same for all would take "
         f"{expected['constant_width']:.2f}.",
         f"Leaving the {rejection['share']:.0%} with the lowest expected Dice to a person raises the "
         f"mean from {rejection['all']:.3f} to {rejection['expected']['kept']:.3f}: {share} knowing "
-        "the truth would gain.",
+        f"the truth would gain{confidence}.",
     ]

@@ -28,7 +28,14 @@ from meddistill.targets.cache import TargetFolders
 from meddistill.targets.packing import Packing, pack_targets, teaches
 from meddistill.teachers.teacher import Teacher
 from meddistill.training.packed_cases import PackedCases
-from meddistill.training.trusting import ENOUGH_HELD, Load, OwnImages, fit_trust, own_images
+from meddistill.training.trusting import (
+    ENOUGH_HELD,
+    Load,
+    OwnImages,
+    fit_trust,
+    own_images,
+    say_facts,
+)
 
 
 def run_calibrate(
@@ -72,8 +79,7 @@ def run_calibrate(
         knows = Student(student.module, student.preprocessing, student.device, trust)
         trust = fit_asked(knows, dataset, targets, opinion, about)
     save_trust(directory, trust)
-    for sentence in trust.facts["sentences"]:
-        console.say(sentence)
+    say_facts(trust)
     if 0 < trust.facts["held"] < ENOUGH_HELD:
         console.warn(
             f"only {trust.facts['held']} own images were held back; give others that taught it "

@@ -53,7 +53,7 @@ from meddistill.targets.tiling import ALWAYS, with_tiles_decided
 from meddistill.teachers.teacher import Teacher
 from meddistill.training.fabric import make_fabric, precision_of
 from meddistill.training.fitting import stage_outputs
-from meddistill.training.trusting import fit_trust, own_images
+from meddistill.training.trusting import fit_trust, own_images, say_facts
 from meddistill.training.warm_start import find_start, fingerprint_start, load_start
 
 
@@ -133,8 +133,7 @@ def _let_it_know_itself(work: Distillation, learning: Learning, student_dir: Pat
     own = own_images(work.dataset, data.train.case_ids, work.config.context)
     trust = fit_trust(learning.student.student, work.dataset, own, data.val)
     save_trust(student_dir, trust)
-    for sentence in trust.facts["sentences"]:
-        say(sentence)
+    say_facts(trust)
 
 
 def _find_boxes(run: RunDir, config: DistillConfig, dataset: Dataset) -> Path | None:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from meddistill.base.console import track
+from meddistill.base import console
 from meddistill.data.boxes import fill_boxes, grow_boxes, mask_to_boxes
 from meddistill.data.context import as_seen
 from meddistill.data.frames import preprocess
@@ -162,7 +162,7 @@ def _see(student: Student, images: Sequence[Load], title: str, keep_logits: bool
     size, findings, context = stored.image_size, len(stored.findings), stored.context
     logits, features, glances = [torch.zeros(0, findings, size, size)], [], []
     starts = range(0, len(images), _BATCH)
-    for start in track(starts, title, len(starts)):
+    for start in console.track(starts, title, len(starts)):
         batch = [load() for load in images[start : start + _BATCH]]
         tensors = [input_tensor(image, context).to(student.device) for image in batch]
         frames = torch.cat([preprocess(each, student.preprocessing) for each in tensors])
@@ -272,6 +272,12 @@ def _meaning(lesson: Lesson) -> Meaning:
     return meaning
 
 
+def say_facts(trust: Trust) -> None:
+    """Tell the user what it was fitted on; as warnings where that was too little to promise much."""
+    for sentence in trust.facts["sentences"]:
+        (console.warn if sentence in trust.facts["too_few"] else console.say)(sentence)
+
+
 def _facts(
     student: Student,
     own: OwnImages,
@@ -280,7 +286,7 @@ def _facts(
 ) -> dict[str, Any]:
     """For a reader: what all this was fitted on, and how far it reaches."""
     names = student.preprocessing.findings.names
-    sentences = []
+    sentences, too_few = [], []
     if likeness is None:
         sentences.append("Familiarity is unknown: no own image was left that taught it nothing.")
     else:
@@ -296,6 +302,7 @@ def _facts(
                 f"Expected Dice{of} is unknown: {cases} validation case(s) with a lesion, "
                 f"{LEAST_CASES} are needed."
             )
+            too_few.append(sentences[-1])
             continue
         few = ""
         if cases < FEW_CASES:
@@ -305,9 +312,12 @@ def _facts(
         sentences.append(
             f"Expected Dice{of} was fitted on {cases} validation cases against the teacher.{few}"
         )
+        if few:
+            too_few.append(sentences[-1])
         sentences.append(f"Whether anything is there{of}: {facts['empty']}.")
     return {
         "sentences": sentences,
+        "too_few": too_few,
         "held": 0 if likeness is None else len(likeness.held),
         "findings": [dict(each) for each in told],
     }

@@ -270,7 +270,7 @@ def test_what_is_missing_is_named(run, tmp_path):
 
 
 @pytest.mark.parametrize("kept", [0, 1])
-def test_few_validation_cases_are_said(run, kept):
+def test_few_validation_cases_are_said(run, kept, capsys):
     table = run.teacher / "quality.csv"
     lines = table.read_text().splitlines()
     val = [line for line in lines[1:] if ",val," in line]
@@ -278,5 +278,6 @@ def test_few_validation_cases_are_said(run, kept):
     trust = run_calibrate(run, device="cpu")
     assert trust.findings[0].expected is None
     assert f"unknown: {kept} validation case(s)" in " ".join(trust.facts["sentences"])
+    assert "warning: Expected Dice is unknown" in capsys.readouterr().err
     assert dataclasses.asdict(trust.findings[0].meaning) is not None
     assert load_student(run.student).predict(np.zeros((8, 8), np.uint8)).reading is not None
