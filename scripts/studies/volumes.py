@@ -27,11 +27,7 @@ is there is not run again; RUNs lie in WORK. Of cells that are there already:
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import platform
 import statistics
-import sys
-import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -41,11 +37,12 @@ import meddistill  # noqa: F401 - before torch: how threads wait is settled here
 # isort: split
 import torch
 import typer
-from volume_sets import SETS, link_part, write_largest
+from _cells import SMALL_STUDENT, Stopwatch, circumstances, one_line_errors
+from _volume_sets import SETS, link_part, write_largest
 
 from meddistill.base.console import console, say
 from meddistill.base.csv_tables import read_table
-from meddistill.base.errors import ConfigError, MedDistillError, nearest
+from meddistill.base.errors import ConfigError, nearest
 from meddistill.base.files import read_json, write_json
 from meddistill.colearning.beliefs import dice
 from meddistill.data.frames import to_frame
@@ -67,13 +64,8 @@ from meddistill.teachers.teacher import Teacher
 # ruff: noqa: UP045
 
 DISTILL = (
-    "distill.teacher=litemedsam",
-    "distill.student=unetplusplus",
-    "distill.encoder=tu-tf_efficientnet_lite0",
-    "distill.encoder_weights=imagenet",
+    *SMALL_STUDENT,
     "distill.batch_size=8",
-    "distill.precision=32-true",
-    "distill.test_targets=false",
     "distill.feature_weight=0.0",
     "distill.picture_every=0",
     "eval.baselines=false",
@@ -174,7 +166,7 @@ class Study:
         run_prepare(run, self._config(cell, *settings).prepare, seed=0)
         return run
 
-    def _distill(self, cell: Cell, run: RunDir) -> tuple[Path, dict[str, float]]:
+    def _distill(self, cell: Cell, run: RunDir) -> tuple[Path, dict[str, int]]:
         student = run.root / f"student-{cell.arm}-{cell.seed}"
         cases = [case for case in read_cases(run.data) if case.split == "train"]
         config = self._config(cell)
@@ -182,11 +174,11 @@ class Study:
             drawn = len(cases) if cell.boxed != "one" and not cell.every else len(cases) // 2
             epochs = max(1, round(SETS[self.set_name].steps * config.distill.batch_size / drawn))
             config = self._config(cell, f"distill.epochs={epochs}")
-        began, cpu = time.perf_counter(), time.process_time()
+        watch = Stopwatch()
         run_distill(
             run, config.distill, seed=cell.seed, out=student, device="cpu", teacher=self.teacher
         )
-        return student, {"wall": time.perf_counter() - began, "cpu": time.process_time() - cpu}
+        return student, watch.seconds()
 
     def _config(self, cell: Cell, *settings: str) -> Any:
         unboxed = (
@@ -201,7 +193,7 @@ class Study:
         return load_config(None, {}, [*DISTILL, *own, *arm, *settings, *self.overrides])
 
     def _told(
-        self, run: RunDir, student: Path, took: dict[str, float], judged: Path
+        self, run: RunDir, student: Path, took: dict[str, int], judged: Path
     ) -> dict[str, Any]:
         """What a cell's file holds: scores a volume, how right what was carried is, the cost."""
         rows = [r for r in read_table(judged / PER_VOLUME_CSV, VolumeRow) if r.method == "student"]
@@ -216,12 +208,10 @@ class Study:
             "training_slices": len(cases),
             "carried": carried_quality(run),
             "prompt_sources": record["results"]["prompt_sources"],
-            "seconds": {name: round(value) for name, value in took.items()},
+            "seconds": took,
             "epochs": record["results"]["epochs"],
             "settings": record["settings"],
-            "threads": torch.get_num_threads(),
-            "processor": platform.processor() or platform.machine(),
-            "date": datetime.date.today().isoformat(),
+            **circumstances(),
         }
 
 
@@ -328,7 +318,7 @@ def main(
         Optional[Path], typer.Option(help="Print the table of the cells in a folder instead.")
     ] = None,
 ) -> None:
-    try:
+    with one_line_errors():
         if table is not None:
             console.print(table_of(table), markup=False, soft_wrap=True)
             return
@@ -337,9 +327,6 @@ def main(
         study = Study(set_name, source, work, out, tuple(overrides or ()))
         for cell in cells_of(set_name, arms, range(seeds)):
             study.run(cell)
-    except MedDistillError as error:
-        console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
-        sys.exit(1)
 
 
 if __name__ == "__main__":

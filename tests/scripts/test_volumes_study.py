@@ -28,12 +28,8 @@ TOY = (
 
 @pytest.fixture(scope="module")
 def script():
-    sets = load_script("studies/volume_sets")
-    sys.modules["volume_sets"] = sets  # as beside the script
-    try:
-        module = load_script("studies/volumes")
-    finally:
-        del sys.modules["volume_sets"]
+    module = load_script("studies/volumes")
+    sets = sys.modules["_volume_sets"]
     label = ("prepare.label=1",)
     module.SETS["toy"] = sets.StudySet(2, 1, 4, label)
     module.SETS["mixed"] = sets.StudySet(2, 1, 4, label, fields=((0.5, 1.0), (0.5, 0.6)))

@@ -1,14 +1,8 @@
 """The sets of `scripts/studies/volumes.py`: which volumes of a folder train and judge, linked, or drawn
-anew as other scanners would show them.
-
-It is imported there, needs nothing and does nothing by itself; to see it at work:
-
-    .venv/bin/python scripts/studies/volumes.py acdc-mixed data/acdc --arms all,all-grid
-"""
+anew as other scanners would show them."""
 
 from __future__ import annotations
 
-import argparse
 import csv
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
@@ -181,9 +175,3 @@ def write_largest(table: Path, data: Path) -> None:
         largest = max(stack, key=lambda case: sizes[case.case_id])
         rows += [(largest.source, *(float(side) for side in box)) for box in boxes[largest.case_id]]
     write_csv(table, rows)
-
-
-if __name__ == "__main__":
-    argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    ).parse_args()
