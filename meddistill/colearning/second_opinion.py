@@ -11,7 +11,7 @@ import torch
 from meddistill.base.errors import InputError
 from meddistill.base.files import read_json
 from meddistill.colearning.answers import Answers
-from meddistill.colearning.proposals import LEAST_SHARE
+from meddistill.colearning.proposals import LEAST_SHARE, MOST_BOXES
 from meddistill.data.boxes import mask_to_boxes
 from meddistill.data.frames import from_frame
 from meddistill.run.layout import RUN_JSON
@@ -21,8 +21,6 @@ from meddistill.student.trust.trust import AskedTeacher, Trust
 from meddistill.teachers.loading import load_teacher
 from meddistill.teachers.teacher import Teacher
 from meddistill.training.fabric import resolve_device
-
-_MOST_BOXES = 50
 
 
 class TeacherOpinion:
@@ -35,11 +33,11 @@ class TeacherOpinion:
         self.seconds = 0.0
 
     def __call__(self, image: np.ndarray, masks: np.ndarray) -> Opinion | None:
-        """The answers to the boxes of masks, bool (C, H, W), at the image's own size; None without a
-        component of at least half a thousandth of the image."""
+        """The answers to the boxes of masks, bool (C, H, W), at the image's own size, of each the
+        largest few; None without a component of at least half a thousandth of the image."""
         size_hw = (masks.shape[1], masks.shape[2])
         least_px = int(np.ceil(LEAST_SHARE * masks[0].size))
-        boxes = [mask_to_boxes(mask, least_px)[:_MOST_BOXES] for mask in masks]
+        boxes = [_largest(mask_to_boxes(mask, least_px)) for mask in masks]
         if not any(len(each) for each in boxes):
             return None
         started = time.perf_counter()
@@ -66,6 +64,12 @@ class TeacherOpinion:
             f"{self.teacher.name} was asked about {self.asked} image(s) in {self.seconds:.0f} s "
             f"({each:.2f} s each)"
         )
+
+
+def _largest(boxes_xyxy_px: np.ndarray) -> np.ndarray:
+    """Each box costs a decoder's pass: the specks of a bad mask would take most of the time."""
+    sides = boxes_xyxy_px[:, 2:] - boxes_xyxy_px[:, :2]
+    return boxes_xyxy_px[np.argsort(-sides.prod(axis=1), kind="stable")[:MOST_BOXES]]
 
 
 def opinion_of_run(
