@@ -9,6 +9,7 @@ import numpy as np
 
 from meddistill.base import console
 from meddistill.base.errors import ConfigError, InputError
+from meddistill.data.boxes import mask_to_boxes
 from meddistill.data.findings import Findings, as_planes
 from meddistill.data.grid import resampled_hw
 from meddistill.data.intensity import IntensitySettings
@@ -51,7 +52,8 @@ class Methods:
     """The methods of one evaluation.
 
     `findings`: those of the masks; `student_places`: where the student has each, None for one that
-    it does not know; `judged`: whether each is judged; `neighbours`: of slices.
+    it does not know; `judged`: whether each is judged; `neighbours`: of slices;
+    `box_px`: as in `JudgedCases`.
     """
 
     predictor: Predictor
@@ -62,6 +64,7 @@ class Methods:
     student_places: tuple[int | None, ...]
     judged: tuple[bool, ...]
     neighbours: Neighbours
+    box_px: int
 
     @classmethod
     def of(
@@ -89,7 +92,10 @@ class Methods:
             )
         neighbours = Neighbours(cases.cases)
         prepared = cases.as_prepared
-        return cls(predictor, baselines, config, prepared, findings, places, judged, neighbours)
+        return cls(
+            *(predictor, baselines, config, prepared, findings, places, judged, neighbours),
+            cases.box_px,
+        )
 
     @property
     def unknown(self) -> list[str]:
@@ -191,12 +197,16 @@ class Methods:
         return self.neighbours.seen(case, image, context, self.intensity)
 
     def _places(self, case: JudgedCase, truth: np.ndarray | None) -> list[int]:
-        """Of the findings that are judged and that somebody looked for in the case, or drew: specks
-        that are too small for a box teach nothing, and are true all the same."""
-        looked = case.looked_for or (True,) * len(self.findings)
-        drawn = looked if truth is None else [bool(plane.any()) for plane in truth]
-        both = zip(self.judged, looked, drawn, strict=True)
-        return [place for place, (judged, *there) in enumerate(both) if judged and any(there)]
+        """Of the findings that are judged and that somebody looked for in the case; or drew as mere
+        specks: too small for a box they teach nothing, and are true all the same."""
+        looked = list(case.looked_for) or [True] * len(self.findings)
+        if truth is not None and not all(looked):
+            looked = [was or self._is_speck(of) for was, of in zip(looked, truth, strict=True)]
+        both = zip(self.judged, looked, strict=True)
+        return [place for place, (judged, there) in enumerate(both) if judged and there]
+
+    def _is_speck(self, mask: np.ndarray) -> bool:
+        return bool(mask.any()) and not len(mask_to_boxes(mask, self.box_px))
 
     def _look(self, images: list[np.ndarray]) -> list[tuple[np.ndarray, Reading | None]]:
         """The student's probabilities (C, H, W), those of the mirror image averaged in where asked,

@@ -78,7 +78,7 @@ class JudgedCases:
     which cases are of one patient. `as_prepared`: the images are those that `prepare` made, to be
     read as they are; others must first become what the student knows. `findings`: what their masks
     hold; None: those of the student. `audit`: by case id what a person settled, where that is the
-    mask to judge by.
+    mask to judge by. `box_px`: components below so many pixels got no box.
     """
 
     cases: Sequence[JudgedCase]
@@ -87,6 +87,7 @@ class JudgedCases:
     as_prepared: bool
     findings: Findings | None = None
     audit: Mapping[str, AuditRow] = dataclasses.field(default_factory=dict)
+    box_px: int = 1
 
 
 def judged_cases_of_run(data_dir: Path, cases: Sequence[Case], split: str) -> JudgedCases:
@@ -120,13 +121,14 @@ def judged_cases_of_run(data_dir: Path, cases: Sequence[Case], split: str) -> Ju
         )
         for case, volume in zip(chosen, volumes, strict=True)
     ]
-    results = read_json(data_dir / RUN_JSON).get("results", {})
+    record = read_json(data_dir / RUN_JSON)
     return JudgedCases(
         judged,
         inputs={"data": fingerprint_stage(data_dir)},
-        groups_known=bool(results.get("groups_known", False)),
+        groups_known=bool(record.get("results", {}).get("groups_known", False)),
         as_prepared=True,
         findings=findings,
+        box_px=int(record.get("settings", {}).get("min_area_px", 1)),
     )
 
 

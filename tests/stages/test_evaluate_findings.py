@@ -19,7 +19,7 @@ from support.painting_teacher import PaintingTeacher
 
 from meddistill.base.csv_tables import read_table, write_table
 from meddistill.base.errors import ConfigError, InputError
-from meddistill.base.files import read_json
+from meddistill.base.files import read_json, write_json
 from meddistill.colearning.cell_head import CellHead
 from meddistill.colearning.head_files import Heads
 from meddistill.colearning.prompted import PromptedTeacher
@@ -36,6 +36,7 @@ from meddistill.run.layout import (
     PER_CASE_BOXES_CSV,
     PER_CASE_CSV,
     QUALITY_CSV,
+    RUN_JSON,
     SUMMARY_JSON,
 )
 from meddistill.run.tables import Case, QualityRow, read_cases
@@ -82,15 +83,19 @@ def test_a_finding_is_judged_where_somebody_looked_for_it(evaluated):
     assert rows["student", "b2", "red"].dice == 1
 
 
-def test_specks_too_small_for_a_box_are_true_all_the_same(tmp_path):
-    run = make_findings_run(tmp_path / "run")
+@pytest.mark.parametrize(("least_px", "judged"), [(101, True), (100, False)])
+def test_specks_too_small_for_a_box_are_true_all_the_same(tmp_path, least_px, judged):
+    run = make_findings_run(tmp_path / "run")  # its red squares have 100 px
+    record = read_json(run.data / RUN_JSON)
+    record["settings"] = {**record.get("settings", {}), "min_area_px": least_px}
+    write_json(run.data / RUN_JSON, record)
     cases = read_cases(run.data)
     first = next(case for case in cases if case.case_id == "b2")
     others = ";".join(name for name in THREE.names if name != "red")
     kept = [case for case in cases if case is not first]
     unboxed = dataclasses.replace(first, findings=others, annotation="none", n_boxes=0)
     write_table(run.data / CASES_CSV, Case, [*kept, unboxed])
-    assert rows_of(evaluate(run))["student", "b2", "red"].dice == 1
+    assert (("student", "b2", "red") in rows_of(evaluate(run))) is judged
 
 
 def test_a_findings_dice_is_over_the_cases_that_have_it_and_their_mean_is_of_these(evaluated):

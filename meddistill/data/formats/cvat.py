@@ -72,7 +72,7 @@ def _image(element: Any, rejected: Iterable[range], said: Counter[str]) -> Annot
     try:
         size_hw = int(element.get("height", 0)), int(element.get("width", 0))
         objects = tuple(_objects(element, size_hw, said))
-    except (InputError, ValueError) as error:
+    except (InputError, ValueError, OverflowError) as error:
         return AnnotatedImage(name, problem=str(error))
     tags = [tag.get("label", "") for tag in element.iter("tag")]
     looked_at = bool(objects) or any(is_nothing_there(tag) for tag in tags)

@@ -151,7 +151,7 @@ def _image(name: str, result: Any, who: str, said: Counter[str]) -> AnnotatedIma
     regions = [each for each in result or [] if isinstance(each, dict)]
     try:
         objects, size_hw = _objects(regions, said)
-    except (InputError, LookupError, TypeError, ValueError, AttributeError) as error:
+    except (InputError, LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
         reason = str(error) if isinstance(error, InputError) else "a region is damaged"
         return AnnotatedImage(name, problem=reason)
     return AnnotatedImage(name, objects, True, size_hw, empty_mask=True, annotator=who)

@@ -61,7 +61,14 @@ class LabelmeJson:
         try:
             size_hw = _size(content)
             shapes = [_object(shape, size_hw, said) for shape in content["shapes"]]
-        except (InputError, LookupError, TypeError, ValueError, AttributeError) as error:
+        except (
+            InputError,
+            LookupError,
+            TypeError,
+            ValueError,
+            OverflowError,
+            AttributeError,
+        ) as error:
             reason = str(error) if isinstance(error, InputError) else "a shape is damaged"
             raise InputError(f"{path.name}: {reason}") from error
         objects = tuple(each for each in shapes if each is not None)

@@ -46,7 +46,14 @@ class QupathGeojson:
         try:
             for feature in features:
                 objects += _objects(feature, said)
-        except (InputError, LookupError, TypeError, ValueError, AttributeError) as error:
+        except (
+            InputError,
+            LookupError,
+            TypeError,
+            ValueError,
+            OverflowError,
+            AttributeError,
+        ) as error:
             reason = str(error) if isinstance(error, InputError) else "a feature is damaged"
             raise InputError(f"{path.name}: {reason}") from error
         image = AnnotatedImage("", tuple(objects), looked_at=bool(objects))

@@ -53,7 +53,7 @@ class SuperviselyJson:
             size_hw = int(content["size"]["height"]), int(content["size"]["width"])
             found = [_object(each, size_hw, said) for each in content["objects"]]
             marks = [str(tag.get("name", "")) for tag in content.get("tags") or []]
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
             raise InputError(f"{path.name} has a damaged object: {error}") from error
         objects = tuple(each for each in found if each is not None)
         looked_at = bool(objects) or any(map(is_nothing_there, marks))

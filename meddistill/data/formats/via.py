@@ -113,7 +113,7 @@ def _parsed(text: str, where: str) -> Any:
 def _image(name: str, marks: Any, regions: list[Any], said: Counter[str]) -> AnnotatedImage:
     try:
         shapes = [_object(region, said) for region in regions]
-    except (InputError, LookupError, TypeError, ValueError, AttributeError) as error:
+    except (InputError, LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
         reason = str(error) if isinstance(error, InputError) else "a region is damaged"
         return AnnotatedImage(name, problem=reason)
     objects = tuple(each for each in shapes if each is not None)
