@@ -269,12 +269,19 @@ def _told(run: RunDir, student: Path, judged: Path, took: dict[str, int]) -> dic
         "believed": believed_quality(run, student),
         "seconds": took,
         "epochs": record["results"]["epochs"],
-        "settings": record["settings"],
+        "settings": _without_folders(record["settings"]),
         **circumstances(),
         "cases": [row["case_id"] for row in lesion],
         "groups": [row["group"] for row in lesion],
         "dice": [round(value, 4) for value in values],
     }
+
+
+def _without_folders(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings with the student that was begun with named by its RUN: where RUNs lie is of one
+    machine."""
+    start = settings.get("warm_start")
+    return {**settings, "warm_start": Path(start).parent.name} if start else settings
 
 
 def believed_quality(run: RunDir, student: Path) -> dict[str, Any]:

@@ -99,3 +99,9 @@ def test_what_is_not_known_is_one_clear_line(script):
         script.cells_of("toy", "20", [0], "alnoe")
     with pytest.raises(ConfigError, match="counts and 'all'"):
         script.cells_of("toy", "20,few", [0], "alone")
+
+
+def test_a_cell_names_no_folder_of_one_machine(script):
+    told = script._without_folders({"seed": 0, "warm_start": "/home/me/work/toy-20-0/student"})
+    assert told == {"seed": 0, "warm_start": "toy-20-0"}
+    assert script._without_folders({"seed": 0, "warm_start": ""}) == {"seed": 0, "warm_start": ""}
