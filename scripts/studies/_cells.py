@@ -8,18 +8,20 @@ import datetime
 import platform
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import meddistill  # noqa: F401 - before torch: how threads wait is settled here
 
 # isort: split
+import numpy as np
 import torch
 
 from meddistill.base.console import console
 from meddistill.base.errors import InputError, MedDistillError
 from meddistill.base.files import read_json
+from meddistill.evaluation.statistics import compare_paired
 
 SMALL_STUDENT = (
     "distill.teacher=litemedsam",
@@ -60,6 +62,24 @@ def read_cells(out: Path, pattern: str = "*.json") -> list[dict[str, Any]]:
     if not cells:
         raise InputError(f"{out} holds no cell: no file such as {pattern}")
     return cells
+
+
+def paired_difference(
+    ours: Sequence[dict[str, Any]], rival: Sequence[dict[str, Any]], by: str
+) -> str:
+    """Mean and interval of the paired difference: a case's mean over the cells of both that are
+    equal in `by`, resampled by group; empty where none are. Raises: InputError where they were
+    judged on different cases."""
+    of_rival = {cell[by]: cell for cell in rival}
+    pairs = [(cell, of_rival[cell[by]]) for cell in ours if cell[by] in of_rival]
+    if not pairs:
+        return ""
+    if any(cell["cases"] != other["cases"] for cell, other in pairs):
+        raise InputError("cells were judged on different cases; run them again in an empty folder")
+    first, second = (np.mean([pair[side]["dice"] for pair in pairs], axis=0) for side in (0, 1))
+    paired = compare_paired(first.tolist(), second.tolist(), pairs[0][0]["groups"])
+    interval = f" ({paired.ci95[0]:+.3f} to {paired.ci95[1]:+.3f})" if paired.ci95 else ""
+    return f"{paired.mean:+.3f}{interval}"
 
 
 @contextlib.contextmanager

@@ -30,7 +30,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
-from _cells import Stopwatch, circumstances, one_line_errors, read_cells
+from _cells import Stopwatch, circumstances, one_line_errors, paired_difference, read_cells
 from _tried import tried
 
 # isort: split
@@ -41,11 +41,10 @@ from few_boxes import SETS as FEW_BOXES_SETS
 from few_boxes import StudySet, write_parts
 
 from meddistill.base import console
-from meddistill.base.errors import ConfigError, InputError, nearest
+from meddistill.base.errors import ConfigError, nearest
 from meddistill.base.files import read_json, write_json
 from meddistill.data.frames import Preprocessing
 from meddistill.evaluation.request import EvalRequest
-from meddistill.evaluation.statistics import compare_paired
 from meddistill.run.layout import PER_CASE_CSV, RUN_JSON, RunDir
 from meddistill.run.tables import read_cases
 from meddistill.settings.config import Config
@@ -362,7 +361,7 @@ def _line(cells: Sequence[dict[str, Any]], default: Sequence[dict[str, Any]]) ->
         mean("dice_flips_mean", 3),
         mean("smallest_quarter", 3),
         mean("no_pixel_hit", 0),
-        "" if first["arm"] == DEFAULT else _difference(cells, default),
+        "" if first["arm"] == DEFAULT else paired_difference(cells, default, "seed"),
         str(first["image_size"]),
         f"{first['parameters'] / 1e6:.2f}",
         mean("step_s", 2),
@@ -370,21 +369,6 @@ def _line(cells: Sequence[dict[str, Any]], default: Sequence[dict[str, Any]]) ->
         f"{statistics.mean(cell['seconds']['wall'] for cell in cells) / 60:.0f}",
     ]
     return f"| {' | '.join(facts)} |"
-
-
-def _difference(cells: Sequence[dict[str, Any]], default: Sequence[dict[str, Any]]) -> str:
-    """Mean and interval, a case's mean over the seeds that both have, resampled by group; empty where
-    they share none. Raises: InputError where they were judged on different cases."""
-    of_default = {cell["seed"]: cell for cell in default}
-    pairs = [(cell, of_default[cell["seed"]]) for cell in cells if cell["seed"] in of_default]
-    if not pairs:
-        return ""
-    if any(cell["cases"] != other["cases"] for cell, other in pairs):
-        raise InputError("cells were judged on different cases; run them again in an empty folder")
-    first, second = (np.mean([pair[side]["dice"] for pair in pairs], axis=0) for side in (0, 1))
-    paired = compare_paired(first.tolist(), second.tolist(), pairs[0][0]["groups"])
-    interval = f" ({paired.ci95[0]:+.3f} to {paired.ci95[1]:+.3f})" if paired.ci95 else ""
-    return f"{paired.mean:+.3f}{interval}"
 
 
 # The opening comment is the help, its lines as they stand.

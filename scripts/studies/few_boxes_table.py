@@ -20,6 +20,7 @@ from typing import Annotated, Any, Optional
 
 import numpy as np
 import typer
+from _cells import paired_difference
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
@@ -27,7 +28,6 @@ from matplotlib.ticker import NullFormatter, NullLocator
 from meddistill.base.console import console
 from meddistill.base.errors import InputError, MedDistillError
 from meddistill.base.files import atomic_path, read_json
-from meddistill.evaluation.statistics import compare_paired
 
 # Typer reads annotations at run time.
 # ruff: noqa: UP045
@@ -101,7 +101,7 @@ def make_table(cells: Sequence[Cell]) -> str:
             str(len(ours or rival)),
             str(both[0][0]["unboxed"]),
             *(f"{_mean(found, 'dice_mean'):.3f}" if found else "" for found in arms),
-            difference(ours, rival),
+            paired_difference(ours, rival, "draw"),
             *(
                 ", ".join(tell(found) for found in both)
                 for tell in (_found, _missed, _alarms, _minutes)
@@ -133,25 +133,10 @@ def make_parts_table(cells: Sequence[Cell]) -> str:
             str(len(found)),
             arm.replace("-", " "),
             f"{_mean(found, 'dice_mean'):.3f}",
-            difference(found, whole),
+            paired_difference(found, whole, "draw"),
         ]
         lines.append(f"| {' | '.join(facts)} |")
     return "\n".join(lines) + "\n" if places else ""
-
-
-def difference(ours: Sequence[Cell], rival: Sequence[Cell]) -> str:
-    """Mean and interval of the paired difference: a case's mean over the draws that both have,
-    resampled by group. Raises: InputError where they were judged on different cases."""
-    of_rival = {cell["draw"]: cell for cell in rival}
-    pairs = [(cell, of_rival[cell["draw"]]) for cell in ours if cell["draw"] in of_rival]
-    if not pairs:
-        return ""
-    if any(cell["cases"] != other["cases"] for cell, other in pairs):
-        raise InputError("cells were judged on different cases; run them again in an empty folder")
-    first, second = (np.mean([pair[side]["dice"] for pair in pairs], axis=0) for side in (0, 1))
-    paired = compare_paired(first.tolist(), second.tolist(), pairs[0][0]["groups"])
-    interval = f" ({paired.ci95[0]:+.3f} to {paired.ci95[1]:+.3f})" if paired.ci95 else ""
-    return f"{paired.mean:+.3f}{interval}"
 
 
 def _mean(cells: Sequence[Cell], name: str) -> float:

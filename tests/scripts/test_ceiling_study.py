@@ -97,8 +97,11 @@ def test_the_difference_is_paired_by_seed_and_case(script):
         return {"arm": arm, "seed": seed, "dice": dice, "cases": ["a", "b"], "groups": ["g", "h"]}
 
     default = [cell("default", 0, [0.5, 0.5]), cell("default", 1, [0.0, 0.0])]
-    assert script._difference([cell("x", 0, [0.6, 0.6])], default) == "+0.100 (+0.100 to +0.100)"
-    assert script._difference([cell("x", 2, [0.6, 0.6])], default) == ""
+    assert (
+        script.paired_difference([cell("x", 0, [0.6, 0.6])], default, "seed")
+        == "+0.100 (+0.100 to +0.100)"
+    )
+    assert script.paired_difference([cell("x", 2, [0.6, 0.6])], default, "seed") == ""
 
 
 def test_the_smallest_quarter_is_by_true_size(script):
