@@ -10,8 +10,8 @@ from typing import Any
 
 from meddistill.base import console
 from meddistill.base.csv_tables import read_table, write_table
-from meddistill.base.errors import ConfigError, InputError, MedDistillError, StageError
-from meddistill.base.files import read_json, write_text
+from meddistill.base.errors import InputError, MedDistillError
+from meddistill.base.files import write_text
 from meddistill.base.hashing import fingerprint_source, hash_files, write_index
 from meddistill.data.findings import Findings
 from meddistill.data.grid import Grid
@@ -32,41 +32,45 @@ from meddistill.data.prepare.nonsense import Seen, check_before, check_names, do
 from meddistill.data.prepare.partition import partition
 from meddistill.data.prepare.placing import place_files, write_lists
 from meddistill.data.prepare.regrid import choose_grid, onto_grid, refuse_without_spacing
-from meddistill.data.prepare.relabel import Drawn, relabel, with_drawn
+from meddistill.data.prepare.relabel import Drawn, with_drawn
+from meddistill.data.prepare.settling import (
+    check_apart,
+    check_update,
+    kept_without_source,
+    with_axis,
+    with_source,
+)
 from meddistill.data.prepare.several_sources import list_sources, source_folder
 from meddistill.data.raw_case import RawCase
 from meddistill.data.sources.finest_plane import finest_axis
-from meddistill.data.sources.volume_cases import AXES
-from meddistill.labelling.takeover import drawn_boxes, fingerprint_labels
-from meddistill.run import lock
-from meddistill.run.findings import read_findings
+from meddistill.labelling.into_data import (
+    check_labels,
+    drawn_on_a_grid,
+    labels_input,
+    prepare_outputs,
+    take_over,
+    tell_of_other_findings,
+)
+from meddistill.labelling.takeover import drawn_boxes
 from meddistill.run.grid_file import read_grid, write_grid
 from meddistill.run.headlines import headline
 from meddistill.run.layout import (
     CASES_CSV,
-    DATA_YAML,
     DUPLICATES_CSV,
     PATIENTS_KEY,
     REJECTED_CSV,
     REPORT_HTML,
-    RUN_JSON,
     SOURCE_INDEX_CSV,
     STAGING,
-    UNFINISHED_JSON,
     RunDir,
 )
-from meddistill.run.next_commands import after_prepare, command
-from meddistill.run.record import Stage, as_begun, changed_settings, fingerprint_file, renew
-from meddistill.run.tables import Case, Rejected, read_cases
+from meddistill.run.next_commands import after_prepare
+from meddistill.run.record import Stage, as_begun, fingerprint_file
+from meddistill.run.tables import Case, Rejected
 from meddistill.settings import identity
-from meddistill.settings.axes import AUTO, AXIAL
+from meddistill.settings.axes import AUTO
 from meddistill.settings.config import as_settings
 from meddistill.settings.prepare import PrepareConfig
-
-_DRAWN_ON_A_GRID = (
-    "{labels} holds boxes that were drawn in the browser, in pixels that prepare.spacing_mm would "
-    "change; leave it empty in this RUN"
-)
 
 
 def run_prepare(
@@ -94,24 +98,24 @@ def run_prepare(
             without a source, take over the boxes of RUN/labels alone.
     """
     out = out or run.data
-    config = _with_source(config)
+    config = with_source(config)
     drawn = drawn_boxes(run.labels)
     if drawn and config.spacing_mm:
-        raise ConfigError(_DRAWN_ON_A_GRID.format(labels=run.labels))
+        raise drawn_on_a_grid(run)
     if update and not config.source and not overwrite:
-        return _take_over(run, out, drawn)
-    config = _with_axis(out, as_begun(out, config, overwrite), overwrite)
-    if _kept_without_source(out, config, seed, overwrite):
+        return take_over(run, out, drawn)
+    config = with_axis(out, as_begun(out, config, overwrite), overwrite)
+    if kept_without_source(out, config, seed, overwrite):
         return out
     directory = source_folder(config)
-    _check_apart(config, out)
+    check_apart(config, out)
     listed = _list(run, out, config, seed, drawn)
     hashes = _hash_source(listed, directory, out)
     settings = identity.of_prepare(config, seed, listed.dataset)
-    previous = _check_update(out, settings, listed) if update and not overwrite else []
-    inputs = _inputs(listed, hashes, directory) | _labels_input(drawn, listed.findings)
+    previous = check_update(out, settings, listed) if update and not overwrite else []
+    inputs = _inputs(listed, hashes, directory) | labels_input(drawn, listed.findings)
     if not overwrite and not update:
-        _check_labels(run, out, inputs)
+        check_labels(run, out, inputs)
     stage = Stage.open(out, "prepare", settings, inputs, overwrite, refresh=bool(previous))
     if stage.finished:
         console.say(f"{out} is finished with the same settings and source; nothing to do")
@@ -153,7 +157,7 @@ def _list(
     check_before(listed.cases, listed.rejected, config.accept)
     if not drawn:
         return listed
-    _tell_of_other_findings(run, drawn, listed.findings)
+    tell_of_other_findings(run, drawn, listed.findings)
     cases = with_drawn(listed.cases, drawn, listed.findings)
     return dataclasses.replace(listed, cases=cases, annotated=True)
 
@@ -223,73 +227,6 @@ def show_understanding(config: PrepareConfig, seed: int) -> None:
     console.answer_table(("what", "as understood"), listed.understood)
     for warning in listed.warnings:
         console.warn(warning)
-
-
-def _take_over(run: RunDir, out: Path, drawn: Drawn) -> Path:
-    """`--update` without a source: what people drew goes into RUN/data, all else stays."""
-    rows = read_cases(out)
-    if drawn and read_grid(out) is not None:
-        raise ConfigError(_DRAWN_ON_A_GRID.format(labels=run.labels))
-    findings = read_findings(out)
-    _tell_of_other_findings(run, drawn, findings)
-    strangers = drawn.keys() - {row.source for row in rows}
-    if strangers:
-        console.warn(f"{run.labels} names {len(strangers)} images that {out} does not have")
-    record = read_json(out / RUN_JSON)
-    inputs = _labels_input(drawn, findings)
-    if not drawn:
-        raise InputError(
-            f"no source given, and {run.labels} holds no box; pass --source DIR, or draw some with "
-            f"`{command('label', run)}`"
-        )
-    if inputs.items() <= record["inputs"].items():
-        console.say(f"{out} has all that is in {run.labels}; nothing to do")
-        return out
-    lock.acquire(out)
-    try:
-        summary = relabel(out, rows, drawn, record["results"])
-        renew(out, inputs, summary, _outputs(out))
-    finally:
-        lock.release(out)
-    console.say(describe(summary))
-    console.summary(
-        "prepare", headline("prepare", summary), after_prepare(run, out, read_cases(out))
-    )
-    return out
-
-
-def _tell_of_other_findings(run: RunDir, drawn: Drawn, findings: Findings) -> None:
-    """Warn of boxes whose finding is none of several of the RUN: they are left out."""
-    if findings.is_one:
-        return
-    names = [name for image in drawn.values() for name in image.names]
-    others = [name for name in names if name not in findings.names]
-    if others:
-        console.warn(
-            f"{run.labels} holds {len(others)} boxes of findings that this RUN does not have, which "
-            f"are left out: {', '.join(dict.fromkeys(others))}"
-        )
-
-
-def _labels_input(drawn: Drawn, findings: Findings) -> dict[str, str]:
-    return {"labels": fingerprint_labels(drawn, findings)} if drawn else {}
-
-
-def _check_labels(run: RunDir, out: Path, inputs: Mapping[str, str]) -> None:
-    """Raise StageError where people drew boxes since `out` was finished, before the stage complains
-    of an input."""
-    if not (out / RUN_JSON).exists():
-        return
-    before = read_json(out / RUN_JSON).get("inputs", {}).get("labels")
-    if before != inputs.get("labels"):
-        raise StageError(
-            f"boxes were drawn since {out} was finished; `{command('prepare', run)} --update` takes "
-            "them over"
-        )
-
-
-def _outputs(out: Path) -> list[Path]:
-    return [out / CASES_CSV, out / REJECTED_CSV, out / DATA_YAML]
 
 
 def _leave_nothing(stage: Stage, run: RunDir) -> None:
@@ -367,88 +304,11 @@ def _write_tables(stage: Stage, listed: Listed, prepared: _Prepared) -> dict[str
     write_text(out / REPORT_HTML, data_report(out, rows, results, rejected, duplicates, summary))
     write_table(out / CASES_CSV, Case, rows)
     shutil.rmtree(out / STAGING)
-    stage.finish(summary, _outputs(out))
+    stage.finish(summary, prepare_outputs(out))
     for warning in warnings:
         console.warn(warning)
     console.say(describe(summary))
     return summary
-
-
-def _with_source(config: PrepareConfig) -> PrepareConfig:
-    """A table of cases without a source speaks of what lies below its own folder."""
-    if config.table and not config.source:
-        return dataclasses.replace(config, source=str(Path(config.table).parent))
-    return config
-
-
-def _with_axis(out: Path, config: PrepareConfig, overwrite: bool) -> PrepareConfig:
-    """The config with `auto` decided: as it was in `out`, else by the volumes of the source."""
-    if config.axis != AUTO:
-        return config
-    for path in (out / RUN_JSON, out / UNFINISHED_JSON):
-        if path.exists() and not overwrite:
-            known = read_json(path).get("settings", {}).get("axis", AXIAL)
-            return dataclasses.replace(config, axis=int(known))
-    axis = finest_axis(Path(config.source)) if Path(config.source).is_dir() else AXIAL
-    console.say(
-        f"volumes are cut into {AXES[axis]} slices: their finest plane (prepare.axis={axis})"
-    )
-    return dataclasses.replace(config, axis=axis)
-
-
-def _kept_without_source(out: Path, config: PrepareConfig, seed: int, overwrite: bool) -> bool:
-    """Whether `out` is finished with these settings on a machine that does not have the source (a
-    RUN can be moved)."""
-    if not config.source:
-        raise InputError("no source given; pass --source DIR, the folder of the images")
-    there = all(Path(name).exists() for name in config.folders)
-    if overwrite or there or not (out / RUN_JSON).exists():
-        return False
-    dataset = config.dataset
-    if dataset == "auto":
-        dataset = read_json(out / RUN_JSON).get("settings", {}).get("dataset")
-    if changed_settings(out, "prepare", identity.of_prepare(config, seed, dataset)):
-        raise StageError(
-            f"{out} is finished with other settings, and the source {config.source} is not here"
-        )
-    console.say(
-        f"{out} is finished with the same settings; the source is not on this machine, so it was "
-        "not compared"
-    )
-    return True
-
-
-def _check_apart(config: PrepareConfig, out: Path) -> None:
-    for name in config.folders:
-        source, target = Path(name).resolve(), out.resolve()
-        if source == target or source in target.parents or target in source.parents:
-            raise InputError(
-                f"{out} and the source {name} lie in each other; choose a RUN outside the source"
-            )
-
-
-def _check_update(out: Path, settings: Mapping[str, Any], listed: Listed) -> list[Case]:
-    """The cases of the finished run that is to be updated; none where there is nothing to update
-    yet.
-
-    Raises: StageError where it has other settings: an update adds cases, it does not change those
-    that are there.
-    """
-    if not (out / RUN_JSON).exists():
-        return []
-    changed = changed_settings(out, "prepare", settings)
-    if changed:
-        raise StageError(
-            f"{out} was made with other settings ({', '.join(changed)}), which --update would have "
-            "to keep; "
-            "--overwrite starts anew"
-        )
-    if (before := read_findings(out)) != listed.findings:
-        raise StageError(
-            f"{out} has the findings {', '.join(before.names)}, the source now shows "
-            f"{', '.join(listed.findings.names)}: name them with --findings, and --overwrite starts anew"
-        )
-    return read_table(out / CASES_CSV, Case)
 
 
 def _hash_source(listed: Listed, directory: Path, out: Path) -> dict[Path, str]:

@@ -11,6 +11,7 @@ from support.label_run import EMPTY, GIVEN, box_of, config_of, make_run, make_so
 from meddistill.base.errors import InputError, StageError
 from meddistill.data.findings import LESION, Findings
 from meddistill.data.prepare.relabel import DrawnImage
+from meddistill.labelling import into_data
 from meddistill.labelling.actions import Action, Box
 from meddistill.labelling.book import LabelBook
 from meddistill.labelling.takeover import drawn_boxes, fingerprint_labels
@@ -19,7 +20,6 @@ from meddistill.run.labels import annotated_findings
 from meddistill.run.layout import RunDir
 from meddistill.run.tables import read_cases
 from meddistill.settings.prepare import PrepareConfig
-from meddistill.stages import prepare as stage
 from meddistill.stages.prepare import run_prepare
 from meddistill.stages.verify import run_verify
 
@@ -155,7 +155,7 @@ def test_a_killed_takeover_is_done_again(run, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(stage, "renew", stop)
+        patched.setattr(into_data, "renew", stop)
         with pytest.raises(KeyboardInterrupt):
             update(run)
     update(run)
