@@ -11,7 +11,7 @@ import threading
 import types
 
 import pytest
-from support.label_run import Client, make_run
+from support.label_run import PORT, Client, make_run
 
 from meddistill.labelling.book import read_actions
 
@@ -20,7 +20,7 @@ from meddistill.labelling.book import read_actions
 def test_a_killed_server_lost_no_box_that_it_answered_for(tmp_path):
     run = make_run(tmp_path, count=4)
     command = [sys.executable, "-m", "meddistill", "label", str(run.root), "--teacher", "none"]
-    command += ["--no-browser", "--port", "18931"]
+    command += ["--no-browser", "--port", str(PORT)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
     unbuffered = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(command, env=unbuffered, **pipes) as server:

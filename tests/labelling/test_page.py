@@ -217,7 +217,7 @@ def test_a_server_that_was_killed_and_started_anew_gets_what_was_drawn(browser, 
         browser.until(READY)
     drag(browser, (10, 20, 30, 50))
     browser.until("document.getElementById('saved').textContent.includes('1 kept here')")
-    with served(run, order="listed") as running:
+    with served(run, order="listed", port=port) as running:
         assert running.port == port
         browser.until(
             "document.getElementById('saved').textContent.includes('open the address')", 20

@@ -4,6 +4,7 @@ and a client that speaks to it."""
 import dataclasses
 import http.client
 import json
+import os
 import secrets
 from contextlib import contextmanager
 
@@ -21,6 +22,8 @@ from meddistill.stages.label import LabelRequest, labelling
 from meddistill.stages.prepare import run_prepare
 from meddistill.student.student import Prediction
 
+PORT = 10_000 + 50 * (os.getpid() % 400)
+"""From which a server of this process takes a port: two runs of the tests at once do not meet."""
 GIVEN, EMPTY = 0, 1
 """Numbers of the pictures that somebody looked at before."""
 
@@ -69,10 +72,10 @@ def config_of(source, test=0.0):
 
 
 @contextmanager
-def served(run, teacher=None, **request):
+def served(run, teacher=None, port=PORT, **request):
     """The page, served; with a teacher that paints boxes unless another is given."""
     with labelling(
-        run, LabelRequest(port=18787, **request), teacher or PaintingTeacher()
+        run, LabelRequest(port=port, **request), teacher or PaintingTeacher()
     ) as running:
         yield running
 
