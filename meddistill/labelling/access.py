@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import secrets
 from collections.abc import Mapping, Sequence
-from http.cookies import CookieError, SimpleCookie
 
 MOST_BODY_BYTES = 64_000
 SECURITY_HEADERS = {
@@ -94,10 +93,10 @@ class Access:
         return {f"{host}:{self.port}".lower() for host in self.hosts}
 
     def _has_cookie(self, header: str) -> bool:
-        try:
-            found = SimpleCookie(header).get(self.cookie_name)
-        except CookieError:
-            return False
-        return found is not None and secrets.compare_digest(
-            found.value.encode(), self.cookie.encode()
+        # Other servers of this machine share the header, and SimpleCookie drops all of it for one
+        # name that it does not like.
+        pairs = (part.strip().partition("=") for part in header.split(";"))
+        return any(
+            name == self.cookie_name and secrets.compare_digest(value.encode(), self.cookie.encode())
+            for name, _, value in pairs
         )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from meddistill.labelling.edits import Audit, plain_audit, read_audit
+from meddistill.labelling.edits import Audit, is_finite, plain_audit, read_audit
 
 GIVEN, DRAWN, ACCEPTED, CORRECTED = "given", "drawn", "accepted", "corrected"
 SOURCES = (GIVEN, DRAWN, ACCEPTED, CORRECTED)
@@ -151,10 +150,7 @@ def _text(value: Any, name: str) -> str:
 
 def _xyxy(value: Any, name: str) -> tuple[float, float, float, float]:
     numbers = _list(value, name)
-    if len(numbers) != 4 or not all(
-        isinstance(each, (int, float)) and not isinstance(each, bool) and math.isfinite(each)
-        for each in numbers
-    ):
+    if len(numbers) != 4 or not all(map(is_finite, numbers)):
         raise ValueError(f"'{name}' is not four numbers")
     x1, y1, x2, y2 = (float(each) for each in numbers)
     if not (x1 < x2 and y1 < y2):

@@ -103,7 +103,7 @@ def read_edits(value: Any) -> tuple[Edit, ...]:
 
 
 def _edit(value: Any) -> Edit:
-    if not isinstance(value, dict) or value.get("kind") not in _LEAST_NUMBERS:
+    if not isinstance(value, dict) or value.get("kind") not in tuple(_LEAST_NUMBERS):
         raise ValueError(f"an edit's kind is none of {', '.join(_LEAST_NUMBERS)}")
     kind, take, points = value["kind"], value.get("take", ADD), value.get("points", [])
     if take not in _TAKES:
@@ -125,8 +125,18 @@ def _has_area(numbers: Sequence[float]) -> bool:
     return len(numbers) == 4 and numbers[0] < numbers[2] and numbers[1] < numbers[3]
 
 
+def is_finite(value: Any) -> bool:
+    """Whether JSON's value is a number that a float holds; JSON writes whole ones of any length."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
 def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if not is_finite(value):
         raise ValueError(f"{value!r} is no number")
     if abs(value) > 1e6:
         raise ValueError(f"{value:g} lies beyond any image")

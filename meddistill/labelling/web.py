@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from importlib import resources
 from typing import Any
@@ -61,7 +62,7 @@ def make_app(session: Session, access: Access) -> ASGIApp:
     def page_file(request: Request) -> Response:
         return page(request) if request.path_params["name"] in files else _nothing()
 
-    image = "/api/images/{number:int}"
+    image = "/api/images/{number}"
     routes = [
         Route("/", page),
         Route("/page/{name}", page_file),
@@ -151,7 +152,7 @@ class _Answers:
         """An answer about the image whose number is in the address."""
 
         def found(request: Request) -> Response:
-            number = request.path_params["number"]
+            number = _number(request.path_params["number"])
             case = self._session.case(number)
             if case is None:
                 return _nothing()
@@ -168,15 +169,14 @@ class _Answers:
         return JSONResponse(self._session.about())
 
     def news(self, request: Request) -> Response:
-        since = request.query_params.get("since", "")
         try:
-            return JSONResponse(self._session.news(int(since) if since.isdigit() else -1))
+            return JSONResponse(self._session.news(_number(request.query_params.get("since", ""))))
         except InputError as error:
             return _refused(in_one_line(error), 422)
 
     def next(self, request: Request) -> Response:
-        after = request.query_params.get("after", "")
-        number = self._session.after(int(after) if after.isdigit() else -1, self._session.order)
+        after = _number(request.query_params.get("after", ""))
+        number = self._session.after(after, self._session.order)
         return JSONResponse({"number": number})
 
     def image(self, request: Request, number: int, case: Case) -> Response:
@@ -232,8 +232,7 @@ class _Answers:
 
     async def edited(self, request: Request) -> Response:
         """The mask of an audit after the corrections that were sent; nothing is kept."""
-        number = request.path_params["number"]
-        case = self._session.case(number)
+        case = self._session.case(_number(request.path_params["number"]))
         if case is None or not isinstance(self._session, AuditSession):
             return _nothing()
         try:
@@ -248,9 +247,12 @@ class _Answers:
             return _refused(in_one_line(error), 503)
 
     async def order(self, request: Request) -> Response:
-        wanted = await _json(request)
+        try:
+            wanted = await _json(request)
+        except ValueError as error:
+            return _refused(in_one_line(error), 400)
         name = wanted.get("order") if isinstance(wanted, dict) else None
-        if name not in ORDERS:
+        if not isinstance(name, str) or name not in ORDERS:
             return _refused(f"expected an order of {', '.join(ORDERS)}", 400)
         self._session.follow(name)
         return JSONResponse({"order": name})
@@ -280,6 +282,11 @@ async def _json(request: Request) -> Any:
         return json.loads(bytes(body))
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def _number(text: str) -> int:
+    """A number as a client wrote it; -1 for what is none of an image or a version."""
+    return int(text) if re.fullmatch(r"[0-9]{1,12}", text) else -1
 
 
 def _box_within(text: str, case: Case) -> list[float] | None:

@@ -7,7 +7,7 @@ import pytest
 from support.bright_squares import square
 from support.evaluation_data import BrightnessStudent
 from support.label_maps import label_maps
-from support.label_run import Client, box_of, give_student, make_run, served
+from support.label_run import PORT, Client, box_of, give_student, make_run, served
 
 from meddistill.base.errors import ConfigError, StageError
 from meddistill.base.files import read_json
@@ -108,6 +108,8 @@ def test_what_is_undone_does_not_count(client, run):
         None,
         [{}],
         [{"kind": "file", "points": [1, 2]}],
+        [{"kind": ["box"], "points": [1, 2, 3, 4]}],
+        [{"kind": "box", "points": [1, 2, 3, 10**400]}],
         [{"kind": "box", "points": [5, 5, 5, 9]}],
         [{"kind": "box", "points": [5, 5, 9]}],
         [{"kind": "polygon", "points": [1, 2, 3, 4]}],
@@ -136,7 +138,7 @@ def test_an_audit_draws_no_box_and_labelling_settles_no_mask(client, run, tmp_pa
 
 
 def test_without_a_teacher_masks_are_painted_and_no_box_is_answered(run):
-    with labelling(run, LabelRequest(port=18787, audit=2, teacher="none")) as running:
+    with labelling(run, LabelRequest(port=PORT, audit=2, teacher="none")) as running:
         client = Client(running)
         refused = settle(client, 0, box_edit((1, 1, 9, 9)))
         assert (refused.status, b"no teacher" in refused.content) == (400, True)

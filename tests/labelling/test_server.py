@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from support.label_run import EMPTY, GIVEN, Client, box_of, make_deep_run, make_run, served
+from support.label_run import EMPTY, GIVEN, PORT, Client, box_of, make_deep_run, make_run, served
 
 from meddistill.base.errors import ConfigError, StageError
 from meddistill.data.formats.pictures import load_picture
@@ -127,6 +127,7 @@ def test_an_action_sent_again_is_answered_and_done_once(client, run):
     [
         ({"image": "../../etc/passwd"}, "there is no image"),
         ({"do": "given"}, "is no list"),
+        ({"box": {**DRAW["box"], "xyxy": [0, 0, 9, 10**400]}}, "is not four numbers"),
         ({"box": {**DRAW["box"], "xyxy": [0, 0, 500, 500]}}, "outside the image"),
         ({"box": {**DRAW["box"], "finding": "<script>"}}, "is none of lesion"),
         ({"id": "../../x"}, "no plain name"),
@@ -161,7 +162,16 @@ def test_an_order_by_name(client):
     assert client.post("/api/order", {"order": "listed"}).status == 200
     assert client.get("/api/session")["order"] == "listed"
     assert client.post("/api/order", {"order": "worst"}).status == 400
-    assert client.post("/api/order", b"[]").status == 400
+    for body in (b"[]", b"{", b'{"order": []}', b'{"order": {}}'):
+        assert client.post("/api/order", body).status == 400, body
+
+
+@pytest.mark.parametrize("number", ["%C2%B2", "9" * 5000, "-1", "1e3", ""])
+def test_a_number_that_is_none_is_no_error_of_the_server(client, number):
+    assert client.ask("GET", f"/api/images/{number}").status == 404
+    assert client.ask("GET", f"/api/images/{number}/mask?box=1,1,9,9").status == 404
+    assert "statuses" in client.get(f"/api/news?since={number}")
+    assert client.get(f"/api/next?after={number}").keys() == {"number"}
 
 
 # ---- what a stranger does not get
@@ -176,6 +186,14 @@ def test_without_the_cookie_nothing_is_told(client):
         "GET", "/api/session", headers={"Cookie": f"meddistill-{client.running.port}=x"}
     )
     assert wrong.status == 403
+
+
+def test_cookies_of_other_servers_on_this_machine_do_no_harm(client):
+    """Browsers send those of all ports, and some are none by the book."""
+    own = client.headers["Cookie"]
+    for header in (f'a[b]={{"x": 1}}; {own}', f"{own}; ; =; \u00e9=1; x", f"x=\"; {own}"):
+        answer = client.ask("GET", "/api/news", headers={"Cookie": header.encode("latin-1")})
+        assert answer.status == 200, header
 
 
 @pytest.mark.parametrize("token", ["", "x", "%00", "%C3%A9"])
@@ -195,7 +213,7 @@ def test_the_cookie_is_not_for_scripts_or_other_sites(client):
     "host",
     [
         "evil.example",
-        "evil.example:18787",
+        f"evil.example:{PORT}",
         "127.0.0.1",
         "127.0.0.1:1",
         "",
@@ -220,7 +238,7 @@ def test_two_hosts_are_refused(client):
 
 
 @pytest.mark.parametrize(
-    "origin", [None, "null", "http://evil.example", "https://127.0.0.1:18787", "http://127.0.0.1:1"]
+    "origin", [None, "null", "http://evil.example", f"https://127.0.0.1:{PORT}", "http://127.0.0.1:1"]
 )
 def test_another_origin_changes_nothing(client, run, origin):
     """CSRF: a page of the attacker sends a form, or a request, with our cookie."""
@@ -357,7 +375,7 @@ def test_a_run_in_use_is_refused(run):
 
 def test_without_a_teacher_it_labels_all_the_same(tmp_path):
     run = make_run(tmp_path, count=3)
-    with labelling(run, LabelRequest(port=18787, teacher="none")) as running:
+    with labelling(run, LabelRequest(port=PORT, teacher="none")) as running:
         client = Client(running)
         assert client.get("/api/news")["teacher"]["state"] == "off"
         answer = client.ask("GET", "/api/images/2/mask?box=1,1,9,9")
@@ -370,7 +388,7 @@ def test_without_a_teacher_it_labels_all_the_same(tmp_path):
 
 def test_a_teacher_that_cannot_be_had_says_why(tmp_path):
     run = make_run(tmp_path, count=3)
-    with labelling(run, LabelRequest(port=18787, teacher="no-such-teacher")) as running:
+    with labelling(run, LabelRequest(port=PORT, teacher="no-such-teacher")) as running:
         client = Client(running)
         deadline = time.monotonic() + 60
         while (told := client.get("/api/news")["teacher"])["state"] == "loading":
