@@ -3,13 +3,14 @@ here."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 from meddistill.base import console
 from meddistill.base.csv_tables import write_table
-from meddistill.base.errors import StageError
+from meddistill.base.errors import InputError, StageError
 from meddistill.labelling.actions import GIVEN, Action, Box
 from meddistill.labelling.box_table import LabelRow, table_of
 from meddistill.labelling.journal import SUFFIX, Journal, JournalReader, check_user
@@ -139,7 +140,10 @@ class LabelBook:
                 if given is not None:
                     self._own.append(self._journal.append(given))
                     self._take(self._own[-1:])
-            self._own.append(self._journal.append(action))
+            # Another person's machine may have a clock that is ahead of ours.
+            there = self._by_image.get(action.image, [])
+            after_ms = max((each.moment_ms + (each.user != self.user) for each in there), default=0)
+            self._own.append(self._journal.append(action, after_ms))
             self._take(self._own[-1:])
             return case
 
@@ -214,6 +218,8 @@ class LabelBook:
     def write_boxes(self) -> None:
         """Write boxes.csv anew where something changed."""
         with self._lock:
+            with contextlib.suppress(InputError):  # somebody else's journal; the page tells of it
+                self.refresh()
             version = self.version
             if version == self._saved_rows:
                 return

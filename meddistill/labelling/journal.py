@@ -61,17 +61,14 @@ class JournalReader:
         except OSError as error:
             raise InputError(f"{self.path} cannot be read: {error.strerror or error}") from error
         whole = content[: content.rfind(b"\n") + 1]
-        actions = []
-        for line in whole.splitlines():
-            self._lines += 1
-            action = self._parse(line)
-            if action is not None:
-                actions.append(action)
+        lines = whole.splitlines()
+        parsed = [self._parse(line, self._lines + place) for place, line in enumerate(lines, 1)]
+        self._lines += len(lines)  # not before: a line that does not fit is read, and told, again
         self._offset += len(whole)
-        return actions
+        return [action for action in parsed if action is not None]
 
-    def _parse(self, line: bytes) -> Action | None:
-        where = f"{self.path} line {self._lines}"
+    def _parse(self, line: bytes, number: int) -> Action | None:
+        where = f"{self.path} line {number}"
         try:
             plain: Any = json.loads(line)
         except ValueError:
@@ -79,12 +76,12 @@ class JournalReader:
                 f"{where} is no JSON; the journal was damaged after it was written: put a copy of "
                 "it back, or move it away to begin anew"
             ) from None
-        if self._lines == 1:
+        if number == 1:
             written = plain.get(_HEAD) if isinstance(plain, dict) else None
             if written != FORMAT:
                 raise InputError(
                     f"{self.path} is a journal of version {written!r}, expected {FORMAT}; label "
-                    "with the version of meddistill that wrote it, or as another --user"
+                    "with the version of meddistill that wrote it, or move it away to begin anew"
                 )
             return None
         try:
@@ -122,12 +119,13 @@ class Journal:
             raise
         self._last_ms = max((action.moment_ms for action in self.actions), default=0)
 
-    def append(self, action: Action) -> Action:
-        """Write the action with this moment and user, and return it so, once the disk has it.
+    def append(self, action: Action, after_ms: int = 0) -> Action:
+        """Write the action with this moment and user, and return it so, once the disk has it. It is
+        no earlier than `after_ms`, whatever this machine's clock says: that of an action it follows.
 
         Raises: OSError, and then nothing was written.
         """
-        self._last_ms = max(self._last_ms, _now_ms())
+        self._last_ms = max(self._last_ms, _now_ms(), after_ms)
         stamped = dataclasses.replace(action, user=self.user, moment_ms=self._last_ms)
         self._write(to_plain(stamped))
         return stamped

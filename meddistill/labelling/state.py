@@ -162,9 +162,11 @@ def counts_of(states: Iterable[ImageState], findings: Sequence[str], images: int
 def seconds_a_box(actions: Sequence[Action]) -> float | None:
     """Median time to a box: between two of one person's actions, in their order, of which the later
     one gave a box. Pauses of more than a minute are left out; None where there is no such pair."""
+    # What was given before is written with the first action, at the same moment.
+    own = [action for action in actions if action.kind != GIVEN]
     took = [
         (after.moment_ms - before.moment_ms) / 1000
-        for before, after in itertools.pairwise(actions)
+        for before, after in itertools.pairwise(own)
         if after.kind == "draw" and after.moment_ms - before.moment_ms <= _LONGEST_PAUSE_MS
     ]
     return statistics.median(took) if took else None

@@ -183,6 +183,41 @@ def test_two_people(open_book, data):
     assert {action.user for action in read_actions(anna.folder)} == {"anna", "ben"}
 
 
+def test_who_corrects_a_person_whose_clock_is_ahead_is_not_overruled(open_book, data, monkeypatch):
+    """Two machines on one shared folder: what one person saw is before what that person does."""
+    ben, anna = open_book("ben"), open_book("anna")
+    given = data.cases[GIVEN].source
+    monkeypatch.setattr("meddistill.labelling.journal._now_ms", lambda: 9_000)
+    ben.save(draw(1, given))
+    anna.refresh()
+    monkeypatch.setattr("meddistill.labelling.journal._now_ms", lambda: 5_000)
+    anna.save(Action("a2", given, "move", box_id="b1", xyxy=(1, 1, 9, 9)))
+    anna.save(Action("a3", given, "delete", box_id="given-0"))
+    ben.refresh()
+    for book in (anna, ben, open_book("eve")):
+        assert [box.xyxy for box in book.state(data.cases[GIVEN]).boxes] == [(1, 1, 9, 9)]
+
+
+def test_boxes_csv_has_what_others_drew_since(open_book, data):
+    anna, ben = open_book("anna"), open_book("ben")
+    anna.save(draw(1))
+    anna.write_boxes()
+    ben.save(draw(2, "images/003.png"))
+    ben.write_boxes()
+    rows = read_table(anna.folder / "boxes.csv", LabelRow)
+    assert [row.image for row in rows] == ["images/002.png", "images/003.png"]
+
+
+def test_a_damaged_journal_of_another_is_told_alike_each_time(open_book, tmp_path):
+    book = open_book()
+    (tmp_path / "labels" / "x.jsonl").write_text('{"meddistill_labels": 1}\n{}\nhalf\n')
+    for _ in range(3):
+        with pytest.raises(InputError, match=r"x\.jsonl line 2: 'do' is None"):
+            book.refresh()
+    book.save(draw(1))
+    book.write_boxes()
+
+
 def test_the_same_person_twice_is_refused(open_book, tmp_path):
     (tmp_path / "labels").mkdir()
     with lock_path(tmp_path / "labels" / "anna").open("w") as other:

@@ -159,6 +159,9 @@ def test_counts_and_seconds_a_box():
     actions = [drawn(moment=moment) for moment in (0, 2000, 6000, 106_000, 107_000)]
     assert seconds_a_box(actions) == 2.0
     assert seconds_a_box(actions[:1]) is None
+    given = act("given", moment=2000)  # written with the first action on an image
+    assert seconds_a_box([actions[0], given, actions[1]]) == 2.0
+    assert seconds_a_box([given, actions[1]]) is None
 
 
 @pytest.mark.parametrize(
