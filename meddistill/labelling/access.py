@@ -97,6 +97,7 @@ class Access:
         # name that it does not like.
         pairs = (part.strip().partition("=") for part in header.split(";"))
         return any(
-            name == self.cookie_name and secrets.compare_digest(value.encode(), self.cookie.encode())
+            name == self.cookie_name
+            and secrets.compare_digest(value.encode(), self.cookie.encode())
             for name, _, value in pairs
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from meddistill.base.errors import MedDistillError
+from meddistill.base.errors import MedDistillError, in_one_line
 from meddistill.run.dataset import Dataset
 from meddistill.run.tables import Case
 
@@ -33,6 +34,7 @@ MASK_SIDE = 1024
 """Longest side of a mask that goes to the page, px: a screen shows no more."""
 _KEPT_ENCODINGS = 6
 _NAP_S = 1.0
+_AGAIN_S = 30.0
 _SOON = 5
 
 
@@ -91,6 +93,7 @@ class Assistant:
         self.budget_gb = budget_gb
         self.features: dict[str, np.ndarray] = {}
         self.doubts: dict[str, float] = {}
+        self._learn_at = 0.0
         self._doubts_of = 0  # boxed images behind the heads that doubt
         self._load = load
         self._wishes = wishes
@@ -120,7 +123,7 @@ class Assistant:
             self._changed.notify_all()
         if self._thread.is_alive():
             self._thread.join()
-        if self._state == READY:
+        if hasattr(self, "_yielding"):
             self._yielding.close()
 
     def help(self) -> Help:
@@ -218,7 +221,11 @@ class Assistant:
     def _of_store(self, store: EncodingStore, case: Case) -> Encoded:
         from meddistill.labelling.proposer import feature_of
 
-        _, encoded = next(iter(store.of_cases([case], self.data)))
+        try:
+            _, encoded = next(iter(store.of_cases([case], self.data)))
+        except OSError:  # the disk is full: it is shown a mask all the same, and not kept
+            store.budget_bytes = 0
+            _, encoded = next(iter(store.of_cases([case], self.data)))
         self._encoded.add(case.case_id)
         if case.case_id not in self.features:
             self.features[case.case_id] = feature_of(encoded)
@@ -234,9 +241,13 @@ class Assistant:
             self._state, self._message = FAILED, f"the teacher cannot be loaded: {error}"
             raise
         self._state = READY
-        with self._yielding.background():
-            while not self._ended:
-                self._step()
+        try:
+            with self._yielding.background():
+                while not self._ended:
+                    self._step()
+        except Exception as error:  # nor one that stops later
+            self._state, self._message = FAILED, f"the teacher stopped: {in_one_line(error)}"
+            raise
 
     def _begin(self) -> None:
         from meddistill.labelling.proposer import Proposer
@@ -260,8 +271,8 @@ class Assistant:
         proposer = self._proposer
         assert proposer is not None
         labelled = self._wishes.labelled()
-        if proposer.is_due(labelled):
-            proposer.learn(labelled, self._stores[1])
+        if proposer.is_due(labelled) and time.monotonic() >= self._learn_at:
+            self._learn(proposer, labelled)
             return
         upcoming = self._wishes.upcoming()
         case = self._to_see(upcoming[:_SOON]) or self._to_doubt()
@@ -283,6 +294,14 @@ class Assistant:
             self.unreadable.add(case.case_id)
         finally:
             self._release(case)
+
+    def _learn(self, proposer: Proposer, labelled: Sequence[Labelled]) -> None:
+        """Train the heads; those of before stay where a picture has gone or the disk is full."""
+        seen = [each for each in labelled if each.case.case_id not in self.unreadable]
+        try:
+            proposer.learn(seen, self._stores[1])
+        except (MedDistillError, OSError):
+            self._learn_at = time.monotonic() + _AGAIN_S
 
     def _to_see(self, cases: Sequence[Case]) -> Case | None:
         """The first that is not encoded, or whose features are not known since it was."""

@@ -108,9 +108,11 @@ class LabelBook:
     def close(self) -> None:
         """Write boxes.csv and give the journal back."""
         with self._lock:
-            self.write_boxes()
-            self._journal.close()
-            lock.release(self._place)
+            try:
+                self.write_boxes()
+            finally:
+                self._journal.close()
+                lock.release(self._place)
 
     def refresh(self) -> None:
         """Take in what others have written since. Raises: InputError as `JournalReader`."""

@@ -123,9 +123,10 @@ class Proposer:
         count = max(folds) + 1
         heads = []
         for fold in range(count):
-            # Of one group alone there is nothing to leave out.
+            # Of one group alone there is nothing to leave out: its head learns from all.
             kept = [cells for (cells, _), of in zip(parts, folds, strict=True) if of != fold]
-            heads.append(fit_head(Cells.join(kept or [parts[0][0]]), _STEPS, seed=fold))
+            every = [cells for cells, _ in parts]
+            heads.append(fit_head(Cells.join(kept or every), _STEPS, seed=fold))
         if count == 1:
             return _Learnt(heads, 0.5, None)
         scores = dict.fromkeys(THRESHOLDS, 0.0)

@@ -32,9 +32,10 @@ class Review:
     """How student and teacher agree on an image. `agreement`: Dice in [0, 1] of the student's mask
     with the teacher's answer, to the boxes that people drew, or to the student's own where nobody
     has looked. `trust`: the teacher's own estimate of its answer, in [0, 1]; None where it was
-    asked nothing. `boxes`: around the student's mask, px, half-open."""
+    asked nothing. `agreement` is None where nobody has looked and the student finds nothing: that
+    says nothing of the image. `boxes`: around the student's mask, px, half-open."""
 
-    agreement: float
+    agreement: float | None
     trust: float | None
     boxes: tuple[tuple[float, float, float, float], ...]
 
@@ -61,7 +62,10 @@ class Pupil:
         folder = self.folder
         if folder is None:
             return ""
-        status = (folder / MODEL_SAFETENSORS).stat()
+        try:
+            status = (folder / MODEL_SAFETENSORS).stat()
+        except OSError:  # it is being trained anew
+            return ""
         told = f"{folder.name} {status.st_size} {status.st_mtime_ns}"
         return hashlib.sha256(told.encode()).hexdigest()[:16]
 
@@ -111,5 +115,7 @@ class Pupil:
         true, trust = np.zeros_like(mask), None
         if len(asked):
             true, trust = answer(asked)
+        known = boxes_xyxy_px is not None or len(own) > 0
+        agreement = dice(mask, true) if known else None
         corners = tuple((float(a), float(b), float(c), float(d)) for a, b, c, d in own)
-        return Review(dice(mask, true), trust, corners)
+        return Review(agreement, trust, corners)

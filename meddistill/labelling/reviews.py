@@ -42,7 +42,7 @@ class Reviews:
         rows = [
             {
                 "number": numbers[case_id],
-                "agreement": round(review.agreement, 3),
+                "agreement": None if review.agreement is None else round(review.agreement, 3),
                 "trust": None if review.trust is None else round(review.trust, 3),
                 "boxes": [[round(side, 1) for side in box] for box in review.boxes],
                 **self._labels(self.data.by_id[case_id]),
@@ -50,7 +50,10 @@ class Reviews:
             for case_id, (_, review) in list(self._found.items())
             if review is not None
         ]
-        rows.sort(key=lambda row: (row["agreement"], row["number"]))
+        # Nothing is known of those where the student finds nothing and nobody has looked: last.
+        rows.sort(
+            key=lambda row: (row["agreement"] is None, row["agreement"] or 0.0, row["number"])
+        )
         return {"student": self.pupil.key(), "of": len(self.data), "rows": rows}
 
     def _labels(self, case: Case) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from meddistill.base.errors import (
     Interrupted,
     MissingPackageError,
     StageError,
+    disk_problem,
+    in_one_line,
     nearest,
 )
 from meddistill.labelling.access import Access
@@ -262,7 +264,16 @@ def _announce(request: LabelRequest, served: Served) -> None:
 
 def _until_stopped(served: Served) -> None:
     """Until Ctrl+C, which is how labelling ends; boxes.csv follows the journal meanwhile."""
+    told = False
     with contextlib.suppress(Interrupted):
         while served.server.is_running():
             time.sleep(_BOXES_EVERY_S)
-            served.session.book.write_boxes()
+            try:
+                served.session.book.write_boxes()
+            except OSError as error:
+                # It follows from the journal, and is written once there is room: the page goes on.
+                if not told:
+                    console.warn(
+                        f"{BOXES_CSV} is late: {disk_problem(error) or in_one_line(error)}"
+                    )
+                told = True

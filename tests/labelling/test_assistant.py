@@ -1,5 +1,6 @@
 """The teacher behind the page: ahead of a person, never in the way; and heads that propose."""
 
+import dataclasses
 import threading
 import time
 
@@ -12,7 +13,10 @@ from support.painting_teacher import PaintingTeacher
 
 from meddistill.data.boxes import clip_boxes
 from meddistill.labelling import proposer
+from meddistill.labelling.labelled import Labelled
 from meddistill.labelling.yielding import Yielding
+from meddistill.run.dataset import Dataset
+from meddistill.targets.encodings import EncodingStore
 
 
 class SlowTeacher(PaintingTeacher):
@@ -127,6 +131,56 @@ def test_an_image_that_cannot_be_read_does_not_stop_the_others(tmp_path):
         until(lambda: teacher_of(client)["encoded"] == 4)
         assert client.ask("GET", "/api/images/3/mask?box=1,1,9,9").status == 200
         assert client.ask("GET", "/api/images/2/mask?box=1,1,9,9").status == 422
+
+
+def test_on_a_full_disk_masks_are_shown_and_not_kept(tmp_path, monkeypatch):
+    def full(path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("meddistill.targets.encodings.atomic_path", full)
+    monkeypatch.setattr("meddistill.colearning.answers.atomic_path", full)
+    tried = []
+    learn = proposer.Proposer.learn
+    monkeypatch.setattr(proposer.Proposer, "learn", lambda *given: (tried.append(1), learn(*given)))
+    with served(make_run(tmp_path, count=7)) as running:
+        client = Client(running)
+        until(lambda: teacher_of(client)["encoded"] == 7)
+        for number in range(2, 7):
+            client.draw(number)
+        until(lambda: tried)
+        assert client.ask("GET", "/api/images/6/mask?box=1,1,9,9").status == 200
+        assert (teacher_of(client)["state"], teacher_of(client)["proposals"]) == ("ready", 0)
+        assert running.session.assistant._thread.is_alive()
+        assert len(tried) == 1  # and not again at once
+
+
+def test_a_teacher_that_stops_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(threading, "excepthook", lambda given: None)  # its traceback is wanted
+    monkeypatch.setattr("meddistill.labelling.proposer.feature_of", lambda encoded: np.zeros(3)[5])
+    with served(make_run(tmp_path, count=3)) as running:
+        client = Client(running)
+        told = until(lambda: (found := teacher_of(client))["state"] == "failed" and found)
+        assert told["message"].startswith("the teacher stopped: index 5 is out of bounds")
+        assert client.ask("GET", "/api/images/2/mask?box=1,1,9,9").status == 503
+        client.draw(2)
+
+
+def test_of_one_patient_the_head_learns_from_every_picture(tmp_path, monkeypatch):
+    learnt = []
+    monkeypatch.setattr(
+        proposer, "fit_head", lambda cells, steps, seed: learnt.append(len(cells.share))
+    )
+    data = Dataset.open(make_run(tmp_path, count=4).data)
+    teacher = PaintingTeacher()
+    made = proposer.Proposer(data, tmp_path / "teacher", teacher)
+    boxed = [
+        Labelled(
+            dataclasses.replace(case, group="one"), {"lesion": np.array([box_of(n)], np.float32)}
+        )
+        for n, case in enumerate(data.cases)
+    ]
+    made.learn(boxed, EncodingStore(tmp_path / "encodings", teacher, 0))
+    assert learnt == [sum(len(cells.share) for cells, _ in made._cells.values())]
 
 
 @pytest.fixture(scope="module")

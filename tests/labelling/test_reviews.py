@@ -2,8 +2,20 @@
 
 import time
 
+import numpy as np
 import pytest
-from support.label_run import EMPTY, GIVEN, Client, box_of, give_student, make_run, served
+from support.label_run import (
+    EMPTY,
+    GIVEN,
+    BrightStudent,
+    Client,
+    box_of,
+    give_student,
+    make_run,
+    served,
+)
+
+from meddistill.student.student import Prediction
 
 
 @pytest.fixture
@@ -44,6 +56,24 @@ def test_what_agrees_least_comes_first(run, monkeypatch):
             time.sleep(0.02)
         tile = client.ask("GET", "/api/images/2/tile")
         assert (tile.status, tile.content[:2]) == (200, b"\xff\xd8")
+
+
+def test_where_nobody_looked_and_the_student_finds_nothing_no_agreement_is_told(run, monkeypatch):
+    give_student(run, monkeypatch)
+    nothing = Prediction(np.zeros((64, 64), np.uint8), np.zeros((64, 64), np.float32))
+    monkeypatch.setattr(BrightStudent, "predict", lambda student, image: nothing)
+    with served(run) as running:
+        rows = sheet(Client(running))["rows"]
+        told = {row["number"]: row["agreement"] for row in rows}
+        assert told == {GIVEN: 0, EMPTY: 1, 2: None, 3: None, 4: None}
+        assert [row["number"] for row in rows] == [GIVEN, EMPTY, 2, 3, 4]
+
+
+def test_a_student_that_is_being_trained_anew_is_none(run, monkeypatch):
+    give_student(run, monkeypatch)
+    (run.student / "model.safetensors").unlink()
+    with served(run) as running:
+        assert Client(running).get("/api/news")["student"] == ""
 
 
 def test_a_new_student_is_looked_at_anew(run, monkeypatch):

@@ -4,6 +4,7 @@ import json
 import socket
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from meddistill.labelling.web import page_files
 from meddistill.run import lock
 from meddistill.run.layout import RunDir
 from meddistill.run.lock import lock_path
-from meddistill.stages.label import LabelRequest, labelling
+from meddistill.stages.label import LabelRequest, _until_stopped, labelling
 
 DRAW = {
     "id": "a1",
@@ -174,6 +175,23 @@ def test_a_number_that_is_none_is_no_error_of_the_server(client, number):
     assert client.get(f"/api/next?after={number}").keys() == {"number"}
 
 
+def test_a_full_disk_does_not_end_the_page(monkeypatch, capsys):
+    """The journal says of each box whether it is saved; boxes.csv follows once there is room."""
+    monkeypatch.setattr("meddistill.stages.label._BOXES_EVERY_S", 0)
+    tries = [OSError(28, "No space left on device", "boxes.csv"), None, OSError(28, "No"), None]
+    left = list(tries)
+
+    def write_boxes():
+        if (found := left.pop(0)) is not None:
+            raise found
+
+    book = SimpleNamespace(write_boxes=write_boxes)
+    server = SimpleNamespace(is_running=lambda: bool(left))
+    _until_stopped(SimpleNamespace(server=server, session=SimpleNamespace(book=book)))
+    said = capsys.readouterr().err
+    assert said.count("boxes.csv is late: boxes.csv: the disk is full") == 1
+
+
 # ---- what a stranger does not get
 
 
@@ -191,7 +209,7 @@ def test_without_the_cookie_nothing_is_told(client):
 def test_cookies_of_other_servers_on_this_machine_do_no_harm(client):
     """Browsers send those of all ports, and some are none by the book."""
     own = client.headers["Cookie"]
-    for header in (f'a[b]={{"x": 1}}; {own}', f"{own}; ; =; \u00e9=1; x", f"x=\"; {own}"):
+    for header in (f'a[b]={{"x": 1}}; {own}', f"{own}; ; =; \u00e9=1; x", f'x="; {own}'):
         answer = client.ask("GET", "/api/news", headers={"Cookie": header.encode("latin-1")})
         assert answer.status == 200, header
 
@@ -238,7 +256,8 @@ def test_two_hosts_are_refused(client):
 
 
 @pytest.mark.parametrize(
-    "origin", [None, "null", "http://evil.example", f"https://127.0.0.1:{PORT}", "http://127.0.0.1:1"]
+    "origin",
+    [None, "null", "http://evil.example", f"https://127.0.0.1:{PORT}", "http://127.0.0.1:1"],
 )
 def test_another_origin_changes_nothing(client, run, origin):
     """CSRF: a page of the attacker sends a form, or a request, with our cookie."""

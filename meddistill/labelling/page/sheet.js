@@ -86,7 +86,7 @@ export class Sheet {
       tile.row = row;
       tile.style.order = place;
       tile.dataset.status = row.status[0];
-      tile.querySelector("small").textContent = `agree ${row.agreement.toFixed(2)}${row.trust === null ? "" : `, trust ${row.trust.toFixed(2)}`}`;
+      tile.querySelector("small").textContent = `${row.agreement === null ? "student finds nothing" : `agree ${row.agreement.toFixed(2)}`}${row.trust === null ? "" : `, trust ${row.trust.toFixed(2)}`}`;
     });
     document.getElementById("sheet-count").textContent = `${chosen.length} of ${this.rows.length} compared; ${this.of} images`;
     document.getElementById("sheet-more").hidden = chosen.length <= this.most;
