@@ -32,6 +32,8 @@ first action; `finding` is empty for all of them; `audit` settles a student's ma
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _LONGEST_TEXT = 1000
+# Not whatever Python calls unprintable: names of screenshots hold narrow spaces, others wide ones.
+_NO_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -143,7 +145,7 @@ def _id(value: Any, name: str) -> str:
 
 
 def _text(value: Any, name: str) -> str:
-    if not isinstance(value, str) or len(value) > _LONGEST_TEXT or not value.isprintable():
+    if not isinstance(value, str) or len(value) > _LONGEST_TEXT or _NO_TEXT.search(value):
         raise ValueError(f"'{name}' is no text of at most {_LONGEST_TEXT} characters")
     return value
 

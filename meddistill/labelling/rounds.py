@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from meddistill.base.csv_tables import read_table, write_table
-from meddistill.base.errors import InputError
+from meddistill.base.errors import InputError, StageError
 from meddistill.base.files import read_json
 from meddistill.labelling.journal import SUFFIX
+from meddistill.run import lock
 from meddistill.run.layout import CURVE_CSV, RUN_JSON, RunDir
 
 FIRST_AT = 10
@@ -101,6 +102,14 @@ class Rounds:
             self.points = read_table(self.place.root / CURVE_CSV, CurvePoint)
 
     def start(self) -> None:
+        """Begin. Raises: StageError where somebody's rounds of this RUN run already."""
+        try:
+            lock.acquire(self.place.root)
+        except StageError:
+            raise StageError(
+                f"{self.run.root} is being trained in rounds already, on what everybody draws, by "
+                "another `meddistill label --train`; label without --train"
+            ) from None
         self._thread.start()
 
     def end(self) -> None:
@@ -110,6 +119,7 @@ class Rounds:
             self._process.terminate()
         if self._thread.is_alive():
             self._thread.join()
+        lock.release(self.place.root)
 
     def told(self) -> dict[str, Any]:
         """What the page shows: the state, when the next round begins, and the curve so far."""

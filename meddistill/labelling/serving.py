@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import threading
 from typing import Any
@@ -22,7 +23,8 @@ def open_socket(host: str, port: int) -> socket.socket:
     for number in range(port, min(port + _TRIES, 65536)):
         found = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         try:
-            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if os.name != "nt":  # there it would take a port that another program listens on
+                found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             found.bind((host, number))
             found.listen(128)
             return found

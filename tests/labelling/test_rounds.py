@@ -1,15 +1,17 @@
 """Short rounds of training while one labels."""
 
+import fcntl
 import json
 import time
 
 import pytest
 from support.label_run import Client, make_run, served
 
-from meddistill.base.errors import InputError
+from meddistill.base.errors import InputError, StageError
 from meddistill.labelling import rounds
 from meddistill.labelling.rounds import CurvePoint, Rounds, read_point, rounds_run, run_command
 from meddistill.run.dataset import Dataset
+from meddistill.run.lock import lock_path
 from meddistill.settings.prepare import PrepareConfig
 from meddistill.stages.prepare import run_prepare
 
@@ -71,6 +73,22 @@ def test_a_round_begins_with_enough_boxes_and_adds_to_the_curve(run):
     again = Rounds(run, "litemedsam", lambda: 0, commands)
     assert again.points == training.points
     assert not list(rounds_run(run).data.glob("masks"))
+
+
+def test_two_people_do_not_train_in_one_place(run):
+    place = rounds_run(run).root
+    place.parent.mkdir()
+    with lock_path(place).open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        training = Rounds(run, "x", lambda: 30, Commands(rounds_run(run)))
+        with pytest.raises(StageError, match="label without --train"):
+            training.start()
+        with pytest.raises(StageError, match="label without --train"), served(run, train=True):
+            pass
+    training.start()
+    until(lambda: training.points)
+    training.end()
+    assert not lock_path(place).exists()
 
 
 def test_a_round_that_fails_is_told_and_labelling_goes_on(run):

@@ -168,6 +168,7 @@ def test_counts_and_seconds_a_box():
     "action",
     [
         drawn(),
+        Action("a0", "images/Screenshot at 3.45\u202fPM \u3000 a\u0308\u200b.png", "skip", "me", 1),
         act("move", box_id="b1", xyxy=(1.0, 2.0, 3.0, 4.0)),
         act("name", box_id="b1", finding="cyst"),
         act("delete", box_id="b1"),
