@@ -18,6 +18,11 @@ _LONGEST_HEADER = 65536
 _DATA_FILE = re.compile(
     r"^(?:ElementDataFile\s*=|data ?file:)\s*(\S.*)$", re.MULTILINE | re.IGNORECASE
 )
+_SPACING = re.compile(
+    r"^(?:ElementSpacing\s*=|ElementSize\s*=|spacings:|space directions:)(.*)$",
+    re.MULTILINE | re.IGNORECASE,
+)
+_NO_SIDE = ("nan", "none", "")
 _TO_RAS = np.diag([-1.0, -1.0, 1.0])  # ITK counts to the left and to the back
 
 
@@ -25,13 +30,28 @@ def data_files(path: Path) -> tuple[Path, ...]:
     """The files that hold the voxels of a header of its own (.mhd, .nhdr); () for any other."""
     if not path.name.lower().endswith(_HEADERS):
         return ()
-    try:
-        head = path.read_bytes()[:_LONGEST_HEADER].decode("latin-1")
-    except OSError as error:
-        raise InputError(f"{path.name} cannot be read: {error.strerror or error}") from error
-    named = _DATA_FILE.search(head)
+    named = _DATA_FILE.search(_head(path))
     found = path.parent / named[1].strip() if named else path
     return (found,) if found != path and found.is_file() else ()
+
+
+def _head(path: Path) -> str:
+    """How a file begins. Raises: InputError."""
+    try:
+        with path.open("rb") as file:
+            return file.read(_LONGEST_HEADER).decode("latin-1")
+    except OSError as error:
+        raise InputError(f"{path.name} cannot be read: {error.strerror or error}") from error
+
+
+def _says_spacing(path: Path, dimensions: int) -> bool:
+    """Whether the header says how large voxels are along its axes (three at most): ITK takes 1 mm
+    where it does not."""
+    told = _SPACING.search(_head(path))
+    if told is None:
+        return False
+    numbers = [word for word in re.split(r"\s+", told[1].strip()) if word.lower() not in _NO_SIDE]
+    return len(numbers) >= min(dimensions, 3)
 
 
 def grid_of(path: Path) -> Grid:
@@ -68,7 +88,8 @@ def read(path: Path, channel: int) -> Volume:
     array, affine = canonical(voxels, grid.affine)
     if array.dtype == np.float64:
         array = array.astype(np.float32)
-    return Volume(array, affine, sides_of(affine), path)
+    sides = sides_of(affine) if _says_spacing(path, image.GetDimension()) else None
+    return Volume(array, affine, sides, path)
 
 
 def write_voxels(path: Path, voxels: np.ndarray, affine: np.ndarray) -> None:

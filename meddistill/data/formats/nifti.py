@@ -11,11 +11,17 @@ import numpy as np
 
 from meddistill.base.errors import InputError, MissingPackageError, in_one_line
 from meddistill.base.files import atomic_path
-from meddistill.data.formats.volume import MAX_VOXELS, Grid, Volume
+from meddistill.data.formats.volume import MAX_VOXELS, Grid, Volume, sides_of
 
 SUFFIXES = (".nii.gz", ".nii")
 _FLAT = 1e-6
 """Share of the volume of a box of its sides below which a voxel has none."""
+_SAME_SIDE = 1e-3
+"""Share of a side by which both places of a header that say it may differ."""
+_UNITS = 7
+"""The bits of `xyzt_units` that are of space."""
+_IN_MM = {1: 1000.0, 3: 0.001}
+"""Of metres and micrometres; all other codes are taken for millimetres."""
 
 
 def read(path: Path, channel: int) -> Volume:
@@ -26,19 +32,44 @@ def read(path: Path, channel: int) -> Volume:
             image = image.slicer[..., channel]
         canonical = nibabel.as_closest_canonical(image)
         voxels = np.asanyarray(canonical.dataobj)
-        x, y, z = (float(side) for side in canonical.header.get_zooms()[:3])
+        affine = _affine_mm(canonical)
+        x, y, z = _sides(canonical, affine)
     except Exception as error:  # nibabel and zlib raise a dozen types on damaged files
         raise InputError(f"{path.name} is damaged: {in_one_line(error)}") from error
     if min(x, y, z) <= 0 or not np.isfinite([x, y, z]).all():
         raise InputError(f"{path.name} says that a voxel is {x:g} x {y:g} x {z:g} mm")
     if voxels.dtype == np.float64:
         voxels = voxels.astype(np.float32)
-    return Volume(voxels, np.asarray(canonical.affine), (x, y, z), path)
+    return Volume(voxels, affine, (x, y, z), path)
+
+
+def _affine_mm(image: Any) -> np.ndarray:
+    """Its affine, in mm whatever unit the file counts in."""
+    affine = np.array(image.affine)
+    affine[:3] *= _unit_mm(image.header)
+    return affine
+
+
+def _unit_mm(header: Any) -> float:
+    return _IN_MM.get(int(header["xyzt_units"]) & _UNITS, 1.0)
+
+
+def _sides(image: Any, affine: np.ndarray) -> tuple[float, float, float]:
+    """The sides of a voxel in mm by the header, by the affine where both differ: that is what the file's
+    masks are written with, and what other programs measure by."""
+    unit = _unit_mm(image.header)
+    told = tuple(float(side) * unit for side in image.header.get_zooms()[:3])
+    meant = sides_of(affine)
+    return told if np.allclose(told, meant, rtol=_SAME_SIDE, atol=0) else meant  # type: ignore[return-value]
 
 
 def grid_of(path: Path) -> Grid:
     """Where the voxels of a file lie, by its header alone. Raises: InputError."""
     nibabel, image = _open(path)
+    if not np.isfinite(image.affine).all():
+        raise InputError(
+            f"{path.name} has an affine with a number that is not finite; mend its header"
+        )
     turned = image.affine[:3, :3]
     if (
         np.isnan(nibabel.io_orientation(image.affine)[:, 0]).any()
@@ -50,7 +81,7 @@ def grid_of(path: Path) -> Grid:
         )
     x, y, z = image.shape[:3]
     channels = image.shape[3] if len(image.shape) == 4 else 1
-    return Grid((x, y, z), np.asarray(image.affine), channels)
+    return Grid((x, y, z), _affine_mm(image), channels)
 
 
 def _open(path: Path) -> tuple[Any, Any]:
@@ -132,10 +163,12 @@ def write_voxels(
         source: a NIfTI file whose units and codes are taken over.
     """
     nibabel = _nibabel()
+    header = None if source is None else _open(source)[1].header
+    if header is not None and (unit := _unit_mm(header)) != 1:
+        affine = np.concatenate([affine[:3] / unit, affine[3:]])
     written = nibabel.Nifti1Image(voxels, affine)
-    if source is not None:
-        header = _open(source)[1].header
-        written.header.set_xyzt_units(*header.get_xyzt_units())
+    if header is not None:
+        written.header["xyzt_units"] = header["xyzt_units"]
         for form in ("sform", "qform"):
             getattr(written, f"set_{form}")(affine, int(header[f"{form}_code"]))
     with atomic_path(path) as temporary:

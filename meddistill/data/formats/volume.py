@@ -29,8 +29,8 @@ class Grid:
 @dataclasses.dataclass(frozen=True)
 class Volume:
     """Voxels `array` (X, Y, Z) in the canonical frame, the one nearest to RAS+; `affine` (4, 4) from
-    their indices to mm, `spacing` (x, y, z) of a voxel in mm, both None where the file does not say
-    where it lies; and the file `source`."""
+    their indices to mm, None where the file does not say where it lies; `spacing` (x, y, z) of a voxel
+    in mm, None where it does not say how large voxels are; and the file `source`."""
 
     array: np.ndarray
     affine: np.ndarray | None
