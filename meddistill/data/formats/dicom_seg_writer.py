@@ -18,6 +18,12 @@ from meddistill.data.formats.dicom_series import Series
 
 _ROOT = "2.25."
 """Of UIDs that are a number of 128 bits (DICOM PS3.5 B.2)."""
+_MAY_BE_EMPTY = (
+    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
+    *("StudyDate", "StudyTime", "StudyID", "AccessionNumber", "SliceThickness"),
+)
+"""What a file must have but may leave without a value (type 2); who makes files anonymous often takes it
+out."""
 
 
 def write_segmentation(path: Path, series: Series, planes: np.ndarray, findings: Findings) -> str:
@@ -68,7 +74,7 @@ def write_segmentation(path: Path, series: Series, planes: np.ndarray, findings:
 def _sources(series: Series, planes: np.ndarray) -> tuple[list[Any], np.ndarray]:
     """The files of a series without their pixels, and a mask (frames, H, W, C) for each of their
     frames."""
-    sources = [read_dataset(path, header_only=True) for path in series.files]
+    sources = [_completed(read_dataset(path, header_only=True)) for path in series.files]
     pixels = np.ascontiguousarray(np.moveaxis(planes, 1, -1)).astype(np.uint8)
     if len(sources) == 1:  # one file of many frames, in its own order
         count = int(sources[0].NumberOfFrames)
@@ -77,6 +83,18 @@ def _sources(series: Series, planes: np.ndarray) -> tuple[list[Any], np.ndarray]
             whole[each.frame] = pixels[place]
         pixels = whole
     return sources, pixels
+
+
+def _completed(data: Any) -> Any:
+    """A data set as highdicom wants it: with an empty value in place of what may be empty, and texts of
+    several character sets, as Japanese files have them, in Unicode."""
+    for name in _MAY_BE_EMPTY:
+        if name not in data:
+            setattr(data, name, None)
+    if not isinstance(data.get("SpecificCharacterSet") or "", str):
+        data.decode()
+        data.SpecificCharacterSet = "ISO_IR 192"
+    return data
 
 
 def _descriptions(highdicom: Any, findings: Findings) -> list[Any]:
