@@ -265,6 +265,47 @@ def test_a_series_that_was_cut_short_while_copied_is_one_line(tmp_path):
     assert not (tmp_path / "out" / "masks").exists()
 
 
+@pytest.mark.parametrize(
+    ("kind", "what"),
+    [
+        ("1.2.840.10008.5.1.4.1.1.88.67", "a report or a note"),
+        ("1.2.840.10008.5.1.4.1.1.11.1", "a presentation state"),
+        ("1.3.12.2.1107.5.9.1", "a manufacturer's own data"),
+    ],
+)
+def test_what_an_archive_keeps_beside_images_is_left_out(tmp_path, capsys, kind, what):
+    pydicom = pytest.importorskip("pydicom")
+    write_series(tmp_path / "in" / "a", voxels_of())
+    beside = tmp_path / "in" / "a" / "SR1"
+    write_dicom(beside, voxels_of()[0], SOPClassUID=kind)
+    data = pydicom.dcmread(beside)
+    for name in ("Rows", "Columns", "PixelData"):
+        del data[name]
+    data.save_as(beside)
+    out = run([tmp_path / "in"], tmp_path / "out")
+    assert {row.name for row in rows_of(out)} == {"a"}
+    assert f"SR1 is left out: it holds {what}" in capsys.readouterr().err
+
+
+def test_a_series_without_what_may_be_empty_has_a_segmentation(tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    pytest.importorskip("highdicom")
+    folder = tmp_path / "in" / "a"
+    charset = ["", "ISO 2022 IR 87"]
+    write_series(
+        folder, voxels_of(), SpecificCharacterSet=charset, PatientName="Yamada^Tarou=山田^太郎"
+    )
+    for path in folder.iterdir():
+        data = pydicom.dcmread(path)
+        for name in ("PatientBirthDate", "PatientSex", "StudyID", "AccessionNumber"):
+            del data[name]
+        data.save_as(path)
+    out = run([folder], tmp_path / "out")
+    made = pydicom.dcmread(out / "masks" / "a.seg.dcm")
+    assert str(made.PatientName) == "Yamada^Tarou=山田^太郎"
+    assert made.PatientBirthDate is None or made.PatientBirthDate == ""
+
+
 def test_a_volume_of_one_slice_is_still_a_volume(tmp_path):
     nibabel = pytest.importorskip("nibabel")
     voxels = voxels_of(3)[1:2].T.astype(np.int16)

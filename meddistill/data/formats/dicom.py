@@ -12,22 +12,13 @@ from typing import Any
 import numpy as np
 
 from meddistill.base.errors import InputError, MissingPackageError, in_one_line
+from meddistill.data.formats.dicom_classes import CONTOURS, SEGMENTATIONS, no_picture
 from meddistill.data.formats.pictures import MAX_PIXELS
 from meddistill.data.masks import Labels, chosen
 from meddistill.data.raw_case import OneFile, Picture
 
 _MAGIC_AT = 128
 _MOST_FRAMES = 100_000
-_SEGMENTATIONS = (
-    "1.2.840.10008.5.1.4.1.1.66.4",  # Segmentation Storage
-    "1.2.840.10008.5.1.4.1.1.66.7",  # Label Map Segmentation Storage
-)
-_CONTOURS = "1.2.840.10008.5.1.4.1.1.481.3"
-_NO_PICTURES = {
-    "1.2.840.10008.5.1.4.1.1.481.2": "a dose (RTDOSE), no image",
-    "1.2.840.10008.5.1.4.1.1.481.5": "a treatment plan, no image",
-    "1.2.840.10008.5.1.4.1.1.66.1": "a spatial registration, no image",
-}
 _VALUE_KINDS = (
     "AE AS AT CS DA DS DT FL FD IS LO LT OB OD OF OL OW PN SH SL SQ SS ST TM UI UL UN US UT"
 )
@@ -297,16 +288,16 @@ def read_header(path: Path) -> Header:
         kind = str(data.get("SOPClassUID") or data.file_meta.get("MediaStorageSOPClassUID") or "")
         patient, uid = str(data.get("PatientID") or ""), str(data.get("SOPInstanceUID") or "")
         series = str(data.get("SeriesInstanceUID") or "")
-    if kind == _CONTOURS:
+    if kind == CONTOURS:
         return Header(0, (0, 0), patient, uid, series, False, is_contours=True)
-    if kind in _NO_PICTURES:
-        return Header(0, (0, 0), patient, uid, series, False, _NO_PICTURES[kind])
+    if what := no_picture(kind, has_rows="Rows" in data):
+        return Header(0, (0, 0), patient, uid, series, False, what)
     frames = _frame_count(path, data)
     with naming_damage(path):
         size_hw = int(data.Rows), int(data.get("Columns") or 0)
         placed = placements_of(data, frames)
         burned_in = str(data.get("BurnedInAnnotation") or "").strip().upper() == "YES"
-    is_mask = kind in _SEGMENTATIONS
+    is_mask = kind in SEGMENTATIONS
     return Header(frames, size_hw, patient, uid, series, is_mask, "", placed, burned_in)
 
 

@@ -10,22 +10,59 @@ from typing import Any
 import numpy as np
 
 from meddistill.base.errors import InputError
-from meddistill.data.formats.dicom import naming_damage, read_dataset, read_pixels
+from meddistill.data.formats.dicom import (
+    Header,
+    Placement,
+    naming_damage,
+    placements_of,
+    read_dataset,
+    read_pixels,
+)
 from meddistill.data.masks import FindingValues, Labels, select_labels
 from meddistill.data.raw_case import OneFile
+
+_ELSEWHERE = 0.5
+"""Share of a pixel's shorter side beyond which a frame does not lie on its image."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Segmentation:
     """A DICOM segmentation: by the UID of an image, which frames are masks of it, each with its
     segment; `images` and `series` are the UIDs of all that were looked at; `segments` their names by
-    number."""
+    number. `placed`: where each frame lies, () where it does not say. `most`: what stands for all of a
+    pixel where shares of it are stored, else 0."""
 
     path: Path
     frames_of: Mapping[str, tuple[tuple[int, int], ...]]
     images: frozenset[str]
     series: frozenset[str]
     segments: Mapping[int, str]
+    placed: tuple[Placement, ...] = ()
+    most: int = 0
+
+    def why_elsewhere(self, header: Header) -> str:
+        """Why a frame does not lie where its image lies, in mm; '' where all do, or one of both does not
+        say."""
+        if not self.placed or len(header.placed) != 1:
+            return ""
+        (image,) = header.placed
+        for frame, _ in self.frames_of.get(header.uid, ()):
+            away = _corners(self.placed[frame], header.size_hw) - _corners(image, header.size_hw)
+            furthest = float(np.linalg.norm(away, axis=1).max())
+            if furthest > _ELSEWHERE * min(image.spacing_hw_mm):
+                return (
+                    f"mask lies {furthest:.1f} mm from its image by its own header (frame {frame} of "
+                    f"{self.path.name})"
+                )
+        return ""
+
+
+def _corners(placement: Placement, size_hw: tuple[int, int]) -> np.ndarray:
+    """The middles of the four outermost pixels, (4, 3) in mm."""
+    (row_mm, column_mm), (height, width) = placement.spacing_hw_mm, size_hw
+    down = np.array(placement.down) * row_mm * (height - 1)
+    across = np.array(placement.across) * column_mm * (width - 1)
+    return np.array([i * down + j * across for i in (0, 1) for j in (0, 1)]) + placement.position
 
 
 def read_segmentation(path: Path) -> Segmentation:
@@ -46,7 +83,11 @@ def read_segmentation(path: Path) -> Segmentation:
         }
         shared = list(data.get("SharedFunctionalGroupsSequence") or ())
         frames_of: dict[str, list[tuple[int, int]]] = {}
-        for frame, group in enumerate(data.get("PerFrameFunctionalGroupsSequence") or ()):
+        groups = list(data.get("PerFrameFunctionalGroupsSequence") or ())
+        placed = placements_of(data, len(groups))
+        shares = str(data.get("SegmentationType") or "") == "FRACTIONAL"
+        most = int(data.get("MaximumFractionalValue") or 255) if shares else 0
+        for frame, group in enumerate(groups):
             uids = _source_images(group)
             if not uids:
                 raise InputError(f"{path.name} does not say which image its frame {frame} is of")
@@ -60,6 +101,8 @@ def read_segmentation(path: Path) -> Segmentation:
         frozenset(images | frames_of.keys()),
         series,
         segments,
+        placed,
+        most,
     )
 
 
@@ -82,15 +125,17 @@ def _segment(group: Any, shared: list[Any]) -> int:
 class SegmentationMask(OneFile):
     """The frames of a DICOM segmentation that belong to one image, united; without any, an empty mask
     of `size_hw`: somebody looked and marked nothing. `labels`: numbers of the segments that are
-    lesion; None for all."""
+    lesion; None for all. `most`: as of `Segmentation`; pixels count from half of it on."""
 
     frames: tuple[tuple[int, int], ...]
     size_hw: tuple[int, int]
     labels: Labels = None
+    most: int = 0
 
     @property
     def token(self) -> str:
-        return f"segmentation frames {self.frames} size {self.size_hw} labels {self.labels}"
+        told = f"segmentation frames {self.frames} size {self.size_hw} labels {self.labels}"
+        return f"{told} of {self.most}" if self.most else told
 
     def load(self) -> np.ndarray:
         if isinstance(self.labels, FindingValues):
@@ -103,9 +148,9 @@ class SegmentationMask(OneFile):
             if isinstance(self.labels, tuple):
                 if segment and segment not in self.labels:
                     continue
-                marked = values > 0 if segment else select_labels(values, self.labels)
+                marked = self._inside(values) if segment else select_labels(values, self.labels)
             else:
-                marked = values > 0
+                marked = self._inside(values)
             if marked.shape != union.shape:
                 raise InputError(
                     f"frame {frame} of {self.path.name} is {marked.shape[1]}x{marked.shape[0]}, "
@@ -113,3 +158,7 @@ class SegmentationMask(OneFile):
                 )
             union |= marked
         return union
+
+    def _inside(self, values: np.ndarray) -> np.ndarray:
+        found: np.ndarray = 2 * values.astype(np.int64) >= self.most if self.most else values > 0
+        return found

@@ -86,19 +86,23 @@ class Series:
 
 
 def series_in(headers: Mapping[Path, Header]) -> list[Series]:
-    """The series of two slices and more among files: frames of one series, size, orientation and
-    spacing. Files that do not say where they lie, or lie alone, are in none.
+    """The series of two slices and more among files: frames of one patient, series, size, orientation
+    and spacing. Files that do not say where they lie, or lie alone, are in none; those that name no
+    series are of that of their folder.
 
-    A file that is there twice (by its UID) counts once.
+    A file that is there twice (by its UID and place) counts once.
     """
-    found: dict[tuple[object, ...], dict[tuple[str, int], SeriesFrame]] = {}
+    found: dict[tuple[object, ...], dict[tuple[object, ...], SeriesFrame]] = {}
     for path, header in headers.items():
         for number, placement in enumerate(header.placed):
             turned = [round(side, 2) for side in (*placement.across, *placement.down)]
             spacing = [round(side, 4) for side in placement.spacing_hw_mm]
-            key = (header.series, header.size_hw, *turned, *spacing)
+            series = (header.patient, header.series or path.parent)
+            key = (series, header.size_hw, *turned, *spacing)
             frame = SeriesFrame(path, number, placement, header.uid)
-            found.setdefault(key, {}).setdefault((header.uid, number), frame)
+            # Who makes files anonymous may give all of them one UID.
+            itself = (header.uid, number, placement.position)
+            found.setdefault(key, {}).setdefault(itself, frame)
     return [
         _in_order(list(frames.values()), key[1])  # type: ignore[arg-type]
         for key, frames in found.items()

@@ -35,6 +35,7 @@ from meddistill.data.sources.naming import (
     words_of,
 )
 from meddistill.data.sources.source import Listing, SourceOptions, Understood
+from meddistill.data.sources.volume_cases import MOVED
 from meddistill.data.sources.walking import any_file, walk_files
 from meddistill.run.tables import Rejected
 
@@ -63,13 +64,15 @@ class DicomFolders:
         used: set[str] = set()
         masks, rejected = dict(files.masks), files.rejected
         mask_of, masks = _pairs(list(files.images), masks, directory, options)
+        elsewhere = {} if MOVED in options.accept else _elsewhere(files)
         for path, header in files.images.items():
             mask = mask_of.get(path)
             segmentations = [each for each in files.segmentations if _looked_at(each, header)]
             try:
                 if segmentations and mask is None:
-                    found = _segmented(path, header, segmentations, directory, options)
                     used.add(header.uid)
+                    _check_places(segmentations, elsewhere)
+                    found = _segmented(path, header, segmentations, directory, options)
                 else:
                     found = _frames(path, header, mask, directory, options)
                     if mask is None:
@@ -186,6 +189,23 @@ def _looked_at(segmentation: Segmentation, header: Header) -> bool:
     return header.uid in segmentation.images or header.series in segmentation.series
 
 
+def _elsewhere(files: _Files) -> dict[Path, str]:
+    """By its path why a segmentation does not lie on its images."""
+    return {
+        each.path: why
+        for each in files.segmentations
+        for header in files.images.values()
+        if (why := each.why_elsewhere(header))
+    }
+
+
+def _check_places(segmentations: Sequence[Segmentation], elsewhere: Mapping[Path, str]) -> None:
+    """Raises: InputError where one lies elsewhere: also what it leaves empty then says nothing."""
+    for each in segmentations:
+        if why := elsewhere.get(each.path):
+            raise InputError(f"{why}; --accept {MOVED} takes it as it is stored")
+
+
 def _understood(files: _Files, directory: Path) -> Understood:
     if files.structures and not files.segmentations:
         named = sorted({name for each in files.structures for name in each.names})
@@ -240,14 +260,16 @@ def _segmented(
     does, or it has frames of its own."""
     if len(segmentations) > 1:
         names = ", ".join(each.path.name for each in segmentations[:3])
-        raise InputError(f"{len(segmentations)} segmentations speak of it: {names}")
+        raise InputError(
+            f"{len(segmentations)} segmentations speak of it: {names}; leave one of them in the folder"
+        )
     found = segmentations[0]
     if header.frames > 1:
         raise InputError(
             f"{path.name} has {header.frames} frames, of which {found.path.name} names none"
         )
     frames = found.frames_of.get(header.uid, ())
-    mask = SegmentationMask(found.path, frames, header.size_hw, options.labels)
+    mask = SegmentationMask(found.path, frames, header.size_hw, options.labels, found.most)
     (case,) = _frames(path, header, None, directory, options)
     return [dataclasses.replace(case, mask=mask)]
 
@@ -262,7 +284,9 @@ def _contoured(
         return cases
     if len(spoken) > 1:
         names = ", ".join(each.path.name for each in spoken[:3])
-        raise InputError(f"{len(spoken)} files of contours speak of it: {names}")
+        raise InputError(
+            f"{len(spoken)} files of contours speak of it: {names}; leave one of them in the folder"
+        )
     found = spoken[0]
     mask = ContourMask(
         found.path, found.on(header), header.placed[0], header.size_hw, options.labels

@@ -29,8 +29,9 @@ def write_series(root, count=4):
     return series, uids
 
 
-def write_segmentation(path, series, uids, marked):
-    """A SEG of `marked` (indices of slices), a frame each."""
+def write_segmentation(path, series, uids, marked, frames_more=None, pixels=None, **more):
+    """A SEG of `marked` (indices of slices), a frame each; `frames_more` gives further sequences of a
+    frame by its slice's index."""
     from pydicom.dataset import Dataset
     from pydicom.sequence import Sequence
 
@@ -46,19 +47,21 @@ def write_segmentation(path, series, uids, marked):
                 [holding(SourceImageSequence=Sequence([holding(ReferencedSOPInstanceUID=uids[n])]))]
             ),
             SegmentIdentificationSequence=Sequence([holding(ReferencedSegmentNumber=1)]),
+            **(frames_more(n) if frames_more else {}),
         )
         for n in marked
     ]
     instances = Sequence([holding(ReferencedSOPInstanceUID=uid) for uid in uids])
     write_dicom(
         path,
-        np.stack([mask(1)] * len(marked)),
+        np.stack([mask(1)] * len(marked)) if pixels is None else pixels,
         SOPClassUID="1.2.840.10008.5.1.4.1.1.66.4",
         SegmentSequence=Sequence([holding(SegmentNumber=1, SegmentLabel="tumour")]),
         ReferencedSeriesSequence=Sequence(
             [holding(SeriesInstanceUID=series, ReferencedInstanceSequence=instances)]
         ),
         PerFrameFunctionalGroupsSequence=Sequence(frames),
+        **more,
     )
 
 
@@ -290,3 +293,84 @@ def test_contours_are_masks_of_the_slices_that_they_lie_on(tmp_path, prepare, wi
         val_fraction=0.0,
     )
     assert sorted(case.n_boxes for case in both.values()) == [0, 0, 0, 1, 2]
+
+
+def segmented_elsewhere(tmp_path, away, **more):
+    """A placed series and a SEG whose frames lie `away` mm from it."""
+    folder = tmp_path / "s" / "a"
+    stack = voxels_of(shape=(SIZE, SIZE))
+    dicom_series.write_series(folder, stack)
+    files = sorted(folder.iterdir(), reverse=True)  # names run against the positions
+    heads = [pydicom.dcmread(path, stop_before_pixels=True) for path in files]
+
+    def where(number):
+        at = np.array([float(value) for value in heads[number].ImagePositionPatient]) + away
+        return {
+            "PlanePositionSequence": [
+                dicom_series.holding(ImagePositionPatient=[float(f"{value:.4f}") for value in at])
+            ],
+            "PlaneOrientationSequence": [
+                dicom_series.holding(ImageOrientationPatient=heads[0].ImageOrientationPatient)
+            ],
+            "PixelMeasuresSequence": [dicom_series.holding(PixelSpacing=heads[0].PixelSpacing)],
+        }
+
+    uids = [str(each.SOPInstanceUID) for each in heads]
+    series = str(heads[0].SeriesInstanceUID)
+    write_segmentation(tmp_path / "s" / "seg.dcm", series, uids, [1, 2], where, **more)
+    return tmp_path / "s"
+
+
+def test_a_segmentation_lies_on_its_image_or_is_refused_in_millimetres(tmp_path, prepare):
+    source = segmented_elsewhere(tmp_path, np.zeros(3))
+    _, cases, reasons = prepare(source, **ALL_IN_TRAINING)
+    assert reasons == {}
+    assert sorted(case.annotation for case in cases.values()) == ["boxes"] * 2 + ["none"] * 3
+    source = segmented_elsewhere(tmp_path / "moved", dicom_series.ACROSS * 3)
+    told = "mask lies 3.0 mm from its image by its own header"
+    with pytest.raises(InputError, match=told):
+        prepare(source, tmp_path / "out", **ALL_IN_TRAINING)
+    _, cases, reasons = prepare(source, tmp_path / "taken", accept=["moved"], **ALL_IN_TRAINING)
+    assert reasons == {}
+
+
+def test_shares_of_a_pixel_count_from_the_half_on(tmp_path, prepare):
+    shares = (np.stack([mask(1)] * 2) * 60).astype(np.uint8)
+    shares[:, 0, 0] = 49  # of 100
+    source = segmented_elsewhere(
+        tmp_path,
+        np.zeros(3),
+        pixels=shares,
+        SegmentationType="FRACTIONAL",
+        MaximumFractionalValue=100,
+    )
+    out, cases, _ = prepare(source, **ALL_IN_TRAINING)
+    boxed = [case for case in cases.values() if case.annotation == "boxes"]
+    assert [annotated_boxes(out, case).tolist() for case in boxed] == [[BOX], [BOX]]
+
+
+def test_patients_whose_series_has_no_name_stay_apart(tmp_path, prepare):
+    placed(tmp_path / "s", "p1", [0.0, 2.5, 5.0], series="")
+    placed(tmp_path / "s", "p2", [7.5, 10.0, 12.5], series="")
+    for name in ("p3", "p4"):  # of one UID for all
+        start = 20.0 if name == "p3" else 30.0
+        placed(tmp_path / "s", name, [start, start + 2.5], series="1.2")
+    _, cases, _ = prepare(tmp_path / "s", **ALL_IN_TRAINING)
+    found = {(case.volume, case.source.split("/")[0]) for case in cases.values()}
+    assert found == {(name, name) for name in ("p1", "p2", "p3", "p4")}
+
+
+@pytest.mark.parametrize("uid", [None, "1.2.3.4"])
+def test_slices_of_one_uid_are_those_of_their_places(tmp_path, prepare, uid):
+    placed(tmp_path / "s", "p1", [0.0, 2.5, 5.0], series="1.2")
+    for path in (tmp_path / "s" / "p1").iterdir():
+        data = pydicom.dcmread(path)
+        if uid is None:
+            del data.SOPInstanceUID
+        else:
+            data.SOPInstanceUID = uid
+        data.save_as(path)
+    _, cases, _ = prepare(tmp_path / "s", **ALL_IN_TRAINING)
+    assert sorted((case.volume, case.slice) for case in cases.values()) == [
+        ("p1", number) for number in range(3)
+    ]
