@@ -341,9 +341,10 @@ def _take(
                 f"{mask.path.parent.name}/{mask.path.name}" if several else mask.path.name
                 for mask in masks
             )
-            why = f"several masks have its stem: {listed}" + (
-                "; --masks chooses" if several else ""
-            )
+            options = "; --masks chooses"
+            if len({mask.stem for mask in masks}) == len(masks):
+                options += " one, --findings a,b takes one a finding, by these names"
+            why = f"several masks have its stem: {listed}{options}"
             problems += [(image.path, why) for image in images]
             continue
         for image, name in zip(images, names, strict=True):

@@ -34,6 +34,9 @@ _MASK_END = re.compile(r"[_-](seg|segmentation|mask|label|gt)$", re.IGNORECASE)
 _CHANNEL_END = re.compile(
     r"[_-](\d{4}|t1|t1c|t1ce|t1n|t1w|t2|t2w|t2f|flair|adc|dwi|ct|pet)$", re.IGNORECASE
 )
+_NUMBER_END = re.compile(r"[_-](\d{4})$")
+_SUBJECT = re.compile(r"sub-[A-Za-z0-9]+")
+"""How BIDS calls a patient, in folders and at the beginning of names."""
 _SAMPLE = 3
 _NIFTI = tuple(f"*{suffix}" for suffix in nifti.SUFFIXES)
 
@@ -72,6 +75,8 @@ class ScanFolders:
         cases: list[RawCase] = []
         volumes = _volumes(matched)
         groups = _groups(matched.images)
+        patients = _of_one_patient(volumes)
+        rejected += _without_others(volumes, options.channel, directory)
         chosen = {
             name: _choose_channel(name, channels, options.channel)
             for name, channels in volumes.items()
@@ -84,7 +89,7 @@ class ScanFolders:
         for name, (volume, channel) in chosen.items():
             mask = masks[volume.path]
             try:
-                group, split = groups[volume.path] or name, split_column(volume)
+                group, split = groups[volume.path] or patients[name], split_column(volume)
                 slices = volume_cases(name, volume.path, mask, channel, directory, options, group)
                 cases += markups.boxed(in_split(slices, split), volume.path, options)
             except MissingPackageError:
@@ -151,6 +156,7 @@ def _volumes(matched: Matched) -> dict[str, dict[str, Named]]:
     whole -= {
         image.stem for image in matched.images if image.path in matched.channels
     }  # a name that a mask has is taken as it is
+    whole |= _numbered_volumes(matched)
     names = {image.path: _volume_name(image.stem, whole) for image in matched.images}
     bare = Counter(
         name for image in matched.images if _says_nothing(image, name := names[image.path])
@@ -165,6 +171,34 @@ def _volumes(matched: Matched) -> dict[str, dict[str, Named]]:
             name = folder if name in bare else f"{folder}_{name}"
         found.setdefault(name, {})[channel] = image
     return found
+
+
+def _numbered_volumes(matched: Matched) -> set[str]:
+    """Stems with a number of four digits that is no channel: those of nnU-Net count from 0000, so that
+    `IMG_0001` and `IMG_0002` alone are two patients."""
+    ends: dict[tuple[tuple[str, ...], str], set[str]] = {}
+    found = [
+        (image, number)
+        for image in matched.images
+        if image.path not in matched.channels and (number := _NUMBER_END.search(image.stem))
+    ]
+    for image, number in found:
+        ends.setdefault((image.folders, image.stem[: number.start()]), set()).add(number[1])
+    return {
+        image.stem
+        for image, number in found
+        if "0000" not in ends[image.folders, image.stem[: number.start()]]
+    }
+
+
+def _of_one_patient(volumes: Mapping[str, Mapping[str, Named]]) -> dict[str, str]:
+    """By a volume's name whose it is: its own, or what it shares with others that differ in the name of
+    their modality (`p1_t1` and `p1_t2` with a mask each)."""
+    bases = {
+        name: name if _NUMBER_END.search(name) else _CHANNEL_END.sub("", name) for name in volumes
+    }
+    shared = Counter(bases.values())
+    return {name: base if shared[base] > 1 else name for name, base in bases.items()}
 
 
 def _says_nothing(image: Named, name: str) -> bool:
@@ -191,8 +225,30 @@ def _volume_name(stem: str, whole: set[str]) -> str:
 
 
 def _groups(images: Sequence[Named]) -> dict[Path, str]:
-    """The patient's folder of each volume; '' where folders do not look like patients."""
-    return {path: group for path, (_, group) in folder_meanings(images, least_patients=3).items()}
+    """The patient of each volume by BIDS, else the patient's folder; '' where folders do not look like
+    patients."""
+    found = {path: group for path, (_, group) in folder_meanings(images, least_patients=3).items()}
+    for image in images:
+        parts = (*image.folders, image.stem.partition("_")[0])
+        subject = next((part for part in parts if _SUBJECT.fullmatch(part)), "")
+        found[image.path] = subject or found[image.path]
+    return found
+
+
+def _without_others(
+    volumes: dict[str, dict[str, Named]], wanted: str, directory: Path
+) -> list[Rejected]:
+    """Take away those of which all that there is is a channel of another name than the wanted one."""
+    if not wanted or (wanted.isdecimal() and len(wanted) < 4):
+        return []  # such a number is of a fourth axis
+    found = []
+    for name, channels in list(volumes.items()):
+        (channel, image), *others = channels.items()
+        if not others and channel not in ("", wanted):
+            why = f"its channel is {channel}, not {wanted}"
+            found.append(Rejected(shown(image.path, directory), why))
+            del volumes[name]
+    return found
 
 
 def _choose_channel(name: str, channels: dict[str, Named], wanted: str) -> tuple[Named, str]:

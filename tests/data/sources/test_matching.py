@@ -93,7 +93,9 @@ def test_numbered_masks_are_parts_of_one(tmp_path):
 
 def test_two_masks_of_one_name_are_a_question(tmp_path):
     found = matched(tmp_path, ["images/a.png", "masks/a.png", "masks/a.bmp"])
-    assert [reason for _, reason in found.problems] == ["several masks have its stem: a.bmp, a.png"]
+    assert [reason for _, reason in found.problems] == [
+        "several masks have its stem: a.bmp, a.png; --masks chooses"
+    ]
 
 
 def test_a_region_is_no_lesion_and_may_be_asked_for(tmp_path):

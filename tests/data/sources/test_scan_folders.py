@@ -10,6 +10,8 @@ from meddistill.base.errors import ConfigError, InputError
 from meddistill.data.formats.volume import Grid, apart, canonical
 from meddistill.data.formats.volume_slices import MaskSlice, VolumeSlice, grid_of, read_volume
 from meddistill.data.sources.finest_plane import finest_axis
+from meddistill.data.sources.scan_folders import SCAN_SOURCES
+from meddistill.data.sources.source import SourceOptions
 from meddistill.run.labels import annotated_boxes
 from meddistill.settings.axes import axis_number
 
@@ -155,3 +157,56 @@ def test_a_mask_on_another_grid_is_brought_onto_the_images(tmp_path, prepare):
     expected[5:12, 4:10] = True
     np.testing.assert_array_equal(found, expected)
     assert not MaskSlice(ref.path, 2, 5, image=ref.image).load().any()
+
+
+def listed(source, **options):
+    """Volume, group and whether there is a mask of all that lies below `source`; what was rejected."""
+    found = SCAN_SOURCES["scans"].list_cases(source, SourceOptions(**options))
+    told = {(case.volume, case.group, case.mask is not None) for case in found.cases}
+    return told, {row.source: row.reason for row in found.rejected}
+
+
+def write_all(source, *names):
+    for name in names:
+        write_nrrd(source / name, volume().transpose(2, 1, 0))
+
+
+def test_subjects_of_bids_stay_together_whatever_the_visit_and_modality(tmp_path):
+    visits = [("sub-01", "ses-1"), ("sub-01", "ses-2"), ("sub-02", "ses-1")]
+    write_all(tmp_path, *(f"{a}/{b}/anat/{a}_{b}_T1w.nrrd" for a, b in visits))
+    write_all(tmp_path, "sub-01/ses-1/anat/sub-01_ses-1_FLAIR.nrrd")
+    write_all(
+        tmp_path, *(f"derivatives/labels/{a}/{b}/anat/{a}_{b}_T1w_mask.nrrd" for a, b in visits)
+    )
+    found, _ = listed(tmp_path)
+    assert {(volume.split("/")[0], group) for volume, group, _ in found} == {
+        ("sub-01", "sub-01"),
+        ("sub-02", "sub-02"),
+    }
+    assert len(found) == 4
+    found, rejected = listed(tmp_path, channel="T1w")
+    assert len(found) == 3
+    assert all(has_mask for *_, has_mask in found)
+    assert rejected == {
+        "sub-01/ses-1/anat/sub-01_ses-1_FLAIR.nrrd": "its channel is FLAIR, not T1w"
+    }
+
+
+def test_modalities_with_a_mask_each_are_of_one_patient(tmp_path):
+    names = [f"{patient}_{kind}" for patient in ("p1", "p2") for kind in ("t1", "t2")]
+    write_all(tmp_path, *(f"images/{name}.nrrd" for name in names))
+    write_all(tmp_path, *(f"masks/{name}.nrrd" for name in names))
+    found, _ = listed(tmp_path)
+    assert {(volume, group) for volume, group, _ in found} == {
+        (f"images/{name}.nrrd", name[:2]) for name in names
+    }
+
+
+def test_numbers_that_do_not_count_from_0_are_patients(tmp_path):
+    write_all(tmp_path, *(f"images/IMG_{number:04}.nrrd" for number in (1, 2, 3)))
+    write_all(tmp_path, "masks/IMG_0001.nrrd")
+    found, _ = listed(tmp_path)
+    assert {group for _, group, _ in found} == {"IMG_0001", "IMG_0002", "IMG_0003"}
+    write_all(tmp_path / "nnunet", "a_0000.nrrd", "a_0001.nrrd", "b_0000.nrrd", "b_0001.nrrd")
+    with pytest.raises(ConfigError, match="channels 0000, 0001"):
+        listed(tmp_path / "nnunet")
