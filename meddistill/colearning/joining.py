@@ -182,9 +182,10 @@ class Colearning:
         )
 
     def join(self, boxed: PackedCases) -> PackedCases:
-        """The boxed cases, and after them the unboxed ones with what is believed of them; in boxed
-        ones what is believed of findings that nobody looked for there."""
-        beliefs = load_beliefs(self.out)
+        """The boxed cases, and after them the unboxed ones with what was believed of them before any
+        student was asked (training that begins anew begins with that); in boxed ones what was
+        believed of findings that nobody looked for there."""
+        beliefs, _ = read_beliefs(self.out / BELIEFS_NPZ)
         weights = loss_weights(beliefs)
         place_of = {case_id: index for index, case_id in enumerate(boxed.case_ids)}
         others = [case_id for case_id in beliefs if case_id not in place_of]

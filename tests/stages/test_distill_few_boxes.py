@@ -23,6 +23,8 @@ from meddistill.run.layout import (
     BELIEFS_NPZ,
     COLEARNING_CSV,
     COLEARNING_PNG,
+    LAST_CKPT,
+    PREVIOUS_CKPT,
     RUN_JSON,
     RunDir,
 )
@@ -185,6 +187,22 @@ def test_a_student_is_asked_once_however_often_it_is_interrupted(
     assert teacher.images == 0
     for name in ("model.safetensors", "metrics.csv", COLEARNING_CSV):
         assert (interrupted / name).read_bytes() == (whole.student / name).read_bytes()
+
+
+def test_training_that_begins_anew_begins_with_what_was_believed_first(run, whole, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Colearning, "teach_anew", stop)  # the student was asked
+        with pytest.raises(KeyboardInterrupt):
+            distil(run)
+    assert (run.student / BELIEFS_AGAIN_NPZ).exists()
+    (run.student / LAST_CKPT).write_bytes(b"damaged")
+    (run.student / PREVIOUS_CKPT).unlink(missing_ok=True)
+    again = distil(run)
+    for name in ("model.safetensors", "metrics.csv", COLEARNING_CSV):
+        assert (again / name).read_bytes() == (whole.student / name).read_bytes()
 
 
 def test_a_student_that_is_not_asked_leaves_the_heads_beliefs(run):

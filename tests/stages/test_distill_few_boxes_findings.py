@@ -139,7 +139,9 @@ def test_a_case_boxed_for_one_learns_what_is_believed_of_the_other(run):
     ]
     packing = Packing(data, TargetFolders(run.teacher), SIZE, RED_GREEN)
     boxed = pack_targets(rows, packing)
-    joined = Colearning(data, CONFIG, run.teacher, run.student, 0).join(boxed)
+    colearning = Colearning(data, CONFIG, run.teacher, run.student, 0)
+    joined = colearning.join(boxed)
+    colearning.teach_anew(joined)
     place = joined.case_ids.index("c04")
     batch, before = (each.batch(torch.tensor([place])) for each in (joined, boxed))
     (_, green) = load_beliefs(run.student)["c04"]
