@@ -73,6 +73,6 @@ def build_learner(
 @torch.no_grad()
 def _build_adapters(student: StudentNetwork, train: PackedCases) -> FeatureAdapters:
     student.eval()
-    maps = student.features(torch.zeros(1, 3, train.image_size, train.image_size))
+    maps = student.features(torch.zeros(1, student.in_channels, *[train.image_size] * 2))
     shapes = [(int(m.shape[1]), int(m.shape[2]), int(m.shape[3])) for m in maps]
     return FeatureAdapters(shapes, train.feature_shapes)

@@ -17,6 +17,8 @@ from torch import nn
 from meddistill.base.errors import ConfigError, InputError, Interrupted, TrainingError
 from meddistill.data.frames import Preprocessing
 from meddistill.run.layout import LAST_CKPT, METRICS_CSV, PREVIOUS_CKPT
+from meddistill.settings.distill import DistillConfig
+from meddistill.student.networks.nested_unet import NestedUNet
 from meddistill.training import fabric, loop
 from meddistill.training.adapters import FeatureAdapters
 from meddistill.training.batches import ShuffledCases
@@ -26,8 +28,10 @@ from meddistill.training.fabric import (
     resolve_device,
     train_depthwise_in_float32,
 )
+from meddistill.training.learner import build_learner
 from meddistill.training.loop import Training, start_from_share
 from meddistill.training.optimiser_step import OptimiserStep
+from meddistill.training.packed_cases import PackedCases
 from meddistill.training.schedules import cosine_lr, scheduled_lr
 from meddistill.training.selection import choose_thresholds
 
@@ -299,6 +303,15 @@ def test_adapters_take_the_nearest_grid():
         "a.b": (2, 3, 16, 16),
         "c": (2, 2, 6, 6),
     }
+
+
+def test_adapters_fit_a_student_that_sees_neighbours():
+    student = NestedUNet((4, 4, 6), in_channels=5)
+    train = PackedCases(["a"], SIZE, {"embedding": (3, 8, 8)}, channels=5)
+    settings = DistillConfig(precision="32-true")
+    learner = build_learner(student, train, settings, make_fabric("cpu", "32-true"), 0)
+    seen = learner.model(torch.zeros(2, 5, SIZE, SIZE))
+    assert seen.features["embedding"].shape == (2, 3, 8, 8)
 
 
 @pytest.mark.parametrize("weighting", ["learned", "ulwr"])
