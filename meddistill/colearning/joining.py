@@ -113,11 +113,16 @@ class Colearning:
         ids = dict.fromkeys(row.case_id for row in rows if row.split == "train" and teaches(row))
         boxed = [self.dataset.by_id[case_id] for case_id in ids]
         store = self._encodings(teacher)
-        for cases in (boxed, self._unboxed()):
+        for cases in (boxed, self._unboxed(rows)):
             store.fill(cases, self.dataset, part)
 
-    def _unboxed(self) -> list[Case]:
-        names = read_findings(self.dataset.directory).names
+    def _unboxed(self, rows: Sequence[QualityRow]) -> list[Case]:
+        """The training cases in which nobody looked for some finding that boxes teach."""
+        findings = read_findings(self.dataset.directory)
+        boxed = {
+            row.finding for row in rows if row.split == "train" and row.n_boxes and teaches(row)
+        }
+        names = [name for name in findings.names if findings.is_one or name in boxed]
         return unboxed_cases(self.dataset.cases, names)
 
     def _encodings(self, teacher: Teacher) -> EncodingStore:
@@ -168,7 +173,7 @@ class Colearning:
     ) -> UnboxedImages:
         """The unboxed images with all that is asked about them. Raises: as `settle`."""
         boxed = self._boxed(rows, folders)
-        unboxed = self._unboxed()
+        unboxed = self._unboxed(rows)
         if not unboxed:
             raise InputError(
                 "co-learning is on, but every training case was looked at: set "

@@ -46,6 +46,8 @@ from meddistill.settings.colearning import ColearningConfig
 from meddistill.targets.encodings import EncodingStore
 from meddistill.teachers.teacher import Encoded
 
+_NEVER = 1.0
+"""Threshold of a finding that no boxed image shows: nothing is proposed."""
 JOINS_FROM = 0.8
 """Agreement from which an answer teaches the heads of the next round."""
 STUDENT_THRESHOLD = 0.5
@@ -110,7 +112,8 @@ class UnboxedImages(BoxedImages):
     """The rounds over one data set, teacher and frame.
 
     `boxed`: cases with targets, at least one with a finding; `unboxed`: cases of the training split
-    in which nobody looked for some finding. Raises: as `BoxedImages`.
+    in which nobody looked for some finding that a boxed one shows. Heads know nothing of another
+    finding: of that nothing is proposed or believed. Raises: as `BoxedImages`.
     """
 
     def __init__(
@@ -126,6 +129,7 @@ class UnboxedImages(BoxedImages):
         self.unboxed = unboxed
         self.config = config
         self._targets = {each.case.case_id: each for each in boxed}
+        self._shown = np.any([(each.planes > 0.5).any((1, 2)) for each in boxed], axis=0).tolist()
 
     def settle(self, seed: int) -> Outcome:
         """Do all rounds; the same seed gives the same outcome, interrupted or not."""
@@ -142,13 +146,13 @@ class UnboxedImages(BoxedImages):
         folds = group_folds([each.case.group for each in self.boxed], self.config.heads, seed)
         joined: list[Cells] = []
         rows: list[ColearningRow] = []
-        judged = nothing_judged(len(self.findings))
+        judged = self._never_of_others(nothing_judged(len(self.findings)))
         questioned = None
         for number in range(1, self.config.rounds + 1):
             heads = self._fit(boxed_cells, folds, joined, seed + number)
             if number == 1 and max(folds) > 0:
                 # Later heads have learnt from answers to images like these: no honest judge.
-                judged = self.judge(heads, folds)
+                judged = self._never_of_others(self.judge(heads, folds))
                 halves = self._fit_halves(boxed_cells, folds, seed)
                 questioned = self.question(heads, halves, folds, judged.thresholds)
             title = "encode unboxed" if number == 1 else ""
@@ -165,6 +169,13 @@ class UnboxedImages(BoxedImages):
             heads,
             judged.thresholds,
             questioned,
+        )
+
+    def _never_of_others(self, judged: Judged) -> Judged:
+        """Without a proposal of a finding that no boxed image shows."""
+        both = zip(judged.thresholds, self._shown, strict=True)
+        return dataclasses.replace(
+            judged, thresholds=tuple(at if shown else _NEVER for at, shown in both)
         )
 
     def _fit(
@@ -269,8 +280,8 @@ class UnboxedImages(BoxedImages):
     def _asked(
         self, number: int, case: Case, encoded: Encoded, maps: np.ndarray, judged: Judged
     ) -> Iterator[tuple[int, tuple[Proposal, Answer] | None, ColearningRow]]:
-        """Of each finding that nobody looked for in the case its place, what its map proposes with
-        the answer, and the row of it before anything is believed.
+        """Of each finding that nobody looked for in the case, and a boxed one shows, its place, what
+        its map proposes with the answer, and the row of it before anything is believed.
 
         Args:
             number: of the round.
@@ -280,7 +291,7 @@ class UnboxedImages(BoxedImages):
             judged: thresholds and calibrations.
         """
         for place, name in enumerate(self.findings.names):
-            if case.looked_for(name):
+            if case.looked_for(name) or not self._shown[place]:
                 continue
             asked = self.ask(case, encoded, maps[place], judged.thresholds[place])
             row = ColearningRow(

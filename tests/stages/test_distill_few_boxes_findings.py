@@ -13,6 +13,7 @@ from support.painting_teacher import PaintingTeacher
 from meddistill.base.csv_tables import read_table
 from meddistill.colearning.belief_files import load_beliefs
 from meddistill.colearning.beliefs import dice
+from meddistill.colearning.head_files import load_heads
 from meddistill.colearning.joining import Colearning, with_unboxed_decided
 from meddistill.colearning.unboxed import ColearningRow
 from meddistill.data.findings import Findings
@@ -59,8 +60,9 @@ CONFIG = DistillConfig(
 )
 
 
-def _source(root, count=16):
-    """Pictures with a red and a green square; six are boxed, the last two of them for red alone."""
+def _source(root, count=16, both=4):
+    """Pictures with a red and a green square; of training six are boxed, those beyond `both` for red
+    alone."""
     for folder in ("images", "masks"):
         (root / folder).mkdir(parents=True)
     boxes, looked = ["image,x1,y1,x2,y2,class"], ["id,group,findings,part"]
@@ -73,22 +75,20 @@ def _source(root, count=16):
             mask[y : y + side, x : x + side] = value
             image[y : y + side, x : x + side, channel] = 230
             name = RED_GREEN.names[value - 1]
-            if index < 6 and not (index >= 4 and name == "green"):
+            if index < (6 if name == "red" else both) or index >= count - 2:
                 boxes.append(f"c{index:02d}.png,{x},{y},{x + side},{y + side},{name}")
         cv2.imwrite(str(root / "images" / f"c{index:02d}.png"), image)
         cv2.imwrite(str(root / "masks" / f"c{index:02d}.png"), mask)
         part = "test" if index >= count - 2 else "train"
-        looked.append(f"c{index:02d},g{index},{'red' if 4 <= index < 6 else ''},{part}")
+        looked.append(f"c{index:02d},g{index},{'red' if both <= index < 6 else ''},{part}")
     (root / "groups.csv").write_text("\n".join(looked) + "\n")
     (root.parent / "boxes.csv").write_text("\n".join(boxes) + "\n")
     return root
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    root = tmp_path_factory.mktemp("red-green")
+def _distilled(root, both=4):
     config = PrepareConfig(
-        source=str(_source(root / "source")),
+        source=str(_source(root / "source", both=both)),
         boxes=str(root / "boxes.csv"),
         findings=["red=1", "green=2"],
         test="part=test",
@@ -99,6 +99,11 @@ def run(tmp_path_factory):
     run_prepare(run, config, seed=0)
     run_distill(run, CONFIG, device="cpu", teacher=PaintingTeacher())
     return run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return _distilled(tmp_path_factory.mktemp("red-green"))
 
 
 def test_a_row_is_of_a_case_and_finding_that_nobody_looked_for(run):
@@ -174,3 +179,13 @@ def test_the_student_knows_both(run):
 def test_auto_is_on_where_few_are_boxed_and_others_unseen(run):
     auto = dataclasses.replace(CONFIG, colearning=ColearningConfig())
     assert with_unboxed_decided(auto, Dataset.open(run.data)).colearning.few_boxes
+
+
+def test_a_finding_that_nobody_boxed_is_not_guessed_at(tmp_path, capfd):
+    run = _distilled(tmp_path, both=0)
+    assert "finding 'green' has no box to prompt the teacher with" in capfd.readouterr().err
+    rows = read_table(run.student / COLEARNING_CSV, ColearningRow)
+    assert {row.finding for row in rows} == {"red"}
+    assert "c04" not in {row.case_id for row in rows}  # all that boxes teach is known there
+    assert all(green is None for _, green in load_beliefs(run.student).values())
+    assert load_heads(run.student).thresholds[1] == 1
