@@ -17,11 +17,11 @@ from meddistill.base.errors import InputError
 from meddistill.colearning.asked_trust import fit_asked
 from meddistill.colearning.belief_files import load_beliefs
 from meddistill.colearning.second_opinion import opinion_of_run
-from meddistill.data.intensity import IntensitySettings
-from meddistill.data.scans import find_scans, read_scan
+from meddistill.data.scans import find_scans, group_scans, read_scan
 from meddistill.run.dataset import Dataset
 from meddistill.run.layout import BELIEFS_NPZ, QUALITY_CSV, RUN_JSON, RunDir, require
 from meddistill.run.tables import QualityRow
+from meddistill.student.scan_masks import as_taken
 from meddistill.student.student import Student, load_network
 from meddistill.student.trust.trust import Trust, save_trust
 from meddistill.targets.cache import TargetFolders
@@ -106,16 +106,24 @@ def _targets(
 
 
 def _given(patterns: Sequence[str], student: Student) -> list[Load]:
+    """Images as `predict` would show them to the student: series of files as the volumes they are."""
     files, problems = find_scans(patterns)
     if problems:
         raise InputError(problems[0])
-    intensity = student.preprocessing.intensity
+    stored = student.preprocessing
+    scans, left = group_scans(files)
+    for line in left:
+        console.warn(line)
+
+    @functools.lru_cache(maxsize=1)  # the slices of a volume follow each other
+    def taken(scan: int) -> Sequence[np.ndarray]:
+        return as_taken(read_scan(scans[scan], stored.intensity), stored)
+
+    def load(scan: int, number: int) -> np.ndarray:
+        return taken(scan)[number]
+
     return [
-        functools.partial(_slice, path, intensity, number)
-        for path in files
-        for number in range(len(read_scan(path, intensity).images))
+        functools.partial(load, scan, number)
+        for scan in range(len(scans))
+        for number in range(len(taken(scan)))
     ]
-
-
-def _slice(path: Path, intensity: IntensitySettings, number: int) -> np.ndarray:
-    return read_scan(path, intensity).images[number]

@@ -14,6 +14,7 @@ from meddistill.base.errors import InputError
 from meddistill.data.context import alone, with_neighbours
 from meddistill.data.findings import as_planes
 from meddistill.data.grid import Grid, resampled_hw
+from meddistill.data.preprocessing import Preprocessing
 from meddistill.data.regions import largest_component, median_filtered
 from meddistill.data.scans import Cut, Scan, ScanFiles, read_scan
 from meddistill.student.predictions_table import PredictedScan
@@ -177,6 +178,11 @@ def _back(seen: Seen, image: np.ndarray, scan: Scan, grid: Grid | None) -> Seen:
         return seen
     size_hw = (image.shape[0], image.shape[1])
     return dataclasses.replace(seen, probs=grid.back(seen.probs, size_hw, scan.spacing_hw_mm))
+
+
+def as_taken(scan: Scan, stored: Preprocessing) -> Sequence[np.ndarray]:
+    """A scan's images as `predict` shows them to a student: on its grid, slices with neighbours."""
+    return _seen(_on_grid(scan, stored.grid), stored.context)
 
 
 def _seen(scan: Scan, context: int) -> Sequence[np.ndarray]:

@@ -4,9 +4,11 @@ makes of it."""
 import dataclasses
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from support.layouts import make_nifti
 from support.painting_teacher import PaintingTeacher
 from typer.testing import CliRunner
 
@@ -15,8 +17,11 @@ from meddistill.base.errors import ConfigError, InputError, StageError
 from meddistill.cli.app import app
 from meddistill.colearning import second_opinion
 from meddistill.data.boxes import fill_boxes, mask_to_boxes
+from meddistill.data.context import with_neighbours
 from meddistill.data.formats.pictures import load_picture, write_png
+from meddistill.data.frames import Preprocessing
 from meddistill.data.masks import read_mask
+from meddistill.data.scans import read_scan
 from meddistill.data.sources.phantom import write_phantom
 from meddistill.evaluation.request import EvalRequest
 from meddistill.evaluation.scores import ScoreRow
@@ -25,7 +30,7 @@ from meddistill.settings.distill import DistillConfig
 from meddistill.settings.evaluate import EvalConfig
 from meddistill.settings.prepare import PrepareConfig
 from meddistill.settings.targets import TargetsConfig
-from meddistill.stages.calibrate import run_calibrate
+from meddistill.stages.calibrate import _given, run_calibrate
 from meddistill.stages.distill import run_distill
 from meddistill.stages.evaluate import run_eval
 from meddistill.stages.predict import PredictOptions, run_predict
@@ -130,9 +135,23 @@ def test_own_images_from_elsewhere_say_what_is_familiar(run, tmp_path, capsys):
         write_png(tmp_path / "own" / f"{number}.png", noise)
     trust = run_calibrate(run, images=[str(tmp_path / "own")], device="cpu")
     assert len(trust.likeness.held) == 5
-    assert "only 5 own images" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "only 5 own images" in told
+    assert "No image can be called unfamiliar (below 0.05) by so few" in " ".join(told.split())
     reading = load_student(run.student).predict(noise).reading
     assert reading.familiarity > 0.1  # noise is what its own images look like now
+
+
+def test_own_volumes_are_seen_as_predict_sees_them(tmp_path):
+    """With the neighbours of each slice, as what is called familiar later has them, too."""
+    make_nifti(tmp_path)
+    paths = sorted((tmp_path / "imagesTr").glob("*.nii.gz"))[:2]
+    student = SimpleNamespace(preprocessing=Preprocessing(context=1))
+    given = [load() for load in _given([str(path) for path in paths], student)]
+    wanted = [each for path in paths for each in with_neighbours(read_scan(path).images, 1)]
+    assert len(given) == len(wanted) > 2
+    for one, other in zip(given, wanted, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_the_review_sheet_is_one_page_worst_first(run, tmp_path):
