@@ -143,7 +143,10 @@ def _present(rows: Sequence[ScoreRow], cut: float | None) -> dict[str, Any] | No
     }
 
 
-def _review(rows: Sequence[ScoreRow]) -> dict[str, int]:
+def _review(rows: Sequence[ScoreRow]) -> dict[str, int] | None:
+    """None where it is known of no image whether a person should look."""
+    if all(row.review is None for row in rows):
+        return None
     bad = [row for row in rows if row.dice < REVIEW_BELOW]
     return {
         "images": len(rows),
@@ -204,12 +207,19 @@ def _of_present(present: Mapping[str, Any] | None) -> str:
     if present["without"]:
         said.append(f"{present['false_rate']:.0%} of the {present['without']} without one")
     missing = "" if present["without"] else "; false alarms cannot be measured, as all have one"
-    few = "; few to measure on" if 0 < min(present["with"], present["without"]) < 30 else ""
+    measured = (present["with"], present["without"])
+    few = "; few to measure on" if any(0 < count < 30 for count in measured) else ""
     return f"Whether anything is there: it says yes on {' and on '.join(said)}{missing}{few}."
 
 
 def _of_calibration(parts: Mapping[str, Any]) -> str:
     around, everywhere = parts["around"], parts["all"]
+    if not around["after"]["n_pixels"]:
+        return (
+            "Probabilities around lesions: not measured, as there is neither a lesion nor a mask; "
+            f"over all pixels they are off by {everywhere['before']['ece']:.4f} before calibration "
+            f"and {everywhere['after']['ece']:.4f} after it."
+        )
     return (
         f"Probabilities around lesions are off by {around['before']['ece']:.3f} before calibration "
         f"and {around['after']['ece']:.3f} after it; over all pixels by "
@@ -217,7 +227,9 @@ def _of_calibration(parts: Mapping[str, Any]) -> str:
     )
 
 
-def _of_review(told: Mapping[str, int]) -> str:
+def _of_review(told: Mapping[str, int] | None) -> str:
+    if told is None:
+        return "Whether a person should look: unknown."
     share = f"{told['marked']} of {told['images']} images are marked for review"
     if not told["bad"]:
         return f"{share}; none has a Dice below {REVIEW_BELOW:g}."

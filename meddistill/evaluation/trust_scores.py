@@ -120,12 +120,6 @@ def lesion_froc(
 
 def sentences(expected: dict[str, float], rejection: dict[str, Any]) -> list[str]:
     """The figures for a reader without statistics."""
-    gained = rejection["expected"]["kept"] - rejection["all"]
-    possible = rejection["oracle"]["kept"] - rejection["all"]
-    share = f"{gained / possible:.0%} of what" if possible > 0 else "beside what"
-    confidence = ""
-    if "confidence" in rejection:
-        confidence = f"; by plain confidence to {rejection['confidence']['kept']:.3f}"
     few = " That is too few to say much." if expected["cases"] < 30 else ""
     return [
         f"On {expected['cases']:.0f} images with a lesion the expected Dice is off by "
@@ -133,7 +127,24 @@ def sentences(expected: dict[str, float], rejection: dict[str, Any]) -> list[str
         f"The interval held the true Dice on {expected['covered']:.0%} of them (it should on 90%), "
         f"with a mean width of {expected['width']:.2f}; the same for all would take "
         f"{expected['constant_width']:.2f}.",
-        f"Leaving the {rejection['share']:.0%} with the lowest expected Dice to a person raises the "
-        f"mean from {rejection['all']:.3f} to {rejection['expected']['kept']:.3f}: {share} knowing "
-        f"the truth would gain{confidence}.",
+        _of_rejection(expected, rejection),
     ]
+
+
+def _of_rejection(expected: dict[str, float], rejection: dict[str, Any]) -> str:
+    left = f"Leaving the {rejection['share']:.0%} with the lowest expected Dice to a person"
+    if rejection["share"] * expected["cases"] < 1:
+        return f"{left}: too few images to say what that gains."
+    gained = rejection["expected"]["kept"] - rejection["all"]
+    possible = rejection["oracle"]["kept"] - rejection["all"]
+    if possible < 1e-6:
+        return f"{left} gains nothing: all are equally good."
+    moves = "raises" if gained >= 0 else "lowers"
+    confidence = ""
+    if "confidence" in rejection:
+        confidence = f"; by plain confidence to {rejection['confidence']['kept']:.3f}"
+    return (
+        f"{left} {moves} the mean from {rejection['all']:.3f} to "
+        f"{rejection['expected']['kept']:.3f}: {gained / possible:.0%} of what knowing the truth "
+        f"would gain{confidence}."
+    )

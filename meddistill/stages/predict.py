@@ -195,7 +195,8 @@ def _say_what_was_found(rows: Sequence[PredictionRow], out: Path) -> None:
 def _say_what_to_look_at(rows: Sequence[PredictionRow], student_dir: Path) -> None:
     if not rows:
         return
-    if any(row.review == UNKNOWN for row in rows):
+    unknown = sum(row.review == UNKNOWN for row in rows)
+    if unknown == len(rows):
         console.say(
             f"{student_dir} does not say how far it is to be trusted: `meddistill calibrate RUN` "
             "fits that, without training"
@@ -203,7 +204,8 @@ def _say_what_to_look_at(rows: Sequence[PredictionRow], student_dir: Path) -> No
         return
     wanted = sorted((row for row in rows if row.review == "yes"), key=lambda row: -row.badness)
     told = f"; first: {wanted[0].name}, {wanted[0].review_why}" if wanted else ""
-    console.say(f"{len(wanted)} of {len(rows)} answer(s) to be looked at{told}")
+    of_others = f", nothing is known of {unknown}" if unknown else ""
+    console.say(f"{len(wanted)} of {len(rows)} answer(s) to be looked at{of_others}{told}")
     for sentence in _measured(student_dir):
         console.say(f"measured by eval: {sentence}")
 

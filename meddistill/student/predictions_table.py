@@ -149,7 +149,7 @@ def _of_itself(predicted: PredictedScan, index: int, place: int) -> dict[str, An
     return {
         "familiarity": _told(reading.familiarity),
         **{name: _told(getattr(of, name)) for name in names},
-        "review": "yes" if wanted.wanted else "no",
+        "review": {True: "yes", False: "no", None: UNKNOWN}[wanted.wanted],
         "review_why": "; ".join(wanted.why),
     }
 

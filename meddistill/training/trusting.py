@@ -34,6 +34,7 @@ from meddistill.student.trust.fits import (
 )
 from meddistill.student.trust.input_checks import Glance, fit_ranges, glance
 from meddistill.student.trust.likeness import Likeness
+from meddistill.student.trust.reading import UNFAMILIAR
 from meddistill.student.trust.signals import mask_signals
 from meddistill.student.trust.trust import Expected, FindingTrust, Trust
 from meddistill.training.packed_cases import PackedCases
@@ -294,6 +295,9 @@ def _facts(
             f"Familiarity is a share of {len(likeness.held)} {own.held_are}: none can be below "
             f"{likeness.least:.3f}."
         )
+        if likeness.least >= UNFAMILIAR:
+            sentences[-1] += f" No image can be called unfamiliar (below {UNFAMILIAR:g}) by so few."
+            too_few.append(sentences[-1])
     for name, facts in zip(names, told, strict=True):
         of = "" if len(names) == 1 else f" of {name}"
         cases = facts["cases"]

@@ -86,6 +86,9 @@ def test_what_is_unknown_is_said_so():
     told = figures(rows, {"": gathered})[""]
     assert told["expected"] is told["curves"] is told["present"] is None
     assert "Whether anything is there: unknown." in in_words(told, {})
+    assert in_words({**told, "review": None}, {})[-1] == "Whether a person should look: unknown."
+    rows = [dataclasses.replace(row, review=None) for row in rows]
+    assert figures(rows, {"": gathered})[""]["review"] is None
     rows = [dataclasses.replace(row, familiarity=None) for row in rows]
     assert own_flags(rows, gathered) is None
 
@@ -94,6 +97,13 @@ def test_without_empty_images_false_alarms_cannot_be_measured():
     rows, gathered = gathered_of(CASES[:3])
     said = in_words(figures(rows, {"": gathered})[""], {})
     assert any("false alarms cannot be measured" in each for each in said)
+
+
+def test_without_lesions_and_masks_nothing_is_said_of_what_is_around_them():
+    rows, gathered = gathered_of([(NOTHING, NOTHING, RIGHT, False)] * 3)
+    said = " ".join(in_words(figures(rows, {"": gathered})[""], {}))
+    assert "around lesions: not measured" in said
+    assert "on 100% of the 3 without one; few to measure on" in said
 
 
 def test_a_finding_that_the_student_does_not_know_is_unknown():

@@ -47,6 +47,16 @@ def test_rejecting_the_worst_fifth():
     assert "too few" in said[0]
 
 
+def test_rejection_says_nothing_where_nothing_can_be_said():
+    def said(dice, expected):
+        told = judge_expected(expected, expected, expected, dice)
+        return sentences(told, judge_rejection({"expected": expected}, dice))[2]
+
+    assert said(DICE[:4], DICE[:4]).endswith("to a person: too few images to say what that gains.")
+    assert said(np.full(5, 0.8), DICE).endswith("gains nothing: all are equally good.")
+    assert "lowers the mean from 0.560 to 0.475: -" in said(DICE, -DICE)
+
+
 def test_area_under_roc_counts_ties_half():
     own = np.array([1.0, 2.0])
     assert area_under_roc(own, np.array([3.0])) == 1

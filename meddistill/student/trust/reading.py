@@ -67,7 +67,8 @@ class Review:
 def review(
     reading: Reading | None, place: int, has_mask: bool, doubts: Sequence[str], below: float
 ) -> Review:
-    """Whether to look at one finding's mask on one image.
+    """Whether to look at one finding's mask on one image; None, too, where no number is known and
+    nothing is odd: that no reason is known is no promise.
 
     Args:
         reading: of the image; None: nothing is known.
@@ -86,6 +87,8 @@ def review(
     if of.p_finding is not None and has_mask != (of.p_finding >= of.present_cut):
         told = "perhaps nothing there" if has_mask else "nothing segmented, perhaps missed"
         why.append(f"{told} (p {of.p_finding:.2f})")
+    if not why and {reading.familiarity, of.expected_dice, of.p_finding} == {None}:
+        return Review(None)
     return Review(bool(why), tuple(why))
 
 

@@ -157,6 +157,14 @@ def test_review_says_why():
     assert review(None, 0, True, [], 0.7).wanted is None
 
 
+def test_where_nothing_is_known_no_review_is_not_promised():
+    nothing = Reading(None, (OfFinding(),))
+    assert review(nothing, 0, True, [], 0.7).wanted is None
+    assert review(nothing, 0, True, ["turned"], 0.7).wanted is True
+    for known in (Reading(0.5, (OfFinding(),)), Reading(None, (OfFinding(p_finding=0.9),))):
+        assert review(known, 0, True, [], 0.7).wanted is False
+
+
 @pytest.fixture
 def student_dir(tmp_path):
     torch.manual_seed(0)
