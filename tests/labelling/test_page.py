@@ -160,6 +160,51 @@ def test_keys(page, run):
     page.until("!document.getElementById('keys').open")
 
 
+def test_two_boxes_moved_by_keys_in_a_moment_both_move(page, run):
+    drag(page, (10, 20, 30, 50))
+    drag(page, (40, 10, 60, 30))
+    page.press("Escape")
+    page.run("document.getElementById('overlay').focus()")
+    for key in ("Tab", "ArrowRight", "Tab", "ArrowDown", "ArrowDown"):
+        page.press(key)
+    page.until(f"{SAVED} && document.querySelectorAll('#boxes li').length == 2")
+    first, second = (line["box"]["xyxy"] for line in lines(run)[:2])
+    moves = {line["box_id"]: line["xyxy"] for line in lines(run)[2:]}
+    assert list(moves.values()) == [
+        pytest.approx([first[0] + 1, first[1], first[2] + 1, first[3]]),
+        pytest.approx([second[0], second[1] + 2, second[2], second[3] + 2]),
+    ]
+
+
+def test_who_has_no_mouse_presses_buttons_and_moves_the_image(page, run):
+    page.call("Input.dispatchKeyEvent", type="keyDown", key="ArrowRight", modifiers=8)  # Shift
+    page.call("Input.dispatchKeyEvent", type="keyUp", key="ArrowRight")
+    time.sleep(0.1)
+    drag(page, (10, 20, 30, 50))
+    page.until(SAVED)
+    (line,) = lines(run)
+    scale = place(page, 1, 0)[0] - place(page, 0, 0)[0]
+    assert line["box"]["xyxy"] == pytest.approx([10 + 80 / scale, 20, 30 + 80 / scale, 50], abs=0.4)
+    page.press("Escape")
+    page.run("document.querySelector('[data-do=empty]').focus()")
+    page.press("Enter")
+    shown(page, 2)
+    page.until(SAVED)
+    assert [line["do"] for line in lines(run)] == ["draw", "empty"]
+
+
+def test_nothing_of_one_finding_by_a_button(page, run):
+    page.press("2")
+    page.until("document.getElementById('empty-one-text').textContent == 'No cyst'")
+    x, y = page.run(
+        "(r => [r.left + 9, r.top + 9])(document.getElementById('empty-one').getBoundingClientRect())"
+    )
+    page.drag((x, y), (x, y))
+    page.until(f"document.getElementById('findings').textContent.includes('not there') && {SAVED}")
+    (line,) = lines(run)
+    assert (line["do"], line["finding"]) == ("empty", "cyst")
+
+
 def test_a_reload_shows_what_was_saved(page, running):
     drag(page, (10, 20, 30, 50))
     page.until(SAVED)
@@ -210,6 +255,12 @@ def test_two_tabs_see_each_other(page, run, running):
     assert len(client.get("/api/images/4")["actions"]) == 2
 
 
+def test_what_others_did_is_counted_though_one_saves_right_after(page, running):
+    Client(running).draw(6)
+    drag(page, (10, 20, 30, 50))
+    page.until("document.getElementById('progress').textContent.startsWith('3 boxed')")
+
+
 def test_a_server_that_was_killed_and_started_anew_gets_what_was_drawn(browser, run):
     with served(run, order="listed") as running:
         port = running.port
@@ -223,6 +274,9 @@ def test_a_server_that_was_killed_and_started_anew_gets_what_was_drawn(browser, 
             "document.getElementById('saved').textContent.includes('open the address')", 20
         )
         assert lines(run) == []
+        browser.press("Escape")
+        browser.press("ArrowLeft")  # it is not the image's fault
+        browser.until("document.getElementById('message').textContent.includes('open the address')")
         browser.open(running.address + "#5", 1366, 768)
         browser.until(f"{READY} && {SAVED}")
         assert [line["do"] for line in lines(run)] == ["draw"]

@@ -1,6 +1,7 @@
 """The page where masks are settled, the sheet of disagreements, the curve, volumes and their grey
 values, in a real browser."""
 
+import threading
 import time
 
 import numpy as np
@@ -129,6 +130,21 @@ def test_masks_are_accepted_and_corrected_with_every_tool(page, run):
         assert page.run("document.documentElement.scrollWidth") <= 1366
 
 
+def test_a_mask_is_not_accepted_before_it_is_shown(page, run):
+    with served(run, audit=3) as running:
+        may = threading.Event()
+        edited = running.session.edited
+        running.session.edited = lambda *given: may.wait(30) and edited(*given)
+        open_page(page, running)
+        page.press("a")
+        page.until("document.getElementById('toast').textContent.includes('not shown yet')")
+        may.set()
+        x1, y1, x2, y2 = box_of(int(text(page, "name")))
+        until_masked(page, (x1 + x2) / 2, (y1 + y2) / 2)
+        page.press("a")
+        until_settled(page, 1)
+
+
 def test_the_sheet_leads_to_the_worst_and_a_box_there_is_a_correction(page, run):
     with served(run, order="listed") as running:
         client = Client(running)
@@ -171,7 +187,10 @@ def test_the_curve_says_whether_more_boxes_would_help(page, run):
         ]
         open_page(page, running)
         page.until("!document.getElementById('curve').hidden")
-        assert text(page, "curve-text") == "you can stop · agreement 0.60 · training at 30 boxed"
+        assert (
+            text(page, "curve-text")
+            == "you can stop · agreement of proposals 0.60 · training at 30 boxed"
+        )
         assert page.run("document.querySelector('#curve polyline').points.length") == 2
 
 
@@ -186,7 +205,7 @@ def shown_greys(page):
 
 def test_arrows_go_through_a_volume_and_the_window_is_of_its_own_values(page, tmp_path):
     run, _ = make_deep_run(tmp_path)
-    with served(run, order="listed", source=tmp_path / "source", teacher="none") as running:
+    with served(run, order="listed", source=tmp_path / "source") as running:
         page.open(running.address + "#1", 1366, 768)
         page.until(f"document.getElementById('view').dataset.shown == '0' && {SAVED}")
         assert "slice 2 of 2" in text(page, "place")

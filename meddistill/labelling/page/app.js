@@ -10,6 +10,7 @@ import { COLOURS, View, rounded, tint } from "/page/view.js";
 const $ = (id) => document.getElementById(id);
 const NEWS_MS = 2500;
 const NUDGE_WAIT_MS = 500;
+const PAN_PX = 80;
 const STUDENT_COLOUR = "#ffffff";
 const STOPS = [20, 50, 100, 200, 500, 1000];
 const SPLITS = { train: "training", val: "validation", test: "test: trains nothing" };
@@ -106,12 +107,13 @@ async function show(number, review = null) {
     const [image, picture] = await Promise.all([there.image, there.picture]);
     if (turn !== showing) return;
     current = { ...image, picture, review };
-  } catch (error) {
+  } catch {
+    const problem = await there.image.then(() => null, (failed) => failed);
     if (turn !== showing) return;
     current = null;
     view.blank();
     showState();
-    say(error instanceof Refused || error.message === "picture" ? "this image cannot be read; go on to the next" : "no connection: this image is shown when it is back");
+    say(whyNotShown(problem));
     return;
   }
   say("");
@@ -130,6 +132,12 @@ async function show(number, review = null) {
   else askTeacher();
   if (review) showStudent(review);
   fetchAhead(number);
+}
+
+// `problem`: of what is told of an image; null where its pixels alone are missing.
+function whyNotShown(problem) {
+  if (!problem || [404, 422].includes(problem.status)) return "this image cannot be read; go on to the next";
+  return problem instanceof Refused ? problem.message : "no connection: this image is shown when it is back";
 }
 
 // What the student makes of it: its mask, and where nobody has looked its boxes as proposals.
@@ -210,6 +218,7 @@ async function goNext() {
 // ---- what is done
 
 function act(action) {
+  flushNudge();
   if (!current) return;
   const full = { id: newId(), image: current.image, ...action };
   trail.push(current.number);
@@ -250,6 +259,7 @@ function decide(kind, name = "") {
 }
 
 async function undo() {
+  flushNudge();
   const number = trail.pop() ?? current?.number;
   if (number === undefined) return;
   if (number !== current?.number) await show(number);
@@ -261,6 +271,7 @@ async function undo() {
 }
 
 async function redo() {
+  flushNudge();
   const number = trailBack.pop() ?? current?.number;
   if (number === undefined) return;
   if (number !== current?.number) await show(number);
@@ -297,6 +308,7 @@ let nudged = null;
 function nudge([dx, dy], edges) {
   const box = chosenBox();
   if (!box) return;
+  if (nudged && nudged.id !== box.id) flushNudge();
   const [x1, y1, x2, y2] = nudged?.xyxy ?? box.xyxy;
   const moved = [x1, y1, x2, y2];
   if (edges !== "last") (moved[0] += dx), (moved[1] += dy);
@@ -308,6 +320,7 @@ function nudge([dx, dy], edges) {
   view.boxes = view.boxes.map((each) => (each.id === box.id ? { ...each, xyxy: nudged.xyxy } : each));
   maskSoon(box.id, nudged.xyxy, colourOf(box.finding));
   view.draw();
+  showSaved();
 }
 
 function flushNudge() {
@@ -403,8 +416,8 @@ async function askTeacher() {
 // ---- what comes back
 
 function onSaved(action, saved) {
-  about.version = Math.max(about.version, saved.version);
   if (current?.image !== action.image) return;
+  current.version = saved.version;
   current.actions = withWaiting(action.image, saved.actions);
   update();
   if (audit && action.do !== "audit") audit.follow();
@@ -437,13 +450,18 @@ async function askNews() {
     if (error instanceof Refused && error.status === 403) outbox.problem = error.message;
     return showSaved();
   }
+  if (outbox.problem && !outbox.waiting.length) {
+    outbox.problem = "";
+    showSaved();
+  }
   const teacherBefore = about.teacher;
   const elsewhere = news.version > about.version;
   showNews(news);
   if (elsewhere && current && !outbox.waiting.length) {
     // Another tab or person: this image may be among what changed.
     const saved = await ask(`/api/images/${current.number}`).catch(() => null);
-    if (saved && saved.image === current?.image) {
+    // What was saved while the answer was on its way is newer.
+    if (saved && saved.image === current?.image && saved.version >= current.version && !nudged) {
       const before = lastAudit(current.actions)?.id;
       current.actions = withWaiting(saved.image, saved.actions);
       update();
@@ -459,7 +477,8 @@ async function askNews() {
 }
 
 function showNews(news) {
-  Object.assign(about, { version: Math.max(about.version, news.version), teacher: news.teacher });
+  // The version of the statuses: not that of what this page saved meanwhile.
+  Object.assign(about, { version: news.version, teacher: news.teacher });
   if (news.statuses) {
     about.statuses = [...news.statuses];
     if (current?.state) about.statuses[current.number] = letterOf(current);
@@ -501,6 +520,8 @@ function showState() {
   const can = current ? undoable(current.actions, about.user) : { undo: "", redo: "" };
   $("undo").disabled = !can.undo && !trail.length;
   $("redo").disabled = !can.redo && !trailBack.length;
+  $("empty-one").hidden = about.findings.length < 2;
+  $("empty-one-text").textContent = `No ${finding}`;
   $("accept").hidden = !view.proposals.length;
   $("accept-text").textContent = view.proposals.length > 1 ? `Accept ${view.proposals.length} proposals` : "Accept proposal";
   [...$("findings").children].forEach((button, index) => {
@@ -576,7 +597,7 @@ function showTeacher() {
 
 function showSaved() {
   const note = $("saved");
-  const count = outbox.waiting.length;
+  const count = outbox.waiting.length + (nudged ? 1 : 0);
   note.className = `note ${outbox.problem ? "bad" : count ? "busy" : "good"}`;
   note.title = outbox.problem;
   note.textContent = outbox.problem ? `${outbox.problem}${count ? `; ${count} kept here until it is back` : ""}` : count ? "saving" : "saved";
@@ -588,14 +609,16 @@ const VERDICTS = { "would likely help": "more boxes would still help", "would ha
 function showCurve(rounds) {
   $("curve").hidden = !rounds;
   if (!rounds) return;
-  const known = rounds.points.map(({ boxed, agreement, head_dice }) => [boxed, agreement ?? head_dice]).filter(([, value]) => value !== null);
+  // Of one thing: the student's, and before validation images are boxed the proposals'.
+  const of = rounds.points.some(({ agreement }) => agreement !== null) ? "agreement" : "head_dice";
+  const known = rounds.points.map((point) => [point.boxed, point[of]]).filter(([, value]) => value !== null);
   const most = Math.max(...known.map(([boxed]) => boxed), 1);
   const place = ([boxed, value]) => `${(4 + (82 * boxed) / most).toFixed(1)},${(23 - 20 * value).toFixed(1)}`;
   $("curve").querySelector("polyline").setAttribute("points", known.map(place).join(" "));
   const last = rounds.points.at(-1);
   const told = last ? Object.entries(VERDICTS).find(([start]) => last.told.startsWith(start))?.[1] ?? "" : "";
   const doing = { waiting: `training at ${rounds.next_at} boxed`, training: "training", failed: "training stopped" }[rounds.state];
-  const value = known.length ? `agreement ${known.at(-1)[1].toFixed(2)}` : "";
+  const value = known.length ? `agreement ${of === "agreement" ? "" : "of proposals "}${known.at(-1)[1].toFixed(2)}` : "";
   $("curve-text").textContent = [told, value, doing].filter(Boolean).join(" · ");
   $("curve").title = [rounds.message, last?.told].filter(Boolean).join("; ") || "agreement with the teacher by boxed images";
 }
@@ -651,6 +674,7 @@ function drawing(path) {
 const DO = {
   accept,
   empty: () => decide("empty"),
+  "empty-one": () => decide("empty", finding),
   unsure: () => decide("unsure"),
   skip: () => decide("skip"),
   undo,
@@ -682,8 +706,9 @@ document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-do]");
   if (button && about) {
     DO[button.dataset.do]();
-    button.blur(); // Enter is `next`, not the same button again
   }
+  // After a mouse or a finger Enter is `next`, not the same button again; who came by Tab stays there.
+  if (event.detail) event.target.closest("button")?.blur();
 });
 $("help").addEventListener("click", DO.help);
 $("theme").addEventListener("click", () => {
@@ -713,6 +738,7 @@ document.addEventListener("keydown", (event) => {
   if (!about || $("keys").open || event.target.matches("select, input[type=range]")) return;
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   const command = event.ctrlKey || event.metaKey;
+  if ((key === "Enter" || key === " ") && event.target.closest("button, input")) return;
   if (command && !["z", "y"].includes(key)) return;
   if (sheet.isOpen) {
     if (key === "c" || key === "Escape") sheet.close();
@@ -722,6 +748,8 @@ document.addEventListener("keydown", (event) => {
   const step = STEPS[event.key];
   if (step && view.chosen && !command) {
     nudge(step, event.altKey ? "first" : event.shiftKey ? "last" : "both");
+  } else if (step && event.shiftKey) {
+    view.pan(-PAN_PX * step[0], -PAN_PX * step[1]);
   } else if (["ArrowUp", "ArrowDown", "PageUp", "PageDown"].includes(key)) {
     const beside = current?.volume?.[key.endsWith("Up") ? "before" : "after"];
     if (typeof beside === "number") show(beside);

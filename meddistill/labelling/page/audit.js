@@ -20,7 +20,7 @@ export class Audit {
       button.addEventListener("click", () => this.take(button.dataset.tool));
     }
     for (const button of document.querySelectorAll("[data-audit]")) {
-      button.addEventListener("click", () => (this[button.dataset.audit](), button.blur()));
+      button.addEventListener("click", () => this[button.dataset.audit]());
     }
     this.take("box");
   }
@@ -73,6 +73,7 @@ export class Audit {
   }
 
   accept() {
+    if (!this.view.masks.has(STUDENT)) return this.page.tell("the mask is not shown yet: look at it first", true);
     this.edits = [];
     this.settle();
   }
