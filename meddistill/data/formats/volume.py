@@ -143,6 +143,21 @@ def apart(image: Grid, mask: Grid) -> str:
     )
 
 
+def meet(image: Grid, mask: Grid) -> bool:
+    """Whether any voxel of both may lie at one place, by the boxes around them; also where one does not
+    say where it lies. Raises: InputError for an affine that cannot be inverted."""
+    if image.affine is None or mask.affine is None:
+        return True
+    try:
+        to_image = np.linalg.inv(image.affine) @ mask.affine
+    except np.linalg.LinAlgError:
+        raise InputError("its affine cannot be inverted; mend its header") from None
+    ends = [(-0.5, length - 0.5) for length in mask.shape]
+    corners = np.array([(*corner, 1) for corner in itertools.product(*ends)]) @ to_image.T[:, :3]
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    return bool((high > -0.5).all() and (low < np.array(image.shape) - 0.5).all())
+
+
 def canonical_grid(grid: Grid) -> Grid:
     """The grid in the canonical frame. Raises: InputError for a degenerate affine."""
     if grid.affine is None:

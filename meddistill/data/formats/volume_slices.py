@@ -16,7 +16,7 @@ from meddistill.data.formats.known_volume_formats import reader_of
 from meddistill.data.formats.volume import Grid, Volume, axes_in_world, canonical, resampled
 from meddistill.data.intensity import percentile_limits
 from meddistill.data.masks import Labels, chosen
-from meddistill.data.raw_case import OneFile, Picture
+from meddistill.data.raw_case import MaskRef, OneFile, Picture
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +101,11 @@ class MaskSlice(_OneVolume):
         if voxels.ndim == 3:
             return _cut(voxels, self.axis, self.index)
         return np.stack([_cut(each, self.axis, self.index) for each in voxels])
+
+
+def is_resampled(mask: MaskRef) -> bool:
+    """Whether a mask is brought onto the grid of its image."""
+    return isinstance(mask, MaskSlice) and mask.image is not None
 
 
 def _cut(voxels: np.ndarray, axis: int, index: int) -> np.ndarray:

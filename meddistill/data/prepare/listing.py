@@ -91,12 +91,12 @@ def _list_source(
             "distill.empty_slices and detect.empty_slices, or prepare.whole_volumes=false"
         )
     naming = name_findings(config, directory)
-    options = dataclasses.replace(_source_options(config, naming, seed), patient_key=patient_key)
+    options = _source_options(config, naming, seed, patient_key)
     dataset, reason, listing = _listing(directory, config, options)
     by_values = _by_values(listing, config, directory)
     if by_values:
         naming, told = by_values
-        options = _source_options(config, naming, seed)
+        options = _source_options(config, naming, seed, patient_key)
         listing = _listing(directory, config, options, quiet=True)[2]
         understood = dataclasses.replace(listing.understood, values=told)
         listing = dataclasses.replace(listing, understood=understood)
@@ -173,7 +173,9 @@ def _listing(
     return source.name, printable(reason), source.list_cases(directory, options)
 
 
-def _source_options(config: PrepareConfig, naming: Naming, seed: int) -> SourceOptions:
+def _source_options(
+    config: PrepareConfig, naming: Naming, seed: int, patient_key: str
+) -> SourceOptions:
     if naming.values is not None and config.label:
         raise ConfigError("findings and label both say what mask values mean; give one of them")
     return SourceOptions(
@@ -186,6 +188,7 @@ def _source_options(config: PrepareConfig, naming: Naming, seed: int) -> SourceO
         empty_slices=config.empty_slices,
         whole_volumes=config.whole_volumes,
         keep_names=config.keep_names,
+        patient_key=patient_key,
         resample_masks=config.resample_masks,
         boxes_given=bool(config.boxes),
         unannotated=config.unannotated,

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from meddistill.base.paths import printable, shown
+from meddistill.data.formats.volume_slices import is_resampled
 from meddistill.data.prepare.own_splits import describe_splits, own_splits
 from meddistill.data.raw_case import RawCase
 from meddistill.data.sources.source import Listing, Understood
@@ -59,7 +60,11 @@ def understand(read: Read, directory: Path, config: PrepareConfig) -> list[Fact]
 def _volumes(cases: Sequence[RawCase]) -> str:
     slices = [case for case in cases if case.volume]
     names = {case.volume for case in slices}
-    return f"{len(names)} of {len(slices)} slices, all of which are kept" if names else ""
+    if not names:
+        return ""
+    moved = {case.volume for case in slices if any(is_resampled(mask) for mask in case.masks)}
+    told = f"; masks of {len(moved)} are brought onto their voxels" if moved else ""
+    return f"{len(names)} of {len(slices)} slices, all of which are kept{told}"
 
 
 def _images(read: Read, told: Understood) -> str:

@@ -4,6 +4,7 @@ group, split and spacing."""
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -203,6 +204,8 @@ class _Cases:
         every = [file for file in files if file.name.lower().endswith(_ENDINGS)]
         images, masks = split_off_masks(every, directory)
         # A name that an image and a mask share means each in its own column.
+        stems = (stem_of(image.name, VOLUME_SUFFIXES) for image in images)
+        self._stems = Counter(stems)
         self._images = [_FilesByName(found, directory) for found in (images, every)]
         self._masks = [_FilesByName(found, directory) for found in (masks, every)]
         here = path.parent
@@ -268,7 +271,9 @@ class _Cases:
             raise InputError("boxes in a table do not say which slice of a volume they are on")
         mask = self._mask(row)
         name = stem_of(path.name, VOLUME_SUFFIXES)
-        group = self._value(row, self._columns.group) or name
+        # `p01/scan.nii.gz` and `p02/scan.nii.gz` are two patients.
+        own = name if self._stems[name] < 2 else shown(path, self._directory)
+        group = self._value(row, self._columns.group) or own
         slices = volume_cases(
             name,
             path,

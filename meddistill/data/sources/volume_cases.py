@@ -9,7 +9,7 @@ from pathlib import Path
 
 from meddistill.base.errors import ConfigError, InputError
 from meddistill.base.paths import shown
-from meddistill.data.formats.volume import apart
+from meddistill.data.formats.volume import apart, meet
 from meddistill.data.formats.volume_slices import MaskSlice, VolumeSlice, extent, grid_of
 from meddistill.data.raw_case import RawCase
 from meddistill.data.sources.source import SourceOptions
@@ -108,11 +108,17 @@ def _first_slice(path: Path, masks: Sequence[Path], options: SourceOptions) -> M
         raise InputError(f"several masks have its name: {listed}; choose with --masks")
     (mask,) = masks
     is_taken = MOVED in options.accept
-    why = "" if is_taken and not options.resample_masks else apart(grid_of(path), grid_of(mask))
+    grids = grid_of(path), grid_of(mask)
+    why = "" if is_taken and not options.resample_masks else apart(*grids)
     if why and not (is_taken or options.resample_masks):
         raise InputError(
             f"{why} ({mask.name}); --resample-masks brings it onto the image's voxels, --accept "
             f"{MOVED} takes it as it is stored"
+        )
+    if why and not is_taken and not meet(*grids):
+        raise InputError(
+            f"mask {mask.name} lies wholly outside of its image by its own header: is it another "
+            "patient's?"
         )
     onto = path if why and options.resample_masks else None
     return MaskSlice(mask, options.axis, 0, options.labels, onto)

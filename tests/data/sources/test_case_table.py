@@ -146,6 +146,15 @@ def test_volumes_of_a_table_are_cut_into_slices(tmp_path, prepare):
     }
 
 
+def test_volumes_of_equal_names_are_of_two_patients(tmp_path, prepare):
+    root = tmp_path / "set"
+    for number in (1, 2):
+        write_nrrd(root / f"p{number}" / "scan.nrrd", volume(number).transpose(2, 1, 0))
+    (root / "cases.csv").write_text("image,split\np1/scan.nrrd,train\np2/scan.nrrd,test\n")
+    _, cases, _ = prepare("", table=str(root / "cases.csv"))
+    assert {case.group for case in cases.values()} == {"p1/scan.nrrd", "p2/scan.nrrd"}
+
+
 def test_a_table_s_box_does_not_say_which_slice_it_is_on(tmp_path, prepare):
     write_nrrd(tmp_path / "set" / "v1.nrrd", volume(1).transpose(2, 1, 0))
     (tmp_path / "set" / "t.csv").write_text("image,x1,y1,x2,y2\nv1.nrrd,1,2,3,4\n")

@@ -200,6 +200,25 @@ def test_slices_know_their_volume_by_position_and_patients_have_no_names(tmp_pat
     assert {case.group for case in more.values()} == {cases[first[0].case_id].group}
 
 
+def test_an_update_keeps_patients_also_where_masks_are_read_by_values(tmp_path, prepare):
+    def write(name):
+        dicom_series.write_series(tmp_path / "s" / name, voxels_of())
+        drawn = np.zeros((20, 30), np.uint8)
+        drawn[3:9, 4:12], drawn[12:17, 15:25] = 1, 2
+        for number in range(1, 6):
+            path = tmp_path / "s" / "masks" / name / f"IM{number:04}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(drawn).save(path)
+
+    write("a")
+    _, first, _ = prepare(tmp_path / "s", test_fraction=0.0, val_fraction=0.0)
+    assert {case.n_boxes for case in first.values()} == {2}
+    write("c")
+    _, both, _ = prepare(tmp_path / "s", test_fraction=0.0, val_fraction=0.0, update=True)
+    assert len(both) == 10
+    assert len({case.group for case in both.values()}) == 1
+
+
 def test_names_may_be_kept(tmp_path, prepare):
     dicom_series.write_series(tmp_path / "s" / "a", voxels_of())
     _, cases, _ = prepare(tmp_path / "s", keep_names=True, test_fraction=0.0, val_fraction=0.0)

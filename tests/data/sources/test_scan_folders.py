@@ -7,6 +7,7 @@ from support.layouts import BOX, SIZE, image, mask, volume, write_nrrd
 from support.prepared import ALL_IN_TRAINING
 
 from meddistill.base.errors import ConfigError, InputError
+from meddistill.base.files import read_json
 from meddistill.data.formats.volume import Grid, apart, canonical
 from meddistill.data.formats.volume_slices import MaskSlice, VolumeSlice, grid_of, read_volume
 from meddistill.data.sources.finest_plane import finest_axis
@@ -210,3 +211,16 @@ def test_numbers_that_do_not_count_from_0_are_patients(tmp_path):
     write_all(tmp_path / "nnunet", "a_0000.nrrd", "a_0001.nrrd", "b_0000.nrrd", "b_0001.nrrd")
     with pytest.raises(ConfigError, match="channels 0000, 0001"):
         listed(tmp_path / "nnunet")
+
+
+def test_masks_that_are_resampled_are_counted_and_those_of_another_place_refused(tmp_path, prepare):
+    for name, origin in (("a", 0.5), ("b", 1000.0), ("c", 0.0)):
+        write_nrrd(tmp_path / "s" / f"{name}.nrrd", volume().transpose(2, 1, 0))
+        write_nrrd(tmp_path / "s" / f"{name}_seg.nrrd", labels(), origin=(0.0, origin, 0.0))
+    out, _, reasons = prepare(tmp_path / "s", resample_masks=True, **ALL_IN_TRAINING)
+    assert reasons == {
+        "b.nrrd": "mask b_seg.nrrd lies wholly outside of its image by its own header: is it another "
+        "patient's?"
+    }
+    told = dict(read_json(out / "run.json")["results"]["understood"])["volumes"]
+    assert told.endswith("masks of 1 are brought onto their voxels")
