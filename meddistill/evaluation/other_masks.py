@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from meddistill.base import console
 from meddistill.base.errors import ConfigError, InputError
 from meddistill.base.hashing import fingerprint_source, hash_files
-from meddistill.data.findings import LESION, Findings, folder_name
+from meddistill.data.findings import LESION, Findings, folder_name, names_in
 from meddistill.data.formats.pictures import resize
 from meddistill.evaluation.baselines import BOXES, OTHER, STUDENT, TEACHER, Baselines, Guess
 from meddistill.evaluation.judged_cases import JudgedCase, read_planes
@@ -27,7 +28,8 @@ def add_other_masks(
     """Take up the masks in `asked.directory` as the method `other`, named as the user says.
 
     A mask belongs to the case whose id, or whose source file's name, is its own name without the
-    ending (`case_17.png`). A case without one counts as empty, and is named.
+    ending (`case_17.png`). A case without one counts as empty, and is named; of folders a finding by
+    finding.
 
     Args:
         found: what there is to compare with; gets the method.
@@ -37,21 +39,15 @@ def add_other_masks(
             a finding, black and white.
 
     Raises: ConfigError for a name that a method of ours has; InputError for a folder in which no
-    mask fits a case, two fit one, or one cannot be read or has another size than its image and
-    `asked.resample` is off.
+    mask fits a case, two fit one or one fits two, or one cannot be read or has another size than its
+    image and `asked.resample` is off.
     """
     name = asked.name or asked.directory.resolve().name
     if name in (STUDENT, TEACHER, BOXES):
         raise ConfigError(f"--name {name} is a method of every evaluation; name the other tool")
     sets = _mask_sets(asked.directory, cases, findings)
-    missing = [
-        case.case_id for case in cases if not any(case.case_id in each.paths for each in sets)
-    ]
-    if missing:
-        console.warn(
-            f"{name}: {len(missing)} of {len(cases)} cases have no mask in {asked.directory} and "
-            f"count as empty; first: {', '.join(missing[:_NAMED])}"
-        )
+    for each in sets:
+        _tell_missing(name, each, cases)
     resampled = sum(
         _differs(_read(path, each.findings), path, case, asked.resample)
         for each in sets
@@ -78,8 +74,10 @@ def add_other_masks(
 
 @dataclasses.dataclass(frozen=True)
 class _MaskSet:
-    """Masks of some findings, which are at `places` among all: the file of a case by its id."""
+    """Masks of some findings, which are at `places` among all: the file of a case by its id.
+    `directory`: where they lie; of a finding without a folder where that would be."""
 
+    directory: Path
     findings: Findings
     places: list[int]
     paths: dict[str, Path]
@@ -89,12 +87,32 @@ def _mask_sets(directory: Path, cases: Sequence[Case], findings: Findings) -> li
     """One for all findings, or one for each that has a folder of its own."""
     folders = [directory / folder_name(name) for name in findings.names]
     if findings.is_one or not any(folder.is_dir() for folder in folders):
-        return [_MaskSet(findings, list(range(len(findings))), _paths(directory, cases))]
+        places = list(range(len(findings)))
+        return [_MaskSet(directory, findings, places, _paths(directory, cases))]
     return [
-        _MaskSet(Findings((name,)), [place], _paths(folder, cases))
+        _MaskSet(
+            folder,
+            Findings((name,)),
+            [place],
+            _paths(folder, cases) if folder.is_dir() else {},
+        )
         for place, (name, folder) in enumerate(zip(findings.names, folders, strict=True))
-        if folder.is_dir()
     ]
+
+
+def _tell_missing(tool: str, masks: _MaskSet, cases: Sequence[Case]) -> None:
+    """Name the cases without a mask, of those in which somebody looked for any of the findings."""
+    judged = [
+        case
+        for case in cases
+        if not case.findings or set(names_in(case.findings)) & set(masks.findings.names)
+    ]
+    missing = [case.case_id for case in judged if case.case_id not in masks.paths]
+    if missing:
+        console.warn(
+            f"{tool}: {len(missing)} of {len(judged)} cases have no mask in {masks.directory} and "
+            f"count as empty; first: {', '.join(missing[:_NAMED])}"
+        )
 
 
 def _paths(directory: Path, cases: Sequence[Case]) -> dict[str, Path]:
@@ -105,9 +123,12 @@ def _paths(directory: Path, cases: Sequence[Case]) -> dict[str, Path]:
     for path in sorted(directory.iterdir()):
         if path.is_file() and not path.name.startswith("."):
             by_stem.setdefault(_stem(path.name), []).append(path)
-    found = {}
+    ids = {case.case_id for case in cases}
+    found: dict[str, Path] = {}
     for case in cases:
-        stems = dict.fromkeys((case.case_id, _stem(Path(case.source).name)))
+        own = _stem(Path(case.source).name)
+        # A file that is named like a case is that one's, whatever another case's source is called.
+        stems = [case.case_id] + ([own] if own not in ids else [])
         fitting = [path for stem in stems for path in by_stem.get(stem, [])]
         if len(fitting) > 1:
             raise InputError(
@@ -116,6 +137,7 @@ def _paths(directory: Path, cases: Sequence[Case]) -> dict[str, Path]:
             )
         if fitting:
             found[case.case_id] = fitting[0]
+    _refuse_shared(found)
     if not found:
         files = [path.name for paths in by_stem.values() for path in paths]
         raise InputError(
@@ -123,6 +145,17 @@ def _paths(directory: Path, cases: Sequence[Case]) -> dict[str, Path]:
             f"it holds {', '.join(files[:_NAMED]) or 'no files'}"
         )
     return found
+
+
+def _refuse_shared(found: Mapping[str, Path]) -> None:
+    """Raises: InputError for a mask that fits several cases."""
+    for path, count in Counter(found.values()).items():
+        if count > 1:
+            of = [case_id for case_id, own in found.items() if own == path]
+            raise InputError(
+                f"{path} fits {count} cases by the names of their sources: "
+                f"{', '.join(of[:_NAMED])}; name each mask by its case_id in cases.csv"
+            )
 
 
 def _stem(name: str) -> str:

@@ -536,6 +536,21 @@ def test_masks_that_the_tool_lacks_are_empty_and_named(tmp_path, capsys):
     assert "count as empty; first: a1, b2" in printed
 
 
+def test_a_mask_belongs_to_one_case(tmp_path):
+    run = make_run(tmp_path / "run")
+    cases = read_table(run.data / CASES_CSV, Case)
+    sources = {"a1": "x/b1.png", "a2": "x/s.png", "b1": "y/s.png"}
+    moved = [dataclasses.replace(case, source=sources.get(case.case_id, case.source)) for case in cases]
+    write_table(run.data / CASES_CSV, Case, moved)
+    folder = other_masks(tmp_path, cases=["b1", "b2"])
+    out = evaluate(run, other=OtherMasks(folder))
+    assert scores_of(out)["other", "b1"].dice == 1
+    assert scores_of(out)["other", "a1"].pred_px == 0  # b1.png is another case's
+    (folder / "b1.png").rename(folder / "s.png")
+    with pytest.raises(InputError, match=r"s\.png fits 2 cases .*: a2, b1; name each mask by"):
+        evaluate(run, other=OtherMasks(folder), out=tmp_path / "again")
+
+
 def test_masks_of_another_size_are_resampled_only_where_that_is_said(tmp_path, capsys):
     run = make_run(tmp_path / "run")
     folder = other_masks(tmp_path, size_hw=(2 * SIZE_HW[0], 2 * SIZE_HW[1]))

@@ -305,14 +305,20 @@ def test_another_tools_label_maps_are_judged_by_finding(tmp_path):
         evaluate(run, other=OtherMasks(folder, "nnU-Net"), out=tmp_path / "other")
 
 
-def test_another_tools_masks_may_lie_in_a_folder_a_finding(tmp_path):
+def test_another_tools_masks_may_lie_in_a_folder_a_finding(tmp_path, capfd):
     run = make_findings_run(tmp_path / "run")
     folder = tmp_path / "tool"
     for place in (0, 1):
         for case_id, (there, *_) in PLACES.items():
             mask = planes_of(there)[place].astype(np.uint8) * 255
             write_png(folder / THREE.names[place] / f"{case_id}.png", mask)
+    (folder / "green" / "c2.png").unlink()  # nothing is there
+    (folder / "green" / "b2.png").unlink()  # and nobody looked for it there
     out = evaluate(run, other=OtherMasks(folder, "nnU-Net"))
+    told = " ".join(capfd.readouterr().err.split())
+    assert f"1 of 5 cases have no mask in {folder}/green and count as empty; first: c2" in told
+    assert f"5 of 5 cases have no mask in {folder}/blue and count as empty" in told
+    assert f"{folder}/red" not in told
     own = read_json(out / SUMMARY_JSON)["methods"]["other"]["by_finding"]
     means = [own[name]["metrics"]["dice"]["mean"] for name in THREE.names]
     assert means == [1, 1, 0]  # nothing of blue
