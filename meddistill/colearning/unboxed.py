@@ -160,6 +160,12 @@ class UnboxedImages(BoxedImages):
             rows += [row for each in seen for row in each.rows]
             joined = [each.cells for each in seen if each.cells is not None]
             console.say(self._told(number, seen))
+            if number == 1 and self.encodings.dropped:
+                console.say(
+                    f"distill.colearning.encodings_gb={self.config.encodings_gb:g} has no room for all "
+                    "encodings: an image without one is encoded again each time, which is slower and "
+                    "changes no result"
+                )
         return Outcome(
             {each.case.case_id: each.beliefs for each in seen},
             rows,

@@ -36,6 +36,8 @@ class EncodingStore:
         self.budget_bytes = int(budget_gb * 1e9)
         self.encoded = 0
         """How many images the teacher was shown."""
+        self.dropped = 0
+        """How many of its encodings the budget had no room for."""
         self._sizes = {path.name: path.stat().st_size for path in self._files()}
 
     def of_cases(
@@ -98,6 +100,8 @@ class EncodingStore:
                 np.savez(temporary, **arrays)  # type: ignore[arg-type]
             self._sizes[path.name] = path.stat().st_size
             self._keep_to_budget()
+        else:
+            self.dropped += 1
         return Encoded.from_arrays(arrays)
 
     def _keep_to_budget(self) -> None:
@@ -113,6 +117,7 @@ class EncodingStore:
             if excess <= 0:
                 return
             excess -= self._sizes.pop(path.name, path.stat().st_size)
+            self.dropped += own in path.name
             path.unlink(missing_ok=True)
 
     def _read(self, case: Case) -> Encoded | None:

@@ -119,8 +119,20 @@ def test_taken_up_again_it_ends_the_same_and_asks_nothing(settled, data):
     assert (again.answers.asked, again.encodings.encoded) == (0, 0)
 
 
-def test_no_room_for_encodings_changes_no_result(tmp_path, settled, data):
-    same(images(tmp_path, data, budget=0.0).settle(seed=0), settled[1])
+@pytest.mark.parametrize("budget", [0.0, 5e-6], ids=["none", "a few"])
+def test_no_room_for_encodings_changes_no_result_and_is_said(
+    tmp_path, settled, data, capfd, budget
+):
+    config = dataclasses.replace(CONFIG, encodings_gb=budget)
+    same(images(tmp_path, data, config=config, budget=budget).settle(seed=0), settled[1])
+    told = " ".join(capfd.readouterr().err.split())
+    assert told.count(f"encodings_gb={budget:g} has no room for all encodings") == 1
+
+
+def test_room_for_all_encodings_is_not_talked_of(tmp_path, data, capfd):
+    short = dataclasses.replace(CONFIG, rounds=1, head_steps=3)
+    images(tmp_path, data, config=short).settle(seed=0)
+    assert "encodings_gb" not in capfd.readouterr().err
 
 
 def test_an_encoding_is_as_exact_when_it_is_made_as_when_it_is_read(tmp_path, data):
