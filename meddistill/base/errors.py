@@ -130,6 +130,26 @@ def lost_device(error: BaseException) -> str | None:
     return None
 
 
+_MISSING_OPERATOR = re.compile(r"operator '([^']+)' is not currently (?:implemented|supported)")
+
+
+def missing_operator(error: BaseException) -> str | None:
+    """One line for what torch cannot compute on Apple's GPUs, by the operator's name; None for any
+    other error."""
+    said = str(error)
+    found = _MISSING_OPERATOR.search(said)
+    if found and "MPS" in said:
+        what = f"the operator {found[1]}"
+    elif isinstance(error, TypeError) and "MPS" in said and "float64" in said:
+        what = "numbers of 64 bits"
+    else:
+        return None
+    return (
+        f"--device mps lacks {what}; nothing finished is lost: the same command with --device cpu "
+        "goes on, or with PYTORCH_ENABLE_MPS_FALLBACK=1 in the environment"
+    )
+
+
 class Interrupted(BaseException):
     """SIGINT or SIGTERM arrived. Not an Exception, so that nothing on its way takes it for a
     failure."""

@@ -19,6 +19,7 @@ from meddistill.base.errors import (
     disk_problem,
     lost_device,
     lost_process,
+    missing_operator,
 )
 from meddistill.cli import inspect_commands, label_commands, stage_commands, student_commands
 from meddistill.cli.options import option
@@ -96,6 +97,7 @@ def main() -> None:
         problem = (
             disk_problem(error)
             or lost_device(error)
+            or missing_operator(error)
             or (lost_process(error) if _processes() > 1 else None)
         )
         if problem is None:

@@ -207,7 +207,7 @@ class _Moments:
 
     def add(self, columns: Tensor) -> None:
         """`columns`: (C, positions)."""
-        columns = columns.double().cpu()
+        columns = columns.cpu().double()  # not every device has float64
         self.count += columns.shape[1]
         self.total += columns.sum(1)
         self.products += columns @ columns.T

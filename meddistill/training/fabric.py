@@ -77,6 +77,11 @@ def sum_over_ranks(fabric: Fabric, tensor: Tensor) -> Tensor:
     return total
 
 
+def widest_float(device: torch.device) -> torch.dtype:
+    """What sums over many cases are kept in: float64 where the device has it, which Apple's has not."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 def resolve_device(device: str) -> torch.device:
     """`auto` is CUDA where there is one, else the CPU. Raises: ConfigError for a device that is not
     there."""
@@ -90,6 +95,8 @@ def resolve_device(device: str) -> torch.device:
         raise ConfigError(
             f"device '{device}' is not there: torch sees {torch.cuda.device_count()} CUDA device(s)"
         )
+    if resolved.type == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("device 'mps' is not there: it needs an Apple GPU, and a torch built for it")
     return resolved
 
 

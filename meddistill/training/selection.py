@@ -9,7 +9,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from meddistill.data.frames import Preprocessing, normalise
-from meddistill.training.fabric import sum_over_ranks
+from meddistill.training.fabric import sum_over_ranks, widest_float
 from meddistill.training.losses import soft_dice_agreement
 from meddistill.training.packed_cases import PackedCases
 
@@ -31,7 +31,8 @@ def validation_agreement(
     """
     if not len(val):
         return None
-    sums = torch.zeros(2, val.findings, dtype=torch.float64, device=fabric.device)
+    wide = widest_float(fabric.device)
+    sums = torch.zeros(2, val.findings, dtype=wide, device=fabric.device)
     for probs, target, known in _predictions(student, val, preprocessing, fabric):
         sums += torch.stack([(_agreement(probs, target) * known).sum(0), known.sum(0)])
     total, cases = sum_over_ranks(fabric, sums)
@@ -62,7 +63,7 @@ def choose_thresholds(
     if not len(val):
         return [0.5] * val.findings
     shape = (len(THRESHOLDS), val.findings)
-    sums = torch.zeros(shape, dtype=torch.float64, device=fabric.device)
+    sums = torch.zeros(shape, dtype=widest_float(fabric.device), device=fabric.device)
     for probs, target, known in _predictions(student, val, preprocessing, fabric):
         theirs = (target >= 0.5).float()
         sums += torch.stack(

@@ -10,7 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from meddistill.base.errors import StageError, disk_problem, lost_device, lost_process
+from meddistill.base.errors import (
+    StageError,
+    disk_problem,
+    lost_device,
+    lost_process,
+    missing_operator,
+)
 from meddistill.base.files import write_text
 from meddistill.run import lock
 from meddistill.run.layout import RUN_JSON, UNFINISHED_JSON
@@ -216,3 +222,30 @@ def test_a_device_that_went_away_is_one_line(said):
 )
 def test_a_bug_is_not_taken_for_a_lost_device(bug):
     assert lost_device(bug) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "what"),
+    [
+        (
+            NotImplementedError(
+                "The operator 'aten::linalg_eigh' is not currently implemented for the MPS device. If "
+                "you want this op to be added\nplease comment"
+            ),
+            "the operator aten::linalg_eigh",
+        ),
+        (
+            TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't"),
+            "numbers of 64 bits",
+        ),
+        (NotImplementedError("The operator 'aten::x' is not currently supported by CUDA"), None),
+        (TypeError("unsupported operand"), None),
+    ],
+)
+def test_what_an_apple_gpu_lacks_is_named(error, what):
+    told = missing_operator(error)
+    if what is None:
+        assert told is None
+    else:
+        assert told.startswith(f"--device mps lacks {what}; nothing finished is lost")
+        assert "\n" not in told

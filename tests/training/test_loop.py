@@ -404,6 +404,9 @@ def test_devices_that_are_not_there_are_refused():
         resolve_device("gpu7x")
     with pytest.raises(ConfigError, match="is not there"):
         resolve_device("cuda:99")
+    if not torch.backends.mps.is_available():
+        with pytest.raises(ConfigError, match="device 'mps' is not there"):
+            resolve_device("mps")
     assert choose_precision(torch.device("cpu")) in ("32-true", "bf16-mixed")
 
 

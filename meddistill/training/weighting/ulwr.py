@@ -36,7 +36,7 @@ class UlwrWeighting(Weighting):
         self, mask: float, probability: float, feature: float, training_doubt: Tensor
     ) -> None:
         super().__init__(mask, probability, feature)
-        doubt = training_doubt.double()
+        doubt = training_doubt.cpu().double()  # not every device has float64
         self.mean = float(doubt.mean()) if len(doubt) else 0.0
         self.deviation = float(doubt.std(correction=0)) if len(doubt) else 0.0
         self.mask_norm = self.feature_norm = 1.0
