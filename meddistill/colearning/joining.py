@@ -47,6 +47,8 @@ def with_unboxed_decided(config: DistillConfig, dataset: Dataset) -> DistillConf
 
     With few boxes training has a step size and decay of its own, and the feature level is off:
     features are cached for boxed images alone, and a batch has them of all its cases or of none.
+    Raises: ConfigError for box priors with several findings or with the recipe of few boxes, and for
+    rounds of students where a head proposes.
     """
     unboxed = config.colearning.unboxed
     if unboxed == "auto" and not config.boxes_file and box_carriers(dataset.cases):
@@ -67,9 +69,24 @@ def with_unboxed_decided(config: DistillConfig, dataset: Dataset) -> DistillConf
     recipe = config.colearning
     if not recipe.few_boxes:
         return config
+    _check_goes_together(config)
     return dataclasses.replace(
         config, lr=recipe.lr, weight_decay=recipe.weight_decay, feature_weight=0.0
     )
+
+
+def _check_goes_together(config: DistillConfig) -> None:
+    unboxed = config.colearning.unboxed
+    if config.prior_weight > 0:
+        raise ConfigError(
+            f"distill.prior_weight above 0 does not go with distill.colearning.unboxed={unboxed}: no "
+            "view of a case is left unwarped there; set it to 0, or unboxed=detected"
+        )
+    if config.rounds > 1 and unboxed == "propose":
+        raise ConfigError(
+            f"distill.rounds={config.rounds} does not go with distill.colearning.unboxed=propose, "
+            "which has rounds of its own (distill.colearning.rounds); set it to 1, or unboxed=detected"
+        )
 
 
 @dataclasses.dataclass(frozen=True)

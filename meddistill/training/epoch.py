@@ -94,9 +94,11 @@ class EpochTrainer:
     def _check_finite(self) -> None:
         skipped = int(self.state.skipped_in_a_row)
         if skipped >= min(MOST_SKIPPED_IN_A_ROW, self.source.steps_per_epoch):
+            few = self.settings.colearning.few_boxes
+            setting = "distill.colearning.lr" if few else "distill.lr"
             raise TrainingError(
                 f"epoch {self.state.epoch + 1}: the gradient was not finite in {skipped} steps in "
-                f"a row; lower distill.lr (now {self.settings.lr}) or set "
+                f"a row; lower {setting} (now {self.settings.lr}) or set "
                 "distill.precision=32-true"
             )
 

@@ -8,7 +8,7 @@ import torch
 from support.bright_squares import SIZE, prepare_squares
 from support.painting_teacher import PaintingTeacher
 
-from meddistill.base.errors import InputError
+from meddistill.base.errors import ConfigError, InputError
 from meddistill.colearning.belief_files import load_beliefs, save_beliefs
 from meddistill.colearning.beliefs import HEAD, NOTHING, Belief, calibrate, pixel_weights
 from meddistill.colearning.joining import (
@@ -88,6 +88,22 @@ def test_the_recipe_for_few_boxes_brings_its_step_size_and_decay(data):
     assert (config.lr, config.weight_decay, config.feature_weight) == (3e-3, 0.2, 0.0)
     off = dataclasses.replace(CONFIG, colearning=dataclasses.replace(few, unboxed="detected"))
     assert with_unboxed_decided(off, data) == off
+
+
+@pytest.mark.parametrize(
+    ("unboxed", "asked", "told"),
+    [
+        ("auto", {"prior_weight": 0.1}, "prior_weight above 0 does not go with .*unboxed=propose"),
+        ("ignore", {"prior_weight": 0.1}, "prior_weight above 0 does not go with .*unboxed=ignore"),
+        ("propose", {"rounds": 2}, "rounds=2 does not go with .*unboxed=propose"),
+    ],
+)
+def test_what_would_be_left_out_in_silence_is_refused(data, unboxed, asked, told):
+    few = with_annotations(data, "boxes", "unknown")
+    with pytest.raises(ConfigError, match=told):
+        decided(few, colearning=ColearningConfig(unboxed=unboxed), **asked)
+    off = ColearningConfig(unboxed="detected")
+    assert decided(few, colearning=off, **asked) == "detected"
 
 
 def test_only_training_cases_that_nobody_looked_at_are_unboxed(data):
