@@ -20,7 +20,7 @@ together. The masks judge and are read by nothing else. Every cell adds OUT/SET-
 as it ends, and what is there is not run again. RUNs lie in WORK; the teacher's encodings are shared
 by the cells of a set. Of cells that are there already:
 
-    .venv/bin/python scripts/studies/few_boxes.py --table scripts/studies/few_boxes
+    .venv/bin/python scripts/studies/few_boxes_table.py scripts/studies/few_boxes
 """
 
 from __future__ import annotations

@@ -13,21 +13,18 @@ part by default) against colearning as it is. Intervals resample groups of cases
 from __future__ import annotations
 
 import statistics
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import numpy as np
 import typer
-from _cells import paired_difference
+from _cells import one_line_errors, paired_difference, read_cells
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from meddistill.base.console import console
-from meddistill.base.errors import InputError, MedDistillError
-from meddistill.base.files import atomic_path, read_json
+from meddistill.base.files import atomic_path
 
 # Typer reads annotations at run time.
 # ruff: noqa: UP045
@@ -43,14 +40,6 @@ NAMES = {
     "acdc-right": "right ventricle, MRI",
 }
 Cell = dict[str, Any]
-
-
-def read_cells(folder: Path) -> list[Cell]:
-    """All cells in `folder`. Raises: InputError where there is none."""
-    cells = [read_json(path) for path in sorted(folder.glob("*-*-*.json"))]
-    if not cells:
-        raise InputError(f"{folder} holds no cell, such as brain-50-0-alone.json")
-    return cells
 
 
 def chosen(cells: Sequence[Cell], set_name: str, boxes: int, arm: str) -> list[Cell]:
@@ -223,14 +212,11 @@ def main(
     folder: Annotated[Path, typer.Argument(help="The cells.")],
     plot: Annotated[Optional[Path], typer.Option(help="Draw the curve to this PNG, too.")] = None,
 ) -> None:
-    try:
-        cells = read_cells(folder)
+    with one_line_errors():
+        cells = read_cells(folder, "*-*-*.json")
         typer.echo("\n".join(filter(None, (make_table(cells), make_parts_table(cells)))))
         if plot is not None:
             draw_curve(cells, plot)
-    except MedDistillError as error:
-        console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
-        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -6,18 +6,12 @@
 from __future__ import annotations
 
 import statistics
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
-
-from meddistill.base.console import console
-from meddistill.base.errors import InputError, MedDistillError
-from meddistill.base.files import read_json
-from meddistill.evaluation.statistics import compare_paired
+from _cells import one_line_errors, paired_difference, read_cells
 
 _ORDER = ("random", "diverse", "uncertain", "mix", "listed")
 
@@ -61,22 +55,15 @@ def _boxes_of(cells: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def difference(ours: Sequence[dict[str, Any]], control: Sequence[dict[str, Any]], at: str) -> str:
-    """Mean and interval of the paired difference: a case's mean over the draws that both have,
-    resampled by group."""
-    of_control = {cell["draw"]: cell for cell in control}
-    pairs = [(cell, of_control[cell["draw"]]) for cell in ours if cell["draw"] in of_control]
-    if not pairs:
-        return ""
-    if any(cell["cases"] != other["cases"] for cell, other in pairs):
-        raise InputError("cells were judged on different cases; run them again in an empty folder")
-    first, second = (
-        np.mean([pair[side]["boxes"][at]["heads_dice"] for pair in pairs], axis=0)
-        for side in (0, 1)
+    """`paired_difference` of the heads at so many boxed images, draw by draw."""
+    judged = (
+        [
+            {**cell, "dice": cell["boxes"][at]["heads_dice"], "groups": cell["lesion_groups"]}
+            for cell in cells
+        ]
+        for cells in (ours, control)
     )
-    groups = pairs[0][0]["lesion_groups"]
-    paired = compare_paired(first.tolist(), second.tolist(), groups)
-    interval = f" ({paired.ci95[0]:+.3f} to {paired.ci95[1]:+.3f})" if paired.ci95 else ""
-    return f"{paired.mean:+.3f}{interval}"
+    return paired_difference(*judged, "draw")
 
 
 def _pace_table(cells: Sequence[dict[str, Any]]) -> str:
@@ -100,14 +87,6 @@ def _pace_table(cells: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def read_cells(out: Path) -> list[dict[str, Any]]:
-    """All cells in `out`. Raises: InputError where there is none."""
-    cells = [read_json(path) for path in sorted(out.glob("*-*-*.json"))]
-    if not cells:
-        raise InputError(f"{out} holds no cell, such as brain-random-0.json")
-    return cells
-
-
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
@@ -115,11 +94,8 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def main(
     cells: Annotated[Path, typer.Argument(help="The folder of the cells' files.")],
 ) -> None:
-    try:
-        typer.echo(make_table(read_cells(cells)))
-    except MedDistillError as error:
-        console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
-        sys.exit(1)
+    with one_line_errors():
+        typer.echo(make_table(read_cells(cells, "*-*-*.json")))
 
 
 if __name__ == "__main__":
