@@ -96,7 +96,9 @@ def resolve_device(device: str) -> torch.device:
             f"device '{device}' is not there: torch sees {torch.cuda.device_count()} CUDA device(s)"
         )
     if resolved.type == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError("device 'mps' is not there: it needs an Apple GPU, and a torch built for it")
+        raise ConfigError(
+            "device 'mps' is not there: it needs an Apple GPU, and a torch built for it"
+        )
     return resolved
 
 

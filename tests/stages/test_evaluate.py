@@ -540,7 +540,9 @@ def test_a_mask_belongs_to_one_case(tmp_path):
     run = make_run(tmp_path / "run")
     cases = read_table(run.data / CASES_CSV, Case)
     sources = {"a1": "x/b1.png", "a2": "x/s.png", "b1": "y/s.png"}
-    moved = [dataclasses.replace(case, source=sources.get(case.case_id, case.source)) for case in cases]
+    moved = [
+        dataclasses.replace(case, source=sources.get(case.case_id, case.source)) for case in cases
+    ]
     write_table(run.data / CASES_CSV, Case, moved)
     folder = other_masks(tmp_path, cases=["b1", "b2"])
     out = evaluate(run, other=OtherMasks(folder))
