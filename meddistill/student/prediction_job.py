@@ -141,6 +141,8 @@ class PredictionJob:
             if any(name not in done for name, _ in mine):
                 (out / RUN_JSON).unlink(missing_ok=True)  # what it stands for is not all there
         stage = Stage.open(out, "predict", settings, inputs, overwrite, refresh=same or parts > 1)
+        if not same:  # what another student or setting did would pass for this one's
+            (out / PREDICTED_JSONL).unlink(missing_ok=True)
         return stage, done
 
     def todo(self, done: Mapping[str, Done]) -> list[tuple[str, ScanFiles]]:
@@ -180,9 +182,7 @@ class PredictionJob:
         return {
             name: found[name]
             for name, given in self.scans
-            if name in found
-            and found[name].stamp == stamp_of(given)
-            and found[name].is_intact(self.out)
+            if name in found and found[name].is_of(given) and found[name].is_intact(self.out)
         }
 
     def _student_inputs(self) -> dict[str, str]:

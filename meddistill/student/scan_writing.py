@@ -15,7 +15,7 @@ from meddistill.data.formats.known_mask_writers import MASK_WRITERS
 from meddistill.data.formats.pictures import write_png
 from meddistill.data.formats.series_mask_writer import SEGMENTATION
 from meddistill.data.overlays import overlay, with_legend
-from meddistill.student.predicted_journal import Done
+from meddistill.student.predicted_journal import Done, path_of
 from meddistill.student.prediction_job import PredictOptions
 from meddistill.student.predictions_table import PredictedScan, PredictionRow
 from meddistill.student.review_sheet import write_pictures
@@ -46,7 +46,8 @@ def write_scan(predicted: PredictedScan, stamp: str, out: Path, options: Predict
         for place, files in enumerate(masks)
     ]
     hashes = {path.relative_to(out).as_posix(): sha256_file(path) for path in set(written)}
-    return Done(name, stamp, [dataclasses.asdict(row) for row in rows], hashes)
+    asdicts = [dataclasses.asdict(row) for row in rows]
+    return Done(name, stamp, asdicts, hashes, path_of(scan.path))
 
 
 def folders_of(directory: Path, findings: Findings) -> list[Path]:

@@ -1,6 +1,7 @@
 """`predict` on volumes: masks that lie where their source lies, shares, and going on."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from meddistill.data.intensity import IntensitySettings
 from meddistill.data.preprocessing import Preprocessing
 from meddistill.data.scans import group_scans, read_scan
 from meddistill.stages.predict import run_predict
+from meddistill.student.predicted_journal import Done, Journal, read_journals
 from meddistill.student.prediction_job import PredictOptions
 from meddistill.student.predictions_table import PredictionRow
 
@@ -194,6 +196,44 @@ def test_shares_come_to_the_table_of_all(tmp_path):
     assert again.shown == 0
     with pytest.raises(ConfigError, match=r"shard is '4/3', expected I/N"):
         PredictOptions(shard="4/3")
+
+
+def test_another_patient_s_file_of_one_name_size_and_time_is_done(tmp_path):
+    for patient, level in (("p1", 90), ("p2", 250)):
+        nibabel = pytest.importorskip("nibabel")
+        (tmp_path / patient).mkdir()
+        voxels = voxels_of(4, value=3000 if level > 200 else 150).astype(np.int16)
+        nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), tmp_path / patient / "ct.nii")
+        os.utime(tmp_path / patient / "ct.nii", ns=(10**18, 10**18))
+    out = run([tmp_path / "p1" / "ct.nii"], tmp_path / "out")
+    first = (out / "masks" / "ct.nii.gz").read_bytes()
+    run([tmp_path / "p2" / "ct.nii"], out)
+    assert (out / "masks" / "ct.nii.gz").read_bytes() != first
+    assert {row.source for row in rows_of(out)} == {str(tmp_path / "p2" / "ct.nii")}
+
+
+class Killed(BrightIsLesion):
+    def predict_probs(self, images, batch_size=16):
+        raise KeyboardInterrupt
+
+
+def test_a_share_of_other_settings_is_done_anew_also_where_it_was_stopped(tmp_path):
+    pictures(tmp_path / "in")
+    run([tmp_path / "in"], tmp_path / "out", shard="1/2", threshold=0.2)
+    with pytest.raises(KeyboardInterrupt):
+        run([tmp_path / "in"], tmp_path / "out", Killed(), shard="1/2", threshold=0.9)
+    student = BrightIsLesion()
+    run([tmp_path / "in"], tmp_path / "out", student, shard="1/2", threshold=0.9)
+    assert student.shown == 3
+
+
+def test_a_line_that_was_cut_short_spoils_no_other(tmp_path):
+    path = tmp_path / "predicted.jsonl"
+    Journal(path).add(Done("a", "1", [], {}))
+    with path.open("a") as file:
+        file.write('{"name": "b", "sta')
+    Journal(path).add(Done("c", "3", [], {}))
+    assert set(read_journals([path])) == {"a", "c"}
 
 
 def test_torchrun_shares_by_rank(monkeypatch):
