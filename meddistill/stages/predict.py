@@ -33,9 +33,9 @@ from meddistill.student.prediction_job import (
 )
 from meddistill.student.predictions_table import UNKNOWN, PredictionRow
 from meddistill.student.predictor import KnowsItself, Predictor
-from meddistill.student.review_sheet import write_review_sheet
+from meddistill.student.review_sheet import REVIEW, write_review_sheet
 from meddistill.student.scan_masks import predict_scans
-from meddistill.student.scan_writing import write_scan
+from meddistill.student.scan_writing import MASKS, OVERLAYS, PROBABILITIES, write_scan
 
 if TYPE_CHECKING:
     from meddistill.colearning.second_opinion import TeacherOpinion
@@ -72,7 +72,7 @@ def run_predict(
 
     Raises: InputError at the end, when all others are done, where a file could not be read.
     """
-    scans, failures = _find(patterns)
+    scans, failures = _find(patterns, out)
     part, parts = options.part()
     job = PredictionJob(out, scans, options, student_dir)
     stage, done = job.open(overwrite)
@@ -105,9 +105,15 @@ def run_predict(
     return out
 
 
-def _find(patterns: Sequence[str]) -> tuple[list[tuple[str, ScanFiles]], list[str]]:
-    """The scans meant with what each is called, and a line for each pattern that means none."""
+def _find(patterns: Sequence[str], out: Path) -> tuple[list[tuple[str, ScanFiles]], list[str]]:
+    """The scans meant with what each is called, and a line for each pattern that means none. What a
+    prediction wrote into `out`, which may lie among them, is no scan."""
     files, failures = find_scans(patterns)
+    written = [(out / folder).resolve() for folder in (MASKS, PROBABILITIES, OVERLAYS, REVIEW)]
+    mine = {file for file in files if any(file.resolve().is_relative_to(each) for each in written)}
+    if mine:
+        console.say(f"{len(mine)} files in {out} are predictions, and are left out")
+        files = [file for file in files if file not in mine]
     scans, left = group_scans(files)
     for line in (*failures, *left):
         console.warn(line)

@@ -182,6 +182,16 @@ def test_what_is_done_and_intact_stays(tmp_path):
     assert anew.shown == 14
 
 
+def test_what_was_written_among_the_images_is_no_image(tmp_path):
+    pictures(tmp_path / "in", 2)
+    out = run([tmp_path / "in"], tmp_path / "in" / "out", overlays=True)
+    table = (out / "predictions.csv").read_text()
+    again = BrightIsLesion()
+    run([tmp_path / "in"], out, again, overlays=True)
+    assert again.shown == 0
+    assert (out / "predictions.csv").read_text() == table
+
+
 def test_shares_come_to_the_table_of_all(tmp_path):
     pictures(tmp_path / "in")
     whole = run([tmp_path / "in"], tmp_path / "whole")
