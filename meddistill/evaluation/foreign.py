@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ from meddistill.base import console
 from meddistill.base.errors import ConfigError, InputError
 from meddistill.base.hashing import fingerprint_source, hash_files
 from meddistill.data.intensity import IntensitySettings
-from meddistill.data.scans import find_scans, read_scan
+from meddistill.data.preprocessing import Preprocessing
+from meddistill.data.scans import Scan, find_scans, read_scan
 from meddistill.evaluation.trust_scores import area_under_roc
 from meddistill.student.predictor import Predictor, doubts_of, look_at
+from meddistill.student.scan_masks import as_taken
 from meddistill.student.trust.reading import UNFAMILIAR
 
 MOST = 250
@@ -37,17 +39,29 @@ class ForeignFolder:
     def images(self, intensity: IntensitySettings | None) -> list[np.ndarray]:
         """uint8, of a volume the middle slice; a file that cannot be read is named and left out.
         Raises: InputError where none can."""
-        found = []
+        return [scan.images[len(scan.images) // 2] for scan in self._scans(intensity)]
+
+    def shown(self, stored: Preprocessing) -> list[tuple[np.ndarray, np.ndarray]]:
+        """As `images`, each with what `predict` shows a student of it: with its neighbours, on the
+        student's grid."""
+        return [
+            (scan.images[middle], as_taken(scan, stored)[middle])
+            for scan in self._scans(stored.intensity)
+            for middle in [len(scan.images) // 2]
+        ]
+
+    def _scans(self, intensity: IntensitySettings | None) -> Iterator[Scan]:
+        found = False
         for path in self.files:
             try:
-                slices = read_scan(path, intensity).images
+                scan = read_scan(path, intensity)
             except InputError as error:
                 console.warn(f"{self.name}: {error}")
                 continue
-            found.append(slices[len(slices) // 2])
+            found = True
+            yield scan
         if not found:
             raise InputError(f"--foreign: no image in {self.directory} can be read")
-        return found
 
 
 def foreign_folders(given: Sequence[str]) -> list[ForeignFolder]:
@@ -73,12 +87,22 @@ def foreign_folders(given: Sequence[str]) -> list[ForeignFolder]:
 
 
 def flags_of(
-    predictor: Predictor, images: Sequence[np.ndarray], own: np.ndarray | None = None
+    predictor: Predictor,
+    images: Sequence[np.ndarray],
+    own: np.ndarray | None = None,
+    taken: Sequence[np.ndarray] | None = None,
 ) -> dict[str, Any]:
     """Shares of images that a student calls unfamiliar, that look odd to it, and either; with the
     distances of own ones, `own` (n,), also the area under ROC of the distance, and `as_own`: the share
-    beyond the distance that one in twenty of those is beyond."""
-    readings = [seen.reading for seen in look_at(predictor, images)]
+    beyond the distance that one in twenty of those is beyond.
+
+    Args:
+        predictor: the student.
+        images: uint8 (H, W) or (H, W, 3).
+        own: logarithms of the distances of own images.
+        taken: the same images as the student takes them; as they are where none is given.
+    """
+    readings = [seen.reading for seen in look_at(predictor, images if taken is None else taken)]
     far = np.array([each is not None and _is_far(each.familiarity) for each in readings])
     odd = np.array([bool(doubts_of(predictor, image)) for image in images])
     told: dict[str, Any] = {

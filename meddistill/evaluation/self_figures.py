@@ -49,8 +49,9 @@ def of_itself(
     if own is not None:
         flags["own"] = own
     for folder in foreign:
-        images = folder.images(predictor.preprocessing.intensity)
-        flags[folder.name] = flags_of(predictor, images, np.array(gathered[first].distances))
+        images, taken = zip(*folder.shown(predictor.preprocessing), strict=True)
+        far = np.array(gathered[first].distances)
+        flags[folder.name] = flags_of(predictor, images, far, taken)
     trust = predictor.trust if isinstance(predictor, KnowsItself) else None
     facts = {} if trust is None else trust.facts
     sentences_of = {name: in_words(of, flags if name == first else {}) for name, of in told.items()}

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from meddistill.base.errors import MedDistillError, in_one_line
+from meddistill.base.errors import MedDistillError, disk_problem, in_one_line
 from meddistill.run.dataset import Dataset
 from meddistill.run.tables import Case
 
@@ -223,8 +223,9 @@ class Assistant:
 
         try:
             _, encoded = next(iter(store.of_cases([case], self.data)))
-        except OSError:  # the disk is full: it is shown a mask all the same, and not kept
-            store.budget_bytes = 0
+        except OSError as error:  # or another process has just made room in the folder
+            if disk_problem(error):
+                store.budget_bytes = 0  # it is seen all the same, and not kept
             _, encoded = next(iter(store.of_cases([case], self.data)))
         self._encoded.add(case.case_id)
         if case.case_id not in self.features:

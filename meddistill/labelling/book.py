@@ -149,6 +149,11 @@ class LabelBook:
             self._take(self._own[-1:])
             return case
 
+    def knows(self, action_id: str) -> bool:
+        """Whether an action with this id was saved."""
+        with self._lock:
+            return action_id in self._ids
+
     def actions(self, case: Case) -> list[Action]:
         """What was done to the image, with what RUN/data says of it before."""
         with self._lock:

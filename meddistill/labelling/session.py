@@ -164,7 +164,10 @@ class Session:
     def act(self, plain: Any) -> dict[str, Any]:
         """Save an action and return the history of its image. Raises: as `from_plain`, `prepared`
         and `LabelBook.save`."""
-        case = self.book.save(self.prepared(from_plain(plain)))
+        action = from_plain(plain)
+        if not self.book.knows(action.action_id):
+            action = self.prepared(action)
+        case = self.book.save(action)
         self.assistant.nudge()
         return self.history(case)
 

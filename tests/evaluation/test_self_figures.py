@@ -8,6 +8,7 @@ from support.evaluation_data import SIZE_HW, square
 
 from meddistill.base.errors import ConfigError, InputError
 from meddistill.data.formats.pictures import write_png
+from meddistill.data.frames import Preprocessing
 from meddistill.evaluation.baselines import STUDENT, Guess
 from meddistill.evaluation.foreign import MOST, foreign_folders
 from meddistill.evaluation.judged_cases import JudgedCase
@@ -125,6 +126,12 @@ def test_foreign_folders_have_names(tmp_path):
     assert (one.name, two.name, len(one.files)) == ("far", "x", 3)
     assert one.fingerprint == two.fingerprint
     assert [image.shape[:2] for image in one.images(None)] == [(4, 4)] * 3
+    coloured = np.zeros((4, 4, 3), np.uint8)
+    coloured[..., 0] = 90
+    write_png(tmp_path / "red" / "0.png", coloured)
+    ((image, taken),) = foreign_folders([str(tmp_path / "red")])[0].shown(Preprocessing(context=1))
+    np.testing.assert_array_equal(image, coloured)
+    assert (taken == 30).all()  # three times itself: its colours are no neighbours
     assert MOST >= 3
     with pytest.raises(ConfigError, match="expected FOLDER or NAME=FOLDER"):
         foreign_folders([f"={tmp_path}"])

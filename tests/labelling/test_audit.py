@@ -92,6 +92,13 @@ def test_accepted_and_corrected_masks_give_a_dice_and_are_kept(client, run):
     assert accepted.student == corrected.student != ""
 
 
+def test_what_was_settled_stays_though_its_id_is_sent_again(client, run):
+    settle(client, 0, action_id="once")
+    before = (audit_folder(run.labels) / "once.png").read_bytes()
+    assert settle(client, 0, {"kind": "clear"}, action_id="once").status == 200
+    assert (audit_folder(run.labels) / "once.png").read_bytes() == before
+
+
 def test_what_is_undone_does_not_count(client, run):
     settle(client, 0, {"kind": "clear"})
     assert client.get("/api/session")["statuses"][0] == "c"
