@@ -205,6 +205,7 @@ def _of_finding(
         )
     present, cut, facts["empty"] = _present(lesson, signals[..., : len(SIGNALS)], n_empty)
     meaning = _meaning(lesson)
+    facts["calibrated_on"] = 0 if meaning == Meaning() else int(lesson.known.sum())
     if with_lesson.any():
         facts["dice_with_teacher"] = round(float(lesson.dice[with_lesson].mean()), 4)
         facts["teacher_by_boxes"] = round(float(lesson.truth[with_lesson].mean()), 4)
@@ -300,7 +301,13 @@ def _facts(
             too_few.append(sentences[-1])
     for name, facts in zip(names, told, strict=True):
         of = "" if len(names) == 1 else f" of {name}"
-        cases = facts["cases"]
+        cases, calibrated = facts["cases"], facts["calibrated_on"]
+        if 0 < calibrated < FEW_CASES:
+            sentences.append(
+                f"Probabilities{of} were calibrated on {calibrated} validation image(s), which is "
+                "few to go by."
+            )
+            too_few.append(sentences[-1])
         if cases < LEAST_CASES:
             sentences.append(
                 f"Expected Dice{of} is unknown: {cases} validation case(s) with a lesion, "

@@ -38,7 +38,7 @@ from meddistill.stages.prepare import run_prepare
 from meddistill.student.networks.nested_unet import NestedUNet
 from meddistill.student.predictions_table import PredictionRow
 from meddistill.student.student import load_student
-from meddistill.student.trust.fits import Line
+from meddistill.student.trust.fits import Line, Meaning
 from meddistill.student.trust.trust import save_trust
 from meddistill.training import fitting
 
@@ -298,5 +298,8 @@ def test_few_validation_cases_are_said(run, kept, capsys):
     assert trust.findings[0].expected is None
     assert f"unknown: {kept} validation case(s)" in " ".join(trust.facts["sentences"])
     assert "warning: Expected Dice is unknown" in capsys.readouterr().err
-    assert dataclasses.asdict(trust.findings[0].meaning) is not None
+    said = "calibrated on 1 validation image(s), which is few to go by" in " ".join(
+        trust.facts["sentences"]
+    )
+    assert said == (trust.findings[0].meaning != Meaning()) == (kept == 1)
     assert load_student(run.student).predict(np.zeros((8, 8), np.uint8)).reading is not None
