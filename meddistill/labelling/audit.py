@@ -115,6 +115,8 @@ class AuditSession(Session):
         case = next((case for case in self.data.cases if case.source == action.image), None)
         if action.kind != "audit" or action.audit is None or case is None:
             raise ValueError("an audit settles masks of its own images, and draws no box")
+        if action.audit.student not in ("", self.pupil.key()):
+            raise ValueError("another student was trained meanwhile: look at its mask")
         settled = self._settled(case, action.audit.edits)
         found = Audit(
             action.audit.edits,

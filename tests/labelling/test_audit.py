@@ -99,6 +99,16 @@ def test_what_was_settled_stays_though_its_id_is_sent_again(client, run):
     assert (audit_folder(run.labels) / "once.png").read_bytes() == before
 
 
+def test_a_mask_of_another_student_is_not_settled(client, run):
+    image, student = client.get("/api/images/0")["image"], client.get("/api/news")["student"]
+    action = {"image": image, "do": "audit", "audit": {"edits": [], "student": student}}
+    (run.student / "model.safetensors").write_text("{ }")  # trained anew, while somebody looked
+    refused = client.post("/api/actions", {"id": "a1", **action})
+    assert (refused.status, b"look at its mask" in refused.content) == (400, True)
+    action["audit"]["student"] = client.get("/api/news")["student"]
+    assert client.post("/api/actions", {"id": "a2", **action}).status == 200
+
+
 def test_what_is_undone_does_not_count(client, run):
     settle(client, 0, {"kind": "clear"})
     assert client.get("/api/session")["statuses"][0] == "c"

@@ -58,7 +58,7 @@ async function begin() {
   }
   document.title = `${about.run}: ${about.mode}`;
   if (about.mode === "audit") {
-    audit = new Audit(view, { act, undo, redo, next: goNext, tell: tellPerson, current: () => current });
+    audit = new Audit(view, { act, undo, redo, next: goNext, tell: tellPerson, current: () => current, student: () => about.student });
   }
   finding = about.findings[0];
   about.statuses = [...about.statuses];
@@ -454,7 +454,7 @@ async function askNews() {
     outbox.problem = "";
     showSaved();
   }
-  const teacherBefore = about.teacher;
+  const [teacherBefore, studentBefore] = [about.teacher, about.student];
   const elsewhere = news.version > about.version;
   showNews(news);
   if (elsewhere && current && !outbox.waiting.length) {
@@ -470,7 +470,7 @@ async function askNews() {
   }
   const wasReady = teacherBefore.state === "ready";
   if (audit) {
-    if (!wasReady && news.teacher.state === "ready" && current) audit.ask();
+    if (current && (studentBefore !== news.student || (!wasReady && news.teacher.state === "ready"))) audit.ask();
     return;
   }
   if ((!wasReady && news.teacher.state === "ready") || teacherBefore.proposals !== news.teacher.proposals) askTeacher();

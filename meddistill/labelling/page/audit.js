@@ -11,7 +11,8 @@ const TOOLS = { b: "box", p: "brush", r: "rubber", g: "polygon" };
 const STEP = 1.25;
 
 export class Audit {
-  // `page`: what the page does: act(action), next(), undo(), redo(), tell(text, bad), current().
+  // `page`: what the page does: act(action), next(), undo(), redo(), tell(text, bad), current(),
+  // student(): tells the one that is there from others.
   constructor(view, page) {
     Object.assign(this, { view, page, edits: [], saved: "[]", turn: 0 });
     document.body.dataset.mode = "audit";
@@ -43,10 +44,12 @@ export class Audit {
   async ask() {
     const turn = ++this.turn;
     const { number } = this.page.current();
+    const student = this.page.student();
     this.tellState();
     try {
       const picture = await askPicture(`/api/images/${number}/edited`, { edits: this.edits });
       if (turn !== this.turn || this.page.current()?.number !== number) return;
+      this.student = student;
       this.view.masks.set(STUDENT, { tinted: tint(picture, COLOUR) });
       this.view.draw();
     } catch (error) {
@@ -92,7 +95,7 @@ export class Audit {
 
   settle() {
     const edits = this.edits.map(({ kind, take, points, width }) => ({ kind, take, points, width: width ?? 0 }));
-    this.page.act({ do: "audit", audit: { edits } });
+    this.page.act({ do: "audit", audit: { edits, student: this.student ?? "" } });
     this.settled = lastAudit(this.page.current().actions);
     this.saved = JSON.stringify(this.edits);
     this.ask();
