@@ -68,6 +68,9 @@ class Action:
     boxes: tuple[Box, ...] = ()
     nothing: tuple[str, ...] = ()
     audit: Audit | None = None
+    among: tuple[str, ...] = ()
+    """Of `empty` and `unsure` without a finding: which were meant by all of them; none where that was
+    not written down, and then it is all that a reader knows of."""
 
 
 def to_plain(action: Action) -> dict[str, Any]:
@@ -87,6 +90,8 @@ def to_plain(action: Action) -> dict[str, Any]:
         elif name == "boxes":
             value = [_plain_box(box) for box in value]
         plain[name] = list(value) if isinstance(value, tuple) else value
+    if action.among:
+        plain["among"] = list(action.among)
     return plain
 
 
@@ -101,6 +106,8 @@ def from_plain(plain: Any, user: str = "") -> Action:
     if not isinstance(moment, int) or isinstance(moment, bool) or moment < 0:
         raise ValueError("'t' is no time in ms")
     read = {name: _READ[name](plain.get(name), name) for name in NEEDS[kind]}
+    if kind in ("empty", "unsure"):
+        read["among"] = _texts(plain.get("among", []), "among")
     image = _text(plain.get("image"), "image")
     return Action(_id(plain.get("id"), "id"), image, kind, user, moment, **read)
 

@@ -4,6 +4,7 @@ here."""
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -73,6 +74,9 @@ class LabelBook:
         self.data = data
         self.findings = tuple(findings)
         self._findings_of_run = read_findings(data.directory)
+        self.among = () if self._findings_of_run.is_one else self.findings
+        """What "nothing there" is about, of a RUN of several findings: who looks for some of them
+        says nothing of the others. The one of another RUN may be called otherwise each time."""
         self.user = check_user(user)
         self._lock = threading.RLock()
         self._place = folder / user
@@ -286,4 +290,5 @@ class LabelBook:
             raise RefusedActionError(
                 f"the box lies outside the image of {case.width}x{case.height} px"
             )
-        return action
+        about_all = action.kind in ("empty", "unsure") and not action.finding
+        return dataclasses.replace(action, among=self.among if about_all else ())

@@ -120,8 +120,9 @@ def _after(state: ImageState, action: Action, findings: Sequence[str]) -> ImageS
         others = tuple(box for box in state.boxes if box.box_id != action.box.box_id)
         return _known(state, (*others, action.box), action.box.finding)
     if action.kind in ("empty", "unsure"):
-        about = frozenset((action.finding,) if action.finding else findings)
-        left = tuple(box for box in state.boxes if action.finding and box.finding not in about)
+        named = (action.finding,) if action.finding else action.among
+        about = frozenset(named or findings)
+        left = tuple(box for box in state.boxes if named and box.finding not in about)
         nothing, unsure = state.nothing - about, state.unsure - about
         if action.kind == "empty":
             return ImageState(left, nothing | about, unsure)

@@ -56,5 +56,5 @@ def _findings(actions: Sequence[Action]) -> tuple[str, ...]:
     named = {action.finding for action in actions}
     for action in actions:
         named |= {box.finding for box in (action.box, *action.boxes) if box is not None}
-        named |= set(action.nothing)
+        named |= {*action.nothing, *action.among}
     return tuple(sorted(named - {""})) or (_ANY,)

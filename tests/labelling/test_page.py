@@ -367,7 +367,8 @@ def some_actions(rng):
         actions.append(
             Action(f"a{number}", "a.png", kind, user, number, box, box_id, corners,
                    finding or "cyst" if kind == "name" else finding, of or "a0",
-                   (box,) if kind == "given" else (), ("cyst",) if kind == "given" else ())
+                   (box,) if kind == "given" else (), ("cyst",) if kind == "given" else (),
+                   among=rng.choice([(), ("cyst",)]) if kind in ("empty", "unsure") else ())
         )  # fmt: skip
     return actions
 

@@ -174,6 +174,7 @@ def test_counts_and_seconds_a_box():
         act("delete", box_id="b1"),
         act("empty"),
         act("unsure", finding="cyst"),
+        act("empty", among=("tumour", "cyst")),
         act("skip"),
         act("undo", of="a1"),
         act("redo", of="a1"),

@@ -244,6 +244,22 @@ def test_boxes_of_several_findings_are_taken_over_by_name(tmp_path, capsys):
     assert told["green"]["train"] == {"boxes": 3, "cases": 3, "none": 1, "unknown": 2}
 
 
+def test_nothing_there_is_about_what_was_looked_for(tmp_path):
+    """Of a finding that nobody ever drew, too; and of none that this person did not look for."""
+    run, _ = two_findings(tmp_path)
+    label(run, (1, "empty", {}), (2, "unsure", {}), findings=("red", "green"))
+    label(run, (3, "empty", {}), (5, "empty", {}), findings=("red",))
+    update(run)
+    known = {case.case_id: (case.annotation, case.findings) for case in read_cases(run.data)}
+    assert known["001"] == ("none", "")
+    assert known["002"] == ("unknown", "")
+    assert known["003"] == ("none", "red")
+    assert known["005"] == ("boxes", "")  # its green box stays
+    book = LabelBook(run.labels, Dataset.open(run.data), ("red", "green"))
+    assert book.state(book.data.by_id["003"]).nothing == {"red"}
+    book.close()
+
+
 def test_the_page_begins_with_what_is_known_by_finding(tmp_path):
     run, _ = two_findings(tmp_path)
     book = LabelBook(run.labels, Dataset.open(run.data), ("red", "green"))

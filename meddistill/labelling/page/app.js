@@ -254,7 +254,7 @@ function accept() {
 
 function decide(kind, name = "") {
   if (!current) return;
-  act(kind === "skip" ? { do: kind } : { do: kind, finding: name });
+  act(kind === "skip" ? { do: kind } : { do: kind, finding: name, among: name ? [] : about.among });
   if (!name || statusOf(current.state, about.findings) !== "open") goNext();
 }
 

@@ -35,8 +35,9 @@ function after(state, action, findings) {
     return known(state, [...others, action.box], action.box.finding);
   }
   if (action.do === "empty" || action.do === "unsure") {
-    const about = new Set(action.finding ? [action.finding] : findings);
-    const boxes = state.boxes.filter((box) => action.finding && !about.has(box.finding));
+    const named = action.finding ? [action.finding] : (action.among ?? []);
+    const about = new Set(named.length ? named : findings);
+    const boxes = state.boxes.filter((box) => named.length && !about.has(box.finding));
     const nothing = new Set([...state.nothing].filter((name) => !about.has(name)));
     const unsure = new Set([...state.unsure].filter((name) => !about.has(name)));
     const marked = action.do === "empty" ? nothing : unsure;
