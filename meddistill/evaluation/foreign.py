@@ -13,8 +13,8 @@ from meddistill.base import console
 from meddistill.base.errors import ConfigError, InputError
 from meddistill.base.hashing import fingerprint_source, hash_files
 from meddistill.data.intensity import IntensitySettings
-from meddistill.data.preprocessing import Preprocessing
-from meddistill.data.scans import Scan, find_scans, read_scan
+from meddistill.data.preprocessing import AXIAL, Preprocessing
+from meddistill.data.scans import Cut, Scan, find_scans, read_scan
 from meddistill.evaluation.trust_scores import area_under_roc
 from meddistill.student.predictor import Predictor, doubts_of, look_at
 from meddistill.student.scan_masks import as_taken
@@ -39,22 +39,22 @@ class ForeignFolder:
     def images(self, intensity: IntensitySettings | None) -> list[np.ndarray]:
         """uint8, of a volume the middle slice; a file that cannot be read is named and left out.
         Raises: InputError where none can."""
-        return [scan.images[len(scan.images) // 2] for scan in self._scans(intensity)]
+        return [scan.images[len(scan.images) // 2] for scan in self._scans(intensity, AXIAL)]
 
     def shown(self, stored: Preprocessing) -> list[tuple[np.ndarray, np.ndarray]]:
         """As `images`, each with what `predict` shows a student of it: with its neighbours, on the
         student's grid."""
         return [
             (scan.images[middle], as_taken(scan, stored)[middle])
-            for scan in self._scans(stored.intensity)
+            for scan in self._scans(stored.intensity, stored.axis)
             for middle in [len(scan.images) // 2]
         ]
 
-    def _scans(self, intensity: IntensitySettings | None) -> Iterator[Scan]:
+    def _scans(self, intensity: IntensitySettings | None, axis: int) -> Iterator[Scan]:
         found = False
         for path in self.files:
             try:
-                scan = read_scan(path, intensity)
+                scan = read_scan(path, intensity, Cut(axis))
             except InputError as error:
                 console.warn(f"{self.name}: {error}")
                 continue

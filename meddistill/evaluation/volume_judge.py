@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from meddistill.base import console
 from meddistill.base.csv_tables import write_table
 from meddistill.data.case_ids import unique_names
 from meddistill.data.findings import Findings
@@ -27,6 +28,7 @@ from meddistill.evaluation.volumes import (
 from meddistill.run.layout import PER_VOLUME_CSV, VOLUMES_PNG
 
 VOLUMES = "volumes"
+_NAMED = 3
 
 
 class VolumeJudge:
@@ -61,12 +63,23 @@ class VolumeJudge:
             return {}
         write_png(self._out / VOLUMES_PNG, drawn)
         write_table(self._out / PER_VOLUME_CSV, VolumeRow, self.rows)
+        self._tell_left_out()
         tolerance = self._judging.tolerance_mm
         definitions = {
             name: {"name": title, "unit": unit, "definition": text.format(tolerance_mm=tolerance)}
             for name, (title, unit, text) in VOLUME_METRICS.items()
         }
         return {"methods": summarise_volumes(self.rows, seed=seed), "definitions": definitions}
+
+    def _tell_left_out(self) -> None:
+        whole = {row.volume for row in self.rows}
+        left = [name for name in self._gatherer.with_masks if name not in whole]
+        if left:
+            console.warn(
+                f"{len(left)} of {len(left) + len(whole)} volumes are judged by their slices alone, as some "
+                f"are missing, without a mask or of another size: {', '.join(left[:_NAMED])}"
+                f"{', ...' if len(left) > _NAMED else ''}"
+            )
 
 
 def format_volumes(whole: Mapping[str, Any]) -> str:

@@ -88,6 +88,7 @@ class VolumeGatherer:
     """Gives each volume when its last slice is there; holds no more than those that are begun.
 
     Volumes are those whose slices are numbered without a hole, are of one size, and have true masks.
+    `with_masks`: all that have some.
     """
 
     def __init__(self, cases: Sequence[JudgedCase]) -> None:
@@ -95,6 +96,7 @@ class VolumeGatherer:
         for case in cases:
             if case.volume and case.slice is not None and case.mask is not None:
                 numbers.setdefault(case.volume, []).append(case.slice)
+        self.with_masks = list(numbers)
         everyone = Counter(case.volume for case in cases)
         self._expected = {
             name: len(found)

@@ -17,7 +17,7 @@ from meddistill.base.errors import InputError
 from meddistill.colearning.asked_trust import fit_asked
 from meddistill.colearning.belief_files import load_beliefs
 from meddistill.colearning.second_opinion import opinion_of_run
-from meddistill.data.scans import find_scans, group_scans, read_scan
+from meddistill.data.scans import Cut, find_scans, group_scans, read_scan
 from meddistill.run.dataset import Dataset
 from meddistill.run.layout import BELIEFS_NPZ, QUALITY_CSV, RUN_JSON, RunDir, require
 from meddistill.run.tables import QualityRow
@@ -117,7 +117,7 @@ def _given(patterns: Sequence[str], student: Student) -> list[Load]:
 
     @functools.lru_cache(maxsize=1)  # the slices of a volume follow each other
     def taken(scan: int) -> Sequence[np.ndarray]:
-        return as_taken(read_scan(scans[scan], stored.intensity), stored)
+        return as_taken(read_scan(scans[scan], stored.intensity, Cut(stored.axis)), stored)
 
     def load(scan: int, number: int) -> np.ndarray:
         return taken(scan)[number]

@@ -20,7 +20,7 @@ from meddistill.base.hashing import sha256_file
 from meddistill.data.findings import as_planes
 from meddistill.data.frames import Preprocessing, preprocess
 from meddistill.data.grid import Grid
-from meddistill.data.scans import find_scans, read_scan
+from meddistill.data.scans import Cut, find_scans, read_scan
 from meddistill.data.tiles import OVERLAP, cut_tile
 from meddistill.run.dataset import Dataset
 from meddistill.run.layout import CASES_CSV, MODEL_SAFETENSORS, RUN_JSON, TRUST_JSON, RunDir
@@ -82,7 +82,7 @@ def run_export(
             f"{path} is there already; pass --overwrite to replace it or --out for another file"
         )
     student = load_student(student_dir)
-    pictures = _as_seen(student, _pictures(student_dir, images, student.preprocessing.context))
+    pictures = _as_seen(student, _pictures(student_dir, images, student.preprocessing))
     checked, calibration = _share(pictures) if int8 else (pictures[:_CHECKED], [])
     facts = _facts(student_dir, student, int8) | _of_trust(student_dir, student, file_format, int8)
     stored = student.preprocessing
@@ -180,14 +180,19 @@ def compare_readings(
     return largest
 
 
-def _pictures(student_dir: Path, patterns: Sequence[str], context: int) -> list[np.ndarray]:
+def _pictures(
+    student_dir: Path, patterns: Sequence[str], stored: Preprocessing
+) -> list[np.ndarray]:
     """Images to check and calibrate with: those given, else of the RUN that the student lies in."""
     if patterns:
         files, problems = find_scans(patterns)
         if problems:
             raise InputError(problems[0])
+        cut = Cut(stored.axis)
         return [
-            image for path in files[: _CHECKED + _CALIBRATED] for image in read_scan(path).images
+            image
+            for path in files[: _CHECKED + _CALIBRATED]
+            for image in read_scan(path, stored.intensity, cut).images
         ]
     data_dir = student_dir.resolve().parent / "data"
     if not (data_dir / CASES_CSV).is_file():
@@ -202,7 +207,7 @@ def _pictures(student_dir: Path, patterns: Sequence[str], context: int) -> list[
     )  # spread over the set: neighbours look alike
     if not cases:
         raise InputError(f"{data_dir} has no training or validation case; give --images")
-    return [dataset.seen(case, context) for case in cases[::step][: _CHECKED + _CALIBRATED]]
+    return [dataset.seen(case, stored.context) for case in cases[::step][: _CHECKED + _CALIBRATED]]
 
 
 def _as_seen(student: Student, pictures: Sequence[np.ndarray]) -> list[np.ndarray]:

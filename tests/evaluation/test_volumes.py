@@ -108,7 +108,7 @@ def test_without_spacing_there_are_no_millimetres(tmp_path):
     assert "nothing is given in millimetres" in (out / "report.html").read_text()
 
 
-def test_a_volume_with_a_hole_is_not_judged_as_a_body(tmp_path):
+def test_a_volume_with_a_hole_is_not_judged_as_a_body(tmp_path, capfd):
     run = make_run(tmp_path)
     cases = placed(run, 3.0)
     cases["a2"] = dataclasses.replace(cases["a2"], slice=9)
@@ -116,3 +116,6 @@ def test_a_volume_with_a_hole_is_not_judged_as_a_body(tmp_path):
     finish(run.data, "prepare")
     out = run_eval(run, EvalConfig(gallery_cases=1), seed=0, predictor=BrightnessStudent())
     assert {row.volume for row in read_table(out / "per_volume.csv", VolumeRow)} == {"scans/b.nii"}
+    told = " ".join(capfd.readouterr().err.split())
+    assert "1 of 2 volumes are judged by their slices alone" in told
+    assert "scans/a.nii" in told

@@ -267,6 +267,16 @@ def test_the_teachers_mask_stands_where_it_is_better(seeing, tmp_path, monkeypat
         assert (mask == fill_boxes(mask_to_boxes(mask), mask.shape)).all()
 
 
+def test_volumes_are_cut_as_the_student_s_own_were(run, tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    voxels = np.random.default_rng(0).integers(0, 255, (SIZE, 6, 3)).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), tmp_path / "a.nii")
+    path = run.student / "preprocessing.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "axis": 1}))
+    trust = run_calibrate(run, images=[str(tmp_path / "a.nii")], device="cpu")
+    assert len(trust.likeness.held) == 6
+
+
 def test_the_exported_student_asks_nobody():
     with pytest.raises(ConfigError, match="need --backend torch"):
         PredictOptions(refine=True, backend="onnx")
