@@ -11,7 +11,8 @@ import numpy as np
 from meddistill.base.csv_tables import write_table
 from meddistill.base.files import atomic_path
 from meddistill.colearning.beliefs import Belief, Beliefs, Calibration, OfCase
-from meddistill.colearning.unboxed import ColearningRow, Outcome
+from meddistill.colearning.colearning_row import ColearningRow
+from meddistill.colearning.unboxed import Outcome
 from meddistill.run.layout import BELIEFS_AGAIN_NPZ, BELIEFS_NPZ, COLEARNING_CSV
 
 _NO_SOURCE = ""

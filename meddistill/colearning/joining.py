@@ -18,11 +18,12 @@ from meddistill.base.errors import ConfigError, InputError
 from meddistill.colearning.answers import Answers
 from meddistill.colearning.belief_files import load_beliefs, read_beliefs, save_beliefs
 from meddistill.colearning.beliefs import TRUST_POWER, OfCase, loss_weights, pixel_weights
+from meddistill.colearning.colearning_row import ColearningRow
 from meddistill.colearning.head_files import save_heads
 from meddistill.colearning.judging import Boxed
 from meddistill.colearning.questions import save_questioned
 from meddistill.colearning.sheet import write_sheet
-from meddistill.colearning.unboxed import ColearningRow, Outcome, UnboxedImages
+from meddistill.colearning.unboxed import Outcome, UnboxedImages
 from meddistill.run.dataset import Dataset
 from meddistill.run.few_boxes import has_few_boxes, unboxed_cases
 from meddistill.run.findings import read_findings

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from meddistill.colearning.beliefs import Belief, Beliefs
-from meddistill.colearning.unboxed import ColearningRow
+from meddistill.colearning.colearning_row import ColearningRow
 from meddistill.data.findings import Colour
 from meddistill.data.formats.pictures import caption, draw_boxes, resize, write_png
 from meddistill.data.frames import from_frame

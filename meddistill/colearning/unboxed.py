@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from meddistill.base import console
-from meddistill.base.csv_tables import where_used
 from meddistill.colearning.answers import Answer, Answers
 from meddistill.colearning.beliefs import (
     HEAD,
@@ -29,12 +28,16 @@ from meddistill.colearning.beliefs import (
     Calibration,
     OfCase,
     believe,
-    dice,
     doubted,
     settled,
-    sureness,
 )
 from meddistill.colearning.cell_head import CellHead, Cells, draw_cells, fit_head, head_maps
+from meddistill.colearning.colearning_row import (
+    ColearningRow,
+    asked_about,
+    sureness_told,
+    with_belief,
+)
 from meddistill.colearning.folds import group_folds
 from meddistill.colearning.judging import Boxed, BoxedImages, Judged, nothing_judged
 from meddistill.colearning.proposals import Proposal
@@ -51,34 +54,6 @@ _NEVER = 1.0
 JOINS_FROM = 0.8
 """Agreement from which an answer teaches the heads of the next round."""
 STUDENT_THRESHOLD = 0.5
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ColearningRow:
-    """What was asked and believed of one unboxed case in one round: a row of colearning.csv.
-
-    `round` counts from 1. The box `x1` to `y2` is around all proposed boxes, in px of the image,
-    half-open; empty where nothing was proposed. `confidence`: mean probability inside the proposal;
-    `predicted_iou`: the teacher's estimate of its answer; `agreement`: Dice of answer and proposal;
-    `expected_dice`: what such an answer was worth on boxed images. All in [0, 1]. `believed`: whose
-    proposal, `head`, `student` or `nothing`; `weight`: of the case in the student's loss.
-    `finding`: which of several the row is of; empty where there is one.
-    """
-
-    round: int
-    case_id: str
-    believed: str
-    weight: float
-    n_boxes: int = 0
-    x1: float | None = None
-    y1: float | None = None
-    x2: float | None = None
-    y2: float | None = None
-    confidence: float | None = None
-    predicted_iou: float | None = None
-    agreement: float | None = None
-    expected_dice: float | None = None
-    finding: str = where_used("")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,11 +212,11 @@ class UnboxedImages(BoxedImages):
         last = number == self.config.rounds
         for case, encoded in self.encodings.of_cases(self.unboxed, self.data, title):
             maps = head_maps(heads, encoded, self.frame_size).mean(0).numpy()
-            rows, beliefs = [], self._nothing_believed()
+            rows, beliefs = [], self._nothingwith_belief()
             joins = [0.0] * len(self.findings)
             for place, asked, row in self._asked(number, case, encoded, maps, judged):
                 belief = believe(maps[place], asked, row.expected_dice or 0.0, HEAD)
-                rows.append(_believed(row, belief))
+                rows.append(with_belief(row, belief))
                 beliefs[place] = belief
                 if row.agreement is not None and row.agreement >= JOINS_FROM:
                     joins[place] = belief.weight
@@ -267,14 +242,16 @@ class UnboxedImages(BoxedImages):
             rows = []
             for place, asked, row in self._asked(number, case, encoded, probs, judged):
                 belief, old = beliefs[place], known[row.case_id, row.finding]
-                if belief is None or (asked is not None and _sureness(row) > _sureness(old)):
+                if belief is None or (
+                    asked is not None and sureness_told(row) > sureness_told(old)
+                ):
                     belief = believe(probs[place], asked, row.expected_dice or 0.0, STUDENT)
                 else:
                     row = dataclasses.replace(old, round=number)
                     if asked is None and old.expected_dice is not None:
                         belief = doubted(belief, probs[place], old.expected_dice)
                 beliefs[place] = belief
-                rows.append(_believed(row, belief))
+                rows.append(with_belief(row, belief))
             seen.append(_Seen(case, self._settled(case, beliefs), rows))
         console.say(self._told(number, seen))
         return dataclasses.replace(
@@ -305,10 +282,10 @@ class UnboxedImages(BoxedImages):
             )
             if asked is not None:
                 boxes = asked[0].boxes_xyxy_px / self.scale(case)
-                row = _asked_about(row, boxes, *asked, judged.calibrations[place])
+                row = asked_about(row, boxes, *asked, judged.calibrations[place])
             yield place, asked, row
 
-    def _nothing_believed(self) -> list[Belief | None]:
+    def _nothingwith_belief(self) -> list[Belief | None]:
         return [None] * len(self.findings)
 
     def _settled(self, case: Case, beliefs: Sequence[Belief | None]) -> OfCase:
@@ -336,46 +313,3 @@ def _weights(boxed: Boxed) -> list[float]:
 def _sums(weights: Tensor) -> Tensor:
     """Of each column (N, C)."""
     return torch.stack([of_one.sum() for of_one in weights.T.contiguous()])
-
-
-def _believed(row: ColearningRow, belief: Belief) -> ColearningRow:
-    return dataclasses.replace(row, believed=belief.source, weight=round(belief.weight, 4))
-
-
-def _asked_about(
-    row: ColearningRow,
-    boxes: np.ndarray,
-    proposal: Proposal,
-    answer: Answer,
-    calibration: Calibration,
-) -> ColearningRow:
-    """The row with what was proposed and answered.
-
-    Args:
-        row: of the case and finding.
-        boxes: that were proposed, (N, 4) px of the image.
-        proposal: likewise.
-        answer: the teacher's.
-        calibration: what its sureness is worth.
-    """
-    x1, y1 = (round(float(side), 2) for side in boxes[:, :2].min(0))
-    x2, y2 = (round(float(side), 2) for side in boxes[:, 2:].max(0))
-    return dataclasses.replace(
-        row,
-        n_boxes=len(boxes),
-        x1=x1,
-        y1=y1,
-        x2=x2,
-        y2=y2,
-        confidence=round(proposal.confidence, 4),
-        predicted_iou=round(answer.predicted_iou, 4),
-        agreement=round(dice(answer.probs > 0.5, proposal.mask), 4),
-        expected_dice=round(calibration(sureness(proposal, answer)), 4),
-    )
-
-
-def _sureness(row: ColearningRow) -> float:
-    """Of the answer that a row tells of; -1 where nothing was proposed."""
-    if row.confidence is None or row.predicted_iou is None:
-        return -1.0
-    return row.confidence * row.predicted_iou

@@ -11,11 +11,12 @@ from support.painting_teacher import PaintingTeacher
 from meddistill.base.errors import ConfigError, InputError
 from meddistill.colearning.belief_files import load_beliefs, save_beliefs
 from meddistill.colearning.beliefs import HEAD, NOTHING, Belief, calibrate, pixel_weights
+from meddistill.colearning.colearning_row import ColearningRow
 from meddistill.colearning.joining import (
     Colearning,
     with_unboxed_decided,
 )
-from meddistill.colearning.unboxed import ColearningRow, Outcome
+from meddistill.colearning.unboxed import Outcome
 from meddistill.run.dataset import Dataset
 from meddistill.run.few_boxes import MOST_FEW, unboxed_cases
 from meddistill.run.layout import BELIEFS_NPZ, COLEARNING_CSV, COLEARNING_PNG

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from meddistill.base.csv_tables import columns
-from meddistill.colearning.unboxed import ColearningRow
+from meddistill.colearning.colearning_row import ColearningRow
 from meddistill.data.prepare.duplicates import Duplicate
 from meddistill.data.sources.known_sources import SOURCES
 from meddistill.evaluation.box_scores import BoxScoreRow

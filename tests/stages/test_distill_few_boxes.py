@@ -14,9 +14,10 @@ from meddistill.base.errors import InputError
 from meddistill.base.files import read_json
 from meddistill.colearning import joining
 from meddistill.colearning.belief_files import load_beliefs
+from meddistill.colearning.colearning_row import ColearningRow
 from meddistill.colearning.head_files import load_heads
 from meddistill.colearning.joining import Colearning
-from meddistill.colearning.unboxed import ColearningRow, UnboxedImages
+from meddistill.colearning.unboxed import UnboxedImages
 from meddistill.data.formats.pictures import write_png
 from meddistill.run.layout import (
     BELIEFS_AGAIN_NPZ,

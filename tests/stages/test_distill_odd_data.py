@@ -11,7 +11,7 @@ from support.tiny_student import TinyStudent
 from meddistill.base.csv_tables import read_table
 from meddistill.base.errors import MedDistillError
 from meddistill.base.files import read_json
-from meddistill.colearning.unboxed import ColearningRow
+from meddistill.colearning.colearning_row import ColearningRow
 from meddistill.data.formats.pictures import write_png
 from meddistill.run.layout import COLEARNING_CSV, RUN_JSON, RunDir
 from meddistill.run.tables import read_cases
