@@ -103,10 +103,13 @@ def predict_probs(
 def _predictions(
     student: nn.Module, val: PackedCases, preprocessing: Preprocessing, fabric: Fabric
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Probabilities and targets, (B, C, S, S) each, of this rank's validation cases, and what is
-    known in them, (B, C)."""
+    """Probabilities and targets, (B, C, S, S) each, of this rank's validation cases, both 0 at a pixel
+    of which nothing is known, and which findings are known in them, (B, C)."""
     mine = torch.arange(len(val))[fabric.global_rank :: fabric.world_size]
     for start in range(0, len(mine), BATCH):
         batch = val.batch(mine[start : start + BATCH])
         probs = predict_probs(student, batch.images, preprocessing, fabric)
-        yield probs, batch.probs, batch.known
+        target, counts = batch.probs, batch.pixel_weight
+        if counts is not None:
+            probs, target = probs * counts, target * counts
+        yield probs, target, batch.known

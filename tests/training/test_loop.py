@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from support.paths import TESTS
@@ -31,9 +32,9 @@ from meddistill.training.fabric import (
 from meddistill.training.learner import build_learner
 from meddistill.training.loop import Training, start_from_share
 from meddistill.training.optimiser_step import OptimiserStep
-from meddistill.training.packed_cases import PackedCases
+from meddistill.training.packed_cases import CaseTarget, PackedCases
 from meddistill.training.schedules import cosine_lr, scheduled_lr
-from meddistill.training.selection import choose_thresholds
+from meddistill.training.selection import choose_thresholds, validation_agreement
 
 
 @pytest.fixture(scope="module")
@@ -363,6 +364,35 @@ def test_the_threshold_that_agrees_best_is_chosen():
     fabric = make_fabric("cpu", "32-true")
     assert choose_thresholds(timid, val, Preprocessing(SIZE), fabric) == [0.3]
     assert choose_thresholds(timid, bright_squares(0, 2), Preprocessing(SIZE), fabric) == [0.5]
+
+
+class SaysBoth(nn.Module):
+    """Probability .9 of two findings on the left half of each frame, else none."""
+
+    def forward(self, frames):
+        logits = torch.full((len(frames), 2, SIZE, SIZE), -20.0)
+        logits[..., : SIZE // 2] = 2.2
+        return logits
+
+
+def test_a_pixel_of_which_nothing_is_known_chooses_neither_epoch_nor_threshold():
+    probs = np.zeros((2, SIZE, SIZE), np.float32)
+    probs[0, :, : SIZE // 4] = 1
+    probs[1, :, SIZE // 4 : SIZE // 2] = 1
+    counts = np.ones_like(probs)
+    counts[:, :, : SIZE // 2] = probs[:, :, : SIZE // 2]  # each where the other is
+
+    def judged(pixel_weight):
+        val = PackedCases(["a"], SIZE, findings=2)
+        target = CaseTarget(probs, 0 * probs, weight=np.ones(2), pixel_weight=pixel_weight)
+        val.put(0, np.zeros((SIZE, SIZE, 3), np.uint8), target)
+        asked = SaysBoth(), val, Preprocessing(SIZE), make_fabric("cpu", "32-true")
+        return validation_agreement(*asked), choose_thresholds(*asked)
+
+    agreement, thresholds = judged(counts)
+    assert agreement == pytest.approx(1 - 0.1 / 1.9, abs=0.01)
+    assert thresholds == [0.5, 0.5]
+    assert judged(None)[0] < 0.7
 
 
 def test_a_constant_schedule_only_warms_up():
