@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import logging
 import os
 import re
@@ -9,6 +10,7 @@ from types import MethodType
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
 
 from meddistill.base import console
@@ -16,6 +18,10 @@ from meddistill.base.cores import is_intel
 from meddistill.base.errors import ConfigError
 from meddistill.teachers.teacher import give_back_freed_memory, keep_freed_memory
 
+WAITS_AT_MOST = datetime.timedelta(days=1)
+"""How long processes wait for the first of them, which alone carries boxes and asks about unboxed
+images; torch's half an hour is less than that may take. One that died is noticed at once all the same.
+"""
 _NO_MEMORY = re.compile(
     r"DefaultCPUAllocator|bad_alloc|could not create a (primitive|memory object)$"
 )
@@ -41,7 +47,7 @@ def make_fabric(device: str, precision: str) -> Fabric:
         accelerator=resolved.type,
         devices=local if world > 1 else devices,
         num_nodes=max(1, world // local),
-        strategy="ddp" if world > 1 else "auto",
+        strategy=DDPStrategy(timeout=WAITS_AT_MOST) if world > 1 else "auto",
         precision=choose_precision(resolved) if precision == "auto" else precision,  # type: ignore[arg-type]
     )
     fabric.launch()

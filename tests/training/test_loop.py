@@ -1,6 +1,7 @@
 """The training loop: it learns, repeats itself byte for byte, resumes, and logs every term."""
 
 import copy
+import datetime
 import os
 import shutil
 import signal
@@ -427,6 +428,27 @@ def test_two_processes_give_the_loss_curve_of_one(tmp_path):
         assert [float(row[column]) for row in theirs] == pytest.approx(
             [float(row[column]) for row in ours], rel=1e-3
         )
+
+
+def test_processes_wait_for_what_the_first_does_alone(monkeypatch):
+    made = []
+
+    class Launched:
+        is_global_zero = True
+
+        def __init__(self, **given):
+            made.append(given["strategy"])
+
+        def launch(self):
+            pass
+
+    monkeypatch.setattr(fabric, "Fabric", Launched)
+    for world in ("1", "2"):
+        monkeypatch.setenv("WORLD_SIZE", world)
+        make_fabric("cpu", "32-true")
+    alone, together = made
+    assert alone == "auto"
+    assert together._timeout >= datetime.timedelta(hours=12)
 
 
 def test_devices_that_are_not_there_are_refused():
