@@ -119,14 +119,22 @@ class LabelBook:
                 lock.release(self._place)
 
     def refresh(self) -> None:
-        """Take in what others have written since. Raises: InputError as `JournalReader`."""
+        """Take in what others have written since. Raises: InputError as `JournalReader`, after all
+        that can be read."""
         with self._lock:
+            problem: InputError | None = None
             for path in sorted(self.folder.glob(f"*{SUFFIX}")):
                 if path not in self._readers:
                     self._readers[path] = JournalReader(path)
                 reader = self._readers[path]
-                if reader is not None:
+                if reader is None:
+                    continue
+                try:
                     self._take(reader.read())
+                except InputError as error:
+                    problem = problem or error
+            if problem is not None:
+                raise problem
 
     def save(self, action: Action) -> Case:
         """Write the action to the journal; on return the disk has it. One that was saved before, by

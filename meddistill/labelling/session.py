@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from meddistill.base.errors import InputError
+from meddistill.base.errors import InputError, in_one_line
 from meddistill.data.originals import load_original, shown_window
 from meddistill.labelling.actions import Action, from_plain, to_plain
 from meddistill.labelling.assistant import Assistant
@@ -114,9 +114,14 @@ class Session:
 
     def news(self, since: int) -> dict[str, Any]:
         """How far it is. `since`: the version that the page has; `statuses`, a letter an image, is
-        there where the book has another."""
-        self.book.refresh()
+        there where the book has another; `problem`: why somebody's journal cannot be read."""
+        problem = ""
+        try:
+            self.book.refresh()
+        except InputError as error:
+            problem = in_one_line(error)
         said: dict[str, Any] = {
+            "problem": problem,
             "version": self.book.version,
             "counts": self.counts(),
             "seconds_a_box": self.book.seconds_a_box(),

@@ -169,10 +169,7 @@ class _Answers:
         return JSONResponse(self._session.about())
 
     def news(self, request: Request) -> Response:
-        try:
-            return JSONResponse(self._session.news(_number(request.query_params.get("since", ""))))
-        except InputError as error:
-            return _refused(in_one_line(error), 422)
+        return JSONResponse(self._session.news(_number(request.query_params.get("since", ""))))
 
     def next(self, request: Request) -> Response:
         after = _number(request.query_params.get("after", ""))

@@ -147,6 +147,18 @@ def test_a_body_that_is_none_is_refused(client, body):
     assert client.post("/api/actions", body).status == 400
 
 
+def test_a_journal_that_gets_damaged_is_told_and_the_page_goes_on(client, run):
+    path = run.labels / "x.jsonl"
+    path.write_text("half\n")
+    try:
+        for _ in range(2):
+            assert "x.jsonl line 1 is no JSON" in client.get("/api/news")["problem"]
+        assert client.get("/api/session")["counts"]
+    finally:
+        path.unlink()
+    assert client.get("/api/news")["problem"] == ""
+
+
 def test_next_goes_round_what_is_left(client):
     seen, number = [], client.get("/api/next")["number"]
     for _ in range(4):

@@ -484,6 +484,8 @@ function showNews(news) {
     if (current?.state) about.statuses[current.number] = letterOf(current);
     strip.setStatuses(about.statuses);
   }
+  if (news.problem && news.problem !== showNews.told) tellPerson(`what others do is not shown: ${news.problem}`, true);
+  showNews.told = news.problem;
   about.seconds = news.seconds_a_box;
   about.student = news.student;
   about.unreadable = news.unreadable;
