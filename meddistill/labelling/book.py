@@ -98,6 +98,7 @@ class LabelBook:
             self._readers: dict[Path, JournalReader | None] = {self._journal.path: None}
             self._by_image: dict[str, list[Action]] = {}
             self._states: dict[str, ImageState] = {}
+            self._given_states: dict[str, ImageState] = {}
             self._own = list(self._journal.actions)
             self._ids: set[str] = set()
             self.version = 0
@@ -177,8 +178,11 @@ class LabelBook:
 
     def state(self, case: Case) -> ImageState:
         with self._lock:
-            known = self._states.get(case.source)
-        return derive(self.actions(case), self.findings) if known is None else known
+            known = self._states.get(case.source) or self._given_states.get(case.source)
+            if known is None:  # a file each: of thousands not whenever somebody asks
+                known = derive(self.actions(case), self.findings)
+                self._given_states[case.source] = known
+            return known
 
     def status(self, case: Case) -> str:
         """As `ImageState.status`, without reading a file."""

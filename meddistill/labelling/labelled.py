@@ -31,6 +31,23 @@ class Proposed:
     confidence: float
 
 
+class LabelledSoFar:
+    """`labelled_images` of a book, gathered anew where something was saved since. Several threads may
+    ask."""
+
+    def __init__(self, book: LabelBook) -> None:
+        self._book = book
+        self._found: tuple[int, list[Labelled]] = (-1, [])
+
+    def __call__(self) -> list[Labelled]:
+        version, found = self._found
+        if version != self._book.version:
+            version = self._book.version
+            found = labelled_images(self._book)
+            self._found = version, found
+        return found
+
+
 def labelled_images(book: LabelBook) -> list[Labelled]:
     """The images of training and validation with a box, or known to be empty. Test images teach
     nothing."""

@@ -26,7 +26,7 @@ from meddistill.labelling.access import Access
 from meddistill.labelling.assistant import Assistant, Wishes
 from meddistill.labelling.audit import AuditSession, audited_cases
 from meddistill.labelling.book import LabelBook
-from meddistill.labelling.labelled import labelled_images
+from meddistill.labelling.labelled import Labelled, LabelledSoFar
 from meddistill.labelling.orders import ORDERS
 from meddistill.labelling.pupil import Pupil
 from meddistill.labelling.rounds import Rounds, rounds_run
@@ -214,6 +214,7 @@ def _session(
     cases = audited_cases(run, book.data, request.audit) if request.audit else None
     if request.audit and not pupil.key():
         raise StageError(f"{run.student} is no student; run `{command('distill', run)}` first")
+    labelled = LabelledSoFar(book)
     session: Session
     assistant = Assistant(
         book.data if cases is None else Dataset(book.data.directory, cases),
@@ -221,7 +222,7 @@ def _session(
         None if request.teacher == "none" and teacher is None else load,
         Wishes(
             lambda: session.upcoming(),
-            lambda: [] if request.audit else labelled_images(book),
+            lambda: [] if request.audit else labelled(),
             lambda: session.doubted(),
             lambda: session.reviews.look_at_one(),
         ),
@@ -232,16 +233,14 @@ def _session(
     else:
         session = Session(book, assistant, pupil, request.order, None, request.source)
         if request.train:
-            session.rounds = Rounds(run, request.teacher, lambda: _boxed(book))
+            session.rounds = Rounds(run, request.teacher, lambda: _boxed(labelled()))
     assistant.start()
     return session
 
 
-def _boxed(book: LabelBook) -> int:
+def _boxed(labelled: Sequence[Labelled]) -> int:
     """Images with a box that train."""
-    return sum(
-        bool(each.boxes) and any(map(len, each.boxes.values())) for each in labelled_images(book)
-    )
+    return sum(any(map(len, each.boxes.values())) for each in labelled)
 
 
 def _access(host: str, port: int) -> Access:

@@ -15,7 +15,9 @@ from meddistill.labelling.actions import Action, Box
 from meddistill.labelling.book import LabelBook, RefusedActionError, read_actions
 from meddistill.labelling.box_table import LabelRow
 from meddistill.labelling.journal import Journal
+from meddistill.labelling.labelled import LabelledSoFar
 from meddistill.run.dataset import Dataset
+from meddistill.run.labels import annotated_findings
 from meddistill.run.lock import lock_path
 
 # Writes a box a line and says so after each; killed or cut off by its parent.
@@ -245,6 +247,26 @@ def test_what_was_known_before_is_kept_and_goes_first(open_book, data):
     assert [action.kind for action in book.actions(given)] == ["given", "move"]
     assert [box.source for box in book.state(given).boxes] == ["corrected"]
     assert [action.kind for action in book.actions(empty)] == ["given", "draw"]
+
+
+def test_what_is_labelled_is_gathered_once_and_anew_where_something_was_saved(
+    open_book, data, monkeypatch
+):
+    read = []
+    monkeypatch.setattr(
+        "meddistill.labelling.book.annotated_findings",
+        lambda *given: read.append(given) or annotated_findings(*given),
+    )
+    book = open_book()
+    labelled = LabelledSoFar(book)
+    for _ in range(3):
+        assert [each.case for each in labelled()] == [data.cases[GIVEN], data.cases[EMPTY]]
+        book.state(data.cases[GIVEN])
+    assert len(read) == 2  # a file an image, once
+    book.save(draw(1))
+    assert [len(each.boxes["lesion"]) for each in labelled()] == [1, 0, 1]
+    book.save(Action("a2", data.cases[GIVEN].source, "delete", box_id="given-0"))
+    assert [each.case for each in labelled()] == [data.cases[EMPTY], data.cases[2]]
 
 
 @pytest.mark.parametrize(
