@@ -42,27 +42,31 @@ class VolumeSlice(_OneVolume):
     `channel` of one that has several.
 
     The image lies as radiologists look at it: patient's front (or head) at the top, right side at
-    the left.
+    the left. `told_mm`: spacing (row, column, slice) by a table, for a file that says none.
     """
 
     axis: int
     index: int
     channel: int = 0
+    told_mm: tuple[float, float, float | None] | None = None
 
     @property
     def token(self) -> str:
-        return f"axis {self.axis} slice {self.index} channel {self.channel}"
+        place = f"axis {self.axis} slice {self.index} channel {self.channel}"
+        return f"{place} spacing {self.told_mm}" if self.told_mm else place
 
     def load(self) -> Picture:
         key = (self.path, _stamp(self.path), self.channel)
         volume, limits = _LAST_VOLUME.get(key, lambda: _load_volume(self.path, self.channel))
         across, down = (axis for axis in range(3) if axis != self.axis)
-        sides = volume.spacing
+        row, column, step = self.told_mm or (None, None, None)
+        if sides := volume.spacing:
+            row, column, step = sides[down], sides[across], sides[self.axis]
         return Picture(
             _cut(volume.array, self.axis, self.index),
-            (sides[down], sides[across]) if sides else None,
+            None if row is None or column is None else (row, column),
             volume_limits=limits,
-            slice_mm=sides[self.axis] if sides else None,
+            slice_mm=step,
         )
 
 

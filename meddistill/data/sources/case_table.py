@@ -40,7 +40,7 @@ from meddistill.data.sources.annotated_cases import (
 from meddistill.data.sources.masks_beside import split_off_masks
 from meddistill.data.sources.naming import stem_of
 from meddistill.data.sources.source import Listing, SourceOptions
-from meddistill.data.sources.volume_cases import VolumeMasks, volume_cases
+from meddistill.data.sources.volume_cases import VolumeMasks, volume_cases, with_spacing
 from meddistill.data.sources.walking import walk_files
 from meddistill.run.tables import Rejected
 
@@ -285,8 +285,15 @@ class _Cases:
         )
         class_name = self._value(row, self._columns.class_name)
         columns = dict(row) | self._split(row)
+        told = read_spacing(self._value(row, self._columns.spacing))
         return [
-            dataclasses.replace(case, class_name=class_name, columns=columns) for case in slices
+            dataclasses.replace(
+                case,
+                image=with_spacing(case.image, told),
+                class_name=class_name,
+                columns=columns,
+            )
+            for case in slices
         ]
 
     def _value(self, row: Mapping[str, str], index: int | None) -> str:

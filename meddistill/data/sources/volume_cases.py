@@ -11,7 +11,7 @@ from meddistill.base.errors import ConfigError, InputError
 from meddistill.base.paths import shown
 from meddistill.data.formats.volume import apart, meet
 from meddistill.data.formats.volume_slices import MaskSlice, VolumeSlice, extent, grid_of
-from meddistill.data.raw_case import RawCase
+from meddistill.data.raw_case import ImageRef, RawCase
 from meddistill.data.sources.source import SourceOptions
 
 AXES = ("sagittal", "coronal", "axial")
@@ -122,6 +122,14 @@ def _first_slice(path: Path, masks: Sequence[Path], options: SourceOptions) -> M
         )
     onto = path if why and options.resample_masks else None
     return MaskSlice(mask, options.axis, 0, options.labels, onto)
+
+
+def with_spacing(image: ImageRef, told_mm: tuple[float, float, float | None] | None) -> ImageRef:
+    """The slice of a volume with the spacing (row, column, slice) that a table tells, which counts where
+    its file says none."""
+    if told_mm is None or not isinstance(image, VolumeSlice):
+        return image
+    return dataclasses.replace(image, told_mm=told_mm)
 
 
 def in_split(cases: Sequence[RawCase], split: str) -> list[RawCase]:

@@ -146,6 +146,22 @@ def test_volumes_of_a_table_are_cut_into_slices(tmp_path, prepare):
     }
 
 
+def test_a_spacing_in_the_table_counts_where_a_volume_says_none(tmp_path, prepare):
+    root = tmp_path / "set"
+    write_nrrd(root / "a.nrrd", volume(1).transpose(2, 1, 0))
+    voxels = volume(2).astype("<i2")
+    sizes = " ".join(map(str, voxels.shape))
+    head = f"NRRD0004\ntype: short\ndimension: 3\nsizes: {sizes}\nendian: little\nencoding: raw\n\n"
+    (root / "b.nrrd").write_bytes(head.encode() + voxels.tobytes(order="F"))
+    rows = 'image,spacing\na.nrrd,"7,7,7"\nb.nrrd,"0.4,0.6,5"\n'
+    (root / "cases.csv").write_text(rows)
+    _, cases, _ = prepare("", table=str(root / "cases.csv"))
+    assert {(case.volume, case.spacing_mm, case.slice_mm) for case in cases.values()} == {
+        ("a.nrrd", "2,0.5", 3.0),
+        ("b.nrrd", "0.4,0.6", 5.0),
+    }
+
+
 def test_volumes_of_equal_names_are_of_two_patients(tmp_path, prepare):
     root = tmp_path / "set"
     for number in (1, 2):
