@@ -58,18 +58,22 @@ def read_dataset(path: Path, header_only: bool = False) -> Any:
         raise InputError(f"{path.name} is not a DICOM file: {in_one_line(error)}") from error
 
 
-@functools.lru_cache(maxsize=1)
-def _last_read(path: Path, size: int, changed_ns: int) -> Any:
-    # The frames of one file are asked for one after the other: it is then read once.
+def _read_whole(path: Path, size: int, changed_ns: int) -> Any:
     return read_dataset(path)
 
 
-def read_pixels(path: Path, frame: int) -> tuple[Any, np.ndarray]:
+# The frames of one file are asked for one after the other, of an image and of its mask in turns: each
+# file is then read once.
+_last_image, _last_mask = (functools.lru_cache(maxsize=1)(_read_whole) for _ in range(2))
+
+
+def read_pixels(path: Path, frame: int, of_mask: bool = False) -> tuple[Any, np.ndarray]:
     """The data set, and pixels of one frame: stored values (H, W), or 8-bit RGB (H, W, 3)."""
     from pydicom.pixels import apply_color_lut, pixel_array
 
     status = path.stat()
-    data = _last_read(path, status.st_size, status.st_mtime_ns)
+    read = _last_mask if of_mask else _last_image
+    data = read(path, status.st_size, status.st_mtime_ns)
     with naming_damage(path):
         rows, columns = int(data.get("Rows", 0)), int(data.get("Columns", 0))
     if not 0 < rows * columns <= MAX_PIXELS:
@@ -131,7 +135,7 @@ class DicomMask(OneFile):
         return f"frame {self.frame} labels {self.labels}"
 
     def load(self) -> np.ndarray:
-        pixels = read_pixels(self.path, self.frame)[1]
+        pixels = read_pixels(self.path, self.frame, of_mask=True)[1]
         return chosen(pixels, self.labels, name=self.path.name)
 
 

@@ -144,7 +144,7 @@ class SegmentationMask(OneFile):
             )
         union = np.zeros(self.size_hw, dtype=bool)
         for frame, segment in self.frames:
-            values = read_pixels(self.path, frame)[1]
+            values = read_pixels(self.path, frame, of_mask=True)[1]
             if isinstance(self.labels, tuple):
                 if segment and segment not in self.labels:
                     continue

@@ -9,8 +9,10 @@ from support.layouts import BOX, SIZE, image, mask, write_dicom
 from support.prepared import ALL_IN_TRAINING
 
 from meddistill.base.errors import InputError
+from meddistill.data.formats import dicom
 from meddistill.data.masks import read_mask
 from meddistill.data.sources.known_sources import choose_source
+from meddistill.data.sources.source import SourceOptions
 from meddistill.run.labels import annotated_boxes
 from meddistill.run.true_masks import mask_path
 
@@ -351,6 +353,18 @@ def test_a_segmentation_lies_on_its_image_or_is_refused_in_millimetres(tmp_path,
         prepare(source, tmp_path / "out", **ALL_IN_TRAINING)
     _, cases, reasons = prepare(source, tmp_path / "taken", accept=["moved"], **ALL_IN_TRAINING)
     assert reasons == {}
+
+
+def test_a_segmentation_is_read_once_for_all_slices(tmp_path, monkeypatch):
+    source = segmented_elsewhere(tmp_path, np.zeros(3))
+    cases = choose_source("dicom", source)[0].list_cases(source, SourceOptions()).cases
+    read = []
+    whole = dicom.read_dataset
+    monkeypatch.setattr(dicom, "read_dataset", lambda path: read.append(path.name) or whole(path))
+    for case in cases:
+        case.mask.load()
+        case.image.load()
+    assert sorted(read) == [*(f"IM{number:04}" for number in range(1, 6)), "seg.dcm"]
 
 
 def test_shares_of_a_pixel_count_from_the_half_on(tmp_path, prepare):
