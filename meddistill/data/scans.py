@@ -24,7 +24,7 @@ from meddistill.data.formats.known_image_formats import (
     SUFFIXES,
     image_format_of,
 )
-from meddistill.data.formats.volume_slices import slices_of
+from meddistill.data.formats.volume_slices import PAGES, slices_of
 from meddistill.data.intensity import IntensitySettings
 from meddistill.data.preprocessing import AXIAL
 from meddistill.data.raw_case import ImageRef
@@ -47,8 +47,8 @@ class ScanFiles:
 
     @property
     def is_volume(self) -> bool:
-        """Whether it holds many slices, by its name."""
-        if self.series is not None:
+        """Whether it holds many slices, by its name, or a TIFF's pages."""
+        if self.series is not None or PAGES.claims(self.path):
             return True
         name = self.path.name.lower()
         return any(
@@ -74,7 +74,7 @@ class Scan:
     """One file, or one DICOM series: `images` are uint8 (H, W) or (H, W, 3) slices, `spacing_hw_mm`
     their pixels' size where known, `slice_mm` the distance from slice to slice.
 
-    `kind`: `picture`, `dicom`, `series`, `nifti` or `itk`; what is written of its slices depends on
+    `kind`: `picture`, `dicom`, `series`, `nifti`, `itk` or `pages`; what is written of its slices depends on
     it. `axis`: the canonical one that the slices lie across. A slice that shows nothing among others
     is all zeros.
     """

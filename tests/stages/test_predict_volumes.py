@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 import pytest
+import tifffile
 from support.dicom_series import affine_of, voxels_of, write_series
 from support.layouts import write_dicom
 
@@ -124,6 +125,24 @@ def test_a_volume_of_itk_gives_one_of_its_kind(tmp_path, ending, axis):
     np.testing.assert_allclose(grid_of(mask).affine, grid_of(tmp_path / f"a{ending}").affine)
     expected = read_volume(tmp_path / f"a{ending}").array > 1000
     np.testing.assert_array_equal(read_volume(mask).array > 0, expected)
+
+
+@pytest.mark.parametrize("axis", [2, 1])
+def test_a_tiff_of_several_pages_gives_one_of_as_many(tmp_path, axis):
+    stack = voxels_of(dtype=np.uint8, value=255)
+    (tmp_path / "in").mkdir()
+    tifffile.imwrite(tmp_path / "in" / "cells.tif", stack, photometric="minisblack")
+    tifffile.imwrite(tmp_path / "in" / "one.tif", stack[2])
+    out = run([tmp_path / "in"], tmp_path / "out", BrightIsLesion(axis=axis), threshold=0.9)
+    found = tifffile.imread(out / "masks" / "cells.tif")
+    np.testing.assert_array_equal(found > 0, stack > 229)
+    rows = rows_of(out)
+    assert (
+        len({row.slice for row in rows if row.name == "cells"})
+        == stack.shape[0 if axis == 2 else 1]
+    )
+    assert [(row.mask, row.slice) for row in rows if row.name == "one"] == [("masks/one.png", None)]
+    assert {row.volume_ml for row in rows} == {None}
 
 
 def test_the_largest_part_is_that_of_the_volume(tmp_path):

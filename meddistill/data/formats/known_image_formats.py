@@ -8,10 +8,10 @@ from pathlib import Path
 from meddistill.data.formats.dicom import DicomFormat
 from meddistill.data.formats.image_format import ImageFormat
 from meddistill.data.formats.picture_refs import PictureFormat
-from meddistill.data.formats.volume_slices import ITK, NIFTI
+from meddistill.data.formats.volume_slices import ITK, NIFTI, PAGES
 
 PICTURE: ImageFormat = PictureFormat()
-_FORMATS: tuple[ImageFormat, ...] = (PICTURE, NIFTI, ITK, DicomFormat())
+_FORMATS: tuple[ImageFormat, ...] = (PICTURE, NIFTI, ITK, DicomFormat(), PAGES)
 IMAGE_FORMATS = {each.name: each for each in _FORMATS}
 SUFFIXES = tuple(suffix for each in IMAGE_FORMATS.values() for suffix in each.suffixes)
 """How the names of all their files end, in lower case; `.nii.gz` before `.nii`."""

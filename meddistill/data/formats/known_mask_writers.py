@@ -8,6 +8,7 @@ from __future__ import annotations
 from meddistill.data.formats.itk_mask_writer import ItkMaskWriter
 from meddistill.data.formats.mask_writer import MaskWriter
 from meddistill.data.formats.nifti_mask_writer import NiftiMaskWriter
+from meddistill.data.formats.pages_mask_writer import PagesMaskWriter
 from meddistill.data.formats.png_mask_writer import PngMaskWriter
 from meddistill.data.formats.series_mask_writer import SeriesMaskWriter
 
@@ -16,5 +17,6 @@ MASK_WRITERS: dict[str, MaskWriter] = {
     "dicom": PngMaskWriter(),
     "nifti": NiftiMaskWriter(),
     "itk": ItkMaskWriter(),
+    "pages": PagesMaskWriter(),
     "series": SeriesMaskWriter(),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -26,3 +27,14 @@ def read(path: Path, channel: int) -> Volume:
         raise InputError(f"{path.name} has pages in colour, expected grey ones")
     voxels = np.transpose(pages, (2, 1, 0))
     return Volume(canonical(voxels, as_pages(voxels.shape))[0], None, None, path)
+
+
+@functools.lru_cache(maxsize=4096)
+def are_in(path: Path) -> bool:
+    """Whether a file is a TIFF of more than one page; one that cannot be read is none."""
+    if not path.name.lower().endswith(SUFFIXES):
+        return False
+    try:
+        return page_count(path) > 1
+    except InputError:
+        return False

@@ -95,6 +95,14 @@ def load_pages(path: Path) -> np.ndarray:
         raise InputError(f"{path.name} is damaged: {in_one_line(error)}") from error
 
 
+def write_pages(path: Path, pages: np.ndarray) -> None:
+    """Write grey pages (N, H, W) as a TIFF file, whole or not at all."""
+    from tifffile import imwrite  # as above
+
+    with atomic_path(path) as temporary:
+        imwrite(temporary, pages, photometric="minisblack", compression="zlib", metadata=None)
+
+
 def _read(path: Path) -> bytes:
     try:
         # Read at once: PIL then cannot keep a damaged file open, and OpenCV need not understand the

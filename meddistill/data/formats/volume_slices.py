@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from meddistill.base.errors import InputError
-from meddistill.data.formats import itk, nifti
+from meddistill.data.formats import itk, nifti, pages
 from meddistill.data.formats.known_volume_formats import reader_of
 from meddistill.data.formats.volume import Grid, Volume, axes_in_world, canonical, resampled
 from meddistill.data.intensity import percentile_limits
@@ -236,5 +236,16 @@ class VolumeFormat:
         return MaskSlice(path, 2, index, labels)
 
 
+class PagesFormat(VolumeFormat):
+    """TIFF files of several pages, a page a slice; one of a single page is a picture."""
+
+    def __init__(self) -> None:
+        super().__init__("pages", ())
+
+    def claims(self, path: Path) -> bool:
+        return pages.are_in(path)
+
+
+PAGES = PagesFormat()
 NIFTI = VolumeFormat("nifti", nifti.SUFFIXES)
 ITK = VolumeFormat("itk", itk.SUFFIXES)
