@@ -65,7 +65,8 @@ def with_tiles_decided(config: DistillConfig, dataset: Dataset) -> DistillConfig
 
 
 def _hindrance(config: DistillConfig) -> str:
-    if config.colearning.few_boxes:
+    if config.colearning.without_detector:
+        # What is believed or carried is made in the frame of the whole image.
         return f"colearning.unboxed={config.colearning.unboxed}"
     if config.rounds > 1:
         return "rounds above 1"

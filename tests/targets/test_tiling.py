@@ -48,6 +48,7 @@ def test_small_lesions_of_large_images_are_seen_in_tiles(side, size, decided):
     ("changes", "named"),
     [
         ({"colearning": PROPOSING}, "colearning.unboxed=propose"),
+        ({"colearning": ColearningConfig(unboxed="carry")}, "colearning.unboxed=carry"),
         ({"rounds": 2}, "rounds above 1"),
         ({"prior_weight": 0.1}, "prior_weight above 0"),
     ],
