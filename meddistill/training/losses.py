@@ -1,5 +1,5 @@
 """What the student is told about one case, term by term. Every function returns one value a case,
-(B,).
+(B,), the Dice loss one a case and finding, (B, C).
 
 No value depends on the other cases of its batch, so batch size, accumulation and ranks change
 nothing. All of it is computed in float32, whatever precision the network ran in.
@@ -37,19 +37,36 @@ def soft_bce_loss(logits: Tensor, target_probs: Tensor, confidence: Tensor) -> T
     return _confident_mean(per_pixel, confidence)
 
 
-def soft_dice_loss(logits: Tensor, target_probs: Tensor, confidence: Tensor) -> Tensor:
-    """1 - Dice of two soft masks, in the form whose minimum is at p = q for soft targets, too.
+def soft_dice_loss(
+    logits: Tensor, target_probs: Tensor, confidence: Tensor, known: Tensor | None = None
+) -> Tensor:
+    """1 - Dice of two soft masks of each finding, in the form whose minimum is at p = q for soft
+    targets, too: with p the student's probabilities, q the target's and sums weighted by confidence,
+    sum|p - q| / (sum p + sum q + 1).
 
-    Shape: as `soft_bce_loss`. Returns (B,) in [0, 1]: with p the student's probabilities, q the
-    target's and sums weighted by confidence, sum|p - q| / (sum p + sum q + 1). For a hard target
-    this is 1 - the usual soft Dice; the usual one, 2 sum(pq) / (sum p + sum q), would push p to 0
-    or 1 where q is between. The 1 (a pixel) makes two empty masks a loss of 0. Source: Wang et al.,
-    "Dice Semimetric Losses", MICCAI 2023 (DML1). Raises: ValueError if shapes differ.
+    For a hard target this is 1 - the usual soft Dice; the usual one, 2 sum(pq) / (sum p + sum q),
+    would push p to 0 or 1 where q is between. The 1 (a pixel) makes two empty masks a loss of 0.
+    What the student sees of a finding that the case does not show is held against sum p + sum q of
+    all findings in it: against its own alone, a student that sees next to nothing of a rare finding
+    would be pushed to nothing by all cases without it, and stay there.
+
+    Source: Wang et al., "Dice Semimetric Losses", MICCAI 2023 (DML1). Returns (B, C) in [0, 1].
+    Raises: ValueError if shapes differ.
+
+    Args:
+        logits: (B, C, H, W).
+        target_probs: likewise, in [0, 1].
+        confidence: likewise, in [0, 1]; 0 silences a pixel.
+        known: (B, C), whether something is known of the finding in the case; all, if not given.
     """
     _same_shape(logits, target_probs, confidence)
     probs, target, sure = torch.sigmoid(logits.float()), target_probs.float(), confidence.float()
-    difference = (sure * (probs - target).abs()).flatten(1).sum(1)
-    return difference / ((sure * (probs + target)).flatten(1).sum(1) + 1)
+    shape = logits.shape[:2]
+    difference = (sure * (probs - target).abs()).flatten(0, 1).flatten(1).sum(1).view(shape)
+    mass = (sure * (probs + target)).flatten(0, 1).flatten(1).sum(1).view(shape)
+    of_all = mass if known is None else mass * known
+    shown = (sure * target).flatten(2).sum(2) >= 1
+    return difference / (torch.where(shown, mass, of_all.sum(1, keepdim=True)) + 1)
 
 
 def generalised_cross_entropy_loss(

@@ -20,8 +20,9 @@ THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(2, 19))
 def validation_agreement(
     student: nn.Module, val: PackedCases, preprocessing: Preprocessing, fabric: Fabric
 ) -> float | None:
-    """Mean soft Dice of the student with the targets, of several findings the mean of theirs over
-    the cases in which they are known; None without validation cases. Each rank judges its share.
+    """Mean soft Dice of the student with the targets, of several findings the mean of theirs, each
+    over the known cases that show it or none; None without validation cases. Each rank judges its
+    share.
 
     Args:
         student: in eval mode.
@@ -34,15 +35,33 @@ def validation_agreement(
     wide = widest_float(fabric.device)
     sums = torch.zeros(2, val.findings, dtype=wide, device=fabric.device)
     for probs, target, known in _predictions(student, val, preprocessing, fabric):
-        sums += torch.stack([(_agreement(probs, target) * known).sum(0), known.sum(0)])
+        agreement, counts = _agreement(probs, target, known)
+        sums += torch.stack([(agreement * counts).sum(0), counts.sum(0)])
     total, cases = sum_over_ranks(fabric, sums)
     return float((total / cases)[cases > 0].mean())
 
 
-def _agreement(probs: Tensor, target: Tensor) -> Tensor:
-    """Soft Dice (B, C) of maps (B, C, S, S)."""
+def _agreement(probs: Tensor, target: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """Soft Dice of each finding's maps, and where it counts: both (B, C), of maps (B, C, S, S).
+
+    A finding counts in the cases that show it, and in those that show none at all. Elsewhere it would
+    be right by being silent, and of three kinds that exclude each other two thirds of all cases would
+    praise a student that sees nothing. What it sees there is held against the finding that is shown.
+    """
+    shown, mass = _shown(target), probs.flatten(2).sum(2) + target.flatten(2).sum(2)
+    wrongly = (torch.where(shown, 0, probs.flatten(2).sum(2)) * known).sum(1, keepdim=True)
+    wrongly = wrongly * shown.any(1, keepdim=True)
     maps = (each.flatten(0, 1)[:, None] for each in (probs, target))
-    return soft_dice_agreement(*maps).view(probs.shape[:2])
+    alone = soft_dice_agreement(*maps).view(shown.shape)
+    # The share of the mass that agrees, of all mass.
+    agreement = alone * mass / (mass + wrongly).clamp(min=1e-12)
+    agreement = torch.where(wrongly > 0, agreement, alone)
+    return agreement, known * (shown | ~shown.any(1, keepdim=True))
+
+
+def _shown(target: Tensor) -> Tensor:
+    """Which findings (B, C) targets (B, C, S, S) show: a pixel at least."""
+    return target.flatten(2).sum(2) >= 1
 
 
 def choose_thresholds(
@@ -52,7 +71,8 @@ def choose_thresholds(
     0.1 to 0.9.
 
     Of equally good ones the nearest to 0.5; 0.5 without validation cases. Two empty masks agree
-    fully.
+    fully; a mask of a finding in a case that shows others instead agrees by the share that it has
+    not of its own and their pixels.
 
     Args:
         student: in eval mode.
@@ -67,11 +87,20 @@ def choose_thresholds(
     for probs, target, known in _predictions(student, val, preprocessing, fabric):
         theirs = (target >= 0.5).float()
         sums += torch.stack(
-            [(_agreement((probs >= t).float(), theirs) * known).sum(0) for t in THRESHOLDS]
+            [(_rightness((probs >= t).float(), theirs) * known).sum(0) for t in THRESHOLDS]
         )
     cases = val.known.sum(0).to(fabric.device).clamp(min=1)
     means = (sum_over_ranks(fabric, sums) / cases).T.tolist()
     return [_best(of_one) for of_one in means]
+
+
+def _rightness(masks: Tensor, theirs: Tensor) -> Tensor:
+    """(B, C) in [0, 1] of masks (B, C, S, S), 0 or 1, and those of the targets."""
+    pairs = (each.flatten(0, 1)[:, None] for each in (masks, theirs))
+    alone = soft_dice_agreement(*pairs).view(masks.shape[:2])
+    area, others = masks.flatten(2).sum(2), theirs.flatten(1).sum(1, keepdim=True)
+    elsewhere = others / (area + others).clamp(min=1)
+    return torch.where(_shown(theirs) | (others < 1), alone, elsewhere)
 
 
 def _best(means: Sequence[float]) -> float:

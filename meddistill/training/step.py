@@ -118,10 +118,10 @@ def distill_step(
     sure = _confidence(batch, settings)
     probs = (batch.probs >= 0.5).float() if settings.hard_targets else batch.probs
     mask_loss = MASK_LOSSES[settings.mask_loss](settings)
-    cross_entropy, dice = (
-        torch.stack([_by_finding(loss, each, probs, sure) for each in (logits, *deeper)]).mean(0)
-        for loss in (mask_loss, soft_dice_loss)
-    )
+    heads = (logits, *deeper)
+    cross_entropy = torch.stack([_by_finding(mask_loss, each, probs, sure) for each in heads])
+    dice = torch.stack([soft_dice_loss(each, probs, sure, batch.known) for each in heads])
+    cross_entropy, dice = cross_entropy.mean(0), dice.mean(0)
     probability = _by_finding(probability_mse_loss, logits, probs, sure)
     cached = cached_view.float()
     feature = prior = torch.zeros_like(cached)

@@ -65,6 +65,38 @@ def test_dice_known_values():
     assert soft_dice_loss(-30 * sure, 0 * sure, sure).item() == pytest.approx(0, abs=1e-6)
 
 
+def dice_loss(student, target, known=None):
+    """Of one case with a finding a row."""
+    maps = [torch.tensor(rows, dtype=torch.float32)[None, :, None] for rows in (student, target)]
+    return soft_dice_loss(torch.logit(maps[0]), maps[1], torch.ones_like(maps[1]), known)[
+        0
+    ].tolist()
+
+
+def test_a_finding_that_is_absent_is_held_against_all_that_is_there():
+    shown, absent = [[0.9, 0.9, 0.0], [0.3, 0.0, 0.0]], [[1.0, 1.0, 0.0], [0.0, 0.0, 0.0]]
+    # Its own Dice: .2 of 3.8 px; the absent one's .3 px of 4.1 px, not of .3 px.
+    assert dice_loss(shown, absent) == pytest.approx([0.2 / 4.8, 0.3 / 5.1])
+    # What is unknown there is no part of it.
+    unknown = torch.tensor([[0.0, 1.0]])
+    assert dice_loss(shown, absent, unknown)[1] == pytest.approx(0.3 / 1.3)
+    # Where nothing is there, as with one finding alone.
+    nothing = [[0.0] * 3]
+    assert dice_loss([[0.3, 0.0, 0.0]], nothing) == pytest.approx([0.3 / 1.3])
+    assert dice_loss(nothing * 2, nothing * 2) == pytest.approx([0, 0])
+
+
+def test_a_case_without_it_does_not_pin_a_rare_finding_to_nothing():
+    """A student that hardly sees either finding: one step must raise the shown one by more than it
+    lowers the absent one."""
+    logits = torch.full((1, 2, 8, 8), -6.0, requires_grad=True)
+    target = torch.zeros(1, 2, 8, 8)
+    target[0, 0, :4, :4] = 1
+    soft_dice_loss(logits, target, torch.ones_like(target)).sum().backward()
+    raised, lowered = -logits.grad[0, 0, :4, :4].sum(), logits.grad[0, 1, :4, :4].sum()
+    assert raised > lowered > 0
+
+
 def test_probability_mse_known_value():
     assert probability_mse_loss(
         row(0.0, 0.0), row(1.0, 0.5), row(1.0, 1.0)
@@ -100,7 +132,7 @@ def test_a_batch_gives_what_its_cases_give_alone(loss):
     student, target = torch.randn(4, 1, 5, 5), torch.rand(4, 1, 5, 5)
     target[2] = 0
     sure = torch.rand(4, 1, 5, 5)
-    together = loss(student, target, sure)
+    together = loss(student, target, sure).flatten()
     assert together.shape == (4,)
     alone = [loss(student[i : i + 1], target[i : i + 1], sure[i : i + 1]).item() for i in range(4)]
     assert together.tolist() == pytest.approx(alone, rel=1e-5)
