@@ -167,7 +167,11 @@ class PredictionJob:
         write_table(self.out / PREDICTIONS_CSV, PredictionRow, rows)
         inputs = {str(given.path): stamp_of(given) for _, given in self.scans}
         inputs |= self._student_inputs()
-        stage = Stage.open(self.out, "predict", self.options.identity, inputs, refresh=True)
+        try:
+            stage = Stage.open(self.out, "predict", self.options.identity, inputs, refresh=True)
+        except StageError as error:  # two shares ended at once, and both have all that there is
+            console.say(f"the table of all is there; {error}")
+            return
         if not stage.finished:
             stage.finish(results_of(rows), [self.out / PREDICTIONS_CSV], device)
 

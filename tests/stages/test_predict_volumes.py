@@ -10,12 +10,13 @@ from support.dicom_series import affine_of, voxels_of, write_series
 from support.layouts import write_dicom
 
 from meddistill.base.csv_tables import read_table
-from meddistill.base.errors import ConfigError, InputError
+from meddistill.base.errors import ConfigError, InputError, StageError
 from meddistill.data.formats.pictures import write_png
 from meddistill.data.formats.volume_slices import grid_of, read_volume
 from meddistill.data.intensity import IntensitySettings
 from meddistill.data.preprocessing import Preprocessing
 from meddistill.data.scans import group_scans, read_scan
+from meddistill.run.record import Stage
 from meddistill.stages.predict import run_predict
 from meddistill.student.predicted_journal import Done, Journal, read_journals
 from meddistill.student.prediction_job import PredictOptions
@@ -225,6 +226,21 @@ def test_shares_come_to_the_table_of_all(tmp_path):
     assert again.shown == 0
     with pytest.raises(ConfigError, match=r"shard is '4/3', expected I/N"):
         PredictOptions(shard="4/3")
+
+
+def test_two_shares_that_end_at_once_are_both_done(tmp_path, monkeypatch):
+    pictures(tmp_path / "in")
+    run([tmp_path / "in"], tmp_path / "out", shard="1/2")
+    opened = Stage.open
+
+    def busy(out, *given, **more):
+        if out == tmp_path / "out":
+            raise StageError(f"{out} is being written by another process")
+        return opened(out, *given, **more)
+
+    monkeypatch.setattr(Stage, "open", busy)
+    run([tmp_path / "in"], tmp_path / "out", shard="2/2")
+    assert len(rows_of(tmp_path / "out")) == 6
 
 
 def test_another_patient_s_file_of_one_name_size_and_time_is_done(tmp_path):

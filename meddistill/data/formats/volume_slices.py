@@ -132,7 +132,7 @@ def _stamp(path: Path) -> tuple[int, int]:
 class _Last:
     """What was loaded last by what it was loaded for: a process reads the slices of one volume one
     after the other. It is let go before the next is loaded: two in memory serve nothing. What is of
-    one `family` stays together."""
+    one `family` stays together. One that cannot be read is not tried again for each of its slices."""
 
     def __init__(self) -> None:
         self._found: dict[Hashable, Any] = {}
@@ -143,8 +143,14 @@ class _Last:
             if not family or family != self._family:
                 self._found.clear()
             self._family = family
-            self._found[key] = load()
-        return self._found[key]
+            try:
+                self._found[key] = load()
+            except InputError as error:
+                self._found[key] = error
+        found = self._found[key]
+        if isinstance(found, InputError):
+            raise found.with_traceback(None)
+        return found
 
 
 _LAST_VOLUME, _LAST_MASK = _Last(), _Last()

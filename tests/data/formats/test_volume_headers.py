@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from meddistill.base.errors import InputError
+from meddistill.data.formats import nifti, volume_slices
 from meddistill.data.formats.nifti import write_slices
 from meddistill.data.formats.volume_slices import grid_of, read_volume, slices_of
 
@@ -83,6 +84,20 @@ def test_an_affine_of_no_numbers_is_one_line(tmp_path, row, value):
     path = nifti_file(tmp_path / "a.nii", spoiled)
     with pytest.raises(InputError, match=r"a\.nii has an affine with a number that is not finite"):
         slices_of(path)
+
+
+def test_a_volume_that_is_cut_short_is_tried_once(tmp_path, monkeypatch):
+    path = nifti_file(tmp_path / "a.nii")
+    path.write_bytes(path.read_bytes()[:-100])
+    tried = []
+    whole = nifti.read
+    monkeypatch.setattr(
+        volume_slices, "read_volume", lambda *given: tried.append(1) or whole(*given)
+    )
+    for each in slices_of(path):
+        with pytest.raises(InputError, match=r"a\.nii is damaged"):
+            each.load()
+    assert len(tried) == 1
 
 
 def bare_nrrd(path, *lines):
