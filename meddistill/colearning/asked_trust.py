@@ -18,9 +18,14 @@ from meddistill.student.student import Student
 from meddistill.student.trust.asked import TEACHER_CUT, agreement, asked_signals
 from meddistill.student.trust.fits import FEW_CASES
 from meddistill.student.trust.trust import AskedTeacher, FindingTrust, Trust
-from meddistill.training.packed_cases import PackedCases
-from meddistill.training.trust_lessons import Lesson
-from meddistill.training.trusting import LEAST_CASES, OF_EXPECTED, fit_expected, lessons_of
+from meddistill.training.trust_lessons import Lesson, Targets, at_most
+from meddistill.training.trusting import (
+    LEAST_CASES,
+    OF_EXPECTED,
+    fit_expected,
+    lessons_of,
+    most_cases,
+)
 
 _RISES = (*OF_EXPECTED, 1, 1)
 
@@ -37,7 +42,7 @@ class _Asked:
 def fit_asked(
     student: Student,
     dataset: Dataset,
-    targets: PackedCases,
+    targets: Targets,
     opinion: TeacherOpinion,
     about: AskedTeacher,
 ) -> Trust:
@@ -52,6 +57,7 @@ def fit_asked(
         about: which teacher that is.
     """
     assert student.trust is not None
+    targets = at_most(targets, most_cases(student))
     asked = _ask(student, dataset, targets, opinion)
     lessons = lessons_of(student, dataset, targets)
     findings, said = [], [f"With --ask-teacher: {opinion.cost} of validation."]
@@ -66,7 +72,7 @@ def fit_asked(
 
 
 def _ask(
-    student: Student, dataset: Dataset, targets: PackedCases, opinion: TeacherOpinion
+    student: Student, dataset: Dataset, targets: Targets, opinion: TeacherOpinion
 ) -> list[_Asked]:
     stored = student.preprocessing
     count, size = len(targets), stored.image_size

@@ -15,9 +15,38 @@ from meddistill.run.dataset import Dataset
 from meddistill.run.labels import annotated_findings
 from meddistill.run.tables import Case
 from meddistill.student.student import Student
-from meddistill.training.packed_cases import PackedCases
+from meddistill.training.packed_cases import Batch, PackedCases
 
 _BATCH = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class SomeCases:
+    """Those of `whole` at `places` (N,) int64, drawn as from a set of their own."""
+
+    whole: PackedCases
+    places: Tensor
+
+    @property
+    def case_ids(self) -> list[str]:
+        return [self.whole.case_ids[place] for place in self.places.tolist()]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def batch(self, index: Tensor) -> Batch:
+        return self.whole.batch(self.places[index])
+
+
+Targets = PackedCases | SomeCases
+
+
+def at_most(targets: Targets, most: int) -> Targets:
+    """As many cases evenly over the set, in which those of a group stand together."""
+    count = len(targets)
+    if count <= most or isinstance(targets, SomeCases):
+        return targets
+    return SomeCases(targets, torch.arange(most) * count // most)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +67,7 @@ class Lesson:
 
 
 def lesson_of(
-    student: Student, dataset: Dataset, targets: PackedCases, place: int, logits: Tensor
+    student: Student, dataset: Dataset, targets: Targets, place: int, logits: Tensor
 ) -> Lesson:
     """What the validation cases say of the finding at `place`.
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -37,8 +37,7 @@ from meddistill.student.trust.likeness import Likeness
 from meddistill.student.trust.reading import UNFAMILIAR
 from meddistill.student.trust.signals import mask_signals
 from meddistill.student.trust.trust import Expected, FindingTrust, Trust
-from meddistill.training.packed_cases import PackedCases
-from meddistill.training.trust_lessons import Lesson, lesson_of
+from meddistill.training.trust_lessons import Lesson, Targets, at_most, lesson_of
 
 MOST_TRAINED, MOST_HELD, ENOUGH_HELD = 256, 300, 50
 LEAST_CASES = 8
@@ -48,9 +47,13 @@ LEAST_EMPTY = 10
 ALL_PIXELS = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Weights of all pixels together in calibration, against 1 for those around boxes and masks."""
 OF_EXPECTED = (*RISES, -1)
+MOST_VALUES = 2**27
+"""Of validation cases in all: their logits take .5 GB, what is made of them several times as much. Of
+larger sets (volumes have thousands of slices) there are as many cases, evenly over them."""
 _BATCH = 16
 
 
+Each = TypeVar("Each")
 Load = Callable[[], np.ndarray]
 """Gives one image as the student takes it, uint8."""
 
@@ -100,14 +103,21 @@ def loads(dataset: Dataset, cases: Sequence[Case], context: int) -> list[Load]:
     return [functools.partial(dataset.seen, case, context) for case in cases]
 
 
-def spread(images: Sequence[Load], most: int) -> list[Load]:
+def most_cases(student: Student) -> int:
+    """Validation cases that are held at once."""
+    stored = student.preprocessing
+    values = len(stored.findings) * stored.image_size**2
+    return max(FEW_CASES, MOST_VALUES // values)
+
+
+def spread(images: Sequence[Each], most: int) -> list[Each]:
     """At most `most` of them, evenly over the list, in which those of a group stand together."""
     if len(images) <= most:
         return list(images)
     return [images[place * len(images) // most] for place in range(most)]
 
 
-def fit_trust(student: Student, dataset: Dataset, own: OwnImages, targets: PackedCases) -> Trust:
+def fit_trust(student: Student, dataset: Dataset, own: OwnImages, targets: Targets) -> Trust:
     """All that can be fitted of a student; what cannot stays unknown, and `facts` say why.
 
     Raises: InputError where the student's features are not finite.
@@ -124,13 +134,15 @@ def fit_trust(student: Student, dataset: Dataset, own: OwnImages, targets: Packe
         learnt, apart = (_see(student, images, "familiar images") for images in (trained, held))
         likeness = fit_likeness(learnt.features, apart.features)
         inputs = fit_ranges(learnt.glances, apart.glances)
-    val = [dataset.by_id[case_id] for case_id in targets.case_ids]
-    known = set(targets.case_ids)
+    known, most = set(targets.case_ids), most_cases(student)
     empty = [
         case
         for case in dataset.of_split("val")
         if case.annotation == "none" and case.case_id not in known
     ]
+    empty = spread(empty, most)
+    targets = at_most(targets, most)
+    val = [dataset.by_id[case_id] for case_id in targets.case_ids]
     seen = _see(
         student,
         loads(dataset, [*val, *empty], student.preprocessing.context),
@@ -148,7 +160,7 @@ def fit_trust(student: Student, dataset: Dataset, own: OwnImages, targets: Packe
     return Trust(tuple(findings), likeness, inputs, facts)
 
 
-def lessons_of(student: Student, dataset: Dataset, targets: PackedCases) -> list[Lesson]:
+def lessons_of(student: Student, dataset: Dataset, targets: Targets) -> list[Lesson]:
     """What the validation cases with a target say of each finding."""
     val = [dataset.by_id[case_id] for case_id in targets.case_ids]
     images = loads(dataset, val, student.preprocessing.context)

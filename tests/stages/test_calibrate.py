@@ -40,7 +40,7 @@ from meddistill.student.predictions_table import PredictionRow
 from meddistill.student.student import load_student
 from meddistill.student.trust.fits import Line, Meaning
 from meddistill.student.trust.trust import save_trust
-from meddistill.training import fitting
+from meddistill.training import fitting, trusting
 
 SIZE = 64
 CONFIG = DistillConfig(
@@ -103,6 +103,14 @@ def test_it_says_again_what_distill_said(run):
     assert changed <= {"trust.json", "trust.safetensors"}
     assert trust.facts["findings"][0]["cases"] >= 30
     assert "fitted on" in " ".join(trust.facts["sentences"])
+
+
+def test_of_a_large_validation_set_no_more_is_held_than_fits(run, made, monkeypatch):
+    monkeypatch.setattr(trusting, "MOST_VALUES", 1000)
+    trust = run_calibrate(run, ask_teacher=True, device="cpu", teacher=PaintingTeacher())
+    told = json.loads((made.student / "trust.json").read_text())["facts"]["findings"][0]
+    assert 20 < trust.facts["findings"][0]["cases"] <= 30 <= told["cases"]
+    assert trust.facts["findings"][0]["cases"] < told["cases"]
 
 
 def test_a_student_without_trust_gets_it(run, tmp_path):
