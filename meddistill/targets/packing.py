@@ -164,22 +164,32 @@ def case_target(
         if row.n_boxes:
             found = folders.load(row)
             probs[place], uncertainty[place] = found.probs, found.uncertainty
-    masks = probs > 0.5
-    overlap = masks.sum(0) > 1
-    contested = findings.settles and bool(overlap.any())
-    swallows: list[tuple[str, str]] = []
-    pixel_weight = None
-    if contested:
-        for ring, inner in itertools.permutations(range(len(findings)), 2):
-            both, whole = masks[ring] & masks[inner], masks[inner].sum()
-            if whole < masks[ring].sum() and both.sum() >= _SWALLOWED * whole > 0:
-                swallows.append((findings.names[ring], findings.names[inner]))
-                pixel_weight = np.ones(shape, np.float32) if pixel_weight is None else pixel_weight
-                pixel_weight[ring][both] = 0
-        # What is swallowed keeps its pixels.
-        probs = findings.settle(probs, sorted({findings.index(inner) for _, inner in swallows}))
+    contested = findings.settles and bool(((probs > 0.5).sum(0) > 1).any())
+    probs, pixel_weight, swallows = settle_masks(probs, findings)
     target = CaseTarget(probs, uncertainty, v, doubt, weight, pixel_weight=pixel_weight)
     return target, contested, swallows
+
+
+def settle_masks(
+    probs: np.ndarray, findings: Findings
+) -> tuple[np.ndarray, np.ndarray | None, list[tuple[str, str]]]:
+    """The teacher's masks of one case, (C, H, W) float32 in [0, 1], of which no two hold a pixel where
+    findings exclude each other; how far each pixel counts, 0 of a ring inside what it swallows (None:
+    all fully); and which swallows which."""
+    masks = probs > 0.5
+    swallows: list[tuple[str, str]] = []
+    if not findings.settles or not (masks.sum(0) > 1).any():
+        return probs, None, swallows
+    pixel_weight = None
+    for ring, inner in itertools.permutations(range(len(findings)), 2):
+        both, whole = masks[ring] & masks[inner], masks[inner].sum()
+        if whole < masks[ring].sum() and both.sum() >= _SWALLOWED * whole > 0:
+            swallows.append((findings.names[ring], findings.names[inner]))
+            pixel_weight = np.ones_like(probs) if pixel_weight is None else pixel_weight
+            pixel_weight[ring][both] = 0
+    # What is swallowed keeps its pixels.
+    first = sorted({findings.index(inner) for _, inner in swallows})
+    return findings.settle(probs, first), pixel_weight, swallows
 
 
 def _shapes(

@@ -54,7 +54,7 @@ from meddistill.settings.evaluate import EvalConfig
 from meddistill.stages.evaluate import run_eval
 from meddistill.student.predictor import Predictor
 from meddistill.targets.cache import load_target
-from meddistill.targets.packing import teaches
+from meddistill.targets.packing import settle_masks, teaches
 
 DATASET = "Dataset501_meddistill"
 EPOCHS = (1, 5, 10, 20, 50, 100, 250, 500, 750, 1000, 2000, 4000, 8000)
@@ -189,6 +189,7 @@ def _labelled(
                 found = torch.from_numpy(load_target(rival.run.teacher, case_id, row.key).probs)
                 frame = found.float().reshape(1, 1, *found.shape[-2:])
                 probs[place] = from_frame(frame, (case.height, case.width))[0, 0].numpy()
+        probs, *_ = settle_masks(probs, findings)  # as the student's targets are
         yield case, label_map((probs > 0.5) & (probs == probs.max(0)))
 
 

@@ -13,8 +13,10 @@ from support.script_module import load_script
 
 from meddistill.base.csv_tables import write_table
 from meddistill.base.errors import InputError
+from meddistill.data.findings import Findings
 from meddistill.data.formats.pictures import write_png
 from meddistill.data.masks import load_labels
+from meddistill.run.dataset import Dataset
 from meddistill.run.layout import QUALITY_CSV, RunDir
 from meddistill.run.tables import QualityRow, read_cases
 from meddistill.targets.asking import Answer
@@ -150,6 +152,24 @@ def test_of_the_teacher_it_learns_the_targets_that_the_student_learnt(script, ri
     assert labels.shape == (SIDE, SIDE)
     assert labels[:15, :15].all()
     assert not labels[18:].any()
+
+
+def test_what_a_ring_swallows_keeps_its_pixels_as_in_the_students_targets(script, rival):
+    findings, dataset = Findings(("ring", "inner")), Dataset.open(rival.run.data)
+    case, rows = dataset.of_split("train")[0], []
+    for name, width, surely in (("ring", 20, 0.95), ("inner", 8, 0.7)):
+        probs = torch.zeros(SIDE, SIDE)
+        probs[4 : 4 + width, 4 : 4 + width] = surely
+        write_target(rival.run.teacher, case.case_id, name, Answer(probs, 0 * probs, Scores()))
+        numbers = (0.0,) * 7
+        rows.append(
+            QualityRow(case.case_id, "train", "annotated", 1, name, *numbers, True, "", 1.0, name)
+        )
+    write_table(rival.run.teacher / QUALITY_CSV, QualityRow, rows)
+    taught = dataclasses.replace(rival, labels="teacher")
+    ((_, labels),) = script._labelled(taught, dataset, findings)
+    assert (labels[4:12, 4:12] == 2).all()
+    assert (labels == 1).sum() == 20 * 20 - 8 * 8
 
 
 def test_without_nnunet_it_says_how_to_have_it(script, rival, tmp_path):
