@@ -191,7 +191,7 @@ def _convert(
         converted = refuse_without_spacing(listed.cases, converted, config.strict)
     refuse_strange_values(listed.cases, converted)
     sorted_out = _sort_out(listed, converted, directory, config)
-    old_splits = {row.group: row.split for row in previous}
+    old_splits = _splits_before(previous, sorted_out.good)
     rows, results = partition(sorted_out.good, config, seed, old_splits, listed.findings)
     refuse_unboxed_findings(rows, results, listed.findings)
     grid = None
@@ -206,6 +206,19 @@ def _convert(
         refuse_duplicates(duplicates)
     place_files(out, rows, results, previous)
     return _Prepared(rows, results, duplicates, sorted_out, grid)
+
+
+def _splits_before(
+    previous: Sequence[Case], good: Sequence[tuple[RawCase, Converted]]
+) -> dict[str, str]:
+    """The split of each group in an earlier run; of one that is called otherwise now, as its cases
+    were grouped otherwise then, that of its first case."""
+    found = {row.group: row.split for row in previous}
+    of_source = {row.source: row.split for row in previous}
+    for case, _ in good:
+        if case.group and case.source in of_source:
+            found.setdefault(case.group, of_source[case.source])
+    return found
 
 
 def _patient_key(out: Path) -> str:

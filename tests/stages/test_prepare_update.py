@@ -1,6 +1,7 @@
 """`prepare` with what issue by issue grew around it: updates, folds, groups from names,
 near-duplicates, the report."""
 
+import dataclasses
 import json
 import os
 from functools import partial
@@ -9,8 +10,11 @@ import numpy as np
 import pytest
 from support.layouts import image, mask, save
 
+from meddistill.base.csv_tables import write_table
 from meddistill.base.errors import ConfigError, InputError, StageError
 from meddistill.run.images import image_path
+from meddistill.run.layout import CASES_CSV
+from meddistill.run.tables import Case
 from meddistill.settings.prepare import PrepareConfig
 
 
@@ -109,6 +113,19 @@ def test_update_reads_only_what_is_new_and_keeps_splits(tmp_path, source, conver
     for case_id, case in before.items():
         assert after[case_id] == case
         assert image_path(out, case).read_bytes() == files[case_id]
+
+
+def test_an_update_keeps_splits_where_groups_were_called_otherwise(source, prepare):
+    """As by a version that told patients by other names."""
+    out, before, _ = prepare(source)
+    rows = [dataclasses.replace(case, group=f"old-{case.group}") for case in before.values()]
+    write_table(out / CASES_CSV, Case, rows)
+    add(source, range(20, 60))
+    _, after, _ = prepare(source, update=True)
+    assert {case_id: after[case_id].split for case_id in before} == {
+        case_id: case.split for case_id, case in before.items()
+    }
+    assert {case.group for case in after.values()} == {f"p{number}" for number in range(30)}
 
 
 def test_update_takes_out_what_is_gone_and_reads_again_what_changed(
