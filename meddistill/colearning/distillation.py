@@ -166,7 +166,8 @@ def _with_unboxed(
         colearning.share_encodings(work.teacher, quality, part)
         fabric.barrier()
     if fabric.is_global_zero:
-        colearning.settle(work.teacher, quality, folders)
+        if not colearning.is_settled:
+            colearning.settle(work.teacher, quality, folders)
         detector = detector_box_iou(work.run.detector, work.dataset)
         say(who_proposes(load_questioned(colearning.out), detector))
     fabric.barrier()
@@ -195,7 +196,7 @@ def _ask_student(
         see: what the student makes of frames.
         cases: the training set, whose targets change.
     """
-    if work.fabric.is_global_zero:
+    if work.fabric.is_global_zero and not colearning.has_asked_student:
         images = colearning.images(work.teacher, quality, folders)
         colearning.ask_student(images, see, cases)
     work.fabric.barrier()

@@ -101,6 +101,16 @@ class Colearning:
     out: Path
     seed: int
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether all is written that `settle` writes, so that it needs no teacher."""
+        return (self.out / BELIEFS_NPZ).exists() and (self.out / COLEARNING_PNG).exists()
+
+    @property
+    def has_asked_student(self) -> bool:
+        """Whether all is written that `ask_student` writes."""
+        return (self.out / BELIEFS_AGAIN_NPZ).exists()
+
     def settle(self, teacher: Teacher, rows: Sequence[QualityRow], folders: TargetFolders) -> None:
         """Settle what is believed of each unboxed case, and write it; nothing where it is there.
 
@@ -161,7 +171,7 @@ class Colearning:
             see: what the student makes of frames (B, 3, S, S) in [0, 255]: (B, C, S, S).
             cases: the set that `join` gave.
         """
-        if (self.out / BELIEFS_AGAIN_NPZ).exists():
+        if self.has_asked_student:
             return
         beliefs, calibrations = read_beliefs(self.out / BELIEFS_NPZ)
         rows = read_table(self.out / COLEARNING_CSV, ColearningRow)

@@ -15,6 +15,7 @@ from meddistill.base.files import read_json
 from meddistill.colearning import joining
 from meddistill.colearning.belief_files import load_beliefs
 from meddistill.colearning.colearning_row import ColearningRow
+from meddistill.colearning.distillation import Distillation
 from meddistill.colearning.head_files import load_heads
 from meddistill.colearning.joining import Colearning
 from meddistill.colearning.unboxed import UnboxedImages
@@ -204,6 +205,25 @@ def test_training_that_begins_anew_begins_with_what_was_believed_first(run, whol
     again = distil(run)
     for name in ("model.safetensors", "metrics.csv", COLEARNING_CSV):
         assert (again / name).read_bytes() == (whole.student / name).read_bytes()
+
+
+def test_where_all_is_settled_training_goes_on_without_the_teacher(run, whole, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Colearning, "teach_anew", stop)  # the student was asked
+        with pytest.raises(KeyboardInterrupt):
+            distil(run)
+
+    def gone(_):
+        raise AssertionError("the teacher was loaded")
+
+    monkeypatch.setattr(Distillation, "teacher", property(gone))
+    again = distil(run)
+    assert (again / "model.safetensors").read_bytes() == (
+        whole.student / "model.safetensors"
+    ).read_bytes()
 
 
 def test_a_student_that_is_not_asked_leaves_the_heads_beliefs(run):
