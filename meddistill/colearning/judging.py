@@ -16,6 +16,7 @@ from meddistill.colearning.questions import Questioned
 from meddistill.data.boxes import match_overlaps
 from meddistill.data.findings import as_planes
 from meddistill.data.frames import scaled_hw
+from meddistill.data.views import AS_IT_IS, View
 from meddistill.run.dataset import Dataset
 from meddistill.run.findings import read_findings
 from meddistill.run.labels import annotated_findings
@@ -75,10 +76,13 @@ class BoxedImages:
         self.answers = answers
         self.frame_size = answers.frame_size
 
-    def boxed_encodings(self, title: str = "") -> Iterator[tuple[int, Encoded]]:
+    def boxed_encodings(
+        self, title: str = "", view: View = AS_IT_IS
+    ) -> Iterator[tuple[int, Encoded]]:
         """Place and encoding of each boxed image."""
         cases = [each.case for each in self.boxed]
-        for place, (_, encoded) in enumerate(self.encodings.of_cases(cases, self.data, title)):
+        found = self.encodings.of_cases(cases, self.data, title, view)
+        for place, (_, encoded) in enumerate(found):
             yield place, encoded
 
     def judge(self, heads: Sequence[CellHead], folds: Sequence[int]) -> Judged:

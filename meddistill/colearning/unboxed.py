@@ -43,6 +43,7 @@ from meddistill.colearning.judging import Boxed, BoxedImages, Judged, nothing_ju
 from meddistill.colearning.proposals import Proposal
 from meddistill.colearning.questions import Questioned, half_of
 from meddistill.data.findings import as_planes
+from meddistill.data.views import AS_IT_IS, View
 from meddistill.run.dataset import Dataset
 from meddistill.run.tables import Case
 from meddistill.settings.colearning import ColearningConfig
@@ -87,8 +88,9 @@ class UnboxedImages(BoxedImages):
     """The rounds over one data set, teacher and frame.
 
     `boxed`: cases with targets, at least one with a finding; `unboxed`: cases of the training split
-    in which nobody looked for some finding that a boxed one shows. Heads know nothing of another
-    finding: of that nothing is proposed or believed. Raises: as `BoxedImages`.
+    in which nobody looked for some finding that a boxed one shows; `views`: of each boxed image that
+    heads learn from. Heads know nothing of another finding: of that nothing is proposed or believed.
+    Raises: as `BoxedImages`.
     """
 
     def __init__(
@@ -99,10 +101,12 @@ class UnboxedImages(BoxedImages):
         encodings: EncodingStore,
         answers: Answers,
         config: ColearningConfig,
+        views: Sequence[View] = (AS_IT_IS,),
     ) -> None:
         super().__init__(data, boxed, encodings, answers)
         self.unboxed = unboxed
         self.config = config
+        self.views = views
         self._targets = {each.case.case_id: each for each in boxed}
         self._shown = np.any([(each.planes > 0.5).any((1, 2)) for each in boxed], axis=0).tolist()
 
@@ -113,11 +117,7 @@ class UnboxedImages(BoxedImages):
             "on the teacher's map proposes, the teacher answers"
         )
         generator = torch.Generator().manual_seed(seed)
-        boxed_cells = [
-            draw_cells(encoded, torch.from_numpy(each.planes), generator, _weights(each))
-            for place, encoded in self.boxed_encodings("encode boxed")
-            for each in [self.boxed[place]]
-        ]
+        boxed_cells = self._boxed_cells(generator)
         folds = group_folds([each.case.group for each in self.boxed], self.config.heads, seed)
         joined: list[Cells] = []
         rows: list[ColearningRow] = []
@@ -158,6 +158,17 @@ class UnboxedImages(BoxedImages):
         return dataclasses.replace(
             judged, thresholds=tuple(at if shown else _NEVER for at, shown in both)
         )
+
+    def _boxed_cells(self, generator: torch.Generator) -> list[Cells]:
+        """Of each boxed image, in all views."""
+        drawn: list[list[Cells]] = [[] for _ in self.boxed]
+        for view in self.views:
+            for place, encoded in self.boxed_encodings("encode boxed", view):
+                each = self.boxed[place]
+                planes = view.of_framed(each.planes, (each.case.height, each.case.width))
+                target = torch.from_numpy(planes)
+                drawn[place].append(draw_cells(encoded, target, generator, _weights(each)))
+        return [Cells.join(parts) for parts in drawn]
 
     def _fit(
         self, boxed: Sequence[Cells], folds: Sequence[int], joined: Sequence[Cells], seed: int

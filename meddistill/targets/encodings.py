@@ -16,6 +16,7 @@ import numpy as np
 
 from meddistill.base import console
 from meddistill.base.files import DAMAGED_ARCHIVE, atomic_path
+from meddistill.data.views import AS_IT_IS, View
 from meddistill.run.dataset import Dataset
 from meddistill.run.tables import Case
 from meddistill.teachers.teacher import DECODED_LEVEL, Encoded, Teacher
@@ -41,19 +42,28 @@ class EncodingStore:
         self._sizes = {path.name: path.stat().st_size for path in self._files()}
 
     def of_cases(
-        self, cases: Sequence[Case], data: Dataset, title: str = ""
+        self,
+        cases: Sequence[Case],
+        data: Dataset,
+        title: str = "",
+        view: View = AS_IT_IS,
     ) -> Iterator[tuple[Case, Encoded]]:
         """Each case with its encoding (a batch of one), in the order given.
 
-        `title`: of a progress bar, shown where an image has to be encoded. Raises: InputError for
-        an image that cannot be read.
+        Args:
+            cases: whose images.
+            data: where they lie.
+            title: of a progress bar, shown where an image has to be encoded.
+            view: of each image.
+
+        Raises: InputError for an image that cannot be read.
         """
-        missing = sum(not self._path(case).exists() for case in cases)
+        missing = sum(not self._path(case, view).exists() for case in cases)
         if not missing or not title:
-            yield from self._in_batches(cases, data)
+            yield from self._in_batches(cases, data, view)
             return
         with console.progress(title, len(cases)) as bar:
-            for case, encoded in self._in_batches(cases, data):
+            for case, encoded in self._in_batches(cases, data, view):
                 yield case, encoded
                 bar.advance()
 
@@ -61,41 +71,54 @@ class EncodingStore:
         """Whether the case's encoding is kept; it may still turn out to be damaged."""
         return self._path(case).exists()
 
-    def fill(self, cases: Sequence[Case], data: Dataset, part: tuple[int, int]) -> None:
+    def fill(
+        self,
+        cases: Sequence[Case],
+        data: Dataset,
+        part: tuple[int, int],
+        view: View = AS_IT_IS,
+    ) -> None:
         """Encode what is not there, in the batches that `of_cases` makes of the same cases.
 
-        `part`: (k, n) takes every n-th batch from the k-th, so that processes share the work; each
-        keeps the budget alone, so what all of them keep may exceed it until the next file. Raises:
-        as `of_cases`.
+        Args:
+            cases: as in `of_cases`.
+            data: likewise.
+            part: (k, n) takes every n-th batch from the k-th, so that processes share the work;
+                each keeps the budget alone, so what all of them keep may exceed it until the next
+                file.
+            view: likewise.
+
+        Raises: as `of_cases`.
         """
         number, count = part
         for start in range(number * _BATCH, len(cases), count * _BATCH):
             batch = cases[start : start + _BATCH]
-            if not all(self._path(case).exists() for case in batch):
-                for _ in self._in_batches(batch, data):
+            if not all(self._path(case, view).exists() for case in batch):
+                for _ in self._in_batches(batch, data, view):
                     pass
 
-    def _in_batches(self, cases: Sequence[Case], data: Dataset) -> Iterator[tuple[Case, Encoded]]:
+    def _in_batches(
+        self, cases: Sequence[Case], data: Dataset, view: View
+    ) -> Iterator[tuple[Case, Encoded]]:
         for start in range(0, len(cases), _BATCH):
             batch = cases[start : start + _BATCH]
-            found = [self._read(case) for case in batch]
+            found = [self._read(case, view) for case in batch]
             absent = [case for case, known in zip(batch, found, strict=True) if known is None]
             fresh: dict[str, Encoded] = {}
             if absent:
-                made = self.teacher.encode([data.image(case) for case in absent])
+                made = self.teacher.encode([view.of(data.image(case)) for case in absent])
                 self.encoded += len(absent)
                 for index, case in enumerate(absent):
-                    fresh[case.case_id] = self._keep(case, made.of_one(index))
+                    fresh[case.case_id] = self._keep(self._path(case, view), made.of_one(index))
             for case, known in zip(batch, found, strict=True):
                 yield case, fresh[case.case_id] if known is None else known
 
-    def _keep(self, case: Case, encoded: Encoded) -> Encoded:
+    def _keep(self, path: Path, encoded: Encoded) -> Encoded:
         """Write it where the budget allows; what comes back has the precision of a stored one, so
         that a budget changes no result."""
         arrays = encoded.to_arrays()
         size = sum(array.nbytes for array in arrays.values())
         if size <= self.budget_bytes:
-            path = self._path(case)
             with atomic_path(path) as temporary:
                 np.savez(temporary, **arrays)  # type: ignore[arg-type]
             self._sizes[path.name] = path.stat().st_size
@@ -120,17 +143,19 @@ class EncodingStore:
             self.dropped += own in path.name
             path.unlink(missing_ok=True)
 
-    def _read(self, case: Case) -> Encoded | None:
-        path = self._path(case)
+    def _read(self, case: Case, view: View) -> Encoded | None:
+        path = self._path(case, view)
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 encoded = Encoded.from_arrays(arrays)
         except DAMAGED_ARCHIVE:
             return None  # not there, or damaged: it is made again
-        return encoded if encoded.sizes_hw[0] == (case.height, case.width) else None
+        size_hw = view.size_hw((case.height, case.width))
+        return encoded if encoded.sizes_hw[0] == size_hw else None
 
-    def _path(self, case: Case) -> Path:
-        name = f"{case.case_id}.{case.sha256[:16]}.{self._teacher_key()}.npz"
+    def _path(self, case: Case, view: View = AS_IT_IS) -> Path:
+        seen = f".{view.name}" if view.name else ""
+        name = f"{case.case_id}.{case.sha256[:16]}.{self._teacher_key()}{seen}.npz"
         return self.directory / name
 
     def _teacher_key(self) -> str:

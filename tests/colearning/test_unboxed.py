@@ -12,6 +12,7 @@ from meddistill.colearning.answers import Answers
 from meddistill.colearning.beliefs import HEAD, NOTHING, STUDENT, dice
 from meddistill.colearning.judging import Boxed
 from meddistill.colearning.unboxed import UnboxedImages
+from meddistill.data.views import AS_IT_IS, some_views
 from meddistill.run.dataset import Dataset
 from meddistill.settings.colearning import ColearningConfig
 from meddistill.targets.encodings import EncodingStore
@@ -37,7 +38,7 @@ def truth(case):
     return square(int(case.case_id))[1]
 
 
-def images(directory, data, *, boxed=None, config=CONFIG, budget=1.0):
+def images(directory, data, *, boxed=None, config=CONFIG, budget=1.0, views=(AS_IT_IS,)):
     teacher = FineTeacher()
     train = data.of_split("train")
     looked_at = [case for case in train if case.annotation == "boxes"][:boxed]
@@ -48,6 +49,7 @@ def images(directory, data, *, boxed=None, config=CONFIG, budget=1.0):
         EncodingStore(directory / "encodings", teacher, budget),
         Answers(directory / "answers", teacher, SIZE, 0.0),
         config,
+        views,
     )
 
 
@@ -147,6 +149,18 @@ def test_an_encoding_is_as_exact_when_it_is_made_as_when_it_is_read(tmp_path, da
     assert torch.equal(again, read)
     assert torch.equal(read, read.half().float())
     assert not torch.equal(read * 7, (read * 7).round())  # they were rounded at all
+
+
+def test_heads_learn_the_target_in_every_view(tmp_path, data):
+    several = images(tmp_path, data, views=some_views(4, (False, False)))
+    cells = several._boxed_cells(torch.Generator().manual_seed(0))
+    alone = images(tmp_path, data)._boxed_cells(torch.Generator().manual_seed(0))
+    for every, plain in zip(cells, alone, strict=True):
+        assert len(every.share) == pytest.approx(4 * len(plain.share), rel=0.1)
+        # PaintingTeacher's map shows the square itself: a cell of one is as bright in any view.
+        inside, outside = every.share[:, 0] > 0.9, every.share[:, 0] < 0.01
+        bright = every.features.float().mean(1)
+        assert bright[inside].min() > bright[outside].mean()
 
 
 def test_another_seed_has_other_heads(tmp_path, data):

@@ -8,6 +8,7 @@ import torch
 from support.bright_squares import prepare_squares
 from support.painting_teacher import PaintingTeacher
 
+from meddistill.data.views import some_views
 from meddistill.run.dataset import Dataset
 from meddistill.targets.encodings import EncodingStore
 
@@ -88,3 +89,20 @@ def test_another_teacher_or_image_is_not_taken_for_it(tmp_path, data):
     again = EncodingStore(tmp_path, PaintingTeacher(), 1.0)
     list(again.of_cases([changed], data))
     assert again.encoded == 1
+
+
+def test_each_view_is_kept_by_itself(tmp_path, data):
+    *_, turned = some_views(4, (False, False))
+    plain = maps(EncodingStore(tmp_path, PaintingTeacher(), 1.0), data)
+    store = EncodingStore(tmp_path, PaintingTeacher(), 1.0)
+    seen = {
+        case.case_id: encoded.features["embedding"]
+        for case, encoded in store.of_cases(data.cases, data, view=turned)
+    }
+    assert store.encoded == len(data.cases)
+    assert not any(torch.equal(plain[name], seen[name]) for name in plain)
+    again = EncodingStore(tmp_path, PaintingTeacher(), 1.0)
+    again.fill(data.cases, data, (0, 1), turned)
+    assert (again.encoded, len(list(tmp_path.glob("*.npz")))) == (0, 2 * len(data.cases))
+    assert maps(again, data).keys() == plain.keys()
+    assert again.encoded == 0
