@@ -24,13 +24,15 @@ from meddistill.colearning.judging import Boxed
 from meddistill.colearning.questions import save_questioned
 from meddistill.colearning.sheet import write_sheet
 from meddistill.colearning.unboxed import Outcome, UnboxedImages
+from meddistill.data.views import View, some_views
 from meddistill.run.dataset import Dataset
-from meddistill.run.few_boxes import has_few_boxes, unboxed_cases
+from meddistill.run.few_boxes import boxed_training_images, has_few_boxes, unboxed_cases
 from meddistill.run.findings import read_findings
 from meddistill.run.layout import BELIEFS_AGAIN_NPZ, BELIEFS_NPZ, COLEARNING_CSV, COLEARNING_PNG
 from meddistill.run.tables import Case, QualityRow
 from meddistill.run.volumes import box_carriers
 from meddistill.settings.distill import DistillConfig
+from meddistill.settings.flips import sides_kept
 from meddistill.targets.asking import logit_shift
 from meddistill.targets.cache import TargetFolders
 from meddistill.targets.encodings import EncodingStore
@@ -71,8 +73,13 @@ def with_unboxed_decided(config: DistillConfig, dataset: Dataset) -> DistillConf
     if not recipe.few_boxes:
         return config
     _check_goes_together(config)
+    share = recipe.share_of_boxed(boxed_training_images(dataset.cases))
     return dataclasses.replace(
-        config, lr=recipe.lr, weight_decay=recipe.weight_decay, feature_weight=0.0
+        config,
+        lr=recipe.lr,
+        weight_decay=recipe.weight_decay,
+        feature_weight=0.0,
+        colearning=dataclasses.replace(recipe, boxed_share=share),
     )
 
 
@@ -87,6 +94,11 @@ def _check_goes_together(config: DistillConfig) -> None:
         raise ConfigError(
             f"distill.rounds={config.rounds} does not go with distill.colearning.unboxed=propose, "
             "which has rounds of its own (distill.colearning.rounds); set it to 1, or unboxed=detected"
+        )
+    if config.batch_size == 1 and unboxed == "propose":
+        raise ConfigError(
+            "distill.batch_size=1 does not go with distill.colearning.unboxed=propose, whose steps draw "
+            "boxed and unboxed images; set it to 2 or more, or unboxed=ignore"
         )
 
 
@@ -141,8 +153,9 @@ class Colearning:
         ids = dict.fromkeys(row.case_id for row in rows if row.split == "train" and teaches(row))
         boxed = [self.dataset.by_id[case_id] for case_id in ids]
         store = self._encodings(teacher)
-        for cases in (boxed, self._unboxed(rows)):
-            store.fill(cases, self.dataset, part)
+        for view in self._views(len(boxed)):
+            store.fill(boxed, self.dataset, part, view)
+        store.fill(self._unboxed(rows), self.dataset, part)
 
     def _unboxed(self, rows: Sequence[QualityRow]) -> list[Case]:
         """The training cases in which nobody looked for some finding that boxes teach."""
@@ -152,6 +165,12 @@ class Colearning:
         }
         names = [name for name in findings.names if findings.is_one or name in boxed]
         return unboxed_cases(self.dataset.cases, names)
+
+    def _views(self, boxed: int) -> Sequence[View]:
+        """Of each of so many boxed images that heads learn from."""
+        findings = read_findings(self.dataset.directory)
+        count = self.config.colearning.views_of_each(boxed)
+        return some_views(count, sides_kept(self.config.flips, findings.keeps_sides()))
 
     def _encodings(self, teacher: Teacher) -> EncodingStore:
         budget_gb = self.config.colearning.encodings_gb
@@ -211,7 +230,13 @@ class Colearning:
         shift = logit_shift(teacher, self.config.targets)
         answers = Answers(self.teacher_dir / "answers", teacher, self.config.image_size, shift)
         return UnboxedImages(
-            self.dataset, boxed, unboxed, encodings, answers, self.config.colearning
+            self.dataset,
+            boxed,
+            unboxed,
+            encodings,
+            answers,
+            self.config.colearning,
+            self._views(len(boxed)),
         )
 
     def join(self, boxed: PackedCases) -> PackedCases:

@@ -23,8 +23,13 @@ def unboxed_cases(cases: Sequence[Case], findings: Sequence[str] = LESION.names)
     ]
 
 
+def boxed_training_images(cases: Sequence[Case]) -> int:
+    """Training images with a box at least."""
+    return sum(case.split == "train" and case.annotation == "boxes" for case in cases)
+
+
 def has_few_boxes(cases: Sequence[Case]) -> bool:
     """Whether nobody looked at some training images, and from one to `MOST_FEW` others are
     boxed."""
-    annotated = [case.annotation for case in cases if case.split == "train"]
-    return 0 < annotated.count("boxes") <= MOST_FEW and "unknown" in annotated
+    unseen = any(case.split == "train" and case.annotation == "unknown" for case in cases)
+    return unseen and 0 < boxed_training_images(cases) <= MOST_FEW

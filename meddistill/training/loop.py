@@ -220,7 +220,8 @@ def _source(
             keeps_sides=keeps_sides,
         )
     if settings.colearning.few_boxes:
-        share = settings.colearning.boxed_share if train.boxed < len(train) else 1.0
+        mixed = train.boxed < len(train)
+        share = settings.colearning.share_of_boxed(train.boxed) if mixed else 1.0
         boxed = max(1, round(settings.batch_size * share))
         steps = math.ceil(settings.colearning.steps / settings.epochs)
         batch = (boxed, settings.batch_size - boxed)

@@ -97,6 +97,7 @@ def test_the_recipe_for_few_boxes_brings_its_step_size_and_decay(data):
         ("auto", {"prior_weight": 0.1}, "prior_weight above 0 does not go with .*unboxed=propose"),
         ("ignore", {"prior_weight": 0.1}, "prior_weight above 0 does not go with .*unboxed=ignore"),
         ("propose", {"rounds": 2}, "rounds=2 does not go with .*unboxed=propose"),
+        ("propose", {"batch_size": 1}, "batch_size=1 does not go with .*unboxed=propose"),
     ],
 )
 def test_what_would_be_left_out_in_silence_is_refused(data, unboxed, asked, told):
@@ -105,6 +106,16 @@ def test_what_would_be_left_out_in_silence_is_refused(data, unboxed, asked, told
         decided(few, colearning=ColearningConfig(unboxed=unboxed), **asked)
     off = ColearningConfig(unboxed="detected")
     assert decided(few, colearning=off, **asked) == "detected"
+
+
+@pytest.mark.parametrize(
+    ("boxed", "share"), [(1, 0.25), (50, 0.25), (80, 0.4), (100, 0.5), (MOST_FEW, 0.5)]
+)
+def test_boxed_images_fill_more_of_a_batch_the_more_there_are(data, boxed, share):
+    few = with_annotations(data, *["boxes"] * boxed, "none", "unknown")
+    assert with_unboxed_decided(CONFIG, few).colearning.boxed_share == share
+    asked = dataclasses.replace(CONFIG, colearning=ColearningConfig(boxed_share=0.7))
+    assert with_unboxed_decided(asked, few).colearning.boxed_share == 0.7
 
 
 def test_only_training_cases_that_nobody_looked_at_are_unboxed(data):

@@ -33,6 +33,8 @@ def test_a_way_that_is_not_known_names_the_nearest():
         ("lr", 0.0, "lr must be above 0, got 0.0"),
         ("lr", float("nan"), "lr must be above 0, got nan"),
         ("boxed_share", 0.0, "boxed_share must lie in [0.05, 1.0], got 0.0"),
+        ("head_views", 0, "head_views must lie in [1, 4], got 0"),
+        ("head_views", 5, "head_views must lie in [1, 4], got 5"),
         ("boxed_share", 1.1, "boxed_share must lie in [0.05, 1.0], got 1.1"),
     ],
 )
@@ -44,3 +46,9 @@ def test_values_out_of_range_are_refused(name, value, message):
 def test_no_room_for_encodings_and_boxed_cases_alone_are_allowed():
     config = ColearningConfig(encodings_gb=0.0, boxed_share=1.0)
     assert (config.encodings_gb, config.boxed_share) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(("boxed", "views"), [(1, 4), (50, 4), (60, 3), (100, 2), (150, 1)])
+def test_the_more_boxed_images_the_fewer_views_of_each(boxed, views):
+    assert ColearningConfig().views_of_each(boxed) == views
+    assert ColearningConfig(head_views=1).views_of_each(boxed) == 1
