@@ -90,7 +90,9 @@ class Access:
         return None
 
     def _names(self) -> set[str]:
-        return {f"{host}:{self.port}".lower() for host in self.hosts}
+        named = {f"{host}:{self.port}".lower() for host in self.hosts}
+        # Of HTTP's own port a browser says nothing.
+        return named | ({host.lower() for host in self.hosts} if self.port == 80 else set())
 
     def _has_cookie(self, header: str) -> bool:
         # Other servers of this machine share the header, and SimpleCookie drops all of it for one

@@ -351,6 +351,15 @@ def test_noise_does_not_stop_it(client):
     assert client.get("/api/session")["user"] == "me"
 
 
+@pytest.mark.parametrize(
+    ("port", "host", "is_named"),
+    [(80, "127.0.0.1", True), (80, "127.0.0.1:80", True), (8787, "127.0.0.1", False)],
+)
+def test_of_the_port_of_http_a_browser_says_nothing(port, host, is_named):
+    refusal = Access(["127.0.0.1"], port).refuse("GET", "/", {"host": host})
+    assert (refusal.status == 421) != is_named
+
+
 def test_tokens_are_long_and_new_each_time():
     one, other = Access(["127.0.0.1"], 1), Access(["127.0.0.1"], 1)
     assert len({one.token, one.cookie, other.token, other.cookie}) == 4
