@@ -48,7 +48,7 @@ def test_no_room_for_encodings_and_boxed_cases_alone_are_allowed():
     assert (config.encodings_gb, config.boxed_share) == (0.0, 1.0)
 
 
-@pytest.mark.parametrize(("boxed", "views"), [(1, 4), (50, 4), (60, 3), (100, 2), (150, 1)])
+@pytest.mark.parametrize(("boxed", "views"), [(1, 4), (20, 4), (26, 3), (40, 2), (41, 1), (150, 1)])
 def test_the_more_boxed_images_the_fewer_views_of_each(boxed, views):
     assert ColearningConfig().views_of_each(boxed) == views
     assert ColearningConfig(head_views=1).views_of_each(boxed) == 1
