@@ -102,6 +102,6 @@ def test_what_is_not_known_is_one_clear_line(script):
 
 
 def test_a_cell_names_no_folder_of_one_machine(script):
-    told = script._without_folders({"seed": 0, "warm_start": "/home/me/work/toy-20-0/student"})
+    told = script._without_folders({"seed": 0, "warm_start": "runs/few-boxes/toy-20-0/student"})
     assert told == {"seed": 0, "warm_start": "toy-20-0"}
     assert script._without_folders({"seed": 0, "warm_start": ""}) == {"seed": 0, "warm_start": ""}

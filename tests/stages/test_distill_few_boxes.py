@@ -191,7 +191,7 @@ def test_a_student_is_asked_once_however_often_it_is_interrupted(
         assert (interrupted / name).read_bytes() == (whole.student / name).read_bytes()
 
 
-def test_training_that_begins_anew_begins_with_what_was_believed_first(run, whole, monkeypatch):
+def stop_once_the_student_was_asked(run, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
 
@@ -199,6 +199,10 @@ def test_training_that_begins_anew_begins_with_what_was_believed_first(run, whol
         patched.setattr(Colearning, "teach_anew", stop)  # the student was asked
         with pytest.raises(KeyboardInterrupt):
             distil(run)
+
+
+def test_training_that_begins_anew_begins_with_what_was_believed_first(run, whole, monkeypatch):
+    stop_once_the_student_was_asked(run, monkeypatch)
     assert (run.student / BELIEFS_AGAIN_NPZ).exists()
     (run.student / LAST_CKPT).write_bytes(b"damaged")
     (run.student / PREVIOUS_CKPT).unlink(missing_ok=True)
@@ -208,13 +212,7 @@ def test_training_that_begins_anew_begins_with_what_was_believed_first(run, whol
 
 
 def test_where_all_is_settled_training_goes_on_without_the_teacher(run, whole, monkeypatch):
-    def stop(*_):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Colearning, "teach_anew", stop)  # the student was asked
-        with pytest.raises(KeyboardInterrupt):
-            distil(run)
+    stop_once_the_student_was_asked(run, monkeypatch)
 
     def gone(_):
         raise AssertionError("the teacher was loaded")
