@@ -21,7 +21,9 @@ class ColearningRow:
     `predicted_iou`: the teacher's estimate of its answer; `agreement`: Dice of answer and proposal;
     `expected_dice`: what such an answer was worth on boxed images. All in [0, 1]. `believed`: whose
     proposal, `head`, `student` or `nothing`; `weight`: of the case in the student's loss.
-    `finding`: which of several the row is of; empty where there is one.
+    `finding`: which of several the row is of; empty where there is one. `proposers_dice`: once the
+    student is asked, Dice of its mask with the heads', 0 where one of them is empty; None before, and
+    where both are.
     """
 
     round: int
@@ -37,6 +39,7 @@ class ColearningRow:
     predicted_iou: float | None = None
     agreement: float | None = None
     expected_dice: float | None = None
+    proposers_dice: float | None = None
     finding: str = where_used("")
 
 

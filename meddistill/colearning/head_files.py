@@ -57,6 +57,8 @@ def load_heads(directory: Path) -> Heads | None:
 
 def _head(state: dict[str, torch.Tensor]) -> CellHead:
     *_, last_bias = state.values()
-    head = CellHead(state["mean"], state["deviation"], len(last_bias))
+    # A training that is taken up again loads none: its random numbers must not depend on it.
+    with torch.random.fork_rng(devices=[]):
+        head = CellHead(state["mean"], state["deviation"], len(last_bias))
     head.load_state_dict(state)
     return head.requires_grad_(False).eval()

@@ -19,7 +19,7 @@ from meddistill.colearning.answers import Answers
 from meddistill.colearning.belief_files import load_beliefs, read_beliefs, save_beliefs
 from meddistill.colearning.beliefs import TRUST_POWER, OfCase, loss_weights, pixel_weights
 from meddistill.colearning.colearning_row import ColearningRow
-from meddistill.colearning.head_files import save_heads
+from meddistill.colearning.head_files import Heads, load_heads, save_heads
 from meddistill.colearning.judging import Boxed
 from meddistill.colearning.questions import save_questioned
 from meddistill.colearning.sheet import write_sheet
@@ -195,7 +195,10 @@ class Colearning:
         beliefs, calibrations = read_beliefs(self.out / BELIEFS_NPZ)
         rows = read_table(self.out / COLEARNING_CSV, ColearningRow)
         rows = [row for row in rows if row.round <= self.config.colearning.rounds]
-        first = Outcome(beliefs, rows, None, None, calibrations, (), ())
+        # Lost or damaged ones cost the comparison with the student, and no training.
+        heads = load_heads(self.out) or Heads((), ())
+        known = (calibrations, heads.heads, heads.thresholds)
+        first = Outcome(beliefs, rows, None, None, *known)
         outcome = images.ask_student(_maps(see, cases, list(beliefs)), first)
         write_sheet(self.out / COLEARNING_PNG, outcome.rows, outcome.beliefs, self.dataset)
         save_beliefs(self.out, outcome, BELIEFS_AGAIN_NPZ)

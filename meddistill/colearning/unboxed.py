@@ -28,6 +28,7 @@ from meddistill.colearning.beliefs import (
     Calibration,
     OfCase,
     believe,
+    dice,
     doubted,
     settled,
 )
@@ -42,6 +43,7 @@ from meddistill.colearning.folds import group_folds
 from meddistill.colearning.judging import Boxed, BoxedImages, Judged, nothing_judged
 from meddistill.colearning.proposals import Proposal
 from meddistill.colearning.questions import Questioned, half_of
+from meddistill.colearning.watch import watch
 from meddistill.data.findings import as_planes
 from meddistill.data.views import AS_IT_IS, View
 from meddistill.run.dataset import Dataset
@@ -244,12 +246,14 @@ class UnboxedImages(BoxedImages):
         proposals that one is believed whose answer is the surer. Where the student sees nothing,
         the heads' belief moves towards its map as far as it was not trusted."""
         number = before.rows[-1].round + 1
-        known = {(row.case_id, row.finding): row for row in before.rows if row.round == number - 1}
+        last = [row for row in before.rows if row.round == number - 1]
+        known = {(row.case_id, row.finding): row for row in last}
         judged = Judged((STUDENT_THRESHOLD,) * len(self.findings), tuple(before.calibrations))
         seen = []
         encodings = self.encodings.of_cases(self.unboxed, self.data)
         for (case, encoded), seen_by_it in zip(encodings, maps, strict=True):
             probs, beliefs = as_planes(seen_by_it), list(before.beliefs[case.case_id])
+            alike = self._alike(encoded, probs, before)
             rows = []
             for place, asked, row in self._asked(number, case, encoded, probs, judged):
                 belief, old = beliefs[place], known[row.case_id, row.finding]
@@ -262,14 +266,31 @@ class UnboxedImages(BoxedImages):
                     if asked is None and old.expected_dice is not None:
                         belief = doubted(belief, probs[place], old.expected_dice)
                 beliefs[place] = belief
+                row = dataclasses.replace(row, proposers_dice=alike[place])
                 rows.append(with_belief(row, belief))
             seen.append(_Seen(case, self._settled(case, beliefs), rows))
         console.say(self._told(number, seen))
+        watch(last, [row for each in seen for row in each.rows])
         return dataclasses.replace(
             before,
             beliefs={each.case.case_id: each.beliefs for each in seen},
             rows=[*before.rows, *(row for each in seen for row in each.rows)],
         )
+
+    def _alike(
+        self, encoded: Encoded, probs: np.ndarray, before: Outcome
+    ) -> Sequence[float | None]:
+        """Of each finding the Dice of the student's mask, of its `probs` (C, S, S), with the heads';
+        None where both are empty, and of all without heads."""
+        if not before.heads:
+            return [None] * len(self.findings)
+        by_heads = head_maps(before.heads, encoded, self.frame_size).mean(0).numpy()
+        both = zip(by_heads, before.thresholds, probs, strict=True)
+        masks = [(theirs > at, its > STUDENT_THRESHOLD) for theirs, at, its in both]
+        return [
+            round(dice(theirs, its), 4) if theirs.any() or its.any() else None
+            for theirs, its in masks
+        ]
 
     def _asked(
         self, number: int, case: Case, encoded: Encoded, maps: np.ndarray, judged: Judged

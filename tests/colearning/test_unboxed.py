@@ -10,6 +10,7 @@ from support.painting_teacher import PaintingTeacher
 
 from meddistill.colearning.answers import Answers
 from meddistill.colearning.beliefs import HEAD, NOTHING, STUDENT, dice
+from meddistill.colearning.cell_head import head_maps
 from meddistill.colearning.judging import Boxed
 from meddistill.colearning.unboxed import UnboxedImages
 from meddistill.data.views import AS_IT_IS, some_views
@@ -203,11 +204,13 @@ def test_the_surer_of_two_proposals_is_believed(settled, data):
     before = {row.case_id: row for row in outcome.rows if row.round == number}
     assert list(rows) == list(outcome.beliefs)
     assert after.rows[: len(outcome.rows)] == outcome.rows
+    assert rows[first].proposers_dice > 0.8
     for case_id, row in rows.items():
         assert row.believed == after.beliefs[case_id][0].source
         if case_id != first:
             # Nothing was seen there: the heads' proposal stays, and is believed less.
-            assert row == dataclasses.replace(before[case_id], round=number + 1)
+            kept = dataclasses.replace(before[case_id], round=number + 1)
+            assert dataclasses.replace(row, proposers_dice=None) == kept
             now, then = after.beliefs[case_id][0].probs, outcome.beliefs[case_id][0].probs
             if row.believed != NOTHING:
                 assert now.max() < then.max()
@@ -220,3 +223,34 @@ def test_a_less_sure_student_changes_nothing(settled, data):
     for case_id, (belief,) in outcome.beliefs.items():
         if belief.source == HEAD:
             assert after.beliefs[case_id][0] is belief
+
+
+def test_a_student_that_falls_to_background_is_warned_of(settled, data, capfd):
+    directory, outcome = settled
+    images(directory, data).ask_student(maps_of(outcome, data, lambda _: False), outcome)
+    told = " ".join(capfd.readouterr().err.split())
+    assert "masks of heads and student on the same images have a Dice of 0.00" in told
+    assert "it falls to background" in told
+    assert "repeats the heads" not in told
+
+
+def test_a_student_that_repeats_the_heads_is_warned_of(settled, data, capfd):
+    directory, outcome = settled
+    again = images(directory, data)
+    pairs = again.encodings.of_cases(again.unboxed, data)
+    heads = [head_maps(outcome.heads, encoded, SIZE).mean(0).numpy() for _, encoded in pairs]
+    shown = [np.where(each > outcome.thresholds[0], 0.98, 0.0) for each in heads]
+    after = again.ask_student((each.astype(np.float32) for each in shown), outcome)
+    told = " ".join(capfd.readouterr().err.split())
+    assert "the student repeats the heads" in told
+    assert "falls to background" not in told
+    asked = [row for row in after.rows if row.round == after.rows[-1].round]
+    assert {row.proposers_dice for row in asked} <= {1.0, None}
+
+
+def test_without_heads_nothing_is_compared(settled, data, capfd):
+    directory, outcome = settled
+    lost = dataclasses.replace(outcome, heads=(), thresholds=())
+    after = images(directory, data).ask_student(maps_of(outcome, data, lambda _: True), lost)
+    assert {row.proposers_dice for row in after.rows} == {None}
+    assert "heads and student" not in capfd.readouterr().err
