@@ -130,6 +130,34 @@ def lost_device(error: BaseException) -> str | None:
     return None
 
 
+# What torch's allocator and oneDNN's convolutions say of a CPU, and the Metal backend of Apple's GPUs.
+_NO_MEMORY = re.compile(
+    r"DefaultCPUAllocator|bad_alloc|could not create a (primitive|memory object)$"
+    r"|MPS backend out of memory"
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the device had no memory left, or the CPU."""
+    if isinstance(error, MemoryError):
+        return True
+    kinds = {kind.__name__ for kind in type(error).__mro__}  # torch is not imported for this
+    is_torch = isinstance(error, RuntimeError)
+    return is_torch and ("OutOfMemoryError" in kinds or bool(_NO_MEMORY.search(str(error))))
+
+
+def too_little_memory(error: BaseException) -> str | None:
+    """One line for memory that ran out where no smaller pieces are left to try; None for any other
+    error."""
+    if not is_out_of_memory(error):
+        return None
+    return (
+        f"out of memory ({first_line(error)}); nothing finished is lost: the same command goes on "
+        "once others leave room, with --device cpu, or, in distill, with a lower distill.batch_size or "
+        "distill.image_size, or distill.targets.views=whole"
+    )
+
+
 _MISSING_OPERATOR = re.compile(r"operator '([^']+)' is not currently (?:implemented|supported)")
 
 

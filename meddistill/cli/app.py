@@ -20,6 +20,7 @@ from meddistill.base.errors import (
     lost_device,
     lost_process,
     missing_operator,
+    too_little_memory,
 )
 from meddistill.cli import inspect_commands, label_commands, stage_commands, student_commands
 from meddistill.cli.options import option
@@ -98,6 +99,7 @@ def main() -> None:
             disk_problem(error)
             or lost_device(error)
             or missing_operator(error)
+            or too_little_memory(error)
             or (lost_process(error) if _processes() > 1 else None)
         )
         if problem is None:

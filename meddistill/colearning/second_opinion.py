@@ -19,7 +19,7 @@ from meddistill.student.student import as_rgb
 from meddistill.student.trust.asked import Opinion
 from meddistill.student.trust.trust import AskedTeacher, Trust
 from meddistill.teachers.loading import load_teacher
-from meddistill.teachers.teacher import Teacher
+from meddistill.teachers.teacher import Teacher, encode_in_memory
 from meddistill.training.fabric import resolve_device
 
 
@@ -42,7 +42,7 @@ class TeacherOpinion:
             return None
         started = time.perf_counter()
         with torch.inference_mode():
-            encoded = self.teacher.encode([as_rgb(image)])
+            encoded = encode_in_memory(self.teacher, [as_rgb(image)])
         answers = Answers(Path(), self.teacher, max(size_hw), self.logit_shift)
         probs, trusted = np.zeros(masks.shape, np.float32), np.full(len(masks), np.nan)
         for place, given in enumerate(boxes):

@@ -17,7 +17,7 @@ from meddistill.data.frames import scaled_hw
 from meddistill.settings.targets import TargetsConfig
 from meddistill.targets.scores import Scores, box_iou_of_masks, mask_iou, stability
 from meddistill.targets.zoom import Window, boxes_in_window, cut_and_enlarge, zoom_window
-from meddistill.teachers.teacher import BoxMasks, Encoded, Teacher
+from meddistill.teachers.teacher import BoxMasks, Encoded, Teacher, encode_in_memory
 
 _NOTHING = -30.0
 """Logit where a view sees nothing: probability 0."""
@@ -164,7 +164,7 @@ def ask_teacher(
     asked = [index for index, seen in enumerate(seen_whole) if seen or whole]
     if asked:
         groups = _of_one_image(questions, asked)
-        seen_images = teacher.encode([questions[group[0]].image for group in groups])
+        seen_images = encode_in_memory(teacher, [questions[group[0]].image for group in groups])
         inside = [[index for index in group if seen_whole[index]] for group in groups]
         chosen = [[questions[index] for index in group] for group in inside]
         replies = _decode_whole(teacher, seen_images, chosen) if any(seen_whole) else []
@@ -253,7 +253,7 @@ def _zoomed_views(question: Question, context: float) -> Iterator[_View]:
 def _decode_views(teacher: Teacher, views: Sequence[_View], batch_size: int) -> Iterator[BoxMasks]:
     for start in range(0, len(views), batch_size):
         batch = views[start : start + batch_size]
-        encoded = teacher.encode([view.picture for view in batch])
+        encoded = encode_in_memory(teacher, [view.picture for view in batch])
         yield from teacher.decode(encoded, [view.boxes.reshape(-1, 4) for view in batch])
 
 

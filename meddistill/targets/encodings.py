@@ -19,7 +19,7 @@ from meddistill.base.files import DAMAGED_ARCHIVE, atomic_path
 from meddistill.data.views import AS_IT_IS, View
 from meddistill.run.dataset import Dataset
 from meddistill.run.tables import Case
-from meddistill.teachers.teacher import DECODED_LEVEL, Encoded, Teacher
+from meddistill.teachers.teacher import DECODED_LEVEL, Encoded, Teacher, encode_in_memory
 
 _BATCH = 4
 
@@ -106,7 +106,8 @@ class EncodingStore:
             absent = [case for case, known in zip(batch, found, strict=True) if known is None]
             fresh: dict[str, Encoded] = {}
             if absent:
-                made = self.teacher.encode([view.of(data.image(case)) for case in absent])
+                images = [view.of(data.image(case)) for case in absent]
+                made = encode_in_memory(self.teacher, images)
                 self.encoded += len(absent)
                 for index, case in enumerate(absent):
                     fresh[case.case_id] = self._keep(self._path(case, view), made.of_one(index))

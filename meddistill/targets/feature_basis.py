@@ -26,7 +26,7 @@ from meddistill.run.dataset import Dataset
 from meddistill.run.layout import FEATURE_BASIS_NPZ
 from meddistill.run.tables import Case
 from meddistill.teachers.resample import area_weights
-from meddistill.teachers.teacher import Encoded, Teacher
+from meddistill.teachers.teacher import Encoded, Teacher, encode_in_memory
 
 _SAMPLE_CASES = 48
 
@@ -151,7 +151,7 @@ def fit_basis(
     moments = {level: _Moments(teacher.feature_channels[level]) for level in spec.levels}
     batches = [sample[start : start + batch_size] for start in range(0, len(sample), batch_size)]
     for batch in console.track(batches, "feature basis", len(batches)):
-        encoded = teacher.encode([dataset.image(case) for case in batch])
+        encoded = encode_in_memory(teacher, [dataset.image(case) for case in batch])
         for index in range(len(batch)):
             for level in spec.levels:
                 frame = max(encoded.sizes_hw[index])

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from meddistill.base.errors import MedDistillError, is_out_of_memory
+
 DECODED_LEVEL = "embedding"
 """The feature level that every teacher has, and that its decoder reads."""
 
@@ -157,10 +159,29 @@ def keep_freed_memory() -> None:
 
 
 def give_back_freed_memory() -> None:
-    """Let the C library give back to the system what it kept so far: others than it need memory,
-    too. Does nothing elsewhere than glibc."""
+    """Let CUDA's allocator and the C library (glibc alone) give back what they kept so far, so that
+    larger pieces fit again."""
+    torch.cuda.empty_cache()  # does nothing where CUDA is not in use
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def encode_in_memory(teacher: Teacher, images: Sequence[np.ndarray]) -> Encoded:
+    """`teacher.encode(images)`; where memory runs out for all of them together, one by one. Raises:
+    MedDistillError where a single image does not fit."""
+    try:
+        return teacher.encode(images)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+    # Here the error is forgotten, and with it what was made meanwhile.
+    give_back_freed_memory()
+    if len(images) == 1:
+        raise MedDistillError(
+            f"out of memory while {teacher.name} looks at one image; take a smaller teacher "
+            "(distill.teacher), fewer views at once (distill.targets.views=whole), or --device cpu"
+        )
+    return Encoded.stack([encode_in_memory(teacher, [image]) for image in images])
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

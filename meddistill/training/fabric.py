@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import logging
 import os
-import re
 from types import MethodType
 
 import torch
@@ -16,15 +15,12 @@ from torch import Tensor, nn
 from meddistill.base import console
 from meddistill.base.cores import is_intel
 from meddistill.base.errors import ConfigError
-from meddistill.teachers.teacher import give_back_freed_memory, keep_freed_memory
+from meddistill.teachers.teacher import keep_freed_memory
 
 WAITS_AT_MOST = datetime.timedelta(days=1)
 """How long processes wait for the first of them, which alone carries boxes and asks about unboxed
 images; torch's half an hour is less than that may take. One that died is noticed at once all the same.
 """
-_NO_MEMORY = re.compile(
-    r"DefaultCPUAllocator|bad_alloc|could not create a (primitive|memory object)$"
-)
 
 
 def make_fabric(device: str, precision: str) -> Fabric:
@@ -61,19 +57,6 @@ def make_fabric(device: str, precision: str) -> Fabric:
 def precision_of(fabric: Fabric) -> str:
     """The precision that `auto` was resolved to."""
     return str(fabric._precision.precision)
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether the device had no memory left, or the CPU: its allocator, or oneDNN's convolutions."""
-    return isinstance(error, torch.OutOfMemoryError) or bool(_NO_MEMORY.search(str(error)))
-
-
-def free_memory(fabric: Fabric) -> None:
-    """Give back what an allocator keeps for later, so that larger pieces fit again."""
-    if fabric.device.type == "cuda":
-        torch.cuda.empty_cache()
-    else:
-        give_back_freed_memory()
 
 
 def sum_over_ranks(fabric: Fabric, tensor: Tensor) -> Tensor:

@@ -7,11 +7,11 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from meddistill.base import console
-from meddistill.base.errors import TrainingError
+from meddistill.base.errors import TrainingError, is_out_of_memory
 from meddistill.data.frames import Preprocessing
 from meddistill.settings.distill import DistillConfig
+from meddistill.teachers.teacher import give_back_freed_memory
 from meddistill.training.batches import BatchSource, Draw
-from meddistill.training.fabric import free_memory, is_out_of_memory
 from meddistill.training.learner import Learner
 from meddistill.training.state import TrainingState
 from meddistill.training.step import DistillLosses, distill_step
@@ -79,7 +79,7 @@ class OptimiserStep:
             )
         self.parts = min(2 * self.parts, cases)
         self.learner.optimizer.zero_grad()
-        free_memory(self.fabric)
+        give_back_freed_memory()
         console.warn(
             f"out of memory: from here on the {cases} images of a step are seen in {self.parts} "
             f"parts, whose gradients are added up (distill.accumulate={self.parts} says so at once)"

@@ -8,7 +8,9 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from meddistill.base.errors import TrainingError, is_out_of_memory
 from meddistill.data.frames import Preprocessing, normalise
+from meddistill.teachers.teacher import give_back_freed_memory
 from meddistill.training.fabric import sum_over_ranks, widest_float
 from meddistill.training.losses import soft_dice_agreement
 from meddistill.training.packed_cases import PackedCases
@@ -115,7 +117,9 @@ def predict_probs(
     student: nn.Module, images: Tensor, preprocessing: Preprocessing, fabric: Fabric
 ) -> Tensor:
     """Probabilities (B, C, S, S) float32 of RGB frames (B, 3, S, S) in [0, 255]; a student in eval
-    mode is expected.
+    mode is expected. Where memory runs out, the two halves one after the other.
+
+    Raises: TrainingError where a single frame does not fit.
 
     Args:
         student: the network.
@@ -123,10 +127,23 @@ def predict_probs(
         preprocessing: their normalisation.
         fabric: precision and device.
     """
-    frames = normalise(images, preprocessing).contiguous(memory_format=torch.channels_last)
-    with fabric.autocast():
-        logits: Tensor = student(frames)
-    return torch.sigmoid(logits.float())
+    try:
+        frames = normalise(images, preprocessing).contiguous(memory_format=torch.channels_last)
+        with fabric.autocast():
+            logits: Tensor = student(frames)
+        return torch.sigmoid(logits.float())
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+    # Here the error is forgotten, and with it what was made meanwhile.
+    if len(images) == 1:
+        raise TrainingError(
+            "out of memory while the student looks at one image; lower distill.image_size (now "
+            f"{preprocessing.image_size}), choose a smaller distill.encoder, or pass --device cpu"
+        )
+    give_back_freed_memory()
+    halves = images.tensor_split(2)
+    return torch.cat([predict_probs(student, half, preprocessing, fabric) for half in halves])
 
 
 def _predictions(

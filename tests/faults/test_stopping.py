@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from meddistill.base.errors import (
     StageError,
@@ -16,6 +17,7 @@ from meddistill.base.errors import (
     lost_device,
     lost_process,
     missing_operator,
+    too_little_memory,
 )
 from meddistill.base.files import write_text
 from meddistill.run import lock
@@ -222,6 +224,24 @@ def test_a_device_that_went_away_is_one_line(said):
 )
 def test_a_bug_is_not_taken_for_a_lost_device(bug):
     assert lost_device(bug) is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB\nSee the docs"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+        MemoryError("Unable to allocate 4.00 GiB for an array"),
+    ],
+)
+def test_memory_that_ran_out_is_one_line_that_says_what_to_set(error):
+    told = too_little_memory(error)
+    assert "\n" not in told
+    assert "lower distill.batch_size or distill.image_size, or distill.targets.views=whole" in told
+
+
+def test_a_bug_is_not_taken_for_too_little_memory():
+    assert too_little_memory(RuntimeError("shapes differ")) is None
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from meddistill.base.errors import ConfigError, InputError
+from meddistill.base.errors import ConfigError, InputError, MedDistillError
 from meddistill.run.dataset import Dataset
 from meddistill.run.layout import QUALITY_CSV
 from meddistill.run.tables import Case
@@ -352,6 +352,37 @@ def test_a_killed_pass_goes_on_and_ends_the_same(tmp_path):
         )
         assert (one.probs == two.probs).all()
         assert (one.uncertainty == two.uncertainty).all()
+
+
+class TightTeacher(BoxTeacher):
+    """Has memory for so many images at once."""
+
+    def __init__(self, most):
+        super().__init__()
+        self.most = most
+
+    def encode(self, images):
+        if len(images) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return super().encode(images)
+
+
+def test_images_that_do_not_fit_together_are_encoded_one_by_one(tmp_path):
+    requests = [_request(_case(tmp_path / "data", name), [[8, 8, 40, 40]]) for name in ("a", "bb")]
+    for most in (1, 2):
+        _make(tmp_path, requests, TightTeacher(most))
+        (tmp_path / "teacher").rename(tmp_path / f"at-most-{most}")
+    one_by_one = sorted((tmp_path / "at-most-1").rglob("*.npz"))
+    assert len(one_by_one) == 2
+    for path in one_by_one:
+        same = tmp_path / "at-most-2" / path.relative_to(tmp_path / "at-most-1")
+        assert path.read_bytes() == same.read_bytes()
+
+
+def test_an_image_that_does_not_fit_alone_is_one_line_that_says_what_to_set(tmp_path):
+    request = _request(_case(tmp_path / "data", "a"), [[8, 8, 40, 40]])
+    with pytest.raises(MedDistillError, match=r"boxes looks at one image; .*targets\.views=whole"):
+        _make(tmp_path, [request], TightTeacher(0))
 
 
 def test_a_damaged_file_is_made_again(tmp_path):

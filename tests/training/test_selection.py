@@ -7,6 +7,7 @@ import torch
 from support.training_data import bright_squares
 from torch import nn
 
+from meddistill.base.errors import TrainingError
 from meddistill.data.frames import Preprocessing
 from meddistill.training.fabric import make_fabric
 from meddistill.training.packed_cases import CaseTarget, PackedCases
@@ -53,6 +54,33 @@ FABRIC = make_fabric("cpu", "32-true")
 
 def agreement(see, val):
     return validation_agreement(Student(see), val, PLAIN, FABRIC)
+
+
+class LittleMemory(nn.Module):
+    """A student with memory for so many frames at once; `tried`: how many it was given."""
+
+    def __init__(self, frames):
+        super().__init__()
+        self.most, self.tried = frames, []
+
+    def forward(self, frames):
+        self.tried.append(len(frames))
+        if len(frames) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return frames[:, :1]
+
+
+def test_validation_cases_that_do_not_fit_together_are_seen_in_parts():
+    val = cases(*[0] * 6, findings=1)
+    whole, parts = LittleMemory(6), LittleMemory(2)
+    agreements = [validation_agreement(each, val, PLAIN, FABRIC) for each in (whole, parts)]
+    assert agreements[0] == agreements[1]
+    assert parts.tried == [6, 3, 2, 1, 3, 2, 1]
+
+
+def test_a_validation_case_that_does_not_fit_alone_is_one_line_that_says_what_to_set():
+    with pytest.raises(TrainingError, match=r"one image; lower distill\.image_size \(now 8\)"):
+        validation_agreement(LittleMemory(0), cases(0, 1), PLAIN, FABRIC)
 
 
 def test_a_student_that_sees_nothing_of_rare_findings_agrees_with_nothing():
