@@ -8,19 +8,20 @@ from pathlib import Path
 
 from meddistill.base.hashing import fingerprint_source, hash_files
 from meddistill.evaluation.judged_cases import JudgedCases
-from meddistill.run.audits import ACCEPTED, CORRECTED, AuditRow, audit_folder, read_audit
+from meddistill.run.audits import ACCEPTED, CORRECTED, AuditRow, audit_folder
 
 
-def with_audit(judged: JudgedCases, labels_dir: Path) -> JudgedCases:
-    """The cases of one finding, with the settled masks of those that have none of their own; as
-    they are where nothing was audited. Raises: InputError for an audit that cannot be read."""
+def with_audit(
+    judged: JudgedCases, settled: Mapping[str, AuditRow], labels_dir: Path
+) -> JudgedCases:
+    """The cases of one finding, with the masks that were `settled`, by case, of those that have none
+    of their own; as they are where there is none. `labels_dir`: RUN/labels, where the masks lie."""
     if judged.findings is not None and not judged.findings.is_one:
         return judged
-    found = read_audit(labels_dir)
     audit = {
-        case.case_id: found[case.case_id]
+        case.case_id: settled[case.case_id]
         for case in judged.cases
-        if case.mask is None and case.case_id in found
+        if case.mask is None and case.case_id in settled
     }
     if not audit:
         return judged

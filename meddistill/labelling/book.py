@@ -13,6 +13,7 @@ from meddistill.base import console
 from meddistill.base.csv_tables import write_table
 from meddistill.base.errors import InputError, StageError
 from meddistill.labelling.actions import GIVEN, Action, Box
+from meddistill.labelling.audit_table import audit_rows
 from meddistill.labelling.box_table import LabelRow, table_of
 from meddistill.labelling.journal import SUFFIX, Journal, JournalReader, check_user
 from meddistill.labelling.state import (
@@ -25,11 +26,10 @@ from meddistill.labelling.state import (
     counts_of,
     derive,
     in_order,
-    last_audit,
     seconds_a_box,
 )
 from meddistill.run import lock
-from meddistill.run.audits import ACCEPTED, CORRECTED, AuditRow, audit_folder, write_audit
+from meddistill.run.audits import AuditRow, audit_folder, write_audit
 from meddistill.run.dataset import Dataset
 from meddistill.run.findings import read_findings
 from meddistill.run.labels import annotated_findings
@@ -259,18 +259,7 @@ class LabelBook:
 
     def audits(self, cases: Sequence[Case] | None = None) -> list[AuditRow]:
         """The masks of `cases` (all, where none are given) that people settled, in their order."""
-        rows = []
-        for case in self.data.cases if cases is None else cases:
-            action = last_audit(self._by_image.get(case.source, []))
-            if action is not None and action.audit is not None:
-                found = action.audit
-                verdict = CORRECTED if found.edits else ACCEPTED
-                rows.append(
-                    AuditRow(
-                        case.case_id, verdict, found.mask, found.student, found.dice, action.user
-                    )
-                )
-        return rows
+        return audit_rows(self._by_image, self.data.cases if cases is None else cases)
 
     def _take(self, actions: Sequence[Action]) -> None:
         touched = set()

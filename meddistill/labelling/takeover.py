@@ -1,18 +1,23 @@
-"""What RUN/labels says of each image, as `prepare` takes it over."""
+"""What RUN/labels says of each image, as `prepare` and `eval` take it over: from the journals,
+as the tables beside them follow late where the page was killed."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from meddistill.data.findings import Findings
 from meddistill.data.prepare.relabel import Drawn, DrawnImage
 from meddistill.labelling.actions import Action
+from meddistill.labelling.audit_table import audit_rows
 from meddistill.labelling.book import read_actions, states_of
+from meddistill.labelling.journal import SUFFIX
 from meddistill.labelling.state import BOXED, EMPTY
+from meddistill.run.audits import AuditRow, audit_folder, read_audit
+from meddistill.run.tables import Case
 
 _ANY = "lesion"
 
@@ -34,6 +39,19 @@ def drawn_boxes(folder: Path) -> dict[str, DrawnImage]:
         )
         for image, state in states_of(actions, findings).items()
     }
+
+
+def settled_masks(folder: Path, cases: Iterable[Case]) -> dict[str, AuditRow]:
+    """Whose masks people settled in an audit, by case; of a copy without journals by its audit.csv,
+    and none where nothing was audited. Raises: InputError for a journal or a table that is damaged."""
+    if not audit_folder(folder).exists():
+        return {}
+    if not any(folder.glob(f"*{SUFFIX}")):
+        return read_audit(folder)
+    by_image: dict[str, list[Action]] = {}
+    for action in read_actions(folder):
+        by_image.setdefault(action.image, []).append(action)
+    return {row.case_id: row for row in audit_rows(by_image, cases)}
 
 
 def fingerprint_labels(drawn: Drawn, findings: Findings) -> str:

@@ -39,6 +39,7 @@ from meddistill.evaluation.scores import Judging, ScoreRow, case_dice
 from meddistill.evaluation.text_tables import format_of_itself, format_table
 from meddistill.evaluation.verdict import Verdict
 from meddistill.evaluation.volume_judge import VolumeJudge, format_volumes
+from meddistill.labelling.takeover import settled_masks
 from meddistill.run.headlines import headline
 from meddistill.run.layout import (
     CONFIG_JSON,
@@ -124,7 +125,8 @@ def run_eval(
     out = request.out or run.eval
     config = as_begun(out, config, request.overwrite)
     cases = read_cases(data_dir)
-    judged = with_audit(judged_cases_of_run(data_dir, cases, config.split), run.labels)
+    judged = judged_cases_of_run(data_dir, cases, config.split)
+    judged = with_audit(judged, settled_masks(run.labels, cases), run.labels)
     if request.student is None:
         require(student_dir / RUN_JSON, "distill")
     baselines = Baselines()

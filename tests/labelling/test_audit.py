@@ -206,6 +206,23 @@ def test_the_figures_are_in_the_report(run, capsys):
         run_eval(run, EvalConfig(), seed=0, predictor=BrightnessStudent())
 
 
+def test_what_was_settled_just_before_a_kill_is_judged_by(client, run):
+    settle(client, 0)
+    client.running.session.book.write_boxes()
+    settle(client, 1, box_edit((1, 1, 9, 9)))  # audit.csv, which follows the journal, lacks it
+    assert len(read_audit(run.labels)) == 1
+    out = run_eval(run, EvalConfig(), seed=0, predictor=BrightnessStudent())
+    assert read_json(out / "summary.json")["audit"]["cases"] == 2
+
+
+def test_an_audit_without_its_journals_is_judged_by_its_table(run):
+    with served(run, audit=3) as running:
+        settle(Client(running), 0)
+    (run.labels / "me.jsonl").unlink()
+    out = run_eval(run, EvalConfig(), seed=0, predictor=BrightnessStudent())
+    assert read_json(out / "summary.json")["audit"]["cases"] == 1
+
+
 def test_it_needs_a_student_and_test_images(tmp_path, monkeypatch):
     run = make_run(tmp_path, count=4, test=0.5)
     with pytest.raises(StageError, match="run `meddistill distill"), served(run, audit=3):
