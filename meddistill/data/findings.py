@@ -8,6 +8,7 @@ same code; its masks on disk are black and white, those of several label maps (`
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -30,7 +31,7 @@ PALETTE: tuple[Colour, ...] = (
     (150, 200, 40),
     (120, 140, 255),
 )
-"""RGB of the findings in their order, again from the start beyond ten."""
+"""RGB of the findings in their order, where nobody chose others; again from the start beyond ten."""
 SEPARATOR = ";"
 """Between the names of several findings in one cell of a table."""
 MOST_OVERLAPPING = 16
@@ -48,12 +49,16 @@ _ENDS = {
 class Findings:
     """Names in their order, and whether a pixel has one of them at most (`exclusive`).
 
+    `chosen_colours`: RGB by name, of those for which somebody chose one. They tell findings apart in
+    pictures alone: findings of other colours are the same.
+
     Raises: ConfigError for a name that is empty, holds a separator or a line break, or differs from
     another only by case or spaces; for more than a mask can hold.
     """
 
     names: tuple[str, ...] = ("lesion",)
     exclusive: bool = True
+    chosen_colours: Mapping[str, Colour] = dataclasses.field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         seen: dict[str, str] = {}
@@ -89,13 +94,32 @@ class Findings:
 
     @property
     def colours(self) -> tuple[Colour, ...]:
-        return tuple(PALETTE[index % len(PALETTE)] for index in range(len(self.names)))
+        """RGB of each: the chosen one, or the next of the palette that nobody chose."""
+        taken = set(self.chosen_colours.values())
+        free = itertools.cycle([each for each in PALETTE if each not in taken] or PALETTE)
+        return tuple(self.chosen_colours.get(name) or next(free) for name in self.names)
+
+    def in_colours(self, stored: Sequence[str]) -> Findings:
+        """The findings as somebody stored them with their colours, `#rrggbb` in their order; as they
+        are where those are their own anyway, or none was stored. Raises: ConfigError for what is no
+        colour, or another number of them."""
+        colours = tuple(parse_colour(text) for text in stored)
+        if not colours or colours == self.colours:
+            return self
+        if len(colours) != len(self.names):
+            raise ConfigError(f"{len(colours)} colours of {len(self.names)} findings")
+        return dataclasses.replace(self, chosen_colours=dict(zip(self.names, colours, strict=True)))
 
     def index(self, name: str) -> int:
         """Raises: InputError for a name that is none of them."""
         if name not in self.names:
             raise InputError(f"'{name}' is none of the findings {', '.join(self.names)}")
         return self.names.index(name)
+
+    def alone(self, name: str) -> Findings:
+        """One of them, in its colour."""
+        chosen = {each: c for each, c in self.chosen_colours.items() if each == name}
+        return Findings((name,), chosen_colours=chosen)
 
     def tag(self, index: int) -> str:
         """What a table calls the finding: empty where there is one, as such tables always were."""
@@ -178,17 +202,30 @@ class Findings:
 
     def as_dict(self) -> dict[str, Any]:
         """For a JSON or YAML file, with the colours that pictures are drawn in."""
-        colours = ["#{:02x}{:02x}{:02x}".format(*colour) for colour in self.colours]
+        colours = [hex_colour(colour) for colour in self.colours]
         return {"names": list(self.names), "exclusive": self.exclusive, "colours": colours}
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> Findings:
         """What `as_dict` gave. Raises: ConfigError, KeyError, TypeError for something else."""
-        return cls(tuple(str(name) for name in found["names"]), bool(found["exclusive"]))
+        names = tuple(str(name) for name in found["names"])
+        return cls(names, bool(found["exclusive"])).in_colours(found.get("colours", ()))
 
 
 LESION = Findings()
 """The one finding of a RUN in which nobody named any."""
+
+
+def parse_colour(text: str) -> Colour:
+    """RGB of `#rrggbb`. Raises: ConfigError for anything else."""
+    if not re.fullmatch(r"#[0-9a-fA-F]{6}", str(text)):
+        raise ConfigError(f"'{text}' is no colour; expected #rrggbb, such as #00a0ff")
+    return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)
+
+
+def hex_colour(colour: Sequence[int]) -> str:
+    """`#rrggbb` of RGB."""
+    return "#{:02x}{:02x}{:02x}".format(*(int(part) for part in colour))
 
 
 def as_planes(maps: np.ndarray) -> np.ndarray:

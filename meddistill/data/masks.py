@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from meddistill.base.errors import ConfigError, InputError
-from meddistill.data.findings import Findings
+from meddistill.data.findings import Findings, hex_colour, parse_colour
 from meddistill.data.formats.pictures import load_labels
 
 Label = float | tuple[int, int, int]
@@ -66,7 +66,7 @@ class StrangeValuesError(InputError):
 
 def _label_text(value: np.ndarray) -> str:
     if len(value) == 3:
-        return "#{:02x}{:02x}{:02x}".format(*(int(part) for part in value))
+        return hex_colour(value.tolist())
     return f"{value[0]:g}"
 
 
@@ -88,7 +88,7 @@ def parse_labels(text: str) -> tuple[Label, ...] | str | None:
     labels: list[Label] = []
     for part in (part.strip() for part in text.split(",")):
         if re.fullmatch(r"#[0-9a-fA-F]{6}", part):
-            labels.append((int(part[1:3], 16), int(part[3:5], 16), int(part[5:7], 16)))
+            labels.append(parse_colour(part))
         elif re.fullmatch(r"-?\d+(\.\d+)?", part):
             labels.append(float(part))
         else:

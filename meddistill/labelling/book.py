@@ -12,6 +12,7 @@ from pathlib import Path
 from meddistill.base import console
 from meddistill.base.csv_tables import write_table
 from meddistill.base.errors import InputError, StageError
+from meddistill.data.findings import hex_colour
 from meddistill.labelling.actions import GIVEN, Action, Box
 from meddistill.labelling.audit_table import audit_rows
 from meddistill.labelling.box_table import LabelRow, table_of
@@ -109,6 +110,13 @@ class LabelBook:
         except BaseException:
             lock.release(self._place)
             raise
+
+    @property
+    def colours(self) -> dict[str, str]:
+        """`#rrggbb` of the findings for which somebody chose a colour, by their names here."""
+        chosen, own = self._findings_of_run.chosen_colours, self._findings_of_run
+        names = dict(zip(own.names, self.findings, strict=False)) if own.is_one else {}
+        return {names.get(name, name): hex_colour(colour) for name, colour in chosen.items()}
 
     def close(self) -> None:
         """Write boxes.csv and give the journal back."""

@@ -103,6 +103,7 @@ class Session:
             "key": self.key,
             "user": self.book.user,
             "findings": list(self.book.findings),
+            "colours": self.book.colours,
             "among": list(self.book.among),
             "order": self.order,
             "orders": list(ORDERS),

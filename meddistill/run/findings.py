@@ -13,12 +13,13 @@ from meddistill.run.layout import DATA_YAML
 
 def write_data_yaml(data_dir: Path, findings: Findings, lists: dict[str, str]) -> None:
     """data.yaml, in Ultralytics' form: `names` are the findings, and of several whether they
-    exclude each other and their colours stand beside them. `lists`: the file of each split."""
+    exclude each other and their colours stand beside them, as they do where a colour was chosen.
+    `lists`: the file of each split."""
     lines = ["# Annotated cases only; the paths are relative to this file.\n"]
     lines += [f"{split}: {name}\n" for split, name in lists.items()]
     lines.append("names:\n")
     lines += [f"  {index}: {_quoted(name)}\n" for index, name in enumerate(findings.names)]
-    if not findings.is_one:
+    if not findings.is_one or findings.chosen_colours:
         about = findings.as_dict()
         lines.append(f"exclusive: {'true' if findings.exclusive else 'false'}\n")
         lines.append("colours:\n")
@@ -37,7 +38,8 @@ def read_findings(data_dir: Path) -> Findings:
         names = content["names"]
         numbered = dict(names.items() if isinstance(names, dict) else enumerate(names))
         ordered = tuple(str(numbered[index]) for index in range(len(numbered)))
-        return Findings(ordered, bool(content.get("exclusive", True)))
+        findings = Findings(ordered, bool(content.get("exclusive", True)))
+        return findings.in_colours(content.get("colours", ()))
     except (ConfigError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path} names no findings ({error}); run `meddistill prepare` again"

@@ -19,7 +19,7 @@ def write_preprocessing(path: Path, preprocessing: Preprocessing) -> None:
     """Write preprocessing.json, whole or not at all; what was added later only where it is used."""
     about = dataclasses.asdict(preprocessing)
     del about["findings"], about["thresholds"]
-    if preprocessing.findings != LESION:
+    if preprocessing.findings != LESION or preprocessing.findings.chosen_colours:
         about["findings"] = preprocessing.findings.as_dict()
         about["thresholds"] = list(preprocessing.cuts)
     if preprocessing.grid is None:

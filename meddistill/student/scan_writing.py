@@ -69,7 +69,7 @@ def _write_masks(
     else:
         folders = folders_of(directory, findings)
         parts = [
-            (Findings((each,)), [mask[place] for mask in predicted.masks])
+            (findings.alone(each), [mask[place] for mask in predicted.masks])
             for place, each in enumerate(findings.names)
         ]
     files, written = [], []

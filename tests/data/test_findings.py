@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from meddistill.base.errors import ConfigError, InputError
-from meddistill.data.findings import LESION, Findings
+from meddistill.data.findings import LESION, PALETTE, Findings
 from meddistill.data.masks import FindingValues, StrangeValuesError
 
 
@@ -72,3 +72,32 @@ def test_a_value_that_no_finding_means_is_told_with_its_pixels():
     ]
     with pytest.raises(StrangeValuesError, match=r"no finding means: 3 \(2 px\)"):
         values.select(np.array([[3, 3, 1]]))
+
+
+GREEN = (0, 255, 0)
+
+
+def test_a_chosen_colour_is_that_of_its_finding_and_of_no_other():
+    assert Findings(("a", "b", "c"), chosen_colours={"b": GREEN}).colours == (
+        *(PALETTE[0], GREEN, PALETTE[1]),
+    )
+    taken = Findings(("a", "b"), chosen_colours={"b": PALETTE[0]})
+    assert taken.colours == (PALETTE[1], PALETTE[0])
+    assert taken.palette()[2].tolist() == list(PALETTE[0])
+    assert taken.alone("b").colours == (PALETTE[0],)
+    assert taken == Findings(("a", "b"))  # the same findings, drawn otherwise
+
+
+@pytest.mark.parametrize("chosen", [{}, {"a": GREEN}, {"a": PALETTE[1], "b": GREEN}])
+def test_colours_come_back_as_they_were_stored(chosen):
+    findings = Findings(("a", "b"), chosen_colours=chosen)
+    stored = findings.as_dict()
+    again = Findings.from_dict(stored)
+    assert again.colours == findings.colours
+    assert bool(again.chosen_colours) == bool(chosen)
+    del stored["colours"]  # as a student has it that was made before they were stored
+    assert Findings.from_dict(stored).colours == PALETTE[:2]
+    with pytest.raises(ConfigError, match="'red' is no colour; expected #rrggbb"):
+        findings.in_colours(["red", "#00ff00"])
+    with pytest.raises(ConfigError, match="1 colours of 2 findings"):
+        findings.in_colours(["#00ff00"])

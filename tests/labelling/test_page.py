@@ -8,8 +8,10 @@ import pytest
 from support.chromium import Page, find_chromium
 from support.label_run import Client, make_run, served
 
+from meddistill.data.findings import Findings
 from meddistill.labelling.actions import Action, Box, from_plain, to_plain
 from meddistill.labelling.state import can_redo, can_undo, derive
+from meddistill.run.findings import write_data_yaml
 
 FINDINGS = ["lesion", "cyst"]
 READY = "document.getElementById('view').dataset.shown"
@@ -56,6 +58,19 @@ def page(browser, running):
     ours = ("ERR_INTERNET_DISCONNECTED", "Canvas2D")  # what the tests themselves cause
     left = [text for text in browser.errors if not any(part in text for part in ours)]
     assert left == []
+
+
+def test_a_finding_is_drawn_in_the_colour_that_somebody_chose(browser, run):
+    lesion = Findings(chosen_colours={"lesion": (0, 160, 255)})
+    write_data_yaml(run.data, lesion, {})
+    with served(run, order="listed", findings=FINDINGS) as running:
+        browser.open(running.address + "#5", 1366, 768)
+        browser.until(READY)
+        dots = browser.run(
+            "[...document.querySelectorAll('#findings .dot')].map(d => d.style.background)"
+        )
+        assert dots == ["rgb(0, 160, 255)", "rgb(62, 193, 240)"]
+        browser.open("about:blank")
 
 
 def place(page, x, y):

@@ -11,6 +11,7 @@ from support.layouts import write_dicom
 
 from meddistill.base.csv_tables import read_table
 from meddistill.base.errors import ConfigError, InputError, StageError
+from meddistill.data.findings import Findings
 from meddistill.data.formats.pictures import write_png
 from meddistill.data.formats.volume_slices import grid_of, read_volume
 from meddistill.data.intensity import IntensitySettings
@@ -370,6 +371,23 @@ def test_what_an_archive_keeps_beside_images_is_left_out(tmp_path, capsys, kind,
     out = run([tmp_path / "in"], tmp_path / "out")
     assert {row.name for row in rows_of(out)} == {"a"}
     assert f"SR1 is left out: it holds {what}" in capsys.readouterr().err
+
+
+def test_a_viewer_is_asked_for_the_colour_that_somebody_chose(tmp_path):
+    pydicom, highdicom = pytest.importorskip("pydicom"), pytest.importorskip("highdicom")
+    write_series(tmp_path / "in" / "knee", voxels_of())
+    for chosen in ({}, {"bone": (0, 160, 255)}):
+        findings = Findings(("bone",), chosen_colours=chosen)
+        out = run(
+            [tmp_path / "in"], tmp_path / f"out{len(chosen)}", BrightIsLesion(findings=findings)
+        )
+        (segment,) = pydicom.dcmread(out / "masks" / "knee.seg.dcm").SegmentSequence
+        stored = segment.get("RecommendedDisplayCIELabValue")
+        if chosen:
+            shown = highdicom.color.CIELabColor.from_dicom_value(tuple(stored)).to_rgb()
+            assert np.abs(np.subtract(shown, chosen["bone"])).max() <= 2
+        else:
+            assert stored is None
 
 
 def test_a_series_without_what_may_be_empty_has_a_segmentation(tmp_path):

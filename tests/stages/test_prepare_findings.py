@@ -5,6 +5,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from support.label_maps import label_maps
 
 from meddistill.base.errors import ConfigError, InputError
@@ -46,6 +47,75 @@ def test_regions_overlap_and_a_dataset_json_names_them(tmp_path):
     out = _prepare(tmp_path, source, findings=["auto"])
     assert read_findings(out) == Findings(("whole", "core"), exclusive=False)
     assert annotated_findings(out, read_cases(out)[0])[1].tolist() == [0, 0, 1]
+
+
+def _colours(out):
+    """As they are stored, and as a mask shows the first finding."""
+    with Image.open(mask_path(out, read_cases(out)[0])) as mask:
+        shown = mask.convert("RGB").getpixel((10, 10)) if mask.mode == "P" else None
+    return read_findings(out).as_dict()["colours"], shown
+
+
+def test_findings_are_drawn_in_the_colours_that_somebody_chose(tmp_path):
+    source = label_maps(tmp_path / "source")
+    out = _prepare(tmp_path, source, findings=["a=1:#00ff00", "b=2"])
+    assert read_findings(out) == Findings(("a", "b"), exclusive=True)
+    assert _colours(out) == (["#00ff00", "#ffdd00"], (0, 255, 0))
+
+
+def test_one_finding_has_a_colour_of_its_own(tmp_path):
+    source = label_maps(tmp_path / "source", values=(255, 255))
+    out = _prepare(tmp_path, source, findings=["lesion:#00ff00"])
+    assert _colours(out) == (["#00ff00"], None)
+
+
+def test_a_dataset_json_says_colours_which_a_setting_overrides(tmp_path):
+    source = label_maps(tmp_path / "source")
+    table = {
+        "labels": {"background": 0, "a": 1, "b": 2},
+        "colours": {"a": "#00FF00", "b": "#0000ff"},
+    }
+    (source / "dataset.json").write_text(json.dumps(table))
+    out = _prepare(tmp_path, source)  # values of which nobody said anything
+    assert _colours(out) == (["#00ff00", "#0000ff"], (0, 255, 0))
+    out = _prepare(tmp_path / "auto", source, findings=["auto", "a:#123456"])
+    assert _colours(out) == (["#123456", "#0000ff"], (0x12, 0x34, 0x56))
+
+
+@pytest.mark.parametrize(
+    ("findings", "reason"),
+    [
+        (["a=1:red", "b=2"], "of 'a=1': 'red' is no colour; expected #rrggbb"),
+        (["a=1:#0f0", "b=2"], "of 'a=1': '#0f0' is no colour"),
+        ([*AB, "c:#00ff00"], "finding 'c' has no value"),
+        (["a=1:#00ff00", "b=2:#00FF00"], "finding 'b' is to be #00ff00, as is 'a'"),
+        (["a=1:#000000", "b=2"], "finding 'a' is to be #000000, as is what is no finding"),
+        (["from-class", "a:#00ff00"], "'a' has the colour #00ff00, and is none of the findings"),
+    ],
+)
+def test_a_colour_that_cannot_be_is_one_line(tmp_path, findings, reason):
+    source = label_maps(tmp_path / "source")
+    rows = (f"c{index},g{index},{'x' if index % 2 else 'y'}" for index in range(6))
+    (source / "groups.csv").write_text("id,group,class\n" + "\n".join(rows) + "\n")
+    with pytest.raises(ConfigError, match=reason):
+        _prepare(tmp_path, source, findings=findings)
+    assert not (tmp_path / "run" / "data" / "cases.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("colours", "reason"),
+    [
+        ({"A": "#00ff00"}, "has a colour of 'A', which is none of its labels"),
+        ({"a": "green"}, "has colours that are none: 'green' is no colour"),
+        (["#00ff00"], "has colours that are none"),
+    ],
+)
+def test_a_colour_of_a_dataset_json_that_cannot_be_is_one_line(tmp_path, colours, reason):
+    source = label_maps(tmp_path / "source")
+    table = {"labels": {"background": 0, "a": 1, "b": 2}, "colours": colours}
+    (source / "dataset.json").write_text(json.dumps(table))
+    with pytest.raises(InputError, match=reason):
+        _prepare(tmp_path, source, findings=["auto"])
 
 
 def test_the_class_of_a_case_is_its_finding(tmp_path):

@@ -57,6 +57,15 @@ def test_what_was_not_looked_for_in_a_source_is_unknown_there(tmp_path, two):
             assert np.unique(labels).tolist() == [0, 2]
 
 
+def test_sources_bring_the_colours_of_their_findings(tmp_path, two):
+    names = ["A:liver=1:#00ff00", "A:background=2", "B:tumour=1"]
+    out = _prepare(tmp_path, *two, findings=names)
+    assert read_findings(out).as_dict()["colours"] == ["#00ff00", "#ffdd00"]
+    names = ["A:a=1:#00ff00", "A:background=2", "B:a=1:#0000ff"]
+    with pytest.raises(ConfigError, match="finding 'a' has two colours, #00ff00 and #0000ff"):
+        _prepare(tmp_path / "other", *two, findings=names)
+
+
 def test_sources_of_the_same_findings_know_all_of_them(tmp_path, two):
     first, _ = two
     third = label_maps(tmp_path / "C", values=(2, 1))

@@ -1,6 +1,7 @@
 """The student on disk and at work: what is saved comes back, and a prediction depends on its image
 alone."""
 
+import dataclasses
 import json
 import os
 
@@ -10,10 +11,13 @@ import segmentation_models_pytorch as smp
 import torch
 
 from meddistill.base.errors import ConfigError, InputError, WeightsError
+from meddistill.base.files import read_json
+from meddistill.data.findings import Findings
 from meddistill.data.frames import Preprocessing
 from meddistill.settings.distill import DistillConfig
 from meddistill.student.networks import encoders
 from meddistill.student.networks.nested_unet import NestedUNet
+from meddistill.student.preprocessing_file import read_preprocessing, write_preprocessing
 from meddistill.student.student import (
     Student,
     build_student,
@@ -76,6 +80,18 @@ def test_what_is_saved_comes_back(tmp_path, name):
     np.testing.assert_array_equal(
         after.predict(image(50, 40)).probs, before.predict(image(50, 40)).probs
     )
+
+
+def test_the_colour_that_somebody_chose_is_saved_with_a_student(tmp_path):
+    lesion = Findings(chosen_colours={"lesion": (0, 160, 255)})
+    for findings, stored in ((lesion, ["#00a0ff"]), (Findings(), None)):
+        preprocessing = dataclasses.replace(SMALL, findings=findings)
+        write_preprocessing(tmp_path / "preprocessing.json", preprocessing)
+        assert (
+            read_json(tmp_path / "preprocessing.json").get("findings", {}).get("colours") == stored
+        )
+        again = read_preprocessing(tmp_path / "preprocessing.json")
+        assert (again.findings, again.findings.colours) == (findings, findings.colours)
 
 
 def test_smp_loads_a_saved_smp_network(tmp_path, monkeypatch):

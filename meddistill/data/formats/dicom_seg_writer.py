@@ -12,7 +12,7 @@ import numpy as np
 import meddistill
 from meddistill.base.errors import in_one_line
 from meddistill.base.files import atomic_path
-from meddistill.data.findings import Findings
+from meddistill.data.findings import Colour, Findings
 from meddistill.data.formats.dicom import read_dataset
 from meddistill.data.formats.dicom_series import Series
 
@@ -37,7 +37,7 @@ def write_segmentation(path: Path, series: Series, planes: np.ndarray, findings:
         path: the file to write.
         series: that the masks are of.
         planes: bool (slices, C, H, W), in the order of `series.frames`.
-        findings: their names.
+        findings: their names, and the colours that somebody chose.
     """
     try:
         import highdicom
@@ -106,6 +106,7 @@ def _descriptions(highdicom: Any, findings: Findings) -> list[Any]:
         highdicom.seg.SegmentDescription(
             segment_number=place + 1,
             segment_label=name[:64],
+            display_color=_display_colour(highdicom, findings.chosen_colours.get(name)),
             segmented_property_category=kind[0],
             segmented_property_type=kind[1],
             algorithm_type="AUTOMATIC",
@@ -117,6 +118,11 @@ def _descriptions(highdicom: Any, findings: Findings) -> list[Any]:
         )
         for place, name in enumerate(findings.names)
     ]
+
+
+def _display_colour(highdicom: Any, colour: Colour | None) -> Any:
+    """As a viewer is asked to show a segment; None where nobody chose a colour."""
+    return None if colour is None else highdicom.color.CIELabColor.from_rgb(*colour)
 
 
 def _uid(what: str, series: Series, planes: np.ndarray) -> str:

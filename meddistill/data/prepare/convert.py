@@ -112,6 +112,8 @@ def case_key(case: RawCase, file_hashes: Mapping[Path, str], settings: ConvertSe
             ),
             case.class_name,
         ]
+        if settings.findings.chosen_colours:  # the palette of masks
+            parts["colours"] = settings.findings.colours
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
 
 

@@ -7,13 +7,20 @@ import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from meddistill.base.errors import ConfigError, InputError, nearest
 from meddistill.base.files import read_json
 from meddistill.base.paths import printable
 from meddistill.data.annotations import is_nothing_there
-from meddistill.data.findings import LESION, Findings, names_in
+from meddistill.data.findings import (
+    LESION,
+    Colour,
+    Findings,
+    hex_colour,
+    names_in,
+    parse_colour,
+)
 from meddistill.data.masks import FindingValues, Label, parse_labels
 from meddistill.data.prepare.mask_values import MaskValues
 from meddistill.data.raw_case import RawCase
@@ -32,12 +39,13 @@ FINDINGS_COLUMN = "findings"
 class Naming:
     """What is asked for, before the source is listed. `names`: in their order; empty: those that
     the source's classes have. `values`: of the label maps; None where nothing names any. `table`:
-    the dataset.json that was read."""
+    the dataset.json that was read. `colours`: RGB by name, of those that somebody chose."""
 
     names: tuple[str, ...] = LESION.names
     values: FindingValues | None = None
     from_class: bool = False
     table: Path | None = None
+    colours: Mapping[str, Colour] = dataclasses.field(default_factory=dict)
 
     @property
     def is_one(self) -> bool:
@@ -54,7 +62,7 @@ class Naming:
         self, cases: Sequence[RawCase], box_classes: Sequence[str] | None, overlap: str
     ) -> Findings:
         """The findings of the cases listed. Raises: InputError where nothing in the source has a
-        name.
+        name; ConfigError for a colour of one that is not there.
 
         Args:
             cases: of the source.
@@ -81,7 +89,28 @@ class Naming:
         exclusive = overlap == "exclusive" or (
             overlap == "auto" and (self.from_class or len(names) == 1)
         )
-        return Findings(names, exclusive)
+        return named_findings(names, exclusive, self.colours)
+
+
+def named_findings(
+    names: tuple[str, ...], exclusive: bool, colours: Mapping[str, Colour]
+) -> Findings:
+    """The findings, drawn in the colours that somebody chose, RGB by name. Raises: ConfigError for a
+    colour of none of them, black, or one that two of them have."""
+    owners: dict[Colour, str] = {(0, 0, 0): ""}
+    for name, colour in colours.items():
+        if name not in names:
+            raise ConfigError(
+                f"'{name}' has the colour {hex_colour(colour)}, and is none of the findings "
+                f"{', '.join(names)}"
+            )
+        other = owners.setdefault(colour, name)
+        if other != name:
+            raise ConfigError(
+                f"finding '{name}' is to be {hex_colour(colour)}, as is "
+                f"{repr(other) if other else 'what is no finding'}: choose another colour"
+            )
+    return Findings(names, exclusive, dict(colours))
 
 
 def name_findings(config: PrepareConfig, directory: Path) -> Naming:
@@ -90,16 +119,23 @@ def name_findings(config: PrepareConfig, directory: Path) -> Naming:
     Raises: ConfigError for names or values that do not go together; InputError for a damaged
     dataset.json.
     """
-    items = [item.strip() for item in config.findings]
+    items = [_parsed(item.strip()) for item in config.findings]
     if not items:
         return Naming()
-    if items == [FROM_CLASS]:
-        return Naming((), from_class=True)
+    colours = {item.name: item.colour for item in items if item.colour is not None}
+    asked = [item.name for item in items if item.values or item.colour is None]
+    if asked == [FROM_CLASS]:
+        return Naming((), from_class=True, colours=colours)
     table = any_file(directory, DATASET_JSON, depth=2)
     known = _table_values(table) if table else {}
-    own = dict(_parsed(item) for item in items if item != AUTO)
+    own: dict[str, tuple[Label, ...]] = {}
+    for item in items:
+        if item.name != AUTO:
+            own[item.name] = item.values or own.get(item.name, ())
     background = own.pop(BACKGROUND, None) or ()
-    names = tuple(name for name in known if name != BACKGROUND) if AUTO in items else tuple(own)
+    names = tuple(name for name in known if name != BACKGROUND) if AUTO in asked else tuple(own)
+    if table and known:
+        colours = {n: c for n, c in _table_colours(table, known).items() if n in names} | colours
     values = {name: own.get(name) or known.get(name) or () for name in names}
     without = [name for name, found in values.items() if not found]
     if without and len(without) < len(names):
@@ -108,7 +144,7 @@ def name_findings(config: PrepareConfig, directory: Path) -> Naming:
             f"{nearest(without[0], known) if known else ''}"
         )
     if not names or without:
-        return Naming(names)
+        return Naming(names, colours=colours)
     rest = {value for name, found in known.items() if name not in names for value in found}
     _check_nesting(values)
     exclusive = config.overlap == "exclusive" or (
@@ -116,7 +152,7 @@ def name_findings(config: PrepareConfig, directory: Path) -> Naming:
     )
     if exclusive and _share_values(values):
         raise ConfigError("prepare.overlap is 'exclusive', but a value means several findings")
-    findings = Findings(names, exclusive)
+    findings = named_findings(names, exclusive, colours)
     ordered = tuple(values[name] for name in names)
     return Naming(
         names,
@@ -149,7 +185,10 @@ def name_values(found: MaskValues, directory: Path) -> tuple[Naming, str]:
         lesion = FindingValues(LESION, (found.values,))
         return Naming(values=lesion), f"{listed} alone: the lesion"
     named = tuple(str(names.get(value, f"value {value}")) for value in found.values)
-    values = FindingValues(Findings(named), tuple((float(value),) for value in found.values))
+    colours = _table_colours(table, known) if table and known else {}
+    colours = {name: colour for name, colour in colours.items() if name in named}
+    findings = named_findings(named, True, colours)
+    values = FindingValues(findings, tuple((float(value),) for value in found.values))
     example = ",".join(
         f"{'abcdefgh'[place]}={value}" for place, value in enumerate(found.values[:8])
     )
@@ -160,15 +199,32 @@ def name_values(found: MaskValues, directory: Path) -> tuple[Naming, str]:
     )
 
 
-def _parsed(item: str) -> tuple[str, tuple[Label, ...]]:
-    """`name` or `name=1+2`, with values or colours."""
-    name, equals, text = item.partition("=")
+class _Item(NamedTuple):
+    """One of `prepare.findings`: a name, the values (or colours) of masks that mean it, and the
+    colour that it is drawn in."""
+
+    name: str
+    values: tuple[Label, ...] = ()
+    colour: Colour | None = None
+
+
+def _parsed(item: str) -> _Item:
+    """`name` or `name=1+2`, with values or colours of masks; with `:#rrggbb` behind it the colour
+    that it is drawn in."""
+    asked, colon, text = item.rpartition(":")
+    colour = None
+    if colon and ("=" in asked or text.strip().startswith("#")):
+        try:
+            item, colour = asked, parse_colour(text.strip())
+        except ConfigError as error:
+            raise ConfigError(f"prepare.findings, of '{asked}': {error}") from None
+    name, equals, values = item.partition("=")
     if not equals:
-        return name.strip(), ()
-    labels = parse_labels(text.replace("+", ","))
+        return _Item(name.strip(), (), colour)
+    labels = parse_labels(values.replace("+", ","))
     if not isinstance(labels, tuple):
         raise ConfigError(f"finding '{item}': expected NAME=VALUE, or NAME=1+2 for several values")
-    return name.strip(), labels
+    return _Item(name.strip(), labels, colour)
 
 
 def _table_values(path: Path) -> dict[str, tuple[Label, ...]]:
@@ -191,6 +247,23 @@ def _table_values(path: Path) -> dict[str, tuple[Label, ...]]:
                 found[name] = numbers
     except (TypeError, ValueError) as error:
         raise InputError(f"{path} has labels that are no numbers: {error}") from error
+    return found
+
+
+def _table_colours(path: Path, known: Mapping[str, Any]) -> dict[str, Colour]:
+    """Colours by name that a dataset.json has under `colours`, a key of ours; {} where there is
+    none. `known`: the names of its labels."""
+    try:
+        colours = read_json(path).get("colours", {}).items()
+        found = {printable(str(name)): parse_colour(text) for name, text in colours}
+    except (AttributeError, ConfigError) as error:
+        raise InputError(f"{path} has colours that are none: {error}") from error
+    strange = [name for name in found if name not in known]
+    if strange:
+        raise InputError(
+            f"{path} has a colour of '{strange[0]}', which is none of its labels"
+            f"{nearest(strange[0], [name for name in known if name != BACKGROUND])}"
+        )
     return found
 
 

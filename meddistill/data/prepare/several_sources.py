@@ -17,8 +17,9 @@ import numpy as np
 
 from meddistill.base import console
 from meddistill.base.errors import ConfigError, InputError
-from meddistill.data.findings import Findings, as_planes
+from meddistill.data.findings import Findings, as_planes, hex_colour
 from meddistill.data.prepare.listing import Listed, list_source
+from meddistill.data.prepare.naming import named_findings
 from meddistill.data.raw_case import MaskRef, RawCase
 from meddistill.run.tables import Rejected
 from meddistill.settings.prepare import PrepareConfig
@@ -117,7 +118,8 @@ def _findings_of(config: PrepareConfig, folder: Path) -> list[str]:
     own = []
     for item in config.findings:
         before, colon, after = item.partition(":")
-        if not colon or before.strip() not in folders:
+        # A finding that is called like a folder has a colour behind its colon.
+        if not colon or before.strip() not in folders or after.strip().startswith("#"):
             own.append(item)
         elif before.strip() == folder.name:
             own.append(after.strip())
@@ -136,7 +138,15 @@ def _together(parts: Sequence[Findings], overlap: str) -> Findings:
     names = tuple(dict.fromkeys(name for part in parts for name in part.names))
     whole = [part.exclusive for part in parts if len(part) == len(names)]
     exclusive = overlap == "exclusive" or (overlap == "auto" and bool(whole) and all(whole))
-    return Findings(names, exclusive or len(names) == 1)
+    colours = {name: colour for part in parts for name, colour in part.chosen_colours.items()}
+    for part in parts:
+        for name, colour in part.chosen_colours.items():
+            if colour != colours[name]:
+                raise ConfigError(
+                    f"finding '{name}' has two colours, {hex_colour(colour)} and "
+                    f"{hex_colour(colours[name])}: give it one"
+                )
+    return named_findings(names, exclusive or len(names) == 1, colours)
 
 
 def _joined(

@@ -646,7 +646,8 @@ function chooseTheme(name) {
 
 // ---- small things
 
-const colourOf = (name) => COLOURS[Math.max(0, about.findings.indexOf(name)) % COLOURS.length];
+const colourOf = (name) =>
+  about.colours[name] ?? COLOURS[Math.max(0, about.findings.indexOf(name)) % COLOURS.length];
 const newId = () => [...crypto.getRandomValues(new Uint8Array(12))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 const minutes = (seconds) => (seconds < 90 ? `${Math.round(seconds)} s` : `${Math.round(seconds / 60)} min`);
 

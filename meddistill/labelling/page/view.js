@@ -8,7 +8,7 @@ const STROKE_STEP_PX = 3; // of the screen
 const CLOSE_PX = 16;
 const MOST_POINTS = 1500;
 
-// Of findings in their order; readable on black and on white.
+// Of findings in their order for which nobody chose a colour; readable on black and on white.
 export const COLOURS = ["#ffb000", "#3ec1f0", "#f0609e", "#7bd957", "#b48cff", "#ff7043", "#26c6a9", "#d4d94a", "#f28cdd"];
 
 export class View {
