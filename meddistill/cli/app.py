@@ -22,7 +22,16 @@ from meddistill.base.errors import (
     missing_operator,
     too_little_memory,
 )
-from meddistill.cli import inspect_commands, label_commands, stage_commands, student_commands
+from meddistill.cli import (
+    boxes_command,
+    eval_command,
+    inspect_commands,
+    label_commands,
+    pipeline_commands,
+    prepare_command,
+    student_commands,
+    training_commands,
+)
 from meddistill.cli.options import option
 
 app = typer.Typer(
@@ -31,10 +40,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(stage_commands.commands)
-app.add_typer(label_commands.commands)
-app.add_typer(student_commands.commands)
-app.add_typer(inspect_commands.commands)
+for _part in (  # in the order of `meddistill --help`
+    prepare_command,
+    training_commands,
+    eval_command,
+    boxes_command,
+    pipeline_commands,
+    label_commands,
+    student_commands,
+    inspect_commands,
+):
+    app.add_typer(_part.commands)
 
 
 def _show_version(value: bool) -> None:

@@ -19,6 +19,8 @@ from meddistill.settings.presets import PRESETS, told_of_preset
 # Typer reads annotations at run time.
 # ruff: noqa: UP045
 
+STAGES_PANEL = "Stages, in order"
+"""Of `meddistill --help`, where the four stages stand."""
 _SHARED = "All stages"
 _KEY = "setting_key"
 
