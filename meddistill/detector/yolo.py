@@ -1,32 +1,18 @@
 """The detector: Ultralytics YOLO, trained and applied in a process of its own
-(`worker.py`)."""
+(`worker_process.py`)."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-import re
-import shutil
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import meddistill
 from meddistill.base import console
-from meddistill.base.cores import usable_cores
-from meddistill.base.errors import InputError, MedDistillError, WeightsError
-from meddistill.base.files import write_json, write_text
 from meddistill.data.findings import LESION, Findings
-from meddistill.run.images import image_path
-from meddistill.run.labels import label_path
-from meddistill.run.tables import Case
+from meddistill.detector.worker_process import WorkerOptions, run_worker
 
 SCORE_FLOOR = 0.01
 """Lowest score of a box that the measures see; far below any useful threshold."""
@@ -36,7 +22,6 @@ _BATCH_SIZE = 16
 NMS_IOU = 0.5
 """Of two boxes of one finding that overlap more, the surer one is kept."""
 
-_ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 # Small grey lesions: no colour to shift, no up or down to rely on, and no crop that would cut most
 # of them off.
 AUGMENTATION = {
@@ -91,19 +76,6 @@ class TrainingSettings:
     keeps_sides: tuple[bool, bool] = (False, False)
 
 
-@dataclasses.dataclass(frozen=True)
-class WorkerOptions:
-    """How the process of Ultralytics runs; nothing of it changes a result.
-
-    `device`: `auto`, `cpu`, `cuda` or `cuda:N`. `trust_weights`: load weights even where that runs
-    code inside the file. `log`: where its console goes, None for nowhere.
-    """
-
-    device: str = "auto"
-    trust_weights: bool = False
-    log: Path | None = None
-
-
 def predict_boxes(
     weights: Path,
     image_paths: Sequence[Path],
@@ -136,7 +108,7 @@ def predict_boxes(
         "batch_size": _BATCH_SIZE,
     }
     with console.progress("boxes", len(image_paths)) as bar:
-        for event in _run_worker({"train": None, "predict": job}, options, weights):
+        for event in run_worker({"train": None, "predict": job}, options, weights):
             if event["event"] == "boxes":
                 found[event["index"]] = _detections(event["boxes"])
                 bar.advance()
@@ -177,7 +149,7 @@ def train_detector(
     outcome: dict[str, Any] = {"epochs": 0, "device": options.device}
     with console.progress("detector", settings.epochs) as bar:
         weights = Path(start) if start.endswith(".pt") else None
-        for event in _run_worker({"train": job, "predict": None}, options, weights):
+        for event in run_worker({"train": job, "predict": None}, options, weights):
             if event["event"] == "device":
                 outcome["device"] = event["name"]
             elif event["event"] == "resumed":
@@ -221,187 +193,9 @@ def _ultralytics_settings(settings: TrainingSettings) -> dict[str, Any]:
     }
 
 
-def write_training_view(
-    directory: Path, cases: Iterable[Case], data_dir: Path, findings: Findings = LESION
-) -> Path:
-    """Lay out annotated cases as Ultralytics wants them; returns `directory`, made anew.
-
-    Ultralytics takes an image without a label for one without a lesion. So the lists that it gets,
-    `train.txt` and `val.txt`, hold the cases that were annotated, with boxes or as free of lesions,
-    and never an `unknown` one. Its caches land here, outside the prepared data. Where no validation
-    case has a box, it validates on training cases.
-    """
-    shutil.rmtree(directory / "images", ignore_errors=True)
-    shutil.rmtree(directory / "labels", ignore_errors=True)
-    lists: dict[str, list[str]] = {"train": [], "val": []}
-    has_box = False
-    for case in cases:
-        if case.split not in lists or case.annotation not in ("boxes", "none"):
-            continue
-        source = image_path(data_dir, case)
-        image = directory / "images" / case.split / f"{case.case_id}{source.suffix}"
-        label = directory / "labels" / case.split / f"{case.case_id}.txt"
-        _link(source, image)
-        text = (
-            label_path(data_dir, case).read_text(encoding="utf-8")
-            if case.annotation == "boxes"
-            else ""
-        )
-        write_text(label, text)
-        lists[case.split].append(str(image.resolve()))
-        has_box |= case.split == "val" and case.annotation == "boxes"
-    for split, images in lists.items():
-        write_text(directory / f"{split}.txt", "".join(f"{image}\n" for image in images))
-    content = {
-        "path": str(directory.resolve()),
-        "train": "train.txt",
-        "val": "val.txt" if has_box else "train.txt",
-    }
-    names = {str(number): name for number, name in enumerate(findings.names)}
-    write_json(directory / "data.yaml", {**content, "names": names})  # JSON is YAML
-    return directory
-
-
-def looked_for_in_view(
-    directory: Path, cases: Iterable[Case], findings: Findings
-) -> dict[str, list[bool]] | None:
-    """Of each image of a training view which findings were looked for; None where all were
-    everywhere."""
-    looked = {
-        str(
-            (
-                directory / "images" / case.split / f"{case.case_id}{Path(case.image).suffix}"
-            ).resolve()
-        ): [case.looked_for(name) for name in findings.names]
-        for case in cases
-        if case.annotation != "unknown"
-    }
-    return None if findings.is_one or all(map(all, looked.values())) else looked
-
-
-def _link(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # Ultralytics repairs damaged JPEG files in place: those are copied, so that the prepared data
-    # stay as they are.
-    if source.suffix.lower() == ".png":
-        try:
-            os.link(source, target)
-            return
-        except OSError:  # another file system, or one without hard links
-            pass
-    shutil.copyfile(source, target)
-
-
 def _detections(rows: list[list[Any]]) -> Detections:
     boxes = np.array([row[:4] for row in rows], dtype=np.float32).reshape(-1, 4)
     kept = (boxes[:, 2] - boxes[:, 0] >= 1) & (boxes[:, 3] - boxes[:, 1] >= 1)
     confidence = np.array([row[4] for row in rows], dtype=np.float64)
     names = tuple(row[5] for row, keep in zip(rows, kept, strict=True) if keep)
     return Detections(np.round(boxes[kept], 2), confidence[kept], names)
-
-
-def _run_worker(
-    job: dict[str, Any], options: WorkerOptions, weights: Path | None
-) -> Iterator[dict[str, Any]]:
-    """Yield the events of one worker process; it never outlives this generator or this process."""
-    with (
-        _log_file(options.log) as log_file,
-        tempfile.TemporaryDirectory(prefix="meddistill-") as scratch,
-    ):
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "meddistill.detector.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log_file,
-            text=True,
-            encoding="utf-8",
-            env=_environment(Path(scratch), options.trust_weights),
-        )
-        assert worker.stdin is not None
-        assert worker.stdout is not None
-        last: dict[str, Any] = {}
-        try:
-            worker.stdin.write(json.dumps({**job, "device": options.device}) + "\n")
-            worker.stdin.flush()
-            for line in worker.stdout:
-                last = json.loads(line)
-                yield last
-            worker.wait()
-        except BrokenPipeError:
-            worker.wait()
-        finally:
-            if worker.poll() is None:
-                worker.kill()
-                worker.wait()
-            worker.stdout.close()
-            with suppress(BrokenPipeError):
-                worker.stdin.close()
-    if last.get("event") != "done":
-        _raise_failure(last, worker.returncode, weights, options.log)
-
-
-def _raise_failure(
-    last: dict[str, Any], status: int, weights: Path | None, log: Path | None
-) -> None:
-    message = str(last.get("message", f"its process ended with status {status}"))[:300]
-    if last.get("kind") == "weights":
-        raise WeightsError(
-            f"{weights} was not loaded as a detector: {message}. Weights that need code of their "
-            "own to load are "
-            "refused; if you know where the file comes from, pass --trust-weights"
-        )
-    if "cannot be read as an image" in message:
-        raise InputError(message)
-    raise MedDistillError(
-        f"the detector failed: {message}" + (f"; all of it is in {log}" if log else "")
-    )
-
-
-def _environment(scratch: Path, trust_weights: bool) -> dict[str, str]:
-    """The worker's environment: nothing written to the home directory, nothing downloaded,
-    installed or reported."""
-    settings = scratch / "Ultralytics"
-    settings.mkdir()
-    (
-        settings / "Arial.ttf"
-    ).touch()  # plots are off; without a font it would look for one on the network
-    package = str(Path(meddistill.__file__).resolve().parents[1])
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in ("RANK", "LOCAL_RANK", "WORLD_SIZE")
-    }
-    environment.setdefault("OMP_NUM_THREADS", str(usable_cores()))
-    return environment | {
-        "YOLO_CONFIG_DIR": str(scratch),
-        "YOLO_OFFLINE": "true",
-        "YOLO_AUTOINSTALL": "false",
-        "YOLO_VERBOSE": "true",
-        "ULTRALYTICS_SAFE_LOAD": "0" if trust_weights else "1",
-        "MPLCONFIGDIR": str(scratch),
-        "PYTHONPATH": os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH")))),
-        "PYTHONUNBUFFERED": "1",
-    }
-
-
-@contextmanager
-def _log_file(log: Path | None) -> Iterator[Any]:
-    if log is None:
-        yield subprocess.DEVNULL
-        return
-    log.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with log.open("a", encoding="utf-8") as file:
-            yield file
-    finally:
-        write_text(log, tidy_console(log.read_text(encoding="utf-8", errors="replace")))
-
-
-def tidy_console(text: str) -> str:
-    """What a terminal would show in the end: without colours, and of a bar redrawn in place its
-    last state."""
-    lines = (
-        _ESCAPES.sub("", line).rstrip("\r").rsplit("\r", 1)[-1].rstrip()
-        for line in text.split("\n")
-    )
-    return "\n".join(lines)

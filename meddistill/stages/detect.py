@@ -16,15 +16,9 @@ from meddistill.base.errors import StageError, WeightsError
 from meddistill.base.files import atomic_path, write_json
 from meddistill.data.findings import Findings
 from meddistill.detector.start_weights import Start, find_start, fingerprint_start
-from meddistill.detector.yolo import (
-    Detections,
-    TrainingSettings,
-    WorkerOptions,
-    looked_for_in_view,
-    predict_boxes,
-    train_detector,
-    write_training_view,
-)
+from meddistill.detector.training_view import looked_for_in_view, write_training_view
+from meddistill.detector.worker_process import WorkerOptions
+from meddistill.detector.yolo import Detections, TrainingSettings, predict_boxes, train_detector
 from meddistill.evaluation import detection
 from meddistill.run.findings import read_findings
 from meddistill.run.headlines import headline

@@ -17,13 +17,9 @@ from meddistill.base import downloads
 from meddistill.base.errors import InputError, StageError, WeightsError
 from meddistill.base.files import read_json
 from meddistill.detector import start_weights
-from meddistill.detector.yolo import (
-    Detections,
-    WorkerOptions,
-    predict_boxes,
-    tidy_console,
-    write_training_view,
-)
+from meddistill.detector.training_view import write_training_view
+from meddistill.detector.worker_process import WorkerOptions, tidy_console
+from meddistill.detector.yolo import Detections, predict_boxes
 from meddistill.run.images import image_path
 from meddistill.run.labels import annotated_boxes
 from meddistill.run.layout import (

@@ -9,12 +9,8 @@ from support.label_maps import label_maps
 from meddistill.base.errors import WeightsError
 from meddistill.base.files import read_json
 from meddistill.data.findings import LESION, Findings
-from meddistill.detector.yolo import (
-    Detections,
-    TrainingSettings,
-    _ultralytics_settings,
-    looked_for_in_view,
-)
+from meddistill.detector.training_view import looked_for_in_view
+from meddistill.detector.yolo import Detections, TrainingSettings, _ultralytics_settings
 from meddistill.run.layout import METRICS_JSON, RUN_JSON, RunDir
 from meddistill.run.tables import read_cases
 from meddistill.settings.detect import DetectConfig
