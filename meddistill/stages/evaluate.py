@@ -8,17 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from meddistill.base import console
 from meddistill.base.csv_tables import write_table
 from meddistill.base.errors import InputError
 from meddistill.base.files import write_json
 from meddistill.base.hashing import fingerprint_source, hash_files
-from meddistill.data.findings import LESION, Findings
-from meddistill.data.formats.pictures import write_palette_png, write_png
-from meddistill.data.overlays import side_by_side, with_legend
-from meddistill.evaluation.answers import AnsweredCase, Methods
+from meddistill.data.findings import LESION
+from meddistill.evaluation.answers import Methods
 from meddistill.evaluation.audited import audit_warnings, with_audit
 from meddistill.evaluation.baselines import (
     STUDENT,
@@ -27,15 +23,16 @@ from meddistill.evaluation.baselines import (
     find_baselines,
 )
 from meddistill.evaluation.box_scores import BoxScoreRow, format_box_table
+from meddistill.evaluation.case_pictures import draw_case, gallery
 from meddistill.evaluation.foreign import ForeignFolder, foreign_folders
 from meddistill.evaluation.judged_cases import JudgedCases, judged_cases_of_run
 from meddistill.evaluation.judged_folders import judged_cases_of_folders
 from meddistill.evaluation.other_masks import add_other_masks
-from meddistill.evaluation.report.gallery import GalleryItem, choose_cases, make_item
+from meddistill.evaluation.report.gallery import GalleryItem
 from meddistill.evaluation.report.page import write_report
 from meddistill.evaluation.report.training_curves import History, read_history
 from meddistill.evaluation.request import EvalRequest, FolderRequest
-from meddistill.evaluation.scores import Judging, ScoreRow, case_dice
+from meddistill.evaluation.scores import Judging, ScoreRow
 from meddistill.evaluation.text_tables import format_of_itself, format_table
 from meddistill.evaluation.verdict import Verdict
 from meddistill.evaluation.volume_judge import VolumeJudge, format_volumes
@@ -240,7 +237,7 @@ def _evaluate(
         console.warn(
             "--foreign: the student says nothing of itself; `meddistill calibrate RUN` fits that"
         )
-    _write(stage.out, summary, verdict, _gallery(verdict, methods), evaluation.history)
+    _write(stage.out, summary, verdict, gallery(verdict, methods), evaluation.history)
     if verdict.failures:
         raise InputError(
             f"{len(verdict.failures)} of {len(judged.cases)} cases could not be evaluated, "
@@ -279,55 +276,11 @@ def _judge(judged: JudgedCases, methods: Methods, out: Path) -> tuple[Verdict, V
     volumes = VolumeJudge(judged, methods.findings, judging, out)
     with console.progress("eval", len(judged.cases)) as bar:
         for answered in methods.answer(judged.cases, verdict.failures):
-            _draw(answered, methods.findings, out)
+            draw_case(answered, methods.findings, out)
             verdict.add(answered)
             volumes.add(answered)
             bar.advance()
     return verdict, volumes
-
-
-def _draw(answered: AnsweredCase, findings: Findings, out: Path) -> None:
-    name = f"{answered.case.case_id}.png"
-    pred = answered.guesses[STUDENT].masks
-    labels = findings.encode(pred)
-    if findings.is_one or labels.dtype != np.uint8:
-        write_png(out / "masks" / name, labels)
-    else:
-        names = ", ".join(findings.names)
-        write_palette_png(out / "masks" / name, labels, findings.palette(), names)
-    picture = side_by_side(answered.image, pred, answered.truth, findings.colours)
-    shown = pred if answered.truth is None else pred | answered.truth
-    there = np.flatnonzero(shown.any(axis=(1, 2))).tolist()
-    write_png(out / "overlays" / name, with_legend(picture, findings, there))
-
-
-def _gallery(verdict: Verdict, methods: Methods) -> Iterator[GalleryItem]:
-    """The chosen cases, worst first, predicted once more: keeping all probabilities would not
-    scale."""
-    by_id = {case.case_id: case for case in verdict.done}
-    chosen = choose_cases(_worth(verdict), methods.config.gallery_cases)
-    for answered in methods.answer([by_id[case_id] for case_id in chosen], []):
-        yield make_item(answered, verdict.rows_of(answered.case), methods.findings)
-
-
-def _worth(verdict: Verdict) -> dict[str, float]:
-    """By which the gallery is ordered: the student's Dice, else how its boxes overlap; 0 for all
-    where nothing is known."""
-    rows: dict[str, list[ScoreRow]] = {}
-    for row in verdict.rows:
-        if row.method == STUDENT:
-            rows.setdefault(row.case_id, []).append(row)
-    overlaps: dict[str, list[float]] = {}
-    for box_row in verdict.box_rows:
-        if box_row.method == STUDENT:
-            empty = 0.0 if box_row.false_boxes else 1.0
-            overlap = empty if box_row.box_iou is None else box_row.box_iou
-            overlaps.setdefault(box_row.case_id, []).append(overlap)
-    if rows:
-        return {case_id: case_dice(own) for case_id, own in rows.items()}
-    if overlaps:
-        return {case_id: sum(own) / len(own) for case_id, own in overlaps.items()}
-    return {case.case_id: 0.0 for case in verdict.done}
 
 
 def _write(
