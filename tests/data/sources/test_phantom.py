@@ -11,7 +11,8 @@ from skimage.measure import label, regionprops
 from meddistill.base.errors import ConfigError
 from meddistill.data.formats.pictures import read_rgb
 from meddistill.data.masks import read_mask
-from meddistill.data.sources.phantom import CLASSES, SLICES_PER_GROUP, draw_slice, write_phantom
+from meddistill.data.sources.phantom import SLICES_PER_GROUP, draw_slice, write_phantom
+from meddistill.data.sources.phantom_heads import CLASSES
 
 
 @pytest.fixture(scope="module")
