@@ -11,9 +11,10 @@ import torch
 from meddistill.colearning.beliefs import Belief, Beliefs
 from meddistill.colearning.colearning_row import ColearningRow
 from meddistill.data.findings import Colour
-from meddistill.data.formats.pictures import caption, draw_boxes, resize, write_png
+from meddistill.data.formats.pictures import write_png
 from meddistill.data.frames import from_frame
 from meddistill.data.overlays import overlay
+from meddistill.data.pixels import caption, draw_boxes, resize
 from meddistill.run.dataset import Dataset
 from meddistill.run.findings import read_findings
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from meddistill.data.formats.pictures import connected_components
+from meddistill.data.pixels import connected_components
 
 
 def mask_to_boxes(mask: np.ndarray, min_area_px: int = 1) -> np.ndarray:

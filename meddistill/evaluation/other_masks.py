@@ -13,7 +13,7 @@ from meddistill.base import console
 from meddistill.base.errors import ConfigError, InputError
 from meddistill.base.hashing import fingerprint_source, hash_files
 from meddistill.data.findings import LESION, Findings, folder_name, names_in
-from meddistill.data.formats.pictures import resize
+from meddistill.data.pixels import resize
 from meddistill.evaluation.baselines import BOXES, OTHER, STUDENT, TEACHER, Baselines, Guess
 from meddistill.evaluation.judged_cases import JudgedCase, read_planes
 from meddistill.evaluation.request import OtherMasks

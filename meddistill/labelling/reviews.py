@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from meddistill.base.errors import MedDistillError
-from meddistill.data.formats.pictures import draw_boxes, encode_jpeg, shrink
+from meddistill.data.formats.pictures import encode_jpeg
 from meddistill.data.overlays import overlay
+from meddistill.data.pixels import draw_boxes, shrink
 from meddistill.labelling.assistant import Assistant, NotReadyError
 from meddistill.labelling.book import LabelBook
 from meddistill.labelling.pupil import Pupil, Review

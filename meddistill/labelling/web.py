@@ -20,7 +20,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from meddistill.base.errors import InputError, disk_problem, in_one_line
-from meddistill.data.formats.pictures import encode_png, shrink
+from meddistill.data.formats.pictures import encode_png
+from meddistill.data.pixels import shrink
 from meddistill.labelling.access import MOST_BODY_BYTES, SECURITY_HEADERS, Access
 from meddistill.labelling.assistant import MASK_SIDE, NotReadyError
 from meddistill.labelling.audit import AuditSession

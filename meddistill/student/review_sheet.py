@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from meddistill.base.files import atomic_path, write_text
-from meddistill.data.formats.pictures import encode_jpeg, resize
+from meddistill.data.formats.pictures import encode_jpeg
 from meddistill.data.overlays import outline, overlay
+from meddistill.data.pixels import resize
 from meddistill.student.predictions_table import UNKNOWN, PredictedScan, PredictionRow
 
 MOST_SHOWN = 1000

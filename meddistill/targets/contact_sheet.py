@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from meddistill.data.formats.pictures import caption, resize, write_png
+from meddistill.data.formats.pictures import write_png
 from meddistill.data.frames import from_frame
 from meddistill.data.overlays import overlay
+from meddistill.data.pixels import caption, resize
 from meddistill.run.tables import QualityRow
 from meddistill.targets.zoom import zoom_window
 

@@ -8,9 +8,9 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from meddistill.data.formats.pictures import caption, resize
 from meddistill.data.frames import Preprocessing
 from meddistill.data.overlays import GAP_PX, overlay
+from meddistill.data.pixels import caption, resize
 from meddistill.training.losses import soft_dice_agreement
 from meddistill.training.packed_cases import PackedCases
 from meddistill.training.selection import predict_probs

@@ -33,10 +33,10 @@ from meddistill.base.console import console, say
 from meddistill.base.csv_tables import read_table
 from meddistill.base.errors import ConfigError, InputError, MedDistillError
 from meddistill.base.files import atomic_path
-from meddistill.data.formats.pictures import resize
 from meddistill.data.frames import from_frame
 from meddistill.data.masks import read_mask
 from meddistill.data.overlays import overlay
+from meddistill.data.pixels import resize
 from meddistill.evaluation.scores import read_scores
 from meddistill.run.dataset import Dataset
 from meddistill.run.labels import annotated_boxes

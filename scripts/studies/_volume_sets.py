@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from meddistill.data.formats.pictures import load_picture, resize, write_png
+from meddistill.data.formats.pictures import load_picture, write_png
 from meddistill.data.formats.volume_slices import extent
+from meddistill.data.pixels import resize
 from meddistill.run.labels import annotated_boxes
 from meddistill.run.tables import read_cases
 from meddistill.run.volumes import stacks

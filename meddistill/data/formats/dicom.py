@@ -13,7 +13,7 @@ import numpy as np
 
 from meddistill.base.errors import InputError, MissingPackageError, in_one_line
 from meddistill.data.formats.dicom_classes import CONTOURS, SEGMENTATIONS, no_picture
-from meddistill.data.formats.pictures import MAX_PIXELS
+from meddistill.data.formats.picture_limits import MAX_PIXELS
 from meddistill.data.masks import Labels, chosen
 from meddistill.data.raw_case import OneFile, Picture
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from meddistill.base.errors import InputError
-from meddistill.data.formats.pictures import load_pages, page_count, picture_size
+from meddistill.data.formats.pictures import page_count, picture_size
+from meddistill.data.formats.tiff import load_pages
 from meddistill.data.formats.volume import Grid, Volume, as_pages, canonical
 
 SUFFIXES = (".tif", ".tiff")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from meddistill.data.findings import LESION, Findings, as_planes
-from meddistill.data.formats.pictures import write_pages
+from meddistill.data.formats.tiff import write_pages
 from meddistill.data.formats.volume import as_pages, as_stored
 from meddistill.data.formats.volume_slices import grid_of
 from meddistill.data.scans import Scan

@@ -12,7 +12,7 @@ import numpy as np
 from skimage.draw import disk, polygon
 
 from meddistill.base.errors import InputError
-from meddistill.data.formats.pictures import MAX_PIXELS
+from meddistill.data.formats.picture_limits import MAX_PIXELS
 
 
 @dataclasses.dataclass(frozen=True)

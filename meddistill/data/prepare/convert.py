@@ -21,9 +21,10 @@ from meddistill.base.errors import InputError
 from meddistill.base.paths import printable
 from meddistill.data.boxes import clip_boxes, mask_to_boxes, unite_boxes
 from meddistill.data.findings import LESION, Findings, as_planes
-from meddistill.data.formats.pictures import encode_palette_png, encode_png, one_thread
+from meddistill.data.formats.pictures import encode_palette_png, encode_png
 from meddistill.data.intensity import IntensitySettings
 from meddistill.data.masks import StrangeValuesError
+from meddistill.data.pixels import one_thread
 from meddistill.data.prepare.duplicates import perceptual_hash
 from meddistill.data.prepare.naming import looked_for
 from meddistill.data.raw_case import RawCase

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from meddistill.data.formats.pictures import draw_boxes, encode_png, resize
+from meddistill.data.formats.pictures import encode_png
+from meddistill.data.pixels import draw_boxes, resize
 from meddistill.data.prepare.convert import Converted
 from meddistill.data.prepare.duplicates import Duplicate
 from meddistill.data.prepare.splits import seeded_order

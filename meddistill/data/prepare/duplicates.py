@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from meddistill.base.errors import InputError
-from meddistill.data.formats.pictures import resize
+from meddistill.data.pixels import resize
 from meddistill.run.tables import Case
 
 _SIDE = 16

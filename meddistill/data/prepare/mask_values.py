@@ -11,8 +11,9 @@ import numpy as np
 
 from meddistill.base.errors import InputError
 from meddistill.data.formats.picture_refs import MaskFiles
-from meddistill.data.formats.pictures import connected_components, load_labels
+from meddistill.data.formats.pictures import load_labels
 from meddistill.data.formats.volume_slices import MaskSlice, read_volume
+from meddistill.data.pixels import connected_components
 from meddistill.data.raw_case import RawCase
 
 _FIRST = 16

@@ -12,7 +12,8 @@ import numpy as np
 from skimage.measure import find_contours
 
 from meddistill.data.findings import Findings
-from meddistill.data.formats.pictures import encode_jpeg, encode_png, shrink
+from meddistill.data.formats.pictures import encode_jpeg, encode_png
+from meddistill.data.pixels import shrink
 from meddistill.evaluation.answers import AnsweredCase
 from meddistill.evaluation.baselines import STUDENT
 from meddistill.evaluation.components import confuse_lesions

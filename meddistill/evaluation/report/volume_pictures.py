@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from meddistill.data.formats.pictures import resize, shrink
 from meddistill.data.overlays import outline
+from meddistill.data.pixels import resize, shrink
 from meddistill.evaluation.baselines import STUDENT
 from meddistill.evaluation.volumes import WholeVolume
 
