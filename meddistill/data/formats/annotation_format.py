@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from meddistill.base.errors import InputError
 from meddistill.data.annotations import AnnotationFile
 
 
@@ -22,6 +23,13 @@ class KnownBeside:
 
 
 NOTHING_BESIDE = KnownBeside()
+DAMAGED = (InputError, LookupError, TypeError, ValueError, OverflowError, AttributeError)
+"""What taking apart an object of a file raises that holds something else than it should."""
+
+
+def why_damaged(error: Exception, part: str) -> str:
+    """What a person is told of an error among `DAMAGED`; `part`: what the tool calls an object."""
+    return str(error) if isinstance(error, InputError) else f"{part} is damaged"
 
 
 class AnnotationFormat(Protocol):

@@ -15,7 +15,7 @@ from meddistill.data.annotations import (
     AnnotationFile,
     polygon_box,
 )
-from meddistill.data.formats.annotation_format import NOTHING_BESIDE, KnownBeside
+from meddistill.data.formats.annotation_format import DAMAGED, NOTHING_BESIDE, KnownBeside
 from meddistill.data.formats.annotation_writer import file_name_of, in_images, size_of
 from meddistill.data.formats.shapes import parse_run_lengths, run_lengths_box
 from meddistill.data.formats.text_files import first_text, read_json
@@ -99,7 +99,7 @@ def _image(
             raise InputError(f"image id {record['id']} is shared by {both}: whose boxes?")
         size_hw = _size(record)
         objects = tuple(_object(annotation, names) for annotation in annotations)
-    except (InputError, LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
+    except DAMAGED as error:
         is_ours = isinstance(error, InputError)
         problem = str(error) if is_ours else f"{type(error).__name__} {error}"
         return AnnotatedImage(file_name, problem=problem)

@@ -23,7 +23,12 @@ from meddistill.data.annotations import (
     polygon_box,
     turned_box,
 )
-from meddistill.data.formats.annotation_format import NOTHING_BESIDE, KnownBeside
+from meddistill.data.formats.annotation_format import (
+    DAMAGED,
+    NOTHING_BESIDE,
+    KnownBeside,
+    why_damaged,
+)
 from meddistill.data.formats.annotation_writer import in_images, size_of
 from meddistill.data.formats.label_studio_brush import decode_brush
 from meddistill.data.formats.pictures import IMAGE_SUFFIXES
@@ -151,8 +156,8 @@ def _image(name: str, result: Any, who: str, said: Counter[str]) -> AnnotatedIma
     regions = [each for each in result or [] if isinstance(each, dict)]
     try:
         objects, size_hw = _objects(regions, said)
-    except (InputError, LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
-        reason = str(error) if isinstance(error, InputError) else "a region is damaged"
+    except DAMAGED as error:
+        reason = why_damaged(error, "a region")
         return AnnotatedImage(name, problem=reason)
     return AnnotatedImage(name, objects, True, size_hw, empty_mask=True, annotator=who)
 

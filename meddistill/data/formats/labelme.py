@@ -23,7 +23,12 @@ from meddistill.data.annotations import (
     ellipse_points,
     polygon_box,
 )
-from meddistill.data.formats.annotation_format import NOTHING_BESIDE, KnownBeside
+from meddistill.data.formats.annotation_format import (
+    DAMAGED,
+    NOTHING_BESIDE,
+    KnownBeside,
+    why_damaged,
+)
 from meddistill.data.formats.annotation_writer import (
     file_name_of,
     in_images,
@@ -61,15 +66,8 @@ class LabelmeJson:
         try:
             size_hw = _size(content)
             shapes = [_object(shape, size_hw, said) for shape in content["shapes"]]
-        except (
-            InputError,
-            LookupError,
-            TypeError,
-            ValueError,
-            OverflowError,
-            AttributeError,
-        ) as error:
-            reason = str(error) if isinstance(error, InputError) else "a shape is damaged"
+        except DAMAGED as error:
+            reason = why_damaged(error, "a shape")
             raise InputError(f"{path.name}: {reason}") from error
         objects = tuple(each for each in shapes if each is not None)
         # A person who drew only lines has looked at something else.

@@ -15,7 +15,12 @@ from meddistill.data.annotations import (
     classes_of,
     polygon_box,
 )
-from meddistill.data.formats.annotation_format import NOTHING_BESIDE, KnownBeside
+from meddistill.data.formats.annotation_format import (
+    DAMAGED,
+    NOTHING_BESIDE,
+    KnownBeside,
+    why_damaged,
+)
 from meddistill.data.formats.text_files import first_text, read_json
 
 
@@ -46,15 +51,8 @@ class QupathGeojson:
         try:
             for feature in features:
                 objects += _objects(feature, said)
-        except (
-            InputError,
-            LookupError,
-            TypeError,
-            ValueError,
-            OverflowError,
-            AttributeError,
-        ) as error:
-            reason = str(error) if isinstance(error, InputError) else "a feature is damaged"
+        except DAMAGED as error:
+            reason = why_damaged(error, "a feature")
             raise InputError(f"{path.name}: {reason}") from error
         image = AnnotatedImage("", tuple(objects), looked_at=bool(objects))
         return AnnotationFile((image,), classes_of([image]), said)

@@ -19,7 +19,12 @@ from meddistill.data.annotations import (
     is_nothing_there,
     polygon_box,
 )
-from meddistill.data.formats.annotation_format import NOTHING_BESIDE, KnownBeside
+from meddistill.data.formats.annotation_format import (
+    DAMAGED,
+    NOTHING_BESIDE,
+    KnownBeside,
+    why_damaged,
+)
 from meddistill.data.formats.tables import header_of, read_table_rows
 from meddistill.data.formats.text_files import first_text, read_json
 from meddistill.data.formats.via_project import via_3_records
@@ -113,8 +118,8 @@ def _parsed(text: str, where: str) -> Any:
 def _image(name: str, marks: Any, regions: list[Any], said: Counter[str]) -> AnnotatedImage:
     try:
         shapes = [_object(region, said) for region in regions]
-    except (InputError, LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
-        reason = str(error) if isinstance(error, InputError) else "a region is damaged"
+    except DAMAGED as error:
+        reason = why_damaged(error, "a region")
         return AnnotatedImage(name, problem=reason)
     objects = tuple(each for each in shapes if each is not None)
     looked_at = bool(objects) or any(is_nothing_there(mark) for mark in _marks(marks))
