@@ -179,7 +179,7 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(tmp_path, folder, monkeypa
 
     from meddistill.data.prepare.convert import convert
 
-    monkeypatch.setattr("meddistill.data.prepare.convert.convert", stop_after_seven)
+    monkeypatch.setattr("meddistill.data.prepare.conversion_pool.convert", stop_after_seven)
     with pytest.raises(KeyboardInterrupt):
         prepare(folder, tmp_path / "b")
     assert not (tmp_path / "b" / "run" / "data" / "run.json").exists()
@@ -189,7 +189,7 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(tmp_path, folder, monkeypa
         journal.write('{"key": "cut of')  # as a killed process leaves it
     calls.clear()
     monkeypatch.setattr(
-        "meddistill.data.prepare.convert.convert", lambda *a: calls.append(a) or convert(*a)
+        "meddistill.data.prepare.conversion_pool.convert", lambda *a: calls.append(a) or convert(*a)
     )
     resumed, _, _ = prepare(folder, tmp_path / "b")
     assert len(calls) == 13

@@ -39,7 +39,7 @@ def prepare(prepare):
 @pytest.fixture
 def converted(monkeypatch):
     """Names of the cases that were read."""
-    from meddistill.data.prepare import convert as module
+    from meddistill.data.prepare import conversion_pool as module
 
     names = []
     original = module.convert

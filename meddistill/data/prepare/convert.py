@@ -1,22 +1,14 @@
-"""One raw case into one 8-bit PNG (and its mask), many of them in a pool of processes."""
+"""One raw case into one 8-bit PNG, its mask, and what is annotated in it."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
-import multiprocessing
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from meddistill.base.cores import usable_cores
 from meddistill.base.errors import InputError
 from meddistill.base.paths import printable
 from meddistill.data.boxes import clip_boxes, mask_to_boxes, unite_boxes
@@ -30,16 +22,11 @@ from meddistill.data.prepare.naming import looked_for
 from meddistill.data.raw_case import RawCase
 from meddistill.data.shown import shown, shows_nothing
 
-# Below this many cases starting processes takes longer than the work.
-_POOL_FROM = 64
-_MOST_WORKERS = 8
-_BATCH = 8
 OUTSIDE = "lie outside the image"
 NO_VALUES = "image is constant"
 """Parts of reasons, by which `nonsense` counts them."""
 _SAME_SHAPE = 0.02
 """Masks are resampled to images whose ratio of sides is theirs within this share."""
-_VERSION = 1  # raise it when the same source gives other pixels or boxes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,48 +70,6 @@ class Converted:
     looked_for: list[bool] = dataclasses.field(default_factory=list)
     strange: dict[str, int] = dataclasses.field(default_factory=dict)
     slice_mm: float | None = None
-
-
-def case_key(case: RawCase, file_hashes: Mapping[Path, str], settings: ConvertSettings) -> str:
-    """24 hexadecimal digits that change whenever a file of the case, or a setting that shapes it,
-    does."""
-    parts: dict[str, Any] = {
-        "version": _VERSION,
-        "source": case.source,
-        "image": [case.image.token, [file_hashes.get(path, "") for path in case.image.files]],
-        "mask": [case.mask.token, [file_hashes.get(path, "") for path in case.mask.files]]
-        if case.mask
-        else None,
-        "boxes": case.boxes_xyxy_px,
-        "slice": [case.is_slice, case.keep_if_empty, case.unannotated],
-        "settings": dict(_in_key(settings)),
-    }
-    if not settings.fit_masks:  # keys from before it existed stay what they were
-        del parts["settings"]["fit_masks"]
-    if case.whole:
-        parts["whole"] = True
-    if not settings.findings.is_one or not settings.complete:
-        parts["findings"] = [
-            *(settings.findings.names, settings.findings.exclusive, settings.complete),
-            *(case.box_findings, case.looked_for, case.columns.get("findings", "")),
-            *(
-                [name, mask.token, [file_hashes.get(path, "") for path in mask.files]]
-                for name, mask in case.finding_masks
-            ),
-            case.class_name,
-        ]
-        if settings.findings.chosen_colours:  # the palette of masks
-            parts["colours"] = settings.findings.colours
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
-
-
-@lru_cache(maxsize=4)
-def _in_key(settings: ConvertSettings) -> Mapping[str, Any]:
-    """The settings that have always been in a key; the same for thousands of cases."""
-    found = dataclasses.asdict(settings)
-    if settings.intensity.scanner_8bit == "stretched":  # as it was before it was a setting
-        del found["intensity"]["scanner_8bit"]
-    return {name: value for name, value in found.items() if name not in ("findings", "complete")}
 
 
 @one_thread()
@@ -340,51 +285,3 @@ def _write(directory: Path, name: str, content: bytes) -> None:
     with open(temporary, "wb") as file:
         file.write(content)
     os.replace(temporary, f"{directory}/{name}")
-
-
-def convert_all(
-    cases: Sequence[tuple[str, RawCase]], staging: Path, settings: ConvertSettings, workers: int
-) -> Iterator[Converted]:
-    """Convert the cases and yield results in their order; several processes where it pays.
-
-    Args:
-        cases: `(key, case)` pairs.
-        staging: as for `convert`; made where it is missing.
-        settings: as for `convert`.
-        workers: most processes; 0 for one a core.
-    """
-    staging.mkdir(parents=True, exist_ok=True)
-    workers = min(workers or usable_cores(), _MOST_WORKERS)
-    if workers < 2 or len(cases) < _POOL_FROM:
-        for key, case in cases:
-            yield convert(case, key, staging, settings)
-        return
-    jobs = [(batch, staging, settings) for batch in _batches(cases)]
-    # Not fork: a caller may hold threads (torch) whose locks a forked child would wait for.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        try:
-            for results in pool.map(_convert_batch, jobs):
-                yield from results
-        except BrokenProcessPool as error:
-            raise InputError(
-                "a process that reads images was killed (out of memory?); try workers=1"
-            ) from error
-
-
-def _batches(cases: Sequence[tuple[str, RawCase]]) -> list[list[tuple[str, RawCase]]]:
-    """Few cases together, but slices of one volume all together: each process then reads a volume
-    once."""
-    batches: list[list[tuple[str, RawCase]]] = []
-    for item in cases:
-        same_file = bool(batches) and batches[-1][-1][1].image.files == item[1].image.files
-        if same_file or (batches and len(batches[-1]) < _BATCH):
-            batches[-1].append(item)
-        else:
-            batches.append([item])
-    return batches
-
-
-def _convert_batch(job: tuple[list[tuple[str, RawCase]], Path, ConvertSettings]) -> list[Converted]:
-    batch, staging, settings = job
-    return [convert(case, key, staging, settings) for key, case in batch]

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from meddistill.base import console
 from meddistill.base.errors import InputError
-from meddistill.data.prepare.convert import Converted, ConvertSettings, case_key, convert_all
+from meddistill.data.prepare.case_key import case_key
+from meddistill.data.prepare.conversion_pool import convert_all
+from meddistill.data.prepare.convert import Converted, ConvertSettings
 from meddistill.data.prepare.placing import take_back
 from meddistill.data.raw_case import RawCase
 from meddistill.run.layout import CONVERTED_JSONL, STAGING
