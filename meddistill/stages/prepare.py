@@ -19,6 +19,7 @@ from meddistill.data.intensity import settings_of_prepare
 from meddistill.data.prepare.convert import Converted, ConvertSettings
 from meddistill.data.prepare.counts import describe, summarise, summarise_boxes, warnings_about
 from meddistill.data.prepare.data_page import data_report
+from meddistill.data.prepare.doubts import Seen
 from meddistill.data.prepare.duplicates import Duplicate, find_duplicates, refuse_duplicates
 from meddistill.data.prepare.finding_counts import (
     refuse_strange_values,
@@ -28,7 +29,7 @@ from meddistill.data.prepare.finding_counts import (
 )
 from meddistill.data.prepare.journal import Conversion, convert_cases
 from meddistill.data.prepare.listing import Listed, first_reasons
-from meddistill.data.prepare.nonsense import Seen, check_before, check_names, doubts_about
+from meddistill.data.prepare.nonsense import check_before, check_names, doubts_about
 from meddistill.data.prepare.partition import partition
 from meddistill.data.prepare.placing import place_files, write_lists
 from meddistill.data.prepare.regrid import choose_grid, onto_grid, refuse_without_spacing

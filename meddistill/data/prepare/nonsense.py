@@ -3,71 +3,29 @@ the first files, and what overrules it."""
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from meddistill.base import console
 from meddistill.base.errors import ConfigError, InputError, nearest
 from meddistill.data.formats.picture_refs import ImageFile
-from meddistill.data.formats.pictures import picture_size
-from meddistill.data.prepare.convert import NO_VALUES, OUTSIDE, Converted
+from meddistill.data.prepare.box_doubts import (
+    at_the_border,
+    one_size,
+    outside,
+    shares_as_px,
+    upper_left,
+)
+from meddistill.data.prepare.convert import NO_VALUES, Converted
+from meddistill.data.prepare.doubts import FEW, NAMES, Doubt, Seen, first_names
 from meddistill.data.raw_case import RawCase
 from meddistill.run.tables import Rejected
 
-_NAMES = 3
-_FEW = 10
-"""Fewer boxes or images than this may be alike by chance."""
-_MOST = 0.9
-_SAMPLE = 50
-_PX = 0.5
 NO_BLACK_AND_WHITE = "not a black and white mask"
 _MASK_SIZE = re.compile(r"mask is \d+x\d+, image \d+x\d+")
-
-
-@dataclasses.dataclass(frozen=True)
-class Doubt:
-    """Something that can hardly be meant: `name` overrules it where it `stops`."""
-
-    name: str
-    text: str
-    stops: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class Seen:
-    """What the checks look at: every case with what became of it, what was rejected, and whether the
-    source has masks or files of boxes."""
-
-    pairs: Sequence[tuple[RawCase, Converted]]
-    rejected: Sequence[Rejected]
-    annotated: bool
-
-    @functools.cached_property
-    def good(self) -> list[tuple[RawCase, Converted]]:
-        return [
-            (case, result)
-            for case, result in self.pairs
-            if not result.reason and not result.skipped
-        ]
-
-    @functools.cached_property
-    def boxed(self) -> list[tuple[RawCase, Converted, np.ndarray]]:
-        """Cases with boxes (N, 4), in px."""
-        return [
-            (case, result, np.array(result.boxes, dtype=np.float64).reshape(-1, 4))
-            for case, result in self.good
-            if result.boxes
-        ]
-
-
-def _first(cases: Iterable[RawCase]) -> str:
-    names = [case.source for case in cases]
-    return f"({', '.join(names[:_NAMES])}{', ...' if len(names) > _NAMES else ''})"
 
 
 def _whole_picture(seen: Seen) -> Doubt | None:
@@ -85,7 +43,7 @@ def _whole_picture(seen: Seen) -> Doubt | None:
     return Doubt(
         "whole-picture",
         f"the masks of {len(full)} of {len(masked)} images mark {100 * share:.0f} % of the picture and "
-        f"touch all its sides {_first(case for case, _ in full)}: is the background marked? --label "
+        f"touch all its sides {first_names(case for case, _ in full)}: is the background marked? --label "
         "says which values are lesion",
         stops=len(full) * 2 > len(masked),
     )
@@ -98,11 +56,9 @@ def _no_box(seen: Seen) -> Doubt | None:
         return None
     specks = [case for case, result in seen.good if result.has_mask and result.lesion_share > 0]
     if specks:
-        what = (
-            f"{len(specks)} masks hold specks alone {_first(specks)}; --set prepare.min_area_px=1"
-        )
+        what = f"{len(specks)} masks hold specks alone {first_names(specks)}; --set prepare.min_area_px=1"
     else:
-        what = f"every mask is empty, or no object is drawn {_first(case for case, _ in good)}"
+        what = f"every mask is empty, or no object is drawn {first_names(case for case, _ in good)}"
     return Doubt(
         "no-box",
         f"the annotations of {len(good)} images yield not a single box: {what}",
@@ -111,120 +67,8 @@ def _no_box(seen: Seen) -> Doubt | None:
     )
 
 
-def _shares_as_px(seen: Seen) -> Doubt | None:
-    """Boxes in shares of the picture that were taken for pixels."""
-    drawn = [(case, np.array(case.boxes_xyxy_px)) for case, _ in seen.pairs if case.boxes_xyxy_px]
-    tiny = [case for case, boxes in drawn if (boxes[:, 2:] <= 1.5).all()]
-    if len(tiny) < 2 or len(tiny) < _MOST * len(drawn):
-        return None
-    return Doubt(
-        "tiny-boxes",
-        f"the boxes of {len(tiny)} of {len(drawn)} images end within 1.5 px of the corner "
-        f"{_first(tiny)}: are they shares of width and height?",
-        stops=True,
-    )
-
-
-def _outside(seen: Seen) -> Doubt | None:
-    """Boxes that lie outside their pictures; whether they would fit with x and y exchanged, or a
-    copy of another size."""
-    drawn = [(case, result) for case, result in seen.pairs if case.boxes_xyxy_px]
-    out = [case for case, result in drawn if OUTSIDE in result.reason or _sticks_out(case, result)]
-    if not out:
-        return None
-    facts = [(case, size) for case in out[:_SAMPLE] if (size := _size_of(case))]
-    why = "are they of other pictures?"
-    if facts and all(_reach(case, (w, h)) <= 1 for case, (h, w) in facts):
-        why = "all would fit with x and y exchanged"
-    elif facts:
-        ratio = max(_reach(case, size) for case, size in facts)
-        why = (
-            f"they would fit pictures {ratio:.2g} times as large: were they drawn on another copy? "
-            f"--fit-boxes {1 / ratio:.2g} scales them"
-        )
-    return Doubt(
-        "outside",
-        f"boxes of {len(out)} of {len(drawn)} images lie outside the picture {_first(out)}: {why}",
-        stops=len(out) >= max(2, 0.1 * len(drawn)),
-    )
-
-
-def _sticks_out(case: RawCase, result: Converted) -> bool:
-    """Whether a box reaches beyond the picture by more than rounding does."""
-    size = (result.height, result.width)
-    return bool(result.height) and _reach(case, size) > 1 + 2 / min(size)
-
-
-def _size_of(case: RawCase) -> tuple[int, int] | None:
-    if not isinstance(case.image, ImageFile):
-        return None
-    try:
-        return picture_size(case.image.path)
-    except InputError:
-        return None
-
-
-def _reach(case: RawCase, size_hw: tuple[int, int]) -> float:
-    """How far to the right or down the boxes reach, in widths or heights."""
-    boxes = np.array(case.boxes_xyxy_px)
-    height, width = size_hw
-    return float(max(boxes[:, 2].max() / width, boxes[:, 3].max() / height))
-
-
-def _upper_left(seen: Seen) -> Doubt | None:
-    """Boxes that were drawn on a smaller copy of the pictures."""
-    drawn = [
-        _reach(case, (result.height, result.width))
-        for case, result in seen.good
-        if case.boxes_xyxy_px
-    ]
-    if len(drawn) < 2 * _FEW or max(drawn) > 0.6:
-        return None
-    return Doubt(
-        "upper-left",
-        f"all boxes of {len(drawn)} images lie in the upper left {100 * max(drawn):.0f} % of width and "
-        "height: were they drawn on a smaller copy? --fit-boxes FACTOR scales them",
-    )
-
-
-def _at_the_border(seen: Seen) -> Doubt | None:
-    counts = [len(found) for _, _, found in seen.boxed]
-    total = sum(counts)
-    if total < _FEW:
-        return None
-    found = np.concatenate([found for _, _, found in seen.boxed])
-    sizes = np.array([[result.width, result.height] for _, result, _ in seen.boxed])
-    at = np.concatenate([found[:, :2] <= 0, found[:, 2:] >= sizes.repeat(counts, axis=0)], axis=1)
-    touches = at.any(axis=1) & ~at.all(axis=1)
-    boxes = int(touches.sum())
-    if boxes < _MOST * total:
-        return None
-    places = np.arange(len(counts)).repeat(counts)[touches]
-    touching = [seen.boxed[place][0] for place in dict.fromkeys(places.tolist())]
-    return Doubt(
-        "border",
-        f"{boxes} of {total} boxes touch the border of their picture {_first(touching)}: are the "
-        "pictures cut out, or the boxes shifted?",
-    )
-
-
-def _one_size(seen: Seen) -> Doubt | None:
-    found = seen.boxed
-    if len(found) < _FEW:
-        return None
-    sides = np.concatenate([boxes[:, 2:] - boxes[:, :2] for _, _, boxes in found])
-    if (np.ptp(sides, axis=0) > _PX).any():
-        return None
-    width, height = sides[0]
-    return Doubt(
-        "one-size",
-        f"all {len(sides)} boxes of {len(found)} images are {width:g}x{height:g} px "
-        f"{_first(case for case, _, _ in found)}: points instead of boxes?",
-    )
-
-
 def _alike(seen: Seen) -> Doubt | None:
-    if sum(bool(result.looks) for _, result in seen.good) < _FEW:
+    if sum(bool(result.looks) for _, result in seen.good) < FEW:
         return None
     looks, count = Counter(result.looks for _, result in seen.good if result.looks).most_common(1)[
         0
@@ -232,7 +76,7 @@ def _alike(seen: Seen) -> Doubt | None:
     if count * 2 <= len(seen.good):
         return None
     same = [case for case, result in seen.good if result.looks == looks]
-    return Doubt("alike", f"{count} of {len(seen.good)} images look the same {_first(same)}")
+    return Doubt("alike", f"{count} of {len(seen.good)} images look the same {first_names(same)}")
 
 
 def _black(seen: Seen) -> Doubt | None:
@@ -243,7 +87,7 @@ def _black(seen: Seen) -> Doubt | None:
     return Doubt(
         "black",
         f"{len(empty)} of {len(seen.pairs)} images hold one value alone and are left out "
-        f"{_first(empty)}: were they converted right?",
+        f"{first_names(empty)}: were they converted right?",
     )
 
 
@@ -256,7 +100,7 @@ def _mask_size(seen: Seen) -> Doubt | None:
     reasons = Counter(result.reason for _, result in other).most_common(1)[0][0]
     return Doubt(
         "mask-size",
-        f"the masks of {len(other)} of {masked} images have another size {_first(c for c, _ in other)}: "
+        f"the masks of {len(other)} of {masked} images have another size {first_names(c for c, _ in other)}: "
         f"{reasons}; --fit-masks resamples them by the nearest pixel",
         stops=len(other) * 2 > masked,
     )
@@ -268,7 +112,7 @@ def _lonely_masks(seen: Seen) -> Doubt | None:
     paired = len({p for case, _ in seen.pairs for mask in case.masks for p in mask.files})
     if not lonely:
         return None
-    names = ", ".join(lonely[:_NAMES]) + (", ..." if len(lonely) > _NAMES else "")
+    names = ", ".join(lonely[:NAMES]) + (", ..." if len(lonely) > NAMES else "")
     return Doubt(
         "lonely-masks",
         f"{len(lonely)} of {len(lonely) + paired} masks have no image of their name ({names}); --images "
@@ -293,7 +137,7 @@ def _mostly_rejected(seen: Seen) -> Doubt | None:
     return Doubt(
         "mostly-rejected",
         f"{len(refused)} of {len(seen.pairs)} images cannot be used, {first[1]} of them alike "
-        f"{_first(case for case, _ in same)}: {same[0][1]}{hint}",
+        f"{first_names(case for case, _ in same)}: {same[0][1]}{hint}",
         stops=True,
     )
 
@@ -314,23 +158,23 @@ def _one_stem(seen: Seen) -> Doubt | None:
         return None
     return Doubt(
         "one-stem",
-        f"{len(twins)} images share their name but for the ending with another {_first(twins)}: is one "
+        f"{len(twins)} images share their name but for the ending with another {first_names(twins)}: is one "
         "of them a copy?",
     )
 
 
-BEFORE: tuple[Callable[[Seen], Doubt | None], ...] = (_lonely_masks, _shares_as_px)
+BEFORE: tuple[Callable[[Seen], Doubt | None], ...] = (_lonely_masks, shares_as_px)
 """Checks that need no pixels."""
 CHECKS: tuple[Callable[[Seen], Doubt | None], ...] = (
     _lonely_masks,
     _mask_size,
-    _shares_as_px,
-    _outside,
+    shares_as_px,
+    outside,
     _whole_picture,
     _no_box,
-    _upper_left,
-    _at_the_border,
-    _one_size,
+    upper_left,
+    at_the_border,
+    one_size,
     _alike,
     _black,
     _one_stem,

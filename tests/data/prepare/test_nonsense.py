@@ -8,7 +8,8 @@ from support.prepared import ALL_IN_TRAINING
 from meddistill.base.errors import ConfigError, InputError
 from meddistill.data.masks import binarise
 from meddistill.data.prepare.convert import Converted
-from meddistill.data.prepare.nonsense import CHECKS, STOPS, Seen, doubts_about
+from meddistill.data.prepare.doubts import Seen
+from meddistill.data.prepare.nonsense import CHECKS, STOPS, doubts_about
 from meddistill.data.raw_case import RawCase
 
 
