@@ -158,7 +158,7 @@ def binarise(pixels: np.ndarray, lossy: bool = False, name: str = "mask") -> np.
         pixels = pixels.max(axis=2)
     if pixels.dtype == bool:
         return pixels
-    if not np.isfinite(pixels).all():
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         raise InputError(f"{name} holds NaN or infinity")
     highest, lowest = float(pixels.max(initial=0)), float(pixels.min(initial=0))
     if lowest < 0:
@@ -166,6 +166,8 @@ def binarise(pixels: np.ndarray, lossy: bool = False, name: str = "mask") -> np.
     if highest == 0 or (lossy and highest <= _NOISE):
         return np.zeros(pixels.shape, dtype=bool)
     if not lossy and highest <= 1:
+        if pixels.dtype.kind in "iu":
+            return np.asarray(pixels == 1)
         between = pixels[(pixels > _WHOLE) & (pixels < 1 - _WHOLE)]
         if between.size:
             raise InputError(

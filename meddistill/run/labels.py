@@ -11,7 +11,7 @@ from meddistill.run.tables import Case
 
 
 def label_path(data_dir: Path, case: Case) -> Path:
-    return data_dir / "labels" / case.split / f"{case.case_id}.txt"
+    return data_dir / f"labels/{case.split}/{case.case_id}.txt"
 
 
 def annotated_boxes(data_dir: Path, case: Case) -> np.ndarray:

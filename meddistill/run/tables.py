@@ -60,7 +60,8 @@ class Case:
             raise ValueError(
                 f"annotation '{self.annotation}' does not go with n_boxes {self.n_boxes}"
             )
-        if Path(self.image).is_absolute() or ".." in Path(self.image).parts:
+        image = Path(self.image)
+        if image.is_absolute() or ".." in image.parts:
             raise ValueError(f"image '{self.image}' points outside the data folder")
         if "\0" in self.image:
             raise ValueError("image holds a NUL character")

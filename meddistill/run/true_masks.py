@@ -11,4 +11,4 @@ from meddistill.run.tables import Case
 def mask_path(data_dir: Path, case: Case) -> Path:
     """The case's true mask, 0/255. For evaluation only: nothing under `stages/distill` may call
     this."""
-    return data_dir / "masks" / case.split / f"{case.case_id}.png"
+    return data_dir / f"masks/{case.split}/{case.case_id}.png"

@@ -172,8 +172,12 @@ def _load_mask(path: Path, labels: Labels, image: Path | None) -> np.ndarray:
     voxels = mask.array
     if image is not None:
         voxels = resampled(mask, *_canonical_grid(image))
-    found = chosen(voxels.reshape(1, -1), labels, name=f"mask {path.name}")
-    return found.reshape(*found.shape[:-2], *voxels.shape)
+    # In the order in which they lie: another one copies all of them, now and at every slice.
+    axes = sorted(range(3), key=lambda axis: -abs(voxels.strides[axis]))
+    lying = voxels.transpose(axes)
+    found = chosen(lying.reshape(1, -1), labels, name=f"mask {path.name}")
+    planes = found.reshape(-1, *lying.shape).transpose(0, *(1 + np.argsort(axes)))
+    return planes if found.ndim > 2 else planes[0]
 
 
 def _canonical_grid(path: Path) -> tuple[tuple[int, ...], np.ndarray]:
@@ -195,6 +199,12 @@ def read_volume(path: Path, channel: int = 0) -> Volume:
 
 def grid_of(path: Path) -> Grid:
     """Where the voxels of a file lie, by its header alone. Raises: InputError."""
+    return _grid_of(path, _stamp(path))
+
+
+@lru_cache(maxsize=8)
+def _grid_of(path: Path, stamp: tuple[int, int]) -> Grid:
+    # Asked for several times while a volume is listed, of image and mask; `stamp`: as `_stamp` has it.
     return reader_of(path).grid_of(path)
 
 

@@ -102,5 +102,6 @@ class Journal:
 
     def add(self, result: Converted) -> None:
         self.results[result.key] = result
-        self._file.write(json.dumps(dataclasses.asdict(result)) + "\n")
+        # As `dataclasses.asdict`, which copies every box first.
+        self._file.write(json.dumps(vars(result)) + "\n")
         self._file.flush()

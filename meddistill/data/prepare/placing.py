@@ -65,11 +65,12 @@ def place_files(
     for row in previous:
         for path in (image_path(out, row), mask_path(out, row), label_path(out, row)):
             path.unlink(missing_ok=True)
+    staging = out / STAGING
     for row in rows:
         result = results[row.case_id]
-        _link(out / STAGING / f"{result.key}.png", image_path(out, row))
+        _link(staging / f"{result.key}.png", image_path(out, row))
         if row.has_mask:
-            _link(out / STAGING / f"{result.key}.mask.png", mask_path(out, row))
+            _link(staging / f"{result.key}.mask.png", mask_path(out, row))
         if row.annotation != "unknown":
             boxes = np.array(result.boxes if row.n_boxes else [], dtype=np.float32)
             which = result.box_findings if row.n_boxes else []
@@ -78,10 +79,13 @@ def place_files(
 
 
 def _link(source: Path, target: Path) -> None:
-    target.unlink(missing_ok=True)
     try:
         os.link(source, target)
+    except FileExistsError:
+        target.unlink()
+        _link(source, target)
     except OSError:  # a file system without hard links
+        target.unlink(missing_ok=True)
         shutil.copyfile(source, target)
 
 

@@ -61,7 +61,7 @@ def volume_cases(
         for finding, files in masks.by_finding.items()
     ]
     together = tuple(each.path for _, each in apart_by_finding)
-    width = len(str(count - 1))
+    width, source = len(str(count - 1)), shown(path, directory)
     cases = []
     for index in range(count):
         chance = (
@@ -71,7 +71,7 @@ def volume_cases(
         cases.append(
             RawCase(
                 f"{name}_{'xyz'[options.axis]}{index:0{width}}",
-                f"{shown(path, directory)}#{AXES[options.axis]}{index}",
+                f"{source}#{AXES[options.axis]}{index}",
                 VolumeSlice(path, options.axis, index, number),
                 dataclasses.replace(mask, index=index) if mask else None,
                 finding_masks=tuple(
@@ -82,7 +82,7 @@ def volume_cases(
                 group=group,
                 is_slice=True,
                 keep_if_empty=options.whole_volumes or chance < options.empty_slices,
-                volume=shown(path, directory) if options.whole_volumes else "",
+                volume=source if options.whole_volumes else "",
                 slice=index if options.whole_volumes else None,
                 whole=options.whole_volumes,
             )
