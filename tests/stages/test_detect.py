@@ -1,9 +1,7 @@
-"""`meddistill detect`: what Ultralytics gets, what it leaves, and what is refused. One real
+"""`meddistill detect`: what Ultralytics leaves, and what is refused. One real
 training of one epoch."""
 
-import dataclasses
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -17,10 +15,8 @@ from meddistill.base import downloads
 from meddistill.base.errors import InputError, StageError, WeightsError
 from meddistill.base.files import read_json
 from meddistill.detector import start_weights
-from meddistill.detector.training_view import write_training_view
-from meddistill.detector.worker_process import WorkerOptions, tidy_console
+from meddistill.detector.worker_process import WorkerOptions
 from meddistill.detector.yolo import Detections, predict_boxes
-from meddistill.run.images import image_path
 from meddistill.run.labels import annotated_boxes
 from meddistill.run.layout import (
     BEST_PT,
@@ -103,24 +99,6 @@ def test_threads_of_the_worker_do_not_spin(trained):
     assert "GOMP_SPINCOUNT = '0'" in (trained[0].detector / TRAIN_LOG).read_text()
 
 
-def test_ultralytics_takes_no_more_threads_than_it_is_given():
-    code = """
-import os
-os.cpu_count = lambda: 64
-from meddistill.detector.worker import keep_to_threads
-keep_to_threads(2)
-import torch
-from ultralytics.utils.torch_utils import select_device
-select_device("cpu")
-print(torch.get_num_threads())
-"""
-    environment = os.environ | {"YOLO_OFFLINE": "true", "YOLO_VERBOSE": "false"}
-    shown = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
-    assert shown.stdout.split()[-1] == "2"
-
-
 def test_a_finished_detector_is_left_alone_and_other_settings_are_refused(trained):
     run = trained[0]
     stamp = (run.detector / RUN_JSON).stat().st_mtime_ns
@@ -175,33 +153,6 @@ def test_an_image_that_cannot_be_read_is_named(trained, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"not a picture")
     with pytest.raises(InputError, match=r"broken\.png cannot be read as an image"):
         predict_boxes(trained[0].detector / BEST_PT, [tmp_path / "broken.png"], SIZE, CPU)
-
-
-def test_ultralytics_never_gets_an_unknown_case(tmp_path):
-    cases = write_data(
-        tmp_path / "data", ANNOTATIONS | {"val-bare": "unknown", "val-healthy": "none"}
-    )
-    view = write_training_view(tmp_path / "view", cases, tmp_path / "data")
-    names = {
-        split: {Path(line).stem for line in (view / f"{split}.txt").read_text().split()}
-        for split in ("train", "val")
-    }
-    assert names["train"] == {f"train-{i}" for i in range(9)} | {"train-healthy"}
-    assert names["val"] == {"val-0", "val-1", "val-healthy"}
-    assert not [path for path in view.rglob("*") if "bare" in path.name]
-    assert (view / "labels/train/train-healthy.txt").read_text() == ""
-    assert (view / "labels/train/train-0.txt").read_text().startswith("0 ")
-
-
-def test_jpeg_images_are_copied_so_that_a_repair_in_place_stays_outside_the_data(tmp_path):
-    cases = write_data(tmp_path / "data", {"train-0": "boxes", "val-0": "boxes"})
-    view = write_training_view(tmp_path / "view", cases, tmp_path / "data")
-    png = image_path(tmp_path / "data", cases[0])
-    assert os.path.samefile(view / "images/train/train-0.png", png)
-    shutil.copy(png, png.with_suffix(".jpg"))
-    jpeg = dataclasses.replace(cases[0], image=str(Path(cases[0].image).with_suffix(".jpg")))
-    view = write_training_view(tmp_path / "view", [jpeg, cases[1]], tmp_path / "data")
-    assert not os.path.samefile(view / "images/train/train-0.jpg", png.with_suffix(".jpg"))
 
 
 def test_nothing_to_learn_from_is_one_clear_line(tmp_path):
@@ -295,11 +246,6 @@ def test_weights_that_do_not_exist_are_named_with_the_nearest_official_ones(tmp_
         start_weights.find_start("yolo11m.pt", train=True)
     with pytest.raises(WeightsError, match=r"needs a \.pt file"):
         start_weights.find_start("yolo11n.yaml", train=False)
-
-
-def test_the_log_is_what_a_terminal_shows_in_the_end():
-    printed = "\x1b[34mtrain: \x1b[0mgo\n\r\x1b[K 1/2: 0%\r\x1b[K 1/2: 100%  \r\nall  4\n"
-    assert tidy_console(printed) == "train: go\n 1/2: 100%\nall  4\n"
 
 
 def _wait_until(condition, seconds):
