@@ -41,8 +41,8 @@ class PrepareConfig:
     """What is segmented: names, each with the mask values that mean it where masks are label maps
     (liver=1, tumour=2+3, background=4); `auto`: as a dataset.json or the annotation files name
     them; `from-class`: the class of each case; empty: all is one, `lesion`. Of several sources an
-    item with a folder's name and a colon before it is of that one alone (A:liver=1, B:tumour=1). `:#rrggbb`
-    behind an item is the colour that it is drawn in (liver=1:#00a0ff, or liver:#00a0ff)."""
+    item with a folder's name and a colon before it is of that one alone (A:liver=1, B:tumour=1).
+    `:#rrggbb` behind an item is the colour that it is drawn in (liver=1:#00a0ff, liver:#00a0ff)."""
     overlap: str = setting("auto", RESULT, before="auto")
     """Whether findings are `exclusive` (one at most a pixel) or `overlapping`; `auto`: by their
     mask values, exclusive with `from-class`, else overlapping."""

@@ -104,9 +104,6 @@ def neighbours(scratch: Path, repeats: int) -> list[dict[str, Any]]:
     import torch
 
     from meddistill.run.dataset import Dataset
-    from meddistill.training.augment import Augmentation
-    from meddistill.training.batches import ShuffledCases
-    from meddistill.training.packed_cases import CaseTarget, PackedCases
 
     side = 256
     source, run = scratch / "a", scratch / "run-a"
@@ -120,19 +117,7 @@ def neighbours(scratch: Path, repeats: int) -> list[dict[str, Any]]:
             data.seen(case, context)
 
     data = Dataset.open(run / "data")
-    cases = data.cases[8:24]
-    target = np.zeros((side, side), np.float32)
-    target[80:140, 80:140] = 1
-    sources = {}
-    for kind in ("alone", "context", "colour"):
-        packed = PackedCases([case.case_id for case in cases], side)
-        for index, case in enumerate(cases):
-            image = data.seen(case, int(kind == "context"))
-            if kind == "colour":
-                image = np.stack([image[..., 0], 255 - image[..., 0], image[..., 0] // 2], axis=2)
-            packed.put(index, image, CaseTarget(target, 0 * target))
-        augment = Augmentation(side, 0, is_grey=packed.is_grey)
-        sources[kind] = ShuffledCases(packed, 8, 0.0, 0, augment)
+    sources = {kind: _batches_of(data, side, kind) for kind in ("alone", "context", "colour")}
 
     def batches(kind: str) -> Callable[[], None]:
         def work() -> None:
@@ -170,6 +155,25 @@ def neighbours(scratch: Path, repeats: int) -> list[dict[str, Any]]:
             work()
         rows.append(ratio_row(what, *turns(pair, repeats, time.process_time)))
     return rows
+
+
+def _batches_of(data: Any, side: int, kind: str) -> Any:
+    """Batches of a few slices `alone`, in their `context`, or as pictures in `colour`."""
+    from meddistill.training.augment import Augmentation
+    from meddistill.training.batches import ShuffledCases
+    from meddistill.training.packed_cases import CaseTarget, PackedCases
+
+    cases = data.cases[8:24]
+    target = np.zeros((side, side), np.float32)
+    target[80:140, 80:140] = 1
+    packed = PackedCases([case.case_id for case in cases], side)
+    for index, case in enumerate(cases):
+        image = data.seen(case, int(kind == "context"))
+        if kind == "colour":
+            image = np.stack([image[..., 0], 255 - image[..., 0], image[..., 0] // 2], axis=2)
+        packed.put(index, image, CaseTarget(target, 0 * target))
+    augment = Augmentation(side, 0, is_grey=packed.is_grey)
+    return ShuffledCases(packed, 8, 0.0, 0, augment)
 
 
 def _network() -> tuple[Any, Any]:
