@@ -12,8 +12,8 @@ from support.label_maps import label_maps
 from meddistill.base.errors import ConfigError, InputError
 from meddistill.data.findings import LESION, Findings
 from meddistill.data.formats.pictures import load_labels
+from meddistill.data.sources.file_roles import Patterns
 from meddistill.data.sources.finding_folders import masks_by_finding
-from meddistill.data.sources.matching import Patterns
 from meddistill.data.sources.naming import name_files
 from meddistill.data.sources.walking import image_files
 from meddistill.run.findings import read_findings

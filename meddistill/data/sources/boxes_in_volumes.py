@@ -16,7 +16,8 @@ from meddistill.data.formats.volume import Grid, canonical_grid
 from meddistill.data.formats.volume_slices import grid_of
 from meddistill.data.raw_case import RawCase
 from meddistill.data.sources.annotated_cases import main_name
-from meddistill.data.sources.matching import Patterns, Roles, match
+from meddistill.data.sources.file_roles import Patterns, Roles
+from meddistill.data.sources.matching import match
 from meddistill.data.sources.naming import Named, name_files
 from meddistill.data.sources.source import SourceOptions
 from meddistill.run.tables import Rejected

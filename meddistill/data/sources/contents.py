@@ -11,7 +11,7 @@ import numpy as np
 
 from meddistill.base.errors import InputError
 from meddistill.data.formats.pictures import load_labels
-from meddistill.data.sources.matching import Roles
+from meddistill.data.sources.file_roles import Roles
 from meddistill.data.sources.matching_rules import recurring
 from meddistill.data.sources.naming import Named
 

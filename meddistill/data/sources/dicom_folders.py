@@ -26,7 +26,8 @@ from meddistill.data.formats.pictures import IMAGE_SUFFIXES
 from meddistill.data.raw_case import MaskRef, RawCase
 from meddistill.data.sources.dicom_patients import Patients
 from meddistill.data.sources.dicom_volumes import in_series
-from meddistill.data.sources.matching import Patterns, Roles, fits, match
+from meddistill.data.sources.file_roles import Patterns, Roles, fits
+from meddistill.data.sources.matching import match
 from meddistill.data.sources.naming import (
     IMAGE_WORDS,
     MASK_WORDS,

@@ -11,7 +11,8 @@ from typing import Any
 
 from meddistill.data.formats.picture_refs import MaskFiles
 from meddistill.data.raw_case import RawCase
-from meddistill.data.sources.matching import Matched, Patterns, Roles, match, roles_by_name
+from meddistill.data.sources.file_roles import Patterns, Roles, roles_by_name
+from meddistill.data.sources.matching import Matched, match
 from meddistill.data.sources.naming import Named, without_roles, words_of
 
 

@@ -13,18 +13,13 @@ from meddistill.base.paths import printable, shown
 from meddistill.data.formats.picture_refs import ImageFile, MaskFiles
 from meddistill.data.raw_case import RawCase
 from meddistill.data.sources.contents import roles_by_contents
+from meddistill.data.sources.file_roles import Patterns, Roles, fits
 from meddistill.data.sources.finding_folders import (
     counted,
     masks_by_finding,
     with_finding_masks,
 )
-from meddistill.data.sources.matching import (
-    Matched,
-    Patterns,
-    Roles,
-    fits,
-    match,
-)
+from meddistill.data.sources.matching import Matched, match
 from meddistill.data.sources.name_patterns import pattern_of
 from meddistill.data.sources.naming import (
     IMAGE_WORDS,

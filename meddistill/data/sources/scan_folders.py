@@ -16,6 +16,7 @@ from meddistill.data.formats.known_volume_formats import VOLUME_SUFFIXES
 from meddistill.data.formats.pictures import page_count
 from meddistill.data.raw_case import RawCase
 from meddistill.data.sources.boxes_in_volumes import find_markups
+from meddistill.data.sources.file_roles import Patterns
 from meddistill.data.sources.finding_folders import (
     FindingMasks,
     counted,
@@ -23,7 +24,7 @@ from meddistill.data.sources.finding_folders import (
     masks_by_finding,
 )
 from meddistill.data.sources.folder import folder_meanings, split_column, understood_of
-from meddistill.data.sources.matching import Matched, Patterns, match
+from meddistill.data.sources.matching import Matched, match
 from meddistill.data.sources.naming import Named, name_files, without_roles
 from meddistill.data.sources.source import Listing, SourceOptions
 from meddistill.data.sources.volume_cases import AXES, VolumeMasks, in_split, volume_cases

@@ -5,7 +5,8 @@ import unicodedata
 import pytest
 
 from meddistill.base.errors import InputError
-from meddistill.data.sources.matching import Patterns, match
+from meddistill.data.sources.file_roles import Patterns
+from meddistill.data.sources.matching import match
 from meddistill.data.sources.naming import name_files
 
 NUMBERS = ("001", "002", "013", "104")
