@@ -1,4 +1,4 @@
-"""A small network on the frozen teacher's encoder map that says, cell by cell, how likely it is
+"""A small network on the frozen teacher's encoder maps that says, cell by cell, how likely it is
 each finding.
 
 It sees what the teacher sees: features of a large network that was trained on much more than the
@@ -35,13 +35,21 @@ _LEAST_DEVIATION = 1e-3
 
 class CellHead(nn.Module):
     """Features of cells (N, F) to logits (N, C), one a finding. `mean`, `deviation`: (F,) of the
-    features that it learns from, so that a teacher's scale is not its business."""
+    features that it learns from, so that a teacher's scale is not its business. `levels`: of the
+    teacher's maps, whose channels one after the other are those features."""
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, mean: Tensor, deviation: Tensor, findings: int = 1) -> None:
+    def __init__(
+        self,
+        mean: Tensor,
+        deviation: Tensor,
+        findings: int = 1,
+        levels: Sequence[str] = (DECODED_LEVEL,),
+    ) -> None:
         super().__init__()
+        self.levels = tuple(levels)
         self.register_buffer("mean", mean)
         self.register_buffer("deviation", deviation.clamp(min=_LEAST_DEVIATION))
         channels = len(mean)
@@ -60,27 +68,32 @@ class CellHead(nn.Module):
 @dataclasses.dataclass(frozen=True)
 class Cells:
     """Cells to learn from: `features` (N, F) float16, `share` (N, C) of each that is a finding in
-    [0, 1], `weight` (N, C) that undoes the draw in part; 0 where nothing is known of a finding."""
+    [0, 1], `weight` (N, C) that undoes the draw in part; 0 where nothing is known of a finding.
+    `levels`: that the features are of."""
 
     features: Tensor
     share: Tensor
     weight: Tensor
+    levels: Sequence[str] = (DECODED_LEVEL,)
 
     @staticmethod
     def join(parts: Sequence[Cells]) -> Cells:
-        """All cells of `parts`, at least one."""
+        """All cells of `parts`, at least one, which are of the same levels."""
         return Cells(
             torch.cat([part.features for part in parts]),
             torch.cat([part.share for part in parts]),
             torch.cat([part.weight for part in parts]),
+            parts[0].levels,
         )
 
 
-def raster(encoded: Encoded, frame_size: int) -> tuple[Tensor, Tensor]:
-    """Features of one encoded image on the frame's raster, (GRID, GRID, F) float32, and which cells
-    see the image, bool (GRID, GRID)."""
-    maps, inside = pool_to_frame(encoded, DECODED_LEVEL, 0, frame_size, GRID)
-    return maps.permute(1, 2, 0), inside
+def raster(
+    encoded: Encoded, frame_size: int, levels: Sequence[str] = (DECODED_LEVEL,)
+) -> tuple[Tensor, Tensor]:
+    """Features of one encoded image on the frame's raster, (GRID, GRID, F) float32, those of all
+    `levels`, and which cells see the image, bool (GRID, GRID)."""
+    pooled = [pool_to_frame(encoded, level, 0, frame_size, GRID) for level in levels]
+    return torch.cat([maps for maps, _ in pooled]).permute(1, 2, 0), pooled[0][1]
 
 
 def draw_cells(
@@ -89,8 +102,8 @@ def draw_cells(
     generator: torch.Generator,
     weights: Sequence[float] = (1.0,),
 ) -> Cells:
-    """Cells of one case, half of them (where there are so many) with a finding, shared by the
-    findings that are known.
+    """Cells of one case, of all levels that its encoding holds, half of them (where there are so
+    many) with a finding, shared by the findings that are known.
 
     An empty target gives cells without a finding alone.
 
@@ -100,7 +113,8 @@ def draw_cells(
         generator: draws the cells.
         weights: of each finding of the case in the head's loss; 0: nothing is known of it.
     """
-    features, inside = raster(encoded, target_probs.shape[-1])
+    levels = tuple(encoded.features)
+    features, inside = raster(encoded, target_probs.shape[-1], levels)
     share = F.adaptive_avg_pool2d(target_probs, GRID).flatten(1)
     of_case = torch.tensor(weights, dtype=torch.float32)
     known = of_case > 0
@@ -118,7 +132,7 @@ def draw_cells(
         undone.append(torch.full((len(taken),), math.sqrt(len(places) / max(1, len(taken)))))
     index = torch.cat(chosen)
     weight = torch.cat(undone)[:, None] * of_case
-    return Cells(features.flatten(0, 1)[index].half(), share.T[index], weight)
+    return Cells(features.flatten(0, 1)[index].half(), share.T[index], weight, levels)
 
 
 def fit_head(cells: Cells, steps: int, seed: int) -> CellHead:
@@ -128,7 +142,7 @@ def fit_head(cells: Cells, steps: int, seed: int) -> CellHead:
     """
     torch.manual_seed(seed)
     deviation, mean = torch.std_mean(cells.features.float(), dim=0)
-    head = CellHead(mean, deviation, cells.share.shape[1])
+    head = CellHead(mean, deviation, cells.share.shape[1], cells.levels)
     average = copy.deepcopy(head).requires_grad_(False).eval()
     optimizer = torch.optim.AdamW(head.parameters(), lr=_LR, weight_decay=_WEIGHT_DECAY)
     generator = torch.Generator().manual_seed(seed)
@@ -156,8 +170,8 @@ def fit_head(cells: Cells, steps: int, seed: int) -> CellHead:
 @torch.inference_mode()
 def head_maps(heads: Sequence[CellHead], encoded: Encoded, frame_size: int) -> Tensor:
     """What each head makes of one encoded image: (heads, C, S, S) float32 in [0, 1], 0 in the
-    frame's padding."""
-    features, inside = raster(encoded, frame_size)
+    frame's padding. `heads`: at least one, all of the same levels."""
+    features, inside = raster(encoded, frame_size, heads[0].levels)
     maps = torch.stack([torch.sigmoid(head(features)).movedim(-1, 0) for head in heads]) * inside
     size = (frame_size, frame_size)
     return F.interpolate(maps, size, mode="bilinear", align_corners=False)

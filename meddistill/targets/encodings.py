@@ -19,13 +19,14 @@ from meddistill.base.files import DAMAGED_ARCHIVE, atomic_path
 from meddistill.data.views import AS_IT_IS, View
 from meddistill.run.dataset import Dataset
 from meddistill.run.tables import Case
-from meddistill.teachers.teacher import DECODED_LEVEL, Encoded, Teacher, encode_in_memory
+from meddistill.teachers.teacher import Encoded, Teacher, encode_in_memory
 
 _BATCH = 4
 
 
 class EncodingStore:
-    """Encodings of a teacher below `directory`, a file an image, at most `budget_gb` (10^9 bytes).
+    """Encodings of a teacher below `directory`, a file an image, at most `budget_gb` (10^9 bytes):
+    what its decoder and heads on its maps read.
 
     The oldest files go first when the budget is used up, those of other teachers before all. With
     a budget of 0 nothing is kept.
@@ -117,7 +118,7 @@ class EncodingStore:
     def _keep(self, path: Path, encoded: Encoded) -> Encoded:
         """Write it where the budget allows; what comes back has the precision of a stored one, so
         that a budget changes no result."""
-        arrays = encoded.to_arrays()
+        arrays = encoded.to_arrays(self.teacher.head_levels)
         size = sum(array.nbytes for array in arrays.values())
         if size <= self.budget_bytes:
             with atomic_path(path) as temporary:
@@ -160,7 +161,7 @@ class EncodingStore:
         return self.directory / name
 
     def _teacher_key(self) -> str:
-        key = f"{self.teacher.fingerprint} {DECODED_LEVEL}"
+        key = " ".join((self.teacher.fingerprint, *self.teacher.head_levels))
         return hashlib.sha256(key.encode()).hexdigest()[:12]
 
     def _files(self) -> list[Path]:

@@ -25,7 +25,7 @@ from torch import Tensor
 from meddistill.base.errors import InputError, WeightsError, first_line, in_one_line
 from meddistill.base.hashing import sha256_file
 from meddistill.teachers.sam_family import EmbedPrompts, Encodings, SamFamily
-from meddistill.teachers.teacher import Encoded, autocast
+from meddistill.teachers.teacher import DECODED_LEVEL, Encoded, autocast
 
 _MEAN = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
 _MOST_MASK_LOGIT = 32.0
@@ -162,6 +162,8 @@ class Sam2(SamFamily):
     `stage4` of the trunk."""
 
     takes_masks = True
+    # What further ones add was measured with LiteMedSAM alone.
+    head_levels: Sequence[str] = (DECODED_LEVEL,)
     logit_shift = 0.0
 
     def __init__(

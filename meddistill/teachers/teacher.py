@@ -112,6 +112,8 @@ class Teacher(Protocol):
     fingerprint: str
     feature_channels: Mapping[str, int]
     """Level -> channels; `DECODED_LEVEL` is among them."""
+    head_levels: Sequence[str]
+    """The levels that tell a finding best to a small head, `DECODED_LEVEL` first."""
     takes_masks: bool
     """Whether it was trained to be prompted by a mask beside a box."""
     logit_shift: float

@@ -45,6 +45,7 @@ class FakeTeacher:
     name = "fake"
     fingerprint = "fake"
     feature_channels: dict[str, int] = {}  # noqa: RUF012
+    head_levels = ("embedding",)
     takes_masks = False
     logit_shift = 0.0
 

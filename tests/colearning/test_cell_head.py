@@ -14,6 +14,7 @@ from meddistill.colearning.cell_head import (
     fit_head,
     head_maps,
 )
+from meddistill.teachers.teacher import Encoded
 
 
 def encoded(index):
@@ -66,6 +67,31 @@ def test_padding_of_the_frame_is_no_lesion(head):
     flat = square(0)[0][:32]  # half as high as wide
     probs = head_maps([head], PaintingTeacher().encode([flat]), SIZE)[0, 0]
     assert float(probs[34:].max()) == 0
+
+
+def test_a_head_reads_all_levels_that_its_cells_were_of():
+    class TwoLevels(PaintingTeacher):
+        """The second level alone shows the square."""
+
+        def encode(self, images):
+            found = super().encode(images)
+            shown = found.features["embedding"]
+            levels = {"embedding": torch.zeros_like(shown), "stage2": shown, "stage1": shown}
+            return dataclasses.replace(found, features=levels)
+
+    def known(index):
+        whole = TwoLevels().encode([square(index)[0]])
+        return Encoded.from_arrays(whole.to_arrays(("embedding", "stage2")))
+
+    generator = torch.Generator().manual_seed(0)
+    drawn = Cells.join([draw_cells(known(i), target(i), generator) for i in range(6)])
+    assert drawn.levels == ("embedding", "stage2")
+    assert drawn.features.shape[1] == 6
+    head = fit_head(drawn, 200, seed=0)
+    # Of an encoding that holds more, it takes its own.
+    for encoding in (known(20), TwoLevels().encode([square(20)[0]])):
+        found, truth = head_maps([head], encoding, SIZE)[0] > 0.5, target(20) > 0.5
+        assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.85
 
 
 def of_two(index, weights):

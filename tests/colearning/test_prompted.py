@@ -68,7 +68,15 @@ def test_heads_are_read_back_as_they_were(tmp_path):
     assert found.thresholds == [0.35]
     assert len(found.heads) == 2
     assert torch.equal(found.heads[1](cells), head(cells))
+    assert found.heads[1].levels == ("embedding",)
     assert load_heads(tmp_path / "nowhere") is None
+    two = CellHead(torch.rand(3), torch.rand(3), levels=("embedding", "stage2"))
+    save_heads(tmp_path, [two], [0.35])
+    assert load_heads(tmp_path).heads[0].levels == ("embedding", "stage2")
+    with np.load(tmp_path / HEADS_NPZ) as arrays:
+        earlier = {name: arrays[name] for name in arrays.files if name != "levels"}
+    np.savez(tmp_path / HEADS_NPZ, **earlier)
+    assert load_heads(tmp_path).heads[0].levels == ("embedding",)
     (tmp_path / HEADS_NPZ).write_bytes(b"no archive")
     assert load_heads(tmp_path) is None
 

@@ -12,6 +12,7 @@ class PaintingTeacher:
     name = "painting"
     fingerprint = "painting-1"
     feature_channels = {"embedding": 3}  # noqa: RUF012
+    head_levels = ("embedding",)
     takes_masks = False
     logit_shift = 0.0
     calls = 0

@@ -106,3 +106,29 @@ def test_each_view_is_kept_by_itself(tmp_path, data):
     assert (again.encoded, len(list(tmp_path.glob("*.npz")))) == (0, 2 * len(data.cases))
     assert maps(again, data).keys() == plain.keys()
     assert again.encoded == 0
+
+
+class Layered(PaintingTeacher):
+    head_levels = ("embedding", "stage2")
+
+    def encode(self, images):
+        found = super().encode(images)
+        levels = dict.fromkeys(("embedding", "stage1", "stage2"), found.features["embedding"])
+        return dataclasses.replace(found, features=levels)
+
+
+def test_what_heads_read_is_kept_and_no_other_level(tmp_path, data):
+    cases = data.cases[:2]
+    for _ in range(2):  # made, and read back
+        store = EncodingStore(tmp_path, Layered(), 1.0)
+        for _, encoded in store.of_cases(cases, data):
+            assert tuple(encoded.features) == ("embedding", "stage2")
+    assert store.encoded == 0
+
+
+def test_encodings_of_fewer_levels_are_made_anew(tmp_path, data):
+    cases = data.cases[:2]
+    for teacher in (PaintingTeacher(), Layered()):
+        store = EncodingStore(tmp_path, teacher, 1.0)
+        list(store.of_cases(cases, data))
+        assert store.encoded == 2

@@ -28,6 +28,7 @@ class BoxTeacher:
 
     name = "boxes"
     fingerprint = "boxes-1"
+    head_levels = ("embedding",)
     takes_masks = False
     logit_shift = 0.0
 
