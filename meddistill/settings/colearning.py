@@ -47,7 +47,7 @@ class ColearningConfig:
     by a quarter (what `distill.flips` forbids is left out); fewer where that would be more than 80
     encodings, so one from 41 boxed images on."""
     encodings_gb: float = setting(20.0, NOTHING)
-    """Most disk space for the teacher's encodings, 10^9 bytes; LiteMedSAM takes 2 MB an image. The
+    """Most disk space for the teacher's encodings, 10^9 bytes; LiteMedSAM takes 6 MB an image. The
     oldest go first, and what is not there is encoded again: slower, the same result."""
     steps: int = setting(1000, STUDENT, before=1000)
     """Optimiser steps of the student, however many unboxed images there are."""

@@ -63,7 +63,7 @@ class Encoded:
         """What `from_arrays` makes this encoding of again, as plain arrays for `np.savez`.
 
         `levels`: the feature maps to keep; decoding needs `DECODED_LEVEL` alone. `dtype`: of maps
-        and state; float32 keeps every bit, float16 takes half (LiteMedSAM: 2 MB an image).
+        and state; float32 keeps every bit, float16 takes half (LiteMedSAM's `DECODED_LEVEL`: 2 MB an image).
         """
         kept = {f"feature {level}": self.features[level] for level in levels}
         kept |= {f"state {name}": maps for name, maps in self.state.items()}
