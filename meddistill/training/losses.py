@@ -48,7 +48,8 @@ def soft_dice_loss(
     would push p to 0 or 1 where q is between. The 1 (a pixel) makes two empty masks a loss of 0.
     What the student sees of a finding that the case does not show is held against sum p + sum q of
     all findings in it: against its own alone, a student that sees next to nothing of a rare finding
-    would be pushed to nothing by all cases without it, and stay there.
+    would be pushed to nothing by all cases without it, and stay there. In a case that shows none, each
+    stands by itself, as one finding does: sharing, C of them would count as one false alarm.
 
     Source: Wang et al., "Dice Semimetric Losses", MICCAI 2023 (DML1). Returns (B, C) in [0, 1].
     Raises: ValueError if shapes differ.
@@ -66,7 +67,8 @@ def soft_dice_loss(
     mass = (sure * (probs + target)).flatten(0, 1).flatten(1).sum(1).view(shape)
     of_all = mass if known is None else mass * known
     shown = (sure * target).flatten(2).sum(2) >= 1
-    return difference / (torch.where(shown, mass, of_all.sum(1, keepdim=True)) + 1)
+    by_itself = shown | ~shown.any(1, keepdim=True)
+    return difference / (torch.where(by_itself, mass, of_all.sum(1, keepdim=True)) + 1)
 
 
 def generalised_cross_entropy_loss(

@@ -84,6 +84,9 @@ def test_a_finding_that_is_absent_is_held_against_all_that_is_there():
     nothing = [[0.0] * 3]
     assert dice_loss([[0.3, 0.0, 0.0]], nothing) == pytest.approx([0.3 / 1.3])
     assert dice_loss(nothing * 2, nothing * 2) == pytest.approx([0, 0])
+    # However many findings there are, what is seen of one in a healthy case weighs as much.
+    seen = [[0.3, 0.0, 0.0], [0.9, 0.9, 0.0]]
+    assert dice_loss(seen, nothing * 2) == pytest.approx([0.3 / 1.3, 1.8 / 2.8])
 
 
 def test_a_case_without_it_does_not_pin_a_rare_finding_to_nothing():
