@@ -16,8 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from meddistill.base.errors import InputError
-from meddistill.data.formats.dicom import DicomImage, Header, is_dicom, read_header
-from meddistill.data.formats.dicom_series import Series, series_in
+from meddistill.data.formats.dicom import (
+    DicomImage,
+    Header,
+    is_dicom,
+    read_header,
+)
+from meddistill.data.formats.dicom_series import Series, copies_among, has_no_ending, series_in
 from meddistill.data.formats.known_image_formats import (
     IMAGE_FORMATS,
     PICTURE,
@@ -165,9 +170,12 @@ def group_scans(paths: Sequence[Path]) -> tuple[list[ScanFiles], list[str]]:
             headers[path] = header
     of_file: dict[Path, list[Series]] = {}
     for folder in dict.fromkeys(path.parent for path in headers):
-        for series in series_in({p: h for p, h in headers.items() if p.parent == folder}):
+        own = {path: header for path, header in headers.items() if path.parent == folder}
+        for series in series_in(own):
             first = min(series.files)
             of_file.setdefault(first, []).append(series)
+        for path, same in copies_among(own).items():
+            left[path] = f"{path} is left out: it is {same.name} once more"
     covered = {path for found in of_file.values() for one in found for path in one.files}
     scans = []
     for path in paths:
@@ -229,16 +237,19 @@ def _files_below(directory: Path) -> list[Path]:
     files = []
     for folder, folders, names in os.walk(directory):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        files += [Path(folder) / name for name in sorted(names) if _is_scan(Path(folder) / name)]
+        own = [Path(folder) / name for name in sorted(names)]
+        scans = {path for path in own if _is_scan(path)}
+        if any(has_no_ending(path) for path in scans):
+            # A series that is being copied: what is not there yet is no reason to take it for whole.
+            scans |= {path for path in own if has_no_ending(path) and not path.stat().st_size}
+        files += [path for path in own if path in scans]
     return files
 
 
 def _is_scan(path: Path) -> bool:
     if path.name.startswith("."):
         return False
-    # Scanners write files without a suffix, or with a number for one; a picture always has its own.
+    # A picture always has an ending of its own.
     return path.name.lower().endswith(SUFFIXES) or (
-        (not path.suffix or path.suffix[1:].isdecimal())
-        and path.name != "DICOMDIR"
-        and image_format_of(path) is not PICTURE
+        has_no_ending(path) and path.name != "DICOMDIR" and image_format_of(path) is not PICTURE
     )

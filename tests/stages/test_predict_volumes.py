@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -349,6 +350,53 @@ def test_a_series_that_was_cut_short_while_copied_is_one_line(tmp_path):
     with pytest.raises(InputError, match=r"IM0003: its pixels cannot be read"):
         run([tmp_path / "in"], tmp_path / "out")
     assert not (tmp_path / "out" / "masks").exists()
+
+
+def test_a_file_that_is_empty_yet_is_told_of(tmp_path):
+    write_series(tmp_path / "in" / "a", voxels_of())
+    (tmp_path / "in" / "a" / "IM0001").write_bytes(b"")
+    with pytest.raises(InputError, match="IM0001 is empty"):
+        run([tmp_path / "in"], tmp_path / "out")
+
+
+def test_a_copy_of_a_slice_is_no_picture_of_its_own(tmp_path, capsys):
+    write_series(tmp_path / "in" / "a", voxels_of())
+    shutil.copy(tmp_path / "in" / "a" / "IM0003", tmp_path / "in" / "a" / "IM0003 copy")
+    out = run([tmp_path / "in"], tmp_path / "out")
+    assert len(rows_of(out)) == 5
+    assert "IM0003 copy is left out: it is IM0003 once more" in capsys.readouterr().err
+
+
+def test_pixels_without_a_size_are_no_volume_and_no_picture(tmp_path):
+    write_series(tmp_path / "in" / "a", voxels_of(), PixelSpacing=[0, 1])
+    with pytest.raises(InputError, match="IM0001: its header says that a pixel is 0 x 1 mm"):
+        run([tmp_path / "in"], tmp_path / "out")
+    assert not (tmp_path / "out" / "masks").exists()
+
+
+def test_no_segmentation_of_other_masks_stays_beside_new_ones(tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    pytest.importorskip("highdicom")
+    write_series(tmp_path / "in" / "a", voxels_of())
+    out = run([tmp_path / "in"], tmp_path / "out")
+    assert (out / "masks" / "a.seg.dcm").exists()
+    for path in (tmp_path / "in" / "a").iterdir():  # another series of that name, without a study
+        data = pydicom.dcmread(path)
+        del data.StudyInstanceUID
+        data.save_as(path)
+    run([tmp_path / "in"], out)
+    assert sorted(path.name for path in (out / "masks").iterdir()) == ["a.nii.gz"]
+    assert sorted(read_journals([out / "predicted.jsonl"])["a"].written) == ["masks/a.nii.gz"]
+
+
+@pytest.mark.parametrize("ending", [".mha", ".nrrd"])
+def test_what_is_told_of_a_damaged_volume_is_the_same_each_time(tmp_path, ending):
+    sitk = pytest.importorskip("SimpleITK")
+    path = tmp_path / f"bad{ending}"
+    sitk.WriteImage(sitk.GetImageFromArray(voxels_of()), str(path))
+    path.write_bytes(path.read_bytes()[:-900])
+    with pytest.raises(InputError, match=f"bad{ending} is damaged: [^(]*$"):
+        run([path], tmp_path / "out")
 
 
 @pytest.mark.parametrize(

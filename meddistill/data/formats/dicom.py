@@ -228,7 +228,8 @@ class Placement:
 
 
 def placements_of(data: Any, frames: int) -> tuple[Placement, ...]:
-    """Of each frame (DICOM PS3.3 C.7.6.2, of enhanced files C.7.6.16.2); () where one lacks it."""
+    """Of each frame (DICOM PS3.3 C.7.6.2, of enhanced files C.7.6.16.2); () where one lacks it.
+    Raises: InputError for one that has a place but no size."""
     shared = list(data.get("SharedFunctionalGroupsSequence") or [])
     groups = list(data.get("PerFrameFunctionalGroupsSequence") or [])
     if frames > 1 and not groups:  # a loop over time, not through a body
@@ -239,7 +240,12 @@ def placements_of(data: Any, frames: int) -> tuple[Placement, ...]:
         position = _value(places, "PlanePositionSequence", "ImagePositionPatient")
         turned = _value(places, "PlaneOrientationSequence", "ImageOrientationPatient")
         spacing = _value(places, "PixelMeasuresSequence", "PixelSpacing")
-        if len(position) != 3 or len(turned) != 6 or len(spacing) != 2 or min(spacing) <= 0:
+        if len(position) != 3 or len(turned) != 6 or len(spacing) != 2:
+            return ()
+        if 0 in spacing:  # its millimetres would be made up, its pictures taken for no volume
+            told = " x ".join(f"{side:g}" for side in spacing)
+            raise InputError(f"its header says that a pixel is {told} mm; mend it")
+        if min(spacing) < 0:
             return ()
         if not np.isfinite([*position, *turned, *spacing]).all():
             return ()
@@ -307,10 +313,11 @@ def read_header(path: Path) -> Header:
 
 def frames_of(path: Path) -> list[DicomImage]:
     """The images in one DICOM file, in their order. Raises: InputError."""
-    return [
-        DicomImage(path, frame)
-        for frame in range(_frame_count(path, read_dataset(path, header_only=True)))
-    ]
+    data = read_dataset(path, header_only=True)
+    count = _frame_count(path, data)
+    with naming_damage(path):
+        placements_of(data, count)  # which says what cannot be meant
+    return [DicomImage(path, frame) for frame in range(count)]
 
 
 def _frame_count(path: Path, data: Any) -> int:

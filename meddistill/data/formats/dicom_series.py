@@ -110,6 +110,25 @@ def series_in(headers: Mapping[Path, Header]) -> list[Series]:
     ]
 
 
+def has_no_ending(path: Path) -> bool:
+    """Whether it is named as scanners name files: without an ending, or with a number for one."""
+    return not path.name.startswith(".") and (not path.suffix or path.suffix[1:].isdecimal())
+
+
+def copies_among(headers: Mapping[Path, Header]) -> dict[Path, Path]:
+    """Files that say where they lie and are there before, by UID and place, each with the first that is
+    the same: `series_in` leaves them out."""
+    first: dict[tuple[object, ...], Path] = {}
+    found: dict[Path, Path] = {}
+    for path, header in headers.items():
+        if header.placed:
+            series = (header.patient, header.series or path.parent)
+            same = first.setdefault((series, header.size_hw, header.uid, header.placed), path)
+            if same != path:
+                found[path] = same
+    return found
+
+
 def _in_order(frames: Sequence[SeriesFrame], size_hw: tuple[int, int]) -> Series:
     normal = _normal_of(frames[0].placement)
     ordered = sorted(frames, key=lambda each: float(np.array(each.placement.position) @ normal))

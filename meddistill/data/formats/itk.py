@@ -22,6 +22,7 @@ _SPACING = re.compile(
     r"^(?:ElementSpacing\s*=|ElementSize\s*=|spacings:|space directions:)(.*)$",
     re.MULTILINE | re.IGNORECASE,
 )
+_OBJECT = re.compile(r"^\w+\(0x[0-9a-f]+\): ", re.IGNORECASE)
 _NO_SIDE = ("nan", "none", "")
 _TO_RAS = np.diag([-1.0, -1.0, 1.0])  # ITK counts to the left and to the back
 
@@ -141,6 +142,7 @@ def _three(size: tuple[int, ...]) -> tuple[int, int, int]:
 
 
 def _said(error: RuntimeError) -> str:
-    """What ITK says, without the address of its own source."""
+    """What ITK says, without the address of its own source, and without those in memory, which are
+    others in each process."""
     text = in_one_line(error)
-    return text.rpartition("ITK ERROR: ")[2] or text
+    return _OBJECT.sub("", text.rpartition("ITK ERROR: ")[2] or text)

@@ -32,9 +32,9 @@ class SeriesMaskWriter:
         planes = np.stack([as_planes(mask) for mask in masks])
         paths = _write(directory, name, scan, [findings.encode(each) for each in planes])
         assert scan.series is not None
-        why_not = write_segmentation(
-            directory / f"{name}{SEGMENTATION}", scan.series, planes, findings
-        )
+        segmentation = directory / f"{name}{SEGMENTATION}"
+        segmentation.unlink(missing_ok=True)  # of other masks, where none can be written now
+        why_not = write_segmentation(segmentation, scan.series, planes, findings)
         if why_not:
             console.warn(f"{name}: no DICOM segmentation is written, {why_not}")
         return paths

@@ -54,7 +54,10 @@ def axes_in_world(affine: np.ndarray) -> tuple[list[int], list[bool]]:
     """
     sides = np.linalg.norm(affine[:3, :3], axis=0)
     if not np.isfinite(affine).all() or (sides == 0).any():
-        raise InputError("its affine has no orientation")
+        raise InputError(
+            "its affine has no orientation (a spacing of 0, or a number that is not finite); mend its "
+            "header"
+        )
     along = affine[:3, :3] / sides
     left = [(world, stored) for world in range(3) for stored in range(3)]
     axes, against = [0, 0, 0], [False, False, False]

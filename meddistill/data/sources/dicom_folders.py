@@ -21,6 +21,7 @@ from meddistill.data.formats.dicom_segmentations import (
     SegmentationMask,
     read_segmentation,
 )
+from meddistill.data.formats.dicom_series import copies_among, has_no_ending
 from meddistill.data.formats.known_image_formats import IMAGE_FORMATS
 from meddistill.data.formats.pictures import IMAGE_SUFFIXES
 from meddistill.data.raw_case import MaskRef, RawCase
@@ -66,7 +67,13 @@ class DicomFolders:
         masks, rejected = dict(files.masks), files.rejected
         mask_of, masks = _pairs(list(files.images), masks, directory, options)
         elsewhere = {} if MOVED in options.accept else _elsewhere(files)
+        copies = copies_among(files.images) if options.whole_volumes else {}
+        for path, same in copies.items():
+            reason = f"it is {shown(same, directory)} once more"
+            rejected.append(Rejected(shown(path, directory), reason))
         for path, header in files.images.items():
+            if path in copies:
+                continue
             mask = mask_of.get(path)
             segmentations = [each for each in files.segmentations if _looked_at(each, header)]
             try:
@@ -148,6 +155,8 @@ class _Files:
             if path.name == "DICOMDIR" or not (is_picture or is_dicom(path)):
                 if path.suffix.lower() == ".dcm":
                     self._reject(path, directory, "not a DICOM file")
+                elif has_no_ending(path) and not path.stat().st_size:
+                    self._reject(path, directory, "is empty")  # still being copied?
             elif (key := _mask_key(path, directory)) and not _is_segmentation(path):
                 self.masks[key] = path
             elif is_picture:

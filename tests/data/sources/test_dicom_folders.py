@@ -202,6 +202,17 @@ def test_slices_know_their_volume_by_position_and_patients_have_no_names(tmp_pat
     assert {case.group for case in more.values()} == {cases[first[0].case_id].group}
 
 
+def test_a_copy_of_a_slice_and_one_that_is_not_there_yet_are_named(tmp_path, prepare):
+    dicom_series.write_series(tmp_path / "s" / "a", voxels_of())
+    (tmp_path / "s" / "a" / "IM0004 copy").write_bytes(
+        (tmp_path / "s" / "a" / "IM0004").read_bytes()
+    )
+    (tmp_path / "s" / "a" / "IM0005").write_bytes(b"")
+    _, cases, reasons = prepare(tmp_path / "s", test_fraction=0.0, val_fraction=0.0)
+    assert sorted(case.slice for case in cases.values()) == [0, 1, 2, 3]
+    assert reasons == {"a/IM0004 copy": "it is a/IM0004 once more", "a/IM0005": "is empty"}
+
+
 def test_an_update_keeps_patients_also_where_masks_are_read_by_values(tmp_path, prepare):
     def write(name):
         dicom_series.write_series(tmp_path / "s" / name, voxels_of())
