@@ -87,6 +87,27 @@ class Cells:
         )
 
 
+class SomeCases:
+    """Cells of at most `limit` cases of those that are added, each as likely to be kept as any other
+    (Vitter, "Random sampling with a reservoir", 1985): more than a head's steps can draw would only
+    fill the memory."""
+
+    def __init__(self, limit: int, seed: int) -> None:
+        self.limit = limit
+        self.kept: list[Cells] = []
+        self._added = 0
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def add(self, cells: Cells) -> None:
+        self._added += 1
+        if len(self.kept) < self.limit:
+            self.kept.append(cells)
+            return
+        place = int(torch.randint(self._added, (1,), generator=self._generator))
+        if place < self.limit:
+            self.kept[place] = cells
+
+
 def raster(
     encoded: Encoded, frame_size: int, levels: Sequence[str] = (DECODED_LEVEL,)
 ) -> tuple[Tensor, Tensor]:

@@ -32,7 +32,14 @@ from meddistill.colearning.beliefs import (
     doubted,
     settled,
 )
-from meddistill.colearning.cell_head import CellHead, Cells, draw_cells, fit_head, head_maps
+from meddistill.colearning.cell_head import (
+    CellHead,
+    Cells,
+    SomeCases,
+    draw_cells,
+    fit_head,
+    head_maps,
+)
 from meddistill.colearning.colearning_row import (
     ColearningRow,
     asked_about,
@@ -56,6 +63,8 @@ _NEVER = 1.0
 """Threshold of a finding that no boxed image shows: nothing is proposed."""
 JOINS_FROM = 0.8
 """Agreement from which an answer teaches the heads of the next round."""
+MOST_JOINED = 1000
+"""Most answers that teach the heads of the next round; each takes about 1 MB of memory."""
 STUDENT_THRESHOLD = 0.5
 
 
@@ -121,7 +130,7 @@ class UnboxedImages(BoxedImages):
         generator = torch.Generator().manual_seed(seed)
         boxed_cells = self._boxed_cells(generator)
         folds = group_folds([each.case.group for each in self.boxed], self.config.heads, seed)
-        joined: list[Cells] = []
+        joined: Sequence[Cells] = ()
         rows: list[ColearningRow] = []
         judged = self._never_of_others(nothing_judged(len(self.findings)))
         questioned = None
@@ -133,9 +142,13 @@ class UnboxedImages(BoxedImages):
                 halves = self._fit_halves(boxed_cells, folds, seed)
                 questioned = self.question(heads, halves, folds, judged.thresholds)
             title = "encode unboxed" if number == 1 else ""
-            seen = list(self._look(heads, judged, number, generator, title))
+            seen, some = [], SomeCases(MOST_JOINED, seed + number)
+            for each in self._look(heads, judged, number, generator, title):
+                if each.cells is not None:
+                    some.add(each.cells)
+                seen.append(dataclasses.replace(each, cells=None))
             rows += [row for each in seen for row in each.rows]
-            joined = [each.cells for each in seen if each.cells is not None]
+            joined = some.kept
             console.say(self._told(number, seen))
             if number == 1 and self.encodings.dropped:
                 console.say(

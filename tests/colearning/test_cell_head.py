@@ -10,6 +10,7 @@ from support.painting_teacher import PaintingTeacher
 from meddistill.colearning.cell_head import (
     CELLS_A_CASE,
     Cells,
+    SomeCases,
     draw_cells,
     fit_head,
     head_maps,
@@ -92,6 +93,20 @@ def test_a_head_reads_all_levels_that_its_cells_were_of():
     for encoding in (known(20), TwoLevels().encode([square(20)[0]])):
         found, truth = head_maps([head], encoding, SIZE)[0] > 0.5, target(20) > 0.5
         assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.85
+
+
+def test_some_cases_are_kept_each_as_likely_as_any_other():
+    counts = torch.zeros(10)
+    for seed in range(300):
+        some = SomeCases(3, seed)
+        for number in range(10):
+            some.add(Cells(torch.empty(0, 1), torch.empty(0, 1), torch.tensor([[float(number)]])))
+        assert len(some.kept) == 3
+        for each in some.kept:
+            counts[int(each.weight)] += 1
+    assert counts.sum() == 900
+    assert counts.min() > 60  # 90 are expected, the deviation is 8
+    assert counts.max() < 120
 
 
 def of_two(index, weights):
