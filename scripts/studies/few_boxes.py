@@ -9,16 +9,16 @@ A cell is one set, count of boxes, draw of the boxed images and arm:
     alone      the boxed images and no other
     longer     the same with twice the steps: no less time than colearning takes
     colearning the images without a box, too: proposed on, answered, weighed
-    all        `alone` with a box on every image: what there is to reach
     warm       begun from the student of 20 boxes that are among these, with a third of the steps
     short      colearning from nothing with a third of the steps
     without-*  colearning with a part left out
     with-*     colearning with a part that it does not have
 
-All boxes stand in training, none in validation; images of one group (series, patient) are boxed
-together. The masks judge and are read by nothing else. Every cell adds OUT/SET-BOXES-DRAW-ARM.json
-as it ends, and what is there is not run again. RUNs lie in WORK; the teacher's encodings are shared
-by the cells of a set. Of cells that are there already:
+`--boxes all` boxes every image, and is `alone`: what there is to reach. All boxes stand in training,
+none in validation; images of one group (series, patient) are boxed together. The masks judge and are
+read by nothing else. Every cell adds OUT/SET-BOXES-DRAW-ARM.json as it ends, and what is there is not
+run again. RUNs lie in WORK; the teacher's encodings are shared by the cells of a set. Of cells that
+are there already:
 
     .venv/bin/python scripts/studies/few_boxes_table.py scripts/studies/few_boxes
 """
