@@ -21,16 +21,16 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import functools
 import math
 import statistics
-import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
-from _cells import Stopwatch, circumstances, one_line_errors, paired_difference, read_cells
+from _ceiling_arms import ARMS, BASE, TRIED
+from _ceiling_table import make_table
+from _cells import Stopwatch, circumstances, one_line_errors, read_cells
+from _step_time import step_seconds
 from _tried import tried
 
 # isort: split
@@ -43,7 +43,6 @@ from few_boxes import StudySet, write_parts
 from meddistill.base import console
 from meddistill.base.errors import ConfigError, nearest
 from meddistill.base.files import read_json, write_json
-from meddistill.data.frames import Preprocessing
 from meddistill.evaluation.request import EvalRequest
 from meddistill.run.layout import PER_CASE_CSV, RUN_JSON, RunDir
 from meddistill.run.tables import read_cases
@@ -53,68 +52,18 @@ from meddistill.settings.layers import load_config
 from meddistill.stages.distill import run_distill
 from meddistill.stages.evaluate import run_eval
 from meddistill.stages.prepare import run_prepare
-from meddistill.student.student import build_student
 from meddistill.teachers.teacher import Teacher
-from meddistill.training.fabric import make_fabric
-from meddistill.training.loop import Training
-from meddistill.training.packed_cases import CaseTarget, PackedCases, TrainingData
 
 # Typer reads annotations at run time.
 # ruff: noqa: UP045
 
-BASE = (
-    "distill.teacher=litemedsam",
-    "distill.size=small",
-    "distill.test_targets=false",
-    "eval.baselines=false",
-)
-DEFAULT = "default"
 MOST_TRAIN = 600
 SETS: dict[str, StudySet] = {
     name: dataclasses.replace(study, most_train=MOST_TRAIN)
     for name, study in FEW_BOXES_SETS.items()
 }
-ARMS: dict[str, tuple[str, ...]] = {
-    DEFAULT: (),
-    "standard": ("distill.size=standard",),
-    "best": ("distill.size=best",),
-    "128px": ("distill.image_size=128",),
-    "256px": ("distill.image_size=256",),
-    "320px": ("distill.image_size=320",),
-    "lite1": ("distill.encoder=tu-tf_efficientnet_lite1",),
-    "lite2": ("distill.encoder=tu-tf_efficientnet_lite2",),
-    "lite2-256px": ("distill.encoder=tu-tf_efficientnet_lite2", "distill.image_size=256"),
-    "ema-0.995": ("distill.ema_decay=0.995",),
-    "ema-0.999": ("distill.ema_decay=0.999",),
-    "lr-5e-4": ("distill.lr=5e-4",),
-    "lr-2e-3": ("distill.lr=2e-3",),
-    "decay-1e-2": ("distill.weight_decay=1e-2",),
-    "batch-16": ("distill.batch_size=16",),
-    "hard-targets": ("distill.hard_targets=true",),
-    "no-features": ("distill.feature_weight=0",),
-    "both-views": ("distill.targets.views=auto", "distill.targets.jitter_copies=8"),
-    "strong": (),
-    "strong-decay": ("distill.weight_decay=1e-2",),
-    "crops": (),
-    "crops-256px": ("distill.image_size=256",),
-    "balanced": (),
-    "deep-supervision": (
-        "distill.student=nested_unet",
-        "distill.deep_supervision=true",
-        "distill.feature_weight=0",
-    ),
-}
-TRIED = {
-    "strong": "stronger",
-    "strong-decay": "stronger",
-    "crops": "crops",
-    "crops-256px": "crops",
-    "balanced": "balanced",
-}
-"""What is tried in the training of an arm that is no setting (`_tried.py`)."""
 FOUND_FROM_DICE = 2 * 0.1 / (1 + 0.1)
 """Dice of a mask whose IoU with the true one is .1."""
-TIMED_STEPS = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -275,51 +224,6 @@ def _of_smallest(dice: Sequence[float], true_px: Sequence[int]) -> float:
     return float(np.mean(np.asarray(dice)[order]))
 
 
-def step_seconds(distill: DistillConfig, device: str) -> float:
-    """Of an optimiser step on random targets, views and features included: processor time over the
-    threads, which other jobs on the machine change little; on a GPU wall time."""
-    settings = dataclasses.replace(distill, encoder_weights="none", epochs=1)
-    side, count = settings.image_size, settings.batch_size
-    features = {"embedding": (128, 32, 32)} if settings.feature_weight else {}
-    packed = PackedCases([str(number) for number in range(count)], side, features)
-    rng = np.random.default_rng(0)
-    for place in range(count):
-        probs = np.zeros((side, side), np.float32)
-        probs[side // 3 : side // 2, side // 3 : side // 2] = 1
-        image = np.repeat(rng.integers(0, 256, (side, side, 1), np.uint8), 3, 2)
-        maps = {name: np.ones(shape, np.float16) for name, shape in features.items()}
-        packed.put(place, image, CaseTarget(probs, 0 * probs, features=maps))
-    fabric = make_fabric(device, settings.precision)
-    module = build_student(
-        settings.student,
-        encoder=settings.encoder,
-        encoder_weights="none",
-        decoder_channels=settings.decoder_channels,
-    )
-    preprocessing = Preprocessing(side, *module.preprocessing_mean_std)
-    on_gpu = fabric.device.type == "cuda"
-    with tempfile.TemporaryDirectory() as folder:
-        data = TrainingData(packed, PackedCases([], side))
-        run = Training(module, data, preprocessing, settings, fabric, Path(folder), 0)
-        run.learner.model.train()
-        draw = next(run.source.draws(0))
-        take = functools.partial(run.step.take, draw)
-        return _timed(take, torch.cuda.synchronize if on_gpu else None)
-
-
-def _timed(take: Any, wait: Any) -> float:
-    clock = time.perf_counter if wait else time.process_time
-    seconds = []
-    for number in range(2 + TIMED_STEPS):
-        began = clock()
-        take()
-        if wait:
-            wait()
-        if number >= 2:  # the first ones warm up
-            seconds.append(clock() - began)
-    return statistics.median(seconds) / (1 if wait else torch.get_num_threads())
-
-
 def cells_of(set_name: str, arms: str, seeds: Sequence[int]) -> list[Cell]:
     """The cells that are asked for, seed by seed. Raises: ConfigError for what is not known."""
     wanted = list(ARMS) if arms == "all" else arms.split(",")
@@ -327,48 +231,6 @@ def cells_of(set_name: str, arms: str, seeds: Sequence[int]) -> list[Cell]:
         if arm not in ARMS:
             raise ConfigError(f"arm '{arm}' is not known{nearest(arm, ARMS)}")
     return [Cell(set_name, arm, seed) for seed in seeds for arm in wanted]
-
-
-def make_table(cells: Sequence[dict[str, Any]]) -> str:
-    """A Markdown table, a line a set and arm: means over its seeds, and the paired difference with
-    the default of the same seeds."""
-    lines = [
-        "| set | arm | seeds | Dice | with flips | smallest quarter | no pixel hit "
-        "| against default (95 % interval) | px | parameters, M | step, s | epochs | minutes |",
-        "|---" * 13 + "|",
-    ]
-    for set_name in dict.fromkeys(cell["set_name"] for cell in cells):
-        of_set = [cell for cell in cells if cell["set_name"] == set_name]
-        lines += [
-            _line(found, [cell for cell in of_set if cell["arm"] == DEFAULT])
-            for arm in ARMS
-            if (found := [cell for cell in of_set if cell["arm"] == arm])
-        ]
-    return "\n".join(lines) + "\n"
-
-
-def _line(cells: Sequence[dict[str, Any]], default: Sequence[dict[str, Any]]) -> str:
-    first = cells[0]
-
-    def mean(name: str, digits: int) -> str:
-        return f"{statistics.mean(cell[name] for cell in cells):.{digits}f}"
-
-    facts = [
-        first["set_name"],
-        first["arm"],
-        str(len(cells)),
-        mean("dice_mean", 3),
-        mean("dice_flips_mean", 3),
-        mean("smallest_quarter", 3),
-        mean("no_pixel_hit", 0),
-        "" if first["arm"] == DEFAULT else paired_difference(cells, default, "seed"),
-        str(first["image_size"]),
-        f"{first['parameters'] / 1e6:.2f}",
-        mean("step_s", 2),
-        mean("epochs", 0),
-        f"{statistics.mean(cell['seconds']['wall'] for cell in cells) / 60:.0f}",
-    ]
-    return f"| {' | '.join(facts)} |"
 
 
 # The opening comment is the help, its lines as they stand.

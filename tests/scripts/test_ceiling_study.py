@@ -92,16 +92,18 @@ def test_a_slower_step_has_fewer_epochs(script, study, monkeypatch, tmp_path):
     assert without._with_epochs(DistillConfig(epochs=7), run, "64")[0].epochs == 7
 
 
-def test_the_difference_is_paired_by_seed_and_case(script):
+def test_the_difference_is_paired_by_seed_and_case():
+    paired_difference = load_script("studies/_cells").paired_difference
+
     def cell(arm, seed, dice):
         return {"arm": arm, "seed": seed, "dice": dice, "cases": ["a", "b"], "groups": ["g", "h"]}
 
     default = [cell("default", 0, [0.5, 0.5]), cell("default", 1, [0.0, 0.0])]
     assert (
-        script.paired_difference([cell("x", 0, [0.6, 0.6])], default, "seed")
+        paired_difference([cell("x", 0, [0.6, 0.6])], default, "seed")
         == "+0.100 (+0.100 to +0.100)"
     )
-    assert script.paired_difference([cell("x", 2, [0.6, 0.6])], default, "seed") == ""
+    assert paired_difference([cell("x", 2, [0.6, 0.6])], default, "seed") == ""
 
 
 def test_the_smallest_quarter_is_by_true_size(script):
