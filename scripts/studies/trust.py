@@ -33,36 +33,27 @@ from typing import Annotated, Any, Optional
 from _cells import SMALL_STUDENT, Stopwatch, circumstances, one_line_errors, read_cells
 
 # isort: split
-import numpy as np
 import typer
-from _spoiled import DRAWN, LOOKS, SPOILED, Change
+from _findings_sets import STUDENT as ANY_ARM
+from _findings_sets import StudySet, write_parts
+from _trust_judge import OwnImages, asked, flags
 from _trust_table import make_table
-from findings import STUDENT as ANY_ARM
-from findings import StudySet, write_parts
 
-from meddistill.base.console import say, track
+from meddistill.base.console import say
 from meddistill.base.csv_tables import read_table
 from meddistill.base.errors import ConfigError, InputError, nearest
 from meddistill.base.files import read_json, write_json
 from meddistill.colearning.second_opinion import TeacherOpinion, opinion_of_trust
-from meddistill.data.findings import as_planes
-from meddistill.data.masks import read_mask
-from meddistill.evaluation.foreign import distances, flags_of, foreign_folders
 from meddistill.evaluation.request import EvalRequest
 from meddistill.evaluation.scores import ScoreRow
-from meddistill.evaluation.trust_scores import judge_expected, judge_rejection
-from meddistill.run.dataset import Dataset
 from meddistill.run.layout import PER_CASE_CSV, RUN_JSON, SUMMARY_JSON, RunDir
-from meddistill.run.tables import Case
-from meddistill.run.true_masks import mask_path
 from meddistill.settings.config import Config
 from meddistill.settings.layers import load_config
 from meddistill.stages.calibrate import run_calibrate
 from meddistill.stages.distill import run_distill
 from meddistill.stages.evaluate import run_eval
 from meddistill.stages.prepare import run_prepare
-from meddistill.student.student import Student, load_student
-from meddistill.student.trust.asked import Answer, settle
+from meddistill.student.student import load_student
 from meddistill.teachers.teacher import Teacher
 
 # Typer reads annotations at run time.
@@ -82,7 +73,6 @@ DISTILL = (
 MOST = (300, 150, 200)
 """Images of training, validation and test at most, whole groups first."""
 FOLDS = 5
-SPOILED_IMAGES, LOOK_IMAGES = 60, 100
 EXISTING = "run"
 SETS = {
     "brain": StudySet("", ("1", "2"), ("3",), ("4",), "fold", "series", MOST),
@@ -189,28 +179,8 @@ class Study:
             "fitted_on": summary["fitted_on"],
             "odds": [[row.p_finding, int(row.true_px > 0)] for row in rows],
             "asked": None if opinion is None else asked(student, own, opinion),
-            "flags": self._flags(student, own),
+            "flags": flags(student, own, self.far, self.near),
         }
-
-    def _flags(self, student: Student, own: OwnImages) -> dict[str, Any]:
-        readings = [seen.reading for seen in student.look(own.images)]
-        far = distances([each.signals for each in readings if each is not None])
-        told = {"own": {"own": flags_of(student, own.images, far)}}
-        for kind, given in (("far", self.far), ("near", self.near)):
-            told[kind] = {
-                folder.name: flags_of(student, folder.images(student.preprocessing.intensity), far)
-                for folder in foreign_folders(given)
-            }
-        few, half = own.some(SPOILED_IMAGES), own.some(LOOK_IMAGES)
-        for kind, changes, some in (
-            ("spoiled", SPOILED, few),
-            ("drawn", DRAWN, few),
-            ("look", LOOKS, half),
-        ):
-            told[kind] = {
-                name: _changed(student, some, change, far) for name, change in changes.items()
-            }
-        return told
 
     def _config(self, cell: Cell) -> Config:
         table = self.work / f"{cell.data}.csv"
@@ -247,92 +217,6 @@ def _study_set(cell: Cell) -> StudySet:
     val = (cell.fold + 1) % FOLDS
     train = tuple(str(fold) for fold in range(FOLDS) if fold not in (cell.fold, val))
     return dataclasses.replace(study, train=train, val=(str(val),), test=(str(cell.fold),))
-
-
-@dataclasses.dataclass(frozen=True)
-class OwnImages:
-    """The judged images, uint8 (H, W, 3), and their true masks, bool (H, W)."""
-
-    images: Sequence[np.ndarray]
-    truths: Sequence[np.ndarray]
-
-    @classmethod
-    def of(cls, run: RunDir, rows: Sequence[ScoreRow]) -> OwnImages:
-        """In the order of the table's rows."""
-        dataset = Dataset.open(run.data)
-        cases: list[Case] = [dataset.by_id[row.case_id] for row in rows]
-        images = [dataset.image(case) for case in track(cases, "own images", len(cases))]
-        return cls(images, [read_mask(mask_path(run.data, case)) for case in cases])
-
-    def some(self, most: int) -> OwnImages:
-        """At most so many, evenly."""
-        places = sorted({place * len(self.images) // most for place in range(most)})
-        return OwnImages(
-            [self.images[place] for place in places], [self.truths[place] for place in places]
-        )
-
-
-def dice_of(mask: np.ndarray, truth: np.ndarray) -> float:
-    """1 of two empty masks."""
-    total = int(mask.sum() + truth.sum())
-    return 2 * int((mask & truth).sum()) / total if total else 1.0
-
-
-def _changed(student: Student, own: OwnImages, change: Change, far: np.ndarray) -> dict[str, Any]:
-    """Flags of changed images, and what the change does to the Dice."""
-    images = [change.of_image(image) for image in own.images]
-    truths = [change.of_mask(truth) for truth in own.truths]
-    before, after = (
-        float(
-            np.mean(
-                [
-                    dice_of(seen.probs >= student.preprocessing.threshold, truth)
-                    for seen, truth in zip(student.look(some), masks, strict=True)
-                ]
-            )
-        )
-        for some, masks in ((own.images, own.truths), (images, truths))
-    )
-    return {**flags_of(student, images, far), "dice_loss": before - after}
-
-
-def asked(student: Student, own: OwnImages, opinion: TeacherOpinion) -> dict[str, Any] | None:
-    """Expected Dice with the teacher's opinion, and what --refine does, on images with a lesion; None
-    where too few could be asked about."""
-    assert student.trust is not None
-    findings, cuts = student.preprocessing.findings, student.preprocessing.cuts
-    told, dice, refined, count = [], [], [], 0
-    pairs = [pair for pair in zip(own.images, own.truths, strict=True) if pair[1].any()]
-    for image, truth in track(pairs, "asking the teacher", len(pairs)):
-        (seen,) = student.look([image])
-        raw = as_planes(seen.probs)
-        assert seen.reading is not None
-        answer = Answer(seen.reading, findings.masks(raw, cuts), raw, raw, cuts)
-        said = opinion(image, answer.masks)
-        alone, better = (
-            settle(answer, said, student.trust, findings, refine) for refine in (False, True)
-        )
-        of = alone.reading.findings[0]
-        if of.expected_dice is None:
-            return None
-        told.append([of.expected_dice, of.expected_dice_low, of.expected_dice_high])
-        dice.append(dice_of(alone.masks[0], truth))
-        refined.append(dice_of(better.masks[0], truth))
-        count += bool(better.refined[0])
-    if len(told) < 2:
-        return None
-    expected, low, high = np.array(told, float).T
-    true = np.array(dice)
-    return {
-        "expected": judge_expected(expected, low, high, true),
-        "rejection": judge_rejection({"expected": expected}, true),
-        "refine": {
-            "dice": float(true.mean()),
-            "refined": float(np.mean(refined)),
-            "share": count / len(told),
-        },
-        "seconds_each": opinion.seconds / max(1, opinion.asked),
-    }
 
 
 def cells_of(set_name: str, seeds: int, folds: str) -> list[Cell]:

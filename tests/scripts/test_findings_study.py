@@ -28,7 +28,9 @@ ARMS = "student,twin,teacher,halves,both,background"
 @pytest.fixture(scope="module")
 def script():
     module = load_script("studies/findings")
-    module.SETS["toy"] = module.StudySet("a=1,b=2", most=(8, 4, 3), settings=SMALL)
+    module.SETS["toy"] = load_script("studies/_findings_sets").StudySet(
+        "a=1,b=2", most=(8, 4, 3), settings=SMALL
+    )
     return module
 
 
@@ -82,17 +84,18 @@ def test_a_cell_that_is_there_is_not_run_again(script, study, monkeypatch):
     study.run(script.Cell("toy", "halves", 0))
 
 
-def test_a_unit_counts_for_the_findings_that_it_shows(script):
+def test_a_unit_counts_for_the_findings_that_it_shows():
+    judging = load_script("studies/_findings_judge")
     findings = Findings(("a", "b"))
     shared = np.zeros((3, 3), np.int64)
     shared[0] = (6, 3, 1)  # ten pixels are a: six found, three taken for b
     shared[2, 1] = 2
-    pixels = script._Pixels(shared, np.array([10, 0]), np.array([6, 5]))
+    pixels = judging._Pixels(shared, np.array([10, 0]), np.array([6, 5]))
     assert pixels.dice(0) == pytest.approx(12 / 16)
-    assert script._taken_for(pixels, 0, findings) == "a"
-    assert script._taken_for(pixels, 1, findings) == ""
+    assert judging._taken_for(pixels, 0, findings) == "a"
+    assert judging._taken_for(pixels, 1, findings) == ""
     pixels.shared[0] = (0, 0, 10)
-    assert script._taken_for(pixels, 0, findings) == script.NOTHING
+    assert judging._taken_for(pixels, 0, findings) == judging.NOTHING
 
 
 def test_the_table_has_a_line_a_finding_and_arm(script, study):
