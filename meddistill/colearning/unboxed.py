@@ -151,10 +151,12 @@ class UnboxedImages(BoxedImages):
             joined = some.kept
             console.say(self._told(number, seen))
             if number == 1 and self.encodings.dropped:
+                who = f"distill.colearning.encodings_gb={self.config.encodings_gb:g}"
+                if self.encodings.disk_is_full:
+                    who = "the disk"
                 console.say(
-                    f"distill.colearning.encodings_gb={self.config.encodings_gb:g} has no room for all "
-                    "encodings: an image without one is encoded again each time, which is slower and "
-                    "changes no result"
+                    f"{who} has no room for all encodings: an image without one is encoded again "
+                    "each time, which is slower and changes no result"
                 )
         return Outcome(
             {each.case.case_id: each.beliefs for each in seen},

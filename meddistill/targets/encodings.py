@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from meddistill.run.tables import Case
 from meddistill.teachers.teacher import Encoded, Teacher, encode_in_memory
 
 _BATCH = 4
+LEFT_FREE_BYTES = 500 * 10**6
+"""Of the disk, whatever the budget: a disk that is full costs more than encodings anew."""
 
 
 class EncodingStore:
@@ -29,7 +32,7 @@ class EncodingStore:
     what its decoder and heads on its maps read.
 
     The oldest files go first when the budget is used up, those of other teachers before all. With
-    a budget of 0 nothing is kept.
+    a budget of 0 nothing is kept, nor where the disk would have less than half a GB left.
     """
 
     def __init__(self, directory: Path, teacher: Teacher, budget_gb: float) -> None:
@@ -39,7 +42,9 @@ class EncodingStore:
         self.encoded = 0
         """How many images the teacher was shown."""
         self.dropped = 0
-        """How many of its encodings the budget had no room for."""
+        """How many of its encodings there was no room for."""
+        self.disk_is_full = False
+        """Whether it was the disk that had none, and not the budget."""
         self._sizes = {path.name: path.stat().st_size for path in self._files()}
 
     def of_cases(
@@ -120,7 +125,7 @@ class EncodingStore:
         that a budget changes no result."""
         arrays = encoded.to_arrays(self.teacher.head_levels)
         size = sum(array.nbytes for array in arrays.values())
-        if size <= self.budget_bytes:
+        if size <= self.budget_bytes and self._fits_disk(size):
             with atomic_path(path) as temporary:
                 np.savez(temporary, **arrays)  # type: ignore[arg-type]
             self._sizes[path.name] = path.stat().st_size
@@ -128,6 +133,12 @@ class EncodingStore:
         else:
             self.dropped += 1
         return Encoded.from_arrays(arrays)
+
+    def _fits_disk(self, size: int) -> bool:
+        there = next(path for path in (self.directory, *self.directory.parents) if path.exists())
+        fits = shutil.disk_usage(there).free - size >= LEFT_FREE_BYTES
+        self.disk_is_full |= not fits
+        return fits
 
     def _keep_to_budget(self) -> None:
         excess = sum(self._sizes.values()) - self.budget_bytes

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from support.painting_teacher import PaintingTeacher
 
 from meddistill.data.views import some_views
 from meddistill.run.dataset import Dataset
+from meddistill.targets import encodings
 from meddistill.targets.encodings import EncodingStore
 
 
@@ -132,3 +134,18 @@ def test_encodings_of_fewer_levels_are_made_anew(tmp_path, data):
         store = EncodingStore(tmp_path, teacher, 1.0)
         list(store.of_cases(cases, data))
         assert store.encoded == 2
+
+
+def test_the_disk_is_never_filled(tmp_path, data, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    little = usage._replace(free=encodings.LEFT_FREE_BYTES + 100)
+    cases = data.cases[:2]
+    store = EncodingStore(tmp_path / "new" / "encodings", PaintingTeacher(), 1.0)
+    monkeypatch.setattr(encodings.shutil, "disk_usage", lambda _: little)
+    found = list(store.of_cases(cases, data))
+    assert len(found) == 2
+    assert (store.dropped, store.disk_is_full) == (2, True)
+    assert not store.directory.exists()
+    monkeypatch.setattr(encodings.shutil, "disk_usage", lambda _: usage._replace(free=10**12))
+    list(store.of_cases(cases, data))
+    assert len(list(store.directory.glob("*.npz"))) == 2
