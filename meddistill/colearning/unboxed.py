@@ -28,7 +28,6 @@ from meddistill.colearning.beliefs import (
     Calibration,
     OfCase,
     believe,
-    dice,
     doubted,
     settled,
 )
@@ -50,7 +49,7 @@ from meddistill.colearning.folds import group_folds
 from meddistill.colearning.judging import Boxed, BoxedImages, Judged, nothing_judged
 from meddistill.colearning.proposals import Proposal
 from meddistill.colearning.questions import Questioned, half_of
-from meddistill.colearning.watch import watch
+from meddistill.colearning.watch import STUDENT_THRESHOLD, compare, watch
 from meddistill.data.findings import as_planes
 from meddistill.data.views import AS_IT_IS, View
 from meddistill.run.dataset import Dataset
@@ -65,7 +64,6 @@ JOINS_FROM = 0.8
 """Agreement from which an answer teaches the heads of the next round."""
 MOST_JOINED = 1000
 """Most answers that teach the heads of the next round; each takes about 1 MB of memory."""
-STUDENT_THRESHOLD = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -240,7 +238,8 @@ class UnboxedImages(BoxedImages):
         last = number == self.config.rounds
         for case, encoded in self.encodings.of_cases(self.unboxed, self.data, title):
             maps = head_maps(heads, encoded, self.frame_size).mean(0).numpy()
-            rows, beliefs = [], self._nothingwith_belief()
+            rows: list[ColearningRow] = []
+            beliefs: list[Belief | None] = [None] * len(self.findings)
             joins = [0.0] * len(self.findings)
             for place, asked, row in self._asked(number, case, encoded, maps, judged):
                 belief = believe(maps[place], asked, row.expected_dice or 0.0, HEAD)
@@ -268,7 +267,7 @@ class UnboxedImages(BoxedImages):
         encodings = self.encodings.of_cases(self.unboxed, self.data)
         for (case, encoded), seen_by_it in zip(encodings, maps, strict=True):
             probs, beliefs = as_planes(seen_by_it), list(before.beliefs[case.case_id])
-            alike = self._alike(encoded, probs, before)
+            alike = compare(before.heads, before.thresholds, encoded, probs)
             rows = []
             for place, asked, row in self._asked(number, case, encoded, probs, judged):
                 belief, old = beliefs[place], known[row.case_id, row.finding]
@@ -291,21 +290,6 @@ class UnboxedImages(BoxedImages):
             beliefs={each.case.case_id: each.beliefs for each in seen},
             rows=[*before.rows, *(row for each in seen for row in each.rows)],
         )
-
-    def _alike(
-        self, encoded: Encoded, probs: np.ndarray, before: Outcome
-    ) -> Sequence[float | None]:
-        """Of each finding the Dice of the student's mask, of its `probs` (C, S, S), with the heads';
-        None where both are empty, and of all without heads."""
-        if not before.heads:
-            return [None] * len(self.findings)
-        by_heads = head_maps(before.heads, encoded, self.frame_size).mean(0).numpy()
-        both = zip(by_heads, before.thresholds, probs, strict=True)
-        masks = [(theirs > at, its > STUDENT_THRESHOLD) for theirs, at, its in both]
-        return [
-            round(dice(theirs, its), 4) if theirs.any() or its.any() else None
-            for theirs, its in masks
-        ]
 
     def _asked(
         self, number: int, case: Case, encoded: Encoded, maps: np.ndarray, judged: Judged
@@ -331,9 +315,6 @@ class UnboxedImages(BoxedImages):
                 boxes = asked[0].boxes_xyxy_px / self.scale(case)
                 row = asked_about(row, boxes, *asked, judged.calibrations[place])
             yield place, asked, row
-
-    def _nothingwith_belief(self) -> list[Belief | None]:
-        return [None] * len(self.findings)
 
     def _settled(self, case: Case, beliefs: Sequence[Belief | None]) -> OfCase:
         target = self._targets.get(case.case_id)

@@ -8,15 +8,41 @@ from collections.abc import Sequence
 import numpy as np
 
 from meddistill.base import console
+from meddistill.colearning.beliefs import dice
+from meddistill.colearning.cell_head import CellHead, head_maps
 from meddistill.colearning.colearning_row import ColearningRow
+from meddistill.teachers.teacher import Encoded
 
 COPIES_FROM = 0.95
 """Mean Dice of the heads' and the student's masks from which one repeats the other."""
 BELIEVED_FROM = 0.5
 """Expected Dice from which a proposal of the heads is probably something."""
 COLLAPSED_FROM = 0.5
-"""Share of such proposals where the student sees nothing, from which it falls
-to background."""
+"""Share of such proposals where the student sees nothing, from which it falls to background."""
+STUDENT_THRESHOLD = 0.5
+"""Probability from which a half-trained student shows a finding."""
+
+
+def compare(
+    heads: Sequence[CellHead], thresholds: Sequence[float], encoded: Encoded, probs: np.ndarray
+) -> Sequence[float | None]:
+    """Of each finding the Dice of the student's mask with the heads' on one image; None where both
+    are empty, and of all without heads.
+
+    Args:
+        heads: of the last round.
+        thresholds: of each finding, from which the heads' mean map shows it.
+        encoded: the image.
+        probs: (C, S, S) float32 in [0, 1], the student's.
+    """
+    if not heads:
+        return [None] * len(probs)
+    by_heads = head_maps(heads, encoded, probs.shape[-1]).mean(0).numpy()
+    both = zip(by_heads, thresholds, probs, strict=True)
+    masks = [(theirs > at, its > STUDENT_THRESHOLD) for theirs, at, its in both]
+    return [
+        round(dice(theirs, its), 4) if theirs.any() or its.any() else None for theirs, its in masks
+    ]
 
 
 def watch(before: Sequence[ColearningRow], after: Sequence[ColearningRow]) -> None:
