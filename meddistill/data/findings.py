@@ -45,6 +45,11 @@ _ENDS = {
 }
 
 
+def plain_name(name: str) -> str:
+    """A name without what two names may not differ by alone: case, spaces, `_` and `-`."""
+    return re.sub(r"[\s_-]+", "", name.lower())
+
+
 @dataclasses.dataclass(frozen=True)
 class Findings:
     """Names in their order, and whether a pixel has one of them at most (`exclusive`).
@@ -68,7 +73,7 @@ class Findings:
                     f"finding '{name}' is no name: it is empty, begins or ends with a space, or "
                     "holds one of ; , = or a line break"
                 )
-            same = seen.setdefault(re.sub(r"[\s_-]+", "", name.lower()), name)
+            same = seen.setdefault(plain_name(name), name)
             if same != name or self.names.count(name) > 1:
                 raise ConfigError(
                     f"findings '{same}' and '{name}' differ at most by case or space: give them "
@@ -77,7 +82,12 @@ class Findings:
         most = MOST_EXCLUSIVE if self.exclusive else MOST_OVERLAPPING
         if not 1 <= len(self.names) <= most:
             kind = "that exclude each other" if self.exclusive else "that may overlap"
-            raise ConfigError(f"{len(self.names)} findings {kind}; a mask holds 1 to {most}")
+            other = "list fewer with --findings"
+            if len(self.names) <= MOST_EXCLUSIVE:
+                other += ", or say that they exclude each other: --set prepare.overlap=exclusive"
+            raise ConfigError(
+                f"{len(self.names)} findings {kind}; a mask holds 1 to {most}: {other}"
+            )
 
     def __len__(self) -> int:
         return len(self.names)

@@ -73,7 +73,14 @@ def _tables(
     """Names of the categories by id, annotations by image. Raises: InputError."""
     by_image: dict[Any, list[dict[str, Any]]] = {}
     try:
-        names = {category["id"]: str(category["name"]) for category in content["categories"]}
+        names: dict[Any, str] = {}
+        for category in content["categories"]:
+            name = str(category["name"])
+            if names.setdefault(category["id"], name) != name:
+                raise InputError(
+                    f"{path}: category {category['id']} is both {names[category['id']]} and {name}: "
+                    "give each an id of its own"
+                )
         for record in content["annotations"]:
             by_image.setdefault(record.get("image_id"), []).append(record)
     except (KeyError, TypeError, AttributeError) as error:
@@ -99,11 +106,11 @@ def _image(
             raise InputError(f"image id {record['id']} is shared by {both}: whose boxes?")
         size_hw = _size(record)
         objects = tuple(_object(annotation, names) for annotation in annotations)
+        looked_for = _looked_for(record, objects, names)
     except DAMAGED as error:
         is_ours = isinstance(error, InputError)
         problem = str(error) if is_ours else f"{type(error).__name__} {error}"
         return AnnotatedImage(file_name, problem=problem)
-    looked_for = _looked_for(record, objects, names)
     looked_at = bool(objects) or bool(looked_for) or record.get("annotation") == "none"
     return AnnotatedImage(
         file_name, objects, looked_at, size_hw, empty_mask=True, looked_for=looked_for
@@ -116,12 +123,20 @@ def _looked_for(
     """The classes that were looked for, where the record says so as LVIS does: those found, and the
     `neg_category_ids`, without the `not_exhaustive_category_ids`."""
     absent, in_part = (
-        {names[key] for key in record.get(field) or () if key in names}
+        {names[key] for key in _ids(record, field) if key in names}
         for field in ("neg_category_ids", "not_exhaustive_category_ids")
     )
     if "neg_category_ids" not in record and not in_part:
         return None
     return tuple(sorted((absent | {each.class_name for each in objects}) - in_part))
+
+
+def _ids(record: Mapping[str, Any], field: str) -> list[Any]:
+    """Raises: InputError for what is no list of numbers or names."""
+    found = record.get(field) or []
+    if not isinstance(found, list) or not all(isinstance(each, int | str) for each in found):
+        raise InputError(f"its {field} are no list of categories")
+    return found
 
 
 def _size(record: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -15,6 +15,7 @@ from meddistill.data.findings import LESION, Findings
 from meddistill.data.formats.annotation_format import KnownBeside
 from meddistill.data.formats.known_annotation_formats import format_of
 from meddistill.data.masks import parse_labels
+from meddistill.data.prepare.box_names import classes_asked, with_box_names
 from meddistill.data.prepare.mask_values import values_of
 from meddistill.data.prepare.naming import (
     AUTO,
@@ -90,21 +91,8 @@ def _list_source(
             "prepare.empty_slices thins nothing where whole volumes are kept: set "
             "distill.empty_slices and detect.empty_slices, or prepare.whole_volumes=false"
         )
-    naming = name_findings(config, directory)
-    options = _source_options(config, naming, seed, patient_key)
-    dataset, reason, listing = _listing(directory, config, options)
-    by_values = _by_values(listing, config, directory)
-    if by_values:
-        naming, told = by_values
-        options = _source_options(config, naming, seed, patient_key)
-        listing = _listing(directory, config, options, quiet=True)[2]
-        understood = dataclasses.replace(listing.understood, values=told)
-        listing = dataclasses.replace(listing, understood=understood)
-    for note in listing.notes:
-        console.say(note)
+    dataset, reason, listing, naming = _named(directory, config, seed, patient_key)
     boxes_file = Path(config.boxes) if config.boxes else None
-    if boxes_file:
-        listing = _with_boxes(listing, boxes_file, directory, options)
     groups_file = _groups_file(directory, config)
     cases, strangers = _with_groups(listing.cases, groups_file, config.group_from, directory)
     if config.whole_volumes:
@@ -119,13 +107,15 @@ def _list_source(
         )
     cases = [_plain(case) for case in cases]
     cases = _of_classes(cases, config.classes, listing.box_classes)
+    findings = naming.findings(cases, listing.box_classes, config.overlap)
+    cases = with_box_names(cases, findings, listing.box_classes or (), config.classes)
     if not cases:
         because = f": {first_reasons(rejected)}" if rejected else ""
         raise InputError(f"{directory} holds no image in the layout '{dataset}'{because}")
     groups_known = all(case.group for case in cases)
     table_file = Path(config.table) if config.table else None
     tables = [path for path in (groups_file, boxes_file, table_file, naming.table) if path]
-    read = Read(dataset, reason, listing, cases, rejected, tree.files, tables)
+    read = Read(dataset, reason, listing, cases, rejected, tree.files, tables, findings)
     has_tables = listing.box_classes is not None and bool(listing.tables or table_file)
     return Listed(
         cases=cases,
@@ -138,10 +128,41 @@ def _list_source(
         boxes_file=boxes_file,
         annotated=has_tables or bool(boxes_file) or any(case.masks for case in cases),
         understood=understand(read, directory, config),
-        findings=naming.findings(cases, listing.box_classes, config.overlap),
+        findings=findings,
         table_file=table_file,
         patient_key=listing.patient_key,
     )
+
+
+def _named(
+    directory: Path, config: PrepareConfig, seed: int, patient_key: str
+) -> tuple[str, str, Listing, Naming]:
+    """The name of the layout, why it is that, the source as it is listed for the findings that are
+    asked for or that its masks show, with the boxes of the user's file, and these findings.
+
+    Args:
+        directory: the source.
+        config: settings.
+        seed: draws subsets.
+        patient_key: of an earlier run.
+    """
+    naming = name_findings(config, directory)
+    options = _source_options(config, naming, seed, patient_key)
+    dataset, reason, listing = _listing(directory, config, options)
+    if by_values := _by_values(listing, config, directory):
+        naming, told = by_values
+        options = _source_options(config, naming, seed, patient_key)
+        listing = _listing(directory, config, options, quiet=True)[2]
+        understood = dataclasses.replace(listing.understood, values=told)
+        listing = dataclasses.replace(listing, understood=understood)
+    if asked := classes_asked(naming, listing.box_classes, config):
+        options = dataclasses.replace(options, classes=asked)
+        listing = _listing(directory, config, options, quiet=True)[2]
+    for note in listing.notes:
+        console.say(note)
+    if config.boxes:
+        listing = _with_boxes(listing, directory, options, naming, config)
+    return dataset, reason, listing, naming
 
 
 def _by_values(
@@ -202,10 +223,23 @@ def _source_options(
 
 
 def _with_boxes(
-    listing: Listing, boxes_file: Path, directory: Path, options: SourceOptions
+    listing: Listing,
+    directory: Path,
+    options: SourceOptions,
+    naming: Naming,
+    config: PrepareConfig,
 ) -> Listing:
     """The listing with the boxes of the user's file. Raises: InputError where none of its images is
-    there."""
+    there.
+
+    Args:
+        listing: of the source.
+        directory: the source.
+        options: by which it was listed.
+        naming: the findings that are asked for.
+        config: settings; of these, the file.
+    """
+    boxes_file = Path(config.boxes)
     names = CaseNames(listing.cases)
     content = format_of(boxes_file).read(boxes_file, KnownBeside(size_of=names.size_of))
     if content is None:
@@ -213,6 +247,8 @@ def _with_boxes(
     for text, count in content.notes.items():
         if count:
             console.say(f"{boxes_file.name}: {text}: {count}")
+    if asked := classes_asked(naming, content.classes, config):
+        options = dataclasses.replace(options, classes=asked)
     cases, strangers = apply_boxes(listing.cases, content.images, options, names)
     if len(strangers) == len(content.images):
         raise InputError(

@@ -9,7 +9,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from meddistill.base.paths import printable, shown
+from meddistill.data.annotations import is_nothing_there
+from meddistill.data.findings import LESION, Findings
 from meddistill.data.formats.volume_slices import is_resampled
+from meddistill.data.prepare.box_names import told_of_classes
 from meddistill.data.prepare.own_splits import describe_splits, own_splits
 from meddistill.data.raw_case import RawCase
 from meddistill.data.sources.source import Listing, Understood
@@ -25,7 +28,7 @@ _CLASSES = 8
 @dataclasses.dataclass(frozen=True)
 class Read:
     """A source as it was read: by which layout and why; its cases; what was rejected; all files that
-    lie in it; the files of groups and boxes."""
+    lie in it; the files of groups and boxes; what it is prepared for."""
 
     layout: str
     why: str
@@ -34,6 +37,7 @@ class Read:
     rejected: Sequence[Rejected]
     files: Sequence[Path]
     tables: Sequence[Path]
+    findings: Findings = LESION
 
 
 def understand(read: Read, directory: Path, config: PrepareConfig) -> list[Fact]:
@@ -49,7 +53,8 @@ def understand(read: Read, directory: Path, config: PrepareConfig) -> list[Fact]
     facts.append(("mask values", printable(told.values)))
     facts += [("or else", reading) for reading in told.readings]
     facts.append(("volumes", _volumes(read.cases)))
-    facts.append(("findings", _findings(read.cases)))
+    named = told_of_classes(read.cases, read.findings, _CLASSES)
+    facts.append(("findings", printable(named)) if named else ("classes", _classes(read)))
     facts.append(("splits", describe_splits(own_splits(read.cases, config))))
     facts.append(("groups", _groups(read.cases)))
     facts += [("rejected", text) for text in _by_reason(read.rejected)]
@@ -110,10 +115,15 @@ def _is_unknown(case: RawCase) -> bool:
     return case.boxes_xyxy_px is None and (not case.masks or case.unannotated)
 
 
-def _findings(cases: Sequence[RawCase]) -> str:
-    counts = Counter(case.class_name for case in cases if case.class_name)
+def _classes(read: Read) -> str:
+    """How many cases there are of each class, and what that means for the findings."""
+    counts = Counter(case.class_name for case in read.cases if case.class_name)
     text = ", ".join(f"{name} {count}" for name, count in sorted(counts.items())[:_CLASSES])
-    return printable(text + (", ..." if len(counts) > _CLASSES else ""))
+    text += ", ..." if len(counts) > _CLASSES else ""
+    if read.findings.is_one and sum(not is_nothing_there(name) for name in counts) > 1:
+        name = read.findings.names[0]
+        text += f": what they show is one finding, '{name}'; --findings from-class tells them apart"
+    return printable(text)
 
 
 def _groups(cases: Sequence[RawCase]) -> str:

@@ -179,7 +179,7 @@ class _Readings:
                 self._rejected.append(Rejected(shown(path, self._directory), str(error)))
                 continue
             if not said.objects:
-                count[is_looked_at(said, options)] += 1
+                count[is_looked_at(said, options) and self._knows_all(said)] += 1
             columns = self._columns(said, entries[0][1]) or self._split_of(path)
             cases.append(annotated_case(path, self._directory, said, options, columns))
         if several:
@@ -189,6 +189,12 @@ class _Readings:
         notes = self._all_notes(count)
         cases += self._unnamed()
         return Listing(cases, self._rejected, notes, sorted(self._classes), self.tables)
+
+    def _knows_all(self, said: AnnotatedImage) -> bool:
+        """Whether what was looked for in an image tells that nothing is there: by finding always, of
+        one finding where that was all."""
+        classes = set(self._options.classes) or self._classes
+        return self._options.findings or said.looked_for is None or classes <= set(said.looked_for)
 
     def _settle_counting(self) -> None:
         """Where one file counts pixels from 0, those beside it do that show nothing of it."""
