@@ -22,6 +22,7 @@ from meddistill.data.prepare.data_page import data_report
 from meddistill.data.prepare.doubts import Seen
 from meddistill.data.prepare.duplicates import Duplicate, find_duplicates, refuse_duplicates
 from meddistill.data.prepare.finding_counts import (
+    boxes_left_out,
     refuse_strange_values,
     refuse_unboxed_findings,
     summarise_findings,
@@ -277,6 +278,7 @@ def _sort_out(
     """Raises: InputError where no case is left, or what there is can hardly be meant."""
     pairs = list(zip(listed.cases, converted, strict=True))
     doubts = doubts_about(Seen(pairs, listed.rejected, listed.annotated), config.accept)
+    doubts += boxes_left_out(pairs, listed.findings)
     rejected = list(listed.rejected)
     good: list[tuple[RawCase, Converted]] = []
     for case, result in pairs:

@@ -1,6 +1,7 @@
 """Several findings through `prepare`: what is named, boxed, kept in masks, and refused."""
 
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -181,6 +182,13 @@ def test_boxes_name_their_finding_and_incomplete_ones_leave_the_others_unknown(t
         ({"findings": [*AB, "c=7"]}, InputError, "finding 'c' has no box in any of 6 cases"),
         ({"findings": ["a=1", "A =2"]}, ConfigError, "differ at most by case or space"),
         ({"findings": ["a=1+2", "b=2+3"]}, ConfigError, "share values without one lying"),
+        ({"findings": [*AB, "c=7", "d=9"]}, InputError, r"'c', 'd' have no .*\(--findings a,b\)"),
+        ({"findings": [*AB, "a=2"]}, ConfigError, "finding 'a' is named twice with other values"),
+        (
+            {"findings": ["a=1", "b=x"]},
+            ConfigError,
+            "finding 'b=x': expected NAME=VALUE, or NAME=1",
+        ),
         ({"findings": ["a=1", "b"]}, ConfigError, "finding 'b' has no value, others have"),
         ({"findings": ["a", "b"]}, InputError, "its mask does not say|not a black and white mask"),
         ({"findings": AB, "label": "1"}, ConfigError, "both say what mask values mean"),
@@ -198,3 +206,53 @@ def test_values_can_be_background(tmp_path):
     out = _prepare(tmp_path, source, findings=["a=1", "background=2"])
     assert read_findings(out) == Findings(("a",))
     assert annotated_findings(out, read_cases(out)[0])[0].tolist() == [[4, 5, 16, 15]]
+
+
+def test_values_that_a_dataset_json_ignores_are_no_finding_and_that_is_said(tmp_path, capfd):
+    source = label_maps(tmp_path / "source", values=(1, 3))
+    labels = {"background": 0, "liver ": 1, "spleen": 2, "ignore": 3}
+    (source / "dataset.json").write_text(json.dumps({"labels": labels}))
+    mask = load_labels(source / "masks" / "c0.png")[0]
+    mask[0:4, 30:40] = 2
+    cv2.imwrite(str(source / "masks" / "c0.png"), mask)
+    out = _prepare(tmp_path, source)
+    assert read_findings(out) == Findings(("liver", "spleen"))
+    assert "dataset.json: liver, spleen; 3 (ignore, or background) counts as nothing there" in (
+        capfd.readouterr().err
+    )
+
+
+def test_boxes_without_a_name_reject_their_image_alone(tmp_path):
+    source = label_maps(tmp_path / "source")
+    shutil.rmtree(source / "masks")
+    rows = (f"c{index}.png,1,2,9,9,{'ab'[index % 2] if index else ''}\n" for index in range(6))
+    (tmp_path / "boxes.csv").write_text("image,x1,y1,x2,y2,class\n" + "".join(rows))
+    rows = (f"c{index}.png,12,12,19,19,a\n" for index in range(6))
+    with (tmp_path / "boxes.csv").open("a") as file:
+        file.writelines(rows)
+    out = _prepare(tmp_path, source, boxes=str(tmp_path / "boxes.csv"), findings=["auto"])
+    assert "a box does not say which finding it is of" in (out / "rejected.csv").read_text()
+    assert len(read_cases(out)) == 5
+
+
+def test_a_box_of_what_nobody_looked_for_is_left_out_and_that_is_said(tmp_path, capfd):
+    source = label_maps(tmp_path / "source")
+    shutil.rmtree(source / "masks")
+    (tmp_path / "boxes.csv").write_text(
+        "image,x1,y1,x2,y2,class\n"
+        + "".join(f"c{index}.png,1,2,9,9,{'ab'[index % 2]}\n" for index in range(6))
+    )
+    rows = (f"c{index},g{index},{'a' if index < 2 else 'a;b'}\n" for index in range(6))
+    (source / "groups.csv").write_text("id,group,findings\n" + "".join(rows))
+    _prepare(tmp_path, source, boxes=str(tmp_path / "boxes.csv"), findings=["auto"])
+    assert "1 boxes of 1 images are left out (images/c1.png)" in capfd.readouterr().err
+
+
+def test_a_column_of_findings_that_are_none_says_so(tmp_path):
+    source = label_maps(tmp_path / "source", values=(255, 255))
+    rows = "".join(f"c{index},g{index},a\n" for index in range(6))
+    (source / "groups.csv").write_text("id,group,findings\n" + rows)
+    with pytest.raises(
+        InputError, match="column 'findings' names 'a', which is none of lesion; --fi"
+    ):
+        _prepare(tmp_path, source)

@@ -93,6 +93,7 @@ def test_a_value_that_means_something_in_the_other_source_alone_is_strange(tmp_p
     ("settings", "error", "told"),
     [
         ({"findings": ["A:liver=1"]}, ConfigError, "says nothing of the source B: write B:NAME="),
+        ({"findings": ["a=1", "AA:b=1"]}, ConfigError, "names the source 'AA'"),
         ({"boxes": "b.csv"}, ConfigError, "--boxes is meant of one source"),
     ],
 )
@@ -100,6 +101,15 @@ def test_what_is_said_of_one_source_alone_is_refused(tmp_path, two, settings, er
     with pytest.raises(error, match=told):
         _prepare(tmp_path, *two, **settings)
     assert not (tmp_path / "run").exists()
+
+
+def test_sources_of_which_one_alone_shows_findings_are_asked_about(tmp_path, two):
+    plain = label_maps(tmp_path / "C", values=(255, 255))
+    told = (
+        r"other findings \(A: value 1, value 2; C: lesion\), and nobody named them: --findings auto"
+    )
+    with pytest.raises(ConfigError, match=told):
+        _prepare(tmp_path, two[0], plain)
 
 
 def test_a_source_that_is_named_twice_is_refused(tmp_path, two):

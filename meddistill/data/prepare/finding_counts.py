@@ -38,6 +38,25 @@ def refuse_strange_values(cases: Sequence[RawCase], results: Sequence[Converted]
     )
 
 
+def boxes_left_out(pairs: Sequence[tuple[RawCase, Converted]], findings: Findings) -> list[str]:
+    """A line on boxes of findings that nobody looked for in their image as its source says, which are
+    left out; [] where there are none."""
+    left_out: dict[str, int] = {}
+    for case, result in pairs:
+        known = [bool(looked) for looked in result.looked_for] or [True] * len(findings)
+        looked_for = dict(zip(findings.names, known, strict=True))
+        count = sum(not looked_for.get(name, True) for name in case.box_findings)
+        if count and not findings.is_one and case.boxes_xyxy_px:
+            left_out[case.source] = count
+    if not left_out:
+        return []
+    return [
+        f"{sum(left_out.values())} boxes of {len(left_out)} images are left out "
+        f"({', '.join(list(left_out)[:3])}{', ...' if len(left_out) > 3 else ''}): their source says that "
+        "their finding was not looked for there, or not all of it boxed"
+    ]
+
+
 def boxes_of(row: Case, result: Converted, findings: Findings) -> list[int]:
     """How many boxes of each finding a case shows."""
     which = np.array(result.box_findings if row.n_boxes else [], np.int64)
@@ -48,17 +67,29 @@ def boxes_of(row: Case, result: Converted, findings: Findings) -> list[int]:
 def refuse_unboxed_findings(
     rows: Sequence[Case], results: Mapping[str, Converted], findings: Findings
 ) -> None:
-    """Raise InputError for one of several findings of which no case of any split has a box."""
+    """Raise InputError for those of several findings of which no case of any split has a box."""
     if findings.is_one or not any(row.n_boxes for row in rows):
         return
-    counts = [boxes_of(row, results[row.case_id], findings) for row in rows]
-    for place, name in enumerate(findings.names):
-        if not any(count[place] for count in counts):
-            raise InputError(
-                f"finding '{name}' has no box in any of {len(rows)} cases; leave it out of "
-                "prepare.findings (--label any makes all one), look at its name and values, or take "
-                "smaller areas with --set prepare.min_area_px=1"
-            )
+    found = np.sum([boxes_of(row, results[row.case_id], findings) for row in rows], axis=0)
+    without = [name for name, count in zip(findings.names, found, strict=True) if not count]
+    others = [name for name in findings.names if name not in without]
+    if without:
+        several = len(without) > 1
+        raise InputError(
+            f"finding{'s' * several} {_quoted(without)} ha{'ve' if several else 's'} no box in any of "
+            f"{len(rows)} cases; name the others alone (--findings {','.join(others[:_NAMES])}"
+            f"{',...' if len(others) > _NAMES else ''}), look at its name and values, or take smaller "
+            "areas with --set prepare.min_area_px=1"
+        )
+
+
+_NAMES = 6
+
+
+def _quoted(names: Sequence[str]) -> str:
+    more = len(names) - _NAMES
+    shown = ", ".join(f"'{name}'" for name in names[:_NAMES])
+    return shown + (f" and {more} more" if more > 0 else "")
 
 
 def summarise_findings(

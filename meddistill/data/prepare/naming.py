@@ -80,7 +80,7 @@ class Naming:
         elif not names:
             boxed = {name for case in cases for name in case.box_findings}
             boxed |= {name for case in cases for name, _ in case.finding_masks}
-            names = tuple(sorted(boxed | set(box_classes or ()) - {""}))
+            names = tuple(sorted((boxed | set(box_classes or ())) - {""}))
         if not names:
             raise InputError(
                 "findings are to be named by the source, but it names none; give them, such as "
@@ -131,6 +131,10 @@ def name_findings(config: PrepareConfig, directory: Path) -> Naming:
     own: dict[str, tuple[Label, ...]] = {}
     for item in items:
         if item.name != AUTO:
+            if item.values and own.get(item.name, item.values) not in ((), item.values):
+                raise ConfigError(
+                    f"finding '{item.name}' is named twice with other values: NAME=1+2 gives both"
+                )
             own[item.name] = item.values or own.get(item.name, ())
     background = own.pop(BACKGROUND, None) or ()
     names = tuple(name for name in known if name != BACKGROUND) if AUTO in asked else tuple(own)
@@ -170,11 +174,15 @@ def name_values(found: MaskValues, directory: Path) -> tuple[Naming, str]:
     table = any_file(directory, DATASET_JSON, depth=2)
     known = _table_values(table) if table else {}
     names = {value: name for name, of in known.items() for value in of if name != BACKGROUND}
-    unnamed = [value for value in found.values if value not in names]
+    nothing = known.get(BACKGROUND, ())
+    unnamed = [value for value in found.values if value not in names and value not in nothing]
     listed = ", ".join(map(str, found.values[:_VALUES])) + ", ..." * (len(found.values) > _VALUES)
-    if table and not unnamed and not known[BACKGROUND]:
+    if table and not unnamed:
         naming = name_findings(PrepareConfig(findings=[AUTO]), directory)
-        return naming, f"{listed} are named by {table.name}: {', '.join(naming.names)}; {_OTHERS}"
+        told = f"{listed} are named by {table.name}: {', '.join(naming.names)}"
+        if ignored := [f"{value:g}" for value in nothing if value in found.values]:
+            told += f"; {', '.join(ignored)} (ignore, or background) counts as nothing there"
+        return naming, f"{told}; {_OTHERS}"
     if found.may_number:
         raise InputError(
             f"masks hold the values {listed}, which may number objects, or tell findings apart: "
@@ -221,9 +229,13 @@ def _parsed(item: str) -> _Item:
     name, equals, values = item.partition("=")
     if not equals:
         return _Item(name.strip(), (), colour)
-    labels = parse_labels(values.replace("+", ","))
+    expected = f"finding '{item}': expected NAME=VALUE, or NAME=1+2 for several values"
+    try:
+        labels = parse_labels(values.replace("+", ","))
+    except ConfigError:
+        raise ConfigError(expected) from None
     if not isinstance(labels, tuple):
-        raise ConfigError(f"finding '{item}': expected NAME=VALUE, or NAME=1+2 for several values")
+        raise ConfigError(expected)
     return _Item(name.strip(), labels, colour)
 
 
@@ -239,7 +251,7 @@ def _table_values(path: Path) -> dict[str, tuple[Label, ...]]:
         for key, value in labels.items():
             # MSD: "1": "liver"; nnU-Net: "liver": 1, or "whole": [1, 2] for regions.
             name, of = (value, [key]) if isinstance(value, str) else (str(key), value)
-            name = printable(name)
+            name = printable(name).strip()
             numbers = tuple(float(each) for each in _as_list(of))
             if name.lower() in (BACKGROUND, "ignore"):
                 found[BACKGROUND] += tuple(number for number in numbers if number)
@@ -295,7 +307,11 @@ def looked_for(case: RawCase, findings: Findings, complete: bool) -> list[bool]:
     if case.columns.get(FINDINGS_COLUMN):
         named = names_in(case.columns[FINDINGS_COLUMN])
         for name in named:
-            findings.index(name)
+            if name not in findings.names:
+                raise InputError(
+                    f"its column '{FINDINGS_COLUMN}' names '{name}', which is none of "
+                    f"{', '.join(findings.names)}; --findings says what there is"
+                )
     looked = [named is None or name in named for name in findings.names]
     if not complete and named is None:
         looked = [

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from meddistill.base import console
-from meddistill.base.errors import ConfigError, InputError
-from meddistill.data.findings import Findings, as_planes, hex_colour
+from meddistill.base.errors import ConfigError, InputError, nearest
+from meddistill.data.findings import LESION, Findings, as_planes, hex_colour
 from meddistill.data.prepare.listing import Listed, list_source
 from meddistill.data.prepare.naming import named_findings
 from meddistill.data.raw_case import MaskRef, RawCase
@@ -62,9 +62,26 @@ def list_sources(config: PrepareConfig, seed: int, patient_key: str = "") -> Lis
         own = _of_sources(config, folder) if place < known else _of_healthy(config, folder)
         parts.append(list_source(folder, own, seed, patient_key))
         patient_key = patient_key or parts[-1].patient_key
+    if not config.findings:
+        _check_named(parts[:known], names)
     findings = _together([part.findings for part in parts[:known]], config.overlap)
     parts[known:] = [_nothing_there(part, findings) for part in parts[known:]]
     return _joined(parts, names, findings, bool(config.groups))
+
+
+def _check_named(parts: Sequence[Listed], names: Sequence[str]) -> None:
+    """Raise ConfigError where some sources name findings and others do not: what is a lesion in one
+    would be unknown in the others, under another name."""
+    told = [
+        f"{name}: {', '.join(part.findings.names[:4])}"
+        for part, name in zip(parts, names, strict=False)
+    ]
+    of_masks = [part.findings == LESION for part in parts]
+    if any(of_masks) and not all(of_masks):
+        raise ConfigError(
+            f"sources show other findings ({'; '.join(told)}), and nobody named them: --findings auto, or "
+            f"--findings {','.join(f'{name}:NAME=VALUE' for name in names[: len(parts)])}"
+        )
 
 
 def _of_sources(config: PrepareConfig, folder: Path) -> PrepareConfig:
@@ -119,6 +136,11 @@ def _findings_of(config: PrepareConfig, folder: Path) -> list[str]:
     for item in config.findings:
         before, colon, after = item.partition(":")
         # A finding that is called like a folder has a colour behind its colon.
+        if "=" in after and "=" not in before and before.strip() not in folders:
+            raise ConfigError(
+                f"prepare.findings names the source '{before.strip()}'"
+                f"{nearest(before.strip(), sorted(folders))}"
+            )
         if not colon or before.strip() not in folders or after.strip().startswith("#"):
             own.append(item)
         elif before.strip() == folder.name:
