@@ -280,15 +280,20 @@ class Colearning:
             if row.split == "train" and teaches(row):
                 of_case.setdefault(row.case_id, []).append(row)
         boxed = []
+        asked = {row.case_id for row in rows if row.split == "train" and row.n_boxes}
         for case_id, each in of_case.items():
             target, *_ = case_target(each, packing)
             known = (np.ones(1) if findings.is_one else np.asarray(target.weight)) > 0
             boxed.append(Boxed(self.dataset.by_id[case_id], target.probs, tuple(known.tolist())))
         if not any((each.probs > 0.5).any() for each in boxed):
-            raise InputError(
-                "no training case with a box has a target to learn from; see quality.csv for why, "
-                "and box some images, or give a detector's boxes with --boxes FILE"
-            )
+            why = "no training image has a box: box some, or give a detector's boxes with --boxes FILE"
+            if asked:
+                why = (
+                    f"the teacher's masks of all {len(asked)} boxed training images are empty or do "
+                    "not fit their boxes (quality.csv says by how much): look at the boxes, or take "
+                    "another --teacher"
+                )
+            raise InputError(f"there is nothing for the heads to learn from: {why}")
         return boxed
 
 

@@ -21,6 +21,9 @@ HELPS_FROM, HARDLY_BELOW = 0.03, 0.01
 """Dice that the heads gained by twice the boxes, from which twice as many again would likely help,
 and below which hardly."""
 LEAST_BOXED = 10
+_LEAST_GROUPS = 5
+"""Patients below which it may be their number that leaves no halves."""
+_TOO_FEW = "too few boxed images or patients to tell whether more would help"
 """Images with boxes below which nothing is concluded from them."""
 
 
@@ -57,8 +60,12 @@ def more_boxes(found: Questioned | None) -> str:
     The heads' gain from half to all of the boxes stands for what twice as many would give: gains
     shrink as boxes grow, so it rather promises too much.
     """
-    if found is None or found.half_dice is None or found.n_boxed < LEAST_BOXED:
-        return "too few boxed images or patients to tell whether more would help"
+    if found is None or found.n_boxed < LEAST_BOXED:
+        return _TOO_FEW
+    if found.half_dice is None:
+        # An even number of folds has no halves: of four patients, or of four heads.
+        odd = "unknown: it takes an odd number of heads to tell (distill.colearning.heads)"
+        return _TOO_FEW if found.n_groups < _LEAST_GROUPS else odd
     gain = found.dice - found.half_dice
     verdict = "may help a little"
     if gain >= HELPS_FROM:

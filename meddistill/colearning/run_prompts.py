@@ -35,6 +35,11 @@ def find_boxes(run: RunDir, config: DistillConfig, dataset: Dataset) -> Path | N
         return run.detector / BOXES_CSV
     lacking = cases_needing_detector(dataset.cases, config.boxes)
     if lacking and not config.colearning.without_detector:
+        if not any(case.annotation == "boxes" for case in dataset.cases):
+            raise StageError(
+                f"no image of {dataset.directory} has a box: draw some with `meddistill label {run.root}`, "
+                "or give a trained detector to `meddistill detect --no-train`, or --boxes FILE"
+            )
         why = f"{len(lacking)} training or validation case(s) have no annotated boxes (first: {lacking[0].case_id})"
         why = why if config.boxes == "annotated" else f"distill.boxes is '{config.boxes}'"
         raise StageError(f"{why}; run `meddistill detect {run.root}` first, or give --boxes FILE")

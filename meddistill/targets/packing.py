@@ -138,7 +138,7 @@ def _tell(settled: int, swallowed: Mapping[tuple[str, str], int], cases: int) ->
     for (ring, inner), count in swallowed.items():
         console.warn(
             f"the teacher's masks of '{ring}' swallow '{inner}' in {count} of {cases} cases, as "
-            f"those of rings do: there '{ring}' is left unknown"
+            f"those of rings do: inside '{inner}' nothing is learnt of '{ring}'"
         )
 
 

@@ -69,9 +69,10 @@ def load_start(directory: Path, config: DistillConfig, findings: Findings) -> Le
     same = same and student.preprocessing.context == config.context
     if not same or size != config.image_size:
         raise ConfigError(
-            f"distill.warm_start={directory} is {_described(module)} at {size} px, this training "
-            f"is to make {_described(wanted)} at {config.image_size} px; give both the same "
-            "student, encoder, decoder_channels, context and image_size"
+            f"distill.warm_start={directory} is {_described(module, student.preprocessing.context)} at "
+            f"{size} px, this training is to make {_described(wanted, config.context)} at "
+            f"{config.image_size} px; give both the same student, encoder, decoder_channels, context "
+            "and image_size"
         )
     # What it was trained with, whatever weights an encoder of that name has now.
     module.preprocessing_mean_std = (student.preprocessing.mean, student.preprocessing.std)
@@ -83,7 +84,11 @@ def _shapes(module: Any) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in module.saved_state().items()}
 
 
-def _described(module: Any) -> str:
+def _described(module: Any, context: int) -> str:
     told = module.saved_config()
     parts = [told.get(key) for key in ("_model_class", "encoder_name")]
+    if channels := told.get("decoder_channels"):
+        parts.append(f"with decoder {'-'.join(map(str, channels))}")
+    if context:
+        parts.append(f"of {context} neighbours on each side")
     return " ".join(str(part) for part in parts if part)

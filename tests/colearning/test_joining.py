@@ -8,7 +8,7 @@ import torch
 from support.bright_squares import SIZE, prepare_squares
 from support.painting_teacher import PaintingTeacher
 
-from meddistill.base.errors import ConfigError, InputError
+from meddistill.base.errors import ConfigError, InputError, StageError
 from meddistill.colearning.belief_files import load_beliefs, save_beliefs
 from meddistill.colearning.beliefs import HEAD, NOTHING, Belief, calibrate, pixel_weights
 from meddistill.colearning.colearning_row import ColearningRow
@@ -16,10 +16,11 @@ from meddistill.colearning.joining import (
     Colearning,
     with_unboxed_decided,
 )
+from meddistill.colearning.run_prompts import find_boxes
 from meddistill.colearning.unboxed import Outcome
 from meddistill.run.dataset import Dataset
 from meddistill.run.few_boxes import MOST_FEW, unboxed_cases
-from meddistill.run.layout import BELIEFS_NPZ, COLEARNING_CSV, COLEARNING_PNG
+from meddistill.run.layout import BELIEFS_NPZ, COLEARNING_CSV, COLEARNING_PNG, RunDir
 from meddistill.run.tables import QualityRow
 from meddistill.settings.colearning import ColearningConfig
 from meddistill.settings.distill import DistillConfig
@@ -161,14 +162,28 @@ def looked_at(data):
     ]
 
 
-@pytest.mark.parametrize("boxed", [True, False], ids=["all empty", "none"])
-def test_boxed_cases_without_a_lesion_are_refused(tmp_path, data, boxed):
-    rows = looked_at(data) if boxed else []
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("all empty", "the teacher's masks of all 6 boxed training images are empty or do not fit"),
+        ("none", "no training image has a box: box some"),
+    ],
+)
+def test_boxed_cases_without_a_lesion_are_refused(tmp_path, data, kind, told):
+    rows = looked_at(data) if kind == "all empty" else []
     folders = DrawnTargets(np.zeros((SIZE, SIZE), np.float32))
     teacher = PaintingTeacher()
-    with pytest.raises(InputError, match="no training case with a box has a target to learn from"):
+    with pytest.raises(InputError, match=f"nothing for the heads to learn from: {told}"):
         colearning(data, tmp_path).settle(teacher, rows, folders)
     assert teacher.calls == 0
+
+
+def test_a_run_without_any_box_is_told_to_draw_some(tmp_path, data):
+    unseen = with_annotations(data, "unknown", "unknown")
+    with pytest.raises(
+        StageError, match=r"no image of .* has a box: draw some with `meddistill label"
+    ):
+        find_boxes(RunDir(tmp_path), DistillConfig(), unseen)
 
 
 def test_nothing_unboxed_is_refused(tmp_path, data):

@@ -37,7 +37,8 @@ def test_it_is_read_back(tmp_path):
         ({"half_dice": 0.68}, "may help a little"),
         ({"half_dice": 0.7}, "would hardly help"),
         ({"half_dice": 0.75}, "would hardly help"),
-        ({"half_dice": None}, "too few boxed images or patients to tell"),
+        ({"half_dice": None, "n_groups": 4}, "too few boxed images or patients to tell"),
+        ({"half_dice": None}, "unknown: it takes an odd number of heads to tell"),
         ({"n_boxed": 9}, "too few boxed images or patients to tell"),
     ],
 )
