@@ -14,8 +14,10 @@ from meddistill.base.csv_tables import read_table
 from meddistill.base.files import read_json, write_json
 from meddistill.data.boxes import match_overlaps
 from meddistill.run.dataset import Dataset
+from meddistill.run.findings import read_findings
+from meddistill.run.labels import annotated_findings
 from meddistill.run.layout import BOXES_CSV, COLEARNING_JSON, RUN_JSON
-from meddistill.run.tables import BoxRow, boxes_xyxy
+from meddistill.run.tables import BoxRow, Case, boxes_xyxy
 
 HELPS_FROM, HARDLY_BELOW = 0.03, 0.01
 """Dice that the heads gained by twice the boxes, from which twice as many again would likely help,
@@ -90,15 +92,29 @@ def detector_box_iou(detector_dir: Path, data: Dataset) -> tuple[float, int] | N
     found: dict[str, list[BoxRow]] = {}
     for row in read_table(detector_dir / BOXES_CSV, BoxRow):
         found.setdefault(row.case_id, []).append(row)
-    overlaps: list[np.ndarray] = [
-        match_overlaps(boxes_xyxy(found.get(case.case_id, [])), data.boxes(case))
-        for case in data.of_split("val")
-        if case.annotation == "boxes"
-    ]
+    overlaps: list[np.ndarray] = []
+    for case in data.of_split("val"):
+        rows = found.get(case.case_id, [])
+        if case.annotation == "boxes":
+            overlaps += _overlaps(rows, case, data)
     if not overlaps:
         return None
     every = np.concatenate(overlaps)
     return float(every.mean()), len(every)
+
+
+def _overlaps(rows: Sequence[BoxRow], case: Case, data: Dataset) -> list[np.ndarray]:
+    """IoU of a detector's boxes with each annotated one, of each finding apart."""
+    findings = read_findings(data.directory)
+    if findings.is_one:
+        return [match_overlaps(boxes_xyxy(rows), data.boxes(case))]
+    annotated, which = annotated_findings(data.directory, case)
+    return [
+        match_overlaps(
+            boxes_xyxy([row for row in rows if row.class_name == name]), annotated[which == place]
+        )
+        for place, name in enumerate(findings.names)
+    ]
 
 
 def who_proposes(found: Questioned | None, detector: tuple[float, int] | None) -> str:

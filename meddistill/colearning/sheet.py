@@ -20,12 +20,14 @@ from meddistill.run.findings import read_findings
 
 TILES = 30
 _COLUMNS, _TILE_PX = 6, 192
+_PROPOSED = (255, 255, 255)
+"""White, which no finding is."""
 
 
 def write_sheet(path: Path, rows: Sequence[ColearningRow], beliefs: Beliefs, data: Dataset) -> None:
     """Draw the unboxed images of the last round as tiles, six a line, those of least expected Dice
-    first: the believed mask over the image in the finding's colour, the proposed box in yellow;
-    what was believed, its expected Dice and the agreement below it in the caption.
+    first: the believed mask over the image in the finding's colour, the proposed box in white; who
+    proposed it, the Dice expected of it and its agreement with the teacher's answer in the caption.
 
     Args:
         path: PNG file to write.
@@ -66,14 +68,17 @@ def _tile(row: ColearningRow, belief: Belief, data: Dataset, colour: Colour) -> 
     size_hw = (image.shape[0], image.shape[1])
     probs = from_frame(torch.from_numpy(belief.probs)[None, None], size_hw)[0, 0].numpy()
     picture = overlay(image, probs > 0.5, (colour,))
-    if row.x1 is not None:
-        picture = draw_boxes(picture, np.array([[row.x1, row.y1, row.x2, row.y2]], np.float32))
     scale = _TILE_PX / max(size_hw)
     height, width = (max(1, round(side * scale)) for side in size_hw)
+    picture = resize(picture, (height, width))
+    if row.x1 is not None:
+        # On the tile: of a large image a line of one pixel would be lost.
+        box = np.array([[row.x1, row.y1, row.x2, row.y2]], np.float32)
+        picture = draw_boxes(picture, box * scale, _PROPOSED)
     tile = np.zeros((_TILE_PX, _TILE_PX, 3), np.uint8)
-    tile[:height, :width] = resize(picture, (height, width))
+    tile[:height, :width] = picture
     measured = "nothing proposed"
     if row.expected_dice is not None and row.agreement is not None:
-        measured = f"{row.believed} {row.expected_dice:.2f} agree {row.agreement:.2f}"
+        measured = f"{row.believed} Dice {row.expected_dice:.2f} agree {row.agreement:.2f}"
     name = f"{row.case_id[-10:]} {row.finding[:10]}".strip()
     return caption(tile, f"{name} {measured}")

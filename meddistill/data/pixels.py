@@ -86,12 +86,14 @@ def connected_components(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([corner, corner + size], axis=1), areas
 
 
-def draw_boxes(image: np.ndarray, boxes_xyxy_px: np.ndarray) -> np.ndarray:
-    """A copy of uint8 RGB (H, W, 3) with yellow outlines of the boxes (N, 4)."""
+def draw_boxes(
+    image: np.ndarray, boxes_xyxy_px: np.ndarray, colour: tuple[int, int, int] = (255, 221, 0)
+) -> np.ndarray:
+    """A copy of uint8 RGB (H, W, 3) with outlines of the boxes (N, 4), yellow unless asked for."""
     drawn = image.copy()
     for x1, y1, x2, y2 in np.rint(boxes_xyxy_px).astype(int):
         # Half-open: the last row and column that belong to the box are x2 - 1 and y2 - 1.
-        cv2.rectangle(drawn, (int(x1), int(y1)), (int(x2) - 1, int(y2) - 1), (255, 221, 0), 1)
+        cv2.rectangle(drawn, (int(x1), int(y1)), (int(x2) - 1, int(y2) - 1), colour, 1)
     return drawn
 
 

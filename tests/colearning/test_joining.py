@@ -1,6 +1,7 @@
 """When co-learning is on, what it refuses, and what the student is given to draw from."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +18,9 @@ from meddistill.colearning.joining import (
     with_unboxed_decided,
 )
 from meddistill.colearning.run_prompts import find_boxes
+from meddistill.colearning.sheet import write_sheet
 from meddistill.colearning.unboxed import Outcome
+from meddistill.data.formats.pictures import load_picture
 from meddistill.run.dataset import Dataset
 from meddistill.run.few_boxes import MOST_FEW, unboxed_cases
 from meddistill.run.layout import BELIEFS_NPZ, COLEARNING_CSV, COLEARNING_PNG, RunDir
@@ -236,6 +239,22 @@ def test_a_sheet_that_an_interruption_cost_is_drawn_when_it_is_taken_up(tmp_path
     save_beliefs(tmp_path, outcome_of(data))  # killed here, before the sheet
     colearning(data, tmp_path).settle(PaintingTeacher(), [], TargetFolders(tmp_path))
     assert (tmp_path / COLEARNING_PNG).exists()
+
+
+def test_a_sheet_shows_the_proposed_box_of_a_large_image_too(tmp_path, data):
+    outcome = outcome_of(data)
+    rows = [dataclasses.replace(row, x1=80, y1=80, x2=240, y2=320) for row in outcome.rows[:1]]
+    large = SimpleNamespace(
+        directory=data.directory,
+        by_id=data.by_id,
+        image=lambda _: np.full((640, 640, 3), 60, np.uint8),
+    )
+    write_sheet(tmp_path / "sheet.png", rows, outcome.beliefs, large)
+    tile = load_picture(tmp_path / "sheet.png")[:192, :192]
+    white = (tile == 255).all(axis=2)
+    assert white[95, [24, 71]].all()  # a 640th of 192 px on, half-open
+    assert white[24:95, 24].all()
+    assert not white[30:90, 30:65].any()
 
 
 def test_believed_cases_come_after_the_boxed_with_their_weights(tmp_path, data):

@@ -1,11 +1,13 @@
 """What boxed images alone say: who proposes, and whether more boxes would help."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
 from support.bright_squares import prepare_squares
 from support.evaluation_data import finish
+from support.findings_run import make_findings_run
 
 from meddistill.base.csv_tables import write_table
 from meddistill.colearning.questions import (
@@ -93,3 +95,19 @@ def test_a_detector_is_measured_on_validation_boxes(tmp_path):
     assert (iou, count) == (pytest.approx(0.5), 2)
     assert detector_box_iou(run.detector, Moved(run.data, data.cases[:0])) is None
     assert np.isfinite(iou)
+
+
+def test_a_detector_that_takes_one_finding_for_another_has_not_found_it(tmp_path):
+    run = make_findings_run(tmp_path)
+    data = Dataset.open(run.data)
+    cases = [dataclasses.replace(data.by_id["a1"], split="val")]
+    for folder in ("labels", "images"):
+        shutil.copytree(run.data / folder / "test", run.data / folder / "val")
+    (red, green), seen_as = data.boxes(cases[0]), ("red", "blue")
+    rows = [
+        BoxRow("a1", "val", *map(float, box), 0.9, name)
+        for box, name in zip((red, green), seen_as, strict=True)
+    ]
+    write_table(run.detector / BOXES_CSV, BoxRow, rows)
+    finish(run.detector, "detect")
+    assert detector_box_iou(run.detector, Dataset(run.data, cases)) == (pytest.approx(0.5), 2)
