@@ -160,7 +160,7 @@ class Study:
             f"prepare.source={source}",
             "prepare.test=part=judge",
             "prepare.val_fraction=0.0",
-            "prepare.min_area_px=4",
+            "prepare.min_area_px=1",
             *extra,
         )
         run_prepare(run, self._config(cell, *settings).prepare, seed=0)
