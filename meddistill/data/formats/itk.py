@@ -23,6 +23,7 @@ _SPACING = re.compile(
     re.MULTILINE | re.IGNORECASE,
 )
 _OBJECT = re.compile(r"^\w+\(0x[0-9a-f]+\): ", re.IGNORECASE)
+_BEFORE = re.compile(r"^.*itk(?:::| )ERROR: ", re.IGNORECASE)
 _NO_SIDE = ("nan", "none", "")
 _TO_RAS = np.diag([-1.0, -1.0, 1.0])  # ITK counts to the left and to the back
 
@@ -145,4 +146,4 @@ def _said(error: RuntimeError) -> str:
     """What ITK says, without the address of its own source, and without those in memory, which are
     others in each process."""
     text = in_one_line(error)
-    return _OBJECT.sub("", text.rpartition("ITK ERROR: ")[2] or text)
+    return _OBJECT.sub("", _BEFORE.sub("", text)).strip(": ")

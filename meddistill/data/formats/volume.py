@@ -12,6 +12,8 @@ import numpy as np
 from meddistill.base.errors import InputError
 
 MAX_VOXELS = 1_000_000_000
+_FLAT = 1e-6
+"""Share of the volume of a box of its sides below which a voxel has none."""
 _CLOSE_SHARE = 0.1
 """Two grids are one where no corner is further apart than this share of a voxel's shortest side."""
 
@@ -53,10 +55,14 @@ def axes_in_world(affine: np.ndarray) -> tuple[list[int], list[bool]]:
     that is degenerate.
     """
     sides = np.linalg.norm(affine[:3, :3], axis=0)
-    if not np.isfinite(affine).all() or (sides == 0).any():
+    if (
+        not np.isfinite(affine).all()
+        or (sides == 0).any()
+        or abs(np.linalg.det(affine[:3, :3])) < _FLAT * sides.prod()
+    ):
         raise InputError(
-            "its affine has no orientation (a spacing of 0, or a number that is not finite); mend its "
-            "header"
+            "its affine has no orientation (a spacing of 0, axes that fall together, or a number that "
+            "is not finite); mend its header"
         )
     along = affine[:3, :3] / sides
     left = [(world, stored) for world in range(3) for stored in range(3)]

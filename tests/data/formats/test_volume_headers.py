@@ -21,6 +21,16 @@ def nifti_file(path, change=lambda header: None):
     return path
 
 
+def nrrd_file(path, directions):
+    sizes = " ".join(map(str, VOXELS.shape))
+    header = (
+        f"NRRD0004\ntype: short\ndimension: 3\nspace: left-posterior-superior\nsizes: {sizes}\n"
+        f"space directions: {directions}\nendian: little\nencoding: raw\nspace origin: (0,0,0)\n\n"
+    )
+    path.write_bytes(header.encode() + VOXELS.tobytes(order="F"))
+    return path
+
+
 def other_sides(header):
     header["pixdim"][1:4] = 1
 
@@ -130,3 +140,23 @@ def test_a_volume_that_says_no_spacing_has_none(tmp_path, write, line, sides):
     assert found.spacing == (None if sides is None else pytest.approx(sides))
     picture = slices_of(path)[2].load()
     assert (picture.spacing_hw_mm is None) == (picture.slice_mm is None) == (sides is None)
+
+
+@pytest.mark.parametrize(
+    ("directions", "reason"),
+    [
+        ("(1,0,0) (1,0,0) (0,0,3)", r"axes that fall together"),
+        ("(1,0,0) (0,1,0) (0,0,0)", r"a spacing of 0"),
+    ],
+)
+def test_an_affine_that_cannot_be_inverted_is_refused_in_any_format(tmp_path, directions, reason):
+    path = nrrd_file(tmp_path / "flat.nrrd", directions)
+    with pytest.raises(InputError, match=reason):
+        slices_of(path, 2)
+
+
+def test_what_itk_says_is_told_without_its_own_places(tmp_path):
+    path = nrrd_file(tmp_path / "bad.nrrd", "(nan,0,0) (0,1,0) (0,0,3)")
+    with pytest.raises(InputError, match=r"bad\.nrrd is not a volume that can be read") as caught:
+        grid_of(path)
+    assert not any(each in str(caught.value) for each in ("cxx", "0x", "ITK", "itk"))
