@@ -159,7 +159,7 @@ def _said_of_frame(data: Any, frame: int) -> Any:
         holders = [data, *(holder for place in places for holder in place.get(sequence) or ())]
         for name in names:
             for holder in holders:
-                if name in holder:
+                if name in holder and holder[name].value is not None:  # some empty what they hide
                     setattr(found, name, holder[name].value)
                     break
     return found
@@ -323,7 +323,10 @@ def frames_of(path: Path) -> list[DicomImage]:
 def _frame_count(path: Path, data: Any) -> int:
     with naming_damage(path):
         if "Rows" not in data:
-            raise InputError(f"{path.name} holds no image")
+            raise InputError(
+                f"{path.name} holds no image: it says no size of one (or is damaged, as by a private "
+                "tag of a wrong length)"
+            )
         count = int(data.get("NumberOfFrames") or 1)
     if not 0 < count <= _MOST_FRAMES:
         raise InputError(f"{path.name} says that it holds {count} frames")

@@ -140,13 +140,15 @@ def _why_uneven(series: Series, normal: np.ndarray) -> str:
     places = np.array([np.array(each.placement.position) @ normal for each in series.frames])
     steps = np.diff(places)
     usual = float(np.median(steps))
-    name = f"the series of {series.frames[0].path.name}"
+    first = series.frames[0].path
+    # With its folder: scanners give the same names in each.
+    name = f"the series of {first.parent.name}/{first.name}"
     twice = int((steps <= _SAME * max(usual, 1e-3)).sum())
     if twice:
         at = places[int(np.argmin(steps))]
         return (
-            f"{name} has {twice} slices at the place of another (the first at {at:.1f} mm): several "
-            "phases or echoes? Give one of them"
+            f"{name} has {twice} slice{'s' * (twice > 1)} at the place of another (the first at "
+            f"{at:.1f} mm): several phases or echoes? Give one of them"
         )
     wide = int(np.argmax(steps))
     if steps[wide] > (2 - _EVEN) * usual:

@@ -152,8 +152,8 @@ def test_what_is_uneven_or_lies_at_one_place_is_said(tmp_path, prepare, capsys):
     _, cases, _ = prepare(tmp_path / "s", **ALL_IN_TRAINING)
     assert {case.volume for case in cases.values()} == {"p1", ""}
     told = capsys.readouterr().err
-    assert "lacks a slice between 4.0 and 8.0 mm" in told
-    assert "slices at the place of another" in told
+    assert "the series of p1/im4.dcm lacks a slice between 4.0 and 8.0 mm" in told
+    assert "has 1 slice at the place of another" in told
 
 
 def test_masks_in_a_folder_of_another_name_are_told_by_names(tmp_path, prepare):
@@ -418,3 +418,36 @@ def test_slices_of_one_uid_are_those_of_their_places(tmp_path, prepare, uid):
     assert sorted((case.volume, case.slice) for case in cases.values()) == [
         ("p1", number) for number in range(3)
     ]
+
+
+PRIVATE = b"\x27\0\x10\0LO\x08\0ACMEPRIV\x27\0\x01\x10"
+
+
+@pytest.mark.parametrize("element", [b"LO\x03\0abc", b"DS\x04\0x\\yz", b"US\x03\0abc"])
+def test_private_tags_that_are_odd_take_nothing_from_the_image(tmp_path, element):
+    path = tmp_path / "odd.dcm"
+    write_dicom(path, image(1).astype(np.uint16))
+    path.write_bytes(_with_private(path.read_bytes(), element))
+    (found,) = dicom.frames_of(path)
+    assert found.load().pixels.shape == image(1).shape
+
+
+@pytest.mark.parametrize("element", [b"LO\xff\x0fabc", b"LO\x02\0abcdef", b"??\x04\0abcd"])
+def test_a_private_tag_of_a_wrong_length_is_named_as_damage(tmp_path, element):
+    path = tmp_path / "odd.dcm"
+    write_dicom(path, image(1).astype(np.uint16))
+    path.write_bytes(_with_private(path.read_bytes(), element))
+    with pytest.raises(InputError, match=r"odd\.dcm holds no image: .*damaged.*private tag"):
+        dicom.frames_of(path)
+
+
+def _with_private(content, element):
+    before_group_28 = content.index(b"\x28\0\x02\0US")
+    return content[:before_group_28] + PRIVATE + element + content[before_group_28:]
+
+
+def test_a_rescale_that_was_emptied_is_not_said(tmp_path):
+    path = tmp_path / "blank.dcm"
+    write_dicom(path, image(1).astype(np.uint16), RescaleSlope=None, RescaleIntercept=None)
+    (found,) = dicom.frames_of(path)
+    np.testing.assert_array_equal(found.load().pixels, image(1))
