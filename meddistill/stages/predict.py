@@ -168,6 +168,7 @@ def _predict(
     writes: deque[Future[Done]] = deque()
 
     def failed(given: ScanFiles, reason: str) -> None:
+        reason = _with_path(reason, given.path)
         failures.append(reason)
         console.warn(reason)
         bar.note(f"{len(failures)} failed")
@@ -188,6 +189,12 @@ def _predict(
             settle(1 if predicted.scan.is_volume else _WRITES_WAITING)
         settle(0)
     return done
+
+
+def _with_path(reason: str, path: Path) -> str:
+    """What is said of a file, with the path that it was given by: many have one name where scanners
+    give it (IM0001)."""
+    return reason if str(path) in reason else reason.replace(path.name, str(path), 1)
 
 
 def _say_what_was_found(rows: Sequence[PredictionRow], out: Path) -> None:

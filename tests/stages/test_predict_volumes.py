@@ -100,6 +100,16 @@ def test_a_series_that_is_not_whole_is_one_line(tmp_path, skip, more, reason):
     assert (out / "run.json").exists()
 
 
+def test_files_of_one_name_are_told_apart_where_they_fail(tmp_path, capsys):
+    for folder in ("a", "b"):
+        write_series(tmp_path / "in" / folder, voxels_of(3), skip=(0,))
+        (tmp_path / "in" / folder / "IM0003").write_bytes(b"")
+    with pytest.raises(InputError, match=r"first: .*in/a/IM0003 is empty"):
+        run([tmp_path / "in"], tmp_path / "out")
+    told = capsys.readouterr().err
+    assert all(f"in/{folder}/IM0003 is empty" in told for folder in ("a", "b"))
+
+
 def test_a_series_knows_its_slices_whatever_lies_beside_it(tmp_path):
     write_series(tmp_path / "a", voxels_of(), SeriesDescription="one")
     localiser = {"ImageOrientationPatient": [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]}

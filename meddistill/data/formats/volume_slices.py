@@ -229,7 +229,7 @@ def slices_of(path: Path, axis: int = 2, channel: int | None = None) -> list[Vol
             f"(0 to {channels - 1})"
         )
     if channel is not None and not 0 <= channel < channels:
-        raise InputError(f"{path.name} has no channel {channel}: it holds {channels}")
+        raise InputError(f"{path.name} has no channel {channel}, only 0 to {channels - 1}")
     return [VolumeSlice(path, axis, index, channel or 0) for index in range(count)]
 
 
