@@ -168,6 +168,28 @@ def test_folders_of_one_mask_a_finding_need_no_label_map(tmp_path, findings):
     assert (labels[8, 6], labels[8, 14], labels[8, 24]) == (1, 3, 2)
 
 
+def test_folders_that_name_a_split_are_no_findings(tmp_path):
+    source = finding_masks(tmp_path / "source", "masks/{n}/c{i}.png")
+    for index, split in enumerate(["train", "train", "train", "val", "test"]):
+        for kind, path in (("images", "images"), ("masks", "masks/left_lobe")):
+            place = source / "of" / kind / split / f"c{index}.png"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / path / f"c{index}.png", place)
+    with pytest.raises(InputError, match="it names none"):
+        _prepare(tmp_path, source / "of", findings=["auto"])
+    assert read_findings(_prepare(tmp_path, source / "of")) == LESION
+
+
+def test_folders_of_masks_that_are_taken_as_one_are_pointed_at(tmp_path, capsys):
+    source = finding_masks(tmp_path / "source", LAYOUTS[0])
+    told = "--findings auto, for folders of masks that are findings: left_lobe, right_lobe"
+    for index in range(5):  # one of the two for each image
+        name = ("left_lobe", "right_lobe")[index < 2]
+        (source / "masks" / name / f"c{index}.png").unlink()
+    _prepare(tmp_path, source)
+    assert f"or else: {told}" in capsys.readouterr().err
+
+
 VOLUME_LAYOUTS = {  # image, mask of a finding
     "case folders": ("s{i}/ct.nii.gz", "s{i}/segmentations/{n}.nii.gz"),
     "folder a finding": ("images/v{i}.nii.gz", "masks/{n}/v{i}.nii.gz"),

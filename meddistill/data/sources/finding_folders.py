@@ -13,7 +13,7 @@ from meddistill.data.formats.picture_refs import MaskFiles
 from meddistill.data.raw_case import RawCase
 from meddistill.data.sources.file_roles import Patterns, Roles, roles_by_name
 from meddistill.data.sources.matching import Matched, match
-from meddistill.data.sources.naming import Named, without_roles, words_of
+from meddistill.data.sources.naming import SPLIT_WORDS, Named, without_roles, words_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,18 +106,32 @@ def _masks_of(case: RawCase, found: FindingMasks) -> dict[str, Any]:
 
 
 def _names_of_folders(roles: Roles) -> list[str]:
-    """What the folders right around masks are called, where that is no word for a mask."""
+    """What the folders right around masks are called, where that is no word for a mask or a split."""
     folders = {
         mask.folders[-1]
         for kind in roles.kinds.values()
         for mask in kind
         if len(mask.folders) > 1
         and mask.folder_role == "mask"
-        and without_roles(mask.folder_words[-1])
+        and set(without_roles(mask.folder_words[-1])) - SPLIT_WORDS.keys()
     }
     stems = {image.stem for image in roles.images}
     found = sorted(folders - stems)  # a folder a case is no finding
     return found if 2 <= len(found) <= len(roles.images) else []
+
+
+_FEW = 8
+
+
+def told_of_folders(named: Sequence[Named], directory: Path, patterns: Patterns) -> str:
+    """What would be read with `--findings auto` where folders of masks seem to be findings; '' where
+    they do not: images lie in folders of these names, too, or there are many, as of patients."""
+    roles = roles_by_name(named, directory, patterns)
+    names = _names_of_folders(roles)
+    of_images = {folder for image in roles.images for folder in image.folders}
+    if not names or len(names) > _FEW or not of_images.isdisjoint(names):
+        return ""
+    return f"--findings auto, for folders of masks that are findings: {', '.join(names)}"
 
 
 def _says(file: Named, words: Sequence[str]) -> bool:

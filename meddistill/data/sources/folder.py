@@ -17,6 +17,7 @@ from meddistill.data.sources.file_roles import Patterns, Roles, fits
 from meddistill.data.sources.finding_folders import (
     counted,
     masks_by_finding,
+    told_of_folders,
     with_finding_masks,
 )
 from meddistill.data.sources.matching import Matched, match
@@ -75,7 +76,12 @@ class Folder:
         if by_finding:
             cases = with_finding_masks(cases, by_finding)
             understood = dataclasses.replace(understood, values=counted(by_finding))
-        elif not found.masks_of and not options.boxes_given:
+        elif not options.boxes_given:
+            patterns = Patterns(options.images, options.masks)
+            folders = told_of_folders(name_files(files, directory, ()), directory, patterns)
+            readings = [*understood.readings, *([printable(folders)] if folders else [])]
+            understood = dataclasses.replace(understood, readings=readings)
+        if not by_finding and not found.masks_of and not options.boxes_given:
             lists = [printable(line) for line in naming_images(directory, files)]
             understood = dataclasses.replace(understood, readings=[*understood.readings, *lists])
         return Listing(
@@ -111,10 +117,12 @@ def matched_files(files: Sequence[Path], directory: Path, options: SourceOptions
     by_contents = match(named, directory, patterns, roles)
     dark = [mask for kind in roles.kinds.values() for mask in kind]
     if not by_contents.masks_of and not options.images:
+        folders = told_of_folders(named, directory, patterns)
         raise InputError(
             f"{directory} holds {len(dark)} files that look like masks ({pattern_of(dark, directory)}) "
             f"beside {len(roles.images)} images, and their names do not say whose they are: --masks "
             "and --images choose, --images '*' takes all for images"
+            + (f"; or {printable(folders)}" if folders else "")
         )
     return by_contents if by_contents.masks_of else found
 
