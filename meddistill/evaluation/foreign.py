@@ -61,12 +61,12 @@ class ForeignFolder:
             found = True
             yield scan
         if not found:
-            raise InputError(f"--foreign: no image in {self.directory} can be read")
+            raise InputError(f"{self.name}: no image in {self.directory} can be read")
 
 
-def foreign_folders(given: Sequence[str]) -> list[ForeignFolder]:
-    """Of each FOLDER or NAME=FOLDER at most `MOST` images. Raises: ConfigError for a name given twice
-    or none, InputError for a folder without images."""
+def foreign_folders(given: Sequence[str], option: str = "--foreign") -> list[ForeignFolder]:
+    """Of each FOLDER or NAME=FOLDER at most `MOST` images; `option` is what an error names. Raises:
+    ConfigError for a name given twice or none, InputError for a folder without images."""
     found: list[ForeignFolder] = []
     for text in given:
         name, equals, folder = text.partition("=")
@@ -74,12 +74,12 @@ def foreign_folders(given: Sequence[str]) -> list[ForeignFolder]:
         name = name if equals else Path(folder).resolve().name
         if not name or not folder or name in ("own", *(each.name for each in found)):
             raise ConfigError(
-                f"--foreign is '{text}', expected FOLDER or NAME=FOLDER, with names that differ and "
+                f"{option} is '{text}', expected FOLDER or NAME=FOLDER, with names that differ and "
                 "are not 'own'"
             )
         files, problems = find_scans([folder])
         if problems:
-            raise InputError(f"--foreign: {problems[0]}")
+            raise InputError(f"{option}: {problems[0]}")
         chosen = [files[place * len(files) // MOST] for place in range(MOST)]
         directory = Path(folder) if Path(folder).is_dir() else files[0].parent
         found.append(ForeignFolder(name, directory, chosen if len(files) > MOST else files))

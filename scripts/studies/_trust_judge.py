@@ -67,7 +67,7 @@ def flags(
     for kind, given in (("far", far_from), ("near", near)):
         told[kind] = {
             folder.name: flags_of(student, folder.images(student.preprocessing.intensity), far)
-            for folder in foreign_folders(given)
+            for folder in foreign_folders(given, f"--{kind}")
         }
     few, half = own.some(SPOILED_IMAGES), own.some(LOOK_IMAGES)
     for kind, changes, some in (

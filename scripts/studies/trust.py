@@ -44,6 +44,7 @@ from meddistill.base.csv_tables import read_table
 from meddistill.base.errors import ConfigError, InputError, nearest
 from meddistill.base.files import read_json, write_json
 from meddistill.colearning.second_opinion import TeacherOpinion, opinion_of_trust
+from meddistill.evaluation.foreign import foreign_folders
 from meddistill.evaluation.request import EvalRequest
 from meddistill.evaluation.scores import ScoreRow
 from meddistill.run.layout import PER_CASE_CSV, RUN_JSON, SUMMARY_JSON, RunDir
@@ -271,6 +272,8 @@ def main(
         if table_of is None:
             if set_name is None or source is None:
                 raise ConfigError("give a SET and its folder, or a folder of cells as --table")
+            for option, given in (("--far", far), ("--near", near)):
+                foreign_folders(given or (), option)  # said now, not after the training
             study = Study(
                 source,
                 work,

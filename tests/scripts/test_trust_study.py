@@ -109,6 +109,8 @@ def test_what_is_wrong_is_said_in_a_line(tmp_path):
         (["bran", str(tmp_path)], "did you mean 'brain'"),
         (["busi", str(tmp_path), "--folds", "7"], "takes numbers below 5"),
         (["--table", str(tmp_path)], "holds no cell"),
+        (["brain", str(tmp_path), "--far", f"x={tmp_path}/*1.jpg"], "--far: "),
+        (["brain", str(tmp_path), "--near", "x="], "--near is 'x=', expected"),
     ):
         done = CliRunner().invoke(study.app, typed)
         assert done.exit_code == 1
