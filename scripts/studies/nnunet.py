@@ -55,10 +55,14 @@ from meddistill.stages.evaluate import run_eval
 from meddistill.student.predictor import Predictor
 from meddistill.targets.cache import load_target
 from meddistill.targets.packing import settle_masks, teaches
+from meddistill.training.fabric import resolve_device
 
 DATASET = "Dataset501_meddistill"
 EPOCHS = (1, 5, 10, 20, 50, 100, 250, 500, 750, 1000, 2000, 4000, 8000)
 """Trainers that nnU-Net has; 1000 is its own default."""
+PROGRAMS = ("nnUNetv2_plan_and_preprocess", "nnUNetv2_train", "nnUNetv2_predict")
+DEVICES = ("cpu", "cuda", "mps")
+"""Those that nnU-Net takes."""
 _EPOCH = re.compile(r": Epoch (\d+)\s*$")
 _PSEUDO_DICE = re.compile(r"Pseudo dice (\[.*\])")
 
@@ -104,13 +108,21 @@ def run_rival(rival: Rival, predictor: Predictor | None = None) -> Path:
     """All of it; returns the evaluation's folder. `predictor`: stands in for the RUN's student.
     Raises: MedDistillError for what a user can mend."""
     require(rival.run.student / RUN_JSON, "distill")
+    for name in PROGRAMS:
+        program(rival, name)  # said now, not after the images are written
+    rival.out.mkdir(parents=True, exist_ok=True)
     dataset = Dataset.open(rival.run.data)
     findings = read_findings(rival.run.data)
     if not findings.is_one and not findings.exclusive:
         raise InputError("findings that overlap have no label map, which nnU-Net learns from")
-    if not (rival.out / "raw.done").exists():
+    done = rival.out / "raw.done"
+    if not done.exists():
         write_raw(rival, dataset, findings)
-        (rival.out / "raw.done").touch()
+        done.write_text(rival.labels, encoding="utf-8")
+    elif (labels := done.read_text("utf-8")) not in (rival.labels, ""):  # earlier ones were empty
+        raise InputError(
+            f"{rival.out} was written with --labels {labels}; give another folder as --out"
+        )
     seconds = train(rival, dataset)
     out = rival.run.root / f"eval-nnunet-{rival.labels}-{rival.epochs}"
     other = OtherMasks(rival.masks, rival.name)
@@ -238,26 +250,32 @@ def train(rival: Rival, dataset: Dataset) -> float:
     return float(read_json(done)["seconds"])
 
 
-def call(rival: Rival, program: str, *arguments: str) -> None:
-    """Run one of nnU-Net's commands. Raises: InputError where it is missing or fails."""
-    path = shutil.which(program, path=str(rival.programs) if rival.programs else None)
+def program(rival: Rival, name: str) -> str:
+    """Where one of nnU-Net's commands lies. Raises: InputError where it is missing."""
+    path = shutil.which(name, path=str(rival.programs) if rival.programs else None)
     if path is None:
         raise InputError(
-            f"{program} is not found{f' in {rival.programs}' if rival.programs else ''}; install "
+            f"{name} is not found{f' in {rival.programs}' if rival.programs else ''}; install "
             "nnunetv2 in an environment of its own and give its bin folder as --bin"
         )
+    return path
+
+
+def call(rival: Rival, name: str, *arguments: str) -> None:
+    """Run one of nnU-Net's commands. Raises: InputError where it is missing or fails."""
+    path = program(rival, name)
     places = {
-        f"nnUNet_{name}": str(rival.out / name) for name in ("raw", "preprocessed", "results")
+        f"nnUNet_{place}": str(rival.out / place) for place in ("raw", "preprocessed", "results")
     }
     environment = os.environ | places | {"nnUNet_compile": "f", "nnUNet_n_proc_DA": "1"}
     environment.pop("PYTHONPATH", None)
-    say(f"{program} {' '.join(arguments)}")
+    say(f"{name} {' '.join(arguments)}")
     with (rival.out / "nnunet.log").open("a") as log:
         ended = subprocess.run(
             [path, *arguments], env=environment, stdout=log, stderr=subprocess.STDOUT, check=False
         )
     if ended.returncode:
-        raise InputError(f"{program} ended with {ended.returncode}; see {rival.out / 'nnunet.log'}")
+        raise InputError(f"{name} ended with {ended.returncode}; see {rival.out / 'nnunet.log'}")
 
 
 def learning_curve(rival: Rival) -> list[dict[str, Any]]:
@@ -307,7 +325,7 @@ def main(
         Path | None, typer.Option("--bin", help="The folder of nnU-Net's commands.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Its files; default RUN/nnunet-LABELS.")] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Annotated[str, typer.Option(help=f"{', '.join(DEVICES)}.")] = "cpu",
 ) -> None:
     try:
         if labels not in ("masks", "teacher"):
@@ -315,8 +333,10 @@ def main(
         if epochs not in EPOCHS:
             known = ", ".join(map(str, EPOCHS))
             raise ConfigError(f"nnU-Net has no trainer of {epochs} epochs; choose from {known}")
+        if device not in DEVICES:
+            raise ConfigError(f"nnU-Net runs on {', '.join(DEVICES)}, got --device {device}")
+        resolve_device(device)
         folder = out or root / f"nnunet-{labels}"
-        folder.mkdir(parents=True, exist_ok=True)
         run_rival(Rival(RunDir(root), labels, epochs, folder.resolve(), programs, device))
     except MedDistillError as error:
         console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)

@@ -10,6 +10,7 @@ import torch
 from support.evaluation_data import BrightnessStudent, finish
 from support.prepared import prepare_into
 from support.script_module import load_script
+from typer.testing import CliRunner
 
 from meddistill.base.csv_tables import write_table
 from meddistill.base.errors import InputError
@@ -176,6 +177,30 @@ def test_without_nnunet_it_says_how_to_have_it(script, rival, tmp_path):
     elsewhere = dataclasses.replace(rival, programs=tmp_path)
     with pytest.raises(InputError, match="an environment of its own and give its bin folder"):
         script.run_rival(elsewhere, BrightnessStudent())
+    assert not rival.raw.exists()
+
+
+def test_a_folder_of_other_labels_is_not_taken_for_its_own(script, rival):
+    script.run_rival(rival, BrightnessStudent(0.4))
+    with pytest.raises(InputError, match="was written with --labels masks; give another folder"):
+        script.run_rival(dataclasses.replace(rival, labels="teacher"), BrightnessStudent(0.4))
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ([], "is missing; run `meddistill distill`"),
+        (["--labels", "boxes"], "--labels is masks or teacher"),
+        (["--epochs", "7"], "no trainer of 7 epochs"),
+        (["--device", "cuda:1"], "nnU-Net runs on cpu, cuda, mps"),
+        (["--device", "mps"], "device 'mps' is not there"),
+    ],
+)
+def test_what_is_typed_wrong_is_one_line_and_leaves_nothing(script, tmp_path, typed, told):
+    done = CliRunner().invoke(script.app, [str(tmp_path / "typo"), *typed])
+    assert done.exit_code == 1
+    assert told in done.output, done.output
+    assert not (tmp_path / "typo").exists()
 
 
 def test_a_command_that_fails_names_its_log(script, rival, programs):
