@@ -11,6 +11,10 @@ from typing import Any
 
 import torch
 
+from meddistill.base.errors import ConfigError
+
+ABOUT_TIMING = ("student", "device", "images", "image_size", "batch_size", "repeats")
+"""Arguments without which two figures of one name are not the same."""
 Measure = Callable[[argparse.Namespace], dict[str, Any]]
 """What a set of arguments gives: `about` and `rows`."""
 
@@ -42,15 +46,34 @@ def figures(args: argparse.Namespace) -> dict[str, argparse.Namespace]:
     return kept
 
 
+def is_there(path: Path, arguments: argparse.Namespace) -> bool:
+    """Whether a figure was measured with these arguments. Raises: ConfigError if with others."""
+    if not path.exists():
+        return False
+    kept = json.loads(path.read_text("utf-8"))["about"]["arguments"]
+    for name in (*ABOUT_TIMING, "only"):
+        asked = str(getattr(arguments, name))
+        if kept[name] != asked:
+            option = f"--{name.replace('_', '-')}"
+            raise ConfigError(
+                f"{path} was measured with {option} {kept[name]}, not {asked}; choose another "
+                "--out, or remove it"
+            )
+    return True
+
+
 def run_suite(args: argparse.Namespace, measure: Measure) -> list[dict[str, Any]]:
     """Measure what `--out` does not hold yet, writing each figure as it is measured; returns all that
-    are there. After the first, no figure is begun once `--minutes` are over."""
+    are there. After the first, no figure is begun once `--minutes` are over. Raises: ConfigError where
+    `--out` holds one that was measured with other arguments."""
     out, began = Path(args.out), time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     wanted, left, measured = figures(args), [], False
     for name, arguments in wanted.items():
+        is_there(out / f"{name}.json", arguments)  # before minutes go into others
+    for name, arguments in wanted.items():
         path = out / f"{name}.json"
-        if path.exists():
+        if is_there(path, arguments):
             continue
         if measured and time.monotonic() - began > args.minutes * 60:
             left.append(name)

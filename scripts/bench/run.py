@@ -51,6 +51,9 @@ import torch
 from _bench import Bench
 from _gpu_suite import run_suite
 
+from meddistill.base.errors import MedDistillError
+from meddistill.training.fabric import resolve_device
+
 ROWS: dict[str, Callable[[Bench, Path], dict[str, Any]]] = {
     "a": _teacher_parts.whole_distillation,
     "f": _command_parts.prepare,
@@ -116,13 +119,18 @@ def main() -> None:
     )
     args = parser.parse_args()
     console.set_quiet(True)
-    if args.gpu_suite:
-        for told in run_suite(args, measure):
-            show(told, told["name"])
-        return
-    told = measure(args)
-    show(told)
-    if args.json:
+    unknown = [part for part in args.only.split(",") if part not in PARTS]
+    if unknown:
+        parser.error(f"--only names no part '{unknown[0]}'; choose from {', '.join(PARTS)}")
+    try:
+        resolve_device(args.device)
+        figures = run_suite(args, measure) if args.gpu_suite else [measure(args)]
+    except MedDistillError as error:
+        parser.error(str(error))
+    for told in figures:
+        show(told, told.get("name", ""))
+    if args.json and not args.gpu_suite:
+        (told,) = figures
         args.json.write_text(json.dumps(told, indent=2) + "\n")
 
 

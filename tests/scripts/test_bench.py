@@ -1,5 +1,6 @@
 """scripts/bench/run.py measures what it says, and writes it down."""
 
+import argparse
 import json
 import os
 import subprocess
@@ -7,6 +8,9 @@ import sys
 
 import pytest
 from support.paths import ROOT
+from support.script_module import load_script
+
+from meddistill.base.errors import ConfigError
 
 
 def bench(tmp_path, *arguments):
@@ -119,3 +123,33 @@ def test_the_gpu_suite_goes_on_where_it_was_stopped_and_runs_on_a_cpu(tmp_path):
     told = json.loads((tmp_path / "step-8.json").read_text())
     assert told["about"]["arguments"]["batch_size"] == "8"
     assert told["about"]["device"] in whole.stdout
+
+
+def test_what_is_typed_wrong_is_one_line():
+    for typed, told in (
+        (["--only", "c,z"], "--only names no part 'z'"),
+        (["--device", "gpu"], "device is 'gpu'; choose from auto, cpu"),
+    ):
+        command = [sys.executable, str(ROOT / "scripts/bench/run.py"), *typed]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert told in done.stderr.splitlines()[-1]
+
+
+def test_the_suite_takes_no_figure_of_other_arguments_for_its_own(tmp_path):
+    suite = load_script("bench/_gpu_suite")
+    asked = {"student": "default", "device": "cpu", "images": 1, "image_size": 64}
+    asked |= {"batch_size": 1, "repeats": 1, "only": "c", "out": tmp_path, "minutes": 8.0}
+    args = argparse.Namespace(**asked, teacher="litemedsam", prepared=1)
+
+    def measure(arguments):
+        kept = {name: str(value) for name, value in vars(arguments).items()}
+        return {"about": {"device": "x", "arguments": kept}, "rows": {}}
+
+    assert len(suite.run_suite(args, measure)) == 3
+    assert len(suite.run_suite(args, None)) == 3  # all are there
+    for name, value in (("device", "cuda"), ("image_size", 256), ("only", "b,c")):
+        other = argparse.Namespace(**{**vars(args), name: value})
+        with pytest.raises(ConfigError, match=f"was measured with --{name.replace('_', '-')} "):
+            suite.run_suite(other, measure)
