@@ -79,7 +79,9 @@ def resolve_device(device: str) -> torch.device:
     try:
         resolved = torch.device(device)
     except RuntimeError:
-        raise ConfigError(f"device is '{device}'; choose from auto, cpu, cuda, cuda:N") from None
+        resolved = None
+    if resolved is None or resolved.type not in ("cpu", "cuda", "mps"):
+        raise ConfigError(f"device is '{device}'; choose from auto, cpu, cuda, cuda:N, mps")
     if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
         raise ConfigError(
             f"device '{device}' is not there: torch sees {torch.cuda.device_count()} CUDA device(s)"

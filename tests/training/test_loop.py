@@ -452,8 +452,9 @@ def test_processes_wait_for_what_the_first_does_alone(monkeypatch):
 
 
 def test_devices_that_are_not_there_are_refused():
-    with pytest.raises(ConfigError, match="choose from auto, cpu"):
-        resolve_device("gpu7x")
+    for name in ("gpu7x", "xpu"):
+        with pytest.raises(ConfigError, match="choose from auto, cpu"):
+            resolve_device(name)
     with pytest.raises(ConfigError, match="is not there"):
         resolve_device("cuda:99")
     if not torch.backends.mps.is_available():
