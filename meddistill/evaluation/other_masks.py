@@ -139,10 +139,13 @@ def _paths(directory: Path, cases: Sequence[Case]) -> dict[str, Path]:
             found[case.case_id] = fitting[0]
     _refuse_shared(found)
     if not found:
-        files = [path.name for paths in by_stem.values() for path in paths]
+        inside = [path.name for paths in by_stem.values() for path in paths]
+        inside += [
+            f"the folder {path.name}" for path in sorted(directory.iterdir()) if path.is_dir()
+        ]
         raise InputError(
             f"no file in {directory} is named like a case of this split ({cases[0].case_id}, ...); "
-            f"it holds {', '.join(files[:_NAMED]) or 'no files'}"
+            f"it holds {', '.join(inside[:_NAMED]) or 'no files'}"
         )
     return found
 

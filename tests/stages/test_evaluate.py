@@ -590,6 +590,9 @@ def test_masks_that_are_none_are_one_clear_line(tmp_path):
     empty.mkdir()
     with pytest.raises(InputError, match=r"no file in .* is named like a case"):
         evaluate(run, other=OtherMasks(empty))
+    shutil.copytree(folder, empty / "fold_0")
+    with pytest.raises(InputError, match="it holds the folder fold_0"):
+        evaluate(run, other=OtherMasks(empty))
     assert not run.eval.exists()
 
 
