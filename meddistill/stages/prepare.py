@@ -19,18 +19,16 @@ from meddistill.data.intensity import settings_of_prepare
 from meddistill.data.prepare.convert import Converted, ConvertSettings
 from meddistill.data.prepare.counts import describe, summarise, summarise_boxes, warnings_about
 from meddistill.data.prepare.data_page import data_report
-from meddistill.data.prepare.doubts import Seen
 from meddistill.data.prepare.duplicates import Duplicate, find_duplicates, refuse_duplicates
 from meddistill.data.prepare.finding_counts import (
-    boxes_left_out,
     refuse_strange_values,
     refuse_unboxed_findings,
     summarise_findings,
     warnings_about_findings,
 )
 from meddistill.data.prepare.journal import Conversion, convert_cases
-from meddistill.data.prepare.listing import Listed, first_reasons
-from meddistill.data.prepare.nonsense import check_before, check_names, doubts_about
+from meddistill.data.prepare.listing import Listed
+from meddistill.data.prepare.nonsense import check_before, check_names
 from meddistill.data.prepare.partition import partition
 from meddistill.data.prepare.placing import place_files, write_lists
 from meddistill.data.prepare.regrid import choose_grid, onto_grid, refuse_without_spacing
@@ -43,6 +41,7 @@ from meddistill.data.prepare.settling import (
     with_source,
 )
 from meddistill.data.prepare.several_sources import list_sources, source_folder
+from meddistill.data.prepare.sorting_out import SortedOut, sort_out
 from meddistill.data.raw_case import RawCase
 from meddistill.data.sources.finest_plane import finest_axis
 from meddistill.labelling.into_data import (
@@ -192,7 +191,7 @@ def _convert(
     if config.spacing_mm:
         converted = refuse_without_spacing(listed.cases, converted, config.strict)
     refuse_strange_values(listed.cases, converted)
-    sorted_out = _sort_out(listed, converted, directory, config)
+    sorted_out = sort_out(listed, converted, directory, config.accept)
     old_splits = _splits_before(previous, sorted_out.good)
     rows, results = partition(sorted_out.good, config, seed, old_splits, listed.findings)
     refuse_unboxed_findings(rows, results, listed.findings)
@@ -251,48 +250,14 @@ def _leave_nothing(stage: Stage, run: RunDir) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class _SortedOut:
-    """The cases that became images; what was rejected, by listing or reading; how many cases became
-    none without being rejected; and what can hardly be meant."""
-
-    good: list[tuple[RawCase, Converted]]
-    rejected: list[Rejected]
-    skipped: int
-    doubts: list[str]
-
-
-@dataclasses.dataclass(frozen=True)
 class _Prepared:
     """What tables and report are written from; `results` by case id. `grid`: of all images, if any."""
 
     rows: list[Case]
     results: dict[str, Converted]
     duplicates: list[Duplicate]
-    sorted_out: _SortedOut
+    sorted_out: SortedOut
     grid: Grid | None = None
-
-
-def _sort_out(
-    listed: Listed, converted: Sequence[Converted], directory: Path, config: PrepareConfig
-) -> _SortedOut:
-    """Raises: InputError where no case is left, or what there is can hardly be meant."""
-    pairs = list(zip(listed.cases, converted, strict=True))
-    doubts = doubts_about(Seen(pairs, listed.rejected, listed.annotated), config.accept)
-    doubts += boxes_left_out(pairs, listed.findings)
-    rejected = list(listed.rejected)
-    good: list[tuple[RawCase, Converted]] = []
-    for case, result in pairs:
-        if result.reason:
-            rejected.append(Rejected(case.source, result.reason))
-        elif not result.skipped:
-            good.append((case, result))
-    if not good:
-        raise InputError(
-            f"no case is left of {len(converted)} in {directory}: {first_reasons(rejected)}"
-        )
-    skipped = sum(not result.reason and result.skipped for result in converted)
-    rejected.sort(key=lambda row: (row.source, row.reason))
-    return _SortedOut(good, rejected, skipped, doubts)
 
 
 def _write_tables(stage: Stage, listed: Listed, prepared: _Prepared) -> dict[str, Any]:

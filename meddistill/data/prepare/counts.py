@@ -116,3 +116,9 @@ def warnings_about(rows: Sequence[Case], duplicates: Sequence[Duplicate]) -> lis
             told = "`eval` will judge by the boxes of the test cases, which know no outline"
         warnings.append(f"no case has a mask: {told}")
     return warnings
+
+
+def first_reasons(rejected: Sequence[Rejected]) -> str:
+    """The first two rejections and how many more there are, for one line."""
+    text = "; ".join(f"{row.source}: {row.reason}" for row in rejected[:2])
+    return text + (f"; and {len(rejected) - 2} more" if len(rejected) > 2 else "")

@@ -4,9 +4,8 @@ and tables say."""
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from meddistill.base import console
 from meddistill.base.errors import ConfigError, InputError, nearest
@@ -16,6 +15,8 @@ from meddistill.data.formats.annotation_format import KnownBeside
 from meddistill.data.formats.known_annotation_formats import format_of
 from meddistill.data.masks import parse_labels
 from meddistill.data.prepare.box_names import classes_asked, with_box_names
+from meddistill.data.prepare.counts import first_reasons
+from meddistill.data.prepare.grouping import GROUPS_UNKNOWN, groups_file_of, with_groups
 from meddistill.data.prepare.mask_values import values_of
 from meddistill.data.prepare.naming import (
     AUTO,
@@ -30,18 +31,11 @@ from meddistill.data.raw_case import RawCase
 from meddistill.data.sources.case_table import TABLE, list_table
 from meddistill.data.sources.drawn_boxes import CaseNames, apply_boxes, without_image
 from meddistill.data.sources.fitted_boxes import parse_fit
-from meddistill.data.sources.group_table import apply_groups, read_groups
 from meddistill.data.sources.known_sources import choose_source
 from meddistill.data.sources.source import Listing, SourceOptions
 from meddistill.data.sources.walking import Tree, any_file, listed_once
-from meddistill.run.layout import GROUPS_CSV
 from meddistill.run.tables import Rejected
 from meddistill.settings.prepare import PrepareConfig
-
-GROUPS_UNKNOWN = (
-    "groups (patients) are unknown, so images of one patient may lie in train and test: "
-    "the numbers may be optimistic; give --groups groups.csv or --group-from REGEX"
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,8 +87,8 @@ def _list_source(
         )
     dataset, reason, listing, naming = _named(directory, config, seed, patient_key)
     boxes_file = Path(config.boxes) if config.boxes else None
-    groups_file = _groups_file(directory, config)
-    cases, strangers = _with_groups(listing.cases, groups_file, config.group_from, directory)
+    groups_file = groups_file_of(directory, config)
+    cases, strangers = with_groups(listing.cases, groups_file, config.group_from, directory)
     if config.whole_volumes:
         cases, unplaced = stacked(cases)
         strangers += unplaced
@@ -262,59 +256,6 @@ def _with_boxes(
     )
 
 
-def _with_groups(
-    cases: Sequence[RawCase], groups_file: Path | None, pattern: str, directory: Path
-) -> tuple[list[RawCase], list[Rejected]]:
-    """The cases with groups from the table, else from their paths, else as the layout knows them;
-    and those that thereby are left without one. Raises: InputError where all are."""
-    if groups_file:
-        kept, rejected = apply_groups(cases, read_groups(groups_file))
-        console.say(f"groups are read from {groups_file}")
-        problem = f"no case of {directory} has a row in {groups_file}"
-    elif pattern:
-        kept, rejected = groups_from(cases, pattern)
-        problem = f"group_from '{pattern}' fits no case"
-    else:
-        return list(cases), []
-    if not kept and rejected:
-        raise InputError(f"{problem}: {first_reasons(rejected)}")
-    return kept, rejected
-
-
-def groups_from(cases: Sequence[RawCase], pattern: str) -> tuple[list[RawCase], list[Rejected]]:
-    """The cases with the group that a regular expression finds in their path: its first bracket,
-    else all of it.
-
-    `folder` stands for the name of the case's folder. Cases in which it finds nothing are rejected.
-    Raises: ConfigError for what is no regular expression.
-    """
-    try:
-        expression = re.compile(pattern)
-    except re.error as error:
-        raise ConfigError(f"group_from '{pattern}' is no regular expression: {error}") from None
-    kept, rejected = [], []
-    for case in cases:
-        if pattern == "folder":
-            group = PurePosixPath(case.source).parent.as_posix()
-        else:
-            match = expression.search(case.source)
-            group = (match[1] if expression.groups else match[0]) if match else ""
-        if group:
-            kept.append(dataclasses.replace(case, group=group))
-        else:
-            rejected.append(
-                Rejected(case.source, f"group_from '{pattern}' finds nothing in its path")
-            )
-    return kept, rejected
-
-
-def _groups_file(directory: Path, config: PrepareConfig) -> Path | None:
-    if config.groups:
-        return Path(config.groups)
-    beside = directory / GROUPS_CSV
-    return beside if beside.is_file() and not config.group_from else None
-
-
 def _plain(case: RawCase) -> RawCase:
     """The case with no control character in what tables, pages and terminals tell of it."""
     texts = (case.class_name, case.group, *case.columns.values(), *case.columns)
@@ -338,14 +279,7 @@ def _of_classes(
             raise InputError(
                 f"class '{name}' is not in the source{nearest(name, known or ['(no classes)'])}"
             )
-    if (
-        not classes or box_classes is not None
-    ):  # boxes of other classes are gone already; their images stay
+    # Where boxes have classes, those of others are gone already, and their images stay.
+    if not classes or box_classes is not None:
         return cases
     return [case for case in cases if case.class_name in classes]
-
-
-def first_reasons(rejected: Sequence[Rejected]) -> str:
-    """The first two rejections and how many more there are, for one line."""
-    text = "; ".join(f"{row.source}: {row.reason}" for row in rejected[:2])
-    return text + (f"; and {len(rejected) - 2} more" if len(rejected) > 2 else "")
