@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from meddistill.data.annotations import AnnotatedImage, AnnotatedObject, classes_of
@@ -105,6 +105,9 @@ def expected(placed):
 )
 @given(images=sets_of_images())
 def test_any_names_and_boxes_come_back(tool, images, tmp_path_factory):
+    sides = [max(each.box_xyxy_px) for image in images for each in image.objects]
+    # A table whose boxes all lie within the first pixels is read as shares, which its reader says.
+    assume(not sides or max(sides) > 1.5)
     folder = tmp_path_factory.mktemp("written")
     placed = written(folder, tool, images)
     found, wanted = read_back(folder, tool, placed), expected(placed)
