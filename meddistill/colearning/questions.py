@@ -23,10 +23,10 @@ HELPS_FROM, HARDLY_BELOW = 0.03, 0.01
 """Dice that the heads gained by twice the boxes, from which twice as many again would likely help,
 and below which hardly."""
 LEAST_BOXED = 10
+"""Images with boxes below which nothing is concluded from them."""
 _LEAST_GROUPS = 5
 """Patients below which it may be their number that leaves no halves."""
 _TOO_FEW = "too few boxed images or patients to tell whether more would help"
-"""Images with boxes below which nothing is concluded from them."""
 
 
 @dataclasses.dataclass(frozen=True)

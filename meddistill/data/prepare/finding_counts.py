@@ -13,6 +13,9 @@ from meddistill.data.prepare.convert import Converted
 from meddistill.data.raw_case import RawCase
 from meddistill.run.tables import SPLITS, Case
 
+_NAMES = 6
+"""Findings that a line names."""
+
 
 def refuse_strange_values(cases: Sequence[RawCase], results: Sequence[Converted]) -> None:
     """Raise InputError naming the values of label maps that no finding means, with their pixels and
@@ -81,9 +84,6 @@ def refuse_unboxed_findings(
             f"{',...' if len(others) > _NAMES else ''}), look at its name and values, or take smaller "
             "areas with --set prepare.min_area_px=1"
         )
-
-
-_NAMES = 6
 
 
 def _quoted(names: Sequence[str]) -> str:

@@ -15,6 +15,9 @@ from meddistill.data.sources.file_roles import Patterns, Roles, roles_by_name
 from meddistill.data.sources.matching import Matched, match
 from meddistill.data.sources.naming import SPLIT_WORDS, Named, without_roles, words_of
 
+_FEW = 8
+"""Folders above which they are rather of patients than of findings."""
+
 
 @dataclasses.dataclass(frozen=True)
 class FindingMasks:
@@ -118,9 +121,6 @@ def _names_of_folders(roles: Roles) -> list[str]:
     stems = {image.stem for image in roles.images}
     found = sorted(folders - stems)  # a folder a case is no finding
     return found if 2 <= len(found) <= len(roles.images) else []
-
-
-_FEW = 8
 
 
 def told_of_folders(named: Sequence[Named], directory: Path, patterns: Patterns) -> str:
