@@ -109,7 +109,9 @@ class Flooding(PaintingTeacher):
 def test_answers_that_cover_the_whole_image_are_not_taken_for_lesions(tmp_path):
     run = prepare(tmp_path, [square(index)[0] for index in range(20, 24)])
     run_distill(run, CONFIG, device="cpu", teacher=PaintingTeacher())  # targets of the boxed
-    with pytest.raises(MedDistillError, match="masks of all 5 boxed training images are empty or do not fit"):
+    with pytest.raises(
+        MedDistillError, match="masks of all 5 boxed training images are empty or do not fit"
+    ):
         distil_again(run, Flooding())
 
 
