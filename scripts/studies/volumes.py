@@ -67,6 +67,8 @@ DISTILL = (
     *SMALL_STUDENT,
     "distill.batch_size=8",
     "distill.feature_weight=0.0",
+    "distill.targets.views=whole",
+    "distill.targets.jitter_copies=2",
     "distill.picture_every=0",
     "eval.baselines=false",
     "eval.gallery_cases=4",
