@@ -23,7 +23,7 @@ from meddistill.base.errors import WeightsError, first_line
 from meddistill.base.hashing import sha256_file
 from meddistill.teachers.resample import resize_area
 from meddistill.teachers.sam_family import EmbedPrompts, Encodings, SamFamily
-from meddistill.teachers.teacher import DECODED_LEVEL, Encoded, autocast
+from meddistill.teachers.teacher import DECODED_LEVEL, Encoded, Memory, autocast
 
 INPUT_SIZE = 256
 _STAGES = ("stage1", "stage2", "stage3")
@@ -60,6 +60,7 @@ class LiteMedSam(SamFamily):
     # give .876 and .884, .704 and .706).
     logit_shift = 1.5
     takes_masks = False  # trained on boxes alone
+    memory: Memory | None = None
     head_levels: Sequence[str] = (DECODED_LEVEL, "stage2", "stage3")
     feature_channels: Mapping[str, int] = {
         "embedding": 256,

@@ -24,14 +24,13 @@ from torch import Tensor
 
 from meddistill.base.errors import InputError, WeightsError, first_line, in_one_line
 from meddistill.base.hashing import sha256_file
+from meddistill.teachers.sam2_memory import FINE_MAPS, Sam2Memory
 from meddistill.teachers.sam_family import EmbedPrompts, Encodings, SamFamily
-from meddistill.teachers.teacher import DECODED_LEVEL, Encoded, autocast
+from meddistill.teachers.teacher import DECODED_LEVEL, Encoded, Memory, autocast
 
 _MEAN = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
 _MOST_MASK_LOGIT = 32.0
 """What the official predictor holds the logits of a mask prompt to."""
-_FINE_MAPS = ("fine0", "fine1")
-"""Maps of higher resolution that the decoder reads beside the embedding."""
 _STD = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
 
 
@@ -186,6 +185,9 @@ class Sam2(SamFamily):
             "embedding": net.hidden_dim,
             **{f"stage{number}": channels for number, channels in enumerate(stages, start=1)},
         }
+        self.memory: Memory | None = None
+        if net.num_maskmem:
+            self.memory = Sam2Memory(net, self._to_frame, device, precision)
         described = f"sam2 {identity} {self.input_size} single mask"
         self.fingerprint = hashlib.sha256(described.encode()).hexdigest()
 
@@ -218,7 +220,7 @@ class Sam2(SamFamily):
             if self.net.use_high_res_features_in_sam:
                 decoder = self.net.sam_mask_decoder
                 finest = (decoder.conv_s0(maps[0]), decoder.conv_s1(maps[1]))
-                fine = dict(zip(_FINE_MAPS, finest, strict=True))
+                fine = dict(zip(FINE_MAPS, finest, strict=True))
             embedding = maps[-1]
             if self.net.directly_add_no_mem_embed:
                 embedding = embedding + self.net.no_mem_embed.view(1, -1, 1, 1)
@@ -262,7 +264,7 @@ class Sam2(SamFamily):
             dense_prompt_embeddings=dense,
             multimask_output=False,
             repeat_image=False,
-            high_res_features=[images.state[name] for name in _FINE_MAPS if name in images.state]
+            high_res_features=[images.state[name] for name in FINE_MAPS if name in images.state]
             or None,
         )
         return masks, ious

@@ -99,6 +99,25 @@ class BoxMasks:
     predicted_iou: Tensor
 
 
+class Track(Protocol):
+    """Boxes on one slice of a stack, and what a teacher remembers of what they hold."""
+
+    def see(self, encoded: Encoded) -> BoxMasks:
+        """The masks on the next slice, (N, h, w) one a box, which may be empty; the first to be seen
+        is the slice that the boxes lie on. `encoded`: a batch of one. What is kept of the slices does
+        not grow with their number."""
+        ...
+
+
+class Memory(Protocol):
+    """A teacher's own way of following what boxes hold from slice to slice."""
+
+    def begin(self, boxes_xyxy_px: np.ndarray) -> Track:
+        """Follow the boxes (N, 4) px, each as an object of its own. The slices are then seen in the
+        order in which they are walked, either way."""
+        ...
+
+
 class Teacher(Protocol):
     """A frozen, box-promptable segmenter. Images are uint8 RGB (H, W, 3); boxes are (N, 4) float32
     px, half-open.
@@ -118,6 +137,9 @@ class Teacher(Protocol):
     """Whether it was trained to be prompted by a mask beside a box."""
     logit_shift: float
     """What its masks need: added to the logit of the mean over a case's copies."""
+    memory: Memory | None
+    """How it follows boxes through a stack of slices; None: it remembers nothing, and each slice has
+    to be prompted by boxes."""
 
     def encode(self, images: Sequence[np.ndarray]) -> Encoded:
         """Run the image encoder once on a batch of images of any sizes."""

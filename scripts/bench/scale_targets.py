@@ -47,6 +47,7 @@ class FakeTeacher:
     feature_channels: dict[str, int] = {}  # noqa: RUF012
     head_levels = ("embedding",)
     takes_masks = False
+    memory = None
     logit_shift = 0.0
 
     def __init__(self) -> None:

@@ -14,6 +14,7 @@ class PaintingTeacher:
     feature_channels = {"embedding": 3}  # noqa: RUF012
     head_levels = ("embedding",)
     takes_masks = False
+    memory = None
     logit_shift = 0.0
     calls = 0
     images = 0

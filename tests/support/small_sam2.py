@@ -1,5 +1,6 @@
 """SAM 2 with its official structure and hardly any weights."""
 
+import torch
 from omegaconf import OmegaConf
 
 from meddistill.teachers import sam2
@@ -24,7 +25,21 @@ def small_yaml(tmp_path, image_size=1024):
     memory = model.memory_encoder
     memory.out_dim, memory.position_encoding.num_pos_feats = 8, 8
     memory.fuser.layer.dim, memory.fuser.num_layers = width, 1
-    memory.in_dim = width
+    memory.in_dim = memory.mask_downsampler.embed_dim = width
     path = tmp_path / "small.yaml"
     OmegaConf.save(config, path)
     return path
+
+
+def sees(network, something=True):
+    """The network, which holds that something is there (or that nothing is), and whose memories
+    weigh as much as what it sees: at random they hardly count."""
+    with torch.no_grad():
+        network.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(
+            9.0 if something else -9.0
+        )
+        network.memory_encoder.out_proj.weight.mul_(20)
+        for layer in network.memory_attention.layers:
+            layer.cross_attn_image.v_proj.weight.mul_(5)
+            layer.cross_attn_image.k_proj.weight.mul_(5)
+    return network

@@ -30,6 +30,7 @@ class BoxTeacher:
     fingerprint = "boxes-1"
     head_levels = ("embedding",)
     takes_masks = False
+    memory = None
     logit_shift = 0.0
 
     def __init__(self):
