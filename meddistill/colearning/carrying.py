@@ -23,6 +23,7 @@ from meddistill.run.tables import Case, QualityRow
 from meddistill.run.volumes import is_drawn, stacks
 from meddistill.settings.targets import TargetsConfig
 from meddistill.targets.cache import load_target
+from meddistill.targets.feature_basis import FeatureBasis
 from meddistill.targets.making import TargetMaker
 from meddistill.targets.packing import teaches
 from meddistill.targets.prompts import CARRIED, NOTHING
@@ -40,8 +41,8 @@ LEAST_NEGATIVE = 0.5
 class Carrying:
     """Whose boxes are carried: of one finding, `known` says of each case whether somebody looked for
     it and `boxes` (N, 4) px of those that have it; `finding` is what its rows are called. `frame_size`: of the
-    targets. `empty_share`: of slices beyond the ends that are learnt. `levels`: feature maps to
-    keep."""
+    targets. `empty_share`: of slices beyond the ends that are learnt. `basis`: of the features that
+    are kept, if any."""
 
     maker: TargetMaker
     known: Mapping[str, bool]
@@ -49,7 +50,7 @@ class Carrying:
     finding: str
     frame_size: int
     empty_share: float
-    levels: Sequence[str] = ()
+    basis: FeatureBasis | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +153,7 @@ def _advance(
         going.append((front, request))
     further: list[Front] = []
     for pairs in _each_case_once(going):
-        rows = carrying.maker.answer([request for _, request in pairs], carrying.levels)
+        rows = carrying.maker.answer([request for _, request in pairs], carrying.basis)
         for (front, _), row in zip(pairs, rows, strict=True):
             mask = load_target(carrying.maker.directory, row.case_id, row.key).probs > 0.5
             trust = front.trust * _worth(front, row, mask)
@@ -234,7 +235,7 @@ def _beyond(
                         case, NOTHING, CARRIED, carrying.frame_size, finding=carrying.finding
                     )
                 )
-    rows = carrying.maker.answer(requests, carrying.levels)
+    rows = carrying.maker.answer(requests, carrying.basis)
     return [
         dataclasses.replace(
             row,

@@ -64,7 +64,7 @@ def make_targets(
     if fabric.is_global_zero:
         quality = make()
         if work.config.colearning.carries:
-            quality += _carried(work, maker, quality)
+            quality += _carried(work, maker, quality, [prompt.case for prompt in prompts])
             write_table(out / QUALITY_CSV, QualityRow, quality)
         results = {"cases": len(quality), "accepted": sum(row.accepted for row in quality)}
         stage.finish(results, [out / QUALITY_CSV], device=str(fabric.device))
@@ -73,10 +73,16 @@ def make_targets(
 
 
 def _carried(
-    work: Distillation, maker: TargetMaker, quality: Sequence[QualityRow]
+    work: Distillation,
+    maker: TargetMaker,
+    quality: Sequence[QualityRow],
+    prompted: Sequence[Case],
 ) -> list[QualityRow]:
-    """Rows of the slices to which boxes were carried, finding by finding."""
+    """Rows of the slices to which boxes were carried, finding by finding. `prompted`: the cases that
+    the basis of the features was fitted on."""
     config, dataset, findings = work.config, work.dataset, work.findings
+    levels = config.kept_levels
+    basis = maker.fit_basis(prompted, levels) if levels else None
     training = dataset.of_split("train")
     drawn = {case.case_id: annotated_findings(dataset.directory, case) for case in training}
     rows: list[QualityRow] = []
@@ -98,7 +104,7 @@ def _carried(
             finding=findings.tag(place),
             frame_size=config.image_size,
             empty_share=config.empty_slices,
-            levels=config.kept_levels,
+            basis=basis,
         )
         rows += carry(carrying, dataset.cases, quality)
     return rows

@@ -83,15 +83,12 @@ class TargetMaker:
         return rows
 
     def answer(
-        self, requests: Sequence[TargetRequest], feature_levels: Sequence[str] = ()
+        self, requests: Sequence[TargetRequest], basis: FeatureBasis | None = None
     ) -> list[QualityRow]:
         """A row for each request, whose targets are made where they are not there; no table is
-        written. No case may be there twice, and the basis of features must have been fitted. Raises:
-        as `make`."""
+        written. No case may be there twice. `basis`: what the other targets' features were
+        projected with; without one no features are kept. Raises: as `make`."""
         jobs = prepare_jobs(self.teacher, requests, self.config, "empty")
-        basis = None
-        if feature_levels and requests:
-            basis = self.fit_basis([request.case for request in requests], feature_levels)
         missing = [job for job in jobs if self._read_scores(job, basis) is None]
         made = {job.key: scores for job, scores in self._ask(missing, basis)}
         rows = []

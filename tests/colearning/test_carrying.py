@@ -135,6 +135,14 @@ def test_carrying_again_asks_nothing(run, tmp_path):
     assert teacher.images == 0
 
 
+def test_features_of_all_slices_lie_on_one_basis(run):
+    rows = by_slice(run).values()
+    assert {"annotated", "carried"} <= {row.prompt_source for row in rows}
+    folder = run.teacher / "features"
+    files = [folder / f"{row.case_id}.{row.key}.npz" for row in rows]
+    assert len({str(np.load(file)["basis"]) for file in files}) == 1
+
+
 def test_two_directions_that_differ_are_doubted(run):
     row = next(r for r in by_slice(run).values() if r.prompt_source == "carried" and r.n_boxes)
     left, right = np.zeros((SIDE, SIDE), bool), np.zeros((SIDE, SIDE), bool)
