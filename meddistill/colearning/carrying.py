@@ -1,9 +1,10 @@
 """Boxes carried through a volume: a boxed slice prompts its neighbours, slice by slice, until the teacher
 no longer trusts itself or somebody said that nothing is there.
 
-Between two slices with a box each the prompt is what lies between both boxes; beyond the last it is the
-box of the mask there, as much larger as the box was than the mask on the boxed slice: a teacher whose
-masks are smaller than their boxes would else lose the body within three slices.
+A teacher that remembers follows the boxes by its own memory. Any other is prompted on every slice: between
+two slices with a box each by what lies between both boxes; beyond the last by the box of the mask there, as
+much larger as the box was than the mask on the boxed slice: a teacher whose masks are smaller than their
+boxes would else lose the body within three slices.
 
 What is reached so is no annotation: it gets rows of quality.csv of its own, with the trust that it was
 carried with.
@@ -18,15 +19,21 @@ import numpy as np
 
 from meddistill.base import console
 from meddistill.colearning.beliefs import dice
-from meddistill.colearning.carried_prompts import Front, Start, next_boxes, ratio_of
+from meddistill.colearning.carried_prompts import (
+    Carrying,
+    Front,
+    Start,
+    abreast,
+    least_iou,
+    next_request,
+    ratio_of,
+    unknown_ahead,
+)
 from meddistill.run.tables import Case, QualityRow
 from meddistill.run.volumes import is_drawn, stacks
 from meddistill.settings.targets import TargetsConfig
-from meddistill.targets.cache import load_target
-from meddistill.targets.feature_basis import FeatureBasis
-from meddistill.targets.making import TargetMaker
 from meddistill.targets.packing import teaches
-from meddistill.targets.prompts import CARRIED, NOTHING
+from meddistill.targets.prompts import NOTHING
 from meddistill.targets.requests import TargetRequest
 
 AGREES = 0.8
@@ -35,22 +42,6 @@ CLEAR = 2
 """So many slices beyond the last one that was reached are neither the finding nor its absence."""
 LEAST_NEGATIVE = 0.5
 """Trust from which a slice beyond the end is learnt as empty."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Carrying:
-    """Whose boxes are carried: of one finding, `known` says of each case whether somebody looked for
-    it and `boxes` (N, 4) px of those that have it; `finding` is what its rows are called. `frame_size`: of the
-    targets. `empty_share`: of slices beyond the ends that are learnt. `basis`: of the features that
-    are kept, if any."""
-
-    maker: TargetMaker
-    known: Mapping[str, bool]
-    boxes: Mapping[str, np.ndarray]
-    finding: str
-    frame_size: int
-    empty_share: float
-    basis: FeatureBasis | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,9 +71,10 @@ def carry(
     reached: dict[str, list[Reached]] = {}
     ends: dict[str, float] = {}
     with console.progress("carry boxes", sum(len(stack) for stack in training.values())) as bar:
-        while fronts:
-            fronts = _advance(carrying, fronts, reached, ends)
-            bar.note(f"{len(reached)} slices reached")
+        for together in abreast(carrying, fronts):
+            while together:
+                together = _advance(carrying, together, reached, ends)
+                bar.note(f"{len(reached)} slices reached")
     config = carrying.maker.config
     rows = [settled(found, config) for found in reached.values()]
     rows += _beyond(carrying, training, reached, ends)
@@ -111,14 +103,13 @@ def _starts(
             row = rows.get(case.case_id)
             if row is None:
                 continue
-            target = load_target(carrying.maker.directory, row.case_id, row.key)
-            mask = target.probs > 0.5
+            mask = carrying.mask(row)
             boxes = carrying.boxes[case.case_id]
             ratio = ratio_of(boxes, mask, case, carrying.frame_size)
-            iou = max(row.predicted_iou, 1e-3)
             for step in (-1, 1):
                 ahead = _ahead(carrying, stack, place, step)
-                yield Front(stack, place, step, mask, 1.0, Start(place, iou, boxes, ratio, ahead))
+                start = Start(place, least_iou(row), boxes, ratio, ahead)
+                yield Front(stack, place, step, mask, 1.0, start)
 
 
 def _ahead(
@@ -145,17 +136,14 @@ def _advance(
     config = carrying.maker.config
     going: list[tuple[Front, TargetRequest]] = []
     for front in fronts:
-        case = front.following
-        if case is None or carrying.known[case.case_id]:
-            continue
-        boxes = next_boxes(front, case, config.carry_margin, carrying.frame_size)
-        request = TargetRequest(case, boxes, CARRIED, carrying.frame_size, finding=carrying.finding)
-        going.append((front, request))
+        case = unknown_ahead(carrying, front)
+        if case is not None:
+            going.append((front, next_request(carrying, front, case)))
     further: list[Front] = []
     for pairs in _each_case_once(going):
         rows = carrying.maker.answer([request for _, request in pairs], carrying.basis)
         for (front, _), row in zip(pairs, rows, strict=True):
-            mask = load_target(carrying.maker.directory, row.case_id, row.key).probs > 0.5
+            mask = carrying.mask(row)
             trust = front.trust * _worth(front, row, mask)
             place = front.place + front.step
             if trust >= config.min_trust_carried and mask.any():
@@ -230,11 +218,7 @@ def _beyond(
         for case, trust in _empty_slices(carrying, stack, reached, ends):
             if trust >= LEAST_NEGATIVE and is_drawn(case.case_id, carrying.empty_share):
                 trusted[case.case_id] = trust
-                requests.append(
-                    TargetRequest(
-                        case, NOTHING, CARRIED, carrying.frame_size, finding=carrying.finding
-                    )
-                )
+                requests.append(carrying.request(case, NOTHING))
     rows = carrying.maker.answer(requests, carrying.basis)
     return [
         dataclasses.replace(

@@ -10,7 +10,8 @@ from pathlib import Path
 from meddistill.base.console import say
 from meddistill.base.csv_tables import read_table, write_table
 from meddistill.base.errors import ConfigError, nearest
-from meddistill.colearning.carrying import Carrying, carry
+from meddistill.colearning.carried_prompts import Carrying
+from meddistill.colearning.carrying import carry
 from meddistill.colearning.distillation import Distillation
 from meddistill.run.labels import annotated_findings
 from meddistill.run.layout import QUALITY_CSV

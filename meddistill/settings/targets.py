@@ -26,6 +26,7 @@ class TargetsConfig:
     views: str = setting("auto", TARGETS, before="whole")
     """What the teacher sees: the `whole` image, a window around each box enlarged (`zoom`), `both`,
     averaged, in twice the time, or `auto`: both for annotated and carried boxes, the whole for others.
+    What is carried by a teacher's memory is seen whole.
     LiteMedSAM on folds 1-3, Dice whole / both: boxes off by up to 10 % a side .882 / .899 (300
     cases); a detector's .706 / .694 (320 cases), as a window around a wrong box always holds
     something."""
@@ -47,7 +48,8 @@ class TargetsConfig:
     """The same for slices to which a box was carried through a volume: trust is what is left, step by
     step, of 1 at the boxed slice (see `colearning/carrying.py`)."""
     carry_margin: float = setting(0.1, CHOICE, before=0.1)
-    """By how much a mask's box grows before it prompts the next slice, as a share of its sides."""
+    """By how much a mask's box grows before it prompts the next slice, as a share of its sides; a teacher
+    that follows boxes by its own memory (SAM 2) is not prompted again."""
     carried_weight: float = setting(0.5, CHOICE, before=0.5)
     """Weight of a carried slice in the loss against a boxed one, at full trust."""
     feature_bytes: int = setting(300_000, FEATURES)

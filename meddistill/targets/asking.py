@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -35,7 +35,9 @@ class Question:
     `frame_size`: side of the frame that the answer comes in, px. `views`: the image `whole`, a
     window around each box enlarged (`zoom`), or `both`. `guess`: (H, W) float32 in [0, 1], the
     student's probabilities in the image, which prompt a teacher that takes masks beside each box,
-    where it sees the image whole.
+    where it sees the image whole. `follow`: where the boxes lie on another slice, what a teacher's
+    memory says to them here, from the encoding of the image and the boxes (copies * N, 4); it sees
+    the image `whole`.
     """
 
     image: np.ndarray
@@ -43,6 +45,7 @@ class Question:
     frame_size: int
     views: str = "whole"
     guess: np.ndarray | None = None
+    follow: Callable[[Encoded, np.ndarray], BoxMasks] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,9 +168,12 @@ def ask_teacher(
     if asked:
         groups = _of_one_image(questions, asked)
         seen_images = encode_in_memory(teacher, [questions[group[0]].image for group in groups])
-        inside = [[index for index in group if seen_whole[index]] for group in groups]
+        inside = [
+            [index for index in group if seen_whole[index] and questions[index].follow is None]
+            for group in groups
+        ]
         chosen = [[questions[index] for index in group] for group in inside]
-        replies = _decode_whole(teacher, seen_images, chosen) if any(seen_whole) else []
+        replies = _decode_whole(teacher, seen_images, chosen) if any(inside) else []
         for group, reply in zip(inside, replies, strict=False):
             start = 0
             for index in group:
@@ -175,6 +181,12 @@ def ask_teacher(
                 own = BoxMasks(reply.logits[start:stop], reply.predicted_iou[start:stop])
                 looks[index].append(_Look([_whole_view(questions[index])], [own]))
                 start = stop
+        for place, group in enumerate(groups):
+            for index in group:
+                follow, boxes = questions[index].follow, questions[index].boxes_xyxy_px
+                if follow is not None:
+                    own = follow(seen_images.of_one(place), boxes.reshape(-1, 4))
+                    looks[index].append(_Look([_whole_view(questions[index])], [own]))
         encoded = seen_images if whole else None
     views = [[] if q.views == "whole" else list(_zoomed_views(q, config.zoom)) for q in questions]
     answers = _decode_views(teacher, [view for case in views for view in case], len(questions))

@@ -7,6 +7,7 @@ target anew and nothing else.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from meddistill.settings import identity
 from meddistill.settings.targets import TargetsConfig
 from meddistill.targets.asking import Question, jittered_boxes, logit_shift
 from meddistill.targets.prompts import ANNOTATED, CARRIED
+from meddistill.targets.walks import Walk
 from meddistill.teachers.teacher import Teacher
 
 _FORMAT = 1
@@ -33,7 +35,8 @@ class TargetRequest:
     `prompt_source`: `annotated`, `detected`, `student` or `none`. `frame_size`: side of the square
     frame of the target, px. `guess`: (S, S) uint8 in 1/255, a student's probabilities in its frame,
     for a teacher that masks may prompt. `finding`: as in `Prompt`; requests of one case lie
-    together.
+    together. `walk`: where the teacher follows the boxes to this case by its memory, which they lie
+    on the first slice of.
     """
 
     case: Case
@@ -42,11 +45,17 @@ class TargetRequest:
     frame_size: int
     guess: np.ndarray | None = None
     finding: str = ""
+    walk: Walk | None = None
+
+    @property
+    def boxed(self) -> Case:
+        """The case that the boxes lie on."""
+        return self.case if self.walk is None else self.walk.boxed
 
     @property
     def seed_name(self) -> str:
         """What tells the jitter of cases and findings apart."""
-        return f"{self.case.case_id} {self.finding}" if self.finding else self.case.case_id
+        return f"{self.boxed.case_id} {self.finding}" if self.finding else self.boxed.case_id
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +93,7 @@ def prepare_jobs(
     clipped, degenerate, without = 0, [], 0
     for request in requests:
         given = np.asarray(request.boxes_xyxy_px, np.float32).reshape(-1, 4)
-        boxes = _clip(given, request.case)
+        boxes = _clip(given, request.boxed)
         whole = ((boxes[:, 2:] - boxes[:, :2]) >= 1).all(1)
         clipped += int((boxes != given).any(1)[whole].sum())
         if not whole.all():
@@ -109,14 +118,18 @@ def prepare_jobs(
 
 def to_question(job: Job, image: np.ndarray, config: TargetsConfig) -> Question:
     """The job as the teacher is asked, with its `image` uint8 RGB (H, W, 3)."""
-    size_hw = (image.shape[0], image.shape[1])
+    request, size_hw = job.request, (image.shape[0], image.shape[1])
     copies, share = config.jitter_copies, config.jitter_share
-    boxes = jittered_boxes(job.boxes, size_hw, copies, share, job.request.seed_name, config.seed)
-    guess = job.request.guess
+    boxed_hw = (request.boxed.height, request.boxed.width)
+    boxes = jittered_boxes(job.boxes, boxed_hw, copies, share, request.seed_name, config.seed)
+    guess = request.guess
     if guess is not None:
         frame = torch.from_numpy(guess.astype(np.float32) / 255)
         guess = from_frame(frame[None, None], size_hw)[0, 0].numpy()
-    return Question(image, boxes, job.request.frame_size, _views(job.request, config), guess)
+    follow = None
+    if request.walk is not None:
+        follow = functools.partial(request.walk.reply, request.case)
+    return Question(image, boxes, request.frame_size, _views(request, config), guess, follow)
 
 
 def _clip(boxes_xyxy_px: np.ndarray, case: Case) -> np.ndarray:
@@ -146,10 +159,14 @@ def _key(teacher: Teacher, request: TargetRequest, boxes: np.ndarray, config: Ta
     }
     if request.guess is not None and teacher.takes_masks:
         content["guess"] = hashlib.sha256(request.guess.tobytes()).hexdigest()
+    if request.walk is not None:
+        content["walk"] = [case.sha256 for case in request.walk.before(request.case)]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
 
 
 def _views(request: TargetRequest, config: TargetsConfig) -> str:
+    if request.walk is not None:
+        return "whole"  # a window would have to move with what it shows
     if config.views != "auto":
         return config.views
     return "both" if request.prompt_source in (ANNOTATED, CARRIED) else "whole"
