@@ -38,7 +38,9 @@ class JudgedCase:
     `volume` names the volume that the image is a slice of; empty for one that stands alone.
     `boxes`: (N, 4) px a finding that people gave, where there is no mask to judge by; None where
     nobody looked. `looked_for`: whether each finding was; empty: all were. `slice`, `slice_mm`: its
-    number in the volume and the distance to the next in mm, None where not known.
+    number in the volume and the distance to the next in mm, None where not known. `is_empty`: somebody
+    looked and found nothing, where others are judged by masks: that is the truth, though no file says
+    so.
     """
 
     case_id: str
@@ -54,6 +56,12 @@ class JudgedCase:
     looked_for: tuple[bool, ...] = ()
     slice: int | None = None
     slice_mm: float | None = None
+    is_empty: bool = False
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether its true masks are known."""
+        return self.mask is not None or self.is_empty
 
     def read(
         self, intensity: IntensitySettings | None, findings: Findings = LESION
@@ -65,9 +73,10 @@ class JudgedCase:
         mask of another size.
         """
         image = read_image(self.image, intensity)
-        if self.mask is None:
-            return image, None
-        return image, read_truth(self.mask, (image.shape[0], image.shape[1]), findings)
+        size_hw = (image.shape[0], image.shape[1])
+        if self.mask is not None:
+            return image, read_truth(self.mask, size_hw, findings)
+        return image, np.zeros((len(findings), *size_hw), bool) if self.is_empty else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +112,7 @@ def judged_cases_of_run(data_dir: Path, cases: Sequence[Case], split: str) -> Ju
     findings = read_findings(data_dir)
     volumes = [volume_of(case) for case in chosen]
     n_slices = Counter(volumes)
+    by_masks = any(case.has_mask for case in chosen)
     judged = [
         JudgedCase(
             case_id=case.case_id,
@@ -114,10 +124,11 @@ def judged_cases_of_run(data_dir: Path, cases: Sequence[Case], split: str) -> Ju
             mask=mask_path(data_dir, case) if case.has_mask else None,
             spacing_hw_mm=case.spacing_hw_mm,
             volume=volume if n_slices[volume] > 1 else "",
-            boxes=_boxes_alone(data_dir, case, findings),
+            boxes=_boxes_alone(data_dir, case, findings, by_masks),
             looked_for=_looked_for(case, findings),
             slice=case.slice,
             slice_mm=case.slice_mm,
+            is_empty=by_masks and not case.has_mask and case.annotation == "none",
         )
         for case, volume in zip(chosen, volumes, strict=True)
     ]
@@ -132,8 +143,10 @@ def judged_cases_of_run(data_dir: Path, cases: Sequence[Case], split: str) -> Ju
     )
 
 
-def _boxes_alone(data_dir: Path, case: Case, findings: Findings) -> list[np.ndarray] | None:
-    if case.has_mask or case.annotation == "unknown":
+def _boxes_alone(
+    data_dir: Path, case: Case, findings: Findings, by_masks: bool
+) -> list[np.ndarray] | None:
+    if case.has_mask or case.annotation == "unknown" or (by_masks and case.annotation == "none"):
         return None
     boxes, which = annotated_findings(data_dir, case)
     if findings.is_one:

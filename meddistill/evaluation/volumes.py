@@ -94,7 +94,7 @@ class VolumeGatherer:
     def __init__(self, cases: Sequence[JudgedCase]) -> None:
         numbers: dict[str, list[int]] = {}
         for case in cases:
-            if case.volume and case.slice is not None and case.mask is not None:
+            if case.volume and case.slice is not None and case.has_truth:
                 numbers.setdefault(case.volume, []).append(case.slice)
         self.with_masks = list(numbers)
         everyone = Counter(case.volume for case in cases)

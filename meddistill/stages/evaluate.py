@@ -258,6 +258,10 @@ def _say_what_is_missing(evaluation: _Evaluation, methods: Methods) -> None:
         if boxed:
             told = f"the figures are by boxes, those of {boxed} cases"
         console.say(f"no case of '{config.split}' has a true mask: {told}")
+    if empty := sum(case.is_empty for case in cases):
+        console.say(
+            f"{empty} of {len(cases)} cases were said to show nothing: judged as empty masks"
+        )
     if methods.unknown:
         console.warn(
             f"the student does not know {', '.join(methods.unknown)}: not judged, for any method"

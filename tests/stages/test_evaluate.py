@@ -115,6 +115,28 @@ def test_filled_boxes_are_a_baseline_and_a_case_without_a_box_is_missed(tmp_path
     assert sum(part["n"] for part in summary["by_size"].values()) == 3
 
 
+@pytest.mark.parametrize("healthy", [True, False])
+def test_where_somebody_saw_nothing_an_alarm_is_false_without_a_mask(tmp_path, healthy):
+    """As of a folder of healthy images, beside images with masks."""
+    run = make_run(tmp_path / "run")
+    by_mask = scores_of(evaluate(run, out=tmp_path / "by_mask"))
+    table = run.data / "cases.csv"
+    cases = [
+        dataclasses.replace(case, has_mask=False, annotation="none" if healthy else "unknown")
+        if case.case_id == "b2"
+        else case
+        for case in read_table(table, Case)
+    ]
+    write_table(table, Case, cases)
+    (run.data / "masks/test/b2.png").unlink()
+    out = evaluate(run, out=tmp_path / "without")
+    rows = scores_of(out)
+    assert (("student", "b2") in rows) == healthy
+    if healthy:
+        assert rows == by_mask
+        assert not (out / "per_case_boxes.csv").exists()
+
+
 def test_boxes_given_replace_the_detectors(tmp_path):
     run = make_run(tmp_path / "run")
     add_detector(run)
