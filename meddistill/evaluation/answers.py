@@ -230,6 +230,8 @@ class Methods:
     ) -> SelfTold | None:
         if reading is None:
             return None
+        if self.cuts != self.predictor.preprocessing.cuts:
+            reading = reading.of_other_masks
         return SelfTold(
             of_data(reading, self.student_places),
             doubts_of(self.predictor, image),

@@ -89,13 +89,14 @@ def run_export(
     frames = [preprocess(input_tensor(each, stored.context), stored) for each in calibration]
     job = ExportJob(student.module, stored, facts, frames, student.trust)
     try:
+        of_itself = None
         with atomic_path(path) as temporary:
             kind.write(job, temporary)
             exported = kind.open(temporary)
             agreement = compare(student, exported, checked)
             if not int8:
                 _refuse_difference(agreement)
-                compare_readings(student, exported, checked)
+                of_itself = compare_readings(student, exported, checked)
             sha256 = sha256_file(temporary)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
@@ -109,6 +110,7 @@ def run_export(
         "PyTorch: Dice "
         f"{agreement.dice:.4f} (lowest {agreement.lowest_dice:.4f}), largest difference "
         f"{agreement.max_difference:.2g}"
+        + ("" if of_itself is None else f"; of what it says of itself {of_itself:.2g}")
     )
     return path
 
@@ -123,7 +125,7 @@ def _format(name: str, int8: bool) -> ExportFormat:
 
 
 def _refuse_difference(agreement: Agreement) -> None:
-    if agreement.max_difference > MAX_DIFFERENCE:
+    if not agreement.max_difference <= MAX_DIFFERENCE:  # NaN is none
         raise MedDistillError(
             f"the exported student differs from PyTorch by {agreement.max_difference:.2g} "
             f"in probability (at most {MAX_DIFFERENCE:g} is rounding; Dice {agreement.dice:.4f}); "
@@ -143,7 +145,8 @@ def compare(student: Student, exported: Exported, images: Sequence[np.ndarray]) 
         masks = [findings.masks(probs, cuts) for probs in (found, expected)]
         total = int(masks[0].sum() + masks[1].sum())
         scores.append(2 * int((masks[0] & masks[1]).sum()) / total if total else 1.0)
-    return Agreement(len(images), max(differences), float(np.mean(scores)), min(scores))
+    largest = float(np.max(differences))
+    return Agreement(len(images), largest, float(np.mean(scores)), min(scores))
 
 
 def compare_readings(
@@ -170,8 +173,11 @@ def compare_readings(
         for of in seen.reading.findings:
             ours += [getattr(of, name) for name in NUMBERS[1:]]
         pairs = zip(ours, theirs, strict=True)
-        gaps = [abs(own - other) for own, other in pairs if own is not None]
-        largest = max([largest, *gaps])
+        gaps = [
+            abs(own - other) if own is not None else float(np.isfinite(other))
+            for own, other in pairs
+        ]
+        largest = float(np.max([largest, *gaps]))
     if not largest <= MAX_DIFFERENCE:
         raise MedDistillError(
             f"the exported student says of itself what differs from PyTorch by {largest:.2g} (at "

@@ -75,24 +75,28 @@ def run_predict(
     scans, failures = _find(patterns, out)
     part, parts = options.part()
     job = PredictionJob(out, scans, options, student_dir)
-    stage, done = job.open(overwrite)
+    done = job.done(overwrite)
     mine = job.todo(done)
+    opinion = None
+    if mine:  # before anything is written or removed: a student may be none
+        predictor = predictor or _load(student_dir, options, device)
+        opinion = _opinion(predictor, student_dir, device) if options.asks else None
+    stage = job.open(done, overwrite)
     if stage.finished and not failures and not mine:
         console.say(f"{stage.out} is up to date")
         return out
-    if mine:
-        predictor = predictor or _load(student_dir, options, device)
-        opinion = _opinion(predictor, student_dir, device) if options.asks else None
+    if predictor is not None and mine:
         journal = Journal(stage.out / PREDICTED_JSONL)
         done |= _predict(mine, predictor, job, journal, failures, opinion)
         if opinion is not None:
             console.say(opinion.cost)
     rows = job.rows(done, scans if parts == 1 else scans[part - 1 :: parts])
     write_table(stage.out / PREDICTIONS_CSV, PredictionRow, rows)
+    measured = _measured(student_dir)
     if options.review_sheet:
-        write_review_sheet(stage.out / REVIEW_HTML, out, rows)
+        write_review_sheet(stage.out / REVIEW_HTML, out, rows, measured)
     _say_what_was_found(rows, stage.out)
-    _say_what_to_look_at(rows, student_dir)
+    _say_what_to_look_at(rows, student_dir, measured)
     if failures and not options.skip_broken:
         count = len({row.source for row in rows})
         raise InputError(
@@ -101,7 +105,9 @@ def run_predict(
         )
     stage.finish(results_of(rows), [stage.out / PREDICTIONS_CSV], device)
     if parts > 1:
-        job.join(parts, device)
+        every = job.join(parts, device)
+        if options.review_sheet and every:
+            write_review_sheet(out / REVIEW_HTML, out, every, measured)
     return out
 
 
@@ -205,7 +211,9 @@ def _say_what_was_found(rows: Sequence[PredictionRow], out: Path) -> None:
     )
 
 
-def _say_what_to_look_at(rows: Sequence[PredictionRow], student_dir: Path) -> None:
+def _say_what_to_look_at(
+    rows: Sequence[PredictionRow], student_dir: Path, measured: Sequence[str]
+) -> None:
     if not rows:
         return
     unknown = sum(row.review == UNKNOWN for row in rows)
@@ -219,7 +227,7 @@ def _say_what_to_look_at(rows: Sequence[PredictionRow], student_dir: Path) -> No
     told = f"; first: {wanted[0].name}, {wanted[0].review_why}" if wanted else ""
     of_others = f", nothing is known of {unknown}" if unknown else ""
     console.say(f"{len(wanted)} of {len(rows)} answer(s) to be looked at{of_others}{told}")
-    for sentence in _measured(student_dir):
+    for sentence in measured:
         console.say(f"measured by eval: {sentence}")
 
 
@@ -233,7 +241,5 @@ def _measured(student_dir: Path) -> list[str]:
         return []
     told = read_json(summary).get("of_itself", {}).get("sentences", {})
     return [
-        f"{finding}: {said}" if finding else said
-        for finding, all_ in told.items()
-        for said in all_[:2]
+        f"{finding}: {said}" if finding else said for finding, all_ in told.items() for said in all_
     ]

@@ -75,6 +75,11 @@ class PredictOptions:
             raise ConfigError(f"backend must be {' or '.join(BACKENDS)}, got '{self.backend}'")
         if self.asks and self.backend != "torch":
             raise ConfigError("--ask-teacher and --refine need --backend torch")
+        if self.asks and self.threshold is not None:
+            raise ConfigError(
+                "--ask-teacher and --refine were fitted on masks at the student's own threshold: leave "
+                "--threshold away"
+            )
         self.part()
 
     @property
@@ -123,8 +128,14 @@ class PredictionJob:
     options: PredictOptions
     student_dir: Path
 
-    def open(self, overwrite: bool) -> tuple[Stage, dict[str, Done]]:
-        """The stage of this process's share, and what is done and intact."""
+    def done(self, overwrite: bool) -> dict[str, Done]:
+        """By the name of a scan, what is done and intact; changes nothing."""
+        if overwrite or not self.options.resume:
+            return {}
+        return self._done_before(self.options.identity, self._student_inputs())
+
+    def open(self, done: Mapping[str, Done], overwrite: bool) -> Stage:
+        """The stage of this process's share. `done`: what need not be done again."""
         part, parts = self.options.part()
         out = self.out
         if parts > 1:
@@ -133,7 +144,6 @@ class PredictionJob:
         settings, student = self.options.identity, self._student_inputs()
         mine = self.scans if parts == 1 else self.scans[part - 1 :: parts]
         inputs = {str(given.path): stamp_of(given) for _, given in mine} | student
-        done = {} if overwrite or not self.options.resume else self._done_before(settings, student)
         same = _was_made(out, settings, student)
         if same and not overwrite and (out / PREDICTED_JSONL).is_file():
             if not self.options.resume:
@@ -143,7 +153,7 @@ class PredictionJob:
         stage = Stage.open(out, "predict", settings, inputs, overwrite, refresh=same or parts > 1)
         if not same:  # what another student or setting did would pass for this one's
             (out / PREDICTED_JSONL).unlink(missing_ok=True)
-        return stage, done
+        return stage
 
     def todo(self, done: Mapping[str, Done]) -> list[tuple[str, ScanFiles]]:
         """This process's scans that are not done."""
@@ -155,13 +165,13 @@ class PredictionJob:
     ) -> list[PredictionRow]:
         return [row for name, _ in scans if name in done for row in done[name].table_rows()]
 
-    def join(self, parts: int, device: str) -> None:
-        """Write the table of all shares, where this one was the last."""
+    def join(self, parts: int, device: str) -> Sequence[PredictionRow]:
+        """Write the table of all shares, where this one was the last; returns its rows."""
         folders = [self.out / SHARDS / f"{part + 1}-of-{parts}" for part in range(parts)]
         left = sum(not (folder / RUN_JSON).is_file() for folder in folders)
         if left:
             console.say(f"{left} of {parts} shares are not finished")
-            return
+            return ()
         done = read_journals([folder / PREDICTED_JSONL for folder in folders])
         rows = self.rows(done, self.scans)
         write_table(self.out / PREDICTIONS_CSV, PredictionRow, rows)
@@ -171,9 +181,10 @@ class PredictionJob:
             stage = Stage.open(self.out, "predict", self.options.identity, inputs, refresh=True)
         except StageError as error:  # two shares ended at once, and both have all that there is
             console.say(f"the table of all is there; {error}")
-            return
+            return rows
         if not stage.finished:
             stage.finish(results_of(rows), [self.out / PREDICTIONS_CSV], device)
+        return rows
 
     def _done_before(
         self, settings: Mapping[str, Any], student: Mapping[str, str]

@@ -17,13 +17,20 @@ from meddistill.data.formats.pictures import encode_jpeg
 from meddistill.data.overlays import outline, overlay
 from meddistill.data.pixels import resize
 from meddistill.student.predictions_table import UNKNOWN, PredictedScan, PredictionRow
+from meddistill.student.trust.reading import UNFAMILIAR
 
 MOST_SHOWN = 1000
 REVIEW = "review"
-_SIDE, _QUALITY = 224, 60
+_SIDE, _QUALITIES, _MOST_BYTES = 224, (60, 40, 20, 10), 13_500
+# A picture is seldom above 8 kB; of noise 24 kB, and 1,000 of those no page that opens.
 DOUBTED = (0.15, 0.85)
 """Pixels whose probability lies between are doubted, and drawn so."""
 _DOUBT_COLOUR = (0, 200, 255)
+_MEANING = (
+    "Expected Dice: with the truth, if there is a lesion; nine in ten fall into the brackets. Familiarity: "
+    f"the share of own images that are at least as unlike the training images; below {UNFAMILIAR:g} "
+    "this one is called unfamiliar. Anything there: the probability of a lesion."
+)
 _STYLE = """
 body { font: 14px/1.4 system-ui, sans-serif; margin: 1.5em; color: #1b2733; }
 h1 { font-size: 1.4em; } main { display: grid; gap: 1em;
@@ -55,8 +62,11 @@ def write_pictures(out: Path, predicted: PredictedScan) -> list[Path]:
     return written
 
 
-def write_review_sheet(path: Path, out: Path, rows: Sequence[PredictionRow]) -> None:
-    """The page of the worst `MOST_SHOWN` of the rows that have a picture below `out`."""
+def write_review_sheet(
+    path: Path, out: Path, rows: Sequence[PredictionRow], measured: Sequence[str] = ()
+) -> None:
+    """The page of the worst `MOST_SHOWN` of the rows that have a picture below `out`, at most 20 MB;
+    `measured`: sentences on how far its numbers are to be trusted."""
     found = [(row, _picture_path(out, row.name, row.slice, row.finding)) for row in rows]
     found = [(row, picture) for row, picture in found if picture.is_file()]
     found.sort(key=lambda each: -each[0].badness)
@@ -69,11 +79,23 @@ def write_review_sheet(path: Path, out: Path, rows: Sequence[PredictionRow]) -> 
         f"<title>To be reviewed</title><style>{_STYLE}</style>",
         "<h1>Predictions, worst first</h1>",
         f"<p>{told}. Filled: the mask. Blue: the rim of what is doubted, probabilities from "
-        f"{DOUBTED[0]:g} to {DOUBTED[1]:g}. Research use; not a medical device.</p><main>",
+        f"{DOUBTED[0]:g} to {DOUBTED[1]:g}. {_MEANING} Research use; not a medical device.</p>",
+        *_measured(measured),
+        "<main>",
         *(_figure(row, picture) for row, picture in found[:MOST_SHOWN]),
         "</main></html>",
     ]
     write_text(path, "\n".join(parts))
+
+
+def _measured(sentences: Sequence[str]) -> list[str]:
+    if not sentences:
+        return [
+            "<p>How far to trust these numbers was not measured: <code>meddistill eval</code>.</p>"
+        ]
+    items = "".join(f"<li>{escape(each)}</li>" for each in sentences)
+    told = "How far to trust these numbers, as eval measured it on images of its own"
+    return [f"<details><summary>{told}</summary><ul>{items}</ul></details>"]
 
 
 def _picture_path(out: Path, name: str, number: int | None, finding: str) -> Path:
@@ -86,12 +108,12 @@ def _figure(row: PredictionRow, picture: Path) -> str:
     name += f", {row.finding}" if row.finding else ""
     facts = []
     if row.expected_dice != UNKNOWN and row.area_px:
-        low, high = row.expected_dice_low[:4], row.expected_dice_high[:4]
-        facts.append(f"expected Dice {row.expected_dice[:4]} ({low} to {high})")
+        low, high = _short(row.expected_dice_low), _short(row.expected_dice_high)
+        facts.append(f"expected Dice {_short(row.expected_dice)} ({low} to {high})")
     if row.familiarity != UNKNOWN:
-        facts.append(f"familiarity {row.familiarity[:5]}")
+        facts.append(f"familiarity {_short(row.familiarity, 3)}")
     if row.p_finding != UNKNOWN:
-        facts.append(f"anything there: {row.p_finding[:4]}")
+        facts.append(f"anything there: {_short(row.p_finding)}")
     told = "; ".join(facts) or "not known how far to trust it"
     why = f'<div class="why">{escape(row.review_why)}</div>' if row.review_why else ""
     content = base64.b64encode(picture.read_bytes()).decode()
@@ -102,8 +124,12 @@ def _figure(row: PredictionRow, picture: Path) -> str:
     )
 
 
+def _short(told: str, digits: int = 2) -> str:
+    return told if told == UNKNOWN else f"{float(told):.{digits}f}"
+
+
 def _picture(predicted: PredictedScan, index: int, place: int) -> bytes:
-    """JPEG of the slice with its mask and the rim of what is doubted, about 10 kB."""
+    """JPEG of the slice with its mask and the rim of what is doubted, about 7 kB."""
     image, mask = predicted.scan.images[index], predicted.masks[index][place]
     probs = predicted.probs[index][place]
     rgb = np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
@@ -114,4 +140,8 @@ def _picture(predicted: PredictedScan, index: int, place: int) -> bytes:
     odds = resize((probs * 255).astype(np.uint8), size_hw) / 255
     picture = overlay(small, shown, [predicted.findings.colours[place]])
     picture[outline((odds >= DOUBTED[0]) & (odds <= DOUBTED[1]))] = _DOUBT_COLOUR
-    return encode_jpeg(picture, max_side=_SIDE, quality=_QUALITY)
+    for quality in _QUALITIES:
+        content = encode_jpeg(picture, max_side=_SIDE, quality=quality)
+        if len(content) <= _MOST_BYTES:
+            break
+    return content

@@ -111,13 +111,16 @@ def _predicted(
         else:  # of the probabilities that a person sees
             raw, cuts = meant, (options.threshold,) * len(findings)
         masks = [findings.masks(probs, cuts) for probs in raw]
+        readings = [each.reading for each in own]
+        if options.threshold is not None:
+            readings = [each and each.of_other_masks for each in readings]
         predicted = PredictedScan(
             name,
             scan,
             meant,
             masks,
             findings,
-            [each.reading for each in own],
+            readings,
             [doubts_of(predictor, image) for image in given.images],
             options.review_below,
         )

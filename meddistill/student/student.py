@@ -30,7 +30,7 @@ from meddistill.run.layout import CONFIG_JSON, MODEL_SAFETENSORS, PREPROCESSING_
 from meddistill.student.networks.known_networks import build_network, network_of_config
 from meddistill.student.networks.student_network import NetworkOptions, StudentNetwork
 from meddistill.student.preprocessing_file import read_preprocessing, write_preprocessing
-from meddistill.student.trust.reading import Reading, Seen
+from meddistill.student.trust.reading import Reading, Seen, check_finite
 from meddistill.student.trust.readout import Readout, as_readings, check_fits
 from meddistill.student.trust.trust import Trust, load_trust, remove_trust
 
@@ -156,6 +156,7 @@ class Student:
                 probs = from_frame(frame[None], (height, width))[0].cpu().numpy()
                 probs = probs[0] if self.preprocessing.findings.is_one else probs
                 results.append(Seen(probs, reading))
+            check_finite([seen.probs for seen in results[start:]])
         return results
 
     def _as_tensor(self, image: np.ndarray) -> torch.Tensor:

@@ -179,6 +179,32 @@ def test_the_review_sheet_is_one_page_worst_first(run, tmp_path):
     assert len(page) < 20_000 * len(names)  # so that 1,000 images take less than 20 MB
 
 
+def test_the_share_that_ends_last_writes_the_sheet_of_all(run, tmp_path):
+    images = [str(run.data / "images" / "test")]
+    for shard in ("2/2", "1/2"):
+        assert not (tmp_path / "out" / "review.html").exists()
+        options = PredictOptions(review_sheet=True, shard=shard)
+        run_predict(run.student, images, tmp_path / "out", options, device="cpu")
+    page = (tmp_path / "out" / "review.html").read_text()
+    assert page.count("<figure") == len(list((run.data / "images" / "test").iterdir()))
+
+
+def test_of_masks_cut_elsewhere_no_dice_is_expected(run, tmp_path):
+    images = [str(run.data / "images" / "test")]
+    options = PredictOptions(threshold=0.9)
+    out = run_predict(run.student, images, tmp_path / "out", options, device="cpu")
+    for row in read_table(out / "predictions.csv", PredictionRow):
+        assert {row.expected_dice, row.expected_dice_low, row.expected_dice_high} == {"unknown"}
+        assert 0 <= float(row.p_finding) <= 1
+        assert 0 < float(row.familiarity) <= 1
+    with pytest.raises(ConfigError, match="leave --threshold away"):
+        PredictOptions(threshold=0.9, ask_teacher=True)
+    judged = run_eval(run, EvalConfig(baselines=False, threshold=0.9), EvalRequest(), seed=0)
+    told = json.loads((judged / "summary.json").read_text())["of_itself"]["by_finding"][""]
+    assert told["expected"] is None
+    assert told["present"] is not None
+
+
 def test_eval_says_how_far_its_word_can_be_trusted(run, tmp_path, capsys):
     noise = np.random.default_rng(0).integers(0, 255, (SIZE, 3 * SIZE, 3), dtype=np.uint8)
     write_png(tmp_path / "far" / "noise.png", noise)
@@ -198,7 +224,8 @@ def test_eval_says_how_far_its_word_can_be_trusted(run, tmp_path, capsys):
 
     images = [str(run.data / "images" / "test")]
     run_predict(run.student, images, tmp_path / "before", device="cpu")
-    assert f"measured by eval: {told['sentences'][''][0]}" in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert all(f"measured by eval: {sentence}" in printed for sentence in told["sentences"][""])
 
     run_calibrate(run, images=[str(tmp_path / "far")], device="cpu")
     run_predict(run.student, images, tmp_path / "after", device="cpu")

@@ -123,15 +123,18 @@ class Shifted:
         return np.stack(probs)[:, None] + np.float32(self.offset)
 
 
-def test_an_export_that_differs_is_refused_and_leaves_nothing(student_dir, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("offset", "told"), [(0.01, r"0\.01"), (np.nan, "nan")])
+def test_an_export_that_differs_is_refused_and_leaves_nothing(
+    student_dir, tmp_path, monkeypatch, offset, told
+):
     off = ExportFormat(
         ".onnx",
         write=lambda job, path: path.write_bytes(b"half a model"),
-        open=lambda path: Shifted(load_student(student_dir), 0.01),
+        open=lambda path: Shifted(load_student(student_dir), offset),
     )
     monkeypatch.setitem(EXPORTS, "onnx", off)
     with pytest.raises(
-        MedDistillError, match=r"differs from PyTorch by 0\.01 .*nothing was written"
+        MedDistillError, match=rf"differs from PyTorch by {told} .*nothing was written"
     ):
         run_export(student_dir, images=[str(student_dir)], out=tmp_path / "student.onnx")
     assert list(tmp_path.iterdir()) == []

@@ -249,6 +249,19 @@ def test_somebody_elses_folder_is_left_alone(tmp_path):
         run([tmp_path / "a.png"], tmp_path / "out", overwrite=True)
 
 
+def test_a_student_that_is_none_begins_and_removes_nothing(tmp_path):
+    write_squares(tmp_path / "a.png")
+    images, nobody = [str(tmp_path / "a.png")], tmp_path / "nobody"
+    with pytest.raises(InputError, match="is not a student"):
+        run_predict(nobody, images, tmp_path / "new", device="cpu")
+    assert not (tmp_path / "new").exists()
+    out = run([tmp_path / "a.png"], tmp_path / "out")
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match="is not a student"):
+        run_predict(nobody, images, out, device="cpu", overwrite=True)
+    assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+
 def test_an_output_that_cannot_be_written_is_one_line(tmp_path):
     write_squares(tmp_path / "a.png")
     (tmp_path / "file").write_text("")

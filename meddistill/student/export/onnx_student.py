@@ -16,7 +16,7 @@ from meddistill.data.context import as_seen
 from meddistill.data.tiles import see_in_tiles
 from meddistill.run.layout import MODEL_SAFETENSORS, PREPROCESSING_JSON, TRUST_JSON
 from meddistill.student.preprocessing_file import read_preprocessing
-from meddistill.student.trust.reading import NUMBERS, Reading, Seen, readings_of
+from meddistill.student.trust.reading import NUMBERS, Reading, Seen, check_finite, readings_of
 from meddistill.student.trust.trust import load_trust
 
 ONNX_FILE = "student.onnx"
@@ -118,6 +118,7 @@ class OnnxPredictor:
                 probs, familiarity, numbers = self._student.read(batch)
                 cuts = [of.present_cut for of in self.trust.findings]
                 readings = readings_of(familiarity, numbers, cuts, None)
+            check_finite(probs)
             results += [Seen(*each) for each in zip(probs, readings, strict=True)]
             start = stop
         return results

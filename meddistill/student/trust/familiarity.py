@@ -40,7 +40,8 @@ def fit_likeness(trained: np.ndarray, held: np.ndarray, seed: int = 0) -> Likene
         if bad:
             raise InputError(
                 f"the student's features of {bad} of {len(features)} {name} images are not finite: "
-                "its training went wrong"
+                "its training went wrong, or its weights are damaged; train it again with `meddistill "
+                "distill RUN --overwrite`"
             )
     mean = trained.mean(0, dtype=np.float64).astype(np.float32)
     scale = (trained.std(0, dtype=np.float64) + 1e-4).astype(np.float32)

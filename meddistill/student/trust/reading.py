@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from meddistill.base.errors import InputError
+
 NUMBERS = (
     "familiarity",
     "expected_dice",
@@ -46,6 +48,18 @@ class Reading:
     findings: tuple[OfFinding, ...]
     signals: np.ndarray | None = dataclasses.field(default=None, compare=False)
 
+    @property
+    def of_other_masks(self) -> Reading:
+        """The same of masks that are not cut where the student cuts them: what Dice to expect of those
+        nobody fitted."""
+        findings = tuple(
+            dataclasses.replace(
+                of, expected_dice=None, expected_dice_low=None, expected_dice_high=None
+            )
+            for of in self.findings
+        )
+        return dataclasses.replace(self, findings=findings)
+
 
 @dataclasses.dataclass(frozen=True)
 class Seen:
@@ -54,6 +68,18 @@ class Seen:
 
     probs: np.ndarray
     reading: Reading | None = None
+
+
+def check_finite(probs: Sequence[np.ndarray] | np.ndarray) -> None:
+    """Raise InputError where a student's answers are no numbers: its masks would all be empty, and
+    nobody would know why."""
+    bad = sum(not np.isfinite(each).all() for each in probs)
+    if bad:
+        raise InputError(
+            f"the student's answers to {bad} of {len(probs)} images are not finite: its weights are "
+            "damaged, or its training went wrong; restore them, or train it again with `meddistill "
+            "distill RUN --overwrite`"
+        )
 
 
 @dataclasses.dataclass(frozen=True)

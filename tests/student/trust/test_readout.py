@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from meddistill.base.errors import InputError
+from meddistill.base.errors import InputError, MedDistillError
 from meddistill.data.formats.pictures import write_png
 from meddistill.data.frames import Preprocessing
 from meddistill.settings.layers import load_config
-from meddistill.stages.export import run_export
-from meddistill.student.export.onnx_student import OnnxPredictor
+from meddistill.stages.export import compare_readings, run_export
+from meddistill.student.export.onnx_student import OnnxPredictor, OnnxStudent
 from meddistill.student.networks.nested_unet import NestedUNet
 from meddistill.student.student import Student, build_student, load_student, save_student
 from meddistill.student.trust.familiarity import Familiarity, fit_likeness
@@ -77,7 +77,9 @@ def test_features_that_are_not_finite_are_said(bad):
     features = np.zeros((3, FEATURES), np.float32)
     broken = features.copy()
     broken[1, 2] = bad
-    with pytest.raises(InputError, match=r"features of 1 of 3 held-back images are not finite"):
+    with pytest.raises(
+        InputError, match=r"features of 1 of 3 held-back images are not finite.*distill RUN"
+    ):
         fit_likeness(features, broken)
     with pytest.raises(InputError, match="no training image"):
         fit_likeness(features[:0], features)
@@ -225,6 +227,23 @@ def test_what_nobody_could_fit_is_unknown(student_dir):
     assert reading.findings == (OfFinding(None, None, None, None),)
 
 
+@pytest.mark.parametrize("knows", [True, False])
+def test_a_student_whose_answers_are_no_numbers_says_so(student_dir, knows):
+    torch.manual_seed(0)
+    network = NestedUNet(FILTERS)
+    with torch.no_grad():
+        next(network.parameters()).fill_(torch.nan)
+    save_student(student_dir, network, Preprocessing(image_size=32))
+    if knows:
+        save_trust(student_dir, own_trust())
+    student = load_student(student_dir)
+    for ask in (student.predict, lambda image: student.predict_probs([image])):
+        with pytest.raises(
+            InputError, match=r"answers to 1 of 1 images are not finite.*distill RUN"
+        ):
+            ask(images()[0])
+
+
 def test_new_weights_forget_what_was_known_of_the_old(student_dir):
     save_trust(student_dir, own_trust())
     save_student(student_dir, NestedUNet(FILTERS), Preprocessing(image_size=32))
@@ -281,6 +300,25 @@ def test_one_graph_gives_the_same_numbers(exported):
         for name in NUMBERS[1:]:
             given = getattr(theirs.reading.findings[0], name)
             assert getattr(ours.reading.findings[0], name) == pytest.approx(given, abs=1e-3)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_graph_that_knows_less_is_refused(exported, place):
+    student, graph = load_student(exported), OnnxStudent(exported / "student.onnx")
+    (image,) = images()[:1]
+    assert compare_readings(student, graph, [image]) < 1e-3
+
+    class Unknowing:
+        knows_itself = True
+        predict_probs = graph.predict_probs
+
+        def read(self, pixels):
+            probs, *told = graph.read(pixels)
+            told[place] = told[place] * np.nan
+            return probs, *told
+
+    with pytest.raises(MedDistillError, match="differs from PyTorch by nan"):
+        compare_readings(student, Unknowing(), [image])
 
 
 def test_the_graph_gives_calibrated_probabilities_besides(exported):
