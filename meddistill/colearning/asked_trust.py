@@ -18,9 +18,9 @@ from meddistill.student.student import Student
 from meddistill.student.trust.asked import TEACHER_CUT, agreement, asked_signals
 from meddistill.student.trust.fits import FEW_CASES
 from meddistill.student.trust.trust import AskedTeacher, FindingTrust, Trust
+from meddistill.training.trust_facts import LEAST_CASES
 from meddistill.training.trust_lessons import Lesson, Targets, at_most
 from meddistill.training.trusting import (
-    LEAST_CASES,
     OF_EXPECTED,
     fit_expected,
     lessons_of,

@@ -30,7 +30,8 @@ def format_of_itself(told: Mapping[str, Any]) -> str:
     lines = ["How far the student's own word can be trusted, measured on these images:"]
     for finding, said in told["sentences"].items():
         lines += [f"- {finding}: {each}" if finding else f"- {each}" for each in said]
-    return "\n".join([*lines, *(f"- {each}" for each in told["fitted_on"])])
+    fitted = [f"- {each}" for each in told["fitted_on"]]
+    return "\n".join([*lines, *(["What it was fitted on:"] if fitted else []), *fitted])
 
 
 def _cells(scores: Mapping[str, Any]) -> list[str]:

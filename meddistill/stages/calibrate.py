@@ -28,13 +28,13 @@ from meddistill.targets.cache import TargetFolders
 from meddistill.targets.packing import Packing, pack_targets, teaches
 from meddistill.teachers.teacher import Teacher
 from meddistill.training.packed_cases import PackedCases
+from meddistill.training.trust_facts import say_facts
 from meddistill.training.trusting import (
     ENOUGH_HELD,
     Load,
     OwnImages,
     fit_trust,
     own_images,
-    say_facts,
 )
 
 
@@ -67,6 +67,8 @@ def run_calibrate(
     student = load_network(directory, device)
     if student.preprocessing.tiled:
         raise InputError(f"{directory} sees images in tiles, of which nothing is calibrated")
+    # Before minutes go by: the teacher's weights may be missing.
+    second = opinion_of_run(directory, device, teacher) if ask_teacher else None
     rows = read_table(run.teacher / QUALITY_CSV, QualityRow)
     taught = _taught(directory, dataset, rows)
     own = own_images(dataset, taught, student.preprocessing.context)
@@ -74,8 +76,8 @@ def run_calibrate(
         own = OwnImages(own.trained, _given(images, student), "images given with --images")
     targets = _targets(run, dataset, student, rows)
     trust = fit_trust(student, dataset, own, targets)
-    if ask_teacher:
-        opinion, about = opinion_of_run(directory, device, teacher)
+    if second is not None:
+        opinion, about = second
         knows = Student(student.module, student.preprocessing, student.device, trust)
         trust = fit_asked(knows, dataset, targets, opinion, about)
     save_trust(directory, trust)
@@ -122,8 +124,16 @@ def _given(patterns: Sequence[str], student: Student) -> list[Load]:
     def load(scan: int, number: int) -> np.ndarray:
         return taken(scan)[number]
 
-    return [
-        functools.partial(load, scan, number)
-        for scan in range(len(scans))
-        for number in range(len(taken(scan)))
-    ]
+    given: list[Load] = []
+    broken: list[str] = []
+    for scan, files_of in enumerate(scans):
+        try:
+            given += [functools.partial(load, scan, number) for number in range(len(taken(scan)))]
+        except InputError as error:
+            broken.append(f"{files_of.path}: {error}")
+            console.warn(broken[-1])
+    if not given:
+        raise InputError(
+            f"none of the {len(scans)} image(s) of --images can be read; first: {broken[0]}"
+        )
+    return given

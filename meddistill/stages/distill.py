@@ -42,7 +42,8 @@ from meddistill.targets.tiling import ALWAYS, with_tiles_decided
 from meddistill.teachers.teacher import Teacher
 from meddistill.training.fabric import make_fabric, precision_of
 from meddistill.training.fitting import stage_outputs
-from meddistill.training.trusting import fit_trust, own_images, say_facts
+from meddistill.training.trust_facts import say_facts
+from meddistill.training.trusting import fit_trust, own_images
 from meddistill.training.warm_start import find_start, fingerprint_start, load_start
 
 

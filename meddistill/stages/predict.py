@@ -233,13 +233,16 @@ def _say_what_to_look_at(
 
 def _measured(student_dir: Path) -> list[str]:
     """What the evaluation of the student's RUN found of what it says of itself, as it says it now."""
-    evaluated, trust = RunDir(student_dir.resolve().parent).eval, student_dir / TRUST_JSON
-    record, summary = evaluated / RUN_JSON, evaluated / SUMMARY_JSON
-    if not (record.is_file() and summary.is_file() and trust.is_file()):
+    trust, run = student_dir / TRUST_JSON, RunDir(student_dir.resolve().parent)
+    if not trust.is_file():
         return []
-    if read_json(record).get("inputs", {}).get("trust") != fingerprint_file(trust):
-        return []
-    told = read_json(summary).get("of_itself", {}).get("sentences", {})
+    now, told = fingerprint_file(trust), {}
+    # Of a further student it lies in a folder that the user named; RUN/eval goes first.
+    for record in sorted(run.root.glob(f"*/{RUN_JSON}"), key=lambda path: path.parent != run.eval):
+        summary = record.with_name(SUMMARY_JSON)
+        if summary.is_file() and read_json(record).get("inputs", {}).get("trust") == now:
+            told = read_json(summary).get("of_itself", {}).get("sentences", {})
+            break
     return [
         f"{finding}: {said}" if finding else said for finding, all_ in told.items() for said in all_
     ]

@@ -32,16 +32,14 @@ from meddistill.student.trust.fits import (
     fit_line,
     fit_meaning,
 )
-from meddistill.student.trust.input_checks import Glance, fit_ranges, glance
+from meddistill.student.trust.input_checks import Glance, all_alike, fit_ranges, glance
 from meddistill.student.trust.likeness import Likeness
-from meddistill.student.trust.reading import UNFAMILIAR
 from meddistill.student.trust.signals import mask_signals
 from meddistill.student.trust.trust import Expected, FindingTrust, Trust
+from meddistill.training.trust_facts import LEAST_CASES, facts_of, familiar_by
 from meddistill.training.trust_lessons import Lesson, Targets, at_most, lesson_of
 
 MOST_TRAINED, MOST_HELD, ENOUGH_HELD = 256, 300, 50
-LEAST_CASES = 8
-"""Validation cases below which expected Dice stays unknown."""
 LEAST_EMPTY = 10
 """Looked-at images without a lesion below which what lies outside the boxes stands for them."""
 ALL_PIXELS = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -129,11 +127,11 @@ def fit_trust(student: Student, dataset: Dataset, own: OwnImages, targets: Targe
         targets: of the validation cases.
     """
     trained, held = spread(own.trained, MOST_TRAINED), spread(own.held, MOST_HELD)
-    likeness, inputs = None, None
+    likeness, inputs, alike = None, None, False
     if trained and held:
         learnt, apart = (_see(student, images, "familiar images") for images in (trained, held))
         likeness = fit_likeness(learnt.features, apart.features)
-        inputs = fit_ranges(learnt.glances, apart.glances)
+        inputs, alike = fit_ranges(learnt.glances, apart.glances), all_alike(apart.glances)
     known, most = set(targets.case_ids), most_cases(student)
     empty = [
         case
@@ -156,7 +154,8 @@ def fit_trust(student: Student, dataset: Dataset, own: OwnImages, targets: Targe
         trust, facts = _of_finding(lesson, signals[:, place], len(empty))
         findings.append(trust)
         told.append(facts)
-    facts = _facts(student, own, likeness, told)
+    familiar = familiar_by(likeness, own.held_are, alike)
+    facts = facts_of(student.preprocessing.findings.names, familiar, likeness, told)
     return Trust(tuple(findings), likeness, inputs, facts)
 
 
@@ -284,63 +283,3 @@ def _meaning(lesson: Lesson) -> Meaning:
         if float(np.square(meaning(probs) - target).mean()) <= before:
             break
     return meaning
-
-
-def say_facts(trust: Trust) -> None:
-    """Tell the user what it was fitted on; as warnings where that was too little to promise much."""
-    for sentence in trust.facts["sentences"]:
-        (console.warn if sentence in trust.facts["too_few"] else console.say)(sentence)
-
-
-def _facts(
-    student: Student,
-    own: OwnImages,
-    likeness: Likeness | None,
-    told: Sequence[dict[str, Any]],
-) -> dict[str, Any]:
-    """For a reader: what all this was fitted on, and how far it reaches."""
-    names = student.preprocessing.findings.names
-    sentences, too_few = [], []
-    if likeness is None:
-        sentences.append("Familiarity is unknown: no own image was left that taught it nothing.")
-    else:
-        sentences.append(
-            f"Familiarity is a share of {len(likeness.held)} {own.held_are}: none can be below "
-            f"{likeness.least:.3f}."
-        )
-        if likeness.least >= UNFAMILIAR:
-            sentences[-1] += f" No image can be called unfamiliar (below {UNFAMILIAR:g}) by so few."
-            too_few.append(sentences[-1])
-    for name, facts in zip(names, told, strict=True):
-        of = "" if len(names) == 1 else f" of {name}"
-        cases, calibrated = facts["cases"], facts["calibrated_on"]
-        if 0 < calibrated < FEW_CASES:
-            sentences.append(
-                f"Probabilities{of} were calibrated on {calibrated} validation image(s), which is "
-                "few to go by."
-            )
-            too_few.append(sentences[-1])
-        if cases < LEAST_CASES:
-            sentences.append(
-                f"Expected Dice{of} is unknown: {cases} validation case(s) with a lesion, "
-                f"{LEAST_CASES} are needed."
-            )
-            too_few.append(sentences[-1])
-            continue
-        few = ""
-        if cases < FEW_CASES:
-            few = (
-                f" That is fewer than {FEW_CASES}: its interval is 0 to 1, and nothing is promised."
-            )
-        sentences.append(
-            f"Expected Dice{of} was fitted on {cases} validation cases against the teacher.{few}"
-        )
-        if few:
-            too_few.append(sentences[-1])
-        sentences.append(f"Whether anything is there{of}: {facts['empty']}.")
-    return {
-        "sentences": sentences,
-        "too_few": too_few,
-        "held": 0 if likeness is None else len(likeness.held),
-        "findings": [dict(each) for each in told],
-    }

@@ -30,6 +30,7 @@ from meddistill.settings.distill import DistillConfig
 from meddistill.settings.evaluate import EvalConfig
 from meddistill.settings.prepare import PrepareConfig
 from meddistill.settings.targets import TargetsConfig
+from meddistill.stages import calibrate
 from meddistill.stages.calibrate import _given, run_calibrate
 from meddistill.stages.distill import run_distill
 from meddistill.stages.evaluate import run_eval
@@ -148,6 +149,50 @@ def test_own_images_from_elsewhere_say_what_is_familiar(run, tmp_path, capsys):
     assert "No image can be called unfamiliar (below 0.05) by so few" in " ".join(told.split())
     reading = load_student(run.student).predict(noise).reading
     assert reading.familiarity > 0.1  # noise is what its own images look like now
+
+
+def test_own_images_that_cannot_be_read_are_left_out(run, tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        noise = rng.integers(0, 255, (SIZE, SIZE), dtype=np.uint8)
+        write_png(tmp_path / "own" / f"{name}.png", noise)
+    (tmp_path / "own" / "broken.png").write_text("no image")
+    trust = run_calibrate(run, images=[str(tmp_path / "own")], device="cpu")
+    assert len(trust.likeness.held) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert f"warning: {tmp_path / 'own' / 'broken.png'}: broken.png cannot be read" in told
+    before = files(run.student)
+    with pytest.raises(
+        InputError, match=r"none of the 1 image\(s\) of --images can be read; first"
+    ):
+        run_calibrate(run, images=[str(tmp_path / "own" / "broken.png")], device="cpu")
+    assert files(run.student) == before
+
+
+def test_own_images_that_are_all_the_same_are_said(run, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (SIZE, SIZE), dtype=np.uint8)
+    for number in range(30):
+        write_png(tmp_path / "own" / f"{number}.png", noise)
+    trust = run_calibrate(run, images=[str(tmp_path / "own")], device="cpu")
+    assert "All 30 look the same" in trust.facts["too_few"][0]
+
+
+def test_a_teacher_that_is_missing_is_said_before_minutes_go_by(run, monkeypatch):
+    monkeypatch.setattr(calibrate, "fit_trust", lambda *_: pytest.fail("fitted first"))
+    (run.student / "run.json").unlink()
+    with pytest.raises(InputError, match="names no teacher to ask"):
+        run_calibrate(run, ask_teacher=True, device="cpu")
+
+
+def test_a_further_student_says_what_its_own_evaluation_measured(run, tmp_path, capsys):
+    shutil.copytree(run.student, run.root / "student-b")
+    request = EvalRequest(student=run.root / "student-b", out=run.root / "judged-b")
+    out = run_eval(run, EvalConfig(baselines=False), request, seed=0)
+    (sentence, *_) = json.loads((out / "summary.json").read_text())["of_itself"]["sentences"][""]
+    capsys.readouterr()
+    images = [str(run.data / "images" / "test")]
+    run_predict(run.root / "student-b", images, tmp_path / "out", device="cpu")
+    assert f"measured by eval: {sentence}" in capsys.readouterr().err
 
 
 def test_own_volumes_are_seen_as_predict_sees_them(tmp_path):
@@ -342,7 +387,10 @@ def test_few_validation_cases_are_said(run, kept, capsys):
     trust = run_calibrate(run, device="cpu")
     assert trust.findings[0].expected is None
     assert f"unknown: {kept} validation case(s)" in " ".join(trust.facts["sentences"])
-    assert "warning: Expected Dice is unknown" in capsys.readouterr().err
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "warning: Expected Dice is unknown" in printed
+    assert "raise prepare.val_fraction" in printed
+    assert ("warning: Probabilities are as the network gives them" in printed) == (kept == 0)
     said = "calibrated on 1 validation image(s), which is few to go by" in " ".join(
         trust.facts["sentences"]
     )

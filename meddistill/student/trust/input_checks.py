@@ -55,6 +55,12 @@ def glance(image: np.ndarray) -> Glance:
     )
 
 
+def all_alike(glances: Sequence[Glance]) -> bool:
+    """Whether two or more images look the same."""
+    seen = {(each.longest, each.aspect, each.grey, each.thumbnail.tobytes()) for each in glances}
+    return len(glances) > 1 and len(seen) == 1
+
+
 def fit_ranges(trained: Sequence[Glance], held: Sequence[Glance]) -> InputRanges:
     """Of training images and held-back ones, at least one of each."""
     every = [*trained, *held]

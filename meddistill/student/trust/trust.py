@@ -94,16 +94,18 @@ def save_trust(directory: Path, trust: Trust) -> None:
             arrays[name] = getattr(held, name).astype(np.float16)
     if trust.inputs is not None:
         arrays["thumbnails"] = trust.inputs.thumbnails
-    with atomic_path(directory / TRUST_SAFETENSORS) as temporary:
-        safetensors.numpy.save_file(arrays, temporary)
     inputs = None
     if trust.inputs is not None:
         inputs = dataclasses.asdict(trust.inputs)
         del inputs["thumbnails"]
+    weights_sha256 = sha256_file(directory / MODEL_SAFETENSORS)
+    with atomic_path(directory / TRUST_SAFETENSORS) as temporary:
+        safetensors.numpy.save_file(arrays, temporary)
+        arrays_sha256 = sha256_file(temporary)
     about = {
         "version": _VERSION,
-        "weights_sha256": sha256_file(directory / MODEL_SAFETENSORS),
-        "arrays_sha256": sha256_file(directory / TRUST_SAFETENSORS),
+        "weights_sha256": weights_sha256,
+        "arrays_sha256": arrays_sha256,
         "signals": list(SIGNALS),
         "findings": [_plain(dataclasses.asdict(each)) for each in trust.findings],
         "inputs": inputs,
@@ -129,9 +131,10 @@ def load_trust(directory: Path) -> Trust | None:
             raise InputError(f"{path} is of another version of meddistill: {again}")
         if found["weights_sha256"] != sha256_file(directory / MODEL_SAFETENSORS):
             raise InputError(f"{path} is of other weights than {MODEL_SAFETENSORS}: {again}")
-        if found["arrays_sha256"] != sha256_file(directory / TRUST_SAFETENSORS):
+        beside = directory / TRUST_SAFETENSORS
+        if not beside.is_file() or found["arrays_sha256"] != sha256_file(beside):
             raise InputError(f"{path} does not go with {TRUST_SAFETENSORS}: {again}")
-        arrays = safetensors.numpy.load_file(directory / TRUST_SAFETENSORS)
+        arrays = safetensors.numpy.load_file(beside)
         return Trust(
             tuple(_finding(each) for each in found["findings"]),
             _likeness(arrays),

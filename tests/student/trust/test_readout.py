@@ -258,12 +258,16 @@ def test_new_weights_forget_what_was_known_of_the_old(student_dir):
         ({"arrays_sha256": "0" * 64}, r"does not go with trust\.safetensors"),
         ({"findings": []}, r"knows 0 finding\(s\), the student has 1"),
         ({"findings": None}, "cannot be read"),
+        (None, r"does not go with trust\.safetensors"),
     ],
 )
 def test_trust_that_is_not_this_student_s_is_said_in_a_line(student_dir, change, told):
     save_trust(student_dir, own_trust())
     path = student_dir / "trust.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    if change is None:
+        (student_dir / "trust.safetensors").unlink()
+    else:
+        path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(InputError, match=told) as raised:
         load_student(student_dir)
     assert "meddistill calibrate" in str(raised.value)
