@@ -36,7 +36,7 @@ def to_frame(images: Tensor, image_size: int) -> Tensor:
     """
     height, width = scaled_hw((images.shape[-2], images.shape[-1]), image_size)
     if (height, width) != (images.shape[-2], images.shape[-1]):
-        shrinks = height < images.shape[-2]
+        shrinks = max(images.shape[-2:]) > image_size  # a short side may round to what it was
         images = F.interpolate(
             images, (height, width), mode="bilinear", align_corners=False, antialias=shrinks
         )

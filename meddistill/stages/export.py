@@ -105,13 +105,7 @@ def run_export(
     write_json(path.with_name(f"{path.name}.json"), {**about, **facts, **compared})
     if out is None:
         _renew_card(student_dir)
-    console.say(
-        f"{path} ({path.stat().st_size / 2**20:.1f} MiB) on {agreement.images} image(s) against "
-        "PyTorch: Dice "
-        f"{agreement.dice:.4f} (lowest {agreement.lowest_dice:.4f}), largest difference "
-        f"{agreement.max_difference:.2g}"
-        + ("" if of_itself is None else f"; of what it says of itself {of_itself:.2g}")
-    )
+    _say_agreement(path, agreement, of_itself)
     return path
 
 
@@ -122,6 +116,16 @@ def _format(name: str, int8: bool) -> ExportFormat:
         able = " or ".join(each for each, kind in EXPORTS.items() if kind.takes_int8)
         raise ConfigError(f"--int8 goes with --format {able} only")
     return EXPORTS[name]
+
+
+def _say_agreement(path: Path, agreement: Agreement, of_itself: float | None) -> None:
+    console.say(
+        f"{path} ({path.stat().st_size / 2**20:.1f} MiB) on {agreement.images} image(s) against "
+        "PyTorch: Dice "
+        f"{agreement.dice:.4f} (lowest {agreement.lowest_dice:.4f}), largest difference "
+        f"{agreement.max_difference:.2g}"
+        + ("" if of_itself is None else f"; of what it says of itself {of_itself:.2g}")
+    )
 
 
 def _refuse_difference(agreement: Agreement) -> None:

@@ -98,11 +98,7 @@ def run_predict(
     _say_what_was_found(rows, stage.out)
     _say_what_to_look_at(rows, student_dir, measured)
     if failures and not options.skip_broken:
-        count = len({row.source for row in rows})
-        raise InputError(
-            f"{len(failures)} input(s) could not be predicted, {count} file(s) were; first: "
-            f"{failures[0]}"
-        )
+        raise _refused(failures, rows)
     stage.finish(results_of(rows), [stage.out / PREDICTIONS_CSV], device)
     if parts > 1:
         every = job.join(parts, device)
@@ -201,6 +197,13 @@ def _with_path(reason: str, path: Path) -> str:
     """What is said of a file, with the path that it was given by: many have one name where scanners
     give it (IM0001)."""
     return reason if str(path) in reason else reason.replace(path.name, str(path), 1)
+
+
+def _refused(failures: Sequence[str], rows: Sequence[PredictionRow]) -> InputError:
+    count = len({row.source for row in rows})
+    return InputError(
+        f"{len(failures)} input(s) could not be predicted, {count} file(s) were; first: {failures[0]}"
+    )
 
 
 def _say_what_was_found(rows: Sequence[PredictionRow], out: Path) -> None:

@@ -45,7 +45,7 @@ class _Pixels(nn.Module):
                 [inner_height, inner_width],
                 mode="bilinear",
                 align_corners=False,
-                antialias=inner_height < height,
+                antialias=max(height, width) > self.size,
             )
         frames = F.pad(frames, [0, self.size - inner_width, 0, self.size - inner_height])
         probs = torch.sigmoid(self.network((frames / 255 - self.mean) / self.std))
