@@ -36,7 +36,8 @@ body { font: 14px/1.4 system-ui, sans-serif; margin: 1.5em; color: #1b2733; }
 h1 { font-size: 1.4em; } main { display: grid; gap: 1em;
 grid-template-columns: repeat(auto-fill, minmax(15em, 1fr)); }
 figure { margin: 0; border-top: 4px solid #b9c4cd; } figure.yes { border-color: #c8452e; }
-img { width: 100%; background: #000; } figcaption { overflow-wrap: anywhere; }
+img { width: 100%; max-height: 24em; object-fit: contain; background: #000; }
+details { margin-bottom: 1em; } figcaption { overflow-wrap: anywhere; }
 b { font-weight: 600; } .why { color: #c8452e; }
 """
 

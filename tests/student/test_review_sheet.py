@@ -53,5 +53,13 @@ def test_a_thousand_pictures_of_noise_are_a_page_that_opens(tmp_path):
     assert MOST_SHOWN * (len(page) - page.index("<figure")) <= 20_000_000
 
 
+def test_a_tall_picture_leaves_room_for_the_others(tmp_path):
+    """An image of 300 rows and one column would be 300 times as high as it is wide."""
+    page = sheet_of(tmp_path, np.arange(300, dtype=np.uint8)[:, None])
+    (style,) = [line for line in page.splitlines() if line.startswith("img {")]
+    assert "max-height" in style
+    assert "object-fit: contain" in style
+
+
 def test_one_pixel_is_a_picture(tmp_path):
     assert "data:image/jpeg" in sheet_of(tmp_path, np.full((1, 1), 90, np.uint8))
