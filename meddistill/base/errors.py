@@ -7,6 +7,7 @@ import difflib
 import errno
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class MedDistillError(Exception):
@@ -23,6 +24,22 @@ class InputError(MedDistillError):
     """An input file or folder that is missing, unreadable or not what it should be."""
 
 
+class FileError(InputError):
+    """What is wrong with one file, whose path it says: many have one name where scanners give it
+    (IM0001).
+
+    `by_name` says the same with the file's name alone, for a table whose row has the path.
+    """
+
+    def __init__(self, path: Path, problem: str, before: str = "") -> None:
+        super().__init__(path, problem, before)  # all of them, as other processes send it
+        self.by_name = f"{before}{path.name} {problem}"
+
+    def __str__(self) -> str:
+        path, problem, before = self.args
+        return f"{before}{path} {problem}"
+
+
 class MissingPackageError(InputError):
     """A file that only an optional package can read, which is not installed."""
 
@@ -37,6 +54,11 @@ class WeightsError(MedDistillError):
 
 class TrainingError(MedDistillError):
     """Training that cannot go on with these settings."""
+
+
+def why_rejected(error: MedDistillError) -> str:
+    """What is said of an error in a table whose row has the path."""
+    return error.by_name if isinstance(error, FileError) else str(error)
 
 
 def in_one_line(error: BaseException, most: int = 200) -> str:

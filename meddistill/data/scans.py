@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from meddistill.base.errors import InputError
+from meddistill.base.errors import FileError, InputError
 from meddistill.data.formats.dicom import (
     DicomImage,
     Header,
@@ -210,15 +210,15 @@ def read_scan(
         slice_mm = first.slice_mm if given.series is None else given.series.slice_mm
         spacing = first.spacing_hw_mm
         return Scan(path, kind, images, spacing, slice_mm, cut.axis, given.series)
+    except FileError:
+        raise
     except InputError as error:
-        reason = str(error)
-        raise InputError(reason if path.name in reason else f"{path.name}: {reason}") from error
+        raise FileError(path, f"cannot be shown: {error}") from error
 
 
 def _references(given: ScanFiles, cut: Cut) -> tuple[str, Sequence[ImageRef]]:
     if given.series is not None:
-        if given.series.why_uneven:
-            raise InputError(given.series.why_uneven)
+        given.series.check_even()
         return SERIES, [DicomImage(each.path, each.frame) for each in given.series.frames]
     image_format = image_format_of(given.path)
     if image_format.is_volume:

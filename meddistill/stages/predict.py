@@ -169,8 +169,7 @@ def _predict(
     done: dict[str, Done] = {}
     writes: deque[Future[Done]] = deque()
 
-    def failed(given: ScanFiles, reason: str) -> None:
-        reason = _with_path(reason, given.path)
+    def failed(reason: str) -> None:
         failures.append(reason)
         console.warn(reason)
         bar.note(f"{len(failures)} failed")
@@ -191,12 +190,6 @@ def _predict(
             settle(1 if predicted.scan.is_volume else _WRITES_WAITING)
         settle(0)
     return done
-
-
-def _with_path(reason: str, path: Path) -> str:
-    """What is said of a file, with the path that it was given by: many have one name where scanners
-    give it (IM0001)."""
-    return reason if str(path) in reason else reason.replace(path.name, str(path), 1)
 
 
 def _refused(failures: Sequence[str], rows: Sequence[PredictionRow]) -> InputError:

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 
 from meddistill.base import console
-from meddistill.base.errors import InputError
+from meddistill.base.errors import FileError, InputError
 from meddistill.data.context import alone, with_neighbours
 from meddistill.data.findings import as_planes
 from meddistill.data.grid import Grid, resampled_hw
@@ -54,7 +54,7 @@ def predict_scans(
     predictor: Predictor,
     options: MaskOptions,
     batch_size: int,
-    failed: Callable[[ScanFiles, str], None],
+    failed: Callable[[str], None],
     opinion: SecondOpinion | None = None,
 ) -> Iterator[PredictedScan]:
     """Each scan that can be read, in their order, several small ones a batch; the result does not
@@ -65,7 +65,7 @@ def predict_scans(
         predictor: the student.
         options: what becomes of probabilities.
         batch_size: slices a forward pass.
-        failed: is told of each that cannot be read, and why.
+        failed: is told why, of each that cannot be read.
         opinion: a teacher that is asked by the masks' boxes, of a student that knows itself.
     """
     waiting: list[tuple[str, Scan]] = []
@@ -76,9 +76,9 @@ def predict_scans(
             f"the student sees {context} neighbours on each side: {pictures} single pictures, which "
             "have none, are seen with themselves in their place"
         )
-    for name, given, scan in _read_ahead(scans, predictor, options):
+    for name, scan in _read_ahead(scans, predictor, options):
         if isinstance(scan, InputError):
-            failed(given, str(scan))
+            failed(str(scan))
         else:
             waiting.append((name, scan))
         if sum(len(each.images) for _, each in waiting) >= batch_size:
@@ -217,22 +217,23 @@ def _cleaned(masks: Sequence[np.ndarray], scan: Scan, options: MaskOptions) -> S
 def _check_spacing(scan: Scan, grid: Grid) -> None:
     """Raises: InputError for a scan that cannot be brought onto the grid."""
     if scan.spacing_hw_mm is None:
-        raise InputError(
-            f"{scan.path.name} has no pixel spacing, and this student sees pixels of "
+        raise FileError(
+            scan.path,
+            "has no pixel spacing, and this student sees pixels of "
             f"{grid.spacing_mm:g} mm: give it a format that says how large a pixel is (NIfTI, NRRD, MHA, "
-            "DICOM), or a student that was made without prepare.spacing_mm"
+            "DICOM), or a student that was made without prepare.spacing_mm",
         )
     sizes = {(image.shape[0], image.shape[1]) for image in scan.images}
     try:
         for size_hw in sizes:
             resampled_hw(size_hw, grid.spacing_mm, scan.spacing_hw_mm)
     except InputError as error:
-        raise InputError(f"{scan.path.name}: {error}") from error
+        raise FileError(scan.path, f"does not fit onto the grid: {error}") from error
 
 
 def _read_ahead(
     scans: Sequence[tuple[str, ScanFiles]], predictor: Predictor, options: MaskOptions
-) -> Iterator[tuple[str, ScanFiles, Scan | InputError]]:
+) -> Iterator[tuple[str, Scan | InputError]]:
     stored = predictor.preprocessing
     cut = Cut(stored.axis, options.channel)
 
@@ -255,9 +256,9 @@ def _read_ahead(
                     break
                 name, given = left.popleft()
                 pending.append((name, given, reader.submit(read, given)))
-            name, given, future = pending.popleft()
+            name, _, future = pending.popleft()
             scan = future.result()
             if left and not pending:
                 following = left.popleft()
                 pending.append((*following, reader.submit(read, following[1])))
-            yield name, given, scan
+            yield name, scan

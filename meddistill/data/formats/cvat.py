@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from meddistill.base.errors import InputError
+from meddistill.base.errors import FileError, InputError
 from meddistill.base.files import write_text
 from meddistill.data.annotations import (
     NOTHING_THERE,
@@ -59,7 +59,7 @@ class CvatXml:
         try:
             images += _frames(root, said)
         except ValueError as error:
-            raise InputError(f"{path.name} has a track that is damaged: {error}") from error
+            raise FileError(path, f"has a track that is damaged: {error}") from error
         return AnnotationFile(tuple(images), classes_of(images), said)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from meddistill.base.errors import InputError, MissingPackageError, in_one_line
+from meddistill.base.errors import FileError, InputError, MissingPackageError, in_one_line
 from meddistill.data.formats.dicom_classes import CONTOURS, SEGMENTATIONS, no_picture
 from meddistill.data.formats.picture_limits import MAX_PIXELS
 from meddistill.data.masks import Labels, chosen
@@ -33,7 +33,7 @@ def naming_damage(path: Path) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"{path.name} is damaged: {in_one_line(error)}") from error
+        raise FileError(path, f"is damaged: {in_one_line(error)}") from error
 
 
 def read_dataset(path: Path, header_only: bool = False) -> Any:
@@ -55,7 +55,7 @@ def read_dataset(path: Path, header_only: bool = False) -> Any:
                 data.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
         return data
     except Exception as error:  # pydicom raises a dozen types on damaged files
-        raise InputError(f"{path.name} is not a DICOM file: {in_one_line(error)}") from error
+        raise FileError(path, f"is not a DICOM file: {in_one_line(error)}") from error
 
 
 def _read_whole(path: Path, size: int, changed_ns: int) -> Any:
@@ -77,16 +77,16 @@ def read_pixels(path: Path, frame: int, of_mask: bool = False) -> tuple[Any, np.
     with naming_damage(path):
         rows, columns = int(data.get("Rows", 0)), int(data.get("Columns", 0))
     if not 0 < rows * columns <= MAX_PIXELS:
-        raise InputError(f"{path.name} is {columns}x{rows} pixels")
+        raise FileError(path, f"is {columns}x{rows} pixels")
     try:
         pixels = pixel_array(data, index=frame)
         if data.PhotometricInterpretation == "PALETTE COLOR":
             pixels = apply_color_lut(pixels, data)
             pixels = (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
     except Exception as error:  # also a compression whose decoder is not installed
-        raise InputError(f"{path.name}: its pixels cannot be read: {in_one_line(error)}") from error
+        raise FileError(path, f"has pixels that cannot be read: {in_one_line(error)}") from error
     if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] != 3):
-        raise InputError(f"{path.name}: pixels of shape {pixels.shape} are no image")
+        raise FileError(path, f"holds pixels of shape {pixels.shape}, which are no image")
     return data, pixels
 
 
@@ -323,13 +323,14 @@ def frames_of(path: Path) -> list[DicomImage]:
 def _frame_count(path: Path, data: Any) -> int:
     with naming_damage(path):
         if "Rows" not in data:
-            raise InputError(
-                f"{path.name} holds no image: it says no size of one (or is damaged, as by a private "
-                "tag of a wrong length)"
+            raise FileError(
+                path,
+                "holds no image: it says no size of one (or is damaged, as by a private "
+                "tag of a wrong length)",
             )
         count = int(data.get("NumberOfFrames") or 1)
     if not 0 < count <= _MOST_FRAMES:
-        raise InputError(f"{path.name} says that it holds {count} frames")
+        raise FileError(path, f"says that it holds {count} frames")
     return count
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from skimage.draw import polygon2mask
 
-from meddistill.base.errors import InputError
+from meddistill.base.errors import FileError
 from meddistill.data.formats.dicom import Header, Placement, naming_damage, read_dataset
 from meddistill.data.masks import ANY_LABEL, FindingValues, Labels
 from meddistill.data.raw_case import OneFile
@@ -84,13 +84,13 @@ def read_structures(path: Path) -> Structures:
                     continue  # points and open lines have no area
                 values = [float(value) for value in each.ContourData]
                 if len(values) < 9 or len(values) % 3:
-                    raise InputError(f"{path.name} has a contour of {len(values)} numbers")
+                    raise FileError(path, f"has a contour of {len(values)} numbers")
                 points = tuple(zip(values[::3], values[1::3], values[2::3], strict=True))
                 named = each.get("ContourImageSequence") or ()
                 uid = str(named[0].ReferencedSOPInstanceUID) if named else ""
                 contours.append(Contour(number, uid, points))
     if not contours:
-        raise InputError(f"{path.name} holds no closed contour")
+        raise FileError(path, "holds no closed contour")
     images |= {each.image for each in contours if each.image}
     return Structures(path, tuple(contours), frozenset(series - {""}), frozenset(images), names)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from meddistill.base.errors import InputError
+from meddistill.base.errors import FileError
 from meddistill.data.formats.dicom import (
     Header,
     Placement,
@@ -90,11 +90,11 @@ def read_segmentation(path: Path) -> Segmentation:
         for frame, group in enumerate(groups):
             uids = _source_images(group)
             if not uids:
-                raise InputError(f"{path.name} does not say which image its frame {frame} is of")
+                raise FileError(path, f"does not say which image its frame {frame} is of")
             for uid in uids:
                 frames_of.setdefault(uid, []).append((frame, _segment(group, shared)))
     if not frames_of:
-        raise InputError(f"{path.name} is a segmentation that does not say of which images")
+        raise FileError(path, "is a segmentation that does not say of which images")
     return Segmentation(
         path,
         {uid: tuple(frames) for uid, frames in frames_of.items()},
@@ -152,9 +152,11 @@ class SegmentationMask(OneFile):
             else:
                 marked = self._inside(values)
             if marked.shape != union.shape:
-                raise InputError(
-                    f"frame {frame} of {self.path.name} is {marked.shape[1]}x{marked.shape[0]}, "
-                    f"image {self.size_hw[1]}x{self.size_hw[0]}"
+                raise FileError(
+                    self.path,
+                    f"is {marked.shape[1]}x{marked.shape[0]}, "
+                    f"image {self.size_hw[1]}x{self.size_hw[0]}",
+                    f"frame {frame} of ",
                 )
             union |= marked
         return union

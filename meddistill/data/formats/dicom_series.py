@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from meddistill.base.errors import InputError
+from meddistill.base.errors import FileError
 from meddistill.data.formats.dicom import Header, Placement
 
 _SAME = 0.02
@@ -33,7 +33,8 @@ class SeriesFrame:
 class Series:
     """Parallel frames of one series and size, in the order of their places along the normal.
 
-    `size_hw`: px of each. `why_uneven`: what is wrong with their steps, in mm; '' where they are even.
+    `size_hw`: px of each. `why_uneven`: what the series has that is wrong with its steps, in mm; ''
+    where they are even.
     """
 
     frames: tuple[SeriesFrame, ...]
@@ -65,11 +66,15 @@ class Series:
         angle = float(np.degrees(np.arccos(share)))
         return angle if np.sin(np.radians(angle)) > _TILT else 0.0
 
+    def check_even(self) -> None:
+        """Raises: InputError where steps are uneven."""
+        if self.why_uneven:
+            raise FileError(self.frames[0].path, self.why_uneven, "the series of ")
+
     @property
     def affine(self) -> np.ndarray:
         """(4, 4) from (column, row, slice) to mm in RAS+. Raises: InputError where steps are uneven."""
-        if self.why_uneven:
-            raise InputError(self.why_uneven)
+        self.check_even()
         first = self.frames[0].placement
         row_mm, column_mm = first.spacing_hw_mm
         affine = np.eye(4)
@@ -140,24 +145,21 @@ def _why_uneven(series: Series, normal: np.ndarray) -> str:
     places = np.array([np.array(each.placement.position) @ normal for each in series.frames])
     steps = np.diff(places)
     usual = float(np.median(steps))
-    first = series.frames[0].path
-    # With its folder: scanners give the same names in each.
-    name = f"the series of {first.parent.name}/{first.name}"
     twice = int((steps <= _SAME * max(usual, 1e-3)).sum())
     if twice:
         at = places[int(np.argmin(steps))]
         return (
-            f"{name} has {twice} slice{'s' * (twice > 1)} at the place of another (the first at "
+            f"has {twice} slice{'s' * (twice > 1)} at the place of another (the first at "
             f"{at:.1f} mm): several phases or echoes? Give one of them"
         )
     wide = int(np.argmax(steps))
     if steps[wide] > (2 - _EVEN) * usual:
         return (
-            f"{name} lacks a slice between {places[wide]:.1f} and {places[wide + 1]:.1f} mm (others "
+            f"lacks a slice between {places[wide]:.1f} and {places[wide + 1]:.1f} mm (others "
             f"are {usual:.1f} mm apart): is it whole?"
         )
     if (np.abs(steps - usual) > _EVEN * usual).any():
-        return f"the slices of {name[4:]} are {steps.min():.2f} to {steps.max():.2f} mm apart"
+        return f"has slices that are {steps.min():.2f} to {steps.max():.2f} mm apart"
     return ""
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from meddistill.base.errors import InputError, in_one_line
+from meddistill.base.errors import FileError, in_one_line
 from meddistill.base.files import atomic_path
 from meddistill.data.formats.volume import MAX_VOXELS, Grid, Volume, canonical, sides_of
 
@@ -43,7 +43,7 @@ def _head(path: Path) -> str:
         with path.open("rb") as file:
             return file.read(_LONGEST_HEADER).decode("latin-1")
     except OSError as error:
-        raise InputError(f"{path.name} cannot be read: {error.strerror or error}") from error
+        raise FileError(path, f"cannot be read: {error.strerror or error}") from error
 
 
 def _says_spacing(path: Path, dimensions: int) -> bool:
@@ -62,10 +62,10 @@ def grid_of(path: Path) -> Grid:
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
-        raise InputError(f"{path.name} is not a volume that can be read: {_said(error)}") from error
+        raise FileError(path, f"is not a volume that can be read: {_said(error)}") from error
     size = reader.GetSize()
     if len(size) not in (2, 3, 4) or 0 in size or np.prod(size, dtype=float) > MAX_VOXELS:
-        raise InputError(f"{path.name} has the shape {'x'.join(map(str, size))}, expected a volume")
+        raise FileError(path, f"has the shape {'x'.join(map(str, size))}, expected a volume")
     channels = reader.GetNumberOfComponents() * (size[3] if len(size) == 4 else 1)
     return Grid(_three(size), _affine(reader, len(size)), channels)
 
@@ -78,7 +78,7 @@ def read(path: Path, channel: int) -> Volume:
     try:
         image = _reader(path).Execute()
     except RuntimeError as error:
-        raise InputError(f"{path.name} is damaged: {_said(error)}") from error
+        raise FileError(path, f"is damaged: {_said(error)}") from error
     # ITK's arrays count z, y, x; a fourth axis comes first, components of a voxel last.
     voxels = SimpleITK.GetArrayFromImage(image)
     if image.GetNumberOfComponentsPerPixel() > 1:

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from meddistill.base.errors import InputError
+from meddistill.base.errors import FileError
 from meddistill.data.formats import itk, nifti, pages
 from meddistill.data.formats.volume import Grid, Volume
 
@@ -36,4 +36,4 @@ def reader_of(path: Path) -> VolumeReader:
     for reader in VOLUME_READERS:
         if path.name.lower().endswith(reader.suffixes):
             return reader
-    raise InputError(f"{path.name} is no volume ({', '.join(VOLUME_SUFFIXES)})")
+    raise FileError(path, f"is no volume ({', '.join(VOLUME_SUFFIXES)})")

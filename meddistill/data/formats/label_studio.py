@@ -12,7 +12,7 @@ from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
-from meddistill.base.errors import InputError
+from meddistill.base.errors import FileError, InputError
 from meddistill.base.files import write_json, write_text
 from meddistill.data.annotations import (
     AnnotatedImage,
@@ -89,8 +89,8 @@ def _table(path: Path) -> list[dict[str, Any]]:
             try:
                 record[name] = json.loads(text) if text.startswith("[") else text
             except (ValueError, RecursionError):
-                raise InputError(
-                    f"{path.name} line {number}: expected JSON in a cell, got {text[:40]!r}"
+                raise FileError(
+                    path, f"line {number}: expected JSON in a cell, got {text[:40]!r}"
                 ) from None
         found.append(record)
     return found

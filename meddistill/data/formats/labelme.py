@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from meddistill.base.errors import InputError
+from meddistill.base.errors import FileError, InputError
 from meddistill.base.files import write_json
 from meddistill.data.annotations import (
     AnnotatedImage,
@@ -68,7 +68,7 @@ class LabelmeJson:
             shapes = [_object(shape, size_hw, said) for shape in content["shapes"]]
         except DAMAGED as error:
             reason = why_damaged(error, "a shape")
-            raise InputError(f"{path.name}: {reason}") from error
+            raise FileError(path, f"cannot be read: {reason}") from error
         objects = tuple(each for each in shapes if each is not None)
         # A person who drew only lines has looked at something else.
         looked_at = bool(objects) or not content["shapes"]

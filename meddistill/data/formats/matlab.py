@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from meddistill.base.errors import InputError, MissingPackageError, in_one_line
+from meddistill.base.errors import FileError, MissingPackageError, in_one_line
 from meddistill.data.raw_case import OneFile, Picture
 
 CLASSES = {1: "meningioma", 2: "glioma", 3: "pituitary"}
@@ -36,8 +36,8 @@ def _open(path: Path) -> Iterator[Any]:
         IndexError,
         TypeError,
     ) as error:
-        raise InputError(
-            f"{path.name} cannot be read as a MATLAB 7.3 file: {in_one_line(error)}"
+        raise FileError(
+            path, f"cannot be read as a MATLAB 7.3 file: {in_one_line(error)}"
         ) from error
 
 
@@ -72,7 +72,7 @@ def read_facts(path: Path) -> tuple[str, str]:
         label = int(np.asarray(file["cjdata/label"]).flat[0])
         patient = "".join(chr(code) for code in np.asarray(file["cjdata/PID"]).ravel())
     if label not in CLASSES:
-        raise InputError(f"{path.name} has label {label}, expected {', '.join(map(str, CLASSES))}")
+        raise FileError(path, f"has label {label}, expected {', '.join(map(str, CLASSES))}")
     return patient.strip("\0 "), CLASSES[label]
 
 

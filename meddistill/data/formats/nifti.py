@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from meddistill.base.errors import InputError, MissingPackageError, in_one_line
+from meddistill.base.errors import FileError, MissingPackageError, in_one_line
 from meddistill.base.files import atomic_path
 from meddistill.data.formats.volume import MAX_VOXELS, Grid, Volume, sides_of
 
@@ -35,12 +35,17 @@ def read(path: Path, channel: int) -> Volume:
         affine = _affine_mm(canonical)
         x, y, z = _sides(canonical, affine)
     except Exception as error:  # nibabel and zlib raise a dozen types on damaged files
-        raise InputError(f"{path.name} is damaged: {in_one_line(error)}") from error
+        raise FileError(path, f"is damaged: {_said(error, path)}") from error
     if min(x, y, z) <= 0 or not np.isfinite([x, y, z]).all():
-        raise InputError(f"{path.name} says that a voxel is {x:g} x {y:g} x {z:g} mm")
+        raise FileError(path, f"says that a voxel is {x:g} x {y:g} x {z:g} mm")
     if voxels.dtype == np.float64:
         voxels = voxels.astype(np.float32)
     return Volume(voxels, affine, (x, y, z), path)
+
+
+def _said(error: Exception, path: Path) -> str:
+    """What nibabel says, which may repeat the path."""
+    return in_one_line(error).replace(str(path), path.name)
 
 
 def _affine_mm(image: Any) -> np.ndarray:
@@ -67,17 +72,16 @@ def grid_of(path: Path) -> Grid:
     """Where the voxels of a file lie, by its header alone. Raises: InputError."""
     nibabel, image = _open(path)
     if not np.isfinite(image.affine).all():
-        raise InputError(
-            f"{path.name} has an affine with a number that is not finite; mend its header"
-        )
+        raise FileError(path, "has an affine with a number that is not finite; mend its header")
     turned = image.affine[:3, :3]
     if (
         np.isnan(nibabel.io_orientation(image.affine)[:, 0]).any()
         or abs(np.linalg.det(turned)) < _FLAT * np.linalg.norm(turned, axis=0).prod()
     ):
-        raise InputError(
-            f"{path.name} has an affine without an orientation: a spacing of 0, or axes that fall "
-            "together; mend its header"
+        raise FileError(
+            path,
+            "has an affine without an orientation: a spacing of 0, or axes that fall "
+            "together; mend its header",
         )
     x, y, z = image.shape[:3]
     channels = image.shape[3] if len(image.shape) == 4 else 1
@@ -89,15 +93,13 @@ def _open(path: Path) -> tuple[Any, Any]:
     try:
         image = nibabel.load(path, mmap=False)  # a mapped file that shrinks would kill the process
     except Exception as error:  # see above
-        raise InputError(f"{path.name} is not a NIfTI volume: {in_one_line(error)}") from error
+        raise FileError(path, f"is not a NIfTI volume: {_said(error, path)}") from error
     if (
         len(image.shape) not in (3, 4)
         or 0 in image.shape
         or np.prod(image.shape, dtype=float) > MAX_VOXELS
     ):
-        raise InputError(
-            f"{path.name} has the shape {'x'.join(map(str, image.shape))}, expected a volume"
-        )
+        raise FileError(path, f"has the shape {'x'.join(map(str, image.shape))}, expected a volume")
     _check_sides(path, image)
     return nibabel, image
 
@@ -111,10 +113,10 @@ def _check_sides(path: Path, image: Any) -> None:
             stored = type(image.header).from_fileobj(file, check=False)
         sides = [float(side) for side in stored["pixdim"][1:4]]
     except Exception as error:  # see above
-        raise InputError(f"{path.name} is not a NIfTI volume: {in_one_line(error)}") from error
+        raise FileError(path, f"is not a NIfTI volume: {_said(error, path)}") from error
     if 0 in sides:
         told = " x ".join(f"{side:g}" for side in sides)
-        raise InputError(f"{path.name} says that a voxel is {told} mm; mend its header")
+        raise FileError(path, f"says that a voxel is {told} mm; mend its header")
 
 
 def _nibabel() -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from meddistill.base.errors import InputError
+from meddistill.base.errors import FileError, InputError
 from meddistill.data.formats.pictures import page_count, picture_size
 from meddistill.data.formats.tiff import load_pages
 from meddistill.data.formats.volume import Grid, Volume, as_pages, canonical
@@ -25,7 +25,7 @@ def read(path: Path, channel: int) -> Volume:
     """The pages as slices. Raises: InputError, also where they differ in size or are in colour."""
     pages = load_pages(path)
     if pages.ndim != 3:
-        raise InputError(f"{path.name} has pages in colour, expected grey ones")
+        raise FileError(path, "has pages in colour, expected grey ones")
     voxels = np.transpose(pages, (2, 1, 0))
     return Volume(canonical(voxels, as_pages(voxels.shape))[0], None, None, path)
 

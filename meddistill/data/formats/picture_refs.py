@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from meddistill.base.errors import InputError
+from meddistill.base.errors import FileError
 from meddistill.data.formats.pictures import IMAGE_SUFFIXES, is_plain_png, load_with_file
 from meddistill.data.masks import Labels, read_mask
 from meddistill.data.raw_case import OneFile, Picture
@@ -48,8 +48,8 @@ class MaskFiles:
         for path in self.paths[1:]:
             mask = read_mask(path, self.labels)
             if union.shape != mask.shape:
-                raise InputError(
-                    f"its masks differ in size: {_size(union)} and {_size(mask)} ({path.name})"
+                raise FileError(
+                    path, f"is {_size(mask)}, the first {_size(union)}: its masks differ in size"
                 )
             if union.dtype == bool:
                 union |= mask

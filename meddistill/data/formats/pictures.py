@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin, UnidentifiedImageError
 
-from meddistill.base.errors import InputError, in_one_line
+from meddistill.base.errors import FileError, InputError, in_one_line
 from meddistill.base.files import atomic_path
 from meddistill.data.formats.picture_limits import check_size, checked_shape
 from meddistill.data.formats.tiff import decode_tiff
@@ -35,7 +35,7 @@ def load_picture(path: Path) -> np.ndarray:
 def load_with_file(path: Path) -> tuple[np.ndarray, bytes]:
     """As `load_picture`, and the file's bytes."""
     content = _read(path)
-    return _decoded(content, path.name, indices=False)[0], content
+    return _decoded_file(path, content, indices=False)[0], content
 
 
 def load_labels(path: Path, colours: bool = False) -> tuple[np.ndarray, bool]:
@@ -45,7 +45,7 @@ def load_labels(path: Path, colours: bool = False) -> tuple[np.ndarray, bool]:
     A palette of greys gives the greys (black and white may be stored either way round); with
     `colours` any palette gives its colours.
     """
-    return _decoded(_read(path), path.name, indices=not colours)
+    return _decoded_file(path, _read(path), indices=not colours)
 
 
 def picture_size(path: Path) -> tuple[int, int]:
@@ -58,7 +58,7 @@ def picture_size(path: Path) -> tuple[int, int]:
                 width, height = image.size
                 turned = image.getexif().get(_EXIF_ORIENTATION, 1) >= 5
     except Exception as error:  # PIL raises a dozen types on damaged files
-        raise InputError(f"{path.name} cannot be read as an image") from error
+        raise FileError(path, "cannot be read as an image") from error
     return (width, height) if turned else (height, width)
 
 
@@ -70,7 +70,7 @@ def page_count(path: Path) -> int:
             with Image.open(path) as image:
                 return int(getattr(image, "n_frames", 1))
     except Exception as error:  # PIL raises a dozen types on damaged files
-        raise InputError(f"{path.name} cannot be read as an image") from error
+        raise FileError(path, "cannot be read as an image") from error
 
 
 def _read(path: Path) -> bytes:
@@ -79,46 +79,57 @@ def _read(path: Path) -> bytes:
         # file's name.
         content = path.read_bytes()
     except FileNotFoundError:
-        raise InputError(f"{path} does not exist") from None
+        raise FileError(path, "does not exist") from None
     except OSError as error:
-        raise InputError(f"{path.name} cannot be read: {error.strerror or error}") from error
+        raise FileError(path, f"cannot be read: {error.strerror or error}") from error
     if not content:
-        raise InputError(f"{path.name} is empty")
+        raise FileError(path, "is empty")
     return content
 
 
 def decode_labels(content: bytes, name: str) -> np.ndarray:
     """As `load_labels`, of a picture that lies inside another file. Raises: InputError."""
-    return _decoded(content, name, indices=True)[0]
+    try:
+        return _decoded(content, indices=True)[0]
+    except InputError as error:
+        raise InputError(f"{name} {error}") from error
 
 
-def _decoded(content: bytes, name: str, indices: bool) -> tuple[np.ndarray, bool]:
+def _decoded_file(path: Path, content: bytes, indices: bool) -> tuple[np.ndarray, bool]:
+    try:
+        return _decoded(content, indices)
+    except InputError as error:
+        raise FileError(path, str(error)) from error
+
+
+def _decoded(content: bytes, indices: bool) -> tuple[np.ndarray, bool]:
+    """Raises: InputError that says what is wrong, without a name."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _decode(content, name, indices)
+            return _decode(content, indices)
     except InputError:
         raise
     except Exception as error:  # PIL raises a dozen types on damaged files
         detail = in_one_line(error)
         if "cannot identify" in detail:
             detail = "no image format that is known"
-        raise InputError(f"{name} cannot be read as an image: {detail}") from error
+        raise InputError(f"cannot be read as an image: {detail}") from error
 
 
-def _decode(content: bytes, name: str, indices: bool) -> tuple[np.ndarray, bool]:
+def _decode(content: bytes, indices: bool) -> tuple[np.ndarray, bool]:
     try:
         image = Image.open(io.BytesIO(content))
     except UnidentifiedImageError:
         if content[:4] in (b"II*\0", b"MM\0*"):
-            return decode_tiff(content, name), False
+            return decode_tiff(content), False
         raise
     with image:
-        check_size(*image.size, name)
+        check_size(*image.size)
         lossy = image.format in _LOSSY
         pages = getattr(image, "n_frames", 1)
         if pages > 1 and image.format != "MPO":  # a phone's second picture is a preview
-            raise InputError(f"{name} holds {pages} pages, expected one image")
+            raise InputError(f"holds {pages} pages, expected one image")
         if image.mode in ("RGB", "RGBA") and image.tile and "16" in str(image.tile[0].args):
             return _decode_16bit_colour(content), lossy  # PIL would drop the lower byte
         image.load()
@@ -128,7 +139,7 @@ def _decode(content: bytes, name: str, indices: bool) -> tuple[np.ndarray, bool]
 def _decode_16bit_colour(content: bytes) -> np.ndarray:
     pixels = decode(np.frombuffer(content, dtype=np.uint8), as_stored=True)
     if pixels is None:
-        raise InputError("16-bit colour image is damaged")
+        raise InputError("is a damaged 16-bit colour image")
     return checked_shape(pixels)
 
 
@@ -178,10 +189,10 @@ def _decode_8bit(path: Path, as_stored: bool = False) -> np.ndarray:
     try:
         encoded = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise FileError(path, f"cannot be read: {error.strerror or error}") from error
     pixels = decode(encoded, as_stored) if encoded.size else None
     if pixels is None:
-        raise InputError(f"{path} cannot be read as an image")
+        raise FileError(path, "cannot be read as an image")
     return pixels
 
 

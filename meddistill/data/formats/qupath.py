@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from meddistill.base.errors import InputError
+from meddistill.base.errors import FileError, InputError
 from meddistill.data.annotations import (
     AnnotatedImage,
     AnnotatedObject,
@@ -53,7 +53,7 @@ class QupathGeojson:
                 objects += _objects(feature, said)
         except DAMAGED as error:
             reason = why_damaged(error, "a feature")
-            raise InputError(f"{path.name}: {reason}") from error
+            raise FileError(path, f"cannot be read: {reason}") from error
         image = AnnotatedImage("", tuple(objects), looked_at=bool(objects))
         return AnnotationFile((image,), classes_of([image]), said)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from meddistill.base.errors import InputError
+from meddistill.base.errors import FileError, InputError
 from meddistill.data.annotations import (
     AnnotatedImage,
     AnnotatedObject,
@@ -40,8 +40,8 @@ class RunLengthTable:
         header, rows = read_table_rows(path)
         image, runs = first_of(header, IMAGE_COLUMNS), first_of(header, _RUN_COLUMNS)
         if image is None or runs is None:
-            raise InputError(
-                f"{path} has the columns {', '.join(header)}; expected {self.looks_like}"
+            raise FileError(
+                path, f"has the columns {', '.join(header)}; expected {self.looks_like}"
             )
         label = first_of(header, CLASS_COLUMNS)
         found: dict[str, list[AnnotatedObject]] = {}

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from meddistill.base.errors import InputError
+from meddistill.base.errors import FileError, InputError
 from meddistill.data.annotations import (
     AnnotatedImage,
     AnnotatedObject,
@@ -54,7 +54,7 @@ class SuperviselyJson:
             found = [_object(each, size_hw, said) for each in content["objects"]]
             marks = [str(tag.get("name", "")) for tag in content.get("tags") or []]
         except (LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
-            raise InputError(f"{path.name} has a damaged object: {error}") from error
+            raise FileError(path, f"has a damaged object: {error}") from error
         objects = tuple(each for each in found if each is not None)
         looked_at = bool(objects) or any(map(is_nothing_there, marks))
         image = AnnotatedImage(objects=objects, looked_at=looked_at, size_hw=size_hw)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from meddistill.base.errors import InputError, in_one_line
+from meddistill.base.errors import FileError, InputError, in_one_line
 from meddistill.base.files import atomic_path
 from meddistill.data.formats.text_files import first_text, read_text
 
@@ -44,7 +44,7 @@ def read_table_rows(path: Path) -> tuple[list[str], Rows]:
     of another length than the header.
     """
     if not path.exists():
-        raise InputError(f"{path} does not exist")
+        raise FileError(path, "does not exist")
     lines = _sheet(path) if path.suffix.lower() == ".xlsx" else _csv_lines(_text_lines(path))
     rows = _checked(lines, path)
     _, header = next(rows, (1, []))
@@ -63,10 +63,10 @@ def _checked(lines: Rows, path: Path) -> Rows:
             if len(row) > width and not any(row[width:]):  # Excel's empty columns at the right
                 row = row[:width]
             if len(row) != width:
-                raise InputError(f"{path} line {number}: expected {width} values, got {len(row)}")
+                raise FileError(path, f"line {number}: expected {width} values, got {len(row)}")
             yield number, row
     except csv.Error as error:
-        raise InputError(f"{path} cannot be read as a table: {in_one_line(error)}") from error
+        raise FileError(path, f"cannot be read as a table: {in_one_line(error)}") from error
 
 
 def _text_lines(path: Path) -> Iterator[str]:
@@ -109,7 +109,7 @@ def _sheet(path: Path) -> Rows:
         else:
             rows = []
     except (CalamineError, OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as a workbook: {in_one_line(error)}") from error
+        raise FileError(path, f"cannot be read as a workbook: {in_one_line(error)}") from error
     return ((number, [_cell(value) for value in row]) for number, row in enumerate(rows, start=1))
 
 

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from meddistill.base.errors import InputError, in_one_line
+from meddistill.base.errors import FileError, in_one_line
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -41,7 +41,7 @@ def read_text(path: Path) -> str:
     try:
         return decode(path.read_bytes())
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise FileError(path, f"cannot be read: {error.strerror or error}") from error
 
 
 def first_text(path: Path, count: int = 4096) -> str:
@@ -67,4 +67,4 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not readable JSON: {in_one_line(error)}") from error
+        raise FileError(path, f"is not readable JSON: {in_one_line(error)}") from error

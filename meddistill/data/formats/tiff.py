@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from meddistill.base.errors import InputError, in_one_line
+from meddistill.base.errors import FileError, InputError, in_one_line
 from meddistill.base.files import atomic_path
 from meddistill.data.formats.picture_limits import MAX_PIXELS, check_size, checked_shape
 
@@ -22,14 +22,14 @@ def load_pages(path: Path) -> np.ndarray:
         with TiffFile(path) as file:
             shapes = {page.shape for page in file.pages}
             if len(shapes) != 1:
-                raise InputError(f"{path.name} has pages of {len(shapes)} sizes, expected one")
+                raise FileError(path, f"has pages of {len(shapes)} sizes, expected one")
             if np.prod(next(iter(shapes)), dtype=float) * len(file.pages) > 10 * MAX_PIXELS:
-                raise InputError(f"{path.name} is too large: {len(file.pages)} pages")
+                raise FileError(path, f"is too large: {len(file.pages)} pages")
             return np.stack([page.asarray() for page in file.pages])
     except InputError:
         raise
     except Exception as error:  # tifffile raises a dozen types on damaged files
-        raise InputError(f"{path.name} is damaged: {in_one_line(error)}") from error
+        raise FileError(path, f"is damaged: {in_one_line(error)}") from error
 
 
 def write_pages(path: Path, pages: np.ndarray) -> None:
@@ -40,15 +40,15 @@ def write_pages(path: Path, pages: np.ndarray) -> None:
         imwrite(temporary, pages, photometric="minisblack", compression="zlib", metadata=None)
 
 
-def decode_tiff(content: bytes, name: str) -> np.ndarray:
+def decode_tiff(content: bytes) -> np.ndarray:
     """Pixels (H, W[, 3]) of a TIFF file of a kind that PIL does not know, of one page. Raises:
-    InputError, and what tifffile raises of a damaged file."""
+    InputError without a name, and what tifffile raises of a damaged file."""
     from tifffile import TiffFile  # slow to import, and rarely needed
 
     with TiffFile(io.BytesIO(content)) as file:
         if len(file.pages) != 1:
-            raise InputError(f"{name} holds {len(file.pages)} pages, expected one image")
+            raise InputError(f"holds {len(file.pages)} pages, expected one image")
         shape = file.pages[0].shape
-        check_size(shape[1], shape[0], name)
+        check_size(shape[1], shape[0])
         pixels = np.asarray(file.pages[0].asarray())
     return checked_shape(pixels[..., :3] if pixels.ndim == 3 and pixels.shape[2] == 4 else pixels)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from meddistill.base.errors import InputError
+from meddistill.base.errors import FileError, InputError
 from meddistill.data.annotations import (
     AnnotatedImage,
     AnnotatedObject,
@@ -76,7 +76,7 @@ def _json_records(path: Path) -> list[_Record] | None:
     if not isinstance(content, dict):
         return None
     if all(isinstance(content.get(key), dict) for key in ("project", "file", "view", "metadata")):
-        return via_3_records(content, path.name)
+        return via_3_records(content, path)
     records = []
     for entry in content.values():
         if not isinstance(entry, dict) or "filename" not in entry or "regions" not in entry:
@@ -98,21 +98,22 @@ def _csv_records(path: Path) -> list[_Record] | None:
     found: dict[str, tuple[Any, list[Any]]] = {}
     for number, row in rows:
         values = dict(zip(columns, row, strict=True))
-        where = f"{path.name} line {number}"
-        marks = _parsed(values.get("file_attributes", ""), where)
+        marks = _parsed(values.get("file_attributes", ""), path, number)
         regions = found.setdefault(values["filename"], (marks, []))[1]
-        shape = _parsed(values["region_shape_attributes"], where)
+        shape = _parsed(values["region_shape_attributes"], path, number)
         if shape:
-            attributes = _parsed(values.get("region_attributes", ""), where)
+            attributes = _parsed(values.get("region_attributes", ""), path, number)
             regions.append({"shape_attributes": shape, "region_attributes": attributes})
     return [(name, marks, regions) for name, (marks, regions) in found.items()]
 
 
-def _parsed(text: str, where: str) -> Any:
+def _parsed(text: str, path: Path, number: int) -> Any:
     try:
         return json.loads(text) if text.strip() else {}
     except (ValueError, RecursionError):
-        raise InputError(f"{where}: expected JSON in a cell, got {text[:40]!r}") from None
+        raise FileError(
+            path, f"line {number}: expected JSON in a cell, got {text[:40]!r}"
+        ) from None
 
 
 def _image(name: str, marks: Any, regions: list[Any], said: Counter[str]) -> AnnotatedImage:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from meddistill.base.errors import InputError
+from meddistill.base.errors import FileError
 
 _IMAGE = 2
 _KINDS = {
@@ -22,8 +23,8 @@ _KINDS = {
 Record = tuple[str, dict[str, str], list[Any]]
 
 
-def via_3_records(content: Mapping[str, Any], name: str) -> list[Record]:
-    """Name, attributes and regions of every image of a project, as VIA 2 has them; films are left
+def via_3_records(content: Mapping[str, Any], path: Path) -> list[Record]:
+    """Name, attributes and regions of every image of the project in a file, as VIA 2 has them; films are left
     out. Raises: InputError for a project that is damaged."""
     try:
         files = content["file"]
@@ -50,7 +51,7 @@ def via_3_records(content: Mapping[str, Any], name: str) -> list[Record]:
             else:
                 found[view][1].update(values)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{name} is a damaged project of VIA 3: {error}") from error
+        raise FileError(path, f"is a damaged project of VIA 3: {error}") from error
     return list(found.values())
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from meddistill.base.errors import InputError
+from meddistill.base.errors import FileError
 from meddistill.base.files import write_text
 from meddistill.data.annotations import (
     AnnotatedImage,
@@ -57,7 +57,7 @@ class VocXml:
             from_one = _counts_from_one(root)
             objects = tuple(_object(element, int(from_one)) for element in root.iter("object"))
         except ValueError as error:
-            raise InputError(f"{path.name} is not a readable annotation: {error}") from error
+            raise FileError(path, f"is not a readable annotation: {error}") from error
         turned = sum(each.find("robndbox") is not None for each in root.iter("object"))
         notes = {"turned boxes are taken by the box around them": turned}
         classes = sorted({each.class_name for each in objects})

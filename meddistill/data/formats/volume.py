@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from meddistill.base.errors import InputError
+from meddistill.base.errors import FileError, InputError
 
 MAX_VOXELS = 1_000_000_000
 _FLAT = 1e-6
@@ -105,7 +105,7 @@ def resampled(volume: Volume, shape: tuple[int, ...], affine: np.ndarray) -> np.
     """The volume's voxels on another canonical grid, by the nearest one; 0 outside of it. Raises:
     InputError for a volume that does not say where it lies."""
     if volume.affine is None:
-        raise InputError(f"{volume.source.name} does not say where it lies: it cannot be resampled")
+        raise FileError(volume.source, "does not say where it lies: it cannot be resampled")
     to_own = np.linalg.inv(volume.affine) @ affine
     # Along each axis of the new grid its share of the place in the old one: no array of all places.
     steps = [to_own[:3, axis, None] * np.arange(length) for axis, length in enumerate(shape)]

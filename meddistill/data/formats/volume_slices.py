@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from meddistill.base.errors import InputError
+from meddistill.base.errors import FileError, InputError
 from meddistill.data.formats import itk, nifti, pages
 from meddistill.data.formats.known_volume_formats import reader_of
 from meddistill.data.formats.volume import Grid, Volume, axes_in_world, canonical, resampled
@@ -99,8 +99,10 @@ class MaskSlice(_OneVolume):
         )
         count = voxels.shape[-3:][self.axis]
         if self.index >= count:
-            raise InputError(
-                f"mask volume has {count} slices along axis {self.axis}, fewer than the image"
+            raise FileError(
+                self.path,
+                f"has {count} slices along axis {self.axis}, fewer than the image",
+                "mask ",
             )
         if voxels.ndim == 3:
             return _cut(voxels, self.axis, self.index)
@@ -125,7 +127,7 @@ def _stamp(path: Path) -> tuple[int, int]:
     try:
         status = path.stat()
     except OSError as error:
-        raise InputError(f"{path.name} cannot be read: {error.strerror or error}") from error
+        raise FileError(path, f"cannot be read: {error.strerror or error}") from error
     return status.st_size, status.st_mtime_ns
 
 
@@ -165,9 +167,7 @@ def _load_mask(path: Path, labels: Labels, image: Path | None) -> np.ndarray:
     # The whole volume decides what its values mean: a slice that has label 1 alone must not pass
     # for black and white.
     if (channels := grid_of(path).channels) > 1:
-        raise InputError(
-            f"mask {path.name} holds {channels} volumes along its fourth axis, not one"
-        )
+        raise FileError(path, f"holds {channels} volumes along its fourth axis, not one", "mask ")
     mask = read_volume(path)
     voxels = mask.array
     if image is not None:
@@ -183,7 +183,7 @@ def _load_mask(path: Path, labels: Labels, image: Path | None) -> np.ndarray:
 def _canonical_grid(path: Path) -> tuple[tuple[int, ...], np.ndarray]:
     grid = grid_of(path)
     if grid.affine is None:
-        raise InputError(f"{path.name} does not say where it lies: no mask can be brought onto it")
+        raise FileError(path, "does not say where it lies: no mask can be brought onto it")
     # Strides of nothing: only the shape counts.
     voxels, affine = canonical(np.broadcast_to(np.uint8(0), grid.shape), grid.affine)
     return voxels.shape, affine
@@ -193,7 +193,7 @@ def read_volume(path: Path, channel: int = 0) -> Volume:
     """The volume in a file of any format that is known. Raises: InputError."""
     volume = reader_of(path).read(path, channel)
     if np.iscomplexobj(volume.array) or volume.array.dtype.names:
-        raise InputError(f"{path.name} holds {volume.array.dtype}, expected real numbers")
+        raise FileError(path, f"holds {volume.array.dtype}, expected real numbers")
     return volume
 
 
@@ -216,7 +216,7 @@ def extent(path: Path, axis: int) -> tuple[int, int]:
     try:
         return grid.shape[axes_in_world(grid.affine)[0][axis]], grid.channels
     except InputError as error:
-        raise InputError(f"{path.name}: {error}") from None
+        raise FileError(path, f"cannot be cut: {error}") from None
 
 
 def slices_of(path: Path, axis: int = 2, channel: int | None = None) -> list[VolumeSlice]:
@@ -224,12 +224,13 @@ def slices_of(path: Path, axis: int = 2, channel: int | None = None) -> list[Vol
     that one of number `channel`. Raises: InputError."""
     count, channels = extent(path, axis)
     if channels > 1 and channel is None:
-        raise InputError(
-            f"{path.name} holds {channels} volumes along its fourth axis; choose one with --channel "
-            f"(0 to {channels - 1})"
+        raise FileError(
+            path,
+            f"holds {channels} volumes along its fourth axis; choose one with --channel "
+            f"(0 to {channels - 1})",
         )
     if channel is not None and not 0 <= channel < channels:
-        raise InputError(f"{path.name} has no channel {channel}, only 0 to {channels - 1}")
+        raise FileError(path, f"has no channel {channel}, only 0 to {channels - 1}")
     return [VolumeSlice(path, axis, index, channel or 0) for index in range(count)]
 
 

@@ -9,7 +9,7 @@ from xml.etree.ElementTree import ParseError
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from meddistill.base.errors import InputError, in_one_line
+from meddistill.base.errors import FileError, in_one_line
 from meddistill.data.formats.text_files import decode
 
 
@@ -21,12 +21,8 @@ def read_xml(path: Path) -> Any:
         # Of UTF-16 the mark may be missing, or the declaration may name another.
         return fromstring(decode(content) if b"\0" in content[:200] else content, forbid_dtd=True)
     except DefusedXmlException:
-        raise InputError(
-            f"{path.name} declares a document type, which no annotation needs"
-        ) from None
+        raise FileError(path, "declares a document type, which no annotation needs") from None
     except OSError as error:
-        raise InputError(f"{path.name} cannot be read: {error.strerror or error}") from error
+        raise FileError(path, f"cannot be read: {error.strerror or error}") from error
     except (ParseError, ValueError, LookupError, RecursionError) as error:
-        raise InputError(
-            f"{path.name} is not a readable annotation: {in_one_line(error)}"
-        ) from error
+        raise FileError(path, f"is not a readable annotation: {in_one_line(error)}") from error

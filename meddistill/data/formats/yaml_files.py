@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from meddistill.base.errors import InputError, in_one_line
+from meddistill.base.errors import FileError, in_one_line
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -18,5 +18,5 @@ def read_yaml(path: Path) -> dict[str, Any]:
         if not isinstance(content, dict):
             raise TypeError(f"expected a mapping, got {type(content).__name__}")
     except Exception as error:  # unreadable, or not YAML: of many types
-        raise InputError(f"{path} cannot be read: {in_one_line(error)}") from error
+        raise FileError(path, f"cannot be read: {in_one_line(error)}") from error
     return {str(key): value for key, value in content.items()}

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from meddistill.base.errors import InputError, in_one_line
+from meddistill.base.errors import FileError, in_one_line
 from meddistill.base.files import write_text
 from meddistill.base.paths import printable
 from meddistill.data.annotations import (
@@ -55,7 +55,7 @@ class YoloLabel:
             raise ValueError("a YOLO label is in shares of its image, whose size must be given")
         lines = read_text(path).lstrip("\ufeff").splitlines()
         objects = tuple(
-            _object(line, f"label {path.name} line {number}", beside)
+            _object(line, path, number, beside)
             for number, line in enumerate(lines, start=1)
             if line.strip()
         )
@@ -64,22 +64,24 @@ class YoloLabel:
         return AnnotationFile((image,), tuple(classes))
 
 
-def _object(line: str, where: str, beside: KnownBeside) -> AnnotatedObject:
+def _object(line: str, path: Path, number: int, beside: KnownBeside) -> AnnotatedObject:
     assert beside.size_hw is not None
     height, width = beside.size_hw
     try:
         code, *values = (float(part) for part in line.split())
     except ValueError:
-        raise InputError(f"{where} is not numbers: {line[:40]!r}") from None
+        raise FileError(path, f"line {number} is not numbers: {line[:40]!r}", "label ") from None
     if not all(math.isfinite(value) for value in (code, *values)):
-        raise InputError(f"{where} has a value that is not finite")
+        raise FileError(path, f"line {number} has a value that is not finite", "label ")
     class_name = beside.class_names.get(int(code), str(int(code)))
     if len(values) == 4:
         return AnnotatedObject(class_name, _in_px(values, height, width))
     if len(values) >= 6 and len(values) % 2 == 0:
         points = tuple(value * (width, height)[index % 2] for index, value in enumerate(values))
         return AnnotatedObject(class_name, polygon_box(points), (points,))
-    raise InputError(f"{where} has {len(values) + 1} numbers, expected 5 or a polygon")
+    raise FileError(
+        path, f"line {number} has {len(values) + 1} numbers, expected 5 or a polygon", "label "
+    )
 
 
 def _in_px(values: list[float], height: int, width: int) -> tuple[float, float, float, float]:
@@ -100,7 +102,7 @@ def read_class_names(path: Path) -> dict[int, str]:
         numbered = names.items() if isinstance(names, dict) else enumerate(names)
         return {int(number): printable(str(name)) for number, name in numbered}
     except (TypeError, ValueError) as error:  # something else entirely under `names`
-        raise InputError(f"{path} cannot be read: {in_one_line(error)}") from error
+        raise FileError(path, f"cannot be read: {in_one_line(error)}") from error
 
 
 def write_yolo_label(
@@ -136,7 +138,7 @@ def read_yolo_label(path: Path, size_hw: tuple[int, int]) -> tuple[np.ndarray, n
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as a YOLO label: {error}") from error
+        raise FileError(path, f"cannot be read as a YOLO label: {error}") from error
     boxes, classes = [], []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -146,11 +148,11 @@ def read_yolo_label(path: Path, size_hw: tuple[int, int]) -> tuple[np.ndarray, n
             if len(values) != 4 or not which.is_integer():
                 raise ValueError
         except ValueError:
-            raise InputError(
-                f"{path} line {number}: expected `class cx cy w h`, got {line[:60]!r}"
+            raise FileError(
+                path, f"line {number}: expected `class cx cy w h`, got {line[:60]!r}"
             ) from None
         if not np.isfinite(values).all():
-            raise InputError(f"{path} line {number}: a coordinate is not finite")
+            raise FileError(path, f"line {number}: a coordinate is not finite")
         boxes.append(_in_px(values, height, width))
         classes.append(int(which))
     found = np.round(np.array(boxes, dtype=np.float64).reshape(-1, 4), 2).astype(np.float32)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from meddistill.base.errors import InputError
+from meddistill.base.errors import InputError, why_rejected
 from meddistill.base.paths import printable
 from meddistill.data.boxes import clip_boxes, mask_to_boxes, unite_boxes
 from meddistill.data.findings import LESION, Findings, as_planes
@@ -87,7 +87,7 @@ def convert(case: RawCase, key: str, staging: Path, settings: ConvertSettings) -
     except StrangeValuesError as error:
         return Converted(key, reason=printable(str(error)), strange=error.values)
     except InputError as error:
-        return Converted(key, reason=printable(" ".join(str(error).split())))
+        return Converted(key, reason=printable(" ".join(why_rejected(error).split())))
     except OSError as error:
         return Converted(key, reason=f"cannot be read: {error.strerror or error}")
     except MemoryError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from meddistill.base.errors import InputError
+from meddistill.base.errors import InputError, why_rejected
 from meddistill.data.formats.box_columns import (
     SLICE_COLUMNS,
     SPACING_COLUMNS,
@@ -35,7 +35,7 @@ def stacked(cases: Sequence[RawCase]) -> tuple[list[RawCase], list[Rejected]]:
                     )
             kept.append(case)
         except InputError as error:
-            rejected.append(Rejected(case.source, str(error)))
+            rejected.append(Rejected(case.source, why_rejected(error)))
     return kept, rejected
 
 

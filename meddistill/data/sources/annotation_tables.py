@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from meddistill.base.errors import InputError
+from meddistill.base.errors import InputError, why_rejected
 from meddistill.base.paths import printable, shown
 from meddistill.data.annotations import AnnotatedImage, AnnotationFile, counted_from_zero
 from meddistill.data.formats.annotation_format import AnnotationFormat, KnownBeside
@@ -118,7 +118,7 @@ class _Readings:
             if not self._format.per_image:
                 raise
             self.tables.append(table)
-            self._refuse_image_of(table, str(error))
+            self._refuse_image_of(table, why_rejected(error))
             return
         if content is None:
             return
@@ -138,7 +138,7 @@ class _Readings:
             except InputError as error:
                 self._refused |= set() if index is None else {index}
                 source = shown(table, self._directory) if self._format.per_image else said.image
-                reason = str(error)
+                reason = why_rejected(error)
                 if index is None:
                     reason = f"entry of {table.name} is damaged: {said.problem or reason}"
                 self._rejected.append(Rejected(printable(source or "?"), reason))
@@ -176,7 +176,7 @@ class _Readings:
                 several.append(error.told)
                 continue
             except InputError as error:
-                self._rejected.append(Rejected(shown(path, self._directory), str(error)))
+                self._rejected.append(Rejected(shown(path, self._directory), why_rejected(error)))
                 continue
             if not said.objects:
                 count[is_looked_at(said, options) and self._knows_all(said)] += 1

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from meddistill.base.errors import InputError
+from meddistill.base.errors import InputError, why_rejected
 from meddistill.base.paths import printable, shown
 from meddistill.data.annotations import AnnotatedImage
 from meddistill.data.formats.annotation_format import KnownBeside
@@ -240,7 +240,7 @@ class _Cases:
             spacing = read_spacing(self._value(row, self._columns.spacing))
             said = one_reading(self._said[name], self._options) if self._columns.box else None
         except InputError as error:
-            self.rejected.append(Rejected(printable(name or "?"), str(error)))
+            self.rejected.append(Rejected(printable(name or "?"), why_rejected(error)))
             return []
         case = RawCase(
             path.stem,

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from meddistill.base.errors import InputError, MissingPackageError
+from meddistill.base.errors import InputError, MissingPackageError, why_rejected
 from meddistill.base.paths import shown
 from meddistill.data.formats.dicom import (
     DicomImage,
@@ -90,7 +90,7 @@ class DicomFolders:
             except MissingPackageError:
                 raise
             except InputError as error:
-                rejected.append(Rejected(shown(path, directory), str(error)))
+                rejected.append(Rejected(shown(path, directory), why_rejected(error)))
         rejected += [
             Rejected(shown(path, directory), "mask without an image") for path in masks.values()
         ]
@@ -167,7 +167,7 @@ class _Files:
                 except MissingPackageError:
                     raise
                 except InputError as error:
-                    self._reject(path, directory, str(error))
+                    self._reject(path, directory, why_rejected(error))
 
     def _sort_in(self, path: Path, directory: Path) -> None:
         header = read_header(path)

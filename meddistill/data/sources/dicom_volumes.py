@@ -26,7 +26,7 @@ def in_series(
         directory: the source folder.
     """
     every = series_in(headers)
-    notes = [each.why_uneven for each in every if each.why_uneven]
+    notes = [_uneven(each, directory) for each in every if each.why_uneven]
     volumes = [each for each in every if not _share_places(each)]
     folders = Counter(_folder(each, directory) for each in volumes)
     place_of: dict[tuple[Path, int], tuple[int, int]] = {}
@@ -71,6 +71,11 @@ def in_series(
             0, f"{len(slices)} series are volumes, of {count} slices, by their places in mm"
         )
     return ordered, notes
+
+
+def _uneven(series: Series, directory: Path) -> str:
+    # With its folder: scanners give the same names in each.
+    return f"the series of {shown(series.frames[0].path, directory)} {series.why_uneven}"
 
 
 def _share_places(series: Series) -> bool:

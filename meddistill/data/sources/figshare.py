@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from meddistill.base.errors import InputError, MissingPackageError
+from meddistill.base.errors import InputError, MissingPackageError, why_rejected
 from meddistill.base.paths import shown
 from meddistill.data.formats.matlab import MatImage, MatMask, read_facts, read_folds
 from meddistill.data.raw_case import RawCase
@@ -42,7 +42,7 @@ class Figshare:
             except MissingPackageError:
                 raise
             except InputError as error:
-                rejected.append(Rejected(shown(path, directory), str(error)))
+                rejected.append(Rejected(shown(path, directory), why_rejected(error)))
                 continue
             number = int(path.stem) if path.stem.isdecimal() else 0
             columns = {"fold": str(folds[number - 1])} if 0 < number <= len(folds) else {}

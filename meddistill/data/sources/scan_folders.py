@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from meddistill.base.errors import ConfigError, InputError, MissingPackageError
+from meddistill.base.errors import ConfigError, InputError, MissingPackageError, why_rejected
 from meddistill.base.paths import shown
 from meddistill.data.formats import itk, nifti, pages
 from meddistill.data.formats.known_volume_formats import VOLUME_SUFFIXES
@@ -99,7 +99,7 @@ class ScanFolders:
                 # A film beside frames that are segmented needs no channel.
                 if isinstance(error, ConfigError) and (mask or not any(masks.values())):
                     raise
-                rejected.append(Rejected(shown(volume.path, directory), str(error)))
+                rejected.append(Rejected(shown(volume.path, directory), why_rejected(error)))
         by = "folders" if any(groups.values()) else "volumes"
         note = (
             f"{len(volumes)} volumes are cut into {AXES[options.axis]} slices; groups are the {by}"

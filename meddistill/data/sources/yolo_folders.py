@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from meddistill.base.errors import InputError
+from meddistill.base.errors import InputError, why_rejected
 from meddistill.base.paths import printable, shown
 from meddistill.data.formats.annotation_format import KnownBeside
 from meddistill.data.formats.pictures import IMAGE_SUFFIXES, picture_size
@@ -65,7 +65,7 @@ class YoloFolders:
             try:
                 case, found = _case(path, label if has_label else None, names, directory, options)
             except InputError as error:
-                rejected.append(Rejected(shown(path, directory), str(error)))
+                rejected.append(Rejected(shown(path, directory), why_rejected(error)))
                 continue
             classes |= set(found)
             cases.append(case)
@@ -113,7 +113,9 @@ def _by_name(images: Sequence[Path], directory: Path) -> tuple[dict[Path, Path],
         try:
             image = images[names.find(below.with_suffix("").as_posix(), below.parent.as_posix())]
         except InputError as error:
-            rejected.append(Rejected(shown(path, directory), f"labels of no image: {error}"))
+            rejected.append(
+                Rejected(shown(path, directory), f"labels of no image: {why_rejected(error)}")
+            )
             continue
         if image in found:
             why = f"another label file is this image's: {shown(found[image], directory)}"

@@ -159,4 +159,5 @@ def test_what_itk_says_is_told_without_its_own_places(tmp_path):
     path = nrrd_file(tmp_path / "bad.nrrd", "(nan,0,0) (0,1,0) (0,0,3)")
     with pytest.raises(InputError, match=r"bad\.nrrd is not a volume that can be read") as caught:
         grid_of(path)
-    assert not any(each in str(caught.value) for each in ("cxx", "0x", "ITK", "itk"))
+    told = str(caught.value).replace(str(tmp_path), "")
+    assert not any(each in told for each in ("cxx", "0x", "ITK", "itk"))
