@@ -61,6 +61,11 @@ def why_rejected(error: MedDistillError) -> str:
     return error.by_name if isinstance(error, FileError) else str(error)
 
 
+def naming(path: Path, error: InputError) -> InputError:
+    """The error, with the path of the file where it does not say it."""
+    return error if str(path) in str(error) else InputError(f"{path}: {error}")
+
+
 def in_one_line(error: BaseException, most: int = 200) -> str:
     """What a foreign error says, in one line of at most `most` characters; its type where it says
     nothing."""

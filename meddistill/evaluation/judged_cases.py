@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from meddistill.base.errors import ConfigError, InputError
+from meddistill.base.errors import ConfigError, InputError, naming
 from meddistill.base.files import read_json
 from meddistill.data.findings import LESION, SEPARATOR, Findings, as_planes
 from meddistill.data.formats.pictures import load_labels, load_picture
@@ -177,7 +177,7 @@ def read_image(path: Path, intensity: IntensitySettings | None = None) -> np.nda
         if wished or pixels.dtype != np.uint8:
             pixels = to_8bit(pixels, intensity)
     except InputError as error:
-        raise _naming(path, error) from error
+        raise naming(path, error) from error
     return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
 
 
@@ -201,8 +201,4 @@ def read_planes(path: Path, findings: Findings) -> np.ndarray:
             return as_planes(read_mask(path))
         return findings.decode(load_labels(path)[0], path.name)
     except InputError as error:
-        raise _naming(path, error) from error
-
-
-def _naming(path: Path, error: InputError) -> InputError:
-    return error if str(path) in str(error) else InputError(f"{path}: {error}")
+        raise naming(path, error) from error

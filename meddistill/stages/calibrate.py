@@ -13,7 +13,7 @@ import numpy as np
 
 from meddistill.base import console
 from meddistill.base.csv_tables import read_table
-from meddistill.base.errors import InputError
+from meddistill.base.errors import InputError, naming
 from meddistill.colearning.asked_trust import fit_asked
 from meddistill.colearning.belief_files import load_beliefs
 from meddistill.colearning.second_opinion import opinion_of_run
@@ -130,7 +130,7 @@ def _given(patterns: Sequence[str], student: Student) -> list[Load]:
         try:
             given += [functools.partial(load, scan, number) for number in range(len(taken(scan)))]
         except InputError as error:
-            broken.append(f"{files_of.path}: {error}")
+            broken.append(str(naming(files_of.path, error)))
             console.warn(broken[-1])
     if not given:
         raise InputError(
