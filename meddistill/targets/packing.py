@@ -96,8 +96,9 @@ def pack_targets(
     index = itertools.count()
     for case_id, of_case in track(by_case.items(), "load targets", len(by_case)):
         target, contested, swallows = case_target(of_case, packing)
-        settled += contested
-        swallowed.update(swallows)
+        if of_case[0].split == "train":  # the other splits would tell the same once more
+            settled += contested
+            swallowed.update(swallows)
         features = folders.features(of_case[0]) if feature_levels else {}
         target = dataclasses.replace(target, boxes_xyxy_px=boxes.get(case_id), features=features)
         image = dataset.seen(dataset.by_id[case_id], packing.context)
@@ -106,7 +107,8 @@ def pack_targets(
             pieces = list(cut_case(image, target, corners[case_id], packing.image_size))
         for piece in pieces:
             packed.put(next(index), *piece)
-    _tell(settled, swallowed, len(by_case))
+    trained = sum(of_case[0].split == "train" for of_case in by_case.values())
+    _tell(settled, swallowed, trained)
     packed.normalise_case_weights()
     return packed
 
@@ -133,12 +135,12 @@ def _tell(settled: int, swallowed: Mapping[tuple[str, str], int], cases: int) ->
     if settled:
         console.say(
             f"the teacher's masks of findings that exclude each other overlapped in {settled} of "
-            f"{cases} cases: each pixel went to the more probable"
+            f"{cases} training cases: each pixel went to the more probable"
         )
     for (ring, inner), count in swallowed.items():
         console.warn(
-            f"the teacher's masks of '{ring}' swallow '{inner}' in {count} of {cases} cases, as "
-            f"those of rings do: inside '{inner}' nothing is learnt of '{ring}'"
+            f"the teacher's masks of '{ring}' swallow '{inner}' in {count} of {cases} training "
+            f"cases, as those of rings do: inside '{inner}' nothing is learnt of '{ring}'"
         )
 
 

@@ -26,12 +26,12 @@ def find_start(given: Path, out: Path) -> Path:
             break
     else:
         raise InputError(
-            f"distill.warm_start={given} is neither a student nor a RUN with one (no "
+            f"--from {given} is neither a student nor a RUN with one (no "
             f"{MODEL_SAFETENSORS}); give the directory of a finished student"
         )
     if directory.resolve() == out.resolve():
         raise ConfigError(
-            f"distill.warm_start={given} is where the new student goes; keep the old one and give "
+            f"--from {given} is where the new student goes; keep the old one and give "
             f"another place, for example --out {out.with_name(out.name + '-2')}"
         )
     return directory
@@ -50,6 +50,7 @@ def load_start(directory: Path, config: DistillConfig, findings: Findings) -> Le
     than `config` asks for, or tells other findings apart than the data have.
     """
     student = load_student(directory)
+    given = config.warm_start  # maybe a RUN, where `directory` is the student in it
     module, size = student.module, student.preprocessing.image_size
     wanted = build_student(
         config.student,
@@ -62,14 +63,14 @@ def load_start(directory: Path, config: DistillConfig, findings: Findings) -> Le
     theirs = student.preprocessing.findings
     if theirs.names != findings.names:
         raise ConfigError(
-            f"distill.warm_start={directory} knows {', '.join(theirs.names)}, the data have "
+            f"--from {given} knows {', '.join(theirs.names)}, the data have "
             f"{', '.join(findings.names)}; go on from a student of the same findings"
         )
     same = _shapes(module) == _shapes(wanted)
     same = same and student.preprocessing.context == config.context
     if not same or size != config.image_size:
         raise ConfigError(
-            f"distill.warm_start={directory} is {_described(module, student.preprocessing.context)} at "
+            f"--from {given} is {_described(module, student.preprocessing.context)} at "
             f"{size} px, this training is to make {_described(wanted, config.context)} at "
             f"{config.image_size} px; give both the same student, encoder, decoder_channels, context "
             "and image_size"

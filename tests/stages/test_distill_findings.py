@@ -130,6 +130,27 @@ def test_a_ring_is_unknown_where_its_mask_swallows_what_it_surrounds(tmp_path):
     assert target.probs[1, 5, 5] == pytest.approx(0.8, abs=0.01)
 
 
+@pytest.mark.parametrize(("split", "count"), [("train", 1), ("val", 0)])
+def test_what_rings_swallow_is_said_of_training_alone(distilled, monkeypatch, capsys, split, count):
+    run, _ = distilled
+    rows = [
+        dataclasses.replace(row, split=split)
+        for row in read_table(run.teacher / QUALITY_CSV, QualityRow)
+    ]
+    case_target = packing.case_target
+
+    def swallowing(*given):
+        target, contested, _ = case_target(*given)
+        return target, contested, [("a", "b")]
+
+    monkeypatch.setattr(packing, "case_target", swallowing)
+    pack_targets(rows, Packing(Dataset.open(run.data), TargetFolders(run.teacher), 32, AB))
+    cases = len({row.case_id for row in rows})
+    told = capsys.readouterr().err
+    assert told.count(f"'a' swallow 'b' in {cases} of {cases} training cases") == count
+    assert told.count("swallow") == count
+
+
 def test_the_student_tells_them_apart_and_has_a_threshold_for_each(distilled):
     run, _ = distilled
     student = load_student(run.student)

@@ -140,9 +140,9 @@ def test_another_network_or_size_is_refused_before_the_teacher_is_asked(
 
 
 def test_a_start_that_is_none_is_refused(first, more, tmp_path):
-    with pytest.raises(InputError, match="neither a student nor a RUN with one"):
+    with pytest.raises(InputError, match=r"^--from .* is neither a student nor a RUN with one"):
         distil(more, tmp_path / "nowhere")
-    with pytest.raises(ConfigError, match="is where the new student goes"):
+    with pytest.raises(ConfigError, match=r"^--from .* is where the new student goes"):
         distil(first, first.root)
 
 
