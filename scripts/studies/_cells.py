@@ -8,7 +8,7 @@ import datetime
 import platform
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,12 @@ import meddistill  # noqa: F401 - before torch: how threads wait is settled here
 import numpy as np
 import torch
 
-from meddistill.base.console import console
+from meddistill.base.console import console, say
 from meddistill.base.errors import InputError, MedDistillError
 from meddistill.base.files import read_json
 from meddistill.evaluation.statistics import compare_paired
+from meddistill.settings.identity import of_distill
+from meddistill.settings.layers import load_config
 
 SMALL_STUDENT = (
     "distill.teacher=litemedsam",
@@ -32,6 +34,10 @@ SMALL_STUDENT = (
     "distill.test_targets=false",
 )
 """Settings that all students of the studies share: one that two cores train in minutes."""
+
+
+_TOLD = 3
+"""So many settings that differ are named."""
 
 
 class Stopwatch:
@@ -54,6 +60,52 @@ def circumstances() -> dict[str, Any]:
         "processor": platform.processor() or platform.machine(),
         "date": datetime.date.today().isoformat(),
     }
+
+
+def is_there(path: Path, asked: Sequence[str] | Mapping[str, Any]) -> bool:
+    """Whether a cell's file is there; where its settings are not those `asked` for, that is said.
+
+    `asked`: KEY=VALUE each, of which the last counts, of cells that record the like; or what
+    `of_distill_asked` gives, of cells that record all settings of distill.
+    """
+    if not path.exists():
+        return False
+    recorded = _flat(read_json(path).get("settings", {}))
+    wanted = _flat(asked)
+    keys = wanted if isinstance(asked, Mapping) else dict.fromkeys([*wanted, *recorded])
+    other = [
+        f"{key} {recorded.get(key, 'unsaid')}, asked for {wanted.get(key, 'unsaid')}"
+        for key in keys
+        if recorded.get(key) != wanted.get(key)
+    ]
+    if other:
+        more = f" and {len(other) - _TOLD} more" if len(other) > _TOLD else ""
+        say(
+            f"{path.name} is there, made with other settings ({'; '.join(other[:_TOLD])}{more}), and "
+            "is not run again; give another --out, or delete it"
+        )
+    return True
+
+
+def of_distill_asked(settings: Sequence[str]) -> dict[str, str]:
+    """What KEY=VALUE each say of distill, by the names that its record has; without a folder to begin
+    in, and of all others, which distill may decide by the data, nothing."""
+    meant = _flat(of_distill(load_config(None, {}, list(settings)).distill, seed=0))
+    named = [each.partition("=")[0].removeprefix("distill.") for each in settings]
+    return {name: meant[name] for name in named if name in meant and name != "warm_start"}
+
+
+def _flat(settings: Sequence[str] | Mapping[str, Any], above: str = "") -> dict[str, str]:
+    """Settings by their whole name, as text."""
+    if not isinstance(settings, Mapping):
+        settings = dict(each.split("=", 1) for each in settings)
+    found: dict[str, str] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{above}{key}.")
+        else:
+            found[f"{above}{key}"] = str(value)
+    return found
 
 
 def read_cells(out: Path, pattern: str = "*.json") -> list[dict[str, Any]]:

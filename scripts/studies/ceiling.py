@@ -29,7 +29,7 @@ from typing import Annotated, Any, Optional
 
 from _ceiling_arms import ARMS, BASE, TRIED
 from _ceiling_table import make_table
-from _cells import Stopwatch, circumstances, one_line_errors, read_cells
+from _cells import Stopwatch, circumstances, is_there, one_line_errors, read_cells
 from _step_time import step_seconds
 from _tried import tried
 
@@ -98,7 +98,7 @@ class Study:
     def run(self, cell: Cell) -> None:
         """Prepare, distill and judge one cell; its file is there afterwards."""
         path = self.out / f"{cell.name}.json"
-        if path.exists():
+        if is_there(path, self._settings(cell)):
             return
         console.say(f"cell {cell.name}")
         config = self._config(cell)
@@ -128,7 +128,7 @@ class Study:
             "batch_size": distill.batch_size,
             "image_size": distill.image_size,
             "seconds": took,
-            "settings": [*BASE, *ARMS[cell.arm], *self.overrides],
+            "settings": self._settings(cell),
             "tried": TRIED.get(cell.arm, ""),
             **circumstances(),
         }
@@ -139,6 +139,9 @@ class Study:
             f"{cell.name}: Dice {told['dice_mean']:.3f}, with flips {told['dice_flips_mean']:.3f}, "
             f"{told['epochs']} epochs"
         )
+
+    def _settings(self, cell: Cell) -> list[str]:
+        return [*BASE, *ARMS[cell.arm], *self.overrides]
 
     def _config(self, cell: Cell) -> Config:
         table = self.work / f"{self.set_name}-{self.part}.csv"
@@ -151,7 +154,7 @@ class Study:
             "prepare.val_fraction=0.1",
             *SETS[self.set_name].prepare,
         )
-        return load_config(None, {}, [*prepare, *BASE, *ARMS[cell.arm], *self.overrides])
+        return load_config(None, {}, [*prepare, *self._settings(cell)])
 
     def _with_epochs(
         self, distill: DistillConfig, run: RunDir, arm: str

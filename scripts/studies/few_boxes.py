@@ -37,7 +37,14 @@ import meddistill  # noqa: F401 - before torch: how threads wait is settled here
 # isort: split
 import torch
 import typer
-from _cells import SMALL_STUDENT, Stopwatch, circumstances, one_line_errors
+from _cells import (
+    SMALL_STUDENT,
+    Stopwatch,
+    circumstances,
+    is_there,
+    of_distill_asked,
+    one_line_errors,
+)
 
 from meddistill.base.console import say
 from meddistill.base.errors import ConfigError, nearest
@@ -157,7 +164,7 @@ class Study:
     def run(self, cell: Cell) -> None:
         """Prepare, distill and judge one cell; its file is there afterwards."""
         path = self.out / f"{cell.name}.json"
-        if path.exists():
+        if is_there(path, of_distill_asked(self._settings(cell))):
             return
         say(f"cell {cell.name}")
         config = self._config(cell)
@@ -191,9 +198,12 @@ class Study:
             f"prepare.box_count={cell.boxes}",
             *SETS[self.set_name].prepare,
         )
+        return load_config(None, {}, [*prepare, *self._settings(cell)])
+
+    def _settings(self, cell: Cell) -> list[str]:
         start = self.work / f"{cell.set_name}-{START}-{cell.draw}" / "student-colearning"
         arm = [setting.format(start=start) for setting in ARMS[cell.arm]]
-        return load_config(None, {}, [*prepare, *DISTILL, *arm, *self.overrides])
+        return [*DISTILL, *arm, *self.overrides]
 
     def _share_encodings(self, run: RunDir) -> None:
         shared = self.work / f"encodings-{self.set_name}"

@@ -34,7 +34,7 @@ import meddistill  # noqa: F401 - before torch: how threads wait is settled here
 
 # isort: split
 import typer
-from _cells import SMALL_STUDENT, Stopwatch, circumstances, one_line_errors, read_cells
+from _cells import SMALL_STUDENT, Stopwatch, circumstances, is_there, one_line_errors, read_cells
 from _findings_judge import judge, of_student, of_teacher
 from _findings_sets import (
     ARMS,
@@ -108,7 +108,7 @@ class Study:
     def run(self, cell: Cell) -> None:
         """Prepare, learn and judge one cell; its file is there afterwards."""
         path = self.out / f"{cell.name}.json"
-        if path.exists():
+        if is_there(path, self._settings()):
             return
         console.say(f"cell {cell.name}")
         config = self._config(cell)
@@ -145,14 +145,14 @@ class Study:
                 if name in learned
             },
             "seconds": watch.seconds(),
-            "settings": [*self._settings(), *self.overrides],
+            "settings": self._settings(),
             **circumstances(),
         }
         write_json(path, told)
         console.say(f"{cell.name}: " + _in_short(told))
 
     def _settings(self) -> tuple[str, ...]:
-        return (*DISTILL, *SETS[self.set_name].settings)
+        return (*DISTILL, *SETS[self.set_name].settings, *self.overrides)
 
     def _config(self, cell: Cell) -> Config:
         study = SETS[self.set_name]
@@ -169,7 +169,7 @@ class Study:
             "prepare.accept=[mostly-rejected]",
             f"prepare.findings=[{names}]",
         )
-        return load_config(None, {}, [*prepare, *self._settings(), *self.overrides])
+        return load_config(None, {}, [*prepare, *self._settings()])
 
     def _prepared(self, cell: Cell, config: Config) -> RunDir:
         """The RUN of the cell, whose teacher's answers are those of all RUNs of the set."""

@@ -30,7 +30,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
-from _cells import SMALL_STUDENT, Stopwatch, circumstances, one_line_errors, read_cells
+from _cells import SMALL_STUDENT, Stopwatch, circumstances, is_there, one_line_errors, read_cells
 
 # isort: split
 import typer
@@ -118,8 +118,8 @@ class Study:
 
     def run(self, cell: Cell) -> None:
         """Prepare, distill, calibrate and judge one cell; its file is there afterwards."""
-        path = self.out / f"{cell.name}.json"
-        if path.exists():
+        path, settings = self.out / f"{cell.name}.json", [*DISTILL, *self.overrides]
+        if is_there(path, settings):
             return
         say(f"cell {cell.name}")
         watch = Stopwatch()
@@ -130,7 +130,6 @@ class Study:
             run, config.distill, seed=cell.seed, device="cpu", out=student, teacher=self.teacher
         )
         told = self.judge(run, student, run.root / f"eval-{cell.seed}", config)
-        settings = [*DISTILL, *self.overrides]
         about = {**dataclasses.asdict(cell), "settings": settings, "seconds": watch.seconds()}
         write_json(path, {**about, **told, **circumstances()})
         say(f"judged: {path}")

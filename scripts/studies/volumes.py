@@ -37,7 +37,14 @@ import meddistill  # noqa: F401 - before torch: how threads wait is settled here
 # isort: split
 import torch
 import typer
-from _cells import SMALL_STUDENT, Stopwatch, circumstances, one_line_errors
+from _cells import (
+    SMALL_STUDENT,
+    Stopwatch,
+    circumstances,
+    is_there,
+    of_distill_asked,
+    one_line_errors,
+)
 from _volume_sets import SETS, link_part, write_largest
 
 from meddistill.base.console import console, say
@@ -125,7 +132,7 @@ class Study:
     def run(self, cell: Cell) -> None:
         """Prepare, distill and judge one cell; its file is there afterwards."""
         path = self.out / f"{cell.name}.json"
-        if path.exists():
+        if is_there(path, of_distill_asked(self._settings(cell))):
             return
         say(f"cell {cell.name}")
         run = self._prepared(cell)
@@ -183,6 +190,9 @@ class Study:
         return student, watch.seconds()
 
     def _config(self, cell: Cell, *settings: str) -> Any:
+        return load_config(None, {}, self._settings(cell, *settings))
+
+    def _settings(self, cell: Cell, *settings: str) -> list[str]:
         unboxed = (
             "ignore" if "-alone" in cell.arm else "carry" if cell.boxed != "all" else "detected"
         )
@@ -192,7 +202,7 @@ class Study:
         if "-context" in cell.arm:
             arm += ["distill.context=1"]
         own = SETS[cell.set_name].settings
-        return load_config(None, {}, [*DISTILL, *own, *arm, *settings, *self.overrides])
+        return [*DISTILL, *own, *arm, *settings, *self.overrides]
 
     def _told(
         self, run: RunDir, student: Path, took: dict[str, int], judged: Path

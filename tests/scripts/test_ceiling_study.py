@@ -4,6 +4,7 @@ end, and compared in pairs."""
 import csv
 import dataclasses
 import json
+import re
 
 import pytest
 import torch
@@ -74,9 +75,16 @@ def test_each_cell_tells_what_it_gave_and_cost(script, study):
     assert "| toy | strong | 1 |" in table
 
 
-def test_a_cell_that_is_there_is_not_run_again(script, study, monkeypatch):
+def test_a_cell_that_is_there_is_not_run_again(script, study, monkeypatch, capsys):
     monkeypatch.setattr(script, "run_prepare", None)
     study.run(script.Cell("toy", "default", 0))
+    assert "other settings" not in capsys.readouterr().err
+    other = dataclasses.replace(study, overrides=(*study.overrides, "distill.lr=0.5"))
+    other.run(script.Cell("toy", "default", 0))
+    told = " ".join(capsys.readouterr().err.split())
+    assert re.search(
+        r"\.json is there, made with other settings \((distill\.)?lr \S+, asked for 0\.5\)", told
+    )
 
 
 def test_a_slower_step_has_fewer_epochs(script, study, monkeypatch, tmp_path):

@@ -2,7 +2,9 @@
 pairs."""
 
 import csv
+import dataclasses
 import json
+import re
 
 import pytest
 from support.painting_teacher import PaintingTeacher
@@ -67,9 +69,16 @@ def test_each_cell_tells_what_it_gave_and_cost(study):
     )
 
 
-def test_a_cell_that_is_there_is_not_run_again(script, study, monkeypatch):
+def test_a_cell_that_is_there_is_not_run_again(script, study, monkeypatch, capsys):
     monkeypatch.setattr(script, "run_prepare", None)
     study.run(script.Cell("toy", 3, 0, "alone"))
+    assert "other settings" not in capsys.readouterr().err
+    other = dataclasses.replace(study, overrides=(*study.overrides, "distill.lr=0.5"))
+    other.run(script.Cell("toy", 3, 0, "alone"))
+    told = " ".join(capsys.readouterr().err.split())
+    assert re.search(
+        r"\.json is there, made with other settings \((distill\.)?lr \S+, asked for 0\.5\)", told
+    )
 
 
 def test_arms_of_a_set_share_the_encodings(study):

@@ -1,7 +1,9 @@
 """The study of several findings: arms learn from what they say, are judged by finding and unit, and
 cells that are there are kept."""
 
+import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -79,9 +81,16 @@ def test_parts_of_the_boxes_are_what_the_arms_say(study):
     assert sorted(boxed("all")) == [("", 2)] * 8
 
 
-def test_a_cell_that_is_there_is_not_run_again(script, study, monkeypatch):
+def test_a_cell_that_is_there_is_not_run_again(script, study, monkeypatch, capsys):
     monkeypatch.setattr(script, "run_prepare", None)
     study.run(script.Cell("toy", "halves", 0))
+    assert "other settings" not in capsys.readouterr().err
+    other = dataclasses.replace(study, overrides=(*study.overrides, "distill.lr=0.5"))
+    other.run(script.Cell("toy", "halves", 0))
+    told = " ".join(capsys.readouterr().err.split())
+    assert re.search(
+        r"\.json is there, made with other settings \((distill\.)?lr \S+, asked for 0\.5\)", told
+    )
 
 
 def test_a_unit_counts_for_the_findings_that_it_shows():

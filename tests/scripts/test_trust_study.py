@@ -1,5 +1,6 @@
 """The study of trust at toy size: cells are judged once, and their tables show what is asked for."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -46,7 +47,7 @@ def judged(tmp_path_factory):
     return root, one
 
 
-def test_a_cell_is_judged_once_and_shown(judged):
+def test_a_cell_is_judged_once_and_shown(judged, capsys):
     root, one = judged
     (path,) = (root / "out").glob("*.json")
     cell = json.loads(path.read_text())
@@ -65,6 +66,10 @@ def test_a_cell_is_judged_once_and_shown(judged):
     stamp = path.stat().st_mtime_ns
     one.run(study.Cell("toy", 0))
     assert path.stat().st_mtime_ns == stamp
+    assert "other settings" not in capsys.readouterr().err
+    dataclasses.replace(one, overrides=(*TOY, "distill.lr=0.5")).run(study.Cell("toy", 0))
+    told = " ".join(capsys.readouterr().err.split())
+    assert "made with other settings (distill.lr 1e-3, asked for 0.5)" in told
 
 
 def test_a_student_that_is_there_is_judged(judged, tmp_path):

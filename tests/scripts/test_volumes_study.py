@@ -1,6 +1,8 @@
 """The study of volumes at toy size: cells are kept as they end, and told in a table."""
 
+import dataclasses
 import json
+import re
 import sys
 
 import numpy as np
@@ -75,9 +77,14 @@ def test_each_cell_tells_what_it_gave(study):
     assert cells["toy-all-0"]["carried"]["by_distance"] == {}
 
 
-def test_what_is_there_is_not_run_again_and_makes_a_table(script, study, monkeypatch):
+def test_what_is_there_is_not_run_again_and_makes_a_table(script, study, monkeypatch, capsys):
     monkeypatch.setattr(script, "run_distill", None)
     study.run(script.Cell("toy", "one", 0))
+    assert "other settings" not in capsys.readouterr().err
+    other = dataclasses.replace(study, overrides=(*study.overrides, "distill.lr=0.5"))
+    other.run(script.Cell("toy", "one", 0))
+    told = " ".join(capsys.readouterr().err.split())
+    assert re.search(r"\.json is there, made with other settings \(lr \S+, asked for 0\.5\)", told)
     told = script.table_of(study.out).splitlines()
     assert len(told) == 5
     assert told[2].startswith("| toy | all | 1 | 13 of 24 |")
