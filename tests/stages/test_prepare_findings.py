@@ -130,6 +130,42 @@ def test_the_class_of_a_case_is_its_finding(tmp_path):
         assert annotated_findings(out, case)[1].tolist() == [place, place]
 
 
+@pytest.mark.parametrize("names", [["benign"], ["benign", "malignant"]])
+def test_a_mask_of_another_class_is_none_of_the_findings(tmp_path, capfd, names):
+    source = label_maps(tmp_path / "source", values=(255, 255))
+    kinds = ("benign", "malignant", "cyst")
+    rows = (f"c{index},g{index},{kinds[index % 3]}" for index in range(6))
+    (source / "groups.csv").write_text("id,group,class\n" + "\n".join(rows) + "\n")
+    out = _prepare(tmp_path, source, findings=names)
+    for case in read_cases(out):
+        is_one = case.class_name in names
+        assert case.annotation == ("boxes" if is_one else "none")
+        assert bool(load_labels(mask_path(out, case))[0].any()) == is_one
+    others = "cyst 2" if len(names) > 1 else "cyst 2, malignant 2"
+    told = " ".join(capfd.readouterr().err.split())
+    assert f"none of the findings is in masks of the class {others}" in told
+
+
+def test_a_class_that_is_a_finding_but_for_case_stops(tmp_path):
+    source = label_maps(tmp_path / "source", values=(255, 255))
+    rows = (f"c{index},g{index},{('benign', 'Benign')[index % 2]}" for index in range(6))
+    (source / "groups.csv").write_text("id,group,class\n" + "\n".join(rows) + "\n")
+    with pytest.raises(ConfigError, match="of the class 'Benign' would be left out"):
+        _prepare(tmp_path, source, findings=["benign"])
+
+
+def test_boxes_without_a_name_are_of_the_class_of_their_case(tmp_path):
+    source = label_maps(tmp_path / "source", values=(255, 255))
+    rows = (f"c{index},g{index},{('benign', 'malignant')[index % 2]}" for index in range(6))
+    (source / "groups.csv").write_text("id,group,class\n" + "\n".join(rows) + "\n")
+    boxes = tmp_path / "boxes.csv"
+    lines = "".join(f"c{index}.png,2,2,9,9\n" for index in range(6))
+    boxes.write_text("image,x1,y1,x2,y2\n" + lines)
+    out = _prepare(tmp_path, source, findings=["benign"], boxes=str(boxes))
+    told = {case.class_name: case.annotation for case in read_cases(out)}
+    assert told == {"benign": "boxes", "malignant": "none"}
+
+
 def test_a_class_that_says_nothing_is_there_is_no_finding(tmp_path):
     source = label_maps(tmp_path / "source", values=(255, 255))
     kinds = ("benign", "malignant", "normal")

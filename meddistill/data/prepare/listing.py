@@ -15,6 +15,7 @@ from meddistill.data.formats.annotation_format import KnownBeside
 from meddistill.data.formats.known_annotation_formats import format_of
 from meddistill.data.masks import parse_labels
 from meddistill.data.prepare.box_names import classes_asked, with_box_names
+from meddistill.data.prepare.case_classes import with_case_classes
 from meddistill.data.prepare.counts import first_reasons
 from meddistill.data.prepare.grouping import GROUPS_UNKNOWN, groups_file_of, with_groups
 from meddistill.data.prepare.mask_values import values_of
@@ -103,6 +104,7 @@ def _list_source(
     cases = _of_classes(cases, config.classes, listing.box_classes)
     findings = naming.findings(cases, listing.box_classes, config.overlap)
     cases = with_box_names(cases, findings, listing.box_classes or (), config.classes)
+    cases = with_case_classes(cases, findings, naming)
     if not cases:
         because = f": {first_reasons(rejected)}" if rejected else ""
         raise InputError(f"{directory} holds no image in the layout '{dataset}'{because}")

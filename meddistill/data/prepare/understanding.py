@@ -13,6 +13,7 @@ from meddistill.data.annotations import is_nothing_there
 from meddistill.data.findings import LESION, Findings
 from meddistill.data.formats.volume_slices import is_resampled
 from meddistill.data.prepare.box_names import told_of_classes
+from meddistill.data.prepare.case_classes import told_of_other_classes
 from meddistill.data.prepare.own_splits import describe_splits, own_splits
 from meddistill.data.raw_case import RawCase
 from meddistill.data.sources.source import Listing, Understood
@@ -55,6 +56,7 @@ def understand(read: Read, directory: Path, config: PrepareConfig) -> list[Fact]
     facts.append(("volumes", _volumes(read.cases)))
     named = told_of_classes(read.cases, read.findings, _CLASSES)
     facts.append(("findings", printable(named)) if named else ("classes", _classes(read)))
+    facts.append(("findings", printable(told_of_other_classes(read.cases))))
     facts.append(("splits", describe_splits(own_splits(read.cases, config))))
     facts.append(("groups", _groups(read.cases)))
     facts += [("rejected", text) for text in _by_reason(read.rejected)]
