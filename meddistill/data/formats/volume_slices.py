@@ -223,15 +223,24 @@ def slices_of(path: Path, axis: int = 2, channel: int | None = None) -> list[Vol
     """All slices of a volume across a canonical axis (2 axial), of a file that holds several volumes
     that one of number `channel`. Raises: InputError."""
     count, channels = extent(path, axis)
-    if channels > 1 and channel is None:
+    number = channel_number(path, channels, channel)
+    return [VolumeSlice(path, axis, index, number) for index in range(count)]
+
+
+def channel_number(path: Path, channels: int, chosen: int | None) -> int:
+    """Which of the volumes that a file holds is meant by the number `chosen`; None, of a file of one:
+    that one. Raises: FileError where it must be chosen, or is not there."""
+    if channels > 1 and chosen is None:
         raise FileError(
             path,
             f"holds {channels} volumes along its fourth axis; choose one with --channel "
             f"(0 to {channels - 1})",
         )
-    if channel is not None and not 0 <= channel < channels:
-        raise FileError(path, f"has no channel {channel}, only 0 to {channels - 1}")
-    return [VolumeSlice(path, axis, index, channel or 0) for index in range(count)]
+    number = chosen or 0
+    if not 0 <= number < channels:
+        there = f"only 0 to {channels - 1}" if channels > 1 else "it is one volume"
+        raise FileError(path, f"has no volume {number} (--channel): {there}")
+    return number
 
 
 class VolumeFormat:

@@ -78,10 +78,8 @@ class ScanFolders:
         groups = _groups(matched.images)
         patients = _of_one_patient(volumes)
         rejected += _without_others(volumes, options.channel, directory)
-        chosen = {
-            name: _choose_channel(name, channels, options.channel)
-            for name, channels in volumes.items()
-        }
+        chosen, without = _choose_channels(volumes, options.channel, directory)
+        rejected += without
         masks = {
             volume.path: _masks(volume.path, matched, by_finding) for volume, _ in chosen.values()
         }
@@ -95,10 +93,7 @@ class ScanFolders:
                 cases += markups.boxed(in_split(slices, split), volume.path, options)
             except MissingPackageError:
                 raise
-            except (ConfigError, InputError) as error:
-                # A film beside frames that are segmented needs no channel.
-                if isinstance(error, ConfigError) and (mask or not any(masks.values())):
-                    raise
+            except InputError as error:
                 rejected.append(Rejected(shown(volume.path, directory), why_rejected(error)))
         by = "folders" if any(groups.values()) else "volumes"
         note = (
@@ -252,15 +247,29 @@ def _without_others(
     return found
 
 
-def _choose_channel(name: str, channels: dict[str, Named], wanted: str) -> tuple[Named, str]:
-    if len(channels) == 1:
-        return next(iter(channels.values())), wanted
-    if wanted in channels:
-        return channels[wanted], ""
-    raise ConfigError(
-        f"volume {name} has the channels {', '.join(sorted(channels))}; choose one with --set "
-        "prepare.channel=NAME"
-    )
+def _choose_channels(
+    volumes: Mapping[str, Mapping[str, Named]], wanted: str, directory: Path
+) -> tuple[dict[str, tuple[Named, str]], list[Rejected]]:
+    """The file of each volume, with the number of the channel within it ('' where its name tells it), and
+    those that lack the wanted one.
+
+    Raises: ConfigError where none has it.
+    """
+    chosen: dict[str, tuple[Named, str]] = {}
+    rejected = []
+    for name, channels in volumes.items():
+        if wanted in channels:
+            chosen[name] = channels[wanted], ""
+        elif len(channels) == 1:
+            chosen[name] = next(iter(channels.values())), wanted
+        else:
+            why = f"volume {name} has the channels {', '.join(sorted(channels))}"
+            why += f", not {wanted}" if wanted else ""
+            first = next(iter(channels.values()))
+            rejected.append(Rejected(shown(first.path, directory), why))
+    if rejected and not chosen:
+        raise ConfigError(f"{rejected[0].reason}; choose one with --set prepare.channel=NAME")
+    return chosen, rejected
 
 
 SCAN_SOURCES = {

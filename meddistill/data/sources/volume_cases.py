@@ -7,10 +7,16 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from meddistill.base.errors import ConfigError, InputError
+from meddistill.base.errors import InputError
 from meddistill.base.paths import shown
 from meddistill.data.formats.volume import apart, meet
-from meddistill.data.formats.volume_slices import MaskSlice, VolumeSlice, extent, grid_of
+from meddistill.data.formats.volume_slices import (
+    MaskSlice,
+    VolumeSlice,
+    channel_number,
+    extent,
+    grid_of,
+)
 from meddistill.data.raw_case import ImageRef, RawCase
 from meddistill.data.sources.source import SourceOptions
 
@@ -41,20 +47,21 @@ def volume_cases(
 ) -> list[RawCase]:
     """A case of every slice of a volume.
 
-    Raises: ConfigError where one of several channels must be chosen; InputError where the mask does
-    not lie where its image does.
+    Raises: InputError where one of several channels must be chosen, or is not there, or where the mask
+    does not lie where its image does.
 
     Args:
         name: of the volume.
         path: its file.
         masks: of it; one file at most, or one a finding.
-        channel: which, of a volume of several.
+        channel: which, of a file of several volumes, by its number.
         directory: the source folder.
         options: of these, `axis`, `labels`, `accept`, `resample_masks`, and which slices without lesion are kept.
         group: of all its slices.
     """
     count, channels = extent(path, options.axis)
-    number = _channel(path, channels, channel)
+    # Another word is a modality, which the names of files tell.
+    number = channel_number(path, channels, int(channel) if channel.isdecimal() else None)
     mask = _first_slice(path, masks.one, options) if masks.one else None
     apart_by_finding = [
         (finding, dataclasses.replace(_first_slice(path, files, options), labels=None))
@@ -88,17 +95,6 @@ def volume_cases(
             )
         )
     return cases
-
-
-def _channel(path: Path, channels: int, chosen: str) -> int:
-    if channels == 1:
-        return 0
-    if not chosen.isdecimal() or int(chosen) >= channels:
-        raise ConfigError(
-            f"{path.name} holds {channels} volumes along its fourth axis; choose one with --channel "
-            f"(0 to {channels - 1})"
-        )
-    return int(chosen)
 
 
 def _first_slice(path: Path, masks: Sequence[Path], options: SourceOptions) -> MaskSlice:

@@ -1,5 +1,6 @@
 """Each layout on a miniature of the real one: what is listed, and what comes out of `prepare`."""
 
+import re
 from functools import partial
 
 import numpy as np
@@ -30,6 +31,7 @@ from support.layouts import (
 from support.prepared import ALL_IN_TRAINING
 
 from meddistill.base.errors import ConfigError, InputError
+from meddistill.data.formats.volume_slices import slices_of
 from meddistill.data.masks import read_mask
 from meddistill.data.sources.known_sources import SOURCES, choose_source
 from meddistill.data.sources.source import SourceOptions
@@ -237,14 +239,40 @@ def test_nifti_4d_needs_a_channel_number(tmp_path, prepare):
     (tmp_path / "source").mkdir()
     voxels = np.stack([volume(1), volume(2)], axis=3)
     nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), tmp_path / "source" / "v.nii")
-    with pytest.raises(
-        ConfigError,
-        match=r"v\.nii holds 2 volumes along its fourth axis; choose one with --channel \(0 to 1\)",
-    ):
+    why = "v.nii holds 2 volumes along its fourth axis; choose one with --channel (0 to 1)"
+    with pytest.raises(InputError, match=re.escape(why)):
         prepare(tmp_path / "source")
     _, cases, _ = prepare(tmp_path / "source", channel="1")
     assert len(cases) == 5
     assert {case.annotation for case in cases.values()} == {"unknown"}
+    nibabel.save(nibabel.Nifti1Image(volume(1), np.eye(4)), tmp_path / "source" / "w.nii")
+    _, cases, rejected = prepare(tmp_path / "source", tmp_path / "one")  # the rest goes on
+    assert {case.group for case in cases.values()} == {"w"}
+    assert rejected == {"v.nii": why}
+
+
+def test_a_channel_is_asked_of_a_file_of_one_volume_as_predict_does(tmp_path, prepare):
+    nibabel = pytest.importorskip("nibabel")
+    (tmp_path / "source").mkdir()
+    nibabel.save(nibabel.Nifti1Image(volume(1), np.eye(4)), tmp_path / "source" / "w.nii")
+    with pytest.raises(InputError, match=r"w\.nii has no volume 1 \(--channel\): it is one volume"):
+        prepare(tmp_path / "source", channel="1")
+    with pytest.raises(InputError, match=r"w\.nii has no volume 1 \(--channel\): it is one volume"):
+        slices_of(tmp_path / "source" / "w.nii", channel=1)
+    _, cases, _ = prepare(tmp_path / "source", channel="0")
+    assert len(cases) == len(slices_of(tmp_path / "source" / "w.nii", channel=0)) == 5
+
+
+def test_a_patient_without_the_wanted_channel_does_not_stop_the_others(tmp_path, prepare):
+    nibabel = pytest.importorskip("nibabel")
+    for patient, channels in {"a_001": ("flair", "t1ce"), "a_002": ("flair", "t2")}.items():
+        for channel in channels:
+            path = tmp_path / "source" / patient / f"{patient}_{channel}.nii"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            nibabel.save(nibabel.Nifti1Image(volume(1), np.eye(4)), path)
+    _, cases, rejected = prepare(tmp_path / "source", channel="t1ce")
+    assert {case.group for case in cases.values()} == {"a_001"}
+    assert list(rejected.values()) == ["volume a_002 has the channels flair, t2, not t1ce"]
 
 
 def test_slices_are_stretched_by_the_limits_of_their_volume(tmp_path):
