@@ -19,7 +19,7 @@ from meddistill.student.trust.asked import TEACHER_CUT, agreement, asked_signals
 from meddistill.student.trust.fits import FEW_CASES
 from meddistill.student.trust.trust import AskedTeacher, FindingTrust, Trust
 from meddistill.training.trust_facts import LEAST_CASES
-from meddistill.training.trust_lessons import Lesson, Targets, at_most
+from meddistill.training.trust_lessons import Lesson, Targets, at_most, with_truth
 from meddistill.training.trusting import (
     OF_EXPECTED,
     fit_expected,
@@ -111,7 +111,7 @@ def _of_finding(of: FindingTrust, asked: _Asked, lesson: Lesson) -> tuple[Findin
     theirs = lesson.target[used] >= 0.5
     both = (asked.refined[used] & theirs).sum((1, 2))
     total = asked.refined[used].sum((1, 2)) + theirs.sum((1, 2))
-    refined, own = 2 * both / total * truth, lesson.dice[used] * truth
+    refined, own = with_truth(2 * both / total, truth), with_truth(lesson.dice[used], truth)
     trust = dataclasses.replace(
         of,
         asked=fit_expected(signals, own, groups, _RISES),

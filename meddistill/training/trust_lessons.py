@@ -99,6 +99,17 @@ def lesson_of(
     return Lesson(cut, logits[:count, place], target, known, dice, truth, inside, groups)
 
 
+def with_truth(dice: np.ndarray, targets_own: np.ndarray) -> np.ndarray:
+    """Dice with the truth, in [0, 1], of masks whose Dice with the target is `dice` and whose target's own is
+    `targets_own`, both (N,).
+
+    The product where both err apart from each other, the lower of the two where what the teacher
+    gets wrong was learnt from it: the geometric mean of the product and `dice`, as a student does a
+    part of each (measured: .github/docs/trust.md).
+    """
+    return np.asarray(dice * np.sqrt(targets_own))
+
+
 def _boxes_in_frame(dataset: Dataset, case: Case, place: int, size: int) -> np.ndarray:
     boxes, which = annotated_findings(dataset.directory, case)
     return np.asarray(boxes[which == place] * (size / max(case.width, case.height)))

@@ -37,7 +37,7 @@ from meddistill.student.trust.likeness import Likeness
 from meddistill.student.trust.signals import mask_signals
 from meddistill.student.trust.trust import Expected, FindingTrust, Trust
 from meddistill.training.trust_facts import LEAST_CASES, facts_of, familiar_by
-from meddistill.training.trust_lessons import Lesson, Targets, at_most, lesson_of
+from meddistill.training.trust_lessons import Lesson, Targets, at_most, lesson_of, with_truth
 
 MOST_TRAINED, MOST_HELD, ENOUGH_HELD = 256, 300, 50
 LEAST_EMPTY = 10
@@ -207,7 +207,7 @@ def _of_finding(
     count = len(lesson.known)
     with_lesson = lesson.known & (lesson.target.max((1, 2), initial=0) >= 0.5)
     facts: dict[str, Any] = {"cases": int(with_lesson.sum())}
-    corrected = lesson.dice * lesson.truth
+    corrected = with_truth(lesson.dice, lesson.truth)
     expected = None
     if with_lesson.sum() >= LEAST_CASES:
         groups = [group for group, has in zip(lesson.groups, with_lesson, strict=True) if has]
