@@ -5,6 +5,7 @@ No mask is read here, and nothing that is imported here can read one.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,7 +33,6 @@ from meddistill.training.trust_facts import say_facts
 from meddistill.training.trusting import (
     ENOUGH_HELD,
     Load,
-    OwnImages,
     fit_trust,
     own_images,
 )
@@ -73,7 +73,9 @@ def run_calibrate(
     taught = _taught(directory, dataset, rows)
     own = own_images(dataset, taught, student.preprocessing.context)
     if images:
-        own = OwnImages(own.trained, _given(images, student), "images given with --images")
+        own = dataclasses.replace(
+            own, held=_given(images, student), held_are="images given with --images"
+        )
     targets = _targets(run, dataset, student, rows)
     trust = fit_trust(student, dataset, own, targets)
     if second is not None:

@@ -17,6 +17,7 @@ from meddistill.data.boxes import fill_boxes, grow_boxes, mask_to_boxes
 from meddistill.data.context import as_seen
 from meddistill.data.frames import preprocess
 from meddistill.run.dataset import Dataset
+from meddistill.run.findings import read_findings
 from meddistill.run.tables import Case
 from meddistill.student.student import Student, input_tensor
 from meddistill.student.trust.familiarity import Familiarity, fit_likeness, pooled
@@ -24,9 +25,7 @@ from meddistill.student.trust.fits import (
     FEW_CASES,
     RISES,
     SIGNALS,
-    Line,
     Meaning,
-    best_cut,
     cross_fitted,
     fit_interval,
     fit_line,
@@ -38,10 +37,9 @@ from meddistill.student.trust.signals import mask_signals
 from meddistill.student.trust.trust import Expected, FindingTrust, Trust
 from meddistill.training.trust_facts import LEAST_CASES, facts_of, familiar_by
 from meddistill.training.trust_lessons import Lesson, Targets, at_most, lesson_of, with_truth
+from meddistill.training.trust_presence import Looks, Presence, fit_presence, presence_of
 
 MOST_TRAINED, MOST_HELD, ENOUGH_HELD = 256, 300, 50
-LEAST_EMPTY = 10
-"""Looked-at images without a lesion below which what lies outside the boxes stands for them."""
 ALL_PIXELS = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Weights of all pixels together in calibration, against 1 for those around boxes and masks."""
 OF_EXPECTED = (*RISES, -1)
@@ -58,10 +56,11 @@ Load = Callable[[], np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class OwnImages:
-    """`trained`: images that taught the student. `held`: own ones that taught it nothing, which
-    `held_are` says in words."""
+    """`trained`: images that taught the student, and what is `present` in each, (C,): 1, 0, or NaN where
+    nobody looked. `held`: own ones that taught it nothing, which `held_are` says in words."""
 
     trained: Sequence[Load]
+    present: Sequence[np.ndarray]
     held: Sequence[Load]
     held_are: str
 
@@ -94,7 +93,9 @@ def own_images(dataset: Dataset, taught: Sequence[str], context: int = 0) -> Own
     if len(idle) < ENOUGH_HELD:
         idle = dataset.of_split("val") + [case for case in idle if case.split == "train"]
         told = "validation images"
-    return OwnImages(loads(dataset, trained, context), loads(dataset, idle, context), told)
+    names = read_findings(dataset.directory).names
+    present = [presence_of(dataset, case, names) for case in trained]
+    return OwnImages(loads(dataset, trained, context), present, loads(dataset, idle, context), told)
 
 
 def loads(dataset: Dataset, cases: Sequence[Case], context: int) -> list[Load]:
@@ -148,10 +149,15 @@ def fit_trust(student: Student, dataset: Dataset, own: OwnImages, targets: Targe
         keep_logits=True,
     )
     signals = _signals(student, seen, likeness)
+    looks = None
+    if likeness is not None:
+        there = np.array(spread(own.present, MOST_TRAINED))
+        looks = Looks(likeness.looks(learnt.features), there, likeness.looks(seen.features))
     findings, told = [], []
     for place in range(len(student.preprocessing.findings)):
         lesson = lesson_of(student, dataset, targets, place, seen.logits)
-        trust, facts = _of_finding(lesson, signals[:, place], len(empty))
+        present = fit_presence(lesson, signals[:, place, : len(SIGNALS)], looks, place, len(empty))
+        trust, facts = _of_finding(lesson, signals[:, place], present)
         findings.append(trust)
         told.append(facts)
     familiar = familiar_by(likeness, own.held_are, alike)
@@ -202,7 +208,7 @@ def _signals(student: Student, seen: _Pass, likeness: Likeness | None) -> np.nda
 
 
 def _of_finding(
-    lesson: Lesson, signals: np.ndarray, n_empty: int
+    lesson: Lesson, signals: np.ndarray, present: Presence
 ) -> tuple[FindingTrust, dict[str, Any]]:
     count = len(lesson.known)
     with_lesson = lesson.known & (lesson.target.max((1, 2), initial=0) >= 0.5)
@@ -214,13 +220,13 @@ def _of_finding(
         expected = fit_expected(
             signals[:count][with_lesson], corrected[with_lesson], groups, OF_EXPECTED
         )
-    present, cut, facts["empty"] = _present(lesson, signals[..., : len(SIGNALS)], n_empty)
+    facts["empty"] = present.told
     meaning = _meaning(lesson)
     facts["calibrated_on"] = 0 if meaning == Meaning() else int(lesson.known.sum())
     if with_lesson.any():
         facts["dice_with_teacher"] = round(float(lesson.dice[with_lesson].mean()), 4)
         facts["teacher_by_boxes"] = round(float(lesson.truth[with_lesson].mean()), 4)
-    return FindingTrust(expected, present, cut, meaning), facts
+    return FindingTrust(expected, present.line, present.cut, present.look, meaning), facts
 
 
 def fit_expected(
@@ -237,27 +243,6 @@ def fit_expected(
     """
     line = fit_line(signals, dice, rises)
     return Expected(line, fit_interval(cross_fitted(signals, dice, groups, rises), dice))
-
-
-def _present(lesson: Lesson, signals: np.ndarray, n_empty: int) -> tuple[Line | None, float, str]:
-    """Odds that anything is there, the cut, and what stood for images without a lesion."""
-    count = len(lesson.known)
-    has = lesson.known & (lesson.target.max((1, 2), initial=0) >= 0.5)
-    without = np.r_[lesson.known & ~has, np.ones(n_empty, bool)].astype(bool)
-    negatives, told = signals[without], f"{int(without.sum())} images looked at, without a lesion"
-    if len(negatives) < LEAST_EMPTY and has.any():
-        outside = lesson.logits[torch.from_numpy(has)][:, None].clone()
-        outside[torch.from_numpy(lesson.inside[has])[:, None]] = -15.0
-        cuts = torch.tensor([lesson.cut])
-        found = [mask_signals(part, cuts)[:, 0] for part in torch.split(outside, _BATCH)]
-        negatives = torch.cat(found).numpy().astype(np.float64)
-        told = "too few images without a lesion: what lies outside the boxes stands for them"
-    if has.sum() < LEAST_CASES or len(negatives) < LEAST_CASES:
-        return None, 0.5, "too few validation cases"
-    both = np.concatenate([signals[:count][has], negatives])
-    is_there = np.r_[np.ones(int(has.sum())), np.zeros(len(negatives))]
-    line = fit_line(both, is_there, RISES)
-    return line, best_cut(line(both), is_there > 0.5), told
 
 
 def _meaning(lesson: Lesson) -> Meaning:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from meddistill.base.errors import InputError
-from meddistill.student.trust.likeness import Likeness
+from meddistill.student.trust.likeness import LOOK_LIMIT, Likeness
 
 MOST_REFERENCES = 256
 _NEAREST = 3
@@ -93,6 +93,11 @@ class Familiarity(nn.Module):
         for field in dataclasses.fields(likeness):
             values = torch.from_numpy(getattr(likeness, field.name).astype(np.float32))
             self.register_buffer(field.name, values)
+
+    def looks(self, features: Tensor) -> Tensor:
+        """`Likeness.looks` of features (B, D)."""
+        unit = (features.float() - self.mean) / self.scale
+        return unit.clamp(-LOOK_LIMIT, LOOK_LIMIT)
 
     def shortened(self, features: Tensor) -> Tensor:
         """Features (B, D) in the units of the references."""

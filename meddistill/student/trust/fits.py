@@ -18,8 +18,7 @@ COVERAGE = 0.9
 KNOTS = 9
 _FOLDS = 5
 _PULL = 2.0
-"""Weight of the squared weights against one case's cross-entropy: with 30 cases it counts, with 300
-hardly."""
+"""With 30 cases it counts, with 300 hardly."""
 _LEAST_SCALE = 0.05
 """A signal that hardly varies on validation must not decide on images where it does."""
 
@@ -36,12 +35,15 @@ class Line:
         return np.asarray(_sigmoid(signals @ self.weights + self.bias))
 
 
-def fit_line(signals: np.ndarray, target: np.ndarray, rises: Sequence[int]) -> Line:
+def fit_line(
+    signals: np.ndarray, target: np.ndarray, rises: Sequence[int], pull: float = _PULL
+) -> Line:
     """The line that is nearest to `target` by cross-entropy, monotone in every signal.
 
     Signals (N, K) float, target (N,) in [0, 1]; `rises` (K,): 1 or -1, the only sign that a
-    signal's weight may have, 0 for either. A signal that never changes gets no weight; with all
-    targets equal the line is about flat.
+    signal's weight may have, 0 for either; `pull`: weight of the squared weights against one case's
+    cross-entropy. A signal that never changes gets no weight; with all targets equal the line is about
+    flat.
     """
     mean, scale = signals.mean(0), np.maximum(signals.std(0), _LEAST_SCALE)
     unit = (signals - mean) / scale
@@ -50,8 +52,8 @@ def fit_line(signals: np.ndarray, target: np.ndarray, rises: Sequence[int]) -> L
         logit = unit @ given[1:] + given[0]
         odds = _sigmoid(logit)
         cost = np.logaddexp(0, logit) - target * logit
-        slope = np.r_[(odds - target).sum(), unit.T @ (odds - target) + 2 * _PULL * given[1:]]
-        return float(cost.sum() + _PULL * (given[1:] ** 2).sum()), slope
+        slope = np.r_[(odds - target).sum(), unit.T @ (odds - target) + 2 * pull * given[1:]]
+        return float(cost.sum() + pull * (given[1:] ** 2).sum()), slope
 
     bounds = [(-8.0, 8.0)] + [
         {1: (0.0, 8.0), -1: (-8.0, 0.0), 0: (-8.0, 8.0)}[sign] for sign in rises

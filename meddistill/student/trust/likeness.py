@@ -6,6 +6,9 @@ import dataclasses
 
 import numpy as np
 
+LOOK_LIMIT = 4.0
+"""An image that has nothing to do with the others must not move odds beyond all bounds."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Likeness:
@@ -23,6 +26,10 @@ class Likeness:
     kept: np.ndarray
     references: np.ndarray
     held: np.ndarray
+
+    def looks(self, features: np.ndarray) -> np.ndarray:
+        """Features (N, D) in units of the training images', at most `LOOK_LIMIT` of them, float32."""
+        return np.clip((features - self.mean) / self.scale, -LOOK_LIMIT, LOOK_LIMIT)
 
     @property
     def least(self) -> float:

@@ -33,6 +33,7 @@ class Readout(nn.Module):
     """Logits and encoder maps of a pass to `Readings`."""
 
     cuts: Tensor
+    looks: Tensor | None
 
     def __init__(self, trust: Trust, cuts: Sequence[float]) -> None:
         super().__init__()
@@ -40,21 +41,26 @@ class Readout(nn.Module):
         self.familiarity = None if trust.likeness is None else Familiarity(trust.likeness)
         self.expected = _Odds([of.expected.line if of.expected else None for of in trust.findings])
         self.present = _Odds([of.present for of in trust.findings])
+        self.register_buffer("looks", _looks(trust))
         self.bounds = _Bounds([of.expected for of in trust.findings])
 
     def forward(self, logits: Tensor, maps: Sequence[Tensor]) -> Readings:
         """Logits (B, C, S, S) and the encoder maps of the same pass."""
         signals = mask_signals(logits, self.cuts)
+        beside = None
         if self.familiarity is None:
             p_value = torch.full_like(signals[:, 0, 0], torch.nan)
             far = torch.zeros_like(signals[..., :1])
         else:
-            p_value, distance = self.familiarity(pooled(maps))
+            features = pooled(maps)
+            p_value, distance = self.familiarity(features)
             far = torch.log(distance)[:, None, None].expand(-1, signals.shape[1], 1)
+            if self.looks is not None:
+                beside = self.familiarity.looks(features) @ self.looks.t()
         signals = torch.cat([signals, far], dim=-1)
         expected = self.expected(signals)
         low, high = self.bounds(expected)
-        present = self.present(signals[..., : len(SIGNALS)])
+        present = self.present(signals[..., : len(SIGNALS)], beside)
         return Readings(p_value, expected, low, high, present, signals)
 
 
@@ -74,9 +80,22 @@ class _Odds(nn.Module):
         self.register_buffer("weights", torch.from_numpy(weights.astype(np.float32)))
         self.register_buffer("bias", torch.from_numpy(bias.astype(np.float32)))
 
-    def forward(self, signals: Tensor) -> Tensor:
+    def forward(self, signals: Tensor, beside: Tensor | None = None) -> Tensor:
+        """`beside` (B, C) is added to the logarithm of the odds."""
         known = signals[..., : self.weights.shape[1]]
-        return torch.sigmoid((known * self.weights).sum(-1) + self.bias)
+        logit = (known * self.weights).sum(-1) + self.bias
+        return torch.sigmoid(logit if beside is None else logit + beside)
+
+
+def _looks(trust: Trust) -> Tensor | None:
+    """What the look of an image adds to the odds of each finding, (C, D); None where none does."""
+    looks = [of.present_look for of in trust.findings]
+    known = [look for look in looks if look is not None]
+    if not known or trust.likeness is None:
+        return None
+    none = np.zeros_like(known[0])
+    rows = [none if look is None else look for look in looks]
+    return torch.from_numpy(np.stack(rows).astype(np.float32))
 
 
 class _Bounds(nn.Module):

@@ -22,7 +22,9 @@ from meddistill.student.trust.fits import SIGNALS, Interval, Line, Meaning
 from meddistill.student.trust.input_checks import InputRanges
 from meddistill.student.trust.likeness import Likeness
 
-_VERSION = 1
+_VERSION = 2
+_READ = (1, 2)
+"""1 knows no `present_look`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,12 +42,14 @@ class FindingTrust:
 
     `expected`: by the student alone; `asked`: with a teacher's opinion too (`trust.asked`), and
     `refined`: of that teacher's mask. `present`: odds that anything is there, by `SIGNALS`, taken as
-    a yes from `present_cut` on. `meaning`: of its probabilities.
+    a yes from `present_cut` on; `present_look` (D,): what is added to their logarithm for each of
+    `Likeness.looks`. `meaning`: of its probabilities.
     """
 
     expected: Expected | None = None
     present: Line | None = None
     present_cut: float = 0.5
+    present_look: np.ndarray | None = None
     meaning: Meaning = dataclasses.field(default_factory=Meaning)
     asked: Expected | None = None
     refined: Expected | None = None
@@ -94,6 +98,9 @@ def save_trust(directory: Path, trust: Trust) -> None:
             arrays[name] = getattr(held, name).astype(np.float16)
     if trust.inputs is not None:
         arrays["thumbnails"] = trust.inputs.thumbnails
+    for place, finding in enumerate(trust.findings):
+        if finding.present_look is not None:
+            arrays[_look(place)] = finding.present_look.astype(np.float32)
     inputs = None
     if trust.inputs is not None:
         inputs = dataclasses.asdict(trust.inputs)
@@ -107,7 +114,7 @@ def save_trust(directory: Path, trust: Trust) -> None:
         "weights_sha256": weights_sha256,
         "arrays_sha256": arrays_sha256,
         "signals": list(SIGNALS),
-        "findings": [_plain(dataclasses.asdict(each)) for each in trust.findings],
+        "findings": [_plain_finding(each) for each in trust.findings],
         "inputs": inputs,
         "facts": dict(trust.facts),
         "teacher": None if trust.teacher is None else dataclasses.asdict(trust.teacher),
@@ -127,7 +134,7 @@ def load_trust(directory: Path) -> Trust | None:
     again = "run `meddistill calibrate` for it again, or remove the file"
     found = read_json(path)
     try:
-        if found["version"] != _VERSION or found["signals"] != list(SIGNALS):
+        if found["version"] not in _READ or found["signals"] != list(SIGNALS):
             raise InputError(f"{path} is of another version of meddistill: {again}")
         if found["weights_sha256"] != sha256_file(directory / MODEL_SAFETENSORS):
             raise InputError(f"{path} is of other weights than {MODEL_SAFETENSORS}: {again}")
@@ -136,7 +143,10 @@ def load_trust(directory: Path) -> Trust | None:
             raise InputError(f"{path} does not go with {TRUST_SAFETENSORS}: {again}")
         arrays = safetensors.numpy.load_file(beside)
         return Trust(
-            tuple(_finding(each) for each in found["findings"]),
+            tuple(
+                _finding(each, arrays.get(_look(place)))
+                for place, each in enumerate(found["findings"])
+            ),
             _likeness(arrays),
             _inputs(found["inputs"], arrays),
             found["facts"],
@@ -160,8 +170,20 @@ def _plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray) else value
 
 
-def _finding(found: Mapping[str, Any]) -> FindingTrust:
+def _plain_finding(finding: FindingTrust) -> dict[str, Any]:
+    found: dict[str, Any] = _plain(dataclasses.asdict(finding))
+    del found["present_look"]  # hundreds of numbers: with the arrays
+    return found
+
+
+def _look(place: int) -> str:
+    """The name of the array of a finding's `present_look`."""
+    return f"present_look.{place}"
+
+
+def _finding(found: Mapping[str, Any], look: np.ndarray | None) -> FindingTrust:
     return FindingTrust(
+        present_look=look,
         expected=_expected(found["expected"]),
         present=_line(found["present"]),
         present_cut=float(found["present_cut"]),

@@ -18,6 +18,7 @@ from meddistill.student.student import Student, build_student, load_student, sav
 from meddistill.student.trust.familiarity import Familiarity, fit_likeness
 from meddistill.student.trust.fits import RISES, SIGNALS, Interval, Line, Meaning
 from meddistill.student.trust.input_checks import fit_ranges, glance, input_doubts
+from meddistill.student.trust.likeness import LOOK_LIMIT
 from meddistill.student.trust.reading import NUMBERS, OfFinding, Reading, review
 from meddistill.student.trust.readout import Readout
 from meddistill.student.trust.signals import mask_signals
@@ -50,7 +51,10 @@ def own_trust(**changes):
         Interval(np.array([0.2, 0.5, 0.8]), np.array([0.0, 0.2, 0.6]), np.array([0.5, 0.8, 0.95])),
     )
     present = Line(np.array([1.0, 1.0, -1.0, 0.1, 1.0, -0.1]), 0.0)
-    finding = FindingTrust(expected, present=present, meaning=Meaning(0.5, 0.6, 0.1))
+    look = np.random.default_rng(2).normal(0, 0.3, FEATURES).astype(np.float32)
+    finding = FindingTrust(
+        expected, present=present, present_look=look, meaning=Meaning(0.5, 0.6, 0.1)
+    )
     return Trust((dataclasses.replace(finding, **changes),), likeness(), facts={"sentences": []})
 
 
@@ -193,6 +197,34 @@ def test_trust_survives_the_disk(student_dir):
         of = reading.findings[0]
         assert of.expected_dice_low <= of.expected_dice <= of.expected_dice_high
         assert 0 <= of.p_finding <= 1
+
+
+def test_the_look_of_an_image_tells_whether_anything_is_there(student_dir):
+    plain = load_student(student_dir)
+    odds = []
+    for look in (np.zeros(FEATURES, np.float32), np.ones(FEATURES, np.float32), None):
+        trust = own_trust(present_look=look)
+        student = Student(plain.module, plain.preprocessing, trust=trust)
+        odds.append(student.predict(images()[0]).reading.findings[0].p_finding)
+    assert odds[0] == odds[2] != odds[1]
+    far = own_trust().likeness.looks(np.full((1, FEATURES), 1e9, np.float32))
+    np.testing.assert_array_equal(far, np.full((1, FEATURES), LOOK_LIMIT))
+
+
+def test_trust_of_an_earlier_version_is_read(student_dir):
+    given = own_trust(present_look=None)
+    save_trust(student_dir, given)
+    path = student_dir / "trust.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "version": 1}))
+    kept = load_student(student_dir)
+    assert kept.trust.findings[0].present_look is None
+    fresh = Student(kept.module, kept.preprocessing, trust=given)
+    assert kept.predict(images()[0]).reading == fresh.predict(images()[0]).reading
+    path.write_text(json.dumps({**json.loads(path.read_text()), "version": 3}))
+    with pytest.raises(
+        InputError, match="another version of meddistill: run `meddistill calibrate`"
+    ):
+        load_student(student_dir)
 
 
 def test_masks_are_the_same_while_probabilities_get_a_meaning(student_dir):
