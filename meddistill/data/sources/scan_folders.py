@@ -253,7 +253,7 @@ def _choose_channels(
     """The file of each volume, with the number of the channel within it ('' where its name tells it), and
     those that lack the wanted one.
 
-    Raises: ConfigError where none has it.
+    Raises: ConfigError where none has it, or none was asked for.
     """
     chosen: dict[str, tuple[Named, str]] = {}
     rejected = []
@@ -267,7 +267,7 @@ def _choose_channels(
             why += f", not {wanted}" if wanted else ""
             first = next(iter(channels.values()))
             rejected.append(Rejected(shown(first.path, directory), why))
-    if rejected and not chosen:
+    if rejected and not (chosen and wanted):
         raise ConfigError(f"{rejected[0].reason}; choose one with --set prepare.channel=NAME")
     return chosen, rejected
 

@@ -273,6 +273,9 @@ def test_a_patient_without_the_wanted_channel_does_not_stop_the_others(tmp_path,
     _, cases, rejected = prepare(tmp_path / "source", channel="t1ce")
     assert {case.group for case in cases.values()} == {"a_001"}
     assert list(rejected.values()) == ["volume a_002 has the channels flair, t2, not t1ce"]
+    nibabel.save(nibabel.Nifti1Image(volume(1), np.eye(4)), tmp_path / "source" / "stray.nii")
+    with pytest.raises(ConfigError, match="volume a_001 has the channels flair, t1ce; choose one"):
+        prepare(tmp_path / "source", tmp_path / "unasked")  # not the stray file alone
 
 
 def test_slices_are_stretched_by_the_limits_of_their_volume(tmp_path):
