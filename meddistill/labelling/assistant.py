@@ -260,8 +260,8 @@ class Assistant:
         folder = self.folder / "encodings"
         # One for each thread: a store is not made for two.
         self._stores = (
-            EncodingStore(folder, self._teacher, self.budget_gb),
-            EncodingStore(folder, self._teacher, self.budget_gb),
+            EncodingStore(folder, self._teacher, self.budget_gb, latest=True),
+            EncodingStore(folder, self._teacher, self.budget_gb, latest=True),
         )
         self._yielding = Yielding()
         self._encoded |= {case.case_id for case in self.data.cases if self._stores[1].holds(case)}

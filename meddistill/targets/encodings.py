@@ -7,6 +7,7 @@ hold is encoded again when it is asked for: slower, never wrong.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -31,11 +32,16 @@ class EncodingStore:
     """Encodings of a teacher below `directory`, a file an image, at most `budget_gb` (10^9 bytes):
     what its decoder and heads on its maps read.
 
-    The oldest files go first when the budget is used up, those of other teachers before all. With
-    a budget of 0 nothing is kept, nor where the disk would have less than half a GB left.
+    When the budget is used up, files of other teachers go first, then the oldest of those that this
+    store has not read or written: who passes over the same images again and again finds as many as
+    there is room for. With `latest` the oldest go in any case, for one who looks at images in
+    turn. With a budget of 0 nothing is kept, nor where the disk would have less than half a GB
+    left.
     """
 
-    def __init__(self, directory: Path, teacher: Teacher, budget_gb: float) -> None:
+    def __init__(
+        self, directory: Path, teacher: Teacher, budget_gb: float, *, latest: bool = False
+    ) -> None:
         self.directory = directory
         self.teacher = teacher
         self.budget_bytes = int(budget_gb * 1e9)
@@ -45,7 +51,8 @@ class EncodingStore:
         """How many of its encodings there was no room for."""
         self.disk_is_full = False
         """Whether it was the disk that had none, and not the budget."""
-        self._sizes = {path.name: path.stat().st_size for path in self._files()}
+        self._sizes = {name: size for name, (_, size) in self._files().items()}
+        self._in_use: set[str] | None = None if latest else set()
 
     def of_cases(
         self,
@@ -125,14 +132,24 @@ class EncodingStore:
         that a budget changes no result."""
         arrays = encoded.to_arrays(self.teacher.head_levels)
         size = sum(array.nbytes for array in arrays.values())
-        if size <= self.budget_bytes and self._fits_disk(size):
+        if self._has_room(size) and self._fits_disk(size):
             with atomic_path(path) as temporary:
                 np.savez(temporary, **arrays)  # type: ignore[arg-type]
-            self._sizes[path.name] = path.stat().st_size
+                self._sizes[path.name] = temporary.stat().st_size
+            self._use(path)
             self._keep_to_budget()
         else:
             self.dropped += 1
         return Encoded.from_arrays(arrays)
+
+    def _use(self, path: Path) -> None:
+        if self._in_use is not None:
+            self._in_use.add(path.name)
+
+    def _has_room(self, size: int) -> bool:
+        """Whether there is room, or would be without the files that may go."""
+        stay = sum(self._sizes.get(name, 0) for name in self._in_use or ())
+        return stay + size <= self.budget_bytes
 
     def _fits_disk(self, size: int) -> bool:
         there = next(path for path in (self.directory, *self.directory.parents) if path.exists())
@@ -145,16 +162,16 @@ class EncodingStore:
         if excess <= 0:
             return
         own = f".{self._teacher_key()}."
-        by_age = sorted(
-            (path for path in self._files()),
-            key=lambda path: (own in path.name, path.stat().st_mtime_ns, path.name),
-        )
-        for path in by_age:
+        files = self._files()
+        in_turn = sorted((own in name, age, name) for name, (age, _) in files.items())
+        for is_own, _, name in in_turn:
             if excess <= 0:
                 return
-            excess -= self._sizes.pop(path.name, path.stat().st_size)
-            self.dropped += own in path.name
-            path.unlink(missing_ok=True)
+            if name in (self._in_use or ()):
+                continue
+            excess -= self._sizes.pop(name, files[name][1])
+            self.dropped += is_own
+            (self.directory / name).unlink(missing_ok=True)
 
     def _read(self, case: Case, view: View) -> Encoded | None:
         path = self._path(case, view)
@@ -163,8 +180,10 @@ class EncodingStore:
                 encoded = Encoded.from_arrays(arrays)
         except DAMAGED_ARCHIVE:
             return None  # not there, or damaged: it is made again
-        size_hw = view.size_hw((case.height, case.width))
-        return encoded if encoded.sizes_hw[0] == size_hw else None
+        if encoded.sizes_hw[0] != view.size_hw((case.height, case.width)):
+            return None
+        self._use(path)
+        return encoded
 
     def _path(self, case: Case, view: View = AS_IT_IS) -> Path:
         seen = f".{view.name}" if view.name else ""
@@ -175,8 +194,16 @@ class EncodingStore:
         key = " ".join((self.teacher.fingerprint, *self.teacher.head_levels))
         return hashlib.sha256(key.encode()).hexdigest()[:12]
 
-    def _files(self) -> list[Path]:
+    def _files(self) -> dict[str, tuple[int, int]]:
+        """When each was written (ns) and its bytes, by name; without those that another process is
+        writing, or removed in between."""
         if not self.directory.is_dir():
-            return []
+            return {}
+        found = {}
         with os.scandir(self.directory) as entries:
-            return [Path(entry.path) for entry in entries if entry.name.endswith(".npz")]
+            for entry in entries:
+                if entry.name.endswith(".npz") and not entry.name.startswith("."):
+                    with contextlib.suppress(FileNotFoundError):
+                        told = entry.stat()
+                        found[entry.name] = (told.st_mtime_ns, told.st_size)
+        return found

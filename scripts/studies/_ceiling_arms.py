@@ -16,6 +16,9 @@ ARMS: dict[str, tuple[str, ...]] = {
     "128px": ("distill.image_size=128",),
     "256px": ("distill.image_size=256",),
     "320px": ("distill.image_size=320",),
+    "128px-lite2": ("distill.image_size=128", "distill.encoder=tu-tf_efficientnet_lite2"),
+    "128px-strong": ("distill.image_size=128", "distill.weight_decay=1e-2"),
+    "128px-crops": ("distill.image_size=128",),
     "lite1": ("distill.encoder=tu-tf_efficientnet_lite1",),
     "lite2": ("distill.encoder=tu-tf_efficientnet_lite2",),
     "lite2-256px": ("distill.encoder=tu-tf_efficientnet_lite2", "distill.image_size=256"),
@@ -42,6 +45,8 @@ ARMS: dict[str, tuple[str, ...]] = {
 TRIED = {
     "strong": "stronger",
     "strong-decay": "stronger",
+    "128px-strong": "stronger",
+    "128px-crops": "crops",
     "crops": "crops",
     "crops-256px": "crops",
     "balanced": "balanced",

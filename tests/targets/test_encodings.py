@@ -45,13 +45,48 @@ def test_without_a_budget_all_is_encoded_again_to_the_same(tmp_path, data):
     assert all(torch.equal(fresh[name], kept[name]) for name in fresh)
 
 
-def test_the_oldest_go_first(tmp_path, data):
-    one = EncodingStore(tmp_path, PaintingTeacher(), 1.0)
-    maps(one, data, data.cases[:1])
+def size_of_one(tmp_path, data):
+    maps(EncodingStore(tmp_path, PaintingTeacher(), 1.0), data, data.cases[:1])
     (path,) = tmp_path.glob("*.npz")
-    size = path.stat().st_size
     os.utime(path, (1, 1))
-    store = EncodingStore(tmp_path, PaintingTeacher(), 3.5 * size / 1e9)
+    return path.stat().st_size
+
+
+def test_passes_over_the_same_images_keep_what_fits(tmp_path, data):
+    size = size_of_one(tmp_path, data)
+    store = EncodingStore(tmp_path, PaintingTeacher(), 4.1 * size / 1e9)
+    for _ in range(3):
+        maps(store, data, data.cases[1:7])
+    assert len(list(tmp_path.glob("*.npz"))) == 4
+    assert data.cases[0].case_id not in {path.name.split(".")[0] for path in tmp_path.glob("*")}
+    assert store.encoded == 6 + 2 + 2
+    again = EncodingStore(tmp_path, PaintingTeacher(), 4.1 * size / 1e9)
+    maps(again, data, data.cases[1:7])
+    assert again.encoded == 2
+
+
+def test_what_another_process_removes_or_writes_is_passed_over(tmp_path, data, monkeypatch):
+    size = size_of_one(tmp_path, data)
+    (tmp_path / ".half.7.tmp.npz").write_bytes(b"half" * size)
+    os.utime(tmp_path / ".half.7.tmp.npz", (0, 0))
+    store = EncodingStore(tmp_path, PaintingTeacher(), 2.5 * size / 1e9)
+    (gone,) = (path for path in tmp_path.glob("*.npz") if not path.name.startswith("."))
+    listed = os.scandir
+
+    def scandir(directory):
+        found = listed(directory)
+        gone.unlink(missing_ok=True)  # between the listing and the look at each file
+        return found
+
+    monkeypatch.setattr(encodings.os, "scandir", scandir)
+    maps(store, data, data.cases[1:5])
+    assert (tmp_path / ".half.7.tmp.npz").exists()
+    assert (gone.exists(), store.encoded) == (False, 4)
+
+
+def test_one_who_looks_in_turn_keeps_the_latest(tmp_path, data):
+    size = size_of_one(tmp_path, data)
+    store = EncodingStore(tmp_path, PaintingTeacher(), 3.5 * size / 1e9, latest=True)
     maps(store, data, data.cases[1:5])
     names = {path.name.split(".")[0] for path in tmp_path.glob("*.npz")}
     assert len(names) <= 3
