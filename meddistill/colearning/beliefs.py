@@ -29,6 +29,9 @@ MOST_WEIGHT = 2.0
 """Most that a case counts against the mean of all believed ones."""
 NOTHING_WEIGHT = 0.25
 """Weight of a case in which nothing was proposed."""
+MOST_NOTHING_WEIGHT = 0.6
+"""Most that it counts against the mean of all: where hardly anything is proposed, want of a proposal
+is no lesson at full weight."""
 LEAST_PIXEL_WEIGHT = 0.2
 _PRIOR_PAIRS = 10
 
@@ -126,17 +129,21 @@ def count_sources(beliefs: Beliefs) -> dict[str, int]:
 
 def loss_weights(beliefs: Beliefs) -> dict[str, tuple[float, ...]]:
     """The weight of each finding of a case in the student's loss: its own over the mean of all, at
-    most 2; 0 without a belief.
+    most 2, and at most .6 where nothing was proposed; 0 without a belief.
 
     So a believed case counts as much as a boxed one on average, and the share of boxed cases in a
     batch is their share of the loss, however little is trusted.
     """
     mean = float(np.mean([belief.weight for belief in _all(beliefs)]))
+
+    def of_one(belief: Belief | None) -> float:
+        if belief is None:
+            return 0.0
+        most = MOST_NOTHING_WEIGHT if belief.source == NOTHING else MOST_WEIGHT
+        return min(most, belief.weight / mean)
+
     return {
-        case_id: tuple(
-            0.0 if belief is None else min(MOST_WEIGHT, belief.weight / mean) for belief in of_case
-        )
-        for case_id, of_case in beliefs.items()
+        case_id: tuple(of_one(belief) for belief in of_case) for case_id, of_case in beliefs.items()
     }
 
 

@@ -75,6 +75,8 @@ class BoxedImages:
         self.encodings = encodings
         self.answers = answers
         self.frame_size = answers.frame_size
+        self.covering = 0
+        """How many answers covered the whole image and were taken for none."""
 
     def boxed_encodings(
         self, title: str = "", view: View = AS_IT_IS
@@ -199,7 +201,10 @@ class BoxedImages:
         height, width = scaled_hw((case.height, case.width), self.frame_size)
         covers = np.count_nonzero(answer.probs > 0.5) > _COVERS * height * width
         asked_for = float((proposal.boxes_xyxy_px @ _SIDES).prod(axis=1).sum())
-        return None if covers and asked_for < height * width / 2 else (proposal, answer)
+        if covers and asked_for < height * width / 2:
+            self.covering += 1
+            return None
+        return proposal, answer
 
     def scale(self, case: Case) -> np.ndarray:
         """Frame px a px of the image, for x1, y1, x2, y2."""

@@ -49,7 +49,7 @@ from meddistill.colearning.folds import group_folds
 from meddistill.colearning.judging import Boxed, BoxedImages, Judged, nothing_judged
 from meddistill.colearning.proposals import Proposal
 from meddistill.colearning.questions import Questioned, half_of
-from meddistill.colearning.watch import STUDENT_THRESHOLD, compare, watch
+from meddistill.colearning.watch import STUDENT_THRESHOLD, compare, tell_round, watch
 from meddistill.data.findings import as_planes
 from meddistill.data.views import AS_IT_IS, View
 from meddistill.run.dataset import Dataset
@@ -141,13 +141,14 @@ class UnboxedImages(BoxedImages):
                 questioned = self.question(heads, halves, folds, judged.thresholds)
             title = "encode unboxed" if number == 1 else ""
             seen, some = [], SomeCases(MOST_JOINED, seed + number)
+            self.covering = 0
             for each in self._look(heads, judged, number, generator, title):
                 if each.cells is not None:
                     some.add(each.cells)
                 seen.append(dataclasses.replace(each, cells=None))
             rows += [row for each in seen for row in each.rows]
             joined = some.kept
-            console.say(self._told(number, seen))
+            tell_round([row for each in seen for row in each.rows], self.covering)
             if number == 1 and self.encodings.dropped:
                 who = f"distill.colearning.encodings_gb={self.config.encodings_gb:g}"
                 if self.encodings.disk_is_full:
@@ -264,6 +265,7 @@ class UnboxedImages(BoxedImages):
         known = {(row.case_id, row.finding): row for row in last}
         judged = Judged((STUDENT_THRESHOLD,) * len(self.findings), tuple(before.calibrations))
         seen = []
+        self.covering = 0
         encodings = self.encodings.of_cases(self.unboxed, self.data)
         for (case, encoded), seen_by_it in zip(encodings, maps, strict=True):
             probs, beliefs = as_planes(seen_by_it), list(before.beliefs[case.case_id])
@@ -283,12 +285,13 @@ class UnboxedImages(BoxedImages):
                 row = dataclasses.replace(row, proposers_dice=alike[place])
                 rows.append(with_belief(row, belief))
             seen.append(_Seen(case, self._settled(case, beliefs), rows))
-        console.say(self._told(number, seen))
-        watch(last, [row for each in seen for row in each.rows])
+        told = [row for each in seen for row in each.rows]
+        tell_round(told, self.covering)
+        watch(last, told)
         return dataclasses.replace(
             before,
             beliefs={each.case.case_id: each.beliefs for each in seen},
-            rows=[*before.rows, *(row for each in seen for row in each.rows)],
+            rows=[*before.rows, *told],
         )
 
     def _asked(
@@ -319,19 +322,6 @@ class UnboxedImages(BoxedImages):
     def _settled(self, case: Case, beliefs: Sequence[Belief | None]) -> OfCase:
         target = self._targets.get(case.case_id)
         return settled(tuple(beliefs), None if target is None else target.planes, self.findings)
-
-    def _told(self, number: int, seen: Sequence[_Seen]) -> str:
-        every = [row for each in seen for row in each.rows]
-        rows = [row for row in every if row.believed != NOTHING]
-        expected = [row.expected_dice for row in rows if row.expected_dice is not None]
-        mean = f", expected Dice {np.mean(expected):.2f}" if expected else ""
-        theirs = sum(row.believed == STUDENT for row in rows)
-        whose = f" ({theirs} of the student)" if theirs else ""
-        what = "unboxed images" if self.findings.is_one else "findings in unboxed images"
-        return (
-            f"round {number}: proposals{whose} answered on {len(rows)} of {len(every)} {what}"
-            f"{mean}; nothing proposed on {len(every) - len(rows)}"
-        )
 
 
 def _weights(boxed: Boxed) -> list[float]:

@@ -1,5 +1,6 @@
-"""Whether head and student still see differently once the student is asked, too: what their
-agreement is worth rests on that. Neither warning stops a training."""
+"""What is said of a round: how much was proposed and answered, and whether head and student still see
+differently once the student is asked, too, as what their agreement is worth rests on that. No warning
+stops a training."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from meddistill.base import console
-from meddistill.colearning.beliefs import dice
+from meddistill.colearning.beliefs import NOTHING, STUDENT, dice
 from meddistill.colearning.cell_head import CellHead, head_maps
 from meddistill.colearning.colearning_row import ColearningRow
 from meddistill.teachers.teacher import Encoded
@@ -21,6 +22,38 @@ COLLAPSED_FROM = 0.5
 """Share of such proposals where the student sees nothing, from which it falls to background."""
 STUDENT_THRESHOLD = 0.5
 """Probability from which a half-trained student shows a finding."""
+
+HARDLY_ANY = 0.05
+"""Share of answered findings below which unboxed images teach next to nothing."""
+
+
+def tell_round(rows: Sequence[ColearningRow], covering: int) -> None:
+    """Say how much was proposed and answered in a round, and warn where that is hardly anything.
+
+    Args:
+        rows: of the round, at least one.
+        covering: how many answers covered the whole image and counted as none.
+    """
+    answered = [row for row in rows if row.believed != NOTHING]
+    expected = [row.expected_dice for row in answered if row.expected_dice is not None]
+    mean = f", expected Dice {np.mean(expected):.2f}" if expected else ""
+    theirs = sum(row.believed == STUDENT for row in answered)
+    whose = f" ({theirs} of the student)" if theirs else ""
+    what = "findings in unboxed images" if any(row.finding for row in rows) else "unboxed images"
+    nothing = f"nothing proposed on {len(rows) - len(answered)}"
+    if covering:
+        nothing = (
+            f"nothing to believe on {len(rows) - len(answered)}; {covering} answers covered the whole "
+            "image and count as none, many of them speak for another --teacher"
+        )
+    of = f"{len(answered)} of {len(rows)} {what}"
+    console.say(f"round {rows[0].round}: proposals{whose} answered on {of}{mean}; {nothing}")
+    if len(answered) < HARDLY_ANY * len(rows):
+        console.warn(
+            f"proposals were answered on {of}; the others teach, with less weight, that nothing is "
+            "there. Unless they are empty, box more images, or leave them out: --set "
+            "distill.colearning.unboxed=ignore"
+        )
 
 
 def compare(

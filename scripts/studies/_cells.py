@@ -36,8 +36,15 @@ SMALL_STUDENT = (
 """Settings that all students of the studies share: one that two cores train in minutes."""
 
 
+JUDGE, REPORT = "judge", "report"
+"""The part that tuning looks at, and the one that is looked at once at the end."""
 _TOLD = 3
 """So many settings that differ are named."""
+
+
+def of_part(folder: Path, part: str) -> Path:
+    """Where cells or RUNs of a part go: those of the report in a folder of their own."""
+    return folder / part if part == REPORT else folder
 
 
 class Stopwatch:

@@ -29,7 +29,16 @@ from typing import Annotated, Any, Optional
 
 from _ceiling_arms import ARMS, BASE, TRIED
 from _ceiling_table import make_table
-from _cells import Stopwatch, circumstances, is_there, one_line_errors, read_cells
+from _cells import (
+    JUDGE,
+    REPORT,
+    Stopwatch,
+    circumstances,
+    is_there,
+    of_part,
+    one_line_errors,
+    read_cells,
+)
 from _step_time import step_seconds
 from _tried import tried
 
@@ -90,14 +99,14 @@ class Study:
     work: Path
     out: Path
     minutes: float
-    part: str = "judge"
+    part: str = JUDGE
     overrides: tuple[str, ...] = ()
     device: str = "cpu"
     teacher: Teacher | None = None
 
     def run(self, cell: Cell) -> None:
         """Prepare, distill and judge one cell; its file is there afterwards."""
-        path = self.out / f"{cell.name}.json"
+        path = of_part(self.out, self.part) / f"{cell.name}.json"
         if is_there(path, self._settings(cell)):
             return
         console.say(f"cell {cell.name}")
@@ -121,6 +130,7 @@ class Study:
             took = watch.seconds()
         told = {
             **dataclasses.asdict(cell),
+            "part": self.part,
             **self._judged(run, config, student),
             **{name: read_json(student / RUN_JSON)["results"][name] for name in _RESULTS},
             "minutes": self.minutes,
@@ -256,7 +266,7 @@ def main(
     first_seed: Annotated[int, typer.Option(help="The seed to begin with.")] = 0,
     part: Annotated[
         str, typer.Option(help="'judge' to tune by, 'report' to be looked at once.")
-    ] = "judge",
+    ] = JUDGE,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1.")] = "cpu",
     overrides: Annotated[
         Optional[list[str]], typer.Option("--set", help="One setting, as section.key=value.")
@@ -277,12 +287,12 @@ def main(
             raise ConfigError("give a SET and its folder, or a folder of cells as --table")
         if set_name not in SETS:
             raise ConfigError(f"set '{set_name}' is not known{nearest(set_name, SETS)}")
-        if part not in ("judge", "report"):
+        if part not in (JUDGE, REPORT):
             raise ConfigError(f"--part is judge or report, got '{part}'")
         study = Study(set_name, source, work, out, minutes, part, tuple(overrides or ()), device)
         for cell in cells_of(set_name, arms, range(first_seed, first_seed + seeds)):
             study.run(cell)
-        typer.echo(make_table(read_cells(out, "*-*-*.json")))
+        typer.echo(make_table(read_cells(of_part(out, part), "*-*-*.json")))
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ A cell is one set, count of boxes, draw of the boxed images and arm:
 `--boxes all` boxes every image, and is `alone`: what there is to reach. All boxes stand in training,
 none in validation; images of one group (series, patient) are boxed together. The masks judge and are
 read by nothing else. Every cell adds OUT/SET-BOXES-DRAW-ARM.json as it ends, and what is there is not
-run again. RUNs lie in WORK; the teacher's encodings are shared by the cells of a set. Of cells that
-are there already:
+run again. RUNs lie in WORK; the teacher's encodings are shared by the cells of a set. With --part report
+both lie in a folder `report` of their own. Of cells that are there already:
 
     .venv/bin/python scripts/studies/few_boxes_table.py scripts/studies/few_boxes
 """
@@ -38,17 +38,20 @@ import meddistill  # noqa: F401 - before torch: how threads wait is settled here
 import torch
 import typer
 from _cells import (
+    JUDGE,
+    REPORT,
     SMALL_STUDENT,
     Stopwatch,
     circumstances,
     is_there,
     of_distill_asked,
+    of_part,
     one_line_errors,
 )
 
 from meddistill.base.console import say
 from meddistill.base.errors import ConfigError, nearest
-from meddistill.base.files import read_json, write_json
+from meddistill.base.files import atomic_path, read_json, write_json
 from meddistill.colearning.belief_files import load_beliefs
 from meddistill.colearning.beliefs import dice
 from meddistill.data.frames import to_frame
@@ -157,18 +160,18 @@ class Study:
     source: Path
     work: Path
     out: Path
-    part: str = "judge"
+    part: str = JUDGE
     overrides: tuple[str, ...] = ()
     teacher: Teacher | None = None
 
     def run(self, cell: Cell) -> None:
         """Prepare, distill and judge one cell; its file is there afterwards."""
-        path = self.out / f"{cell.name}.json"
+        path = of_part(self.out, self.part) / f"{cell.name}.json"
         if is_there(path, of_distill_asked(self._settings(cell))):
             return
         say(f"cell {cell.name}")
         config = self._config(cell)
-        run = RunDir(self.work / f"{cell.set_name}-{cell.boxes or ALL}-{cell.draw}")
+        run = RunDir(self._runs / f"{cell.set_name}-{cell.boxes or ALL}-{cell.draw}")
         run_prepare(run, config.prepare, seed=cell.draw)
         self._share_encodings(run)
         student = run.root / f"student-{cell.arm}"
@@ -183,8 +186,13 @@ class Study:
             EvalRequest(student=student, out=run.root / f"eval-{cell.arm}"),
             seed=0,
         )
-        write_json(path, {**dataclasses.asdict(cell), **_told(run, student, judged, took)})
+        told = {**dataclasses.asdict(cell), "part": self.part}
+        write_json(path, told | _told(run, student, judged, took))
         say(f"{cell.name}: Dice {read_json(path)['dice_mean']:.3f}")
+
+    @property
+    def _runs(self) -> Path:
+        return of_part(self.work, self.part)
 
     def _config(self, cell: Cell) -> Config:
         table = self.work / f"{self.set_name}-{self.part}.csv"
@@ -201,7 +209,7 @@ class Study:
         return load_config(None, {}, [*prepare, *self._settings(cell)])
 
     def _settings(self, cell: Cell) -> list[str]:
-        start = self.work / f"{cell.set_name}-{START}-{cell.draw}" / "student-colearning"
+        start = self._runs / f"{cell.set_name}-{START}-{cell.draw}" / "student-colearning"
         arm = [setting.format(start=start) for setting in ARMS[cell.arm]]
         return [*DISTILL, *arm, *self.overrides]
 
@@ -235,8 +243,10 @@ def write_parts(table: Path, source: Path, study: StudySet, part: str) -> None:
         of_part = [row for row, is_in in zip(rows, parts, strict=True) if is_in == name]
         stays = take_cases([group for _, group, _ in of_part], count, 0, f"study's {name}")
         kept += [(*row[:2], name) for row, stay in zip(of_part, stays, strict=True) if stay]
-    table.parent.mkdir(parents=True, exist_ok=True)
-    with table.open("w", newline="", encoding="utf-8") as file:
+    with (
+        atomic_path(table) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
         csv.writer(file).writerows([("id", "group", "part"), *kept])
 
 
@@ -352,7 +362,7 @@ def main(
     arms: Annotated[str, typer.Option(help="Which arms.")] = "alone,colearning",
     part: Annotated[
         str, typer.Option(help="'judge' to tune by, 'report' to be looked at once.")
-    ] = "judge",
+    ] = JUDGE,
     overrides: Annotated[
         Optional[list[str]], typer.Option("--set", help="One setting, as section.key=value.")
     ] = None,
@@ -364,8 +374,12 @@ def main(
     with one_line_errors():
         if set_name not in SETS:
             raise ConfigError(f"set '{set_name}' is not known{nearest(set_name, SETS)}")
-        if part not in ("judge", "report"):
+        if part not in (JUDGE, REPORT):
             raise ConfigError(f"--part is judge or report, got '{part}'")
+        if first_draw >= draws:
+            raise ConfigError(
+                f"--first-draw {first_draw} leaves none of --draws {draws}: draws count from 0"
+            )
         study = Study(set_name, source, work, out, part, tuple(overrides or ()))
         for cell in cells_of(set_name, boxes, range(first_draw, draws), arms):
             study.run(cell)

@@ -122,6 +122,16 @@ def test_believed_cases_count_one_on_average_however_little_is_trusted():
     assert loss_weights(one)["sure"] == (2.0,)
 
 
+def test_want_of_a_proposal_is_no_lesson_at_full_weight():
+    head = square(4)
+    nothing = {str(n): (believe(head, None, 0.0, HEAD),) for n in range(9)}
+    assert set(loss_weights(nothing).values()) == {(0.6,)}
+    usual = nothing | {
+        "a" * n: (believe(head, asked(head, head), 0.9, HEAD),) for n in range(1, 20)
+    }
+    assert loss_weights(usual)["0"][0] == pytest.approx(0.25 / (0.25 * 9 + 0.81 * 19) * 28)
+
+
 def test_findings_that_exclude_each_other_share_no_pixel_and_what_is_known_stays():
     head, other = square(4), square(10, value=0.8)
     a, b = believe(head, None, 0.0, HEAD), believe(other, None, 0.0, HEAD)

@@ -225,6 +225,36 @@ def test_a_less_sure_student_changes_nothing(settled, data):
             assert after.beliefs[case_id][0] is belief
 
 
+class CoveringTeacher(FineTeacher):
+    """Answers every box with the whole image."""
+
+    def decode(self, encoded, boxes):
+        decoded = super().decode(encoded, boxes)
+        return dataclasses.replace(decoded, logits=torch.full_like(decoded.logits, 8.0))
+
+
+def test_answers_that_cover_the_whole_image_are_counted_and_not_believed(
+    tmp_path, data, capfd, monkeypatch
+):
+    short = dataclasses.replace(CONFIG, rounds=1)
+    asked = images(tmp_path, data, config=short)
+    asked.answers.teacher = CoveringTeacher()
+    outcome = asked.settle(seed=0)
+    assert {row.believed for row in outcome.rows} == {NOTHING}
+    told = " ".join(capfd.readouterr().err.split())
+    count = len(outcome.beliefs)
+    assert f"answered on 0 of {count} unboxed images; nothing to believe on {count};" in told
+    assert "answers covered the whole image and count as none" in told
+    assert "distill.colearning.unboxed=ignore" in told
+
+
+def test_proposals_that_were_answered_are_no_cause_for_a_warning(tmp_path, data, capfd):
+    images(tmp_path, data, config=dataclasses.replace(CONFIG, rounds=1)).settle(seed=0)
+    told = " ".join(capfd.readouterr().err.split())
+    assert "nothing proposed on" in told
+    assert "unboxed=ignore" not in told
+
+
 def test_a_student_that_falls_to_background_is_warned_of(settled, data, capfd):
     directory, outcome = settled
     images(directory, data).ask_student(maps_of(outcome, data, lambda _: False), outcome)

@@ -59,6 +59,19 @@ def study(script, tmp_path_factory):
     return made
 
 
+def test_the_part_kept_for_the_end_is_judged_beside(script, study, monkeypatch):
+    class AskedError(Exception):
+        pass
+
+    def prepare(run, config, seed):
+        raise AskedError(run.root)
+
+    monkeypatch.setattr(script, "run_prepare", prepare)
+    other = dataclasses.replace(study, part="report")
+    with pytest.raises(AskedError, match="toy-report"):
+        other.run(script.Cell("toy", "default", 0))
+
+
 def test_each_cell_tells_what_it_gave_and_cost(script, study):
     default, strong = (
         json.loads((study.out / f"toy-{arm}-0.json").read_text()) for arm in ("default", "strong")

@@ -81,6 +81,19 @@ def test_a_cell_that_is_there_is_not_run_again(script, study, monkeypatch, capsy
     )
 
 
+def test_the_part_kept_for_the_end_is_judged_beside(script, study, monkeypatch):
+    class AskedError(Exception):
+        pass
+
+    def prepare(run, config, seed):
+        raise AskedError(run.root)
+
+    monkeypatch.setattr(script, "run_prepare", prepare)
+    other = dataclasses.replace(study, part="report")
+    with pytest.raises(AskedError, match=r"report.toy-3-0"):
+        other.run(script.Cell("toy", 3, 0, "alone"))
+
+
 def test_arms_of_a_set_share_the_encodings(study):
     shared = study.work / "encodings-toy"
     assert len(list(shared.glob("*.npz")))
