@@ -18,6 +18,11 @@ from meddistill.base.errors import InputError
 from meddistill.base.paths import shown
 
 
+def chance(key: str) -> float:
+    """In [0, 1), as good as drawn, the same for the same key."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) / 2**64
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class SourceFile:
     """A file of the source as it was last hashed: a row of source_index.csv."""

@@ -14,7 +14,8 @@ from torch import Tensor
 from meddistill.base import console
 from meddistill.base.console import track
 from meddistill.base.csv_tables import read_table
-from meddistill.base.errors import ConfigError, InputError
+from meddistill.base.errors import InputError
+from meddistill.base.hashing import chance
 from meddistill.colearning.answers import Answers
 from meddistill.colearning.belief_files import load_beliefs, read_beliefs, save_beliefs
 from meddistill.colearning.beliefs import TRUST_POWER, OfCase, loss_weights, pixel_weights
@@ -26,11 +27,10 @@ from meddistill.colearning.sheet import write_sheet
 from meddistill.colearning.unboxed import Outcome, UnboxedImages
 from meddistill.data.views import View, some_views
 from meddistill.run.dataset import Dataset
-from meddistill.run.few_boxes import boxed_training_images, has_few_boxes, unboxed_cases
+from meddistill.run.few_boxes import unboxed_cases
 from meddistill.run.findings import read_findings
 from meddistill.run.layout import BELIEFS_AGAIN_NPZ, BELIEFS_NPZ, COLEARNING_CSV, COLEARNING_PNG
 from meddistill.run.tables import Case, QualityRow
-from meddistill.run.volumes import box_carriers
 from meddistill.settings.distill import DistillConfig
 from meddistill.settings.flips import sides_kept
 from meddistill.targets.asking import logit_shift
@@ -41,65 +41,6 @@ from meddistill.teachers.teacher import Teacher
 from meddistill.training.packed_cases import CaseTarget, PackedCases
 
 _SEEN_AT_ONCE = 16
-
-
-def with_unboxed_decided(config: DistillConfig, dataset: Dataset) -> DistillConfig:
-    """The config with `auto` decided: a head proposes wherever training images are unboxed and at
-    most `MOST_FEW` are boxed, no table of boxes is given and nothing else was asked for that goes
-    with a detector's boxes.
-
-    With few boxes training has a step size and decay of its own, and the feature level is off:
-    features are cached for boxed images alone, and a batch has them of all its cases or of none.
-    Raises: ConfigError for box priors with several findings or with the recipe of few boxes, and for
-    rounds of students where a head proposes.
-    """
-    unboxed = config.colearning.unboxed
-    if unboxed == "auto" and not config.boxes_file and box_carriers(dataset.cases):
-        unboxed = "carry"
-    if config.prior_weight > 0 and not read_findings(dataset.directory).is_one:
-        raise ConfigError(
-            "distill.prior_weight above 0 goes with one finding, and this RUN has several"
-        )
-    if unboxed == "auto":
-        few = has_few_boxes(dataset.cases)
-        plain = DistillConfig()
-        asked = ("boxes_file", "boxes", "no_box", "rounds")
-        others = any(getattr(config, name) != getattr(plain, name) for name in asked)
-        unboxed = "propose" if few and not others else "detected"
-    config = dataclasses.replace(
-        config, colearning=dataclasses.replace(config.colearning, unboxed=unboxed)
-    )
-    recipe = config.colearning
-    if not recipe.few_boxes:
-        return config
-    _check_goes_together(config)
-    share = recipe.share_of_boxed(boxed_training_images(dataset.cases))
-    return dataclasses.replace(
-        config,
-        lr=recipe.lr,
-        weight_decay=recipe.weight_decay,
-        feature_weight=0.0,
-        colearning=dataclasses.replace(recipe, boxed_share=share),
-    )
-
-
-def _check_goes_together(config: DistillConfig) -> None:
-    unboxed = config.colearning.unboxed
-    if config.prior_weight > 0:
-        raise ConfigError(
-            f"distill.prior_weight above 0 does not go with distill.colearning.unboxed={unboxed}: no "
-            "view of a case is left unwarped there; set it to 0, or unboxed=detected"
-        )
-    if config.rounds > 1 and unboxed == "propose":
-        raise ConfigError(
-            f"distill.rounds={config.rounds} does not go with distill.colearning.unboxed=propose, "
-            "which has rounds of its own (distill.colearning.rounds); set it to 1, or unboxed=detected"
-        )
-    if config.batch_size == 1 and unboxed == "propose":
-        raise ConfigError(
-            "distill.batch_size=1 does not go with distill.colearning.unboxed=propose, whose steps draw "
-            "boxed and unboxed images; set it to 2 or more, or unboxed=ignore"
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,7 +99,19 @@ class Colearning:
         store.fill(self._unboxed(rows), self.dataset, part)
 
     def _unboxed(self, rows: Sequence[QualityRow]) -> list[Case]:
-        """The training cases in which nobody looked for some finding that boxes teach."""
+        """Those of the training cases in which nobody looked for some finding that boxes teach that
+        training has time for, in their order."""
+        cases = self._all_unboxed(rows)
+        if (self.out / BELIEFS_NPZ).exists():
+            # An earlier version looked at all.
+            beliefs, _ = read_beliefs(self.out / BELIEFS_NPZ)
+            return [case for case in cases if case.case_id in beliefs]
+        drawn = self.config.colearning.most_unboxed(self.config.batch_size)
+        by_chance = sorted(cases, key=lambda case: chance(f"unboxed|{case.case_id}"))
+        among = {case.case_id for case in by_chance[:drawn]}
+        return [case for case in cases if case.case_id in among]
+
+    def _all_unboxed(self, rows: Sequence[QualityRow]) -> list[Case]:
         findings = read_findings(self.dataset.directory)
         boxed = {
             row.finding for row in rows if row.split == "train" and row.n_boxes and teaches(row)
@@ -224,6 +177,12 @@ class Colearning:
         """The unboxed images with all that is asked about them. Raises: as `settle`."""
         boxed = self._boxed(rows, folders)
         unboxed = self._unboxed(rows)
+        if left := len(self._all_unboxed(rows)) - len(unboxed):
+            steps = self.config.colearning.steps
+            console.say(
+                f"{len(unboxed)} unboxed images, drawn by chance, are looked at; {left} more are not, "
+                f"as distill.colearning.steps={steps} would show each less than twice"
+            )
         if not unboxed:
             raise InputError(
                 "co-learning is on, but every training case was looked at: set "

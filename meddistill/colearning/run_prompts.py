@@ -9,6 +9,7 @@ from meddistill.base.console import say, warn
 from meddistill.base.errors import StageError
 from meddistill.colearning.distillation import Distillation
 from meddistill.run.dataset import Dataset
+from meddistill.run.few_boxes import MOST_FEW, boxed_training_images
 from meddistill.run.labels import annotated_findings
 from meddistill.run.layout import BOXES_CSV, RUN_JSON, RunDir
 from meddistill.run.tables import Case, boxes_xyxy, read_boxes
@@ -42,7 +43,18 @@ def find_boxes(run: RunDir, config: DistillConfig, dataset: Dataset) -> Path | N
             )
         why = f"{len(lacking)} training or validation case(s) have no annotated boxes (first: {lacking[0].case_id})"
         why = why if config.boxes == "annotated" else f"distill.boxes is '{config.boxes}'"
-        raise StageError(f"{why}; run `meddistill detect {run.root}` first, or give --boxes FILE")
+        training = boxed_training_images(dataset.cases)
+        if not training:
+            raise StageError(
+                f"{why}, and no training image has a box: box some, or give --boxes FILE"
+            )
+        propose = (
+            "let heads that learn the boxed ones propose there: --set distill.colearning.unboxed"
+        )
+        raise StageError(
+            f"{why}; run `meddistill detect {run.root}` first, give --boxes FILE, or {propose}=propose "
+            f"(by itself only up to {MOST_FEW} boxed training images, here {training})"
+        )
     return None
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
+from meddistill.base.hashing import chance
 from meddistill.run.tables import Case
 
 VOLUME_SUFFIXES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr", ".tif", ".tiff", ".dcm")
@@ -49,23 +49,21 @@ def drawn_for_training(cases: Sequence[Case], share: float) -> list[Case]:
 
 def is_drawn(case_id: str, share: float) -> bool:
     """Whether a slice is among the share of empty ones that are drawn."""
-    return _chance(case_id) < share
+    return chance(f"empty slice|{case_id}") < share
 
 
-def box_carriers(cases: Iterable[Case]) -> bool:
-    """Whether an unboxed training slice lies in a volume of which another has a box."""
-    return any(
-        any(case.annotation == "unknown" for case in stack)
-        and any(case.annotation == "boxes" for case in stack)
-        for stack in stacks([case for case in cases if case.split == "train"]).values()
+def within_reach(cases: Iterable[Case]) -> tuple[int, int]:
+    """How many unboxed training cases lie in volumes of which another slice has a box, and how many
+    do not."""
+    training = [case for case in cases if case.split == "train"]
+    near = sum(
+        case.annotation == "unknown"
+        for stack in stacks(training).values()
+        if any(case.annotation == "boxes" for case in stack)
+        for case in stack
     )
+    return near, sum(case.annotation == "unknown" for case in training) - near
 
 
 def _is_thinned(case: Case) -> bool:
     return bool(case.volume) and case.split == "train" and case.annotation == "none"
-
-
-def _chance(case_id: str) -> float:
-    """In [0, 1), the same for the same case."""
-    digest = hashlib.sha256(f"empty slice|{case_id}".encode()).digest()
-    return int.from_bytes(digest[:8]) / 2**64

@@ -22,6 +22,8 @@ _MOST_VIEWS = 80
 """Encodings of boxed images at most, all views together: with 20 boxed images four views of each made
 heads and student a little better on two sets, with 50 the student no better."""
 
+_LEAST_UNBOXED = 200
+
 
 @dataclasses.dataclass(frozen=True)
 class ColearningConfig:
@@ -31,9 +33,9 @@ class ColearningConfig:
     """Training images without a box: `propose`: a head on the teacher's map proposes boxes there,
     the teacher answers, and the student learns it as far as it is trusted; `ignore`: they are left
     out; `carry`: boxes are carried through the volumes that the slices are of; `detected`: a
-    detector's boxes are taken as they are; `auto`: `carry` where a volume has boxed and unboxed
-    slices, `propose` where there are such images, at most 200 others are boxed and no table of boxes
-    is given."""
+    detector's boxes are taken as they are; `auto`: `carry` where most unboxed slices lie in volumes with
+    a boxed one, `propose` where there are unboxed images, at most 200 others are boxed and no table of
+    boxes is given."""
     rounds: int = setting(2, STUDENT, before=2)
     """How often the heads learn, propose and are answered; answers that agree teach the next."""
     ask_again: bool = setting(True, STUDENT, before=False)
@@ -50,7 +52,8 @@ class ColearningConfig:
     """Most disk space for the teacher's encodings, 10^9 bytes; LiteMedSAM takes 6 MB an image. The
     oldest go first, and what is not there is encoded again: slower, the same result."""
     steps: int = setting(1000, STUDENT, before=1000)
-    """Optimiser steps of the student, however many unboxed images there are."""
+    """Optimiser steps of the student, however many unboxed images there are; of these as many are
+    looked at, drawn by chance, as are then shown twice, and no fewer than 200."""
     boxed_share: Optional[float] = setting(None, STUDENT, before=0.25)
     """Share of each batch drawn from boxed images, the rest from unboxed ones; empty: a 200th for
     each boxed image, at least a quarter and at most half."""
@@ -79,6 +82,12 @@ class ColearningConfig:
         if self.boxed_share is not None:
             return self.boxed_share
         return min(max(boxed / 200, 0.25), 0.5)
+
+    def most_unboxed(self, batch_size: int) -> int:
+        """How many unboxed images are worth a look by the teacher, a second each: what is shown less
+        than twice in `steps` hardly teaches."""
+        share = 0.25 if self.boxed_share is None else self.boxed_share
+        return max(_LEAST_UNBOXED, int(self.steps * batch_size * (1 - share) / 2))
 
     def views_of_each(self, boxed: int) -> int:
         """`head_views`, of so many boxed images."""

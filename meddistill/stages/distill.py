@@ -17,8 +17,8 @@ from meddistill.base.csv_tables import text_of_row
 from meddistill.base.errors import ConfigError
 from meddistill.colearning.belief_files import load_beliefs
 from meddistill.colearning.beliefs import count_sources
+from meddistill.colearning.deciding import with_unboxed_decided
 from meddistill.colearning.distillation import Distillation, Learning, learn
-from meddistill.colearning.joining import with_unboxed_decided
 from meddistill.colearning.questions import (
     as_results,
     load_questioned,
@@ -87,7 +87,9 @@ def run_distill(
     if stage.finished:
         return _already_made(work, student_dir)
     learning = learn(work, prompts, quality, student_dir, seed)
-    results = _results(work, learning, 0 if work.colearns else len(skipped))
+    taught = set(learning.data.train.case_ids)
+    left_out = [] if work.colearns else [case for case in skipped if case.case_id not in taught]
+    results = _results(work, learning, len(left_out))
     if work.colearns:
         believed = count_sources(load_beliefs(student_dir))
         questioned = load_questioned(student_dir)

@@ -223,6 +223,8 @@ def _source(
         mixed = train.boxed < len(train)
         share = settings.colearning.share_of_boxed(train.boxed) if mixed else 1.0
         boxed = max(1, round(settings.batch_size * share))
+        if share < 1:
+            boxed = min(boxed, settings.batch_size - 1)
         steps = math.ceil(settings.colearning.steps / settings.epochs)
         batch = (boxed, settings.batch_size - boxed)
         return SharedDraws(train, steps, batch, seed, augment)

@@ -13,7 +13,7 @@ from meddistill.base.csv_tables import read_table
 from meddistill.colearning.carrying import Reached, settled
 from meddistill.run.layout import RunDir
 from meddistill.run.tables import QualityRow, read_cases
-from meddistill.run.volumes import box_carriers
+from meddistill.run.volumes import within_reach
 from meddistill.settings.distill import DistillConfig
 from meddistill.settings.prepare import PrepareConfig
 from meddistill.settings.targets import TargetsConfig
@@ -97,7 +97,8 @@ def test_prepare_keeps_every_fourth_slices_annotation(run):
     known = {case.slice for case in cases if case.annotation != "unknown"}
     assert known == {0, 4, 8}
     assert {case.annotation for case in cases if case.slice in (4, 8)} == {"boxes"}
-    assert box_carriers(cases)
+    unseen = sum(case.annotation == "unknown" for case in cases)
+    assert within_reach(cases) == (unseen, 0)
     assert all(
         case.annotation != "unknown" for case in read_cases(run.data) if case.split == "test"
     )

@@ -13,10 +13,8 @@ from meddistill.base.errors import ConfigError, InputError, StageError
 from meddistill.colearning.belief_files import load_beliefs, save_beliefs
 from meddistill.colearning.beliefs import HEAD, NOTHING, Belief, calibrate, pixel_weights
 from meddistill.colearning.colearning_row import ColearningRow
-from meddistill.colearning.joining import (
-    Colearning,
-    with_unboxed_decided,
-)
+from meddistill.colearning.deciding import with_unboxed_decided
+from meddistill.colearning.joining import Colearning
 from meddistill.colearning.run_prompts import find_boxes
 from meddistill.colearning.sheet import write_sheet
 from meddistill.colearning.unboxed import Outcome
@@ -79,6 +77,66 @@ def test_auto_proposes_where_few_are_boxed_and_others_unseen(data, annotations, 
 )
 def test_auto_leaves_alone_what_was_asked_of_a_detector(data, asked):
     assert decided(with_annotations(data, "boxes", "unknown"), **asked) == "detected"
+
+
+def in_volumes(data, *of_volumes):
+    """Training slices annotated so, volume by volume."""
+    listed = with_annotations(data, *(each for volume in of_volumes for each in volume))
+    volumes = [f"v{n}" for n, volume in enumerate(of_volumes) for _ in volume]
+    cases = [
+        dataclasses.replace(case, volume=volume, slice=n)
+        for n, (case, volume) in enumerate(zip(listed.cases, volumes, strict=True))
+    ]
+    return Dataset(data.directory, cases)
+
+
+def test_auto_carries_where_most_slices_lie_in_volumes_with_a_box(data, capfd):
+    partly, unseen = ["boxes", "unknown", "unknown"], ["unknown"] * 2
+    assert decided(in_volumes(data, partly)) == "carry"
+    assert "out of reach" not in capfd.readouterr().err
+    assert decided(in_volumes(data, partly, unseen)) == "carry"
+    told = " ".join(capfd.readouterr().err.split())
+    assert "2 unboxed training images lie in none and teach nothing" in told
+    assert "unboxed=propose" in told
+    assert decided(in_volumes(data, partly, unseen, unseen)) == "propose"
+    many = ["boxes"] * MOST_FEW
+    assert decided(in_volumes(data, partly, many, unseen, unseen)) == "carry"
+    assert decided(in_volumes(data, partly), boxes_file="b.csv") == "detected"
+
+
+def test_settings_that_few_boxes_replace_are_named(data, capfd):
+    few = with_annotations(data, "boxes", "unknown")
+    decided(few)
+    assert "in place of" not in capfd.readouterr().err
+    decided(few, lr=2e-3, weight_decay=0.5, epochs=7)
+    told = " ".join(capfd.readouterr().err.split())
+    assert "distill.colearning.steps=1000 in place of distill.epochs=7" in told
+    assert "distill.colearning.lr=0.001 in place of distill.lr=0.002" in told
+    assert "distill.colearning.weight_decay=0.01 in place of distill.weight_decay=0.5" in told
+    decided(few, lr=1e-3, feature_weight=0.0)
+    assert "in place of" not in capfd.readouterr().err
+
+
+def test_no_more_images_are_looked_at_than_training_shows_twice(tmp_path, data):
+    unseen = with_annotations(data, *["unknown"] * 900)
+    short = ColearningConfig(unboxed="propose", steps=100, boxed_share=0.25)
+    config = dataclasses.replace(CONFIG, colearning=short, batch_size=8)
+    found = Colearning(unseen, config, tmp_path, tmp_path, 0)._unboxed([])
+    assert len(found) == 100 * 6 / 2
+    places = [int(case.case_id[1:]) for case in found]
+    assert places == sorted(places)
+    assert max(places) > 600  # by chance, not the first
+    assert short.most_unboxed(1) == 200
+
+
+def test_more_than_few_boxes_without_a_detector_name_both_ways(tmp_path, data):
+    many = with_annotations(data, *["boxes"] * (MOST_FEW + 1), "unknown")
+    with pytest.raises(StageError, match=r"meddistill detect.*unboxed=propose.*here 201"):
+        find_boxes(RunDir(tmp_path), DistillConfig(), many)
+    cases = [dataclasses.replace(case, split="test") for case in many.cases[:-1]]
+    in_test = Dataset(data.directory, [*cases, many.cases[-1]])
+    with pytest.raises(StageError, match="no training image has a box: box some"):
+        find_boxes(RunDir(tmp_path), DistillConfig(), in_test)
 
 
 @pytest.mark.parametrize("unboxed", ["propose", "ignore", "detected"])
@@ -300,4 +358,5 @@ def test_what_is_believed_later_replaces_all_that_a_case_teaches(tmp_path, data)
     for place, (belief,) in enumerate(beliefs.values()):
         assert batch.probs[place, 0].numpy() == pytest.approx(belief.probs, abs=1 / 255)
         assert float(batch.doubt[place]) == pytest.approx(0.5)
-        assert float(batch.case_weight[place]) == 1
+        most = 0.6 if belief.source == NOTHING else 1
+        assert float(batch.case_weight[place]) == pytest.approx(most)

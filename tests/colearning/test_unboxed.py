@@ -228,9 +228,13 @@ def test_a_less_sure_student_changes_nothing(settled, data):
 class CoveringTeacher(FineTeacher):
     """Answers every box with the whole image."""
 
-    def decode(self, encoded, boxes):
-        decoded = super().decode(encoded, boxes)
-        return dataclasses.replace(decoded, logits=torch.full_like(decoded.logits, 8.0))
+    def decode(self, *asked, **how):
+        answers = super().decode(*asked, **how)
+        whole = [torch.full_like(each.logits, 8.0) for each in answers]
+        return [
+            dataclasses.replace(each, logits=logits)
+            for each, logits in zip(answers, whole, strict=True)
+        ]
 
 
 def test_answers_that_cover_the_whole_image_are_counted_and_not_believed(

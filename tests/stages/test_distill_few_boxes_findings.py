@@ -14,8 +14,9 @@ from meddistill.base.csv_tables import read_table
 from meddistill.colearning.belief_files import load_beliefs
 from meddistill.colearning.beliefs import dice
 from meddistill.colearning.colearning_row import ColearningRow
+from meddistill.colearning.deciding import with_unboxed_decided
 from meddistill.colearning.head_files import load_heads
-from meddistill.colearning.joining import Colearning, with_unboxed_decided
+from meddistill.colearning.joining import Colearning
 from meddistill.data.findings import Findings
 from meddistill.data.formats.pictures import load_labels
 from meddistill.evaluation.baselines import TEACHER_BY_HEAD
