@@ -91,6 +91,10 @@ class Learning:
     quality: Sequence[QualityRow]
 
 
+LEAST_JUDGES = 5
+"""Validation cases with a target from which they choose epoch and threshold where few are boxed."""
+
+
 def learn(
     work: Distillation,
     prompts: Sequence[Prompt],
@@ -122,6 +126,9 @@ def learn(
     )
     pack = functools.partial(_pack, work, folders, prompts, scratch)
     data = TrainingData(pack(quality, "train"), pack(quality, "val"), findings=work.findings)
+    if work.config.colearning.few_boxes and len(data.val) < LEAST_JUDGES:
+        # The epoch that two or three like best is not the best one: what is measured took the last.
+        data = dataclasses.replace(data, val=pack([], "val"))
     told = told_of_sides("distill", work.findings.keeps_sides())
     if told and work.config.augment and work.config.flips == AUTO:
         say(told)

@@ -113,12 +113,12 @@ def _preprocessing(
 
 
 def _unchosen(config: DistillConfig) -> str:
-    told = "no validation case has a target: the last epoch's student is kept, unchosen"
     if not config.colearning.few_boxes:
-        return told
+        return "no validation case has a target: the last epoch's student is kept, unchosen"
     return (
-        f"{told}, after a fixed schedule of {config.colearning.steps} steps; all boxes teach, and in "
-        "return nothing would show that it was trained too long, nor another threshold than 0.5"
+        "no more than a few validation cases have a target: the last epoch's student is kept, unchosen, "
+        f"after a fixed schedule of {config.colearning.steps} steps, and nothing would show that it was "
+        "trained too long, nor another threshold than 0.5"
     )
 
 

@@ -83,13 +83,13 @@ def describe(summary: Mapping[str, Any]) -> str:
             "  of the longest side, px: "
             f"{', '.join(f'{value:g}' for value in boxes['longest_side_px'])}"
         )
-    learning = [summary["splits"][split] for split in ("train", "val")]
-    if any(counts["unknown"] for counts in learning):
-        boxed = [counts["boxes"] for counts in learning]
-        lines.append(
-            f"drawn by a person: boxes on {sum(boxed)} images, {boxed[0]} in training and "
-            f"{boxed[1]} in validation"
-        )
+    splits = summary["splits"]
+    if any(splits[split]["unknown"] for split in ("train", "val")):
+        drawn = {"training": splits["train"]["boxes"], "validation": splits["val"]["boxes"]}
+        if not splits["test"]["with_mask"]:
+            drawn["test"] = splits["test"]["boxes"]  # else masks judge, and need no box
+        told = ", ".join(f"{count} in {split}" for split, count in drawn.items())
+        lines.append(f"drawn by a person: boxes on {sum(drawn.values())} images: {told}")
     if summary["rejected"]:
         lines.append(f"rejected: {summary['rejected']} (see {REJECTED_CSV})")
     if summary["left_out"]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from meddistill.base.console import warn
 from meddistill.base.errors import InputError
 from meddistill.data.case_ids import assign_case_ids
 from meddistill.data.findings import LESION, SEPARATOR, Findings
@@ -110,16 +111,23 @@ def _unboxed(
             annotated = keep_boxes(looked_at, config.box_fraction, seed)
             hidden |= {i for i in members if groups[i] not in annotated}
         return hidden
+    boxed = {
+        split: [i for i in kept if splits[i] == split and good[i][1].annotation == "boxes"]
+        for split in ("train", "val")
+    }
     in_validation = config.box_count // 5 if config.box_count >= LEAST_WITH_VALIDATION else 0
-    if not any(splits[i] == "val" for i in kept):
-        in_validation = 0
+    in_validation = min(in_validation, len(boxed["val"]))
     wanted = {"train": config.box_count - in_validation, "val": in_validation}
+    if len(boxed["train"]) < wanted["train"]:
+        warn(
+            f"box_count is {config.box_count}, but only {len(boxed['train'])} training images have a "
+            f"box (and {len(boxed['val'])} of validation): {len(boxed['train']) + in_validation} are kept"
+        )
     held_back = {i for i in kept if splits[i] in wanted}
     for split, most in wanted.items():
         if most:
-            boxed = [i for i in kept if splits[i] == split and good[i][1].annotation == "boxes"]
-            stays = take_cases([groups[i] for i in boxed], most, seed, "boxes")
-            held_back -= {i for i, stay in zip(boxed, stays, strict=True) if stay}
+            stays = take_cases([groups[i] for i in boxed[split]], most, seed, "boxes")
+            held_back -= {i for i, stay in zip(boxed[split], stays, strict=True) if stay}
     return held_back
 
 

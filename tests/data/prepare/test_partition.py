@@ -1,5 +1,6 @@
 """Which strata the drawn splits are balanced by."""
 
+import dataclasses
 from collections import Counter
 from types import SimpleNamespace
 
@@ -7,6 +8,7 @@ import pytest
 
 from meddistill.base.errors import ConfigError
 from meddistill.data.prepare.convert import Converted
+from meddistill.data.prepare.counts import describe, summarise
 from meddistill.data.prepare.partition import partition
 from meddistill.data.raw_case import RawCase
 from meddistill.settings.prepare import PrepareConfig
@@ -98,6 +100,27 @@ def test_a_share_of_the_groups_of_training_and_validation_keeps_its_boxes(
     rows, _ = boxed(0, box_fraction=0.2, thin_validation=thin_validation)
     looked_at = {(row.split, row.group) for row in rows if row.annotation != "unknown"}
     assert Counter(split for split, _ in looked_at) == {"train": 2, "val": of_validation}
+
+
+def test_fewer_boxes_than_were_asked_for_are_said(capfd):
+    boxed(12)
+    assert "box_count" not in capfd.readouterr().err
+    _, counts = boxed(1000)
+    kept = counts[("train", "boxes")] + counts[("val", "boxes")]
+    told = " ".join(capfd.readouterr().err.split())
+    assert f"box_count is 1000, but only {counts[('train', 'boxes')]} training images" in told
+    assert f"{kept} are kept" in told
+
+
+def test_all_that_a_person_drew_is_counted():
+    rows, _ = boxed(12)
+    of_test = [dataclasses.replace(row, split="test", has_mask=False) for row in rows[:3]]
+    told = describe(summarise([*rows, *of_test], [], 0))
+    boxes = sum(row.annotation == "boxes" for row in of_test)
+    assert f"boxes on {12 + boxes} images: 12 in training, 0 in validation, {boxes} in test" in told
+    masked = [dataclasses.replace(row, has_mask=True) for row in of_test]
+    told = describe(summarise([*rows, *masked], [], 0))
+    assert "boxes on 12 images: 12 in training, 0 in validation\n" in f"{told}\n"
 
 
 def test_two_ways_of_thinning_are_one_too_many():
