@@ -22,6 +22,16 @@ from meddistill.run.tables import Case
 _NAMED = 3
 
 
+def refuse_to_write_over(asked: OtherMasks, out: Path) -> None:
+    """Raises: ConfigError where the masks lie in the folder that is written, which --overwrite would
+    delete with them."""
+    if asked.directory.resolve().is_relative_to(out.resolve()):
+        raise ConfigError(
+            f"the masks of --masks-from {asked.directory} lie in {out}, where the evaluation is "
+            "written; move them elsewhere, or write elsewhere with --out"
+        )
+
+
 def add_other_masks(
     found: Baselines, asked: OtherMasks, cases: Sequence[Case], findings: Findings = LESION
 ) -> None:

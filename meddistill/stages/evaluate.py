@@ -27,7 +27,7 @@ from meddistill.evaluation.case_pictures import draw_case, gallery
 from meddistill.evaluation.foreign import ForeignFolder, foreign_folders
 from meddistill.evaluation.judged_cases import JudgedCases, judged_cases_of_run
 from meddistill.evaluation.judged_folders import judged_cases_of_folders
-from meddistill.evaluation.other_masks import add_other_masks
+from meddistill.evaluation.other_masks import add_other_masks, refuse_to_write_over
 from meddistill.evaluation.report.gallery import GalleryItem
 from meddistill.evaluation.report.page import write_report
 from meddistill.evaluation.report.training_curves import History, read_history
@@ -115,11 +115,13 @@ def run_eval(
         predictor: stands in for the student that would be loaded.
         teacher: stands in for the one that would be loaded.
 
-    Raises: StageError for a RUN that lacks an earlier stage, ConfigError for a split without cases,
-    InputError at the end, after all other cases are done, where some could not be read.
+    Raises: StageError for a RUN that lacks an earlier stage, ConfigError for a split without cases
+    or masks of another tool that lie in the directory written, InputError at the end, after all other cases are done, where some could not be read.
     """
     data_dir, student_dir = request.data or run.data, request.student or run.student
     out = request.out or run.eval
+    if request.other is not None:
+        refuse_to_write_over(request.other, out)
     config = as_begun(out, config, request.overwrite)
     cases = read_cases(data_dir)
     judged = judged_cases_of_run(data_dir, cases, config.split)

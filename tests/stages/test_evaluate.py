@@ -618,6 +618,18 @@ def test_masks_that_are_none_are_one_clear_line(tmp_path):
     assert not run.eval.exists()
 
 
+@pytest.mark.parametrize("inside", [".", "masks"])
+def test_other_masks_in_the_folder_that_is_written_stay_there(tmp_path, inside):
+    run = make_run(tmp_path / "run")
+    evaluate(run)
+    folder = run.eval / inside
+    shutil.copytree(other_masks(tmp_path), folder, dirs_exist_ok=True)
+    before = files_in(run.eval)
+    with pytest.raises(ConfigError, match=r"lie in .*eval, where .*; move them elsewhere"):
+        evaluate(run, other=OtherMasks(folder), overwrite=True)
+    assert files_in(run.eval) == before
+
+
 def test_other_masks_that_changed_are_judged_again(tmp_path):
     run = make_run(tmp_path / "run")
     folder = other_masks(tmp_path)
