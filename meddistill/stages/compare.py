@@ -114,6 +114,12 @@ def _side(text: str, run: RunDir | None) -> tuple[Path, str]:
     directory, colon, method = text.rpartition(":")
     if colon and method in METHODS:
         return _evaluation(Path(directory)), method
+    named = method if colon and Path(directory).is_dir() else text
+    if not Path(text).exists() and Path(named).name == named:
+        raise ConfigError(
+            f"'{named}' is neither a directory nor a method; methods are {', '.join(METHODS)}, and "
+            f"'{OTHER}' are the masks of --masks-from, whatever their --name"
+        )
     return _evaluation(Path(text)), STUDENT
 
 

@@ -230,6 +230,9 @@ def test_sides_that_are_not_there_say_what_to_do(evaluated):
         run_compare(f"{evaluated}/one:boxes", f"{evaluated}/two:boxes", seed=0)
     with pytest.raises(StageError, match=r"run `meddistill eval .*three` first"):
         run_compare(f"{evaluated}/one", f"{evaluated}/three", seed=0)
+    for side in ("nnU-Net", f"{evaluated}/one:nnU-Net"):
+        with pytest.raises(ConfigError, match=r"'nnU-Net' is neither .*'other' are the masks of"):
+            run_compare("student", side, seed=0, run=RunDir(evaluated / "one"))
 
 
 def test_runs_are_aggregated_from_their_directories(evaluated, capsys):
