@@ -11,15 +11,18 @@ import numpy as np
 
 from meddistill.base import console
 from meddistill.base.errors import ConfigError, InputError
+from meddistill.base.files import read_json
 from meddistill.base.hashing import fingerprint_source, hash_files
 from meddistill.data.findings import LESION, Findings, folder_name, names_in
 from meddistill.data.pixels import resize
 from meddistill.evaluation.baselines import BOXES, OTHER, STUDENT, TEACHER, Baselines, Guess
 from meddistill.evaluation.judged_cases import JudgedCase, read_planes
 from meddistill.evaluation.request import OtherMasks
+from meddistill.run.layout import RUN_JSON, SUMMARY_JSON
 from meddistill.run.tables import Case
 
 _NAMED = 3
+_NAME = "name of other"
 
 
 def refuse_to_write_over(asked: OtherMasks, out: Path) -> None:
@@ -33,7 +36,11 @@ def refuse_to_write_over(asked: OtherMasks, out: Path) -> None:
 
 
 def add_other_masks(
-    found: Baselines, asked: OtherMasks, cases: Sequence[Case], findings: Findings = LESION
+    found: Baselines,
+    asked: OtherMasks,
+    out: Path,
+    cases: Sequence[Case],
+    findings: Findings = LESION,
 ) -> None:
     """Take up the masks in `asked.directory` as the method `other`, named as the user says.
 
@@ -44,6 +51,7 @@ def add_other_masks(
     Args:
         found: what there is to compare with; gets the method.
         asked: folder and name.
+        out: the evaluation's directory, which may be there already.
         cases: those that are judged.
         findings: of several the masks are label maps, as those in RUN/data are, or lie in a folder
             a finding, black and white.
@@ -80,6 +88,19 @@ def add_other_masks(
     found.labels[OTHER] = name
     files = sorted(path for each in sets for path in each.paths.values())
     found.inputs[OTHER] = fingerprint_source(hash_files(files, asked.directory), asked.directory)
+    if not _recorded_before_names(out, name):
+        found.inputs[_NAME] = name
+
+
+def _recorded_before_names(out: Path, name: str) -> bool:
+    """Whether `out` holds an evaluation of an earlier version, which did not record the name among
+    its inputs, under that very name: it is still up to date."""
+    try:
+        inputs = read_json(out / RUN_JSON)["inputs"]
+        label = read_json(out / SUMMARY_JSON)["labels"][OTHER]
+        return OTHER in inputs and _NAME not in inputs and label == name
+    except (OSError, InputError, KeyError, TypeError):  # none is there, or it is something else
+        return False
 
 
 @dataclasses.dataclass(frozen=True)

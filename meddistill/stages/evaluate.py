@@ -17,6 +17,7 @@ from meddistill.data.findings import LESION
 from meddistill.evaluation.answers import Methods
 from meddistill.evaluation.audited import audit_warnings, with_audit
 from meddistill.evaluation.baselines import (
+    OTHER,
     STUDENT,
     TEACHER_BY_STUDENT,
     Baselines,
@@ -116,7 +117,8 @@ def run_eval(
         teacher: stands in for the one that would be loaded.
 
     Raises: StageError for a RUN that lacks an earlier stage, ConfigError for a split without cases
-    or masks of another tool that lie in the directory written, InputError at the end, after all other cases are done, where some could not be read.
+    or masks of another tool that lie in the directory written, InputError at the end, after all other
+    cases are done, where some could not be read.
     """
     data_dir, student_dir = request.data or run.data, request.student or run.student
     out = request.out or run.eval
@@ -137,6 +139,7 @@ def run_eval(
         add_other_masks(
             baselines,
             request.other,
+            out,
             [case for case in cases if case.split == config.split],
             findings,
         )
@@ -324,6 +327,8 @@ def _finish(stage: Stage, summary: dict[str, Any], device: str, student_dir: Pat
         results["by_boxes"] = summary["by_boxes"]
         written.append(stage.out / PER_CASE_BOXES_CSV)
     stage.finish(results, written, device)
+    if OTHER in summary["methods"]:
+        console.say(f"{summary['labels'][OTHER]} is '{OTHER}' in {PER_CASE_CSV} and for --compare")
     console.summary(
         "eval",
         [*headline("eval", results), ("report", str(stage.out / REPORT_HTML))],

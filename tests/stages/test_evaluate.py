@@ -22,7 +22,7 @@ from support.evaluation_data import (
 
 from meddistill.base.csv_tables import read_table, write_table
 from meddistill.base.errors import ConfigError, InputError, StageError
-from meddistill.base.files import read_json
+from meddistill.base.files import read_json, write_json
 from meddistill.data.formats.pictures import read_rgb, write_png
 from meddistill.data.frames import Preprocessing
 from meddistill.data.intensity import IntensitySettings
@@ -628,6 +628,23 @@ def test_other_masks_in_the_folder_that_is_written_stay_there(tmp_path, inside):
     with pytest.raises(ConfigError, match=r"lie in .*eval, where .*; move them elsewhere"):
         evaluate(run, other=OtherMasks(folder), overwrite=True)
     assert files_in(run.eval) == before
+
+
+def test_another_name_for_the_same_masks_is_no_finished_evaluation(tmp_path, capsys):
+    run = make_run(tmp_path / "run")
+    folder = other_masks(tmp_path)
+    out = evaluate(run, other=OtherMasks(folder, "first"))
+    assert "first is 'other' in per_case.csv" in " ".join(capsys.readouterr().err.split())
+    with pytest.raises(StageError, match='name of other was "first", now "second"'):
+        evaluate(run, other=OtherMasks(folder, "second"))
+    record = read_json(out / "run.json")
+    del record["inputs"]["name of other"]  # as an earlier version left it
+    write_json(out / "run.json", record)
+    capsys.readouterr()
+    evaluate(run, other=OtherMasks(folder, "first"))
+    assert "is up to date" in capsys.readouterr().err
+    with pytest.raises(StageError, match="name of other was null"):
+        evaluate(run, other=OtherMasks(folder, "second"))
 
 
 def test_other_masks_that_changed_are_judged_again(tmp_path):
