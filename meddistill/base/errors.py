@@ -141,7 +141,9 @@ def lost_process(error: BaseException) -> str | None:
 _DEVICE_GONE = re.compile(
     r"(CUDA|HIP) error: (unknown error|unspecified launch failure|uncorrectable|hardware"
     r"|all CUDA-capable devices are busy|CUDA-capable device\(s\) is/are busy|no CUDA-capable"
-    r"|the launch timed out|driver shutting down|system not yet initialized|device not ready)"
+    r"|the launch timed out|driver shutting down|system not yet initialized|device not ready"
+    r"|invalid access of peer GPU memory)"
+    r"|No (CUDA|HIP) GPUs are available|CUDNN_STATUS_(EXECUTION_FAILED|INTERNAL_ERROR)"
     r"|fallen off the bus|GPU is lost|MPS backend.*(lost|failed)",
     re.IGNORECASE | re.DOTALL,
 )
@@ -157,10 +159,12 @@ def lost_device(error: BaseException) -> str | None:
     return None
 
 
-# What torch's allocator and oneDNN's convolutions say of a CPU, and the Metal backend of Apple's GPUs.
+# What torch's allocator and oneDNN's convolutions say of a CPU, the Metal backend of Apple's GPUs,
+# and, where the allocator of a GPU was not asked, its driver and its libraries.
 _NO_MEMORY = re.compile(
     r"DefaultCPUAllocator|bad_alloc|could not create a (primitive|memory object)$"
-    r"|MPS backend out of memory"
+    r"|MPS backend out of memory|(CUDA|HIP) error: out of memory"
+    r"|(CUBLAS|CUDNN)_STATUS_ALLOC_FAILED"
 )
 
 

@@ -9,9 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from meddistill.base.errors import ConfigError
+from meddistill.base.errors import ConfigError, is_out_of_memory
 
 ABOUT_TIMING = ("student", "device", "images", "image_size", "batch_size", "repeats")
 """Arguments without which two figures of one name are not the same."""
@@ -81,7 +79,9 @@ def run_suite(args: argparse.Namespace, measure: Measure) -> list[dict[str, Any]
         started, measured = time.monotonic(), True
         try:
             told = measure(arguments)
-        except torch.OutOfMemoryError:
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
             print(f"{name}: the device has too little memory; left out")
             continue
         told["seconds"] = round(time.monotonic() - started, 1)
