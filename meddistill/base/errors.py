@@ -177,15 +177,26 @@ def is_out_of_memory(error: BaseException) -> bool:
     return is_torch and ("OutOfMemoryError" in kinds or bool(_NO_MEMORY.search(str(error))))
 
 
-def too_little_memory(error: BaseException) -> str | None:
-    """One line for memory that ran out where no smaller pieces are left to try; None for any other
-    error."""
+A_NEW_STUDENT = "which makes a new student: pass --overwrite, or another --out"
+"""Said where what helps is a setting that a student begun with another one does not go on with."""
+_SMALLER = {
+    "predict": "with a lower --batch-size",
+    "eval": "with --set eval.batch_size=1",
+}
+_SMALLER_STUDENT = (
+    "in distill with a lower distill.batch_size or distill.image_size, or "
+    f"distill.targets.views=whole, {A_NEW_STUDENT}"
+)
+
+
+def too_little_memory(error: BaseException, command: str = "") -> str | None:
+    """One line for memory that ran out where no smaller pieces are left to try, with what helps in
+    that command; None for any other error."""
     if not is_out_of_memory(error):
         return None
     return (
         f"out of memory ({first_line(error)}); nothing finished is lost: the same command goes on "
-        "once others leave room, with --device cpu, or, in distill, with a lower distill.batch_size or "
-        "distill.image_size, or distill.targets.views=whole"
+        f"once others leave room, with --device cpu, or {_SMALLER.get(command, _SMALLER_STUDENT)}"
     )
 
 
