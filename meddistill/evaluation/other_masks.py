@@ -14,6 +14,7 @@ from meddistill.base.errors import ConfigError, InputError
 from meddistill.base.files import read_json
 from meddistill.base.hashing import fingerprint_source, hash_files
 from meddistill.data.findings import LESION, Findings, folder_name, names_in
+from meddistill.data.formats.pictures import IMAGE_SUFFIXES
 from meddistill.data.pixels import resize
 from meddistill.evaluation.baselines import BOXES, OTHER, STUDENT, TEACHER, Baselines, Guess
 from meddistill.evaluation.judged_cases import JudgedCase, read_planes
@@ -23,6 +24,9 @@ from meddistill.run.tables import Case
 
 _NAMED = 3
 _NAME = "name of other"
+_MASK_SUFFIXES = (*IMAGE_SUFFIXES, ".nii", ".nii.gz")
+_MANY = 10
+"""So many masks that are all empty are a mistake rather than what a tool found."""
 
 
 def refuse_to_write_over(asked: OtherMasks, out: Path) -> None:
@@ -66,12 +70,18 @@ def add_other_masks(
     sets = _mask_sets(asked.directory, cases, findings)
     for each in sets:
         _tell_missing(name, each, cases)
-    resampled = sum(
-        _differs(_read(path, each.findings), path, case, asked.resample)
-        for each in sets
-        for case in cases
-        if (path := each.paths.get(case.case_id)) is not None
-    )
+    resampled, empty, count = 0, 0, 0
+    for each in sets:
+        for case in cases:
+            if (path := each.paths.get(case.case_id)) is not None:
+                planes = _read(path, each.findings)
+                resampled += _differs(planes, path, case, asked.resample)
+                empty, count = empty + (not planes.any()), count + 1
+    if empty == count >= _MANY:
+        console.warn(
+            f"{name}: all {count} masks are empty; masks of 0 and 1 may be lost in a JPEG: save them "
+            "as PNG, with 0 and 255"
+        )
     if resampled:
         console.say(f"{name}: {resampled} masks are brought to the size of their images")
 
@@ -161,6 +171,9 @@ def _paths(directory: Path, cases: Sequence[Case]) -> dict[str, Path]:
         # A file that is named like a case is that one's, whatever another case's source is called.
         stems = [case.case_id] + ([own] if own not in ids else [])
         fitting = [path for stem in stems for path in by_stem.get(stem, [])]
+        # Tools write probabilities and reports beside their masks: a1.npz, a1.json beside a1.png.
+        images = [path for path in fitting if path.name.lower().endswith(_MASK_SUFFIXES)]
+        fitting = images or fitting
         if len(fitting) > 1:
             raise InputError(
                 f"{directory} has {len(fitting)} masks of case {case.case_id}: "

@@ -575,6 +575,27 @@ def test_a_mask_belongs_to_one_case(tmp_path):
         evaluate(run, other=OtherMasks(folder), out=tmp_path / "again")
 
 
+def test_side_files_of_a_tool_are_no_masks(tmp_path):
+    run = make_run(tmp_path / "run")
+    folder = other_masks(tmp_path)
+    for ending in ("npz", "pkl", "json"):
+        (folder / f"a1.{ending}").write_bytes(b"beside")
+    assert scores_of(evaluate(run, other=OtherMasks(folder)))["other", "a1"].dice == 1
+
+
+def test_a_folder_of_many_empty_masks_is_doubted(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("meddistill.evaluation.other_masks._MANY", 4)
+    run = make_run(tmp_path / "run")
+    folder = other_masks(tmp_path)
+    evaluate(run, other=OtherMasks(folder))
+    assert "are empty" not in capsys.readouterr().err
+    for path in folder.glob("*.png"):
+        write_png(path, np.zeros(SIZE_HW, np.uint8))
+    evaluate(run, other=OtherMasks(folder), overwrite=True)
+    told = " ".join(capsys.readouterr().err.split())
+    assert "tool: all 4 masks are empty; masks of 0 and 1" in told
+
+
 def test_masks_of_another_size_are_resampled_only_where_that_is_said(tmp_path, capsys):
     run = make_run(tmp_path / "run")
     folder = other_masks(tmp_path, size_hw=(2 * SIZE_HW[0], 2 * SIZE_HW[1]))
