@@ -60,6 +60,7 @@ from meddistill.run.tables import read_cases
 from meddistill.settings import identity
 from meddistill.settings.evaluate import EvalConfig
 from meddistill.student.predictor import Predictor
+from meddistill.student.silent_student import how_to_know
 
 if TYPE_CHECKING:
     from meddistill.teachers.teacher import Teacher
@@ -240,7 +241,7 @@ def _evaluate(
         summary["of_itself"] = of_itself
     elif evaluation.foreign:
         console.warn(
-            "--foreign: the student says nothing of itself; `meddistill calibrate RUN` fits that"
+            "--foreign: the student says nothing of itself; " + how_to_know(evaluation.student_dir)
         )
     _write(stage.out, summary, verdict, gallery(verdict, methods), evaluation.history)
     if verdict.failures:
