@@ -295,6 +295,7 @@ def test_the_help_of_a_setting_is_what_config_says(capsys):
         ),
         ("teachers --fetch lite", {"litemedsam"}),
         ("eval RUN --split ", {"train", "val", "test"}),
+        ("eval RUN --device ", {"auto", "cpu", "cuda", "mps"}),
         ("config d", {"detect", "distill", "distill.targets", "distill.colearning"}),
         ("distill RUN --set distill.ep", {"distill.epochs="}),
         ("st", {"status"}),
