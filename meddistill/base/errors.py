@@ -141,7 +141,9 @@ def lost_process(error: BaseException) -> str | None:
 _DEVICE_GONE = re.compile(
     r"(CUDA|HIP) error: (unknown error|unspecified launch failure|uncorrectable|hardware"
     r"|all CUDA-capable devices are busy|CUDA-capable device\(s\) is/are busy|no CUDA-capable"
-    r"|the launch timed out|driver shutting down|system not yet initialized|device not ready)"
+    r"|the launch timed out|driver shutting down|system not yet initialized|device not ready"
+    r"|invalid access of peer GPU memory)"
+    r"|No (CUDA|HIP) GPUs are available|CUDNN_STATUS_(EXECUTION_FAILED|INTERNAL_ERROR)"
     r"|fallen off the bus|GPU is lost|MPS backend.*(lost|failed)",
     re.IGNORECASE | re.DOTALL,
 )
@@ -157,10 +159,12 @@ def lost_device(error: BaseException) -> str | None:
     return None
 
 
-# What torch's allocator and oneDNN's convolutions say of a CPU, and the Metal backend of Apple's GPUs.
+# What torch's allocator and oneDNN's convolutions say of a CPU, the Metal backend of Apple's GPUs,
+# and, where the allocator of a GPU was not asked, its driver and its libraries.
 _NO_MEMORY = re.compile(
     r"DefaultCPUAllocator|bad_alloc|could not create a (primitive|memory object)$"
-    r"|MPS backend out of memory"
+    r"|MPS backend out of memory|(CUDA|HIP) error: out of memory"
+    r"|(CUBLAS|CUDNN)_STATUS_ALLOC_FAILED"
 )
 
 
@@ -173,15 +177,26 @@ def is_out_of_memory(error: BaseException) -> bool:
     return is_torch and ("OutOfMemoryError" in kinds or bool(_NO_MEMORY.search(str(error))))
 
 
-def too_little_memory(error: BaseException) -> str | None:
-    """One line for memory that ran out where no smaller pieces are left to try; None for any other
-    error."""
+A_NEW_STUDENT = "which makes a new student: pass --overwrite, or another --out"
+"""Said where what helps is a setting that a student begun with another one does not go on with."""
+_SMALLER = {
+    "predict": "with a lower --batch-size",
+    "eval": "with --set eval.batch_size=1",
+}
+_SMALLER_STUDENT = (
+    "in distill with a lower distill.batch_size or distill.image_size, or "
+    f"distill.targets.views=whole, {A_NEW_STUDENT}"
+)
+
+
+def too_little_memory(error: BaseException, command: str = "") -> str | None:
+    """One line for memory that ran out where no smaller pieces are left to try, with what helps in
+    that command; None for any other error."""
     if not is_out_of_memory(error):
         return None
     return (
         f"out of memory ({first_line(error)}); nothing finished is lost: the same command goes on "
-        "once others leave room, with --device cpu, or, in distill, with a lower distill.batch_size or "
-        "distill.image_size, or distill.targets.views=whole"
+        f"once others leave room, with --device cpu, or {_SMALLER.get(command, _SMALLER_STUDENT)}"
     )
 
 

@@ -115,12 +115,17 @@ def main() -> None:
             disk_problem(error)
             or lost_device(error)
             or missing_operator(error)
-            or too_little_memory(error)
+            or too_little_memory(error, _command())
             or (lost_process(error) if _processes() > 1 else None)
         )
         if problem is None:
             raise
         _fail(problem)
+
+
+def _command() -> str:
+    """The command that was typed."""
+    return next((word for word in sys.argv[1:] if not word.startswith("-")), "")
 
 
 def _processes() -> int:

@@ -107,6 +107,7 @@ class EvalArguments:
 def evaluate(given: EvalArguments) -> None:
     """Compare the student (and the baselines) with the true masks: numbers, pictures and a report
     in RUN/eval."""
+    _refuse_what_nothing_reads(given)
     settings = load(given.config, flags_of(given), given.overrides, "eval")
     if given.compare or given.aggregate:
         _compare_or_aggregate(
@@ -151,6 +152,23 @@ def evaluate(given: EvalArguments) -> None:
         foreign=given.foreign or (),
     )
     run_eval_folders(folders, settings.eval, seed=settings.seed)
+
+
+def _refuse_what_nothing_reads(given: EvalArguments) -> None:
+    """Raises: ConfigError for what is said of another tool's masks where none are judged."""
+    if given.masks_from is None:
+        for flag, typed in (("--name", given.name), ("--resample-masks", given.resample_masks)):
+            if typed:
+                raise ConfigError(
+                    f"{flag} is about another tool's masks; give their folder as --masks-from"
+                )
+    elif given.compare or given.aggregate:
+        flag = "--compare" if given.compare else "--aggregate"
+        raise ConfigError(
+            f"{flag} reads finished evaluations, no --masks-from; first evaluate with --masks-from"
+        )
+    elif not given.runs:
+        raise ConfigError("--masks-from goes with a RUN, not with --images and --masks; give a RUN")
 
 
 def _compare_or_aggregate(

@@ -167,9 +167,9 @@ Seed = Annotated[Optional[int], setting("seed", rich_help_panel=_SHARED)]
 Device = Annotated[
     str,
     option(
-        text="cpu, cuda, cuda:1, or auto: cuda where there is one.",
+        text="cpu, cuda, cuda:1, mps, or auto: cuda where there is one.",
         default="auto",
-        autocompletion=choices("auto", "cpu", "cuda"),
+        autocompletion=choices("auto", "cpu", "cuda", "mps"),
         rich_help_panel=_SHARED,
     ),
 ]

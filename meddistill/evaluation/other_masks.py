@@ -11,19 +11,40 @@ import numpy as np
 
 from meddistill.base import console
 from meddistill.base.errors import ConfigError, InputError
+from meddistill.base.files import read_json
 from meddistill.base.hashing import fingerprint_source, hash_files
 from meddistill.data.findings import LESION, Findings, folder_name, names_in
+from meddistill.data.formats.pictures import IMAGE_SUFFIXES
 from meddistill.data.pixels import resize
 from meddistill.evaluation.baselines import BOXES, OTHER, STUDENT, TEACHER, Baselines, Guess
 from meddistill.evaluation.judged_cases import JudgedCase, read_planes
 from meddistill.evaluation.request import OtherMasks
+from meddistill.run.layout import RUN_JSON, SUMMARY_JSON
 from meddistill.run.tables import Case
 
 _NAMED = 3
+_NAME = "name of other"
+_MASK_SUFFIXES = (*IMAGE_SUFFIXES, ".nii", ".nii.gz")
+_MANY = 10
+"""So many masks that are all empty are a mistake rather than what a tool found."""
+
+
+def refuse_to_write_over(asked: OtherMasks, out: Path) -> None:
+    """Raises: ConfigError where the masks lie in the folder that is written, which --overwrite would
+    delete with them."""
+    if asked.directory.resolve().is_relative_to(out.resolve()):
+        raise ConfigError(
+            f"the masks of --masks-from {asked.directory} lie in {out}, where the evaluation is "
+            "written; move them elsewhere, or write elsewhere with --out"
+        )
 
 
 def add_other_masks(
-    found: Baselines, asked: OtherMasks, cases: Sequence[Case], findings: Findings = LESION
+    found: Baselines,
+    asked: OtherMasks,
+    out: Path,
+    cases: Sequence[Case],
+    findings: Findings = LESION,
 ) -> None:
     """Take up the masks in `asked.directory` as the method `other`, named as the user says.
 
@@ -34,6 +55,7 @@ def add_other_masks(
     Args:
         found: what there is to compare with; gets the method.
         asked: folder and name.
+        out: the evaluation's directory, which may be there already.
         cases: those that are judged.
         findings: of several the masks are label maps, as those in RUN/data are, or lie in a folder
             a finding, black and white.
@@ -48,12 +70,18 @@ def add_other_masks(
     sets = _mask_sets(asked.directory, cases, findings)
     for each in sets:
         _tell_missing(name, each, cases)
-    resampled = sum(
-        _differs(_read(path, each.findings), path, case, asked.resample)
-        for each in sets
-        for case in cases
-        if (path := each.paths.get(case.case_id)) is not None
-    )
+    resampled, empty, count = 0, 0, 0
+    for each in sets:
+        for case in cases:
+            if (path := each.paths.get(case.case_id)) is not None:
+                planes = _read(path, each.findings)
+                resampled += _differs(planes, path, case, asked.resample)
+                empty, count = empty + (not planes.any()), count + 1
+    if empty == count >= _MANY:
+        console.warn(
+            f"{name}: all {count} masks are empty; masks of 0 and 1 may be lost in a JPEG: save them "
+            "as PNG, with 0 and 255"
+        )
     if resampled:
         console.say(f"{name}: {resampled} masks are brought to the size of their images")
 
@@ -70,6 +98,19 @@ def add_other_masks(
     found.labels[OTHER] = name
     files = sorted(path for each in sets for path in each.paths.values())
     found.inputs[OTHER] = fingerprint_source(hash_files(files, asked.directory), asked.directory)
+    if not _recorded_before_names(out, name):
+        found.inputs[_NAME] = name
+
+
+def _recorded_before_names(out: Path, name: str) -> bool:
+    """Whether `out` holds an evaluation of an earlier version, which did not record the name among
+    its inputs, under that very name: it is still up to date."""
+    try:
+        inputs = read_json(out / RUN_JSON)["inputs"]
+        label = read_json(out / SUMMARY_JSON)["labels"][OTHER]
+        return OTHER in inputs and _NAME not in inputs and label == name
+    except (OSError, InputError, KeyError, TypeError):  # none is there, or it is something else
+        return False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,6 +171,9 @@ def _paths(directory: Path, cases: Sequence[Case]) -> dict[str, Path]:
         # A file that is named like a case is that one's, whatever another case's source is called.
         stems = [case.case_id] + ([own] if own not in ids else [])
         fitting = [path for stem in stems for path in by_stem.get(stem, [])]
+        # Tools write probabilities and reports beside their masks: a1.npz, a1.json beside a1.png.
+        images = [path for path in fitting if path.name.lower().endswith(_MASK_SUFFIXES)]
+        fitting = images or fitting
         if len(fitting) > 1:
             raise InputError(
                 f"{directory} has {len(fitting)} masks of case {case.case_id}: "

@@ -66,7 +66,10 @@ def run_calibrate(
     require(run.teacher / RUN_JSON, "distill")
     student = load_network(directory, device)
     if student.preprocessing.tiled:
-        raise InputError(f"{directory} sees images in tiles, of which nothing is calibrated")
+        raise InputError(
+            f"{directory} sees images in tiles; such a student says nothing of itself, and nothing is "
+            "calibrated: judge it by its masks"
+        )
     # Before minutes go by: the teacher's weights may be missing.
     second = opinion_of_run(directory, device, teacher) if ask_teacher else None
     rows = read_table(run.teacher / QUALITY_CSV, QualityRow)

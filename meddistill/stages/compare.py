@@ -8,7 +8,7 @@ from pathlib import Path
 
 from meddistill.base import console
 from meddistill.base.errors import ConfigError, InputError
-from meddistill.base.files import write_json
+from meddistill.base.files import read_json, write_json
 from meddistill.evaluation.baselines import (
     BOXES,
     LABELS,
@@ -22,7 +22,14 @@ from meddistill.evaluation.comparison import aggregate, compare, format_comparis
 from meddistill.evaluation.metrics import DEFINITIONS
 from meddistill.evaluation.scores import ScoreRow, by_method, read_scores
 from meddistill.evaluation.text_tables import align, format_table
-from meddistill.run.layout import AGGREGATE_JSON, COMPARISON_JSON, PER_CASE_CSV, RunDir, require
+from meddistill.run.layout import (
+    AGGREGATE_JSON,
+    COMPARISON_JSON,
+    PER_CASE_CSV,
+    SUMMARY_JSON,
+    RunDir,
+    require,
+)
 
 METHODS = (STUDENT, TEACHER, BOXES, OTHER, TEACHER_BY_STUDENT, TEACHER_BY_HEAD)
 
@@ -93,7 +100,7 @@ def run_aggregate(runs: Sequence[Path], *, seed: int, out: Path | None = None) -
     ]
     lines.append(["mean +- sd of the runs", *spread])
     console.answer(align(lines) + "\n\nall cases of all runs")
-    console.answer(format_table(result["pooled"], LABELS))
+    console.answer(format_table(result["pooled"], _labels(directories)))
     if result["n_repeated"]:
         console.say(
             f"{result['n_repeated']} cases were tested by more than one run: seeds or settings, "
@@ -102,6 +109,14 @@ def run_aggregate(runs: Sequence[Path], *, seed: int, out: Path | None = None) -
     if out is not None:
         write_json(out / AGGREGATE_JSON, result)
     return result
+
+
+def _labels(directories: Sequence[Path]) -> dict[str, str]:
+    """What the methods are called: another tool as the evaluations call it, where they agree."""
+    summaries = [path for each in directories if (path := each / SUMMARY_JSON).is_file()]
+    told = [read_json(path).get("labels", {}).get(OTHER) for path in summaries]
+    names = {name for name in told if name}
+    return {**LABELS, OTHER: names.pop()} if len(names) == 1 else LABELS
 
 
 def _side(text: str, run: RunDir | None) -> tuple[Path, str]:
@@ -114,6 +129,12 @@ def _side(text: str, run: RunDir | None) -> tuple[Path, str]:
     directory, colon, method = text.rpartition(":")
     if colon and method in METHODS:
         return _evaluation(Path(directory)), method
+    named = method if colon and Path(directory).is_dir() else text
+    if not Path(text).exists() and Path(named).name == named:
+        raise ConfigError(
+            f"'{named}' is neither a directory nor a method; methods are {', '.join(METHODS)}, and "
+            f"'{OTHER}' are the masks of --masks-from, whatever their --name"
+        )
     return _evaluation(Path(text)), STUDENT
 
 

@@ -17,6 +17,7 @@ from meddistill.data.findings import LESION
 from meddistill.evaluation.answers import Methods
 from meddistill.evaluation.audited import audit_warnings, with_audit
 from meddistill.evaluation.baselines import (
+    OTHER,
     STUDENT,
     TEACHER_BY_STUDENT,
     Baselines,
@@ -27,7 +28,7 @@ from meddistill.evaluation.case_pictures import draw_case, gallery
 from meddistill.evaluation.foreign import ForeignFolder, foreign_folders
 from meddistill.evaluation.judged_cases import JudgedCases, judged_cases_of_run
 from meddistill.evaluation.judged_folders import judged_cases_of_folders
-from meddistill.evaluation.other_masks import add_other_masks
+from meddistill.evaluation.other_masks import add_other_masks, refuse_to_write_over
 from meddistill.evaluation.report.gallery import GalleryItem
 from meddistill.evaluation.report.page import write_report
 from meddistill.evaluation.report.training_curves import History, read_history
@@ -59,6 +60,7 @@ from meddistill.run.tables import read_cases
 from meddistill.settings import identity
 from meddistill.settings.evaluate import EvalConfig
 from meddistill.student.predictor import Predictor
+from meddistill.student.silent_student import how_to_know
 
 if TYPE_CHECKING:
     from meddistill.teachers.teacher import Teacher
@@ -115,11 +117,14 @@ def run_eval(
         predictor: stands in for the student that would be loaded.
         teacher: stands in for the one that would be loaded.
 
-    Raises: StageError for a RUN that lacks an earlier stage, ConfigError for a split without cases,
-    InputError at the end, after all other cases are done, where some could not be read.
+    Raises: StageError for a RUN that lacks an earlier stage, ConfigError for a split without cases
+    or masks of another tool that lie in the directory written, InputError at the end, after all other
+    cases are done, where some could not be read.
     """
     data_dir, student_dir = request.data or run.data, request.student or run.student
     out = request.out or run.eval
+    if request.other is not None:
+        refuse_to_write_over(request.other, out)
     config = as_begun(out, config, request.overwrite)
     cases = read_cases(data_dir)
     judged = judged_cases_of_run(data_dir, cases, config.split)
@@ -135,6 +140,7 @@ def run_eval(
         add_other_masks(
             baselines,
             request.other,
+            out,
             [case for case in cases if case.split == config.split],
             findings,
         )
@@ -235,7 +241,7 @@ def _evaluate(
         summary["of_itself"] = of_itself
     elif evaluation.foreign:
         console.warn(
-            "--foreign: the student says nothing of itself; `meddistill calibrate RUN` fits that"
+            "--foreign: the student says nothing of itself; " + how_to_know(evaluation.student_dir)
         )
     _write(stage.out, summary, verdict, gallery(verdict, methods), evaluation.history)
     if verdict.failures:
@@ -322,6 +328,8 @@ def _finish(stage: Stage, summary: dict[str, Any], device: str, student_dir: Pat
         results["by_boxes"] = summary["by_boxes"]
         written.append(stage.out / PER_CASE_BOXES_CSV)
     stage.finish(results, written, device)
+    if OTHER in summary["methods"]:
+        console.say(f"{summary['labels'][OTHER]} is '{OTHER}' in {PER_CASE_CSV} and for --compare")
     console.summary(
         "eval",
         [*headline("eval", results), ("report", str(stage.out / REPORT_HTML))],

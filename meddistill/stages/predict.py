@@ -36,6 +36,7 @@ from meddistill.student.predictor import KnowsItself, Predictor
 from meddistill.student.review_sheet import REVIEW, write_review_sheet
 from meddistill.student.scan_masks import predict_scans
 from meddistill.student.scan_writing import MASKS, OVERLAYS, PROBABILITIES, write_scan
+from meddistill.student.silent_student import how_to_know
 
 if TYPE_CHECKING:
     from meddistill.colearning.second_opinion import TeacherOpinion
@@ -215,8 +216,7 @@ def _say_what_to_look_at(
     unknown = sum(row.review == UNKNOWN for row in rows)
     if unknown == len(rows):
         console.say(
-            f"{student_dir} does not say how far it is to be trusted: `meddistill calibrate RUN` "
-            "fits that, without training"
+            f"{student_dir} does not say how far it is to be trusted: {how_to_know(student_dir)}"
         )
         return
     wanted = sorted((row for row in rows if row.review == "yes"), key=lambda row: -row.badness)

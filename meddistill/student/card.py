@@ -183,7 +183,10 @@ def _numbers(summary: Mapping[str, Any]) -> str:
         return "\n## Numbers\n\nThis student has not been measured against true masks: `meddistill eval` does that.\n"
     rows = []
     for method, scores in methods.items():
-        rows.append(_row(_NAMES.get(method, _plain(method)), scores))
+        # Of another tool, what --name called it.
+        told = (summary.get("labels") or {}).get(method, method) if method == "other" else method
+        called = _NAMES.get(method, _plain(told))
+        rows.append(_row(called, scores))
         for finding, own in scores.get("by_finding", {}).items():
             rows.append(_row(f"&nbsp;&nbsp;{_plain(finding)}", own))
     student = methods.get("student", next(iter(methods.values())))

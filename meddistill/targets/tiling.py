@@ -56,9 +56,10 @@ def with_tiles_decided(config: DistillConfig, dataset: Dataset) -> DistillConfig
                 f"{told}: images are cut into tiles at their own resolution"
                 if tiles == ALWAYS
                 else f"{told}, and distill.{why} does not go with tiles, which would show it larger"
+                f"{_remedy(config)}"
             )
     elif tiles == ALWAYS and (why := _hindrance(config)):
-        raise ConfigError(f"distill.tiles=always does not go with distill.{why}")
+        raise ConfigError(f"distill.tiles=always does not go with distill.{why}{_remedy(config)}")
     if tiles == ALWAYS:
         return dataclasses.replace(config, tiles=tiles, feature_weight=0.0)
     return dataclasses.replace(config, tiles=tiles)
@@ -71,6 +72,12 @@ def _hindrance(config: DistillConfig) -> str:
     if config.rounds > 1:
         return "rounds above 1"
     return "prior_weight above 0" if config.prior_weight else ""
+
+
+def _remedy(config: DistillConfig) -> str:
+    if not config.colearning.without_detector:
+        return ""
+    return "; `--set distill.colearning.unboxed=ignore` leaves unboxed images out and takes tiles"
 
 
 def _lesion_px(config: DistillConfig, dataset: Dataset) -> float | None:

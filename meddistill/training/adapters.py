@@ -57,5 +57,14 @@ def _to_grid(features: Tensor, grid: tuple[int, int]) -> Tensor:
     if features.shape[-2:] == torch.Size(grid):
         return features
     if features.shape[-2] > grid[0]:
+        if _mps_lacks_pooling(features.device, features.shape[-2:], grid):
+            return F.adaptive_avg_pool2d(features.cpu(), grid).to(features.device)
         return F.adaptive_avg_pool2d(features, grid)
     return F.interpolate(features, grid, mode="bilinear", align_corners=False)
+
+
+def _mps_lacks_pooling(device: torch.device, size: Sequence[int], grid: Sequence[int]) -> bool:
+    """Whether Apple's GPU would refuse: it pools only what the grid divides."""
+    return device.type == "mps" and any(
+        length % cells for length, cells in zip(size, grid, strict=True)
+    )

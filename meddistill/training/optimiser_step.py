@@ -7,7 +7,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from meddistill.base import console
-from meddistill.base.errors import TrainingError, is_out_of_memory
+from meddistill.base.errors import A_NEW_STUDENT, TrainingError, is_out_of_memory
 from meddistill.data.frames import Preprocessing
 from meddistill.settings.distill import DistillConfig
 from meddistill.teachers.teacher import give_back_freed_memory
@@ -70,12 +70,13 @@ class OptimiserStep:
         if self.fabric.world_size > 1:
             # The other ranks wait for this one's gradients of the parts as they were.
             raise TrainingError(
-                f"out of memory; set distill.accumulate higher (now {self.settings.accumulate})"
+                f"out of memory; set distill.accumulate higher (now {self.settings.accumulate}), "
+                f"{A_NEW_STUDENT}"
             )
         if self.parts >= cases:
             raise TrainingError(
                 "out of memory with one image at a time; lower distill.image_size (now "
-                f"{self.settings.image_size}) or choose a smaller distill.encoder"
+                f"{self.settings.image_size}) or choose a smaller distill.encoder, {A_NEW_STUDENT}"
             )
         self.parts = min(2 * self.parts, cases)
         self.learner.optimizer.zero_grad()

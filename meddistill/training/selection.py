@@ -8,7 +8,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from meddistill.base.errors import TrainingError, is_out_of_memory
+from meddistill.base.errors import A_NEW_STUDENT, TrainingError, is_out_of_memory
 from meddistill.data.frames import Preprocessing, normalise
 from meddistill.teachers.teacher import give_back_freed_memory
 from meddistill.training.fabric import sum_over_ranks, widest_float
@@ -138,8 +138,9 @@ def predict_probs(
     # Here the error is forgotten, and with it what was made meanwhile.
     if len(images) == 1:
         raise TrainingError(
-            "out of memory while the student looks at one image; lower distill.image_size (now "
-            f"{preprocessing.image_size}), choose a smaller distill.encoder, or pass --device cpu"
+            "out of memory while the student looks at one image; pass --device cpu, lower "
+            f"distill.image_size (now {preprocessing.image_size}) or choose a smaller distill.encoder, "
+            f"{A_NEW_STUDENT}"
         )
     give_back_freed_memory()
     halves = images.tensor_split(2)

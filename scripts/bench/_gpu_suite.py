@@ -9,9 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from meddistill.base.errors import ConfigError
+from meddistill.base.errors import ConfigError, is_out_of_memory
 
 ABOUT_TIMING = ("student", "device", "images", "image_size", "batch_size", "repeats")
 """Arguments without which two figures of one name are not the same."""
@@ -65,10 +63,14 @@ def is_there(path: Path, arguments: argparse.Namespace) -> bool:
 def run_suite(args: argparse.Namespace, measure: Measure) -> list[dict[str, Any]]:
     """Measure what `--out` does not hold yet, writing each figure as it is measured; returns all that
     are there. After the first, no figure is begun once `--minutes` are over. Raises: ConfigError where
-    `--out` holds one that was measured with other arguments."""
+    `--out` holds one that was measured with other arguments, or `--only` names none of its parts."""
     out, began = Path(args.out), time.monotonic()
-    out.mkdir(parents=True, exist_ok=True)
     wanted, left, measured = figures(args), [], False
+    if not wanted:
+        raise ConfigError(
+            f"--gpu-suite has no figure of part {args.only}; choose from a, b, c, d, h, l, m, n"
+        )
+    out.mkdir(parents=True, exist_ok=True)
     for name, arguments in wanted.items():
         is_there(out / f"{name}.json", arguments)  # before minutes go into others
     for name, arguments in wanted.items():
@@ -81,7 +83,9 @@ def run_suite(args: argparse.Namespace, measure: Measure) -> list[dict[str, Any]
         started, measured = time.monotonic(), True
         try:
             told = measure(arguments)
-        except torch.OutOfMemoryError:
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
             print(f"{name}: the device has too little memory; left out")
             continue
         told["seconds"] = round(time.monotonic() - started, 1)

@@ -5,7 +5,7 @@ Needs nothing: it draws its data. Takes about ten minutes on two CPU cores.
     python scripts/bench/run.py                            # all parts: about ten minutes on two CPU cores
     python scripts/bench/run.py --only a --teacher sam2.1-tiny --student nested_unet
     python scripts/bench/run.py --only b,c --batch-size 64 --device cuda --json out.json
-    python scripts/bench/run.py --gpu-suite --device cuda  # all GPU figures: at most eight minutes
+    python scripts/bench/run.py --gpu-suite --device cuda  # all GPU figures; begins none after eight minutes
 
 Each pair takes turns, `--repeats` times; a ratio is the median over the turns, with the lowest and
 highest. Data are sample slices drawn for the purpose. Parts:
@@ -123,7 +123,7 @@ def main() -> None:
     if unknown:
         parser.error(f"--only names no part '{unknown[0]}'; choose from {', '.join(PARTS)}")
     try:
-        resolve_device(args.device)
+        args.device = str(resolve_device(args.device))  # figures are told apart by it
         figures = run_suite(args, measure) if args.gpu_suite else [measure(args)]
     except MedDistillError as error:
         parser.error(str(error))

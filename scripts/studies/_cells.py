@@ -69,21 +69,30 @@ def circumstances() -> dict[str, Any]:
     }
 
 
-def is_there(path: Path, asked: Sequence[str] | Mapping[str, Any]) -> bool:
+def is_there(
+    path: Path, asked: Sequence[str] | Mapping[str, Any], also: Mapping[str, Any] | None = None
+) -> bool:
     """Whether a cell's file is there; where its settings are not those `asked` for, that is said.
 
     `asked`: KEY=VALUE each, of which the last counts, of cells that record the like; or what
-    `of_distill_asked` gives, of cells that record all settings of distill.
+    `of_distill_asked` gives, of cells that record all settings of distill. `also`: what a cell records
+    beside its settings, by name.
     """
     if not path.exists():
         return False
-    recorded = _flat(read_json(path).get("settings", {}))
+    cell = read_json(path)
+    recorded = _flat(cell.get("settings", {}))
     wanted = _flat(asked)
     keys = wanted if isinstance(asked, Mapping) else dict.fromkeys([*wanted, *recorded])
     other = [
         f"{key} {recorded.get(key, 'unsaid')}, asked for {wanted.get(key, 'unsaid')}"
         for key in keys
         if recorded.get(key) != wanted.get(key)
+    ]
+    other += [
+        f"{name} {cell.get(name, 'unsaid')}, asked for {value}"
+        for name, value in (also or {}).items()
+        if cell.get(name) != value
     ]
     if other:
         more = f" and {len(other) - _TOLD} more" if len(other) > _TOLD else ""

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import hashlib
 import math
 import statistics
 from collections.abc import Sequence
@@ -107,7 +108,7 @@ class Study:
     def run(self, cell: Cell) -> None:
         """Prepare, distill and judge one cell; its file is there afterwards."""
         path = of_part(self.out, self.part) / f"{cell.name}.json"
-        if is_there(path, self._settings(cell)):
+        if is_there(path, self._settings(cell), {"minutes": self.minutes}):
             return
         console.say(f"cell {cell.name}")
         config = self._config(cell)
@@ -170,11 +171,13 @@ class Study:
         self, distill: DistillConfig, run: RunDir, arm: str
     ) -> tuple[DistillConfig, float]:
         """The settings with the epochs that `minutes` allow, and the seconds of a step: measured once
-        an arm and kept, so that all its seeds have as many."""
+        an arm, device and overrides and kept, so that all its seeds have as many."""
         counts = dict.fromkeys(("train", "val", "test"), 0)
         for case in read_cases(run.data):
             counts[case.split] += 1
-        kept = self.work / f"step-{self.set_name}-{arm}.json"
+        others = hashlib.sha256("\n".join(self.overrides).encode()).hexdigest()[:8]
+        device = self.device.replace(":", "")
+        kept = self.work / f"step-{self.set_name}-{arm}-{device}-{others}.json"
         if not kept.exists():
             write_json(kept, {"step_s": step_seconds(distill, self.device)})
         step_s = float(read_json(kept)["step_s"])

@@ -123,7 +123,7 @@ def run_rival(rival: Rival, predictor: Predictor | None = None) -> Path:
         raise InputError(
             f"{rival.out} was written with --labels {labels}; give another folder as --out"
         )
-    seconds = train(rival, dataset)
+    trained = train(rival, dataset)
     out = rival.run.root / f"eval-nnunet-{rival.labels}-{rival.epochs}"
     other = OtherMasks(rival.masks, rival.name)
     request = EvalRequest(out=out, device=rival.device, other=other)
@@ -133,7 +133,8 @@ def run_rival(rival: Rival, predictor: Predictor | None = None) -> Path:
         "epochs": rival.epochs,
         "labels": rival.labels,
         "device": rival.device,
-        "seconds": seconds,
+        "seconds": float(trained["seconds"]),
+        "resumed": bool(trained["resumed"]),
         "learning_curve": learning_curve(rival),
         "dice": read_json(out / RUN_JSON)["results"]["dice"],
     }
@@ -213,8 +214,9 @@ def label_map(planes: np.ndarray) -> np.ndarray:
     return labels
 
 
-def train(rival: Rival, dataset: Dataset) -> float:
-    """Plan, train and predict, each where it is not done; returns what training took, seconds."""
+def train(rival: Rival, dataset: Dataset) -> dict[str, Any]:
+    """Plan, train and predict, each where it is not done; returns what training took (`seconds`, over
+    all sessions) and whether it was `resumed`."""
     number = DATASET[7:10]
     if not (rival.out / "planned.done").exists():
         call(
@@ -233,21 +235,33 @@ def train(rival: Rival, dataset: Dataset) -> float:
         (rival.out / "planned.done").touch()
     done = rival.out / f"trained-{rival.epochs}.json"
     if not done.exists():
-        begin = time.perf_counter()
-        options = ["-tr", rival.trainer, "-device", rival.device]
-        latest = _results(rival) / "fold_0" / "checkpoint_latest.pth"
-        options += ["--c"] if latest.exists() else []
-        call(rival, "nnUNetv2_train", number, "2d", "0", *options)
-        write_json(
-            done, {"seconds": round(time.perf_counter() - begin), "resumed": latest.exists()}
-        )
+        write_json(done, _train_on(rival, number))
     wanted = {case.case_id for case in dataset.of_split("test")}
     if wanted - {path.stem for path in rival.masks.glob("*.png")}:
         places = ["-i", str(rival.raw / "imagesTs"), "-o", str(rival.masks)]
         which = ["-d", number, "-c", "2d", "-f", "0", "-tr", rival.trainer]
         processes = ["-npp", "1", "-nps", "1"]
         call(rival, "nnUNetv2_predict", *places, *which, "-device", rival.device, *processes)
-    return float(read_json(done)["seconds"])
+    trained: dict[str, Any] = read_json(done)
+    return trained
+
+
+def _train_on(rival: Rival, number: str) -> dict[str, Any]:
+    """Train, or go on; returns the seconds of all sessions and whether there were several. Of one
+    that fails or is interrupted they are kept; of one that is killed they are lost."""
+    kept = rival.out / f"sessions-{rival.epochs}.json"
+    # Not by a checkpoint: nnU-Net removes the latest at the end, before it validates, and goes on from
+    # the final one; where there is none at all it warns and starts anew.
+    resumed = (_results(rival) / "fold_0").exists()
+    before = read_json(kept)["seconds"] if kept.exists() else 0
+    options = ["-tr", rival.trainer, "-device", rival.device, *(["--c"] if resumed else [])]
+    begin = time.perf_counter()
+    try:
+        call(rival, "nnUNetv2_train", number, "2d", "0", *options)
+    finally:
+        seconds = before + round(time.perf_counter() - begin, 1)
+        write_json(kept, {"seconds": seconds})
+    return {"seconds": round(seconds), "resumed": resumed}
 
 
 def program(rival: Rival, name: str) -> str:
@@ -279,19 +293,21 @@ def call(rival: Rival, name: str, *arguments: str) -> None:
 
 
 def learning_curve(rival: Rival) -> list[dict[str, Any]]:
-    """The validation Dice that nnU-Net logs after each epoch, a mean over its labels."""
-    rows: list[dict[str, Any]] = []
+    """The validation Dice that nnU-Net logs after each epoch, a mean over its labels; of an epoch that
+    was trained again after an interruption the last."""
+    by_epoch: dict[int, float] = {}
     epoch = None
-    for log in sorted((_results(rival) / "fold_0").glob("training_log_*.txt")):
+    logs = (_results(rival) / "fold_0").glob("training_log_*.txt")
+    for log in sorted(logs, key=lambda path: [int(part) for part in re.findall(r"\d+", path.stem)]):
         for line in log.read_text().splitlines():
             if begun := _EPOCH.search(line):
                 epoch = int(begun[1])
             elif epoch is not None and (told := _PSEUDO_DICE.search(line)):
                 values = [float(value) for value in re.findall(r"\d+\.\d+(?:e-?\d+)?", told[1])]
                 if values:
-                    rows.append({"epoch": epoch, "dice": round(sum(values) / len(values), 4)})
+                    by_epoch[epoch] = round(sum(values) / len(values), 4)
                 epoch = None
-    return rows
+    return [{"epoch": epoch, "dice": dice} for epoch, dice in sorted(by_epoch.items())]
 
 
 def _results(rival: Rival) -> Path:

@@ -295,6 +295,7 @@ def test_the_help_of_a_setting_is_what_config_says(capsys):
         ),
         ("teachers --fetch lite", {"litemedsam"}),
         ("eval RUN --split ", {"train", "val", "test"}),
+        ("eval RUN --device ", {"auto", "cpu", "cuda", "mps"}),
         ("config d", {"detect", "distill", "distill.targets", "distill.colearning"}),
         ("distill RUN --set distill.ep", {"distill.epochs="}),
         ("st", {"status"}),
@@ -410,6 +411,11 @@ def test_eval_of_folders(handed_over):
     [
         ("eval --images I --masks M", "needs all of --images, --masks, --student and --out"),
         ("eval RUN --images I", "either RUN or --images and --masks"),
+        ("eval RUN --name N", "--name is about another tool's masks"),
+        ("eval RUN --resample-masks", "--resample-masks is about another tool's masks"),
+        ("eval RUN --masks-from M --compare student boxes", "--compare reads finished"),
+        ("eval A B --masks-from M --aggregate", "--aggregate reads finished evaluations"),
+        ("eval --images I --masks M --student S --out O --masks-from M", "goes with a RUN"),
         (
             "distill RUN --set distill.epoch=2",
             "unknown key 'distill.epoch'; did you mean 'epochs'?",

@@ -1,7 +1,10 @@
 """Tiles cover an image, and what is seen in them is put together without a seam."""
 
+import re
+
 import numpy as np
 import pytest
+from support.paths import ROOT
 
 from meddistill.data.tiles import cut_tile, see_in_tiles, tile_corners
 
@@ -42,6 +45,23 @@ def test_a_student_of_pixels_gives_the_same_through_tiles(size_hw, batch_size):
     probs = see_in_tiles(image, 16, see, batch_size)
     assert probs.dtype == np.float32
     assert probs == pytest.approx(see([image])[0], abs=1e-5)
+
+
+@pytest.mark.parametrize("size_hw", [(40, 100), (16, 16), (7, 90)])
+def test_the_recipe_for_hosts_of_an_exported_file_gives_the_same(size_hw):
+    text = (ROOT / ".github/docs/data.md").read_text("utf-8")
+    (recipe,) = [
+        block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "tiles(" in block
+    ]
+    told = {}
+    exec(recipe, told)
+    image = np.random.default_rng(0).integers(0, 256, (*size_hw, 3), dtype=np.uint8)
+
+    def network(tile):  # what a tile says of a pixel depends on where it lies in it
+        return np.moveaxis(tile[..., :2], 2, 0).astype(np.float32) / 255 * np.linspace(0, 1, 16)
+
+    ours = see_in_tiles(image, 16, lambda tiles: [network(tile) for tile in tiles])
+    assert told["see_in_tiles"](image, 16, network) == pytest.approx(ours, abs=1e-5)
 
 
 def test_the_middle_of_a_tile_counts_most():

@@ -8,7 +8,7 @@ from support.evaluation_data import square
 
 from meddistill.base.csv_tables import write_table
 from meddistill.base.errors import ConfigError, InputError, StageError
-from meddistill.base.files import read_json
+from meddistill.base.files import read_json, write_json
 from meddistill.evaluation.comparison import aggregate, compare
 from meddistill.evaluation.judged_cases import JudgedCase
 from meddistill.evaluation.scores import Judging, ScoreRow, score
@@ -230,6 +230,21 @@ def test_sides_that_are_not_there_say_what_to_do(evaluated):
         run_compare(f"{evaluated}/one:boxes", f"{evaluated}/two:boxes", seed=0)
     with pytest.raises(StageError, match=r"run `meddistill eval .*three` first"):
         run_compare(f"{evaluated}/one", f"{evaluated}/three", seed=0)
+    for side in ("nnU-Net", f"{evaluated}/one:nnU-Net"):
+        with pytest.raises(ConfigError, match=r"'nnU-Net' is neither .*'other' are the masks of"):
+            run_compare("student", side, seed=0, run=RunDir(evaluated / "one"))
+
+
+def test_another_tool_is_called_as_the_evaluations_call_it(evaluated, two_students, capsys):
+    for name, rows in zip(("one", "two"), two_students, strict=True):
+        other = [dataclasses.replace(row, method="other") for row in rows]
+        write_table(evaluated / name / "eval" / "per_case.csv", ScoreRow, rows + other)
+        write_json(evaluated / name / "eval" / "summary.json", {"labels": {"other": "nnU-Net"}})
+    run_aggregate([evaluated / "one", evaluated / "two"], seed=0)
+    assert "nnU-Net" in capsys.readouterr().out
+    write_json(evaluated / "two" / "eval" / "summary.json", {"labels": {"other": "U-Mamba"}})
+    run_aggregate([evaluated / "one", evaluated / "two"], seed=0)
+    assert "another tool" in capsys.readouterr().out
 
 
 def test_runs_are_aggregated_from_their_directories(evaluated, capsys):

@@ -204,6 +204,10 @@ def test_a_lost_process_of_a_distributed_job_is_one_line(error):
         "CUDA error: unspecified launch failure\nCUDA kernel errors might be asynchronously reported",
         "CUDA error: uncorrectable ECC error encountered",
         "CUDA error: CUDA-capable device(s) is/are busy or unavailable",
+        "No CUDA GPUs are available",
+        "CUDA error: Invalid access of peer GPU memory over nvlink or a hardware error",
+        "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR",
     ],
 )
 def test_a_device_that_went_away_is_one_line(said):
@@ -219,6 +223,8 @@ def test_a_device_that_went_away_is_one_line(said):
     [
         RuntimeError("CUDA error: device-side assert triggered"),
         RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
         ValueError("CUDA error: unspecified launch failure"),
     ],
 )
@@ -232,12 +238,20 @@ def test_a_bug_is_not_taken_for_a_lost_device(bug):
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB\nSee the docs"),
         RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
         MemoryError("Unable to allocate 4.00 GiB for an array"),
+        torch.AcceleratorError(
+            "CUDA error: out of memory\nCUDA kernel errors might be reported late"
+        ),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
     ],
 )
 def test_memory_that_ran_out_is_one_line_that_says_what_to_set(error):
     told = too_little_memory(error)
     assert "\n" not in told
     assert "lower distill.batch_size or distill.image_size, or distill.targets.views=whole" in told
+    assert told.endswith("a new student: pass --overwrite, or another --out")
+    assert too_little_memory(error, "predict").endswith("or with a lower --batch-size")
+    assert too_little_memory(error, "eval").endswith("or with --set eval.batch_size=1")
 
 
 def test_a_bug_is_not_taken_for_too_little_memory():

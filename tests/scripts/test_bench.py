@@ -129,6 +129,7 @@ def test_what_is_typed_wrong_is_one_line():
     for typed, told in (
         (["--only", "c,z"], "--only names no part 'z'"),
         (["--device", "gpu"], "device is 'gpu'; choose from auto, cpu"),
+        (["--gpu-suite", "--only", "e"], "--gpu-suite has no figure of part e; choose from a, b"),
     ):
         command = [sys.executable, str(ROOT / "scripts/bench/run.py"), *typed]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -100,6 +100,26 @@ def test_a_cell_that_is_there_is_not_run_again(script, study, monkeypatch, capsy
     )
 
 
+def test_a_cell_of_other_minutes_is_named(script, study, monkeypatch, capsys):
+    monkeypatch.setattr(script, "run_prepare", None)
+    longer = dataclasses.replace(study, minutes=40.0)
+    longer.run(script.Cell("toy", "default", 0))
+    told = " ".join(capsys.readouterr().err.split())
+    assert "made with other settings (minutes 0.001, asked for 40.0), and is not run again" in told
+
+
+def test_a_step_is_timed_again_on_another_device_or_with_other_settings(
+    script, study, monkeypatch, tmp_path
+):
+    timed = []
+    monkeypatch.setattr(script, "step_seconds", lambda config, device: timed.append(device) or 1.0)
+    run = script.RunDir(tmp_path, study.work / "toy-judge/data")
+    for change in ({}, {}, {"device": "cuda:1"}, {"overrides": ("distill.batch_size=2",)}):
+        asked = dataclasses.replace(study, work=tmp_path, **change)
+        asked._with_epochs(DistillConfig(), run, "default")
+    assert timed == ["cpu", "cuda:1", "cpu"]
+
+
 def test_a_slower_step_has_fewer_epochs(script, study, monkeypatch, tmp_path):
     monkeypatch.setattr(script, "step_seconds", lambda config, device: config.image_size / 1000)
     timed = dataclasses.replace(study, work=tmp_path, minutes=1.0)

@@ -39,10 +39,16 @@ elif name == "nnUNetv2_train":
     assert json.loads((preprocessed / "splits_final.json").read_text())[0]["val"]
     trainer = arguments[arguments.index("-tr") + 1]
     fold = results / (trainer + "__nnUNetPlans__2d") / "fold_0"
-    fold.mkdir(parents=True)
-    (fold / "training_log_1.txt").write_text(
-        "2026-01-01 00:00:00: Epoch 0 \\n2026-01-01 00:00:01: Pseudo dice [np.float32(0.25)] \\n"
-    )
+    assert ("--c" in arguments) == fold.exists()
+    fold.mkdir(parents=True, exist_ok=True)
+    session = len(list(fold.iterdir()))
+    stops = (raw.parents[1] / "stops").exists() and not session
+    lines = []
+    for epoch, dice in enumerate([0.125] if stops else [0.25, 0.5][: session + 1]):
+        lines += ["t: Epoch %d " % epoch, "t: Pseudo dice [np.float32(%s)] " % dice]
+    # As nnU-Net names them, day and month unpadded.
+    (fold / ("training_log_2026_1_%d_00_00_00.txt" % (9 + session))).write_text("\\n".join(lines))
+    sys.exit(3 if stops else 0)
 else:
     out = pathlib.Path(arguments[arguments.index("-o") + 1])
     out.mkdir(parents=True, exist_ok=True)
@@ -108,6 +114,18 @@ def test_what_is_there_is_not_made_again(script, rival):
     script.run_rival(rival, BrightnessStudent(0.4))
     called = (rival.out / "called.txt").read_text().split()
     assert called == ["nnUNetv2_plan_and_preprocess", "nnUNetv2_train", "nnUNetv2_predict"]
+
+
+def test_training_that_was_interrupted_goes_on_and_adds_up(script, rival):
+    (rival.out / "stops").touch()
+    with pytest.raises(InputError, match="nnUNetv2_train ended with 3"):
+        script.run_rival(rival, BrightnessStudent(0.4))
+    (rival.out / "sessions-5.json").write_text('{"seconds": 100}')
+    script.run_rival(rival, BrightnessStudent(0.4))
+    told = json.loads((rival.out / "result-5.json").read_text())
+    assert told["resumed"] is True
+    assert 100 <= told["seconds"] < 200
+    assert told["learning_curve"] == [{"epoch": 0, "dice": 0.25}, {"epoch": 1, "dice": 0.5}]
 
 
 def test_it_learns_the_runs_own_split_from_masks(script, rival):

@@ -22,7 +22,7 @@ from support.evaluation_data import (
 
 from meddistill.base.csv_tables import read_table, write_table
 from meddistill.base.errors import ConfigError, InputError, StageError
-from meddistill.base.files import read_json
+from meddistill.base.files import read_json, write_json
 from meddistill.data.formats.pictures import read_rgb, write_png
 from meddistill.data.frames import Preprocessing
 from meddistill.data.intensity import IntensitySettings
@@ -575,6 +575,27 @@ def test_a_mask_belongs_to_one_case(tmp_path):
         evaluate(run, other=OtherMasks(folder), out=tmp_path / "again")
 
 
+def test_side_files_of_a_tool_are_no_masks(tmp_path):
+    run = make_run(tmp_path / "run")
+    folder = other_masks(tmp_path)
+    for ending in ("npz", "pkl", "json"):
+        (folder / f"a1.{ending}").write_bytes(b"beside")
+    assert scores_of(evaluate(run, other=OtherMasks(folder)))["other", "a1"].dice == 1
+
+
+def test_a_folder_of_many_empty_masks_is_doubted(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("meddistill.evaluation.other_masks._MANY", 4)
+    run = make_run(tmp_path / "run")
+    folder = other_masks(tmp_path)
+    evaluate(run, other=OtherMasks(folder))
+    assert "are empty" not in capsys.readouterr().err
+    for path in folder.glob("*.png"):
+        write_png(path, np.zeros(SIZE_HW, np.uint8))
+    evaluate(run, other=OtherMasks(folder), overwrite=True)
+    told = " ".join(capsys.readouterr().err.split())
+    assert "tool: all 4 masks are empty; masks of 0 and 1" in told
+
+
 def test_masks_of_another_size_are_resampled_only_where_that_is_said(tmp_path, capsys):
     run = make_run(tmp_path / "run")
     folder = other_masks(tmp_path, size_hw=(2 * SIZE_HW[0], 2 * SIZE_HW[1]))
@@ -616,6 +637,35 @@ def test_masks_that_are_none_are_one_clear_line(tmp_path):
     with pytest.raises(InputError, match="it holds the folder fold_0"):
         evaluate(run, other=OtherMasks(empty))
     assert not run.eval.exists()
+
+
+@pytest.mark.parametrize("inside", [".", "masks"])
+def test_other_masks_in_the_folder_that_is_written_stay_there(tmp_path, inside):
+    run = make_run(tmp_path / "run")
+    evaluate(run)
+    folder = run.eval / inside
+    shutil.copytree(other_masks(tmp_path), folder, dirs_exist_ok=True)
+    before = files_in(run.eval)
+    with pytest.raises(ConfigError, match=r"lie in .*eval, where .*; move them elsewhere"):
+        evaluate(run, other=OtherMasks(folder), overwrite=True)
+    assert files_in(run.eval) == before
+
+
+def test_another_name_for_the_same_masks_is_no_finished_evaluation(tmp_path, capsys):
+    run = make_run(tmp_path / "run")
+    folder = other_masks(tmp_path)
+    out = evaluate(run, other=OtherMasks(folder, "first"))
+    assert "first is 'other' in per_case.csv" in " ".join(capsys.readouterr().err.split())
+    with pytest.raises(StageError, match='name of other was "first", now "second"'):
+        evaluate(run, other=OtherMasks(folder, "second"))
+    record = read_json(out / "run.json")
+    del record["inputs"]["name of other"]  # as an earlier version left it
+    write_json(out / "run.json", record)
+    capsys.readouterr()
+    evaluate(run, other=OtherMasks(folder, "first"))
+    assert "is up to date" in capsys.readouterr().err
+    with pytest.raises(StageError, match="name of other was null"):
+        evaluate(run, other=OtherMasks(folder, "second"))
 
 
 def test_other_masks_that_changed_are_judged_again(tmp_path):

@@ -55,9 +55,12 @@ def test_small_lesions_of_large_images_are_seen_in_tiles(side, size, decided):
 )
 def test_what_does_not_go_with_tiles_is_named(changes, named, capsys):
     assert with_tiles_decided(config(**changes), data(20)).tiles == "never"
-    assert named in " ".join(capsys.readouterr().err.split())
-    with pytest.raises(ConfigError, match=named):
+    said = " ".join(capsys.readouterr().err.split())
+    assert named in said
+    with pytest.raises(ConfigError, match=named) as told:
         with_tiles_decided(config("always", **changes), data(20))
+    remedy = "`--set distill.colearning.unboxed=ignore` leaves unboxed images out"
+    assert (remedy in said) == (remedy in str(told.value)) == ("colearning" in changes)
 
 
 def test_asked_for_or_not_wanted_stays():
