@@ -70,20 +70,7 @@ def add_other_masks(
     sets = _mask_sets(asked.directory, cases, findings)
     for each in sets:
         _tell_missing(name, each, cases)
-    resampled, empty, count = 0, 0, 0
-    for each in sets:
-        for case in cases:
-            if (path := each.paths.get(case.case_id)) is not None:
-                planes = _read(path, each.findings)
-                resampled += _differs(planes, path, case, asked.resample)
-                empty, count = empty + (not planes.any()), count + 1
-    if empty == count >= _MANY:
-        console.warn(
-            f"{name}: all {count} masks are empty; masks of 0 and 1 may be lost in a JPEG: save them "
-            "as PNG, with 0 and 255"
-        )
-    if resampled:
-        console.say(f"{name}: {resampled} masks are brought to the size of their images")
+    _look_at(name, sets, cases, asked.resample)
 
     def guess(case: JudgedCase, size_hw: tuple[int, int]) -> Guess:
         masks = np.zeros((len(findings), *size_hw), bool)
@@ -100,6 +87,25 @@ def add_other_masks(
     found.inputs[OTHER] = fingerprint_source(hash_files(files, asked.directory), asked.directory)
     if not _recorded_before_names(out, name):
         found.inputs[_NAME] = name
+
+
+def _look_at(tool: str, sets: Sequence[_MaskSet], cases: Sequence[Case], resample: bool) -> None:
+    """Read every mask once, before minutes go by, and say what is odd about them. Raises: as
+    `add_other_masks`."""
+    resampled, empty, count = 0, 0, 0
+    for each in sets:
+        for case in cases:
+            if (path := each.paths.get(case.case_id)) is not None:
+                planes = _read(path, each.findings)
+                resampled += _differs(planes, path, case, resample)
+                empty, count = empty + (not planes.any()), count + 1
+    if empty == count >= _MANY:
+        console.warn(
+            f"{tool}: all {count} masks are empty; masks of 0 and 1 may be lost in a JPEG: save them "
+            "as PNG, with 0 and 255"
+        )
+    if resampled:
+        console.say(f"{tool}: {resampled} masks are brought to the size of their images")
 
 
 def _recorded_before_names(out: Path, name: str) -> bool:
