@@ -220,7 +220,7 @@ def _of_finding(
         expected = fit_expected(
             signals[:count][with_lesson], corrected[with_lesson], groups, OF_EXPECTED
         )
-    facts["empty"] = present.told
+    facts |= {"empty": present.told, "empty_is_few": present.warns}
     meaning = _meaning(lesson)
     facts["calibrated_on"] = 0 if meaning == Meaning() else int(lesson.known.sum())
     if with_lesson.any():
