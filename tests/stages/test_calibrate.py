@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from support.layouts import make_nifti
 from support.painting_teacher import PaintingTeacher
 from typer.testing import CliRunner
@@ -175,6 +176,16 @@ def test_own_images_that_are_all_the_same_are_said(run, tmp_path):
         write_png(tmp_path / "own" / f"{number}.png", noise)
     trust = run_calibrate(run, images=[str(tmp_path / "own")], device="cpu")
     assert "All 30 look the same" in trust.facts["too_few"][0]
+
+
+def test_answers_that_are_no_numbers_are_said_in_a_line(run):
+    """Where what makes them of the features is damaged alone."""
+    path = run.student / "model.safetensors"
+    weights = safetensors.numpy.load_file(path)
+    weights["final.bias"] = weights["final.bias"] * np.nan
+    safetensors.numpy.save_file(weights, path)
+    with pytest.raises(InputError, match=r"answers to \d+ of \d+ images are not finite.*distill RUN"):
+        run_calibrate(run, device="cpu")
 
 
 def test_a_teacher_that_is_missing_is_said_before_minutes_go_by(run, monkeypatch):
