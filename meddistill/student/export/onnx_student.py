@@ -117,7 +117,8 @@ class OnnxPredictor:
             else:
                 probs, familiarity, numbers = self._student.read(batch)
                 cuts = [of.present_cut for of in self.trust.findings]
-                readings = readings_of(familiarity, numbers, cuts, None)
+                least = self.trust.least_familiarity
+                readings = readings_of(familiarity, numbers, cuts, None, least)
             check_finite(probs)
             results += [Seen(*each) for each in zip(probs, readings, strict=True)]
             start = stop
