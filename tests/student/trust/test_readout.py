@@ -424,6 +424,17 @@ def test_a_file_of_another_calibration_is_refused(exported):
     (exported / "trust.json").write_bytes(before)
 
 
+def test_a_file_from_before_the_calibration_is_refused(tmp_path):
+    torch.manual_seed(0)
+    save_student(tmp_path, NestedUNet(FILTERS), Preprocessing(image_size=32))
+    write_png(tmp_path / "images" / "a.png", images()[0])
+    run_export(tmp_path, images=[str(tmp_path / "images")])
+    assert OnnxPredictor(tmp_path).trust is None
+    save_trust(tmp_path, own_trust())
+    with pytest.raises(InputError, match=r"made of another trust\.json.*--overwrite"):
+        OnnxPredictor(tmp_path)
+
+
 def test_unknown_numbers_can_be_exported(tmp_path):
     torch.manual_seed(0)
     save_student(tmp_path, NestedUNet(FILTERS), Preprocessing(image_size=32))
