@@ -16,7 +16,7 @@ from meddistill.data.intensity import IntensitySettings
 from meddistill.data.preprocessing import AXIAL, Preprocessing
 from meddistill.data.scans import Cut, Scan, find_scans, read_scan
 from meddistill.evaluation.trust_scores import area_under_roc
-from meddistill.student.predictor import Predictor, doubts_of, look_at
+from meddistill.student.predictor import Predictor, doubts_of, knows_itself, look_at
 from meddistill.student.scan_masks import as_taken
 from meddistill.student.trust.reading import UNFAMILIAR
 
@@ -116,6 +116,16 @@ def flags_of(
         told["auroc"] = area_under_roc(own, distance)
         told["as_own"] = float((distance > np.quantile(own, 1 - UNFAMILIAR)).mean())
     return told
+
+
+def not_judged(predictor: Predictor) -> str:
+    """Why `--foreign` shows nothing, where nothing was judged of what a student says of itself."""
+    if knows_itself(predictor):
+        return (
+            "--foreign: not looked at, as no judged case has a true mask; `meddistill predict STUDENT "
+            "FOLDER` says of each image what is odd about it"
+        )
+    return "--foreign: the student says nothing of itself; `meddistill calibrate RUN` fits that"
 
 
 def distances(signals: Sequence[np.ndarray | None]) -> np.ndarray:

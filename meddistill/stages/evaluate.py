@@ -24,7 +24,7 @@ from meddistill.evaluation.baselines import (
 )
 from meddistill.evaluation.box_scores import BoxScoreRow, format_box_table
 from meddistill.evaluation.case_pictures import draw_case, gallery
-from meddistill.evaluation.foreign import ForeignFolder, foreign_folders
+from meddistill.evaluation.foreign import ForeignFolder, foreign_folders, not_judged
 from meddistill.evaluation.judged_cases import JudgedCases, judged_cases_of_run
 from meddistill.evaluation.judged_folders import judged_cases_of_folders
 from meddistill.evaluation.other_masks import add_other_masks
@@ -234,9 +234,7 @@ def _evaluate(
     if of_itself := verdict.of_itself(predictor, evaluation.foreign):
         summary["of_itself"] = of_itself
     elif evaluation.foreign:
-        console.warn(
-            "--foreign: the student says nothing of itself; `meddistill calibrate RUN` fits that"
-        )
+        console.warn(not_judged(predictor))
     _write(stage.out, summary, verdict, gallery(verdict, methods), evaluation.history)
     if verdict.failures:
         raise InputError(
