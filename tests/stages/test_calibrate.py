@@ -41,7 +41,7 @@ from meddistill.student.networks.nested_unet import NestedUNet
 from meddistill.student.predictions_table import PredictionRow
 from meddistill.student.student import load_student
 from meddistill.student.trust.fits import Line, Meaning
-from meddistill.student.trust.trust import save_trust
+from meddistill.student.trust.trust import FindingTrust, Trust, save_trust
 from meddistill.training import fitting, trusting
 
 SIZE = 64
@@ -184,7 +184,9 @@ def test_answers_that_are_no_numbers_are_said_in_a_line(run):
     weights = safetensors.numpy.load_file(path)
     weights["final.bias"] = weights["final.bias"] * np.nan
     safetensors.numpy.save_file(weights, path)
-    with pytest.raises(InputError, match=r"answers to \d+ of \d+ images are not finite.*distill RUN"):
+    with pytest.raises(
+        InputError, match=r"answers to \d+ of \d+ images are not finite.*distill RUN"
+    ):
         run_calibrate(run, device="cpu")
 
 
@@ -288,6 +290,37 @@ def test_eval_says_how_far_its_word_can_be_trusted(run, tmp_path, capsys):
     assert "measured by eval" not in capsys.readouterr().err  # that was of what it said before
     with pytest.raises(StageError, match="trust was"):
         run_eval(run, EvalConfig(baselines=False), request, seed=0)
+
+
+def test_figures_of_images_that_fitted_it_are_not_said_to_be_measured(run, tmp_path, capsys):
+    out = run_eval(run, EvalConfig(baselines=False, split="val"), seed=0)
+    told = json.loads((out / "summary.json").read_text())["of_itself"]
+    assert told["sentences"][""][0].startswith("What follows is of val images, which fitted it")
+    run_predict(run.student, [str(run.data / "images" / "test")], tmp_path / "out", device="cpu")
+    assert "measured by eval" not in capsys.readouterr().err
+
+
+def test_what_was_fitted_in_vain_needs_other_images(run, tmp_path, capsys):
+    save_trust(run.student, Trust((FindingTrust(),), None, facts={}))
+    run_predict(run.student, [str(run.data / "images" / "test")], tmp_path / "out", device="cpu")
+    assert "`meddistill calibrate RUN --images DIR` fits" in " ".join(
+        capsys.readouterr().err.split()
+    )
+
+
+def test_a_teacher_whose_opinion_nobody_could_fit_is_not_asked(run, tmp_path, monkeypatch, capsys):
+    table = run.teacher / "quality.csv"
+    lines = table.read_text().splitlines()
+    val = [line for line in lines[1:] if ",val," in line]
+    table.write_text("\n".join([line for line in lines if line not in val[1:]]) + "\n")
+    trust = run_calibrate(run, ask_teacher=True, device="cpu", teacher=PaintingTeacher())
+    assert "are needed" in trust.facts["too_few"][-1]
+    capsys.readouterr()
+    out = asked(run, tmp_path, monkeypatch, ask_teacher=True)
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "warning: the teacher is not asked" in printed
+    assert "was asked about" not in printed
+    assert read_table(out / "predictions.csv", PredictionRow)
 
 
 def test_an_eval_of_a_student_without_trust_says_nothing_of_it(run, tmp_path, capsys):
