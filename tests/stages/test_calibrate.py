@@ -115,7 +115,8 @@ def test_of_a_large_validation_set_no_more_is_held_than_fits(run, made, monkeypa
     assert trust.facts["findings"][0]["cases"] < told["cases"]
 
 
-def test_a_student_without_trust_gets_it(run, tmp_path):
+def test_a_student_without_trust_gets_it(seeing, tmp_path):
+    run = seeing
     for name in ("trust.json", "trust.safetensors"):
         (run.student / name).unlink()
     images = str(run.data / "images" / "test")
@@ -247,7 +248,9 @@ def test_the_share_that_ends_last_writes_the_sheet_of_all(run, tmp_path):
     assert page.count("<figure") == len(list((run.data / "images" / "test").iterdir()))
 
 
-def test_of_masks_cut_elsewhere_no_dice_is_expected(run, tmp_path):
+def test_of_masks_cut_elsewhere_no_dice_is_expected(seeing, tmp_path):
+    run = seeing
+    run_calibrate(run, device="cpu")
     images = [str(run.data / "images" / "test")]
     options = PredictOptions(threshold=0.9)
     out = run_predict(run.student, images, tmp_path / "out", options, device="cpu")
