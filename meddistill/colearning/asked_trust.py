@@ -61,13 +61,17 @@ def fit_asked(
     asked = _ask(student, dataset, targets, opinion)
     lessons = lessons_of(student, dataset, targets)
     findings, said = [], [f"With --ask-teacher: {opinion.cost} of validation."]
+    too_few = []
     names = student.preprocessing.findings
     for place, (of, own) in enumerate(zip(student.trust.findings, asked, strict=True)):
         trust, sentence = _of_finding(of, own, lessons[place])
         findings.append(trust)
         said.append(f"{names.tag(place)}: {sentence}" if names.tag(place) else sentence)
+        if trust.asked is None:
+            too_few.append(said[-1])
     facts: dict[str, Any] = dict(student.trust.facts)
     facts["sentences"] = [*facts.get("sentences", ()), *said]
+    facts["too_few"] = [*facts.get("too_few", ()), *too_few]
     return dataclasses.replace(student.trust, findings=tuple(findings), facts=facts, teacher=about)
 
 

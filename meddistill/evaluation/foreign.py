@@ -16,8 +16,9 @@ from meddistill.data.intensity import IntensitySettings
 from meddistill.data.preprocessing import AXIAL, Preprocessing
 from meddistill.data.scans import Cut, Scan, find_scans, read_scan
 from meddistill.evaluation.trust_scores import area_under_roc
-from meddistill.student.predictor import Predictor, doubts_of, look_at
+from meddistill.student.predictor import Predictor, doubts_of, knows_itself, look_at
 from meddistill.student.scan_masks import as_taken
+from meddistill.student.silent_student import how_to_know
 from meddistill.student.trust.reading import UNFAMILIAR
 
 MOST = 250
@@ -116,6 +117,17 @@ def flags_of(
         told["auroc"] = area_under_roc(own, distance)
         told["as_own"] = float((distance > np.quantile(own, 1 - UNFAMILIAR)).mean())
     return told
+
+
+def not_judged(predictor: Predictor, student_dir: Path) -> str:
+    """Why `--foreign` shows nothing, where nothing was judged of what the student in `student_dir`
+    says of itself."""
+    if knows_itself(predictor):
+        return (
+            "--foreign: not looked at, as no judged case has a true mask; `meddistill predict STUDENT "
+            "FOLDER` says of each image what is odd about it"
+        )
+    return f"--foreign: the student says nothing of itself; {how_to_know(student_dir)}"
 
 
 def distances(signals: Sequence[np.ndarray | None]) -> np.ndarray:

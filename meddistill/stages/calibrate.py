@@ -59,7 +59,7 @@ def run_calibrate(
         teacher: stands in for the one that would be loaded.
 
     Raises: as `load_teacher`; StageError for a RUN that lacks an earlier stage; InputError for a student that is none,
-    or whose features are not finite.
+    or whose features or answers are not finite.
     """
     directory = student_dir or run.student
     dataset = Dataset.open(run.data)

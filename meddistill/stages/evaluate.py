@@ -25,7 +25,7 @@ from meddistill.evaluation.baselines import (
 )
 from meddistill.evaluation.box_scores import BoxScoreRow, format_box_table
 from meddistill.evaluation.case_pictures import draw_case, gallery
-from meddistill.evaluation.foreign import ForeignFolder, foreign_folders
+from meddistill.evaluation.foreign import ForeignFolder, foreign_folders, not_judged
 from meddistill.evaluation.judged_cases import JudgedCases, judged_cases_of_run
 from meddistill.evaluation.judged_folders import judged_cases_of_folders
 from meddistill.evaluation.other_masks import add_other_masks, refuse_to_write_over
@@ -60,7 +60,6 @@ from meddistill.run.tables import read_cases
 from meddistill.settings import identity
 from meddistill.settings.evaluate import EvalConfig
 from meddistill.student.predictor import Predictor
-from meddistill.student.silent_student import how_to_know
 
 if TYPE_CHECKING:
     from meddistill.teachers.teacher import Teacher
@@ -240,9 +239,7 @@ def _evaluate(
     if of_itself := verdict.of_itself(predictor, evaluation.foreign):
         summary["of_itself"] = of_itself
     elif evaluation.foreign:
-        console.warn(
-            "--foreign: the student says nothing of itself; " + how_to_know(evaluation.student_dir)
-        )
+        console.warn(not_judged(predictor, evaluation.student_dir))
     _write(stage.out, summary, verdict, gallery(verdict, methods), evaluation.history)
     if verdict.failures:
         raise InputError(

@@ -140,11 +140,18 @@ def _load(student_dir: Path, options: PredictOptions, device: str) -> Predictor:
     return load_student(student_dir, found)
 
 
-def _opinion(predictor: Predictor, student_dir: Path, device: str) -> TeacherOpinion:
-    """The teacher that may be asked. Raises: as `opinion_of_trust`."""
+def _opinion(predictor: Predictor, student_dir: Path, device: str) -> TeacherOpinion | None:
+    """The teacher that may be asked; None where its opinion would change nothing. Raises: as
+    `opinion_of_trust`."""
     from meddistill.colearning.second_opinion import opinion_of_trust
 
     trust = predictor.trust if isinstance(predictor, KnowsItself) else None
+    if trust is not None and trust.teacher and all(of.asked is None for of in trust.findings):
+        console.warn(
+            f"the teacher is not asked: {student_dir} was calibrated beside it on too few validation "
+            "cases to say what its opinion is worth; box more images, then calibrate it again"
+        )
+        return None
     return opinion_of_trust(trust, student_dir, device)
 
 
@@ -236,7 +243,11 @@ def _measured(student_dir: Path) -> list[str]:
     # Of a further student it lies in a folder that the user named; RUN/eval goes first.
     for record in sorted(run.root.glob(f"*/{RUN_JSON}"), key=lambda path: path.parent != run.eval):
         summary = record.with_name(SUMMARY_JSON)
-        if summary.is_file() and read_json(record).get("inputs", {}).get("trust") == now:
+        inputs = read_json(record).get("inputs", {})
+        if not summary.is_file() or inputs.get("trust") != now:
+            continue
+        # Images that fitted what it says flatter it; of a folder of masks the split says nothing.
+        if "masks" in inputs or read_json(summary).get("split") == "test":
             told = read_json(summary).get("of_itself", {}).get("sentences", {})
             break
     return [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from meddistill.base.files import read_json
-from meddistill.run.layout import PREPROCESSING_JSON
+from meddistill.run.layout import PREPROCESSING_JSON, TRUST_JSON
 
 
 def how_to_know(student_dir: Path) -> str:
@@ -13,4 +13,6 @@ def how_to_know(student_dir: Path) -> str:
     stored = student_dir / PREPROCESSING_JSON
     if stored.is_file() and read_json(stored).get("tiled"):  # `calibrate` refuses it
         return "one that sees images in tiles never does"
-    return "`meddistill calibrate RUN` fits that, without training"
+    # Fitted in vain: own images are what it lacks.
+    images = " --images DIR" * (student_dir / TRUST_JSON).is_file()
+    return f"`meddistill calibrate RUN{images}` fits that, without training"

@@ -36,7 +36,8 @@ def facts_of(
         names: of the findings.
         familiar: `familiar_by`.
         likeness: what is familiar; None: unknown.
-        told: of each finding its `cases`, `calibrated_on` and what `empty` images there were.
+        told: of each finding its `cases`, `calibrated_on`, what `empty` images there were and whether
+            that `empty_is_few`.
     """
     said = [familiar]
     for name, facts in zip(names, told, strict=True):
@@ -86,5 +87,5 @@ def _of_finding(of: str, facts: Mapping[str, Any]) -> list[Said]:
     told = f"Expected Dice{of} was fitted on {cases} validation cases against the teacher."
     is_few = cases < FEW_CASES
     said.append((told + few * is_few, is_few))
-    said.append((f"Whether anything is there{of}: {facts['empty']}.", False))
+    said.append((f"Whether anything is there{of}: {facts['empty']}.", facts["empty_is_few"]))
     return said

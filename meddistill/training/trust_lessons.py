@@ -53,8 +53,8 @@ def at_most(targets: Targets, most: int) -> Targets:
 class Lesson:
     """What validation says of one finding. Of V cases with a target: `target` (V, S, S) in [0, 1],
     `known` (V,) whether it says anything, `dice` (V,) of the student's mask with it, `truth` (V,)
-    the target's own Dice as far as the boxes show it, `inside` (V, S, S) the boxes, grown;
-    `logits` (V, S, S) are the student's."""
+    the target's own Dice as far as the boxes show it, `inside` (V, S, S) the boxes that people drew,
+    grown, `absent` (V,) whether somebody looked and found none; `logits` (V, S, S) are the student's."""
 
     cut: float
     logits: Tensor
@@ -63,6 +63,7 @@ class Lesson:
     dice: np.ndarray
     truth: np.ndarray
     inside: np.ndarray
+    absent: np.ndarray
     groups: Sequence[str]
 
 
@@ -90,13 +91,16 @@ def lesson_of(
     masks, theirs = probs >= cut, target >= 0.5
     total = masks.sum((1, 2)) + theirs.sum((1, 2))
     dice = np.where(total > 0, 2 * (masks & theirs).sum((1, 2)) / np.maximum(total, 1), 1.0)
-    truth, inside = np.ones(count), np.zeros_like(theirs)
+    truth, inside, absent = np.ones(count), np.zeros_like(theirs), np.zeros(count, bool)
+    name = student.preprocessing.findings.names[place]
     for index, case_id in enumerate(targets.case_ids):
-        boxes = _boxes_in_frame(dataset, dataset.by_id[case_id], place, size)
+        case = dataset.by_id[case_id]
+        boxes = _boxes_in_frame(dataset, case, place, size)
         inside[index] = fill_boxes(grow_boxes(boxes), (size, size))
         truth[index] = box_dice(theirs[index], boxes)
+        absent[index] = not len(boxes) and case.looked_for(name)
     groups = [dataset.by_id[case_id].group for case_id in targets.case_ids]
-    return Lesson(cut, logits[:count, place], target, known, dice, truth, inside, groups)
+    return Lesson(cut, logits[:count, place], target, known, dice, truth, inside, absent, groups)
 
 
 def with_truth(dice: np.ndarray, targets_own: np.ndarray) -> np.ndarray:

@@ -33,6 +33,7 @@ from meddistill.student.trust.fits import (
 )
 from meddistill.student.trust.input_checks import Glance, all_alike, fit_ranges, glance
 from meddistill.student.trust.likeness import Likeness
+from meddistill.student.trust.reading import check_finite
 from meddistill.student.trust.signals import mask_signals
 from meddistill.student.trust.trust import Expected, FindingTrust, Trust
 from meddistill.training.trust_facts import LEAST_CASES, facts_of, familiar_by
@@ -119,7 +120,7 @@ def spread(images: Sequence[Each], most: int) -> list[Each]:
 def fit_trust(student: Student, dataset: Dataset, own: OwnImages, targets: Targets) -> Trust:
     """All that can be fitted of a student; what cannot stays unknown, and `facts` say why.
 
-    Raises: InputError where the student's features are not finite.
+    Raises: InputError where the student's features or answers are not finite.
 
     Args:
         student: as it will predict.
@@ -186,6 +187,8 @@ def _see(student: Student, images: Sequence[Load], title: str, keep_logits: bool
         frames = torch.cat([preprocess(each, student.preprocessing) for each in tensors])
         given, maps = student.module.forward_with_features(frames)
         if keep_logits:
+            # Its features may be finite all the same.
+            check_finite(torch.sigmoid(given.float()).cpu().numpy())
             logits.append(given.float().cpu())
         features.append(pooled(maps).cpu().numpy())
         shown = [as_seen(image, context)[..., context] if context else image for image in batch]
@@ -220,7 +223,7 @@ def _of_finding(
         expected = fit_expected(
             signals[:count][with_lesson], corrected[with_lesson], groups, OF_EXPECTED
         )
-    facts["empty"] = present.told
+    facts |= {"empty": present.told, "empty_is_few": present.warns}
     meaning = _meaning(lesson)
     facts["calibrated_on"] = 0 if meaning == Meaning() else int(lesson.known.sum())
     if with_lesson.any():

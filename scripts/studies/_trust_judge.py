@@ -40,7 +40,7 @@ class OwnImages:
         dataset = Dataset.open(run.data)
         cases: list[Case] = [dataset.by_id[row.case_id] for row in rows]
         images = [dataset.image(case) for case in track(cases, "own images", len(cases))]
-        return cls(images, [read_mask(mask_path(run.data, case)) for case in cases])
+        return cls(images, [_truth(run, case) for case in cases])
 
     def some(self, most: int) -> OwnImages:
         """At most so many, evenly."""
@@ -48,6 +48,13 @@ class OwnImages:
         return OwnImages(
             [self.images[place] for place in places], [self.truths[place] for place in places]
         )
+
+
+def _truth(run: RunDir, case: Case) -> np.ndarray:
+    """Empty of a case that was said to show nothing, which needs no mask file."""
+    if case.annotation == "none" and not case.has_mask:
+        return np.zeros((case.height, case.width), bool)
+    return read_mask(mask_path(run.data, case))
 
 
 def dice_of(mask: np.ndarray, truth: np.ndarray) -> float:

@@ -152,6 +152,10 @@ class Study:
         student = load_student(directory)
         if student.trust is None:
             raise InputError(f"{directory} does not know itself: run `meddistill calibrate` first")
+        if (count := len(student.preprocessing.findings)) > 1:
+            raise InputError(
+                f"{directory} knows {count} findings, the study judges one: give a student of one"
+            )
         opinion = None
         if self.ask:
             if student.trust.teacher is None:

@@ -1,6 +1,7 @@
 """Known answers: what is judged of what a student says of itself, in figures and in words."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from meddistill.base.errors import ConfigError, InputError
 from meddistill.data.formats.pictures import write_png
 from meddistill.data.frames import Preprocessing
 from meddistill.evaluation.baselines import STUDENT, Guess
-from meddistill.evaluation.foreign import MOST, foreign_folders
+from meddistill.evaluation.foreign import MOST, foreign_folders, not_judged
 from meddistill.evaluation.judged_cases import JudgedCase
 from meddistill.evaluation.scores import Judging, score
 from meddistill.evaluation.self_figures import figures, in_words, own_flags
@@ -49,6 +50,13 @@ CASES = [
     (square(20, 30, 8), TRUTH, WRONG, False),
     (NOTHING, NOTHING, OfFinding(0.5, 0.1, 0.9, 0.1, 0.5), True),
 ]
+
+
+def test_why_foreign_images_are_not_looked_at(tmp_path):
+    knowing = SimpleNamespace(trust=object(), look=print, calibrated=print)
+    assert "no judged case has a true mask" in not_judged(knowing, tmp_path)
+    knowing.trust = None
+    assert "calibrate RUN" in not_judged(knowing, tmp_path)
 
 
 def test_who_knows_itself_gets_good_figures():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,9 +10,15 @@ from support.painting_teacher import PaintingTeacher
 from support.script_module import load_script
 from typer.testing import CliRunner
 
+from meddistill.base.errors import InputError
+from meddistill.data.findings import Findings
 from meddistill.data.formats.pictures import write_png
+from meddistill.data.preprocessing import Preprocessing
 from meddistill.data.sources.phantom import write_phantom
+from meddistill.run.layout import RunDir
 from meddistill.student.networks.nested_unet import NestedUNet
+from meddistill.student.student import save_student
+from meddistill.student.trust.trust import FindingTrust, Trust, save_trust
 from meddistill.training import fitting
 
 study = load_script("studies/trust")
@@ -45,6 +52,22 @@ def judged(tmp_path_factory):
         patch.setattr(fitting, "build_student", lambda *_, **__: NestedUNet([4, 6, 8]))
         one.run(study.Cell("toy", 0))
     return root, one
+
+
+def test_a_healthy_case_needs_no_mask_file():
+    judge = load_script("studies/_trust_judge")
+    case = SimpleNamespace(annotation="none", has_mask=False, height=2, width=3)
+    truth = judge._truth(SimpleNamespace(data=None), case)
+    assert (truth.shape, truth.any()) == ((2, 3), False)
+
+
+def test_several_findings_are_refused_before_anything_is_judged(tmp_path):
+    two = Findings(("lesion", "cyst"))
+    save_student(tmp_path, NestedUNet([4, 6, 8], 2), Preprocessing(image_size=32, findings=two))
+    save_trust(tmp_path, Trust((FindingTrust(), FindingTrust()), None, facts={}))
+    one = study.Study(tmp_path, tmp_path, tmp_path)
+    with pytest.raises(InputError, match="knows 2 findings, the study judges one"):
+        one.judge(RunDir(tmp_path), tmp_path, tmp_path / "out", None)
 
 
 def test_a_cell_is_judged_once_and_shown(judged, capsys):

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from support.layouts import make_nifti
 from support.painting_teacher import PaintingTeacher
 from typer.testing import CliRunner
@@ -40,7 +41,7 @@ from meddistill.student.networks.nested_unet import NestedUNet
 from meddistill.student.predictions_table import PredictionRow
 from meddistill.student.student import load_student
 from meddistill.student.trust.fits import Line, Meaning
-from meddistill.student.trust.trust import save_trust
+from meddistill.student.trust.trust import FindingTrust, Trust, save_trust
 from meddistill.training import fitting, trusting
 
 SIZE = 64
@@ -114,7 +115,8 @@ def test_of_a_large_validation_set_no_more_is_held_than_fits(run, made, monkeypa
     assert trust.facts["findings"][0]["cases"] < told["cases"]
 
 
-def test_a_student_without_trust_gets_it(run, tmp_path):
+def test_a_student_without_trust_gets_it(seeing, tmp_path):
+    run = seeing
     for name in ("trust.json", "trust.safetensors"):
         (run.student / name).unlink()
     images = str(run.data / "images" / "test")
@@ -177,6 +179,18 @@ def test_own_images_that_are_all_the_same_are_said(run, tmp_path):
     assert "All 30 look the same" in trust.facts["too_few"][0]
 
 
+def test_answers_that_are_no_numbers_are_said_in_a_line(run):
+    """Where what makes them of the features is damaged alone."""
+    path = run.student / "model.safetensors"
+    weights = safetensors.numpy.load_file(path)
+    weights["final.bias"] = weights["final.bias"] * np.nan
+    safetensors.numpy.save_file(weights, path)
+    with pytest.raises(
+        InputError, match=r"answers to \d+ of \d+ images are not finite.*distill RUN"
+    ):
+        run_calibrate(run, device="cpu")
+
+
 def test_a_teacher_that_is_missing_is_said_before_minutes_go_by(run, monkeypatch):
     monkeypatch.setattr(calibrate, "fit_trust", lambda *_: pytest.fail("fitted first"))
     (run.student / "run.json").unlink()
@@ -234,7 +248,9 @@ def test_the_share_that_ends_last_writes_the_sheet_of_all(run, tmp_path):
     assert page.count("<figure") == len(list((run.data / "images" / "test").iterdir()))
 
 
-def test_of_masks_cut_elsewhere_no_dice_is_expected(run, tmp_path):
+def test_of_masks_cut_elsewhere_no_dice_is_expected(seeing, tmp_path):
+    run = seeing
+    run_calibrate(run, device="cpu")
     images = [str(run.data / "images" / "test")]
     options = PredictOptions(threshold=0.9)
     out = run_predict(run.student, images, tmp_path / "out", options, device="cpu")
@@ -277,6 +293,37 @@ def test_eval_says_how_far_its_word_can_be_trusted(run, tmp_path, capsys):
     assert "measured by eval" not in capsys.readouterr().err  # that was of what it said before
     with pytest.raises(StageError, match="trust was"):
         run_eval(run, EvalConfig(baselines=False), request, seed=0)
+
+
+def test_figures_of_images_that_fitted_it_are_not_said_to_be_measured(run, tmp_path, capsys):
+    out = run_eval(run, EvalConfig(baselines=False, split="val"), seed=0)
+    told = json.loads((out / "summary.json").read_text())["of_itself"]
+    assert told["sentences"][""][0].startswith("What follows is of val images, which fitted it")
+    run_predict(run.student, [str(run.data / "images" / "test")], tmp_path / "out", device="cpu")
+    assert "measured by eval" not in capsys.readouterr().err
+
+
+def test_what_was_fitted_in_vain_needs_other_images(run, tmp_path, capsys):
+    save_trust(run.student, Trust((FindingTrust(),), None, facts={}))
+    run_predict(run.student, [str(run.data / "images" / "test")], tmp_path / "out", device="cpu")
+    assert "`meddistill calibrate RUN --images DIR` fits" in " ".join(
+        capsys.readouterr().err.split()
+    )
+
+
+def test_a_teacher_whose_opinion_nobody_could_fit_is_not_asked(run, tmp_path, monkeypatch, capsys):
+    table = run.teacher / "quality.csv"
+    lines = table.read_text().splitlines()
+    val = [line for line in lines[1:] if ",val," in line]
+    table.write_text("\n".join([line for line in lines if line not in val[1:]]) + "\n")
+    trust = run_calibrate(run, ask_teacher=True, device="cpu", teacher=PaintingTeacher())
+    assert "are needed" in trust.facts["too_few"][-1]
+    capsys.readouterr()
+    out = asked(run, tmp_path, monkeypatch, ask_teacher=True)
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "warning: the teacher is not asked" in printed
+    assert "was asked about" not in printed
+    assert read_table(out / "predictions.csv", PredictionRow)
 
 
 def test_an_eval_of_a_student_without_trust_says_nothing_of_it(run, tmp_path, capsys):

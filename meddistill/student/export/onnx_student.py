@@ -60,7 +60,8 @@ class OnnxPredictor:
     """A `Predictor` of the file that `meddistill export STUDENT` left beside a student."""
 
     def __init__(self, directory: Path, threads: int | None = None) -> None:
-        """Raises: InputError where there is no such file, or it was made of other weights."""
+        """Raises: InputError where there is no such file, or it was made of other weights or of another
+        calibration."""
         path = directory / ONNX_FILE
         if not path.is_file():
             raise InputError(f"{directory} has no {ONNX_FILE}; run `meddistill export {directory}`")
@@ -69,12 +70,13 @@ class OnnxPredictor:
         for key, beside in (("student_sha256", weights), ("trust_sha256", directory / TRUST_JSON)):
             made_of = read_json(about).get(key) if about.is_file() else None
             if made_of is not None and beside.is_file() and made_of != sha256_file(beside):
-                raise InputError(
-                    f"{path} was made of another {beside.name} than lies beside it; run `meddistill "
-                    f"export {directory} --overwrite`"
-                )
+                raise _outdated(path, beside)
         self.preprocessing = read_preprocessing(directory / PREPROCESSING_JSON)
         self._student = OnnxStudent(path, threads)
+        trust = directory / TRUST_JSON
+        # Of tiles nothing is said, whatever lies beside.
+        if trust.is_file() and not (self._student.knows_itself or self.preprocessing.tiled):
+            raise _outdated(path, trust)
         self.trust = load_trust(directory) if self._student.knows_itself else None
 
     def predict_probs(self, images: Sequence[np.ndarray], batch_size: int = 16) -> list[np.ndarray]:
@@ -117,7 +119,8 @@ class OnnxPredictor:
             else:
                 probs, familiarity, numbers = self._student.read(batch)
                 cuts = [of.present_cut for of in self.trust.findings]
-                readings = readings_of(familiarity, numbers, cuts, None)
+                least = self.trust.least_familiarity
+                readings = readings_of(familiarity, numbers, cuts, None, least)
             check_finite(probs)
             results += [Seen(*each) for each in zip(probs, readings, strict=True)]
             start = stop
@@ -127,6 +130,13 @@ class OnnxPredictor:
         """uint8 (H, W, C)."""
         context = self.preprocessing.context
         return as_seen(image, context) if context else _as_rgb(image)
+
+
+def _outdated(path: Path, beside: Path) -> InputError:
+    return InputError(
+        f"{path} was made of another {beside.name} than lies beside it; run `meddistill export "
+        f"{path.parent} --overwrite`"
+    )
 
 
 def _as_rgb(image: np.ndarray) -> np.ndarray:

@@ -19,7 +19,9 @@ _DIRECTIONS, _PULL = 32, 0.9
 # Distances in which what varies together counts once are those of Mahalanobis; in full they take a
 # scanner's contrast for another organ, plain ones overlook other organs at the same scanner. A tenth
 # of the way there (covariance .1 S + .9 I) does neither: .github/docs/trust.md.
-_LEAST_GAP = 1e-4
+_LEAST_GAP, _OF_FEW = 1e-4, 1e-2
+_FEW_HELD = 50
+# Of few images each is a larger step of p, which the rounding of another program must not take.
 
 
 def pooled(maps: Sequence[Tensor]) -> Tensor:
@@ -73,8 +75,9 @@ def _rising(distances: np.ndarray) -> np.ndarray:
     """Sorted distances with a gap between any two, so that a p-value has no jump in it that the
     rounding of another program could cross."""
     found = np.maximum(distances.astype(np.float64), 1e-3)
+    gap = _LEAST_GAP if len(found) >= _FEW_HELD else max(_LEAST_GAP, _OF_FEW / len(found))
     for place in range(1, len(found)):
-        found[place] = max(found[place], found[place - 1] * (1 + _LEAST_GAP))
+        found[place] = max(found[place], found[place - 1] * (1 + gap))
     return found.astype(np.float32)
 
 

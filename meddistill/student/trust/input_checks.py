@@ -89,7 +89,7 @@ def fit_ranges(trained: Sequence[Glance], held: Sequence[Glance]) -> InputRanges
 def input_doubts(image: np.ndarray, own: InputRanges) -> list[str]:
     """What is odd about an image, uint8 (H, W) or (H, W, 3), in words; nothing where nothing is."""
     height, width = image.shape[:2]
-    if int(image.max()) - int(image.min()) < 4:
+    if int(np.ptp(image, axis=(0, 1)).max()) < 4:  # of a channel: one colour is constant, too
         return ["the image is constant"]
     seen, doubts = glance(image), []
     if not own.longest[0] / 2 <= seen.longest <= own.longest[1] * 2:

@@ -41,12 +41,14 @@ class Reading:
     """What a student says of itself on one image.
 
     `familiarity` in [0, 1]: the share of own images that are at least as unlike those that it
-    learned from; None: unknown. `signals` (C, K): what its expected Dice was made of.
+    learned from; None: unknown. `signals` (C, K): what its expected Dice was made of. `least`: the
+    smallest familiarity that any image could have.
     """
 
     familiarity: float | None
     findings: tuple[OfFinding, ...]
     signals: np.ndarray | None = dataclasses.field(default=None, compare=False)
+    least: float = 0.0
 
     @property
     def of_other_masks(self) -> Reading:
@@ -93,8 +95,8 @@ class Review:
 def review(
     reading: Reading | None, place: int, has_mask: bool, doubts: Sequence[str], below: float
 ) -> Review:
-    """Whether to look at one finding's mask on one image; None, too, where no number is known and
-    nothing is odd: that no reason is known is no promise.
+    """Whether to look at one finding's mask on one image; None, too, where nothing is odd and no number
+    could have been a reason: that none is known is no promise.
 
     Args:
         reading: of the image; None: nothing is known.
@@ -113,13 +115,24 @@ def review(
     if of.p_finding is not None and has_mask != (of.p_finding >= of.present_cut):
         told = "perhaps nothing there" if has_mask else "nothing segmented, perhaps missed"
         why.append(f"{told} (p {of.p_finding:.2f})")
-    if not why and {reading.familiarity, of.expected_dice, of.p_finding} == {None}:
-        return Review(None)
-    return Review(bool(why), tuple(why))
+    could_tell = of.p_finding is not None or (has_mask and _promises(of))
+    could_tell |= reading.familiarity is not None and reading.least < UNFAMILIAR
+    return Review(bool(why) if why or could_tell else None, tuple(why))
+
+
+def _promises(of: OfFinding) -> bool:
+    """Whether more is said of the Dice than that it lies between 0 and 1 (less the rounding of a graph)."""
+    if of.expected_dice_low is None or of.expected_dice_high is None:
+        return False
+    return of.expected_dice_high - of.expected_dice_low < 1 - 1e-4
 
 
 def readings_of(
-    familiarity: np.ndarray, numbers: np.ndarray, cuts: Sequence[float], signals: np.ndarray | None
+    familiarity: np.ndarray,
+    numbers: np.ndarray,
+    cuts: Sequence[float],
+    signals: np.ndarray | None,
+    least: float,
 ) -> list[Reading]:
     """A `Reading` an image; what is not finite is unknown.
 
@@ -128,6 +141,7 @@ def readings_of(
         numbers: (B, C, 4): expected Dice, its bounds, and the odds of a finding.
         cuts: from where on those are a yes, a finding each.
         signals: (B, C, K), or None.
+        least: the smallest familiarity that any image could have.
     """
     found = []
     for place, of_image in enumerate(numbers):
@@ -138,7 +152,7 @@ def readings_of(
                 low = high = None
             of_findings.append(OfFinding(expected, low, high, present, cut))
         own = None if signals is None else signals[place]
-        found.append(Reading(_known(familiarity[place]), tuple(of_findings), own))
+        found.append(Reading(_known(familiarity[place]), tuple(of_findings), own, least))
     return found
 
 

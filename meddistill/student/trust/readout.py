@@ -147,7 +147,8 @@ def as_readings(found: Readings, trust: Trust) -> list[Reading]:
     """A `Reading` an image; what is not finite is unknown."""
     numbers = torch.stack(found[1 : len(NUMBERS)], dim=-1).cpu().numpy()
     cuts = [of.present_cut for of in trust.findings]
-    return readings_of(found.familiarity.cpu().numpy(), numbers, cuts, found.signals.cpu().numpy())
+    familiarity, signals = found.familiarity.cpu().numpy(), found.signals.cpu().numpy()
+    return readings_of(familiarity, numbers, cuts, signals, trust.least_familiarity)
 
 
 def check_fits(trust: Trust, features: int, findings: int, where: str) -> None:

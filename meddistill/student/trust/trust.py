@@ -81,6 +81,11 @@ class Trust:
     def meanings(self) -> tuple[Meaning, ...]:
         return tuple(each.meaning for each in self.findings)
 
+    @property
+    def least_familiarity(self) -> float:
+        """The smallest that any image could have; 0 where it is unknown."""
+        return 0.0 if self.likeness is None else self.likeness.least
+
     def calibrated(self, probs: np.ndarray) -> np.ndarray:
         """What raw probabilities (H, W) or (C, H, W) mean, of the same shape."""
         planes = zip(self.meanings, as_planes(probs), strict=True)

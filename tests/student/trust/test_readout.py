@@ -97,6 +97,14 @@ def test_identical_images_make_all_but_themselves_unfamiliar():
     assert p_values[1] == pytest.approx(1 / 6)
 
 
+def test_few_alike_images_leave_no_step_that_rounding_crosses():
+    """A step of 1e-4 is what another program's rounding takes the distance across."""
+    same = np.ones((10, FEATURES), np.float32)
+    assert np.diff(np.log(fit_likeness(same, same).held)) == pytest.approx(1e-3, rel=1e-2)
+    same = np.ones((50, FEATURES), np.float32)
+    assert np.diff(np.log(fit_likeness(same, same).held)) == pytest.approx(1e-4, rel=1e-2)
+
+
 def test_signals_rise_with_a_surer_mask():
     sure, unsure = signals_of(disk(6.0)), signals_of(disk(0.6))
     for name, sign in zip(SIGNALS, RISES, strict=True):
@@ -134,6 +142,7 @@ def test_nothing_is_odd_about_an_own_image():
     [
         (np.full((1, 1), 7, np.uint8), "constant"),
         (np.zeros((40, 40), np.uint8), "constant"),
+        (np.full((40, 40, 3), (200, 150, 120), np.uint8), "constant"),
         (picture(size=(200, 200)), "size 200x200, trained on 40 px"),
         (picture(size=(40, 20)), "width over height 0.50"),
         (picture()[::-1].copy(), "looks turned"),
@@ -167,8 +176,41 @@ def test_where_nothing_is_known_no_review_is_not_promised():
     nothing = Reading(None, (OfFinding(),))
     assert review(nothing, 0, True, [], 0.7).wanted is None
     assert review(nothing, 0, True, ["turned"], 0.7).wanted is True
-    for known in (Reading(0.5, (OfFinding(),)), Reading(None, (OfFinding(p_finding=0.9),))):
+    for known in (
+        Reading(0.5, (OfFinding(),)),
+        Reading(None, (OfFinding(p_finding=0.9),)),
+        Reading(None, (OfFinding(0.8, 0.5, 1.0),)),
+    ):
         assert review(known, 0, True, [], 0.7).wanted is False
+
+
+@pytest.mark.parametrize(
+    ("told", "has_mask"),
+    [
+        pytest.param(Reading(0.5, (OfFinding(),), least=1 / 6), True, id="none so unfamiliar"),
+        pytest.param(Reading(None, (OfFinding(0.8, 0.0, 1.0),)), True, id="any Dice"),
+        pytest.param(Reading(None, (OfFinding(0.8, 0.5, 1.0),)), False, id="Dice of no mask"),
+    ],
+)
+def test_where_no_number_could_be_a_reason_no_review_is_not_promised(told, has_mask):
+    assert review(told, 0, has_mask, [], 0.7).wanted is None
+    assert review(told, 0, has_mask, ["turned"], 0.7).wanted is True
+
+
+def test_a_graph_promises_no_more_than_its_student(tmp_path):
+    torch.manual_seed(0)
+    save_student(tmp_path, NestedUNet(FILTERS), Preprocessing(image_size=32))
+    nothing = Interval(np.array([0.0, 1.0]), np.zeros(2), np.ones(2))
+    expected = dataclasses.replace(own_trust().findings[0].expected, interval=nothing)
+    trust = Trust((FindingTrust(expected),), likeness(held=5), facts={})
+    save_trust(tmp_path, trust)
+    write_png(tmp_path / "images" / "a.png", images()[0])
+    run_export(tmp_path, images=[str(tmp_path / "images")])
+    for student in (load_student(tmp_path), OnnxPredictor(tmp_path)):
+        (seen,) = student.look(images()[:1])
+        assert seen.reading.least == pytest.approx(1 / 6)
+        assert seen.reading.findings[0].expected_dice is not None
+        assert review(seen.reading, 0, True, [], 0.0).wanted is None
 
 
 @pytest.fixture
@@ -380,6 +422,17 @@ def test_a_file_of_another_calibration_is_refused(exported):
     with pytest.raises(InputError, match=r"made of another trust\.json"):
         OnnxPredictor(exported)
     (exported / "trust.json").write_bytes(before)
+
+
+def test_a_file_from_before_the_calibration_is_refused(tmp_path):
+    torch.manual_seed(0)
+    save_student(tmp_path, NestedUNet(FILTERS), Preprocessing(image_size=32))
+    write_png(tmp_path / "images" / "a.png", images()[0])
+    run_export(tmp_path, images=[str(tmp_path / "images")])
+    assert OnnxPredictor(tmp_path).trust is None
+    save_trust(tmp_path, own_trust())
+    with pytest.raises(InputError, match=r"made of another trust\.json.*--overwrite"):
+        OnnxPredictor(tmp_path)
 
 
 def test_unknown_numbers_can_be_exported(tmp_path):
