@@ -326,7 +326,7 @@ def test_believed_cases_come_after_the_boxed_with_their_weights(tmp_path, data):
     assert joined.case_ids == [boxed_case.case_id, *outcome.beliefs]
     assert joined.boxed == 1
     batch = joined.batch(torch.arange(3))
-    assert batch.case_weight[:, 0].tolist() == pytest.approx([1.0, 0.9 / 0.7, 0.5 / 0.7])
+    assert batch.case_weight[:, 0].tolist() == pytest.approx([1.0, 0.9 / 0.7, 0.6])
     assert float(batch.pixel_weight[0].min()) == 1
     assert float(batch.doubt[0]) == 0
     for place, (belief,) in enumerate(outcome.beliefs.values(), start=1):
