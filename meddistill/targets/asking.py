@@ -15,14 +15,15 @@ from torch import Tensor
 
 from meddistill.data.frames import scaled_hw
 from meddistill.settings.targets import TargetsConfig
-from meddistill.targets.scores import Scores, box_iou_of_masks, mask_iou, stability
+from meddistill.targets.placing import part_on_image
+from meddistill.targets.scores import Scores, box_ious_of_masks, mask_iou, stability
 from meddistill.targets.zoom import Window, boxes_in_window, cut_and_enlarge, zoom_window
 from meddistill.teachers.teacher import BoxMasks, Encoded, Teacher, encode_in_memory
 
-_NOTHING = -30.0
-"""Logit where a view sees nothing: probability 0."""
 _AGREEMENT_SIDE = 512
 """Masks of copies are compared at about this size, px."""
+_PIXELS_AT_ONCE = 1 << 25
+"""Of the plain boxes' maps, as many boxes at a time as have these together; at least one."""
 _GUESS_EPSILON = 1e-4
 """A guess of 0 or 1 is as sure as this: a logit of 9.2."""
 
@@ -83,17 +84,15 @@ class _Look:
     views: Sequence[_View]
     replies: Sequence[BoxMasks]
 
-    def place(
+    def fused(
         self,
         teacher: Teacher,
         copy: int,
         copies: int,
         size_hw: tuple[int, int],
         content_hw: tuple[int, int],
-        fused: bool,
     ) -> Tensor:
-        """Logits of one copy at `content_hw`: a map a box (N, H, W), or with `fused` their largest
-        (1, H, W).
+        """Of one copy, the largest logit over its boxes at `content_hw`, (H, W).
 
         Args:
             teacher: whose replies these are.
@@ -101,15 +100,39 @@ class _Look:
             copies: how many there are.
             size_hw: of the image.
             content_hw: what the image is resized to.
-            fused: one map for all boxes.
         """
-        maps = []
+        largest: Tensor | None = None
         for view, reply in zip(self.views, self.replies, strict=True):
-            logits = reply.logits.view(copies, -1, *reply.logits.shape[-2:])[copy]
-            logits = logits.amax(0, keepdim=True) if fused else logits
-            maps.append(place_on_image(teacher, logits, view.window, size_hw, content_hw))
-        placed = torch.cat(maps)
-        return placed.amax(0, keepdim=True) if fused else placed
+            logits = _of_copy(reply, copy, copies).amax(0, keepdim=True)
+            part = part_on_image(teacher, logits, view.window, size_hw, content_hw)
+            largest = part.whole(content_hw)[0] if largest is None else part.larger_of(largest)
+        assert largest is not None
+        return largest
+
+    def plain(
+        self,
+        teacher: Teacher,
+        boxes: range,
+        copies: int,
+        size_hw: tuple[int, int],
+        content_hw: tuple[int, int],
+    ) -> Tensor:
+        """Logits of some of the plain boxes at `content_hw`, (len(boxes), H, W)."""
+        maps, first = [], 0
+        for view, reply in zip(self.views, self.replies, strict=True):
+            count = view.boxes.shape[1]
+            chosen = slice(max(0, boxes.start - first), max(0, boxes.stop - first))
+            logits = _of_copy(reply, 0, copies)[chosen]
+            if len(logits):
+                part = part_on_image(teacher, logits, view.window, size_hw, content_hw)
+                maps.append(part.whole(content_hw))
+            first += count
+        return torch.cat(maps)
+
+
+def _of_copy(reply: BoxMasks, copy: int, copies: int) -> Tensor:
+    """A view's logits of one copy of its boxes, (n, h, w)."""
+    return reply.logits.view(copies, -1, *reply.logits.shape[-2:])[copy]
 
 
 def jittered_boxes(
@@ -285,30 +308,36 @@ def _fuse(teacher: Teacher, question: Question, looks: Sequence[_Look], shift: f
     # One map at a time: the frame of a test case is as large as its image.
     for look in looks:
         for copy in range(copies):
-            logits = look.place(teacher, copy, copies, size_hw, content, fused=True)[0]
+            logits = look.fused(teacher, copy, copies, size_hw, content)
             probs = torch.sigmoid(logits + shift)
             total = total.to(probs) + torch.sigmoid(logits)
             shifted_total, squares = (
                 shifted_total.to(probs) + probs,
                 squares.to(probs) + probs.square(),
             )
-            masks.append((probs > 0.5)[::step, ::step])
+            masks.append(probs[::step, ::step] > 0.5)
     mean = _shifted(total / len(masks), shift)
     variance = (squares / len(masks) - (shifted_total / len(masks)).square()).clamp(0, 0.25)
-    plain = [look.place(teacher, 0, copies, size_hw, content, fused=False) for look in looks]
-    plain_mask = (
-        _shifted(torch.stack([torch.sigmoid(logits) for logits in plain]).mean(0), shift) > 0.5
-    )
     scale = np.array([content[1] / size_hw[1], content[0] / size_hw[0]] * 2, np.float32)
+    boxes = question.boxes_xyxy_px[0] * scale
+    variances: list[Tensor] = []
+    ious: list[float] = []
+    at_once = max(1, _PIXELS_AT_ONCE // (content[0] * content[1]))
+    for start in range(0, count, at_once):
+        some = range(start, min(start + at_once, count))
+        plain = [
+            torch.sigmoid(look.plain(teacher, some, copies, size_hw, content)) for look in looks
+        ]
+        variances.append(plain[0].flatten(1).var(1))
+        mask = _shifted(torch.stack(plain).mean(0), shift) > 0.5
+        ious.extend(box_ious_of_masks(mask.cpu(), torch.from_numpy(boxes[start : some.stop])))
     replies = [reply for look in looks for reply in look.replies]
     scores = Scores(
-        v=float(torch.sigmoid(plain[0]).flatten(1).var(1).mean()),
+        v=float(torch.cat(variances).mean()),
         agreement=float(mask_iou(torch.stack(masks), (mean > 0.5)[::step, ::step]).mean()),
         stability=float(np.mean([stability(reply.logits) for reply in replies])),
         predicted_iou=float(torch.cat([reply.predicted_iou for reply in replies]).mean()),
-        box_iou=box_iou_of_masks(
-            plain_mask.cpu(), torch.from_numpy(question.boxes_xyxy_px[0] * scale)
-        ),
+        box_iou=sum(ious) / len(ious),
         area_share=float((mean > 0.5).float().mean()),
     )
     return Answer(F.pad(mean, padding), F.pad(variance, padding), scores)
@@ -318,36 +347,3 @@ def _shifted(probs: Tensor, shift: float) -> Tensor:
     """sigmoid(logit(p) + shift), which stays exact at p = 0 and 1."""
     odds = math.exp(shift)
     return odds * probs / (odds * probs + 1 - probs)
-
-
-def place_on_image(
-    teacher: Teacher,
-    logits: Tensor,
-    window: Window,
-    size_hw: tuple[int, int],
-    content_hw: tuple[int, int],
-) -> Tensor:
-    """Logits (N, h, w) of a window of the image, on the image resized to `content_hw`: (N, H, W);
-    -30 outside of it.
-
-    Args:
-        teacher: whose frame the logits are in.
-        logits: (N, h, w).
-        window: of the image, px.
-        size_hw: of the image.
-        content_hw: what the image is resized to.
-    """
-    left, top, right, bottom = window
-    if (left, top, right, bottom) == (0, 0, size_hw[1], size_hw[0]):
-        return teacher.to_image(logits, content_hw)
-    scale_y, scale_x = content_hw[0] / size_hw[0], content_hw[1] / size_hw[1]
-    height, width = (bottom - top) * scale_y, (right - left) * scale_x
-    local = teacher.to_image(logits, (max(1, round(height)), max(1, round(width))))
-    # Pixel centres of the frame in the window's coordinates, -1 to 1 from edge to edge.
-    y = (torch.arange(content_hw[0], device=logits.device) + 0.5 - top * scale_y) / height * 2 - 1
-    x = (torch.arange(content_hw[1], device=logits.device) + 0.5 - left * scale_x) / width * 2 - 1
-    grid = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1)[None]
-    placed = F.grid_sample(
-        local[None] - _NOTHING, grid, mode="bilinear", padding_mode="zeros", align_corners=False
-    )
-    return placed[0] + _NOTHING

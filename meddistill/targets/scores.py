@@ -46,8 +46,8 @@ def stability(logits: Tensor) -> float:
     return float(torch.where(outer > 0, inner / outer.clamp(min=1), torch.zeros_like(outer)).mean())
 
 
-def box_iou_of_masks(masks: Tensor, boxes_xyxy: Tensor) -> float:
-    """IoU of each mask's bounding box with its prompt, mean over boxes; an empty mask counts 0.
+def box_ious_of_masks(masks: Tensor, boxes_xyxy: Tensor) -> list[float]:
+    """IoU of each mask's bounding box with its prompt; 0 of an empty mask.
 
     `masks`: boolean (N, H, W); `boxes_xyxy`: (N, 4) px in the same frame, half-open.
     """
@@ -63,4 +63,4 @@ def box_iou_of_masks(masks: Tensor, boxes_xyxy: Tensor) -> float:
         overlap = overlap_w * overlap_h
         union = (x2 - x1) * (y2 - y1) + (box[2] - box[0]) * (box[3] - box[1]) - overlap
         values.append(overlap / union)
-    return sum(values) / len(values)
+    return values

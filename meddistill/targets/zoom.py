@@ -9,6 +9,8 @@ import torch.nn.functional as F
 
 Window = tuple[int, int, int, int]
 """Left, top, right, bottom in whole px of the image, half-open."""
+LARGEST_INPUT = 1024
+"""Side of the largest picture that a teacher's encoder looks at, px (SAM 2)."""
 
 
 def zoom_window(box_xyxy_px: np.ndarray, size_hw: tuple[int, int], context: float) -> Window:
@@ -29,12 +31,13 @@ def zoom_window(box_xyxy_px: np.ndarray, size_hw: tuple[int, int], context: floa
 
 
 def cut_and_enlarge(image: np.ndarray, window: Window) -> np.ndarray:
-    """The window of uint8 RGB (H, W, 3), enlarged (bicubic) until its longest side is the
-    image's.
+    """The window of uint8 RGB (H, W, 3), enlarged (bicubic) until its longest side is the image's, or
+    1,024 px where that is less: no encoder sees more, and a window of a slide would take its memory.
     """
     left, top, right, bottom = window
     cut = image[top:bottom, left:right]
-    scale = max(image.shape[:2]) / max(cut.shape[:2])
+    longest = min(max(image.shape[:2]), max(LARGEST_INPUT, *cut.shape[:2]))
+    scale = longest / max(cut.shape[:2])
     size = (max(1, round(cut.shape[0] * scale)), max(1, round(cut.shape[1] * scale)))
     if size == cut.shape[:2]:
         return cut

@@ -32,7 +32,8 @@ from meddistill.run.dataset import Dataset
 from meddistill.run.tables import Case, boxes_xyxy, read_boxes, read_cases
 from meddistill.run.true_masks import mask_path
 from meddistill.targets import scores as measures
-from meddistill.targets.asking import jittered_boxes, place_on_image
+from meddistill.targets.asking import jittered_boxes
+from meddistill.targets.placing import place_on_image
 from meddistill.targets.zoom import boxes_in_window, cut_and_enlarge, zoom_window
 from meddistill.teachers.litemedsam import LiteMedSam
 from meddistill.teachers.loading import load_teacher
@@ -317,9 +318,9 @@ def report_scores(
             "- variance in mask": -float(variance[mask].mean()) if mask.any() else -0.25,
             "- variance / edge pixels": -float(variance.sum()) / edge,
             "- variance / sqrt(area)": -float(variance.sum()) / max(1.0, float(mask.sum())) ** 0.5,
-            "box IoU": measures.box_iou_of_masks(
+            "box IoU": measures.box_ious_of_masks(
                 (probs[:1] > 0.5).any(0, keepdim=True), _hull(boxes)
-            ),
+            )[0],
             "mean |2p-1| near mask": float((2 * mean - 1).abs()[mean > 0.05].mean())
             if (mean > 0.05).any()
             else 0.0,

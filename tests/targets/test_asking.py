@@ -11,7 +11,7 @@ from meddistill.settings.targets import TargetsConfig
 from meddistill.targets.contact_sheet import least_trusted, write_contact_sheet
 from meddistill.targets.gating import grade
 from meddistill.targets.prompts import ANNOTATED, DETECTED
-from meddistill.targets.scores import Scores, box_iou_of_masks, mask_iou, stability
+from meddistill.targets.scores import Scores, box_ious_of_masks, mask_iou, stability
 from meddistill.targets.zoom import boxes_in_window, cut_and_enlarge, zoom_window
 
 
@@ -41,12 +41,10 @@ def test_stability_is_the_share_that_survives_a_change_of_threshold():
 
 def test_box_iou_compares_the_masks_extent_with_its_prompt():
     boxes = torch.tensor([[2.0, 2.0, 12.0, 12.0], [0.0, 0.0, 5.0, 5.0]])
-    assert box_iou_of_masks(_mask(2, 2, 12, 12)[None], boxes[:1]) == 1
-    assert box_iou_of_masks(_mask(2, 2, 7, 12)[None], boxes[:1]) == pytest.approx(0.5)
+    assert box_ious_of_masks(_mask(2, 2, 12, 12)[None], boxes[:1]) == [1]
+    assert box_ious_of_masks(_mask(2, 2, 7, 12)[None], boxes[:1]) == pytest.approx([0.5])
     empty = torch.zeros(1, 20, 20, dtype=torch.bool)
-    assert box_iou_of_masks(torch.cat([_mask(2, 2, 12, 12)[None], empty]), boxes) == pytest.approx(
-        0.5
-    )
+    assert box_ious_of_masks(torch.cat([_mask(2, 2, 12, 12)[None], empty]), boxes) == [1, 0]
 
 
 def test_an_empty_mask_is_never_accepted():
@@ -83,6 +81,13 @@ def test_a_cut_is_enlarged_to_the_images_longest_side_and_boxes_go_with_it():
     assert inside.min() > 190
     assert cut[60:].max() < 20
     assert cut_and_enlarge(image, (0, 0, 96, 64)).shape == image.shape
+
+
+def test_a_cut_of_a_large_image_is_enlarged_to_what_an_encoder_sees_and_never_shrunk():
+    image = np.zeros((3000, 2000, 3), np.uint8)
+    assert cut_and_enlarge(image, (0, 0, 80, 40)).shape == (512, 1024, 3)
+    assert cut_and_enlarge(image, (0, 0, 1500, 1600)).shape == (1600, 1500, 3)
+    assert cut_and_enlarge(image[:900, :700], (0, 0, 80, 40)).shape == (450, 900, 3)
 
 
 def _row(case_id, doubt, accepted=True, split="train", n_boxes=1):

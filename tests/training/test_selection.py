@@ -79,7 +79,9 @@ def test_validation_cases_that_do_not_fit_together_are_seen_in_parts():
 
 
 def test_a_validation_case_that_does_not_fit_alone_is_one_line_that_says_what_to_set():
-    with pytest.raises(TrainingError, match=r"one image; pass --device cpu, lower distill\.image_size \(now 8\)"):
+    with pytest.raises(
+        TrainingError, match=r"one image; pass --device cpu, lower distill\.image_size \(now 8\)"
+    ):
         validation_agreement(LittleMemory(0), cases(0, 1), PLAIN, FABRIC)
 
 
