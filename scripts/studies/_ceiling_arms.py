@@ -33,6 +33,12 @@ ARMS: dict[str, tuple[str, ...]] = {
     "both-views": ("distill.targets.views=auto", "distill.targets.jitter_copies=8"),
     "strong": (),
     "strong-decay": ("distill.weight_decay=1e-2",),
+    "strong-long": ("distill.weight_decay=1e-2", "distill.ema_decay=0.995"),
+    "256px-strong-long": (
+        "distill.image_size=256",
+        "distill.weight_decay=1e-2",
+        "distill.ema_decay=0.995",
+    ),
     "crops": (),
     "crops-256px": ("distill.image_size=256",),
     "balanced": (),
@@ -45,6 +51,8 @@ ARMS: dict[str, tuple[str, ...]] = {
 TRIED = {
     "strong": "stronger",
     "strong-decay": "stronger",
+    "strong-long": "stronger",
+    "256px-strong-long": "stronger",
     "128px-strong": "stronger",
     "128px-crops": "crops",
     "crops": "crops",
