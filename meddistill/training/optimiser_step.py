@@ -115,6 +115,8 @@ class OptimiserStep:
         bad = (~torch.isfinite(norm)).float()
         # A fused optimiser leaves the weights alone where this is 1, without asking the host.
         optimizer.found_inf = bad  # type: ignore[attr-defined]
+        if self.fabric.device.type == "mps" and bool(bad):
+            optimizer.zero_grad()  # whether Apple's kernel heeds it is not known: nothing to step by
         optimizer.step()
         optimizer.zero_grad()
         self.state.average.update(network.student)
