@@ -30,13 +30,18 @@ from meddistill.data.formats.annotation_format import (
     why_damaged,
 )
 from meddistill.data.formats.annotation_writer import in_images, size_of
-from meddistill.data.formats.label_studio_brush import decode_brush
+from meddistill.data.formats.label_studio_brush import decode_bitmask, decode_brush
 from meddistill.data.formats.pictures import IMAGE_SUFFIXES
 from meddistill.data.formats.shapes import run_lengths_of
 from meddistill.data.formats.tables import header_of, read_table_rows
 from meddistill.data.formats.text_files import first_text, read_json
 
-_LABELS = ("rectanglelabels", "polygonlabels", "ellipselabels", "brushlabels", "labels")
+_LABELS = (
+    *("rectanglelabels", "polygonlabels", "ellipselabels", "brushlabels", "bitmasklabels"),
+    *("keypointlabels", "vectorlabels", "labels"),
+)
+_PLACES = ("x", "points", "rle", "imageDataURL", "vertices")
+"""What the value of a region has that lies somewhere in the image; others speak of the whole of it."""
 
 
 class LabelStudioJson:
@@ -57,7 +62,7 @@ class LabelStudioJson:
         head = first_text(path)
         is_list = head.lstrip().startswith("[")
         is_task = any(f'"{key}"' in head for key in ("data", "result", "completed_by"))
-        if is_list and '"annotations"' in head and is_task:
+        if is_list and ('"annotations"' in head or '"completions"' in head) and is_task:
             return "has Label Studio's tasks"
         if is_list and '"annotation_id"' in head:
             return "has Label Studio's records (JSON-MIN)"
@@ -128,7 +133,7 @@ def _of_record(record: Mapping[str, Any], said: Counter[str]) -> AnnotatedImage:
         for value in record.values()
         if isinstance(value, list)
         for each in value
-        if isinstance(each, dict) and ("x" in each or "points" in each or "rle" in each)
+        if isinstance(each, dict) and any(key in each for key in _PLACES)
     ]
     who = _annotator(record.get("annotator"))
     return _image(_image_name(record, record), regions, who, said)
@@ -154,16 +159,21 @@ def _image_name(data: Mapping[str, Any], task: Mapping[str, Any]) -> str:
 
 def _image(name: str, result: Any, who: str, said: Counter[str]) -> AnnotatedImage:
     regions = [each for each in result or [] if isinstance(each, dict)]
+    without_area: Counter[str] = Counter()
     try:
-        objects, size_hw = _objects(regions, said)
+        objects, size_hw = _objects(regions, said, without_area)
     except DAMAGED as error:
         reason = why_damaged(error, "a region")
         return AnnotatedImage(name, problem=reason)
-    return AnnotatedImage(name, objects, True, size_hw, empty_mask=True, annotator=who)
+    for kind, count in without_area.items():
+        said[f"shapes without an area are left out ({kind})"] += count
+    # A person who marked points alone has looked at something else.
+    looked_at = bool(objects) or not without_area
+    return AnnotatedImage(name, objects, looked_at, size_hw, empty_mask=looked_at, annotator=who)
 
 
 def _objects(
-    regions: Sequence[Mapping[str, Any]], said: Counter[str]
+    regions: Sequence[Mapping[str, Any]], said: Counter[str], without_area: Counter[str]
 ) -> tuple[tuple[AnnotatedObject, ...], tuple[int, int] | None]:
     # A region and its labels may be two records of one id.
     labels = {each.get("id"): _label(each) for each in regions if _label(each)}
@@ -175,7 +185,10 @@ def _objects(
         if width and height:
             size_hw = int(height), int(width)
             label = _label(region) or labels.get(region.get("id"), "")
-            found = _object(region["value"], label, size_hw, said)
+            value = region["value"]
+            found = _object(value, label, size_hw, said)
+            if found is None and any(key in value for key in _PLACES):
+                without_area[str(region.get("type") or label or "unknown")] += 1
         if found is not None:
             objects.setdefault(region.get("id", number), found)
     return tuple(objects.values()), size_hw
@@ -196,14 +209,16 @@ def _object(
     height, width = size_hw
     degrees = float(value.get("rotation") or 0)
     if "rle" in value:
-        return _brush(value["rle"], label, size_hw)
+        return _drawn(decode_brush(value["rle"], size_hw), label)
+    if "imageDataURL" in value:
+        return _drawn(decode_bitmask(value["imageDataURL"], size_hw), label)
     if "points" in value:
         points = tuple(_in_px(value["points"], size_hw))
         if len(points) < 6:
             raise InputError("a polygon has fewer than three points")
         return AnnotatedObject(label, polygon_box(points), (points,))
-    if "x" not in value or not ("width" in value or "radiusX" in value):
-        return None
+    if "x" not in value or not ("height" in value or "radiusX" in value):
+        return None  # a key point has a width alone
     x, y = float(value["x"]) * width / 100, float(value["y"]) * height / 100
     if "radiusX" in value:
         radii = float(value["radiusX"]) * width / 100, float(value["radiusY"]) * height / 100
@@ -218,8 +233,7 @@ def _object(
     if not degrees:
         return AnnotatedObject(label, box)
     said["turned boxes are taken by the box around them"] += 1
-    points = turned_box(box, degrees, (x, y))  # about its first corner
-    return AnnotatedObject(label, polygon_box(points), (points,))
+    return AnnotatedObject(label, polygon_box(turned_box(box, degrees, (x, y))))  # its first corner
 
 
 def _in_px(points: Iterable[Sequence[Any]], size_hw: tuple[int, int]) -> Iterable[float]:
@@ -228,8 +242,7 @@ def _in_px(points: Iterable[Sequence[Any]], size_hw: tuple[int, int]) -> Iterabl
         yield float(y) * size_hw[0] / 100
 
 
-def _brush(numbers: Any, label: str, size_hw: tuple[int, int]) -> AnnotatedObject:
-    mask = decode_brush(numbers, size_hw)
+def _drawn(mask: np.ndarray, label: str) -> AnnotatedObject:
     rows, columns = np.nonzero(mask)
     if not len(rows):
         raise InputError("a brush stroke is empty")

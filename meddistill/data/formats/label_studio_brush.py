@@ -1,13 +1,16 @@
 """Label Studio's brush strokes: the four channels of a picture, pixel by pixel, as runs packed into
-bits (the format of the JavaScript library thi.ng/rle-pack)."""
+bits (the format of the JavaScript library thi.ng/rle-pack); and its bit masks, a PNG in an address."""
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Sequence
 
 import numpy as np
 
 from meddistill.base.errors import InputError
+from meddistill.data.formats.pictures import decode_drawn
 from meddistill.data.formats.shapes import check_pixels
 
 
@@ -52,3 +55,19 @@ def decode_brush(numbers: Sequence[int], size_hw: tuple[int, int]) -> np.ndarray
         at = end
     opacity = values.reshape(height, width, 4)[..., 3]
     return np.asarray(opacity * 2 > 2**word - 1)
+
+
+def decode_bitmask(address: str, size_hw: tuple[int, int]) -> np.ndarray:
+    """bool (H, W): what is drawn in the picture that a `data:` address holds. Raises: InputError for
+    one that is damaged, or of another size."""
+    check_pixels(size_hw)
+    try:
+        content = base64.b64decode(str(address).partition(",")[2], validate=True)
+    except binascii.Error:
+        raise InputError("a bit mask is damaged") from None
+    mask = decode_drawn(content, "a bit mask")
+    if mask.shape != size_hw:
+        raise InputError(
+            f"a bit mask has {mask.shape[1]}x{mask.shape[0]} px, expected {size_hw[1]}x{size_hw[0]}"
+        )
+    return mask

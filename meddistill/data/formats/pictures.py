@@ -95,6 +95,19 @@ def decode_labels(content: bytes, name: str) -> np.ndarray:
         raise InputError(f"{name} {error}") from error
 
 
+def decode_drawn(content: bytes, name: str) -> np.ndarray:
+    """bool (H, W): what is drawn on a picture that lies inside another file: the pixels that are
+    opaque where others are not, else all but the black ones. Raises: InputError."""
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            check_size(*image.size)
+            pixels = np.array(image.convert("RGBA"))
+    except Exception as error:  # PIL raises a dozen types on damaged files
+        raise InputError(f"{name} cannot be read as an image: {in_one_line(error)}") from error
+    opaque = pixels[..., 3] >= 128
+    return np.asarray(pixels[..., :3].any(axis=2) if opaque.all() else opaque)
+
+
 def _decoded_file(path: Path, content: bytes, indices: bool) -> tuple[np.ndarray, bool]:
     try:
         return _decoded(content, indices)

@@ -187,6 +187,52 @@ def test_label_studio_predictions_drafts_and_skipped_tasks_are_no_boxes(tmp_path
     assert sum(content.notes.values()) == 2
 
 
+def test_label_studio_leaves_out_what_has_no_area(tmp_path):
+    point = label_studio_region(
+        "keypointlabels", {"x": 20, "y": 30, "width": 0.5, "keypointlabels": ["centre"]}, number="k"
+    )
+    tasks = [
+        label_studio_task(1, "a.png", [label_studio_annotation([label_studio_region(), point])]),
+        label_studio_task(2, "b.png", [label_studio_annotation([point])]),
+    ]
+    content = read(tmp_path, tasks)
+    assert list(meanings(content).values()) == [(1, True), (0, False)]
+    assert content.notes == {"shapes without an area are left out (keypointlabels)": 2}
+
+
+def test_label_studio_records_leave_out_key_points(tmp_path):
+    size = {"original_width": SIZE, "original_height": SIZE}
+    box = label_studio_region()["value"] | size
+    point = {"x": 20, "y": 30, "width": 0.5, "keypointlabels": ["centre"], **size}
+    records = [{"image": "a.png", "annotation_id": 1, "label": [box], "points": [point]}]
+    assert only(read(tmp_path, records)).box_xyxy_px == pytest.approx(BOX)
+
+
+@pytest.mark.parametrize("opaque", [True, False])
+def test_label_studio_bit_masks(tmp_path, opaque):
+    file = io.BytesIO()
+    pixels = np.repeat(MASK[..., None] * np.uint8(255), 4, axis=2)
+    if opaque:
+        pixels[..., 3] = 255
+    else:
+        pixels[..., :3] = 0  # black on nothing
+    Image.fromarray(pixels).save(file, "PNG")
+    address = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    value = {"format": "bitmask", "imageDataURL": address, "bitmasklabels": ["mass"]}
+    region = label_studio_region("bitmasklabels", value)
+    found = only(
+        read(tmp_path, [label_studio_task(1, "a.png", [label_studio_annotation([region])])])
+    )
+    assert found.class_name == "mass"
+    assert (decode_run_lengths(found.run_lengths, (SIZE, SIZE)) == MASK).all()
+
+
+def test_label_studio_before_1_0_has_completions(tmp_path):
+    task = label_studio_task(1, "a.png", [label_studio_annotation([label_studio_region()])])
+    task["completions"] = task.pop("annotations")
+    assert list(meanings(read(tmp_path, [task])).values()) == [(1, True)]
+
+
 @pytest.mark.parametrize(
     ("kind", "value", "box"),
     [
