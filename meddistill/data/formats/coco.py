@@ -21,6 +21,7 @@ from meddistill.data.formats.shapes import parse_run_lengths, run_lengths_box
 from meddistill.data.formats.text_files import first_text, read_json
 
 _KEYS = ("images", "annotations", "categories")
+_ALL = 1 << 30
 _LIST = re.compile(rf'"({"|".join(_KEYS)})"\s*:\s*\[')
 
 
@@ -34,8 +35,10 @@ class CocoJson:
 
     def recognise(self, path: Path) -> str | None:
         head = first_text(path)
-        is_ours = head.lstrip().startswith("{") and _LIST.search(head)
-        return "has COCO's keys" if is_ours else None
+        keys = set(_LIST.findall(head)) if head.lstrip().startswith("{") else set()
+        if keys == {"categories"}:  # as in the notes.json beside Label Studio's YOLO files
+            keys |= set(_LIST.findall(first_text(path, _ALL)))
+        return "has COCO's keys" if keys - {"categories"} else None
 
     def read(self, path: Path, beside: KnownBeside = NOTHING_BESIDE) -> AnnotationFile | None:
         """COCO lists images without telling whether anybody looked at them: one without annotation
@@ -47,6 +50,7 @@ class CocoJson:
             return None
         names, by_image = _tables(content, path)
         shared = _shared_ids(content["images"])
+        _settle_ids(content, names, by_image)
         images = tuple(_image(record, by_image, names, shared) for record in content["images"])
         known = {record["id"] for record in content["images"] if _has_id(record)}
         strays = sum(len(records) for key, records in by_image.items() if key not in known)
@@ -91,6 +95,24 @@ def _tables(
     return names, by_image
 
 
+def _settle_ids(
+    content: Mapping[str, Any], names: dict[Any, str], by_image: dict[Any, list[dict[str, Any]]]
+) -> None:
+    """Let what annotations call an image or a category, "7" for 7 or the reverse, be what it is called
+    in its own record."""
+    own = {str(record["id"]): record["id"] for record in content["images"] if _has_id(record)}
+    as_written = set(own.values())
+    for key in [key for key in by_image if key not in as_written and str(key) in own]:
+        by_image.setdefault(own[str(key)], []).extend(by_image.pop(key))
+    for category in list(names):
+        other = str(category) if isinstance(category, int) else _as_number(category)
+        names.setdefault(other, names[category])
+
+
+def _as_number(text: Any) -> Any:
+    return int(text) if isinstance(text, str) and text.isdecimal() else text
+
+
 def _image(
     record: Any,
     by_image: Mapping[Any, list[dict[str, Any]]],
@@ -105,7 +127,7 @@ def _image(
             both = ", ".join(shared[record["id"]][:3])
             raise InputError(f"image id {record['id']} is shared by {both}: whose boxes?")
         size_hw = _size(record)
-        objects = tuple(_object(annotation, names) for annotation in annotations)
+        objects = tuple(_object(annotation, names, size_hw) for annotation in annotations)
         looked_for = _looked_for(record, objects, names)
     except DAMAGED as error:
         is_ours = isinstance(error, InputError)
@@ -146,25 +168,40 @@ def _size(record: Mapping[str, Any]) -> tuple[int, int] | None:
     return int(record["height"]), int(record["width"])
 
 
-def _object(record: dict[str, Any], names: Mapping[Any, str]) -> AnnotatedObject:
+def _object(
+    record: dict[str, Any], names: Mapping[Any, str], size_hw: tuple[int, int] | None
+) -> AnnotatedObject:
     shape = record.get("segmentation") or []
     polygons: tuple[tuple[float, ...], ...] = ()
     run_lengths = None
     if isinstance(shape, dict):
-        counts = shape["counts"]
+        counts, told = shape["counts"], shape.get("size")
+        if size_hw is not None and told is not None and tuple(told) != size_hw:
+            raise InputError(
+                f"run lengths are of {told[1]}x{told[0]} pixels, expected {_shown(size_hw)}"
+            )
         run_lengths = (
             parse_run_lengths(counts)
             if isinstance(counts, str)
             else tuple(int(count) for count in counts)
         )
     else:
-        polygons = tuple(tuple(float(value) for value in points) for points in shape)
+        if not isinstance(shape[0] if shape else [], list):  # a single polygon, without a list
+            shape = [shape]
+        polygons = tuple(tuple(float(value) for value in points) for points in shape if points)
         if any(len(points) < 6 or len(points) % 2 for points in polygons):
             raise InputError(
                 "a polygon has fewer than three points, or an odd number of coordinates"
             )
     box = _box(record, polygons, run_lengths)
-    return AnnotatedObject(names[record["category_id"]], box, polygons, run_lengths)
+    category = record["category_id"]
+    if category not in names:
+        raise InputError(f"category_id {category!r} is none of the file's categories")
+    return AnnotatedObject(names[category], box, polygons, run_lengths)
+
+
+def _shown(size_hw: tuple[int, int]) -> str:
+    return f"{size_hw[1]}x{size_hw[0]}"
 
 
 def _box(

@@ -1,0 +1,81 @@
+"""What versions and options of label tools write in other words than their plain exports."""
+
+import json
+
+import pytest
+from support.annotation_files import BOX, SIZE, X1, X2, Y1, Y2, qupath_feature, supervisely_json
+
+from meddistill.base.errors import InputError
+from meddistill.data.formats.annotation_format import KnownBeside
+from meddistill.data.formats.known_annotation_formats import ANNOTATION_FORMATS, format_of
+
+SQUARE = [X1, Y1, X2, Y1, X2, Y2, X1, Y2]
+
+
+def read(tmp_path, content, name):
+    path = tmp_path / name
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    return format_of(path).read(path)
+
+
+def only(content):
+    (image,) = content.images
+    (found,) = image.objects
+    return found
+
+
+# --- COCO
+
+
+def coco(**changes):
+    annotation = {
+        "id": 1,
+        "image_id": 1,
+        "category_id": 1,
+        "bbox": [X1, Y1, X2 - X1, Y2 - Y1],
+        "segmentation": [],
+    }
+    return {
+        "categories": [{"id": 1, "name": "mass"}],
+        "images": [{"id": 1, "file_name": "a.png", "width": SIZE, "height": SIZE}],
+        "annotations": [annotation | changes],
+    }
+
+
+@pytest.mark.parametrize(
+    ("shape", "polygons"), [([[]], 0), ("", 0), (None, 0), (SQUARE, 1), ([SQUARE, []], 1)]
+)
+def test_coco_shapes_that_are_empty_or_no_list_of_polygons(tmp_path, shape, polygons):
+    found = only(read(tmp_path, coco(segmentation=shape), "a.json"))
+    assert found.box_xyxy_px == tuple(BOX)
+    assert len(found.polygons_xy_px) == polygons
+
+
+def test_coco_numbers_may_be_texts(tmp_path):
+    found = only(read(tmp_path, coco(image_id="1", category_id="1"), "a.json"))
+    assert (found.class_name, found.box_xyxy_px) == ("mass", tuple(BOX))
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"category_id": 7}, "category_id 7 is none of the file's categories"),
+        (
+            {"segmentation": {"counts": [2 * SIZE * SIZE], "size": [SIZE * 2, SIZE]}},
+            f"run lengths are of {SIZE}x{SIZE * 2} pixels, expected {SIZE}x{SIZE}",
+        ),
+    ],
+)
+def test_coco_says_what_does_not_fit(tmp_path, changes, problem):
+    (image,) = read(tmp_path, coco(**changes), "a.json").images
+    assert image.problem == problem
+
+
+def test_notes_of_categories_alone_are_no_coco(tmp_path):
+    path = tmp_path / "notes.json"  # Label Studio writes it beside YOLO's text files
+    path.write_text(json.dumps({"categories": [{"id": 0, "name": "mass"}], "info": {}}))
+    assert ANNOTATION_FORMATS["coco"].recognise(path) is None
+    content = coco()
+    content["categories"] += [{"id": n, "name": f"class {n}" * 50} for n in range(2, 40)]
+    path.write_text(json.dumps(content))
+    assert ANNOTATION_FORMATS["coco"].recognise(path)
