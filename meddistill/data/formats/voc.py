@@ -28,6 +28,8 @@ from meddistill.data.formats.text_files import first_text
 from meddistill.data.formats.xml_files import read_xml
 
 _OURS = "MedDistill"
+_FROM_ZERO = (_OURS, "Unknown", "Unspecified", "MyDatabase")
+"""What tools that count from 0 call the database: we, labelImg and CVAT, makesense.ai, Label Studio."""
 
 
 class VocXml:
@@ -48,35 +50,50 @@ class VocXml:
         """One image, which has the file's stem; no object means that it was looked at and has no
         lesion.
 
-        VOC counts pixels from 1 and means the last one, too: xmin - 1 to xmax is half-open. labelImg
-        and CVAT, whose database is `Unknown`, and any file with a corner at 0 or a fraction, count from
-        0; `from_one` says what was done, for files of the same folder that show nothing.
+        VOC counts pixels from 1 and means the last one, too: xmin - 1 to xmax is half-open. Label
+        tools (`_FROM_ZERO`), and any file with a corner at 0 or a fraction, count from 0; `from_one`
+        says what was done, for files of the same folder that show nothing. An object of LabelMe's (and
+        of CVAT's export to it) has a polygon in place of a box, and counts from 0.
         """
         root = read_xml(path)
         try:
             from_one = _counts_from_one(root)
-            objects = tuple(_object(element, int(from_one)) for element in root.iter("object"))
+            objects = tuple(
+                _object(element, int(from_one))
+                for element in root.iter("object")
+                if (element.findtext("deleted") or "").strip() != "1"
+            )
+            size_hw = _size(root)
         except ValueError as error:
             raise FileError(path, f"is not a readable annotation: {error}") from error
         turned = sum(each.find("robndbox") is not None for each in root.iter("object"))
         notes = {"turned boxes are taken by the box around them": turned}
         classes = sorted({each.class_name for each in objects})
-        plain = any(each.find("robndbox") is None for each in root.iter("object"))
-        image = AnnotatedImage(objects=objects, from_one=from_one if plain else None)
+        plain = any(each.find("bndbox") is not None for each in root.iter("object"))
+        image = AnnotatedImage(
+            objects=objects, size_hw=size_hw, from_one=from_one if plain else None
+        )
         return AnnotationFile((image,), tuple(classes), notes)
 
 
 def _counts_from_one(root: Any) -> bool:
     """Raises: ValueError for a corner that is no number."""
-    if (root.findtext("source/database") or "").strip() in ("Unknown", _OURS):
+    if (root.findtext("source/database") or "").strip() in _FROM_ZERO:
         return False
     corners = [
         float(element.findtext(f"bndbox/{name}", ""))
         for element in root.iter("object")
-        if element.find("robndbox") is None
+        if element.find("bndbox") is not None
         for name in ("xmin", "ymin")
     ]
     return all(corner >= 1 and corner == int(corner) for corner in corners if math.isfinite(corner))
+
+
+def _size(root: Any) -> tuple[int, int] | None:
+    """Height and width as stated; None where there are none, or no more than a 0. Raises: ValueError."""
+    found = root.findtext("size/height") or "0", root.findtext("size/width") or "0"
+    height, width = (int(float(text)) for text in found)
+    return (height, width) if height and width else None
 
 
 def _object(element: Any, first: int) -> AnnotatedObject:
@@ -90,6 +107,14 @@ def _object(element: Any, first: int) -> AnnotatedObject:
         return AnnotatedObject(
             class_name, polygon_box(turned_box(box, angle * 57.29577951308232, (cx, cy)))
         )
+    points = tuple(
+        float(point.findtext(axis, "")) for point in element.iterfind("polygon/pt") for axis in "xy"
+    )
+    if element.find("bndbox") is None and len(points) >= 6:
+        is_box = (element.findtext("type") or "").strip() == "bounding_box"
+        return AnnotatedObject(class_name, polygon_box(points), () if is_box else (points,))
+    if element.find("bndbox") is None:
+        raise ValueError(f"its object '{class_name}' has no box")
     x1, y1, x2, y2 = (
         float(element.findtext(f"bndbox/{name}", "")) for name in ("xmin", "ymin", "xmax", "ymax")
     )

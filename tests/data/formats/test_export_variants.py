@@ -79,3 +79,47 @@ def test_notes_of_categories_alone_are_no_coco(tmp_path):
     content["categories"] += [{"id": n, "name": f"class {n}" * 50} for n in range(2, 40)]
     path.write_text(json.dumps(content))
     assert ANNOTATION_FORMATS["coco"].recognise(path)
+
+
+# --- Pascal VOC
+
+
+def voc(shape, database="", size=(SIZE, SIZE)):
+    sides = f"<size><width>{size[0]}</width><height>{size[1]}</height><depth>3</depth></size>"
+    source = f"<source><database>{database}</database></source>"
+    return f"<annotation>{source}{sides}<object><name>mass</name>{shape}</object></annotation>"
+
+
+BNDBOX = (
+    f"<bndbox><xmin>{X1:.0f}</xmin><ymin>{Y1:.0f}</ymin><xmax>{X2:.0f}</xmax>"
+    f"<ymax>{Y2:.0f}</ymax></bndbox>"
+)
+
+
+@pytest.mark.parametrize("database", ["Unknown", "Unspecified", "MyDatabase"])
+def test_voc_of_label_tools_counts_from_zero(tmp_path, database):
+    assert only(read(tmp_path, voc(BNDBOX, database), "a.xml")).box_xyxy_px == tuple(BOX)
+
+
+@pytest.mark.parametrize(("size", "told"), [((64, 48), (48, 64)), ((0, 0), None), (("", ""), None)])
+def test_voc_says_the_size_of_its_picture(tmp_path, size, told):
+    (image,) = read(tmp_path, voc(BNDBOX, size=size), "a.xml").images
+    assert image.size_hw == told
+
+
+@pytest.mark.parametrize(("kind", "polygons"), [("bounding_box", 0), ("", 1)])
+def test_labelme_s_xml_has_polygons(tmp_path, kind, polygons):
+    points = "".join(
+        f"<pt><x>{x}</x><y>{y}</y></pt>" for x, y in zip(SQUARE[::2], SQUARE[1::2], strict=True)
+    )
+    deleted = "</object><object><name>mass</name><deleted>1</deleted>"
+    shape = f"<deleted>0</deleted><type>{kind}</type><polygon>{points}</polygon>{deleted}"
+    content = read(tmp_path, voc(shape), "a.xml")
+    assert only(content).box_xyxy_px == tuple(BOX)
+    assert len(only(content).polygons_xy_px) == polygons
+    assert content.images[0].from_one is None
+
+
+def test_voc_object_without_a_box_is_named(tmp_path):
+    with pytest.raises(InputError, match="its object 'mass' has no box"):
+        read(tmp_path, voc(""), "a.xml")
