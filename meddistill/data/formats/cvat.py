@@ -87,13 +87,14 @@ def _image(element: Any, rejected: Iterable[range], said: Counter[str]) -> Annot
 
 
 def _objects(
-    element: Any, size_hw: tuple[int, int], said: Counter[str]
+    element: Iterable[Any], size_hw: tuple[int, int], said: Counter[str], label: str = ""
 ) -> Iterable[AnnotatedObject]:
+    """The objects of an image or a track; `label`: of all shapes that have none of their own."""
     for shape in element:
         if shape.tag in _NO_AREA:
             said[f"shapes without an area are left out ({shape.tag})"] += 1
         elif shape.tag in ("box", "polygon", "ellipse", "mask"):
-            yield _object(shape, shape.get("label", ""), size_hw, said)
+            yield _object(shape, shape.get("label", label), size_hw, said)
 
 
 def _object(
@@ -121,7 +122,7 @@ def _object(
     if not degrees:
         return AnnotatedObject(label, (x1, y1, x2, y2))
     points = turned_box((x1, y1, x2, y2), degrees, ((x1 + x2) / 2, (y1 + y2) / 2))
-    return AnnotatedObject(label, polygon_box(points), (points,))
+    return AnnotatedObject(label, polygon_box(points))
 
 
 def _mask(shape: Any, label: str, size_hw: tuple[int, int]) -> AnnotatedObject:
@@ -147,15 +148,19 @@ def _mask(shape: Any, label: str, size_hw: tuple[int, int]) -> AnnotatedObject:
 
 def _frames(root: Any, said: Counter[str]) -> list[AnnotatedImage]:
     """Frames of a video that show an object, called as CVAT calls them: frame_000012."""
+    told = [root.findtext(f"meta//original_size/{side}") or "0" for side in ("height", "width")]
+    size_hw = int(told[0]), int(told[1])
     objects: dict[int, list[AnnotatedObject]] = {}
     for track in root.iter("track"):
         for shape in track:
-            if shape.tag not in ("box", "polygon", "ellipse") or shape.get("outside") == "1":
+            if shape.get("outside") == "1":
                 continue
-            found = _object(shape, track.get("label", ""), (0, 0), said)
-            objects.setdefault(int(shape.get("frame", "0")), []).append(found)
+            for found in _objects([shape], size_hw, said, track.get("label", "")):
+                objects.setdefault(int(shape.get("frame", "0")), []).append(found)
     return [
-        AnnotatedImage(f"frame_{number:06d}", tuple(found))
+        AnnotatedImage(
+            f"frame_{number:06d}", tuple(found), size_hw=size_hw if all(size_hw) else None
+        )
         for number, found in sorted(objects.items())
     ]
 

@@ -123,3 +123,22 @@ def test_labelme_s_xml_has_polygons(tmp_path, kind, polygons):
 def test_voc_object_without_a_box_is_named(tmp_path):
     with pytest.raises(InputError, match="its object 'mass' has no box"):
         read(tmp_path, voc(""), "a.xml")
+
+
+# --- CVAT
+
+
+def test_cvat_tracks_hold_masks_and_say_what_has_no_area(tmp_path):
+    facts = 'frame="3" keyframe="1" outside="0"'
+    gone = facts.replace('"0"', '"1"')
+    mask = '<mask {} rle="1, 2, 3" left="6" top="8" width="3" height="2" />'
+    size = f"<original_size><width>{SIZE}</width><height>{SIZE}</height></original_size>"
+    text = (
+        f"<annotations><meta><task>{size}</task></meta>"
+        f'<track id="0" label="mass">{mask.format(facts)}{mask.format(gone)}</track>'
+        f'<track id="1" label="mass"><points {facts} points="1,1" /></track></annotations>'
+    )
+    content = read(tmp_path, text, "a.xml")
+    assert (only(content).class_name, only(content).box_xyxy_px) == ("mass", (7, 8, 9, 9))
+    assert content.images[0].size_hw == (SIZE, SIZE)
+    assert content.notes == {"shapes without an area are left out (points)": 1}
