@@ -69,7 +69,10 @@ class LabelmeJson:
         except DAMAGED as error:
             reason = why_damaged(error, "a shape")
             raise FileError(path, f"cannot be read: {reason}") from error
-        objects = tuple(each for each in shapes if each is not None)
+        groups = [shape.get("group_id") for shape in content["shapes"]]
+        objects = _grouped(
+            [(each, of) for each, of in zip(shapes, groups, strict=True) if each is not None]
+        )
         # A person who drew only lines has looked at something else.
         looked_at = bool(objects) or not content["shapes"]
         image = AnnotatedImage(name, objects, looked_at, size_hw, empty_mask=looked_at)
@@ -100,9 +103,23 @@ def _object(
         return AnnotatedObject(label, polygon_box(points))
     if len(points) < 6:
         raise InputError(f"a {kind} has {len(points) // 2} points")
-    if kind == "rotation":
+    if kind in ("rotation", "oriented_rectangle"):
         said["turned boxes are taken by the box around them"] += 1
+        return AnnotatedObject(label, polygon_box(points))
     return AnnotatedObject(label, polygon_box(points), (points,))
+
+
+def _grouped(found: Sequence[tuple[AnnotatedObject, Any]]) -> tuple[AnnotatedObject, ...]:
+    """The objects, polygons of one label and one group united: parts of one object, as labelme has it."""
+    united: dict[Any, AnnotatedObject] = {}
+    for place, (each, group) in enumerate(found):
+        key = (each.class_name, str(group)) if each.polygons_xy_px and group is not None else place
+        first = united.setdefault(key, each)
+        if first is not each:
+            parts = first.polygons_xy_px + each.polygons_xy_px
+            box = polygon_box([value for part in parts for value in part])
+            united[key] = AnnotatedObject(each.class_name, box, parts)
+    return tuple(united.values())
 
 
 def _mask(

@@ -142,3 +142,27 @@ def test_cvat_tracks_hold_masks_and_say_what_has_no_area(tmp_path):
     assert (only(content).class_name, only(content).box_xyxy_px) == ("mass", (7, 8, 9, 9))
     assert content.images[0].size_hw == (SIZE, SIZE)
     assert content.notes == {"shapes without an area are left out (points)": 1}
+
+
+# --- labelme
+
+
+def test_labelme_polygons_of_a_group_are_one_object(tmp_path):
+    def shape(left, right, group, label="mass"):
+        points = [[left, Y1], [right, Y1], [right, Y2], [left, Y2]]
+        return {"label": label, "points": points, "group_id": group, "shape_type": "polygon"}
+
+    half = (X1 + X2) / 2
+    shapes = [shape(X1, half, 1), shape(half + 1, X2, 1), shape(0, 2, 1, "cyst"), shape(0, 2, None)]
+    content = {"shapes": shapes, "imagePath": "a.png", "imageHeight": SIZE, "imageWidth": SIZE}
+    first, *others = read(tmp_path, content, "a.json").images[0].objects
+    assert (first.box_xyxy_px, len(first.polygons_xy_px)) == (tuple(BOX), 2)
+    assert [each.class_name for each in others] == ["cyst", "mass"]
+
+
+def test_a_turned_rectangle_is_a_box_and_no_outline(tmp_path):
+    points = [[8, 2], [12, 6], [8, 10], [4, 6]]
+    shape = {"label": "mass", "points": points, "shape_type": "oriented_rectangle"}
+    content = {"shapes": [shape], "imagePath": "a.png", "imageHeight": SIZE, "imageWidth": SIZE}
+    found = only(read(tmp_path, content, "a.json"))
+    assert (found.box_xyxy_px, found.has_shape) == ((4, 2, 12, 10), False)
