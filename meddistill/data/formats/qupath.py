@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +23,8 @@ from meddistill.data.formats.annotation_format import (
     why_damaged,
 )
 from meddistill.data.formats.text_files import first_text, read_json
+
+_OLD_KIND = re.compile(r"Path(\w+)Object")
 
 
 class QupathGeojson:
@@ -61,7 +64,10 @@ class QupathGeojson:
 def _objects(feature: Mapping[str, Any], said: Counter[str]) -> list[AnnotatedObject]:
     """The object of a feature; holes of a polygon are left out, its parts are one object."""
     facts = feature.get("properties") or {}
-    kind = str(facts.get("objectType") or facts.get("object_type") or "annotation").lower()
+    kind = str(facts.get("objectType") or facts.get("object_type") or "").lower()
+    if not kind:  # until QuPath 0.2 the id tells: PathDetectionObject
+        found = _OLD_KIND.fullmatch(str(feature.get("id") or ""))
+        kind = found[1].lower() if found else "annotation"
     if kind != "annotation":
         said[f"objects that QuPath made itself are left out ({kind})"] += 1
         return []
@@ -77,8 +83,10 @@ def _objects(feature: Mapping[str, Any], said: Counter[str]) -> list[AnnotatedOb
     if not rings or any(len(ring) < 6 for ring in rings):
         raise InputError("a polygon has fewer than three points")
     label = facts.get("classification") or {}
-    name = str(label.get("name", "")) if isinstance(label, dict) else str(label)
+    name = label
+    if isinstance(label, dict):
+        name = label.get("name") or ": ".join(map(str, label.get("names") or []))
     box = polygon_box([value for ring in rings for value in ring])
     # Masks are drawn without holes, which would be wrong for a ring: then the box alone is kept.
     has_hole = any(len(part) > 1 for part in parts)
-    return [AnnotatedObject(name, box, () if has_hole else rings)]
+    return [AnnotatedObject(str(name), box, () if has_hole else rings)]

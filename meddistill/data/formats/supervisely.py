@@ -68,12 +68,17 @@ def _object(
     label, kind = str(each.get("classTitle", "")), str(each.get("geometryType", ""))
     if kind == "bitmap" or each.get("bitmap"):
         return _bitmap(each["bitmap"], label, size_hw)
+    if kind not in ("", "rectangle", "polygon", "line", "point"):  # graphs, cuboids
+        said[f"shapes without an area are left out ({kind})"] += 1
+        return None
     points = [float(value) for point in each["points"]["exterior"] for value in point]
     if kind == "rectangle" or (not kind and len(points) == 4):
         x1, y1, x2, y2 = polygon_box(points)
         return AnnotatedObject(label, (x1, y1, x2 + 1, y2 + 1))  # the last pixel is meant, too
     if kind in ("polygon", "") and len(points) >= 6:
-        return AnnotatedObject(label, polygon_box(points), (tuple(points),))
+        # Masks are drawn without holes, which would be wrong for a ring: then the box alone is kept.
+        has_hole = bool(each["points"].get("interior"))
+        return AnnotatedObject(label, polygon_box(points), () if has_hole else (tuple(points),))
     said[f"shapes without an area are left out ({kind or 'unknown'})"] += 1
     return None
 

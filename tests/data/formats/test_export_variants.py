@@ -166,3 +166,32 @@ def test_a_turned_rectangle_is_a_box_and_no_outline(tmp_path):
     content = {"shapes": [shape], "imagePath": "a.png", "imageHeight": SIZE, "imageWidth": SIZE}
     found = only(read(tmp_path, content, "a.json"))
     assert (found.box_xyxy_px, found.has_shape) == ((4, 2, 12, 10), False)
+
+
+# --- QuPath and Supervisely
+
+
+def test_qupath_told_its_own_objects_by_their_ids(tmp_path):
+    features = [qupath_feature(), qupath_feature(), qupath_feature()]
+    for feature, name in zip(features, ("Annotation", "Detection", "Cell"), strict=True):
+        feature["id"] = f"Path{name}Object"
+        del feature["properties"]["objectType"]
+    content = read(tmp_path, features, "a.geojson")
+    assert only(content).class_name == "mass"
+    assert sum(content.notes.values()) == 2
+
+
+def test_qupath_classes_of_several_names(tmp_path):
+    feature = qupath_feature()
+    feature["properties"]["classification"] = {"names": ["mass", "positive"]}
+    content = {"type": "FeatureCollection", "features": [feature]}
+    assert only(read(tmp_path, content, "a.geojson")).class_name == "mass: positive"
+
+
+def test_supervisely_rings_are_boxes_and_graphs_are_left_out(tmp_path):
+    points = {"exterior": [[4, 4], [20, 4], [20, 20]], "interior": [[[12, 6], [16, 6], [16, 8]]]}
+    ring = {"classTitle": "mass", "geometryType": "polygon", "points": points}
+    graph = {"classTitle": "mass", "geometryType": "graph", "nodes": {}}
+    content = read(tmp_path, supervisely_json([ring, graph]), "a.png.json")
+    assert (only(content).box_xyxy_px, only(content).has_shape) == ((4, 4, 20, 20), False)
+    assert content.notes == {"shapes without an area are left out (graph)": 1}
