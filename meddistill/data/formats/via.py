@@ -27,8 +27,10 @@ from meddistill.data.formats.annotation_format import (
 )
 from meddistill.data.formats.tables import header_of, read_table_rows
 from meddistill.data.formats.text_files import first_text, read_json
-from meddistill.data.formats.via_project import via_3_records
+from meddistill.data.formats.via_project import via_3_csv_records, via_3_records
 
+_HEADER_BYTES = 65536
+"""VIA 3 writes its attributes before the names of a table's columns."""
 _CLASS_KEYS = ("label", "class", "type", "name", "category", "finding")
 
 
@@ -45,8 +47,9 @@ class ViaFile:
 
     def recognise(self, path: Path) -> str | None:
         if path.suffix.lower() == ".csv":
-            columns = header_of(path)
-            return "has VIA's columns" if "region_shape_attributes" in columns else None
+            is_third = "# CSV_HEADER = metadata_id," in first_text(path, _HEADER_BYTES)
+            is_ours = is_third or "region_shape_attributes" in header_of(path)
+            return "has VIA's columns" if is_ours else None
         head = first_text(path)
         is_ours = head.lstrip().startswith("{") and (
             '"_via_' in head
@@ -91,6 +94,8 @@ def _json_records(path: Path) -> list[_Record] | None:
 
 
 def _csv_records(path: Path) -> list[_Record] | None:
+    if first_text(path).startswith("#") and "metadata_id" in first_text(path, _HEADER_BYTES):
+        return via_3_csv_records(path)
     header, rows = read_table_rows(path)
     columns = [name.lower().lstrip("#") for name in header]
     if "region_shape_attributes" not in columns or "filename" not in columns:

@@ -1,12 +1,15 @@
-"""Projects of VGG Image Annotator 3, told as records of VIA 2."""
+"""Projects and tables of VGG Image Annotator 3, told as records of VIA 2."""
 
 from __future__ import annotations
 
+import csv
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from meddistill.base.errors import FileError
+from meddistill.base.errors import FileError, in_one_line
+from meddistill.data.formats.text_files import read_text
 
 _IMAGE = 2
 _KINDS = {
@@ -53,6 +56,44 @@ def via_3_records(content: Mapping[str, Any], path: Path) -> list[Record]:
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise FileError(path, f"is a damaged project of VIA 3: {error}") from error
     return list(found.values())
+
+
+def via_3_csv_records(path: Path) -> list[Record]:
+    """As `via_3_records`, of a CSV: comments with the attributes, then a row a region or a mark of an
+    image. Rows with a time are of a film, and left out."""
+    lines = read_text(path).splitlines()
+    attributes: dict[str, Any] = {}
+    views: dict[str, Any] = {}
+    files: dict[str, Any] = {}
+    metadata: dict[str, Any] = {}
+    try:
+        for line in lines:
+            name, equals, text = line.strip('#" ,').partition(" = ")
+            if line.lstrip('"').startswith("#") and equals and name.startswith("ATTRIBUTE"):
+                attributes = json.loads(text)
+        for row in csv.reader(line for line in lines if not line.lstrip('"').startswith("#")):
+            if not any(row):
+                continue
+            key, (image, *_), _, times, shape, values = row[0], *_cells(row[1:6])
+            if times:
+                continue
+            views[image], files[image] = {"fid_list": [image]}, {"fname": image}
+            metadata[key] = {"vid": image, "xy": shape, "av": values}
+        told = {
+            key: each if isinstance(each, dict) else {"aname": each}
+            for key, each in attributes.items()
+        }
+    except (ValueError, TypeError, AttributeError, csv.Error) as error:
+        raise FileError(path, f"is a damaged table of VIA 3: {in_one_line(error)}") from error
+    content = {"file": files, "view": views, "metadata": metadata, "attribute": told}
+    return via_3_records(content, path)
+
+
+def _cells(row: Sequence[str]) -> list[Any]:
+    """The cells of a row as JSON. Raises: ValueError for one of another length."""
+    if len(row) != 5:
+        raise ValueError(f"a row has {len(row) + 1} values, expected 6")
+    return [json.loads(text) for text in row]
 
 
 def _attributes(values: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, str]:

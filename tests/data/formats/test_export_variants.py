@@ -195,3 +195,23 @@ def test_supervisely_rings_are_boxes_and_graphs_are_left_out(tmp_path):
     content = read(tmp_path, supervisely_json([ring, graph]), "a.png.json")
     assert (only(content).box_xyxy_px, only(content).has_shape) == ((4, 4, 20, 20), False)
     assert content.notes == {"shapes without an area are left out (graph)": 1}
+
+
+# --- VIA
+
+
+def test_via_3_tables(tmp_path):
+    attribute = {"1": {"aname": "class", "options": {"0": "mass", "1": "cyst"}}}
+    lines = [
+        "# Exported using VGG Image Annotator (http://www.robots.ox.ac.uk/~vgg/software/via)",
+        '# SHAPE_ID = {"POINT":1,"RECTANGLE":2,"CIRCLE":3}',
+        f"# ATTRIBUTE = {json.dumps(attribute)}",
+        "# CSV_HEADER = metadata_id,file_list,flags,temporal_coordinates,spatial_coordinates,metadata",
+        f'"1_a","[""a.png""]",0,"[]","[2,{X1},{Y1},{X2 - X1},{Y2 - Y1}]","{{""1"":""0""}}"',
+        '"1_b","[""film.mp4""]",0,"[1.5]","[2,1,1,5,5]","{}"',
+    ]
+    content = read(tmp_path, "\r\n".join(lines), "via.csv")
+    assert content.images[0].image == "a.png"
+    assert (only(content).class_name, only(content).box_xyxy_px) == ("mass", tuple(BOX))
+    with pytest.raises(InputError, match="is a damaged table of VIA 3: a row has 2 values"):
+        read(tmp_path, "\n".join([*lines, "1_c,2"]), "via.csv")
