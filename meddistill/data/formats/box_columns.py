@@ -31,6 +31,11 @@ IMAGE_COLUMNS = (
     "patient",
     "studyid",
     "uid",
+    "imageindex",
+    "imgname",
+    "imgpath",
+    "imgfile",
+    "imgid",
 )
 CLASS_COLUMNS = (
     "class",
@@ -41,8 +46,16 @@ CLASS_COLUMNS = (
     "categoryname",
     "finding",
     "type",
+    "findinglabel",
+    "lesiontype",
+    "cls",
+    "classid",
+    "categoryid",
 )
-GROUP_COLUMNS = ("group", "patient", "patientid", "pid", "subject", "subjectid", "series", "volume")
+GROUP_COLUMNS = (
+    *("group", "patient", "patientid", "patientindex", "pid"),
+    *("subject", "subjectid", "series", "volume"),
+)
 SPLIT_COLUMNS = ("split", "subset", "partition")
 MASK_COLUMNS = (
     "mask",
@@ -69,7 +82,9 @@ EMPTY = frozenset(("", "nan", "none", "null", "na", "n/a", "-"))
 
 CORNERS, SIZE, CENTRE, EITHER = "corners", "corner and size", "centre and size", "either"
 LIST = "four numbers in a cell"
-_LIST_COLUMNS = ("bbox", "boundingbox", "bndbox")
+_LIST_COLUMNS = ("bbox", "boundingbox", "boundingboxes", "bndbox")
+_BEFORE = ("boundingbox", "bbox", "box", "roi", "rect")
+"""What may stand before the names of all four columns: `roi_x1` is `x1`."""
 _BOX_COLUMNS: tuple[tuple[str, tuple[str, str, str, str]], ...] = (
     (CORNERS, ("x1", "y1", "x2", "y2")),
     (CORNERS, ("xmin", "ymin", "xmax", "ymax")),
@@ -77,8 +92,13 @@ _BOX_COLUMNS: tuple[tuple[str, tuple[str, str, str, str]], ...] = (
     (CORNERS, ("xtl", "ytl", "xbr", "ybr")),
     (CORNERS, ("left", "top", "right", "bottom")),
     (CORNERS, ("x0", "y0", "x1", "y1")),
-    (CORNERS, ("bboxx1", "bboxy1", "bboxx2", "bboxy2")),
-    (CORNERS, ("bboxxmin", "bboxymin", "bboxxmax", "bboxymax")),
+    (CORNERS, ("left", "upper", "right", "lower")),
+    (CORNERS, ("xleft", "ytop", "xright", "ybottom")),
+    (CORNERS, ("topleftx", "toplefty", "bottomrightx", "bottomrighty")),
+    (CORNERS, ("xtopleft", "ytopleft", "xbottomright", "ybottomright")),
+    (CORNERS, ("upperleftx", "upperlefty", "lowerrightx", "lowerrighty")),
+    (CORNERS, ("ulx", "uly", "lrx", "lry")),
+    (CORNERS, ("xstart", "ystart", "xend", "yend")),
     (CORNERS, ("startx", "starty", "endx", "endy")),
     (CENTRE, ("xcenter", "ycenter", "width", "height")),
     (CENTRE, ("xcentre", "ycentre", "width", "height")),
@@ -91,10 +111,14 @@ _BOX_COLUMNS: tuple[tuple[str, tuple[str, str, str, str]], ...] = (
     (SIZE, ("left", "top", "width", "height")),
     (SIZE, ("xmin", "ymin", "width", "height")),
     (SIZE, ("x1", "y1", "width", "height")),
+    (SIZE, ("left", "top", "w", "h")),
+    (SIZE, ("xmin", "ymin", "w", "h")),
+    (SIZE, ("x1", "y1", "w", "h")),
+    (SIZE, ("topleftx", "toplefty", "width", "height")),
     (SIZE, ("bboxx", "bboxy", "bboxwidth", "bboxheight")),
+    (SIZE, ("bboxx", "y", "w", "h")),  # NIH ChestX-ray: `Bbox [x`, `y`, `w`, `h]`
     (EITHER, ("x", "y", "width", "height")),
     (EITHER, ("x", "y", "w", "h")),
-    (EITHER, ("bboxx", "bboxy", "bboxw", "bboxh")),
 )
 _SHARES_UP_TO = 1.5
 """Boxes whose every number is at most this are shares of the image, unless all are whole numbers:
@@ -139,12 +163,18 @@ class BoxColumns:
 def box_columns(columns: Sequence[str]) -> BoxColumns | None:
     """The four columns of a box, by the first convention that is complete; None without one."""
     names = [plain(column) for column in columns]
-    for form, wanted in _BOX_COLUMNS:
-        if all(name in names for name in wanted):
-            a, b, c, d = (names.index(name) for name in wanted)
-            return BoxColumns(form, (a, b, c, d))
+    for known in (names, *(_without(before, names) for before in _BEFORE)):
+        for form, wanted in _BOX_COLUMNS:
+            if all(name in known for name in wanted):
+                a, b, c, d = (known.index(name) for name in wanted)
+                return BoxColumns(form, (a, b, c, d))
     place = first_of(columns, _LIST_COLUMNS)
     return None if place is None else BoxColumns(LIST, (place, place, place, place))
+
+
+def _without(before: str, names: Sequence[str]) -> list[str]:
+    """The names that begin so, without their beginning; '' for the others."""
+    return [name.removeprefix(before) if name.startswith(before) else "" for name in names]
 
 
 @dataclasses.dataclass(frozen=True)

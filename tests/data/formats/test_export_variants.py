@@ -215,3 +215,31 @@ def test_via_3_tables(tmp_path):
     assert (only(content).class_name, only(content).box_xyxy_px) == ("mass", tuple(BOX))
     with pytest.raises(InputError, match="is a damaged table of VIA 3: a row has 2 values"):
         read(tmp_path, "\n".join([*lines, "1_c,2"]), "via.csv")
+
+
+# --- tables of boxes
+
+
+@pytest.mark.parametrize(
+    ("header", "numbers"),
+    [
+        ("filename,left,upper,right,lower,label", "4,10,12,14"),
+        ("filename,top_left_x,top_left_y,bottom_right_x,bottom_right_y,cls", "4,10,12,14"),
+        ("filename,x_start,y_start,x_end,y_end,type", "4,10,12,14"),
+        ("img_name,x1,y1,w,h,class_id", "4,10,8,4"),
+        ("image,bbox_left,bbox_top,bbox_width,bbox_height,class", "4,10,8,4"),
+        ("image,Roi.X1,Roi.Y1,Roi.X2,Roi.Y2,ClassId", "4,10,12,14"),
+        ("image,bbox_x,bbox_y,bbox_w,bbox_h,class", "4,10,8,4"),
+        ('Image Index,"Bbox [x",y,w,h],Finding Label', "4,10,8,4"),
+    ],
+)
+def test_columns_of_boxes_have_many_names(tmp_path, header, numbers):
+    found = only(read(tmp_path, f"{header}\na.png,{numbers},mass\n", "table.csv"))
+    assert (found.class_name, found.box_xyxy_px) == ("mass", (4, 10, 12, 14))
+
+
+def test_columns_of_the_picture_s_size_are_none_of_the_box(tmp_path):
+    header = "image,width,height,bbox_x,bbox_y,bbox_w,bbox_h"
+    (image,) = read(tmp_path, f"{header}\na.png,40,30,4,10,8,4\n", "table.csv").images
+    assert image.size_hw == (30, 40)
+    assert image.objects[0].box_xyxy_px == (4, 10, 12, 14)
