@@ -79,8 +79,12 @@ def _object(line: str, path: Path, number: int, beside: KnownBeside) -> Annotate
     if len(values) >= 6 and len(values) % 2 == 0:
         points = tuple(value * (width, height)[index % 2] for index, value in enumerate(values))
         return AnnotatedObject(class_name, polygon_box(points), (points,))
+    hint = ": a sixth is the confidence of a detector, whose boxes nobody drew"
     raise FileError(
-        path, f"line {number} has {len(values) + 1} numbers, expected 5 or a polygon", "label "
+        path,
+        f"line {number} has {len(values) + 1} numbers, expected 5 or a polygon"
+        + hint * (len(values) == 5),
+        "label ",
     )
 
 

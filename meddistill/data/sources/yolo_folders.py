@@ -74,14 +74,20 @@ class YoloFolders:
             if unlabelled
             else []
         )
+        if table and names and (unnamed := sorted(classes - set(names.values()))):
+            notes.append(f"class numbers that {table.name} does not name: {', '.join(unnamed)}")
         return Listing(cases, rejected, notes, sorted(classes), tables)
 
 
 def _class_names(directory: Path) -> tuple[Path | None, dict[int, str]]:
     """The file that names the classes, and what it says: data.yaml, or a list of names a line."""
-    table = any_file(directory, "*.yaml", "*.yml", depth=2)
-    if table and (names := read_class_names(table)):
-        return table, names
+    found = files_ending(directory, (".yaml", ".yml"))
+    tables = [path for path in found if len(path.relative_to(directory).parts) <= 2]
+    tables.sort(key=lambda path: len(path.parts))
+    for path in tables:  # another may hold the settings of a training
+        if names := read_class_names(path):
+            return path, names
+    table = tables[0] if tables else None
     listed = any_file(directory, *_NAME_LISTS, depth=3)
     if listed is None:
         return table, {}

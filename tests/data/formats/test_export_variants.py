@@ -243,3 +243,13 @@ def test_columns_of_the_picture_s_size_are_none_of_the_box(tmp_path):
     (image,) = read(tmp_path, f"{header}\na.png,40,30,4,10,8,4\n", "table.csv").images
     assert image.size_hw == (30, 40)
     assert image.objects[0].box_xyxy_px == (4, 10, 12, 14)
+
+
+# --- YOLO
+
+
+def test_yolo_labels_with_a_confidence_are_a_detector_s(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("0 0.5 0.5 0.2 0.2 0.93\n")
+    with pytest.raises(InputError, match="6 numbers, expected 5 or a polygon: a sixth is the conf"):
+        ANNOTATION_FORMATS["yolo"].read(path, KnownBeside(size_hw=(SIZE, SIZE)))

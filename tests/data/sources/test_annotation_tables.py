@@ -4,7 +4,15 @@ import json
 
 import pytest
 from support.annotation_files import BOX, SIZE
-from support.layouts import image, make_coco, make_label_studio, mask, save, three_images
+from support.layouts import (
+    image,
+    make_coco,
+    make_label_studio,
+    make_yolo,
+    mask,
+    save,
+    three_images,
+)
 
 from meddistill.base.errors import InputError
 from meddistill.data.sources.known_sources import choose_source
@@ -228,6 +236,21 @@ def test_yolo_s_text_files_may_lie_beside_or_in_another_folder(tmp_path, where):
     assert boxes_of(listing) == {"a": ((9, 6, 15, 18),), "b": (), "c": None}
     assert listing.cases[0].class_name == "mass"
     assert not listing.rejected
+
+
+def test_yolo_s_names_stand_in_the_yaml_that_has_some(tmp_path):
+    make_yolo(tmp_path)
+    (tmp_path / "args.yaml").write_text("epochs: 3\n")  # the settings of a training
+    listing = listed(tmp_path)
+    assert listing.box_classes == ["cyst", "tumour"]
+    (tmp_path / "data.yaml").write_text("names: [cyst]\n")
+    assert "class numbers that data.yaml does not name: 1" in listed(tmp_path).notes
+
+
+def test_yolo_of_label_studio_has_notes_beside(tmp_path):
+    make_yolo(tmp_path)
+    (tmp_path / "notes.json").write_text(json.dumps({"categories": [{"id": 0, "name": "cyst"}]}))
+    assert len(listed(tmp_path).cases) == 4
 
 
 def test_numbers_that_are_no_shares_are_no_labels(tmp_path):
