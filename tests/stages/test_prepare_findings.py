@@ -258,6 +258,16 @@ def test_values_that_a_dataset_json_ignores_are_no_finding_and_that_is_said(tmp_
     )
 
 
+def test_what_a_dataset_json_ignores_is_said_of_findings_that_were_asked_for(tmp_path, capfd):
+    source = label_maps(tmp_path / "source", values=(1, 3))
+    labels = {"background": 0, "liver": 1, "spleen": 2, "ignore": 3}
+    (source / "dataset.json").write_text(json.dumps({"labels": labels}))
+    _prepare(tmp_path, source, findings=["liver"])
+    assert "2, 3 of dataset.json (ignore, or not asked for) count as nothing there" in (
+        capfd.readouterr().err
+    )
+
+
 def test_boxes_without_a_name_reject_their_image_alone(tmp_path):
     source = label_maps(tmp_path / "source")
     shutil.rmtree(source / "masks")

@@ -151,6 +151,9 @@ def _named(
         listing = _listing(directory, config, options, quiet=True)[2]
         understood = dataclasses.replace(listing.understood, values=told)
         listing = dataclasses.replace(listing, understood=understood)
+    elif told := naming.left_out:
+        understood = dataclasses.replace(listing.understood, values=told)
+        listing = dataclasses.replace(listing, understood=understood)
     if asked := classes_asked(naming, listing.box_classes, config):
         options = dataclasses.replace(options, classes=asked)
         listing = _listing(directory, config, options, quiet=True)[2]

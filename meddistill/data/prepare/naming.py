@@ -58,6 +58,18 @@ class Naming:
         several = len(self.names) != 1 and not self.from_class
         return self.names if several and self.values is None else None
 
+    @property
+    def left_out(self) -> str:
+        """Which values of the dataset.json mean none of the findings, in a line; '' for none."""
+        if self.values is None or self.table is None or not self.values.background:
+            return ""
+        values = sorted(f"{value:g}" for value in self.values.background)
+        count = "count" if len(values) > 1 else "counts"
+        return (
+            f"{', '.join(values)} of {self.table.name} (ignore, or not asked for) {count} as nothing "
+            "there"
+        )
+
     def findings(
         self, cases: Sequence[RawCase], box_classes: Sequence[str] | None, overlap: str
     ) -> Findings:
