@@ -55,11 +55,22 @@ class CocoJson:
         known = {record["id"] for record in content["images"] if _has_id(record)}
         strays = sum(len(records) for key, records in by_image.items() if key not in known)
         notes = {"annotations belong to no image and are left out": strays}
-        return AnnotationFile(images, tuple(sorted(set(names.values()))), notes)
+        classes = sorted(set(names.values()) - _families(content, images))
+        return AnnotationFile(images, tuple(classes), notes)
 
 
 def _has_id(record: Any) -> bool:
     return isinstance(record, dict) and isinstance(record.get("id"), int | str)
+
+
+def _families(content: Mapping[str, Any], images: Sequence[AnnotatedImage]) -> set[str]:
+    """Names of categories that only others belong to, as the first one of Roboflow's files."""
+    parents = {
+        str(category.get("supercategory"))
+        for category in content["categories"]
+        if category.get("supercategory") != category["name"]
+    }
+    return parents - {each.class_name for image in images for each in image.objects}
 
 
 def _shared_ids(records: Sequence[Any]) -> dict[Any, list[str]]:

@@ -71,6 +71,18 @@ def test_coco_says_what_does_not_fit(tmp_path, changes, problem):
     assert image.problem == problem
 
 
+def test_coco_families_of_categories_are_no_class(tmp_path):
+    content = coco()
+    content["categories"] = [
+        {"id": 0, "name": "masses", "supercategory": "none"},  # as Roboflow begins its list
+        {"id": 1, "name": "mass", "supercategory": "masses"},
+        {"id": 2, "name": "cyst", "supercategory": "cyst"},
+    ]
+    assert read(tmp_path, content, "a.json").classes == ("cyst", "mass")
+    content["annotations"][0]["category_id"] = 0
+    assert read(tmp_path, content, "a.json").classes == ("cyst", "mass", "masses")
+
+
 def test_notes_of_categories_alone_are_no_coco(tmp_path):
     path = tmp_path / "notes.json"  # Label Studio writes it beside YOLO's text files
     path.write_text(json.dumps({"categories": [{"id": 0, "name": "mass"}], "info": {}}))
