@@ -58,7 +58,7 @@ class CvatXml:
         images = [_image(element, rejected, said) for element in root.iter("image")]
         try:
             images += _frames(root, said)
-        except ValueError as error:
+        except (InputError, ValueError) as error:
             raise FileError(path, f"has a track that is damaged: {error}") from error
         return AnnotationFile(tuple(images), classes_of(images), said)
 

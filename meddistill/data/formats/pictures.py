@@ -102,8 +102,10 @@ def decode_drawn(content: bytes, name: str) -> np.ndarray:
         with Image.open(io.BytesIO(content)) as image:
             check_size(*image.size)
             pixels = np.array(image.convert("RGBA"))
+    except InputError as error:
+        raise InputError(f"{name} {error}") from error
     except Exception as error:  # PIL raises a dozen types on damaged files
-        raise InputError(f"{name} cannot be read as an image: {in_one_line(error)}") from error
+        raise InputError(f"{name} cannot be read as an image") from error
     opaque = pixels[..., 3] >= 128
     return np.asarray(pixels[..., :3].any(axis=2) if opaque.all() else opaque)
 

@@ -64,7 +64,7 @@ class VocXml:
                 if (element.findtext("deleted") or "").strip() != "1"
             )
             size_hw = _size(root)
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise FileError(path, f"is not a readable annotation: {error}") from error
         turned = sum(each.find("robndbox") is not None for each in root.iter("object"))
         notes = {"turned boxes are taken by the box around them": turned}

@@ -132,6 +132,11 @@ def test_labelme_s_xml_has_polygons(tmp_path, kind, polygons):
     assert content.images[0].from_one is None
 
 
+def test_voc_size_that_is_no_number_is_said(tmp_path):
+    with pytest.raises(InputError, match="is not a readable annotation: cannot convert"):
+        read(tmp_path, voc(BNDBOX, size=("inf", "3")), "a.xml")
+
+
 def test_voc_object_without_a_box_is_named(tmp_path):
     with pytest.raises(InputError, match="its object 'mass' has no box"):
         read(tmp_path, voc(""), "a.xml")
@@ -154,6 +159,15 @@ def test_cvat_tracks_hold_masks_and_say_what_has_no_area(tmp_path):
     assert (only(content).class_name, only(content).box_xyxy_px) == ("mass", (7, 8, 9, 9))
     assert content.images[0].size_hw == (SIZE, SIZE)
     assert content.notes == {"shapes without an area are left out (points)": 1}
+
+
+def test_cvat_tracks_that_are_damaged_name_their_file(tmp_path):
+    mask = '<mask frame="3" outside="0" rle="1,2" left="6" top="8" width="3" height="2" />'
+    text = f'<annotations><track id="0" label="mass">{mask}</track></annotations>'
+    with pytest.raises(
+        InputError, match=r"a\.xml has a track that is damaged: a mask's run lengths"
+    ):
+        read(tmp_path, text, "a.xml")
 
 
 # --- labelme
