@@ -137,6 +137,9 @@ class DistillConfig:
     rounds: int = setting(1, SWITCH)
     """Rounds of `epochs` each; after a round the student's masks prompt the teacher where no
     annotated box does."""
+    keep: str = setting("best", STUDENT, before="best")
+    """Epoch whose student is kept: `best`, that which agrees best with the teacher on validation
+    cases, or `last`, for long training where those are few."""
     patience: int = setting(0, STUDENT)
     """Epochs without a better agreement on validation before training stops; 0 never stops early.
     """
@@ -160,6 +163,7 @@ class DistillConfig:
         check_choice(self, "boxes", ("annotated", "detected", "both"))
         check_choice(self, "no_box", ("skip", "empty"))
         check_choice(self, "tiles", ("auto", "always", "never"))
+        check_choice(self, "keep", ("best", "last"))
         check_choice(self, "optimizer", ("adamw", "adam"))
         check_choice(self, "lr_schedule", ("cosine", "constant"))
         check_choice(self, "weighting", ("fixed", "paper", "learned", "ulwr"))
@@ -192,6 +196,11 @@ class DistillConfig:
         if self.deep_supervision and self.student != "nested_unet":
             raise ConfigError(
                 f"deep_supervision goes with student=nested_unet, not with '{self.student}'"
+            )
+        if self.patience and self.keep == "last":
+            raise ConfigError(
+                "patience stops training at the best epoch, and keep=last keeps no other than the "
+                "last; set patience=0 or keep=best"
             )
         if any(width < 1 for width in self.decoder_channels):
             raise ConfigError(

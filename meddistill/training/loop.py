@@ -132,7 +132,7 @@ class Training:
         self.learner = build_learner(student, self.train, settings, fabric, seed)
         average = MovingAverage(self.learner.network.student, settings.ema_decay)
         train_depthwise_in_float32(self.learner.network.student, fabric)
-        self.state = TrainingState(self.learner, average, out)
+        self.state = TrainingState(self.learner, average, out, keeps_last=settings.keep == "last")
         self.keeps_sides = sides_kept(settings.flips, data.findings.keeps_sides())
         self.source = _source(self.train, settings, seed, self.keeps_sides)
         self.step = OptimiserStep(

@@ -25,10 +25,18 @@ class TrainingState:
     `epoch` counts finished epochs, `step` the steps done in the one after; `sums` adds up what they
     gave: the terms of the loss, then the gradient norms, then the steps skipped. `skipped_in_a_row`
     and `sums` stay on the device. `rows`: the finished epochs. `best`: the epoch kept so far, its
-    agreement and the weights of its averaged student.
+    agreement and the weights of its averaged student; with `keeps_last` always the newest.
     """
 
-    def __init__(self, learner: Learner, average: MovingAverage[StudentNetwork], out: Path) -> None:
+    def __init__(
+        self,
+        learner: Learner,
+        average: MovingAverage[StudentNetwork],
+        out: Path,
+        *,
+        keeps_last: bool = False,
+    ) -> None:
+        self.keeps_last = keeps_last
         self.network, self.optimizer = learner.network, learner.optimizer
         self.average, self.out = average, out
         self.device = learner.device
@@ -43,7 +51,9 @@ class TrainingState:
 
     def is_best(self, row: EpochRow) -> bool:
         best = self.best["agreement"]
-        return row.agreement is None or best is None or row.agreement > best
+        if self.keeps_last or row.agreement is None or best is None:
+            return True
+        return row.agreement > float(best)
 
     def epochs_without_better(self, epoch: int) -> int:
         """How many epochs `epoch` lies after the best; 0 where epochs cannot be compared."""

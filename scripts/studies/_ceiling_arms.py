@@ -39,6 +39,8 @@ ARMS: dict[str, tuple[str, ...]] = {
         "distill.weight_decay=1e-2",
         "distill.ema_decay=0.995",
     ),
+    "last": ("distill.keep=last",),
+    "256px-last": ("distill.image_size=256", "distill.keep=last"),
     "crops": (),
     "crops-256px": ("distill.image_size=256",),
     "balanced": (),

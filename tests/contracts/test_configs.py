@@ -87,6 +87,14 @@ def test_deep_supervision_goes_with_the_papers_network_alone():
         DistillConfig(student="unet", deep_supervision=True)
 
 
+def test_patience_does_not_go_with_keeping_the_last_epoch():
+    assert DistillConfig(keep="last").keep == "last"
+    with pytest.raises(ConfigError, match=r"keeps no other than the last; set patience=0"):
+        DistillConfig(keep="last", patience=3)
+    with pytest.raises(ConfigError, match="keep"):
+        DistillConfig(keep="newest")
+
+
 @pytest.mark.parametrize("script", PAPER_STEPS, ids=lambda path: path.name)
 def test_paper_step_explains_itself(script):
     shown = subprocess.run(["bash", script, "--help"], capture_output=True, text=True, check=True)

@@ -346,6 +346,16 @@ def test_training_stops_early_and_keeps_the_best(tmp_path):
     assert (trained.best_epoch, trained.epochs) == (1, 3)
 
 
+def test_the_last_epoch_is_kept_where_that_is_asked_for(tmp_path, monkeypatch):
+    told = iter([0.5, 0.9, 0.1] * 2)
+    monkeypatch.setattr(loop, "validation_agreement", lambda *_: next(told))
+    best = train(tmp_path / "best", epochs=3)
+    last = train(tmp_path / "last", epochs=3, keep="last")
+    assert (best.best_epoch, best.agreement) == (2, 0.9)
+    assert (last.best_epoch, last.agreement, last.epochs) == (3, 0.1, 3)
+    assert not same_weights(best, last)
+
+
 def test_a_step_without_a_finite_gradient_is_skipped_and_counted(tmp_path):
     trained = train(tmp_path, broken_cases=1)
     assert {row["skipped_steps"] for row in rows(tmp_path)} == {"1"}
