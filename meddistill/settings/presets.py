@@ -23,6 +23,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "image_size": 320,
         "epochs": 60,
         "ema_decay": 0.995,
+        # Of long training the last epoch is better than the one that a few cases like best.
+        "keep": "last",
     },
 }
 """Settings of `distill` by the name of the preset; a section inside is a dict."""
