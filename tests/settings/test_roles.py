@@ -27,7 +27,18 @@ BESIDE = {
     "distill.rounds": {"rounds": 2},  # switched on
 }
 WORDS = (
-    *("none", "class", "case", "percentile", "image", "detected", "empty", "adam", "constant"),
+    *(
+        "none",
+        "class",
+        "case",
+        "percentile",
+        "image",
+        "detected",
+        "empty",
+        "adam",
+        "constant",
+        "last",
+    ),
     *("gce", "mse", "paper", "32-true", "zoom", "val", "ignore", "always", "first", "exclusive"),
     *("stretched", "best", "auto"),
     "some other",
