@@ -99,10 +99,11 @@ def test_bad_yolo_lines_are_listed(tmp_path, text, reason, prepare):
     ("change", "reason"),
     [
         ({"bbox": [1, 2, 3]}, "not enough values"),
-        ({"category_id": 99}, "KeyError 99"),
+        ({"category_id": 99}, "category_id 99 is none of the file's categories"),
         ({"segmentation": [[1, 2, 3, 4]]}, "fewer than three points"),
-        ({"segmentation": {"counts": "\x00", "size": [4, 4]}}, "run lengths are damaged"),
-        ({"segmentation": {"counts": [5, 5], "size": [4, 4]}}, "run lengths add up to 10 pixels"),
+        ({"segmentation": {"counts": "\x00", "size": [24, 24]}}, "run lengths are damaged"),
+        ({"segmentation": {"counts": [5, 5], "size": [24, 24]}}, "run lengths add up to 10 pixels"),
+        ({"segmentation": {"counts": [16], "size": [4, 4]}}, "are of 4x4 pixels, expected 24x24"),
         ({"bbox": [float("nan"), 1, 2, 3]}, "not finite"),
     ],
 )
