@@ -89,7 +89,7 @@ class Rival:
     def name(self) -> str:
         """What tables and page call it: never bare where its training was cut short."""
         of = "true masks" if self.labels == "masks" else "the teacher's masks"
-        return f"nnU-Net 2-D of {of}, {self.epochs} epochs"
+        return f"nnU-Net 2-D of {of}, {self.epochs} epoch{'s' if self.epochs > 1 else ''}"
 
     @property
     def raw(self) -> Path:
