@@ -75,18 +75,6 @@ def part_on_image(
     return Part(placed[0] + NOTHING, rows, columns)
 
 
-def place_on_image(
-    teacher: Teacher,
-    logits: Tensor,
-    window: Window,
-    size_hw: tuple[int, int],
-    content_hw: tuple[int, int],
-) -> Tensor:
-    """Logits (N, h, w) of a window of the image, on the image resized to `content_hw`: (N, H, W);
-    -30 outside of it. Arguments as `part_on_image`."""
-    return part_on_image(teacher, logits, window, size_hw, content_hw).whole(content_hw)
-
-
 def _reached(start: float, length: float, pixels: int, size: int) -> slice:
     """The frame's pixels, of `size`, which a window from `start` of this length reaches: half one of
     its `pixels` beyond either end, where bilinear weights end."""

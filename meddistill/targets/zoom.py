@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 Window = tuple[int, int, int, int]
 """Left, top, right, bottom in whole px of the image, half-open."""
-LARGEST_INPUT = 1024
+_LARGEST_INPUT = 1024
 """Side of the largest picture that a teacher's encoder looks at, px (SAM 2)."""
 
 
@@ -36,7 +36,7 @@ def cut_and_enlarge(image: np.ndarray, window: Window) -> np.ndarray:
     """
     left, top, right, bottom = window
     cut = image[top:bottom, left:right]
-    longest = min(max(image.shape[:2]), max(LARGEST_INPUT, *cut.shape[:2]))
+    longest = min(max(image.shape[:2]), max(_LARGEST_INPUT, *cut.shape[:2]))
     scale = longest / max(cut.shape[:2])
     size = (max(1, round(cut.shape[0] * scale)), max(1, round(cut.shape[1] * scale)))
     if size == cut.shape[:2]:

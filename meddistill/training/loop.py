@@ -179,7 +179,7 @@ class Training:
         every = self.settings.picture_every
         if not every or not self.fabric.is_global_zero:
             return None
-        stops = not self.state.is_best(row) and self.out_of_patience(row.epoch)
+        stops = not self.state.is_kept(row) and self.out_of_patience(row.epoch)
         if row.epoch % every and row.epoch < self.settings.epochs and not stops:
             return None
         cases = self.val if len(self.val) else self.train

@@ -49,7 +49,8 @@ class TrainingState:
     def _no_sums(self) -> Tensor:
         return torch.zeros(len(DistillLosses._fields) + 2, device=self.device)
 
-    def is_best(self, row: EpochRow) -> bool:
+    def is_kept(self, row: EpochRow) -> bool:
+        """Whether this epoch's student takes the place of the one kept so far."""
         best = self.best["agreement"]
         if self.keeps_last or row.agreement is None or best is None:
             return True
@@ -60,8 +61,8 @@ class TrainingState:
         return 0 if self.best["agreement"] is None else epoch - int(self.best["epoch"])
 
     def finish_epoch(self, row: EpochRow) -> None:
-        """Take over an epoch that is done and judged; remember its student if it is the best."""
-        if self.is_best(row):
+        """Take over an epoch that is done and judged; remember its student if it is kept."""
+        if self.is_kept(row):
             state = {
                 name: tensor.cpu().clone()
                 for name, tensor in self.average.module.state_dict().items()

@@ -33,7 +33,7 @@ from meddistill.run.tables import Case, boxes_xyxy, read_boxes, read_cases
 from meddistill.run.true_masks import mask_path
 from meddistill.targets import scores as measures
 from meddistill.targets.asking import jittered_boxes
-from meddistill.targets.placing import place_on_image
+from meddistill.targets.placing import part_on_image
 from meddistill.targets.zoom import boxes_in_window, cut_and_enlarge, zoom_window
 from meddistill.teachers.litemedsam import LiteMedSam
 from meddistill.teachers.loading import load_teacher
@@ -172,7 +172,9 @@ def ask(
             ((logits > 1).sum((-2, -1)) / (logits > -1).sum((-2, -1)).clamp(min=1)).mean(1)
         )
         ious.append(answer.predicted_iou.view(mine.shape[:2]).mean(1))
-        probs = torch.sigmoid(place_on_image(teacher, logits.amax(1), window, size, size))
+        probs = torch.sigmoid(
+            part_on_image(teacher, logits.amax(1), window, size, size).whole(size)
+        )
         maps.append(probs.flip(-1) if view == "flip" else probs)
     probs = torch.stack(maps).amax(0)
     return {

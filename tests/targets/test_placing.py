@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from meddistill.targets.placing import NOTHING, Part, part_on_image, place_on_image
+from meddistill.targets.placing import NOTHING, Part, part_on_image
 from meddistill.teachers.teacher import resize_maps
 
 
@@ -17,7 +17,7 @@ class PlainFrames:
 
 
 def _sampled_everywhere(logits, window, size_hw, content_hw):
-    """As `place_on_image`, each pixel of the image sampled."""
+    """As `part_on_image`, each pixel of the image sampled."""
     left, top, right, bottom = window
     scale_y, scale_x = content_hw[0] / size_hw[0], content_hw[1] / size_hw[1]
     height, width = (bottom - top) * scale_y, (right - left) * scale_x
@@ -37,7 +37,7 @@ def test_sampling_the_part_alone_gives_what_sampling_the_whole_image_gives(seed)
     bottom, right = int(rng.integers(top + 1, size_hw[0])), int(rng.integers(left + 1, size_hw[1]))
     logits = torch.from_numpy(rng.normal(0, 8, (2, 16, 16)).astype(np.float32))
     window = (left, top, right, bottom)
-    placed = place_on_image(PlainFrames(), logits, window, size_hw, content_hw)
+    placed = part_on_image(PlainFrames(), logits, window, size_hw, content_hw).whole(content_hw)
     torch.testing.assert_close(
         placed, _sampled_everywhere(logits, window, size_hw, content_hw), rtol=0, atol=1e-5
     )
