@@ -97,6 +97,10 @@ def _check_keys(layer: Any, schema: Any, where: str, prefix: str = "") -> None:
             raise ConfigError(
                 f"{where}: unknown key '{prefix}{key}'{nearest(str(key), [str(k) for k in schema])}"
             )
+        if OmegaConf.is_list(schema[key]) and not OmegaConf.is_list(layer[key]):
+            raise ConfigError(
+                f"{where}: '{prefix}{key}' is a list in brackets, [a, b], got {layer[key]!r}"
+            )
         if OmegaConf.is_dict(schema[key]):
             if not OmegaConf.is_dict(layer[key]):
                 raise ConfigError(

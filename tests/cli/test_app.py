@@ -422,6 +422,7 @@ def test_eval_of_folders(handed_over):
         ),
         ("distill RUN --set distill.epochs", "--set expects section.key=value"),
         ("distill RUN --set distill.epochs=many", "epochs"),
+        ("distill RUN --set distill.decoder_channels=64,32", "is a list in brackets, [a, b]"),
         ("distill RUN --epochs 0", "epochs must be at least 1, got 0"),
         ("run RUN --config nowhere.yaml", "config file nowhere.yaml does not exist"),
         ("prepare RUN --box-fraction 2", "box_fraction must lie in"),
