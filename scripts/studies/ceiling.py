@@ -11,8 +11,9 @@ A cell is one set, arm (`--arms`, or all) and seed. Every arm has `distill.size=
 trains the epochs that the settings say. The masks judge and are read by nothing else: of the brain
 tumour set fold 3, with folds 1 and 2 trained on; --part report looks at the part that is kept for
 the end. Each cell is judged with and without averaging over flips (`eval.flip_average`). Every cell
-adds OUT/SET-ARM-SEED.json as it ends, and what is there is not run again. RUNs lie in WORK, one a
-frame size; the teacher's answers are shared by the cells of a set. Of cells that are there already:
+adds OUT/SET-ARM-SEED.json as it ends, and what is there is not run again; cells of other --minutes
+go to a folder of their own (--out). RUNs lie in WORK, one a frame size; the teacher's answers are
+shared by the cells of a set. Of cells that are there already:
 
     .venv/bin/python scripts/studies/ceiling.py --table scripts/studies/ceiling
 """

@@ -19,6 +19,7 @@ from support.annotation_files import via_3_project
 from support.evaluation_data import add_detector, make_run
 from support.layouts import (
     make_coco,
+    make_createml,
     make_cvat,
     make_dicom,
     make_label_studio,
@@ -304,6 +305,7 @@ READERS = {
     "labelme": source(make_labelme, "a.json", "labelme"),
     "Label Studio": source(make_label_studio, "*.json", "labelstudio"),
     "VIA": source(make_via, "*.json", "via"),
+    "Create ML": source(make_createml, "*.json", "createml"),
     "QuPath": source(make_qupath, "a.geojson", "qupath"),
     "Supervisely": source(make_supervisely, "a.png.json", "supervisely"),
     "run lengths": source(make_rle, "*.csv", "rle-csv"),

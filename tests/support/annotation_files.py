@@ -169,6 +169,14 @@ def via_3_project(shape=(2, X1, Y1, X2 - X1, Y2 - Y1)):
     }
 
 
+def createml_json():
+    box = {"x": (X1 + X2) / 2, "y": (Y1 + Y2) / 2, "width": X2 - X1, "height": Y2 - Y1}
+    return [
+        {"image": "c.png", "annotations": []},
+        {"image": "a.png", "annotations": [{"label": "mass", "coordinates": box}]},
+    ]
+
+
 def supervisely_json(objects, tags=()):
     return {
         "description": "",

@@ -8,6 +8,7 @@ from PIL import Image
 from support.annotation_files import (
     BOX,
     SIZE,
+    createml_json,
     cvat_xml,
     label_studio_tasks,
     labelme_json,
@@ -280,6 +281,11 @@ def make_via(root):
     write_json(root / "via_project.json", via_project())
 
 
+def make_createml(root):
+    three_images(root / "train")
+    write_json(root / "train" / "_annotations.createml.json", createml_json())
+
+
 def make_qupath(root):
     three_images(root)
     write_json(root / "a.geojson", {"type": "FeatureCollection", "features": [qupath_feature()]})
@@ -326,6 +332,7 @@ MAKERS = {
     "labelme": make_labelme,
     "labelstudio": make_label_studio,
     "via": make_via,
+    "createml": make_createml,
     "qupath": make_qupath,
     "supervisely": make_supervisely,
     "rle-csv": make_rle,

@@ -8,6 +8,7 @@ from meddistill.base.errors import InputError
 from meddistill.data.formats.annotation_format import AnnotationFormat
 from meddistill.data.formats.box_table import BoxTable
 from meddistill.data.formats.coco import CocoJson
+from meddistill.data.formats.createml import CreateMlJson
 from meddistill.data.formats.cvat import CvatXml
 from meddistill.data.formats.label_studio import LabelStudioJson
 from meddistill.data.formats.labelme import LabelmeJson
@@ -26,6 +27,7 @@ ANNOTATION_FORMATS: dict[str, AnnotationFormat] = {
     "labelme": LabelmeJson(),
     "labelstudio": LabelStudioJson(),
     "via": ViaFile(),
+    "createml": CreateMlJson(),
     "qupath": QupathGeojson(),
     "supervisely": SuperviselyJson(),
     "rle-csv": RunLengthTable(),

@@ -700,3 +700,40 @@ def test_four_numbers_in_a_cell_are_a_box(tmp_path, cell, said):
     assert content.images[1].objects == ()
     with pytest.raises(InputError, match="line 2: expected four numbers"):
         read(tmp_path, 'image_id,bbox\na,"[1, 2, 3]"\n', "train.csv", beside)
+
+
+# --- Create ML
+
+
+def createml(**changes):
+    entry = {"label": "mass", "coordinates": {"x": 10.5, "y": 10, "width": 9, "height": 4}}
+    return [{"image": "a.png", "annotations": [entry | changes]}]
+
+
+@pytest.mark.parametrize("keys", [("image", "annotations"), ("imagefilename", "annotation")])
+def test_createml_s_boxes_are_centres_and_sizes(tmp_path, keys):
+    (entry,) = createml()
+    content = read(tmp_path, [dict(zip(keys, entry.values(), strict=True))])
+    found = only(content)
+    assert (found.class_name, found.box_xyxy_px) == ("mass", tuple(BOX))
+    assert content.images[0].image == "a.png"
+
+
+def test_createml_images_without_a_box_are_unknown(tmp_path):
+    content = read(tmp_path, [{"image": "b.png", "annotations": []}, *createml()])
+    assert meanings(content) == {"b.png": (0, False), "a.png": (1, True)}
+
+
+@pytest.mark.parametrize(
+    "changes", [{"coordinates": {"x": 1, "y": 2}}, {"coordinates": {"x": "wide"}}]
+)
+def test_createml_damage_is_said_of_its_image(tmp_path, changes):
+    bad = createml(**changes)[0] | {"image": "b.png"}
+    first, second = read(tmp_path, [*createml(), bad]).images
+    assert (first.problem, second.problem) == ("", "an annotation is damaged")
+
+
+def test_a_list_that_is_not_create_ml_s_is_left_to_others(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([{"image": "a.png", "coordinates": {}}]))
+    assert ANNOTATION_FORMATS["createml"].read(path) is None
