@@ -24,7 +24,7 @@ from meddistill.run.layout import BELIEFS_NPZ, QUALITY_CSV, RUN_JSON, RunDir, re
 from meddistill.run.tables import QualityRow
 from meddistill.student.scan_masks import as_taken
 from meddistill.student.student import Student, load_network
-from meddistill.student.trust.trust import Trust, save_trust
+from meddistill.student.trust.trust import Trust, load_trust, save_trust
 from meddistill.targets.cache import TargetFolders
 from meddistill.targets.packing import Packing, pack_targets, teaches
 from meddistill.teachers.teacher import Teacher
@@ -85,8 +85,14 @@ def run_calibrate(
         opinion, about = second
         knows = Student(student.module, student.preprocessing, student.device, trust)
         trust = fit_asked(knows, dataset, targets, opinion, about)
+    forgotten = trust.teacher is None and _asks_a_teacher(directory)
     save_trust(directory, trust)
     say_facts(trust)
+    if forgotten:
+        console.warn(
+            "what the teacher's opinion adds had been fitted and is not any more; calibrate "
+            "--ask-teacher fits it again"
+        )
     if 0 < trust.facts["held"] < ENOUGH_HELD:
         console.warn(
             f"only {trust.facts['held']} own images were held back; give others that taught it "
@@ -94,6 +100,15 @@ def run_calibrate(
         )
     console.say(f"{directory} knows what it was calibrated on: {directory / 'trust.json'}")
     return trust
+
+
+def _asks_a_teacher(directory: Path) -> bool:
+    """Whether the trust that is there knows a teacher's opinion; one that is damaged knows nothing."""
+    try:
+        trust = load_trust(directory)
+    except InputError:
+        return False
+    return trust is not None and trust.teacher is not None
 
 
 def _taught(directory: Path, dataset: Dataset, rows: Sequence[QualityRow]) -> list[str]:

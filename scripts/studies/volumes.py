@@ -11,6 +11,7 @@ A cell is one set, arm and seed:
     all             a box on every slice that shows the finding
     every-K         boxes on each K-th slice, carried to the others
     every-K-alone   the same boxes, nothing carried: what carrying is worth
+    every-K-propose the same boxes; heads on the teacher's map propose on the other slices
     one             a box on one slice of each volume, the largest, carried
     ARM-context     the arm with one neighbour on each side as channels
     ARM-grid        the arm with all images on one size of pixels in mm (prepare.spacing_mm=auto)
@@ -100,7 +101,8 @@ class Cell:
     @property
     def boxed(self) -> str:
         """Which slices are boxed: `all`, `one` or `every-K`."""
-        return self.arm.removesuffix("-grid").removesuffix("-context").removesuffix("-alone")
+        arm = self.arm.removesuffix("-grid").removesuffix("-context")
+        return arm.removesuffix("-alone").removesuffix("-propose")
 
     @property
     def on_grid(self) -> bool:
@@ -193,11 +195,11 @@ class Study:
         return load_config(None, {}, self._settings(cell, *settings))
 
     def _settings(self, cell: Cell, *settings: str) -> list[str]:
-        unboxed = (
-            "ignore" if "-alone" in cell.arm else "carry" if cell.boxed != "all" else "detected"
-        )
+        unboxed = "carry" if cell.boxed != "all" else "detected"
+        unboxed = "ignore" if "-alone" in cell.arm else unboxed
+        unboxed = "propose" if "-propose" in cell.arm else unboxed
         arm = [f"distill.colearning.unboxed={unboxed}"]
-        if unboxed == "ignore":
+        if unboxed in ("ignore", "propose"):
             arm += [f"distill.colearning.steps={SETS[cell.set_name].steps}"]
         if "-context" in cell.arm:
             arm += ["distill.context=1"]

@@ -375,6 +375,10 @@ def test_the_teacher_sharpens_what_is_expected(seeing, tmp_path, monkeypatch, ca
     assert (out / "predicted.jsonl").stat().st_mtime_ns == stamp  # nobody is asked twice
     with pytest.raises(InputError, match="another teacher here"):
         asked(run, tmp_path / "other", monkeypatch, OtherTeacher, ask_teacher=True)
+    for forgets in (True, False):
+        capsys.readouterr()
+        assert run_calibrate(run, device="cpu").teacher is None
+        assert ("--ask-teacher fits it again" in capsys.readouterr().err) == forgets
 
 
 def test_the_teachers_mask_stands_where_it_is_better(seeing, tmp_path, monkeypatch):
