@@ -85,14 +85,7 @@ def run_calibrate(
         opinion, about = second
         knows = Student(student.module, student.preprocessing, student.device, trust)
         trust = fit_asked(knows, dataset, targets, opinion, about)
-    forgotten = trust.teacher is None and _asks_a_teacher(directory)
-    save_trust(directory, trust)
-    say_facts(trust)
-    if forgotten:
-        console.warn(
-            "what the teacher's opinion adds had been fitted and is not any more; calibrate "
-            "--ask-teacher fits it again"
-        )
+    _save(directory, trust)
     if 0 < trust.facts["held"] < ENOUGH_HELD:
         console.warn(
             f"only {trust.facts['held']} own images were held back; give others that taught it "
@@ -102,13 +95,19 @@ def run_calibrate(
     return trust
 
 
-def _asks_a_teacher(directory: Path) -> bool:
-    """Whether the trust that is there knows a teacher's opinion; one that is damaged knows nothing."""
+def _save(directory: Path, trust: Trust) -> None:
+    """Write what was fitted and tell it, and what was known before and is not any more."""
     try:
-        trust = load_trust(directory)
-    except InputError:
-        return False
-    return trust is not None and trust.teacher is not None
+        before = load_trust(directory)
+    except InputError:  # damaged, and replaced
+        before = None
+    save_trust(directory, trust)
+    say_facts(trust)
+    if before is not None and before.teacher is not None and trust.teacher is None:
+        console.warn(
+            "what the teacher's opinion adds had been fitted and is not any more; calibrate "
+            "--ask-teacher fits it again"
+        )
 
 
 def _taught(directory: Path, dataset: Dataset, rows: Sequence[QualityRow]) -> list[str]:
