@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -82,11 +83,12 @@ class AnnotatedImage:
 class AnnotationFile:
     """One file, read: its images in their order, the names of the classes that it knows, and what a
     person should know of how it was read: `notes`, such as "turned boxes are taken by the box around
-    them", with how many there are."""
+    them", with how many there are. `beside`: other files that were read for it."""
 
     images: tuple[AnnotatedImage, ...]
     classes: tuple[str, ...] = ()
     notes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    beside: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(printable(name) for name in self.classes))

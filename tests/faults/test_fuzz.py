@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from support.annotation_files import via_3_project
 from support.evaluation_data import add_detector, make_run
 from support.layouts import (
+    make_box_lines,
     make_coco,
     make_createml,
     make_cvat,
@@ -306,6 +307,7 @@ READERS = {
     "Label Studio": source(make_label_studio, "*.json", "labelstudio"),
     "VIA": source(make_via, "*.json", "via"),
     "Create ML": source(make_createml, "*.json", "createml"),
+    "box lines": source(make_box_lines, "_annotations.txt", "boxes-txt"),
     "QuPath": source(make_qupath, "a.geojson", "qupath"),
     "Supervisely": source(make_supervisely, "a.png.json", "supervisely"),
     "run lengths": source(make_rle, "*.csv", "rle-csv"),

@@ -286,6 +286,13 @@ def make_createml(root):
     write_json(root / "train" / "_annotations.createml.json", createml_json())
 
 
+def make_box_lines(root):
+    three_images(root / "train")
+    box = ",".join(map(str, BOX))
+    (root / "train" / "_annotations.txt").write_text(f"c.png\na.png {box},0\n")
+    (root / "train" / "_classes.txt").write_text("mass\n")
+
+
 def make_qupath(root):
     three_images(root)
     write_json(root / "a.geojson", {"type": "FeatureCollection", "features": [qupath_feature()]})
@@ -333,6 +340,7 @@ MAKERS = {
     "labelstudio": make_label_studio,
     "via": make_via,
     "createml": make_createml,
+    "boxes-txt": make_box_lines,
     "qupath": make_qupath,
     "supervisely": make_supervisely,
     "rle-csv": make_rle,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from meddistill.base.errors import InputError
 from meddistill.data.formats.annotation_format import AnnotationFormat
+from meddistill.data.formats.box_lines import BoxLines
 from meddistill.data.formats.box_table import BoxTable
 from meddistill.data.formats.coco import CocoJson
 from meddistill.data.formats.createml import CreateMlJson
@@ -28,6 +29,7 @@ ANNOTATION_FORMATS: dict[str, AnnotationFormat] = {
     "labelstudio": LabelStudioJson(),
     "via": ViaFile(),
     "createml": CreateMlJson(),
+    "boxes-txt": BoxLines(),
     "qupath": QupathGeojson(),
     "supervisely": SuperviselyJson(),
     "rle-csv": RunLengthTable(),

@@ -99,6 +99,7 @@ class _Readings:
     ) -> None:
         self._options = options
         self.tables: list[Path] = []
+        self._beside: list[Path] = []
         self._pictures, self._directory, self._format = pictures, directory, annotation_format
         self._names = ImageNames([path.relative_to(directory).as_posix() for path in pictures])
         self._said: dict[int, list[tuple[AnnotatedImage, Path]]] = {}
@@ -123,6 +124,7 @@ class _Readings:
         if content is None:
             return
         self.tables.append(table)
+        self._beside += content.beside
         self._classes |= set(content.classes)
         self._counts.update(content.notes)
         self._take(content, table)
@@ -188,7 +190,9 @@ class _Readings:
             cases.sort(key=lambda case: case.source)
         notes = self._all_notes(count)
         cases += self._unnamed()
-        return Listing(cases, self._rejected, notes, sorted(self._classes), self.tables)
+        return Listing(
+            cases, self._rejected, notes, sorted(self._classes), [*self.tables, *self._beside]
+        )
 
     def _knows_all(self, said: AnnotatedImage) -> bool:
         """Whether what was looked for in an image tells that nothing is there: by finding always, of

@@ -737,3 +737,34 @@ def test_a_list_that_is_not_create_ml_s_is_left_to_others(tmp_path):
     path = tmp_path / "a.json"
     path.write_text(json.dumps([{"image": "a.png", "coordinates": {}}]))
     assert ANNOTATION_FORMATS["createml"].read(path) is None
+
+
+# --- Lists of boxes
+
+
+def test_box_lines_may_have_spaces_names_and_no_box(tmp_path):
+    (tmp_path / "_classes.txt").write_text("cyst\nmass\n")
+    text = "b c.png\na 1.png 6,8,15,12,1 1,2.5,3,4,7\n\n"
+    content = read(tmp_path, text, "_annotations.txt")
+    assert meanings(content) == {"b c.png": (0, False), "a 1.png": (2, True)}
+    assert content.beside == (tmp_path / "_classes.txt",)
+    found = content.images[1].objects
+    assert [each.class_name for each in found] == ["mass", "7"]
+    assert [each.box_xyxy_px for each in found] == [tuple(BOX), (1, 2.5, 3, 4)]
+
+
+@pytest.mark.parametrize("box", ["6,8,15,0", "6,8,15,x,0", "6,8,15,12,0,3", "6,8,15,nan,0"])
+def test_box_lines_damage_is_said_of_its_image(tmp_path, box):
+    text = f"a.png 6,8,15,12,0\nb.png {box}\n"
+    first, second = read(tmp_path, text, "boxes.txt").images
+    assert (first.problem, second.image) == ("", "b.png")
+    assert second.problem == f"{box} is no x1,y1,x2,y2,class"
+
+
+@pytest.mark.parametrize(
+    "text", ["0 .1 .1 .2 .2\n", "mass\ncyst\n", "train/a.png\n", "1,2,3,4,5\n"]
+)
+def test_other_texts_are_no_box_lines(tmp_path, text):
+    path = tmp_path / "a.txt"
+    path.write_text(text)
+    assert ANNOTATION_FORMATS["boxes-txt"].recognise(path) is None
