@@ -16,8 +16,9 @@ from meddistill.data.annotations import (
 from meddistill.data.formats.annotation_format import NOTHING_BESIDE, KnownBeside
 from meddistill.data.formats.text_files import first_text, read_text
 
-_NUMBER = r"-?\d+(?:\.\d+)?"
-_BOX = re.compile(rf"{_NUMBER}(?:,{_NUMBER}){{3}},\d+")
+_NUMBER = r"-?\d{1,9}(?:\.\d+)?"
+_BOX = re.compile(rf"{_NUMBER}(?:,{_NUMBER}){{3}},\d{{1,9}}")
+"""Longer numbers are no pixels, and beyond some length no numbers to Python."""
 _LINE = re.compile(rf"(?P<image>\S.*?)(?P<boxes>(?:\s+{_BOX.pattern})*)\s*")
 _NAMES = ("_classes.txt", "classes.txt")
 

@@ -753,7 +753,9 @@ def test_box_lines_may_have_spaces_names_and_no_box(tmp_path):
     assert [each.box_xyxy_px for each in found] == [tuple(BOX), (1, 2.5, 3, 4)]
 
 
-@pytest.mark.parametrize("box", ["6,8,15,0", "6,8,15,x,0", "6,8,15,12,0,3", "6,8,15,nan,0"])
+@pytest.mark.parametrize(
+    "box", ["6,8,15,0", "6,8,15,x,0", "6,8,15,12,0,3", "6,8,15,nan,0", "6,8,15,12," + "9" * 5000]
+)
 def test_box_lines_damage_is_said_of_its_image(tmp_path, box):
     text = f"a.png 6,8,15,12,0\nb.png {box}\n"
     first, second = read(tmp_path, text, "boxes.txt").images
