@@ -53,7 +53,7 @@ def _image(line: str, names: Sequence[str]) -> AnnotatedImage:
     damaged = re.search(r"\s\S*,\S*$", match["image"])
     if damaged:  # what should be a box is left to the name
         name = match["image"].split()[0]
-        return AnnotatedImage(name, problem=f"{damaged[0].strip()} is no x1,y1,x2,y2,class")
+        return AnnotatedImage(name, problem=f"{damaged[0].strip()[:40]} is no x1,y1,x2,y2,class")
     return AnnotatedImage(match["image"], objects, looked_at=bool(objects))
 
 
