@@ -19,6 +19,7 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".we
 """Endings of picture files, in lower case."""
 _LOSSY = ("JPEG", "MPO", "WEBP")
 _EXIF_ORIENTATION = 0x0112
+_TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
 _COLOUR_MODES = ("CMYK", "YCbCr", "LAB", "HSV", "RGBX")
 
 
@@ -56,6 +57,9 @@ def picture_size(path: Path) -> tuple[int, int]:
             warnings.simplefilter("ignore")
             with Image.open(path) as image:
                 width, height = image.size
+                if image.format == "TIFF":  # new versions of PIL have turned its size already
+                    tags = getattr(image, "tag_v2")  # noqa: B009 - of this format alone
+                    width, height = tags[_TIFF_WIDTH], tags[_TIFF_HEIGHT]
                 turned = image.getexif().get(_EXIF_ORIENTATION, 1) >= 5
     except Exception as error:  # PIL raises a dozen types on damaged files
         raise FileError(path, "cannot be read as an image") from error

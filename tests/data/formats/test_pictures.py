@@ -87,6 +87,17 @@ def test_cmyk_jpeg_becomes_rgb(tmp_path):
     assert np.abs(pixels.astype(int) - COLOUR).mean() < 12
 
 
+@pytest.mark.parametrize("ending", ["jpg", "png", "tif", "webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_size_is_that_of_the_upright_picture(tmp_path, orientation, ending):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(np.zeros((4, 6), np.uint8)).save(tmp_path / f"x.{ending}", exif=exif)
+    shape = load_picture(tmp_path / f"x.{ending}").shape
+    assert picture_size(tmp_path / f"x.{ending}") == shape[:2]
+    assert shape[:2] == ((6, 4) if orientation >= 5 else (4, 6))
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_obeyed(tmp_path, orientation):
     stored = Image.fromarray(np.kron(GREY, np.ones((8, 8), dtype=np.uint8)))
