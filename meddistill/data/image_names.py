@@ -36,13 +36,17 @@ class ImageNames:
         self.rules: Counter[str] = Counter()
         self._by_name: dict[str, list[int]] = {}
         self._by_upload: dict[str, list[int]] = {}
+        self._by_plain: dict[str, list[int]] = {}
         self._by_stem: dict[str, list[int]] = {}
         for index, parts in enumerate(self._keys):
             name = parts[-1]
-            stem = _key(stems[index]) if stems else _without_ending(name)
+            own = _without_ending(name)
+            stem = _key(stems[index]) if stems else own
             self._by_name.setdefault(name, []).append(index)
-            self._by_upload.setdefault(_uploaded(name), []).append(index)
-            self._by_stem.setdefault(stem, []).append(index)
+            self._by_upload.setdefault(_without_upload(name), []).append(index)
+            self._by_plain.setdefault(_underscored(name), []).append(index)
+            for each in dict.fromkeys((stem, own)):
+                self._by_stem.setdefault(each, []).append(index)
 
     def find(self, name: str, folder: str = "") -> int:
         """The index of the image that is meant: the one that shares the most of the end of its path
@@ -69,7 +73,13 @@ class ImageNames:
         raise InputError(f"no image file {name}")
 
     def _uploaded_as(self, last: str) -> list[int]:
-        return self._by_upload.get(_uploaded(last), [])
+        # Two prefixes that differ are two uploads, or two dates.
+        plain = _underscored(last)
+        return (
+            self._by_upload.get(plain)
+            or self._by_plain.get(plain)
+            or self._by_plain.get(_without_upload(last), [])
+        )
 
     def _of_stem(self, last: str) -> list[int]:
         return self._by_stem.get(last) or self._by_stem.get(_without_ending(last), [])
@@ -93,7 +103,12 @@ def may_be_one_image(first: str, second: str) -> bool:
     """Whether two names that lead to one picture can both mean it: neither their last parts nor
     their folders, where both have one, differ."""
     a, b = (_parts(_spellings(name)[-1]) for name in (first, second))
-    same_file = _uploaded(_without_ending(a[-1])) == _uploaded(_without_ending(b[-1]))
+    first_file, second_file = (_underscored(_without_ending(part)) for part in (a[-1], b[-1]))
+    same_file = (
+        first_file == second_file
+        or _without_upload(first_file) == second_file
+        or first_file == _without_upload(second_file)
+    )
     endings = {part.removeprefix(_without_ending(part)) for part in (a[-1], b[-1])} - {""}
     return same_file and len(endings) < 2 and not (len(a) > 1 and len(b) > 1 and a[-2] != b[-2])
 
@@ -127,9 +142,14 @@ def _without_ending(name: str) -> str:
     return name[: len(name) - len(ending)] or name
 
 
-def _uploaded(name: str) -> str:
-    """The name without an upload's prefix, which also turns spaces into underscores."""
-    return _UPLOAD.sub("", name).replace(" ", "_")
+def _underscored(name: str) -> str:
+    """The name as an upload leaves it, which turns spaces into underscores."""
+    return name.replace(" ", "_")
+
+
+def _without_upload(name: str) -> str:
+    """The name before an upload put its prefix there."""
+    return _underscored(_UPLOAD.sub("", name))
 
 
 def _shared_end(first: Sequence[str], second: Sequence[str]) -> int:

@@ -53,6 +53,24 @@ def test_names_that_differ_in_case_alone_are_told_apart():
         names.find("a.PNG")
 
 
+def test_two_prefixes_that_differ_are_two_pictures():
+    names = ImageNames(["20210301-p0.png", "1234abcd-q_0.png"])
+    assert [names.find("p0.png"), names.find("1234abcd-q 0.png"), names.find("q_0.png")] == [
+        0,
+        1,
+        1,
+    ]
+    with pytest.raises(InputError, match="no image file"):
+        names.find("20220301-p0.png")
+    assert may_be_one_image("20210301-p0.png", "p0.png")
+    assert not may_be_one_image("20210301-p0.png", "20220301-p0.png")
+
+
+def test_a_picture_goes_by_its_own_stem_beside_the_name_that_it_was_given():
+    names = ImageNames(["s1/0.dcm", "s2/1.dcm"], ["s1_0", "s2_1"])
+    assert [names.find("s1_0"), names.find("1"), names.find("s2/1.dcm")] == [0, 1, 1]
+
+
 def test_what_was_not_its_own_spelling_is_counted():
     names = ImageNames(SOURCES)
     for name in ("a.png", "images/a.png", "0000ffff-a.png", "a"):
