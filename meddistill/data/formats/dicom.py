@@ -102,6 +102,9 @@ class DicomImage(OneFile):
     def token(self) -> str:
         return f"frame {self.frame}"
 
+    def size_hw(self) -> tuple[int, int]:
+        return read_header(self.path).size_hw
+
     def load(self) -> Picture:
         data, pixels = read_pixels(self.path, self.frame)
         with naming_damage(self.path):

@@ -49,9 +49,14 @@ class MatImage(OneFile):
     def token(self) -> str:
         return "cjdata/image"
 
+    def size_hw(self) -> tuple[int, int]:
+        with _open(self.path) as file:
+            width, height = file["cjdata/image"].shape  # MATLAB stores columns first
+            return height, width
+
     def load(self) -> Picture:
         with _open(self.path) as file:
-            return Picture(np.asarray(file["cjdata/image"]).T)  # MATLAB stores columns first
+            return Picture(np.asarray(file["cjdata/image"]).T)
 
 
 @dataclasses.dataclass(frozen=True)

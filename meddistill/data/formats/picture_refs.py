@@ -8,7 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from meddistill.base.errors import FileError
-from meddistill.data.formats.pictures import IMAGE_SUFFIXES, is_plain_png, load_with_file
+from meddistill.data.formats.pictures import (
+    IMAGE_SUFFIXES,
+    is_plain_png,
+    load_with_file,
+    picture_size,
+)
 from meddistill.data.masks import Labels, read_mask
 from meddistill.data.raw_case import OneFile, Picture
 
@@ -22,6 +27,9 @@ class ImageFile(OneFile):
     @property
     def token(self) -> str:
         return f"spacing {self.spacing_hw_mm}" if self.spacing_hw_mm else ""
+
+    def size_hw(self) -> tuple[int, int]:
+        return picture_size(self.path)
 
     def load(self) -> Picture:
         pixels, content = load_with_file(self.path)

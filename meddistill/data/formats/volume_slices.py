@@ -55,10 +55,20 @@ class VolumeSlice(_OneVolume):
         place = f"axis {self.axis} slice {self.index} channel {self.channel}"
         return f"{place} spacing {self.told_mm}" if self.told_mm else place
 
+    def size_hw(self) -> tuple[int, int]:
+        across, down = self._plane
+        return extent(self.path, down)[0], extent(self.path, across)[0]
+
+    @property
+    def _plane(self) -> tuple[int, int]:
+        """The canonical axes that run across the picture and down."""
+        across, down = (axis for axis in range(3) if axis != self.axis)
+        return across, down
+
     def load(self) -> Picture:
         key = (self.path, _stamp(self.path), self.channel)
         volume, limits = _LAST_VOLUME.get(key, lambda: _load_volume(self.path, self.channel))
-        across, down = (axis for axis in range(3) if axis != self.axis)
+        across, down = self._plane
         row, column, step = self.told_mm or (None, None, None)
         if sides := volume.spacing:
             row, column, step = sides[down], sides[across], sides[self.axis]

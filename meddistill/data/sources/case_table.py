@@ -37,6 +37,7 @@ from meddistill.data.sources.annotated_cases import (
     one_reading,
     wanted,
 )
+from meddistill.data.sources.fitted_boxes import fitted
 from meddistill.data.sources.masks_beside import split_off_masks
 from meddistill.data.sources.naming import stem_of
 from meddistill.data.sources.source import Listing, SourceOptions
@@ -127,7 +128,7 @@ def list_table(path: Path, directory: Path, options: SourceOptions) -> Listing:
         first = f", the first {next(iter(facts))}" if facts else ""
         why = f" ({cases.rejected[0].reason})" if cases.rejected else ""
         raise InputError(f"{path} names {len(facts)} images{first}: none is below {directory}{why}")
-    notes = [f"{path.name}: {columns.said(header)}", *cases.notes]
+    notes = [f"{path.name}: {columns.said(header)}", *cases.notes, *cases.fitting]
     classes = sorted(cases.classes) if columns.box else None
     return Listing(listed, cases.rejected, notes, classes)
 
@@ -213,6 +214,12 @@ class _Cases:
             here.relative_to(directory).as_posix() if here.is_relative_to(directory) else ""
         )
         self._said: dict[str, list[AnnotatedImage]] = {}
+        self._scaled: Counter[str] = Counter()
+
+    @property
+    def fitting(self) -> list[str]:
+        """What was done to boxes of other copies of the pictures, a line each."""
+        return [f"{done}: {count}" for done, count in sorted(self._scaled.items()) if count]
 
     def read_boxes(self) -> None:
         content = BoxTable().read(self._path, KnownBeside(size_of=self._size_of))
@@ -238,7 +245,9 @@ class _Cases:
                 return self._slices(path, row)
             mask = self._mask(row)
             spacing = read_spacing(self._value(row, self._columns.spacing))
-            said = one_reading(self._said[name], self._options) if self._columns.box else None
+            said = None
+            if self._columns.box:
+                said = self._fitted(one_reading(self._said[name], self._options), path)
         except InputError as error:
             self.rejected.append(Rejected(printable(name or "?"), why_rejected(error)))
             return []
@@ -264,6 +273,12 @@ class _Cases:
             box_findings=tuple(each.class_name for each in objects),
         )
         return [boxed]
+
+    def _fitted(self, said: AnnotatedImage, path: Path) -> AnnotatedImage:
+        size_hw = picture_size(path) if said.size_hw and said.objects else None
+        said, done = fitted(said, size_hw, self._options.fit_boxes)
+        self._scaled[done] += bool(done)
+        return said
 
     def _slices(self, path: Path, row: Mapping[str, str]) -> list[RawCase]:
         """Raises: InputError for a volume that cannot be cut, or with boxes, which have no slice."""

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Sequence
 
 from meddistill.base.errors import InputError
 from meddistill.data.annotations import AnnotatedImage
-from meddistill.data.formats.picture_refs import ImageFile
-from meddistill.data.formats.pictures import picture_size
 from meddistill.data.image_names import ImageNames
 from meddistill.data.raw_case import RawCase
 from meddistill.data.sources.annotated_cases import (
@@ -35,10 +33,9 @@ class CaseNames:
         return self._names.find(name)
 
     def size_of(self, name: str) -> tuple[int, int] | None:
-        """Height and width of a case's picture; None where there is none, or it is a slice."""
+        """Height and width of a case's picture; None where there is none."""
         try:
-            image = self._cases[self.find(name)].image
-            return picture_size(image.path) if isinstance(image, ImageFile) else None
+            return self._cases[self.find(name)].image.size_hw()
         except InputError:
             return None
 

@@ -67,6 +67,24 @@ def test_masks_classes_groups_and_spacing(folder, prepare, ending, capsys):
     assert "image in 'File'; mask in 'Mask'; class in 'Label'; group in 'Patient'" in said
 
 
+def test_boxes_for_pictures_of_another_size_are_refused_or_scaled(folder, prepare, capsys):
+    rows = [
+        "image,width,height,x1,y1,x2,y2",
+        "scans/a.png,12,12,2,3,5,6",
+        "scans/b.png,24,24,2,3,5,6",
+    ]
+    (folder / "cases.csv").write_text("\n".join(rows) + "\n")
+    _, _, reasons = prepare("", table=str(folder / "cases.csv"))
+    assert "its boxes are for a picture of 12x12 px, it has 24x24" in reasons["scans/a.png"]
+    out, cases, reasons = prepare(
+        "", table=str(folder / "cases.csv"), fit_boxes="auto", overwrite=True
+    )
+    assert not reasons
+    assert annotated_boxes(out, cases["a"]).tolist() == [[4, 6, 10, 12]]
+    assert annotated_boxes(out, cases["b"]).tolist() == [[2, 3, 5, 6]]
+    assert "boxes are scaled from 12x12 to 24x24 px: 1" in capsys.readouterr().err
+
+
 def test_boxes_go_before_masks_which_serve_the_evaluation(folder, prepare):
     rows = [
         "image,seg,x1,y1,x2,y2,class,split",

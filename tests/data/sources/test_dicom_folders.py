@@ -91,6 +91,24 @@ def test_a_segmentation_of_images_that_are_not_there_is_said(tmp_path, prepare):
     assert reasons == {"seg/1.dcm": "1 of its 2 images are not in the folder"}
 
 
+def test_boxes_over_dicom_fit_the_size_that_their_file_states(tmp_path, prepare):
+    write_series(tmp_path / "source", 2)
+    boxes = tmp_path / "boxes.csv"
+
+    def boxed(rows, **settings):
+        boxes.write_text("\n".join(rows) + "\n")
+        return prepare(tmp_path / "source", boxes=str(boxes), **ALL_IN_TRAINING, **settings)
+
+    halved = ["image,width,height,x1,y1,x2,y2", "s0.dcm,12,12,2,3,5,6"]
+    with pytest.raises(InputError, match="boxes are for a picture of 12x12 px, it has 24x24"):
+        boxed(halved)
+    out, cases, _ = boxed(halved, fit_boxes="auto")
+    first = next(case for case in cases.values() if case.source == "ct/s0.dcm")
+    assert annotated_boxes(out, first).tolist() == [[4, 6, 10, 12]]
+    out, _, _ = boxed(["patientId,x,y,width,height", "s0,0.25,0.5,0.25,0.125"], overwrite=True)
+    assert annotated_boxes(out, first).tolist() == [[6, 12, 12, 15]]
+
+
 def test_contours_are_no_image(tmp_path, prepare):
     write_series(tmp_path / "source")
     contours = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.481.3"}
