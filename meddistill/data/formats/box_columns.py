@@ -13,30 +13,14 @@ from meddistill.base.errors import InputError
 Box = tuple[float, float, float, float]
 
 IMAGE_COLUMNS = (
-    "image",
-    "caseid",
-    "filename",
-    "file",
-    "imagename",
-    "imagefile",
-    "imagepath",
-    "filepath",
-    "path",
-    "img",
-    "imageid",
-    "id",
-    "name",
+    *("image", "filename", "file", "imagename", "imgname", "imagefile", "imgfile"),
+    *("imagepath", "imgpath", "filepath", "path", "img", "imageindex", "imageid", "imgid"),
+    *("caseid", "id", "name"),
     # Sets of one image a patient or study are called so.
-    "patientid",
-    "patient",
-    "studyid",
-    "uid",
-    "imageindex",
-    "imgname",
-    "imgpath",
-    "imgfile",
-    "imgid",
+    *("patientid", "patient", "studyid", "uid"),
 )
+"""The first that there is names the image: `id` may number the rows, so a column that is called after
+the image goes first."""
 CLASS_COLUMNS = (
     "class",
     "classname",
@@ -100,25 +84,28 @@ _BOX_COLUMNS: tuple[tuple[str, tuple[str, str, str, str]], ...] = (
     (CORNERS, ("ulx", "uly", "lrx", "lry")),
     (CORNERS, ("xstart", "ystart", "xend", "yend")),
     (CORNERS, ("startx", "starty", "endx", "endy")),
+    # `w, h` first: width and height beside them are the picture's.
+    (CENTRE, ("xcenter", "ycenter", "w", "h")),
+    (CENTRE, ("xcentre", "ycentre", "w", "h")),
+    (CENTRE, ("centerx", "centery", "w", "h")),
+    (CENTRE, ("centrex", "centrey", "w", "h")),
+    (CENTRE, ("cx", "cy", "w", "h")),
     (CENTRE, ("xcenter", "ycenter", "width", "height")),
     (CENTRE, ("xcentre", "ycentre", "width", "height")),
     (CENTRE, ("centerx", "centery", "width", "height")),
     (CENTRE, ("centrex", "centrey", "width", "height")),
-    (CENTRE, ("xcenter", "ycenter", "w", "h")),
-    (CENTRE, ("xcentre", "ycentre", "w", "h")),
     (CENTRE, ("cx", "cy", "width", "height")),
-    (CENTRE, ("cx", "cy", "w", "h")),
-    (SIZE, ("left", "top", "width", "height")),
-    (SIZE, ("xmin", "ymin", "width", "height")),
-    (SIZE, ("x1", "y1", "width", "height")),
     (SIZE, ("left", "top", "w", "h")),
     (SIZE, ("xmin", "ymin", "w", "h")),
     (SIZE, ("x1", "y1", "w", "h")),
+    (SIZE, ("left", "top", "width", "height")),
+    (SIZE, ("xmin", "ymin", "width", "height")),
+    (SIZE, ("x1", "y1", "width", "height")),
     (SIZE, ("topleftx", "toplefty", "width", "height")),
     (SIZE, ("bboxx", "bboxy", "bboxwidth", "bboxheight")),
     (SIZE, ("bboxx", "y", "w", "h")),  # NIH ChestX-ray: `Bbox [x`, `y`, `w`, `h]`
-    (EITHER, ("x", "y", "width", "height")),
     (EITHER, ("x", "y", "w", "h")),
+    (EITHER, ("x", "y", "width", "height")),
 )
 _SHARES_UP_TO = 1.5
 """Boxes whose every number is at most this are shares of the image, unless all are whole numbers:

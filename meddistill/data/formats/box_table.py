@@ -64,7 +64,6 @@ class TableLayout:
         box = box_columns(header)
         if box is None:
             return _without_header(header)
-        # `id` may number the boxes; a column that is called after the image goes first.
         image = first_of(header, IMAGE_COLUMNS)
         class_name, group, split, annotator = (
             None if (index := first_of(header, names)) == image else index

@@ -16,6 +16,7 @@ TABLE_SUFFIXES = (".csv", ".tsv", ".xlsx")
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _DELIMITERS = ",;\t|"
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?")
 # Excel would otherwise allow a cell of any length; the default of the csv module is 128 kB, which a
 # brush stroke in a cell exceeds.
 csv.field_size_limit(16 * 1024 * 1024)
@@ -82,7 +83,10 @@ def _csv_lines(lines: Iterator[str] | Sequence[str]) -> Rows:
     delimiter = _delimiter(first)
     reader = csv.reader(_chained(first, lines), delimiter=delimiter, strict=True)
     for row in reader:
-        yield reader.line_num + before, [_plain(value.strip("\ufeff \t\r\n")) for value in row]
+        yield (
+            reader.line_num + before,
+            [_plain(value.strip("\ufeff \t\r\n"), delimiter) for value in row],
+        )
 
 
 def _chained(first: str, lines: Iterator[str]) -> Iterator[str]:
@@ -119,9 +123,14 @@ def _cell(value: object) -> str:
     return _plain(str(value).strip())
 
 
-def _plain(text: str) -> str:
+def _plain(text: str, delimiter: str = ";") -> str:
     # Most cells hold no comma, and tables may have millions.
-    return text.replace(",", ".") if "," in text and _DECIMAL_COMMA.fullmatch(text) else text
+    if "," not in text:
+        return text
+    # Where commas part the cells, one inside a quoted number parts thousands.
+    if delimiter == "," and _THOUSANDS.fullmatch(text):
+        return text.replace(",", "")
+    return text.replace(",", ".") if _DECIMAL_COMMA.fullmatch(text) else text
 
 
 def write_rows(path: Path, rows: Iterable[Sequence[str]]) -> None:

@@ -271,7 +271,39 @@ def test_columns_of_the_picture_s_size_are_none_of_the_box(tmp_path):
     assert image.objects[0].box_xyxy_px == (4, 10, 12, 14)
 
 
+@pytest.mark.parametrize(
+    ("header", "numbers"),
+    [
+        ("image,width,height,cx,cy,w,h", "24,20,8,12,8,4"),
+        ("image,width,height,xmin,ymin,w,h", "24,20,4,10,8,4"),
+        ("id,img_name,x1,y1,x2,y2,width,height", "a.png,4,10,12,14,24,20"),
+        ("patient_id,img_path,left,top,w,h,width,height", "a.png,4,10,8,4,24,20"),
+    ],
+)
+def test_width_and_height_beside_a_box_are_the_picture_s(tmp_path, header, numbers):
+    first = "a.png" if header.startswith("image") else "7"
+    (image,) = read(tmp_path, f"{header}\n{first},{numbers}\n", "table.csv").images
+    assert (image.image, image.size_hw) == ("a.png", (20, 24))
+    assert image.objects[0].box_xyxy_px == (4, 10, 12, 14)
+
+
+def test_commas_part_thousands_where_they_part_cells_and_decimals_elsewhere(tmp_path):
+    rows = '"1,000","2,000","1,200","12,345.5"'
+    assert only(read(tmp_path, f"image,x1,y1,x2,y2\na,{rows}\n", "t.csv")).box_xyxy_px == (
+        *(1000, 2000, 1200, 12345.5),
+    )
+    decimals = "image;x1;y1;x2;y2\na;1,000;2,5;3,125;4\n"
+    assert only(read(tmp_path, decimals, "u.csv")).box_xyxy_px == (1, 2.5, 3.125, 4)
+
+
 # --- YOLO
+
+
+@pytest.mark.parametrize("line", ["0.7 0.5 0.5 0.2 0.2", "1.5 0 0 0 .5 .5 .5"])
+def test_a_yolo_class_is_a_whole_number(tmp_path, line):
+    (tmp_path / "a.txt").write_text(f"{line}\n")
+    with pytest.raises(InputError, match=r"line 1 begins with \d\.\d, no class number"):
+        ANNOTATION_FORMATS["yolo"].read(tmp_path / "a.txt", KnownBeside(size_hw=(SIZE, SIZE)))
 
 
 def test_yolo_labels_with_a_confidence_are_a_detector_s(tmp_path):
