@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from meddistill.base.errors import InputError
-from meddistill.data.formats.picture_refs import ImageFile
-from meddistill.data.formats.pictures import picture_size
 from meddistill.data.prepare.convert import OUTSIDE, Converted
 from meddistill.data.prepare.doubts import FEW, MOST, Doubt, Seen, first_names
 from meddistill.data.raw_case import RawCase
@@ -38,7 +36,9 @@ def outside(seen: Seen) -> Doubt | None:
         return None
     facts = [(case, size) for case in out[:_SAMPLE] if (size := _size_of(case))]
     why = "are they of other pictures?"
-    if facts and all(_reach(case, (w, h)) <= 1 for case, (h, w) in facts):
+    if facts and all(_begins_before(case) for case, _ in facts):
+        why = "they begin left of it or above: is their corner given where a centre is expected?"
+    elif facts and all(_reach(case, (w, h)) <= 1 for case, (h, w) in facts):
         why = "all would fit with x and y exchanged"
     elif facts:
         ratio = max(_reach(case, size) for case, size in facts)
@@ -56,14 +56,17 @@ def outside(seen: Seen) -> Doubt | None:
 def _sticks_out(case: RawCase, result: Converted) -> bool:
     """Whether a box reaches beyond the picture by more than rounding does."""
     size = (result.height, result.width)
-    return bool(result.height) and _reach(case, size) > 1 + 2 / min(size)
+    return bool(result.height) and (_reach(case, size) > 1 + 2 / min(size) or _begins_before(case))
+
+
+def _begins_before(case: RawCase) -> bool:
+    """Whether a box begins left of the picture or above it, by more than rounding does."""
+    return float(np.array(case.boxes_xyxy_px)[:, :2].min()) < -2
 
 
 def _size_of(case: RawCase) -> tuple[int, int] | None:
-    if not isinstance(case.image, ImageFile):
-        return None
     try:
-        return picture_size(case.image.path)
+        return case.image.size_hw()
     except InputError:
         return None
 

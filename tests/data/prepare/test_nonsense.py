@@ -49,6 +49,11 @@ STOPPING = {
         r"boxes of 12 of 12 images lie outside.*all would fit with x and y exchanged",
         "outside",
     ),
+    "corners where centres are expected": (
+        lambda root: boxes_table(root, lambda n: (-6, -4 - n % 3, 8, 6)),
+        r"boxes of 12 of 12 images lie outside.*is their corner given where a centre is expected",
+        "outside",
+    ),
     "boxes of a larger copy": (
         lambda root: boxes_table(root, lambda n: (60, 20 + n % 2, 90, 40)),
         r"12 of 12 images lie outside.*they would fit pictures 1.9 times as large",
