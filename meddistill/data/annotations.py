@@ -47,6 +47,15 @@ class AnnotatedObject:
     def has_shape(self) -> bool:
         return bool(self.polygons_xy_px) or self.run_lengths is not None
 
+    @property
+    def is_rectangle(self) -> bool:
+        """Whether its shape is a box, upright or turned, that is written as a polygon."""
+        return (
+            self.run_lengths is None
+            and len(self.polygons_xy_px) == 1
+            and _is_rectangle(self.polygons_xy_px[0])
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class AnnotatedImage:
@@ -116,6 +125,20 @@ def is_nothing_there(mark: str) -> bool:
 def classes_of(images: Sequence[AnnotatedImage]) -> tuple[str, ...]:
     """The names of the classes of all objects, sorted."""
     return tuple(sorted({each.class_name for image in images for each in image.objects} - {""}))
+
+
+def _is_rectangle(points_xy: Sequence[float]) -> bool:
+    """Whether a polygon has four corners, whose diagonals are equally long and halve each other."""
+    corners = np.array(points_xy, dtype=np.float64).reshape(-1, 2)
+    if len(corners) == 5 and (corners[0] == corners[4]).all():
+        corners = corners[:4]
+    if len(corners) != 4:
+        return False
+    diagonals = corners[2] - corners[0], corners[3] - corners[1]
+    lengths = [float(np.hypot(*each)) for each in diagonals]
+    apart = float(np.hypot(*(corners[0] + corners[2] - corners[1] - corners[3]))) / 2
+    slack = min(1.0, 0.02 * max(lengths))  # rounding
+    return apart <= slack and abs(lengths[0] - lengths[1]) <= slack
 
 
 def polygon_box(points_xy: Sequence[float]) -> tuple[float, float, float, float]:

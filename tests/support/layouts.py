@@ -189,7 +189,7 @@ def make_coco(root, run_lengths=False):
     for number in (1, 2, 3):
         save(root / "val2017" / f"{number}.jpg", image(number))
     x1, y1, x2, y2 = BOX
-    shape = [[x1, y1, x2, y1, x2, y2, x1, y2]]
+    shape = [[x1, y1, (x1 + x2) / 2, y1, x2, y1, x2, y2, x1, y2]]  # four corners would be a box
     if run_lengths:
         flat = (mask().T.ravel() > 0).astype(int)
         changes = np.flatnonzero(np.diff(flat)) + 1
@@ -223,7 +223,7 @@ def make_yolo(root):
     labels = {
         "train/a": f"1 {(x1 + x2) / 2} {(y1 + y2) / 2} {x2 - x1} {y2 - y1}\n",
         "train/b": "",
-        "val/c": f"0 {x1} {y1} {x2} {y1} {x2} {y2} {x1} {y2}\n",
+        "val/c": f"0 {x1} {y1} {(x1 + x2) / 2} {y1} {x2} {y1} {x2} {y2} {x1} {y2}\n",
     }
     for name, text in labels.items():
         path = root / "labels" / f"{name}.txt"

@@ -15,11 +15,12 @@ from meddistill.data.annotations import AnnotationFile
 class KnownBeside:
     """What an annotation file may leave to others: the names of its class numbers, the size
     (height, width) in px of the image that it belongs to, or of the images that it names (None:
-    no such image)."""
+    no such image), and how many numbers of key points follow those of a box."""
 
     class_names: Mapping[int, str] = dataclasses.field(default_factory=dict)
     size_hw: tuple[int, int] | None = None
     size_of: Callable[[str], tuple[int, int] | None] | None = None
+    key_point_numbers: int = 0
 
 
 NOTHING_BESIDE = KnownBeside()

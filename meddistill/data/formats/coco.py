@@ -54,7 +54,11 @@ class CocoJson:
         images = tuple(_image(record, by_image, names, shared) for record in content["images"])
         known = {record["id"] for record in content["images"] if _has_id(record)}
         strays = sum(len(records) for key, records in by_image.items() if key not in known)
-        notes = {"annotations belong to no image and are left out": strays}
+        crowds = sum(record.get("iscrowd") == 1 for record in content["annotations"])
+        notes = {
+            "annotations belong to no image and are left out": strays,
+            "crowds (iscrowd) are taken as one object each": crowds,
+        }
         classes = sorted(set(names.values()) - _families(content, images))
         return AnnotationFile(images, tuple(classes), notes)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -42,6 +42,9 @@ _LABELS = (
 )
 _PLACES = ("x", "points", "rle", "imageDataURL", "vertices")
 """What the value of a region has that lies somewhere in the image; others speak of the whole of it."""
+_NO_LIST = "its result is no list of regions"
+_ALL = 1 << 30
+_SizeOf = Callable[[str], tuple[int, int] | None]
 
 
 class LabelStudioJson:
@@ -64,6 +67,8 @@ class LabelStudioJson:
         is_task = any(f'"{key}"' in head for key in ("data", "result", "completed_by"))
         if is_list and ('"annotations"' in head or '"completions"' in head) and is_task:
             return "has Label Studio's tasks"
+        if is_list and any(f'"{place}"' in head for place in _PLACES[1:]):
+            head = first_text(path, _ALL)  # a long outline may come first
         if is_list and '"annotation_id"' in head:
             return "has Label Studio's records (JSON-MIN)"
         return None
@@ -75,12 +80,20 @@ class LabelStudioJson:
         if not isinstance(content, list) or not all(isinstance(task, dict) for task in content):
             return None
         said: Counter[str] = Counter()
+        size_of = beside.size_of or (lambda name: beside.size_hw)
+        drawn_on = {
+            str(region.get("to_name"))
+            for task in content
+            for annotation in _annotations(task)
+            for region in _regions(annotation.get("result"))
+            if _lies_somewhere(region)
+        }
         images: list[AnnotatedImage] = []
         for task in content:
             if "annotations" in task or "completions" in task:
-                images += _of_task(task, said)
+                images += _of_task(task, drawn_on, said, size_of)
             else:
-                images.append(_of_record(task, said))
+                images += _of_record(task, said, size_of)
         return AnnotationFile(tuple(images), classes_of(images), said)
 
 
@@ -101,29 +114,63 @@ def _table(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _of_task(task: Mapping[str, Any], said: Counter[str]) -> list[AnnotatedImage]:
+def _annotations(task: Mapping[str, Any]) -> list[dict[str, Any]]:
+    found = task.get("annotations", task.get("completions")) or []
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
+def _regions(result: Any) -> list[dict[str, Any]]:
+    return [each for each in result if isinstance(each, dict)] if isinstance(result, list) else []
+
+
+def _lies_somewhere(region: Mapping[str, Any]) -> bool:
+    value = region.get("value")
+    return isinstance(value, dict) and any(key in value for key in _PLACES)
+
+
+def _of_task(
+    task: Mapping[str, Any], drawn_on: set[str], said: Counter[str], size_of: _SizeOf
+) -> list[AnnotatedImage]:
+    """An entry for every annotation, and of a task of several images for each of these that the file's
+    regions are drawn on (`drawn_on`: the names of the interface's images)."""
     data = task.get("data")
-    name = _image_name(data if isinstance(data, dict) else {}, task)
-    annotations = task.get("annotations", task.get("completions")) or []
+    data = data if isinstance(data, dict) else {}
+    pictures = _pictures(data)
+    drawn = {key: name for key, name in pictures.items() if key in drawn_on}
+    strange = drawn_on - pictures.keys()
+    if len(pictures) < 2:
+        drawn = {"": _image_name(data, task)}
+    elif strange:
+        return _unclear(pictures, f"its regions are on '{min(strange)}'")
     found = []
     skipped = 0
-    for annotation in annotations if isinstance(annotations, list) else []:
-        if not isinstance(annotation, dict):
-            continue
+    for annotation in _annotations(task):
         if annotation.get("was_cancelled") or annotation.get("skipped"):
             skipped += 1
             continue
         who = _annotator(annotation.get("completed_by"))
-        found.append(_image(name, annotation.get("result"), who, said))
+        if not isinstance(annotation.get("result", []) or [], list):
+            found += [AnnotatedImage(name, problem=_NO_LIST) for name in drawn.values()]
+            continue
+        for key, name in drawn.items():
+            regions = _regions(annotation.get("result"))
+            regions = [each for each in regions if not key or each.get("to_name") == key]
+            found.append(_image(name, regions, who, said, size_of))
     if not found and skipped:
         said["tasks that were skipped, left unknown"] += 1
     elif not found and (task.get("predictions") or task.get("drafts")):
         said["tasks with predictions or drafts alone, left unknown"] += 1
-    return found or [AnnotatedImage(name, looked_at=False)]
+    names = drawn.values() or pictures.values()
+    return found or [AnnotatedImage(name, looked_at=False) for name in names]
 
 
-def _of_record(record: Mapping[str, Any], said: Counter[str]) -> AnnotatedImage:
+def _of_record(
+    record: Mapping[str, Any], said: Counter[str], size_of: _SizeOf
+) -> list[AnnotatedImage]:
     """Of JSON-MIN: every list of regions, whatever the labelling interface calls it."""
+    pictures = _pictures(record)
+    if len(pictures) > 1:
+        return _unclear(pictures, "JSON-MIN does not say which a region is on: export JSON")
     regions = [
         {
             "value": each,
@@ -136,7 +183,30 @@ def _of_record(record: Mapping[str, Any], said: Counter[str]) -> AnnotatedImage:
         if isinstance(each, dict) and any(key in each for key in _PLACES)
     ]
     who = _annotator(record.get("annotator"))
-    return _image(_image_name(record, record), regions, who, said)
+    return [_image(_image_name(record, record), regions, who, said, size_of)]
+
+
+def _unclear(pictures: Mapping[str, str], why: str) -> list[AnnotatedImage]:
+    problem = f"its task has {len(pictures)} images ({', '.join(pictures)}), and {why}"
+    return [AnnotatedImage(name, problem=problem) for name in pictures.values()]
+
+
+def _pictures(data: Mapping[str, Any]) -> dict[str, str]:
+    """The values that end like a picture, by their keys; one a file."""
+    found = {
+        key: text
+        for key, text in data.items()
+        if isinstance(text, str)
+        and (text.split("?")[0].lower().endswith(IMAGE_SUFFIXES) or _ends_like_one(text))
+    }
+    files = {
+        text.replace("\\", "/").rpartition("/")[2]: key for key, text in reversed(found.items())
+    }
+    return {key: text for key, text in found.items() if key in files.values()}
+
+
+def _ends_like_one(text: str) -> bool:
+    return text.lower().endswith(IMAGE_SUFFIXES)
 
 
 def _annotator(value: Any) -> str:
@@ -148,20 +218,22 @@ def _annotator(value: Any) -> str:
 def _image_name(data: Mapping[str, Any], task: Mapping[str, Any]) -> str:
     """What the task's data call the image: the value that ends like a picture, else the uploaded
     file."""
+    for text in _pictures(data).values():
+        return text
     texts = [value for value in data.values() if isinstance(value, str)]
-    for text in texts:
-        if text.split("?")[0].lower().endswith(IMAGE_SUFFIXES) or text.lower().endswith(
-            IMAGE_SUFFIXES
-        ):
-            return text
     return str(task.get("file_upload") or data.get("image") or (texts[0] if texts else ""))
 
 
-def _image(name: str, result: Any, who: str, said: Counter[str]) -> AnnotatedImage:
-    regions = [each for each in result or [] if isinstance(each, dict)]
+def _image(
+    name: str,
+    regions: Sequence[Mapping[str, Any]],
+    who: str,
+    said: Counter[str],
+    size_of: _SizeOf,
+) -> AnnotatedImage:
     without_area: Counter[str] = Counter()
     try:
-        objects, size_hw = _objects(regions, said, without_area)
+        objects, size_hw = _objects(regions, name, said, without_area, size_of)
     except DAMAGED as error:
         reason = why_damaged(error, "a region")
         return AnnotatedImage(name, problem=reason)
@@ -173,25 +245,34 @@ def _image(name: str, result: Any, who: str, said: Counter[str]) -> AnnotatedIma
 
 
 def _objects(
-    regions: Sequence[Mapping[str, Any]], said: Counter[str], without_area: Counter[str]
+    regions: Sequence[Mapping[str, Any]],
+    name: str,
+    said: Counter[str],
+    without_area: Counter[str],
+    size_of: _SizeOf,
 ) -> tuple[tuple[AnnotatedObject, ...], tuple[int, int] | None]:
     # A region and its labels may be two records of one id.
     labels = {each.get("id"): _label(each) for each in regions if _label(each)}
     objects: dict[Any, AnnotatedObject] = {}
     size_hw = None
     for number, region in enumerate(regions):
-        width, height = region.get("original_width"), region.get("original_height")
         found = None
-        if width and height:
-            size_hw = int(height), int(width)
+        if _lies_somewhere(region):
+            size_hw = _stated_size(region) or size_hw or size_of(name)
+            if size_hw is None:
+                raise InputError("a region states no size of its image, which is not here")
             label = _label(region) or labels.get(region.get("id"), "")
-            value = region["value"]
-            found = _object(value, label, size_hw, said)
-            if found is None and any(key in value for key in _PLACES):
+            found = _object(region["value"], label, size_hw, said)
+            if found is None:
                 without_area[str(region.get("type") or label or "unknown")] += 1
         if found is not None:
             objects.setdefault(region.get("id", number), found)
     return tuple(objects.values()), size_hw
+
+
+def _stated_size(region: Mapping[str, Any]) -> tuple[int, int] | None:
+    width, height = region.get("original_width"), region.get("original_height")
+    return (int(height), int(width)) if width and height else None
 
 
 def _label(region: Mapping[str, Any]) -> str:

@@ -39,6 +39,7 @@ from meddistill.data.formats.pictures import decode_labels
 from meddistill.data.formats.shapes import check_pixels, run_lengths_of
 from meddistill.data.formats.text_files import first_text, read_json
 
+_ALL = 1 << 30
 _WITHOUT_AREA = ("point", "line", "linestrip", "points", "lines")
 
 
@@ -52,6 +53,8 @@ class LabelmeJson:
 
     def recognise(self, path: Path) -> str | None:
         head = first_text(path)
+        if head.lstrip().startswith("{") and '"imageData"' in head:
+            head = first_text(path, _ALL)  # the picture may come first
         is_ours = head.lstrip().startswith("{") and '"shapes"' in head
         return "has labelme's shapes" if is_ours else None
 

@@ -47,7 +47,7 @@ class VocXml:
         )
 
     def read(self, path: Path, beside: KnownBeside = NOTHING_BESIDE) -> AnnotationFile:
-        """One image, which has the file's stem; no object means that it was looked at and has no
+        """One image, called as `filename` says or as the file is; no object means that it was looked at and has no
         lesion.
 
         VOC counts pixels from 1 and means the last one, too: xmin - 1 to xmax is half-open. Label
@@ -70,9 +70,8 @@ class VocXml:
         notes = {"turned boxes are taken by the box around them": turned}
         classes = sorted({each.class_name for each in objects})
         plain = any(each.find("bndbox") is not None for each in root.iter("object"))
-        image = AnnotatedImage(
-            objects=objects, size_hw=size_hw, from_one=from_one if plain else None
-        )
+        name = (root.findtext("filename") or "").strip()
+        image = AnnotatedImage(name, objects, True, size_hw, from_one=from_one if plain else None)
         return AnnotationFile((image,), tuple(classes), notes)
 
 

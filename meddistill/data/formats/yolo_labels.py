@@ -73,7 +73,11 @@ def _object(line: str, path: Path, number: int, beside: KnownBeside) -> Annotate
         raise FileError(path, f"line {number} is not numbers: {line[:40]!r}", "label ") from None
     if not all(math.isfinite(value) for value in (code, *values)):
         raise FileError(path, f"line {number} has a value that is not finite", "label ")
+    if not code.is_integer():
+        raise FileError(path, f"line {number} begins with {code:g}, no class number", "label ")
     class_name = beside.class_names.get(int(code), str(int(code)))
+    if beside.key_point_numbers and len(values) == 4 + beside.key_point_numbers:
+        values = values[:4]
     if len(values) == 4:
         return AnnotatedObject(class_name, _in_px(values, height, width))
     if len(values) >= 6 and len(values) % 2 == 0:
@@ -107,6 +111,18 @@ def read_class_names(path: Path) -> dict[int, str]:
         return {int(number): printable(str(name)) for number, name in numbered}
     except (TypeError, ValueError) as error:  # something else entirely under `names`
         raise FileError(path, f"cannot be read: {in_one_line(error)}") from error
+
+
+def read_key_point_numbers(path: Path) -> int:
+    """How many numbers follow those of a box, by `kpt_shape:` in a data.yaml: points times the numbers
+    of each; 0 where the set has no key points. Raises: InputError."""
+    try:
+        count, each = read_yaml(path).get("kpt_shape") or (0, 0)
+        return int(count) * int(each)
+    except (TypeError, ValueError) as error:
+        raise FileError(
+            path, f"expected kpt_shape as [points, numbers]: {in_one_line(error)}"
+        ) from error
 
 
 def write_yolo_label(

@@ -61,8 +61,10 @@ def is_looked_at(said: AnnotatedImage, options: SourceOptions) -> bool:
 
 
 def _drawn(said: AnnotatedImage, objects: Sequence[AnnotatedObject]) -> Shapes | None:
-    """The mask of the objects, where every one has a shape."""
-    if said.size_hw is None or not all(each.has_shape for each in objects):
+    """The mask of the objects, where every one has an outline."""
+    if said.size_hw is None or not all(
+        each.has_shape and not each.is_rectangle for each in objects
+    ):
         return None
     if not objects and not said.empty_mask:
         return None
@@ -71,6 +73,14 @@ def _drawn(said: AnnotatedImage, objects: Sequence[AnnotatedObject]) -> Shapes |
         tuple(points for each in objects for points in each.polygons_xy_px),
         tuple(each.run_lengths for each in objects if each.run_lengths is not None),
     )
+
+
+RECTANGLES = "polygons that are rectangles are taken for boxes, which make no mask"
+
+
+def rectangles_in(said: AnnotatedImage) -> int:
+    """How many objects are what `RECTANGLES` tells of."""
+    return sum(each.is_rectangle for each in said.objects)
 
 
 def _drawn_apart(

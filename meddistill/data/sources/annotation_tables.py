@@ -17,10 +17,12 @@ from meddistill.data.formats.pictures import IMAGE_SUFFIXES, picture_size
 from meddistill.data.image_names import ImageNames, may_be_one_image
 from meddistill.data.raw_case import RawCase
 from meddistill.data.sources.annotated_cases import (
+    RECTANGLES,
     SeveralReadingsError,
     annotated_case,
     is_looked_at,
     one_reading,
+    rectangles_in,
     several_readings,
 )
 from meddistill.data.sources.fitted_boxes import fitted
@@ -148,17 +150,32 @@ class _Readings:
             self._said.setdefault(index, []).append((said, table))
 
     def _index(self, said: AnnotatedImage, table: Path) -> int:
-        """The picture that is meant: by its name, else, where the file speaks of one image, by the
-        file's own."""
+        """The picture that is meant: by its name, or, where the file speaks of one image, by the
+        file's own. Raises: InputError where there is none, and where the two are different pictures.
+        """
         below = table.relative_to(self._directory)
         folder = below.parent.as_posix()
-        if said.image:
-            try:
-                return self._names.find(said.image, folder)
-            except InputError:
-                if not self._format.per_image:
-                    raise
-        return self._names.find(below.with_suffix("").as_posix(), folder)
+        if said.image and not self._format.per_image:
+            return self._names.find(said.image, folder)
+        named = self._found(said.image, folder) if said.image else None
+        own = self._found(below.with_suffix("").as_posix(), folder)
+        if named is not None and own is not None and named != own:
+            pictures = (shown(self._pictures[index], self._directory) for index in (own, named))
+            own_name, other = pictures
+            raise InputError(
+                f"it lies beside {own_name} and says that it is of {other}: rename it, or correct "
+                "the name in it"
+            )
+        found = own if named is None else named
+        return (
+            self._names.find(below.with_suffix("").as_posix(), folder) if found is None else found
+        )
+
+    def _found(self, name: str, folder: str) -> int | None:
+        try:
+            return self._names.find(name, folder)
+        except InputError:
+            return None
 
     def listing(self) -> Listing:
         """The cases of all pictures, those that files name first. Raises: InputError where several
@@ -294,6 +311,7 @@ class _Readings:
         size_hw = self._size(index) if needs_size else None
         said, done = fitted(said, size_hw, self._options.fit_boxes)
         self._counts[done] += bool(done)
+        self._counts[RECTANGLES] += rectangles_in(said)
         return said
 
 

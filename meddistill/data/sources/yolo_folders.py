@@ -3,18 +3,23 @@ or in another folder; and a file with the names of the classes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from meddistill.base.errors import InputError, why_rejected
 from meddistill.base.paths import printable, shown
+from meddistill.data.annotations import AnnotationFile
 from meddistill.data.formats.annotation_format import KnownBeside
 from meddistill.data.formats.pictures import IMAGE_SUFFIXES, picture_size
 from meddistill.data.formats.text_files import read_text
-from meddistill.data.formats.yolo_labels import YoloLabel, read_class_names
+from meddistill.data.formats.yolo_labels import (
+    YoloLabel,
+    read_class_names,
+    read_key_point_numbers,
+)
 from meddistill.data.image_names import ImageNames
 from meddistill.data.raw_case import RawCase
-from meddistill.data.sources.annotated_cases import annotated_case
+from meddistill.data.sources.annotated_cases import RECTANGLES, annotated_case, rectangles_in
 from meddistill.data.sources.masks_beside import SPLIT_FOLDERS
 from meddistill.data.sources.source import Listing, SourceOptions
 from meddistill.data.sources.walking import any_file, files_ending, image_files
@@ -42,6 +47,8 @@ class YoloFolders:
 
     def list_cases(self, directory: Path, options: SourceOptions) -> Listing:
         table, names = _class_names(directory)
+        is_yaml = table is not None and table.suffix.lower() in (".yaml", ".yml")
+        points = read_key_point_numbers(table) if table is not None and is_yaml else 0
         images, rejected = image_files(directory, directory)
         inside = [path for path in images if "images" in path.relative_to(directory).parts]
         in_folders = bool(inside and _first_label(directory))
@@ -56,24 +63,29 @@ class YoloFolders:
         cases: list[RawCase] = []
         classes = set(names.values())
         tables = [table] if table else []
-        unlabelled = 0
+        unlabelled, rectangles = 0, 0
         for path in images:
             label = label_of.get(path)
             has_label = label is not None and label.is_file()
             tables += [label] if label is not None and has_label else []
             unlabelled += not has_label
             try:
-                case, found = _case(path, label if has_label else None, names, directory, options)
+                beside = KnownBeside(names, picture_size(path), key_point_numbers=points)
+                said = _FORMAT.read(label, beside) if label is not None and has_label else None
+                case = _case(path, said, directory, options)
             except InputError as error:
                 rejected.append(Rejected(shown(path, directory), why_rejected(error)))
                 continue
-            classes |= set(found)
+            classes |= set(said.classes if said else ())
+            rectangles += rectangles_in(said.images[0]) if said else 0
             cases.append(case)
         notes = (
             [f"{unlabelled} images have no label file: taken as unknown, not as free of lesions"]
             if unlabelled
             else []
         )
+        if rectangles:
+            notes.append(f"{RECTANGLES}: {rectangles}")
         if table and names and (unnamed := sorted(classes - set(names.values()))):
             notes.append(f"class numbers that {table.name} does not name: {', '.join(unnamed)}")
         return Listing(cases, rejected, notes, sorted(classes), tables)
@@ -150,21 +162,13 @@ def _label_of(image: Path, directory: Path) -> Path:
 
 
 def _case(
-    path: Path,
-    label: Path | None,
-    names: Mapping[int, str],
-    directory: Path,
-    options: SourceOptions,
-) -> tuple[RawCase, Sequence[str]]:
-    """The case of an image, and the classes that its label file names (none where there is
-    none)."""
+    path: Path, said: AnnotationFile | None, directory: Path, options: SourceOptions
+) -> RawCase:
+    """The case of an image, of which its label file says `said`; None: there is none."""
     parts = path.relative_to(directory).parts[:-1]
     if "images" in parts:
         split = next((part for part in reversed(parts) if part != "images"), "")
     else:
         split = next((part for part in reversed(parts) if part.lower() in SPLIT_FOLDERS), "")
     columns = {"split": split} if split else {}
-    if label is None:
-        return annotated_case(path, directory, None, options, columns), ()
-    content = _FORMAT.read(label, KnownBeside(names, picture_size(path)))
-    return annotated_case(path, directory, content.images[0], options, columns), content.classes
+    return annotated_case(path, directory, said.images[0] if said else None, options, columns)

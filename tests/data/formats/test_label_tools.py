@@ -37,6 +37,7 @@ from support.annotation_files import (
 from support.layouts import mask, runs_of
 
 from meddistill.base.errors import InputError
+from meddistill.data.annotations import AnnotatedObject
 from meddistill.data.formats.annotation_format import KnownBeside
 from meddistill.data.formats.known_annotation_formats import ANNOTATION_FORMATS, format_of
 from meddistill.data.formats.shapes import decode_run_lengths
@@ -163,6 +164,24 @@ def test_labelme_without_shapes_was_saved_by_somebody_who_looked(tmp_path):
     assert meanings(read(tmp_path, labelme_json("a.png", [line]))) == {"a.png": (0, False)}
 
 
+# --- shapes that are boxes
+
+
+@pytest.mark.parametrize(
+    ("points", "is_rectangle"),
+    [
+        ((X1, Y1, X2, Y1, X2, Y2, X1, Y2), True),
+        ((X1, Y1, X2, Y1, X2, Y2, X1, Y2, X1, Y1), True),
+        ((10, 2, 18, 10, 14, 14, 6, 6), True),  # turned
+        ((10, 2, 18, 10, 10, 18, 4, 10), False),
+        ((X1, Y1, X2, Y1, X2, Y2), False),
+        ((4, 4, 18, 4, 14, 12, 8, 12), False),
+    ],
+)
+def test_a_rectangle_that_is_written_as_a_polygon_is_told(points, is_rectangle):
+    assert AnnotatedObject("mass", tuple(BOX), (points,)).is_rectangle == is_rectangle
+
+
 # --- Label Studio
 
 
@@ -185,6 +204,82 @@ def test_label_studio_predictions_drafts_and_skipped_tasks_are_no_boxes(tmp_path
         (0, False),
     ]
     assert sum(content.notes.values()) == 2
+
+
+def without_size(region):
+    return {key: value for key, value in region.items() if not key.startswith("original_")}
+
+
+def test_label_studio_regions_that_state_no_size_are_of_the_picture_s(tmp_path):
+    tasks = [
+        label_studio_task(
+            1, "a.png", [label_studio_annotation([without_size(label_studio_region())])]
+        )
+    ]
+    beside = KnownBeside(size_of=lambda name: (SIZE, SIZE) if name.endswith("a.png") else None)
+    assert only(read(tmp_path, tasks, beside=beside)).box_xyxy_px == tuple(BOX)
+    (image,) = read(tmp_path, tasks).images
+    assert image.problem == "a region states no size of its image, which is not here"
+
+
+def two_images(number, annotations):
+    task = label_studio_task(number, "a.png", annotations)
+    return {**task, "data": {"pre": f"a{number}.png", "post": f"b{number}.png", "age": "41"}}
+
+
+def test_label_studio_tasks_of_two_images_keep_them_apart(tmp_path):
+    pre, post = (
+        {**label_studio_region(label=name), "to_name": name, "id": name} for name in ("pre", "post")
+    )
+    tasks = [
+        two_images(1, [label_studio_annotation([pre, post])]),
+        two_images(2, [label_studio_annotation([post])]),
+        two_images(3, []),
+    ]
+    content = read(tmp_path, tasks)
+    drawn = {image.image: [each.class_name for each in image.objects] for image in content.images}
+    assert drawn == {
+        **{"a1.png": ["pre"], "b1.png": ["post"], "a2.png": [], "b2.png": ["post"]},
+        **{"a3.png": [], "b3.png": []},
+    }
+    assert [image.looked_at for image in content.images] == [True] * 4 + [False] * 2
+
+
+def test_label_studio_images_beside_the_one_that_is_drawn_on_are_unknown(tmp_path):
+    region = {**label_studio_region(), "to_name": "pre"}
+    tasks = [two_images(n, [label_studio_annotation([region] * (n == 1))]) for n in (1, 2)]
+    assert list(meanings(read(tmp_path, tasks)).items()) == [
+        ("a1.png", (1, True)),
+        ("a2.png", (0, True)),
+    ]
+
+
+def test_label_studio_says_where_it_is_unclear_which_image_is_meant(tmp_path):
+    tasks = [two_images(1, [label_studio_annotation([label_studio_region()])])]
+    images = read(tmp_path, tasks).images
+    assert {image.problem for image in images} == {
+        "its task has 2 images (pre, post), and its regions are on 'image'"
+    }
+    record = {"pre": "a.png", "post": "b.png", "label": [], "annotation_id": 1}
+    images = read(tmp_path, [record]).images
+    assert len(images) == 2
+    assert all("export JSON" in image.problem for image in images)
+
+
+def test_label_studio_results_that_are_no_list_are_no_empty_image(tmp_path):
+    tasks = [label_studio_task(1, "a.png", [{"id": 1, "result": "gone"}])]
+    (image,) = read(tmp_path, tasks).images
+    assert image.problem == "its result is no list of regions"
+
+
+def test_what_tells_a_tool_may_stand_behind_long_outlines_and_pictures(tmp_path):
+    value = {"points": [[n % 90, n % 70] for n in range(2000)], "polygonlabels": ["mass"]}
+    size = {"original_width": SIZE, "original_height": SIZE}
+    record = {"image": "a.png", "label": [{**value, **size}], "annotation_id": 1}
+    assert only(read(tmp_path, [record])).class_name == "mass"
+    content = {"imageData": "A" * 9000, **labelme_json("a.png", [labelme_shape()])}
+    content = dict(sorted({**content, "imageData": "A" * 9000}.items()))
+    assert only(read(tmp_path, content)).box_xyxy_px == tuple(BOX)
 
 
 def test_label_studio_leaves_out_what_has_no_area(tmp_path):

@@ -212,6 +212,45 @@ def voc(root, name, corner):
     (root / f"{name}.xml").write_text(f"<annotation>{box}</annotation>")
 
 
+def test_rectangles_as_polygons_are_no_masks_to_judge_by(tmp_path):
+    for name in "ab":
+        save(tmp_path / f"{name}.png", image(ord(name)))
+    coco(
+        tmp_path,
+        [("a.png", SIZE, SIZE), ("b.png", SIZE, SIZE)],
+        [(0, [2, 3, 8, 5]), (1, [2, 3, 8, 5])],
+    )
+    content = json.loads((tmp_path / "coco.json").read_text())
+    for annotation, points in zip(
+        content["annotations"], ([2, 3, 10, 3, 10, 8, 2, 8], [2, 3, 10, 5, 6, 8]), strict=True
+    ):
+        annotation["segmentation"] = [points]
+    content["annotations"][1]["iscrowd"] = 1
+    (tmp_path / "coco.json").write_text(json.dumps(content))
+    listing = listed(tmp_path)
+    assert [case.mask is not None for case in listing.cases] == [False, True]
+    assert (
+        "polygons that are rectangles are taken for boxes, which make no mask: 1" in listing.notes
+    )
+    assert "crowds (iscrowd) are taken as one object each: 1" in listing.notes
+
+
+def test_a_file_beside_one_picture_that_names_another_is_rejected(tmp_path):
+    for name in "ab":
+        voc(tmp_path, name, 3)
+    text = (tmp_path / "b.xml").read_text()
+    (tmp_path / "b.xml").write_text(
+        text.replace("<annotation>", "<annotation><filename>a.png</filename>")
+    )
+    listing = listed(tmp_path)
+    assert [case.name for case in listing.cases if case.boxes_xyxy_px] == ["a"]
+    (row,) = listing.rejected
+    assert "it lies beside b.png and says that it is of a.png" in row.reason
+    (tmp_path / "b.xml").rename(tmp_path / "anno_1.xml")
+    (tmp_path / "a.xml").unlink()
+    assert boxes_of(listed(tmp_path)) == {"a": ((2, 3, 9, 9),), "b": None}
+
+
 def test_one_file_that_counts_from_zero_tells_of_all(tmp_path):
     voc(tmp_path / "train", "a", 3)
     assert boxes_of(listed(tmp_path)) == {"a": ((2, 3, 9, 9),)}
@@ -245,6 +284,31 @@ def test_yolo_s_names_stand_in_the_yaml_that_has_some(tmp_path):
     assert listing.box_classes == ["cyst", "tumour"]
     (tmp_path / "data.yaml").write_text("names: [cyst]\n")
     assert "class numbers that data.yaml does not name: 1" in listed(tmp_path).notes
+
+
+def test_key_points_of_yolo_are_no_outline(tmp_path):
+    make_yolo(tmp_path)
+    (tmp_path / "data.yaml").write_text("names: [cyst, tumour]\nkpt_shape: [2, 2]\n")
+    before = boxes_of(listed(tmp_path))
+    for path in (tmp_path / "labels").rglob("*.txt"):
+        boxes = [line for line in path.read_text().splitlines() if len(line.split()) == 5]
+        path.write_text("".join(f"{line} 0.1 0.1 0.9 0.2\n" for line in boxes) or path.read_text())
+    listing = listed(tmp_path)
+    assert boxes_of(listing) == before
+    assert listing.cases[0].boxes_xyxy_px
+    assert listing.cases[0].mask is None
+    (tmp_path / "data.yaml").write_text("kpt_shape: 17\n")
+    with pytest.raises(InputError, match=r"expected kpt_shape as \[points, numbers\]"):
+        listed(tmp_path)
+
+
+def test_turned_boxes_of_yolo_are_boxes(tmp_path):
+    make_yolo(tmp_path)
+    for path in (tmp_path / "labels").rglob("*.txt"):
+        path.write_text("0 0.5 0.1 0.9 0.5 0.5 0.9 0.1 0.5\n")
+    listing = listed(tmp_path)
+    assert all(case.mask is None for case in listing.cases)
+    assert any("rectangles are taken for boxes" in note for note in listing.notes)
 
 
 def test_yolo_of_label_studio_has_notes_beside(tmp_path):
