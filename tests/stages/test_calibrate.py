@@ -355,8 +355,12 @@ def test_the_teacher_sharpens_what_is_expected(seeing, tmp_path, monkeypatch, ca
         asked(run, tmp_path / "early", monkeypatch, ask_teacher=True)
     trust = run_calibrate(run, ask_teacher=True, device="cpu", teacher=PaintingTeacher())
     assert trust.teacher.fingerprint == "painting-1"
-    assert load_student(run.student).trust.findings[0].asked is not None
+    (of,) = load_student(run.student).trust.findings
     assert "Its targets favour it" in " ".join(trust.facts["sentences"])
+    # What a student of one epoch learns to expect differs by processor, and is next to nothing.
+    surely = dataclasses.replace(of.asked, line=Line(0 * of.asked.line.weights, 3.0))
+    of = dataclasses.replace(of, asked=surely)
+    save_trust(run.student, dataclasses.replace(trust, findings=(of,)))
     alone = run_predict(run.student, [images], tmp_path / "alone", device="cpu")
     capsys.readouterr()
     out = asked(run, tmp_path, monkeypatch, ask_teacher=True)
@@ -369,6 +373,7 @@ def test_the_teacher_sharpens_what_is_expected(seeing, tmp_path, monkeypatch, ca
         assert (other.agreement is not None, other.refined) == (other.area_px > 0, False)
         told = [(row.expected_dice, row.expected_dice_high) for row in (one, other)]
         assert (told[0] != told[1]) == (other.area_px > 0)
+        assert other.expected_dice == ("0.9526" if other.area_px else one.expected_dice)
         assert (one.area_px, one.p_finding) == (other.area_px, other.p_finding)
     stamp = (out / "predicted.jsonl").stat().st_mtime_ns
     asked(run, tmp_path, monkeypatch, ask_teacher=True)
