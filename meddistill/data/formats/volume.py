@@ -94,11 +94,17 @@ def as_stored(maps: Sequence[np.ndarray], affine: np.ndarray, axis: int) -> np.n
     """Maps (H, W) of the slices across a canonical axis, as `volume_slices` shows them, as voxels
     (X, Y, Z) in the frame that `affine` stores them in: the other way round from cutting."""
     voxels = np.stack([np.asarray(each).T[::-1, ::-1] for each in maps], axis=axis)
+    return np.ascontiguousarray(uncanonical(voxels, affine))
+
+
+def uncanonical(voxels: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Canonical voxels (X, Y, Z) as `affine` stores them: what `canonical` turned and mirrored is turned
+    back. Raises: as `axes_in_world`."""
     axes, against = axes_in_world(affine)
     for world in range(3):
         if against[world]:
             voxels = np.flip(voxels, world)
-    return np.ascontiguousarray(np.transpose(voxels, np.argsort(axes)))
+    return np.transpose(voxels, np.argsort(axes))
 
 
 def resampled(volume: Volume, shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:

@@ -13,7 +13,14 @@ import numpy as np
 from meddistill.base.errors import FileError, InputError
 from meddistill.data.formats import itk, nifti, pages
 from meddistill.data.formats.known_volume_formats import reader_of
-from meddistill.data.formats.volume import Grid, Volume, axes_in_world, canonical, resampled
+from meddistill.data.formats.volume import (
+    Grid,
+    Volume,
+    axes_in_world,
+    canonical,
+    resampled,
+    uncanonical,
+)
 from meddistill.data.intensity import percentile_limits
 from meddistill.data.masks import Labels, chosen
 from meddistill.data.raw_case import MaskRef, OneFile, Picture
@@ -83,14 +90,16 @@ class VolumeSlice(_OneVolume):
 @dataclasses.dataclass(frozen=True)
 class MaskSlice(_OneVolume):
     """The same slice of a mask volume; `labels` as in `masks.read_mask`. `image`: the volume onto whose
-    grid the mask is brought by the nearest voxel, where it has one of its own. `together`: the mask
-    files of one volume, a finding each, whose slices are read in turns."""
+    grid the mask is brought by the nearest voxel, where it has one of its own, or, with `by_voxel`, whose
+    voxels are the mask's in the order in which both are stored, wherever the mask says that they lie.
+    `together`: the mask files of one volume, a finding each, whose slices are read in turns."""
 
     axis: int
     index: int
     labels: Labels = None
     image: Path | None = None
     together: tuple[Path, ...] = ()
+    by_voxel: bool = False
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -99,13 +108,17 @@ class MaskSlice(_OneVolume):
     @property
     def token(self) -> str:
         told = f"axis {self.axis} slice {self.index} labels {self.labels}"
-        return f"{told} resampled" if self.image else told
+        if self.image is None:
+            return told
+        return f"{told} by voxel" if self.by_voxel else f"{told} resampled"
 
     def load(self) -> np.ndarray:
         stamps = [_stamp(path) for path in (self.path, self.image) if path]
-        key = (self.path, self.image, *stamps, self.labels)
+        key = (self.path, self.image, *stamps, self.labels, self.by_voxel)
         voxels = _LAST_MASK.get(
-            key, lambda: _load_mask(self.path, self.labels, self.image), self.together
+            key,
+            lambda: _load_mask(self.path, self.labels, self.image, self.by_voxel),
+            self.together,
         )
         count = voxels.shape[-3:][self.axis]
         if self.index >= count:
@@ -121,7 +134,7 @@ class MaskSlice(_OneVolume):
 
 def is_resampled(mask: MaskRef) -> bool:
     """Whether a mask is brought onto the grid of its image."""
-    return isinstance(mask, MaskSlice) and mask.image is not None
+    return isinstance(mask, MaskSlice) and mask.image is not None and not mask.by_voxel
 
 
 def _cut(voxels: np.ndarray, axis: int, index: int) -> np.ndarray:
@@ -173,14 +186,16 @@ def _load_volume(path: Path, channel: int) -> tuple[Volume, tuple[float, float]]
     return volume, percentile_limits(volume.array)
 
 
-def _load_mask(path: Path, labels: Labels, image: Path | None) -> np.ndarray:
+def _load_mask(path: Path, labels: Labels, image: Path | None, by_voxel: bool) -> np.ndarray:
     # The whole volume decides what its values mean: a slice that has label 1 alone must not pass
     # for black and white.
     if (channels := grid_of(path).channels) > 1:
         raise FileError(path, f"holds {channels} volumes along its fourth axis, not one", "mask ")
     mask = read_volume(path)
     voxels = mask.array
-    if image is not None:
+    if image is not None and by_voxel:
+        voxels = canonical(uncanonical(voxels, _affine_of(path)), _affine_of(image))[0]
+    elif image is not None:
         voxels = resampled(mask, *_canonical_grid(image))
     # In the order in which they lie: another one copies all of them, now and at every slice.
     axes = sorted(range(3), key=lambda axis: -abs(voxels.strides[axis]))
@@ -191,12 +206,17 @@ def _load_mask(path: Path, labels: Labels, image: Path | None) -> np.ndarray:
 
 
 def _canonical_grid(path: Path) -> tuple[tuple[int, ...], np.ndarray]:
-    grid = grid_of(path)
-    if grid.affine is None:
-        raise FileError(path, "does not say where it lies: no mask can be brought onto it")
     # Strides of nothing: only the shape counts.
-    voxels, affine = canonical(np.broadcast_to(np.uint8(0), grid.shape), grid.affine)
+    voxels = np.broadcast_to(np.uint8(0), grid_of(path).shape)
+    voxels, affine = canonical(voxels, _affine_of(path))
     return voxels.shape, affine
+
+
+def _affine_of(path: Path) -> np.ndarray:
+    affine = grid_of(path).affine
+    if affine is None:
+        raise FileError(path, "does not say where it lies: no mask can be brought onto it")
+    return affine
 
 
 def read_volume(path: Path, channel: int = 0) -> Volume:

@@ -103,21 +103,28 @@ def _first_slice(path: Path, masks: Sequence[Path], options: SourceOptions) -> M
         listed = ", ".join(mask.name for mask in masks)
         raise InputError(f"several masks have its name: {listed}; choose with --masks")
     (mask,) = masks
-    is_taken = MOVED in options.accept
+    is_taken = MOVED in options.accept and not options.resample_masks
     grids = grid_of(path), grid_of(mask)
-    why = "" if is_taken and not options.resample_masks else apart(*grids)
-    if why and not (is_taken or options.resample_masks):
+    why = apart(*grids)
+    if why and is_taken:
+        if grids[0].shape != grids[1].shape:
+            told = ("x".join(map(str, grid.shape)) for grid in reversed(grids))
+            raise InputError(
+                f"mask {mask.name} has {' voxels, its image '.join(told)}: --accept {MOVED} takes a "
+                "mask of as many; --resample-masks brings it onto the image's voxels"
+            )
+        return MaskSlice(mask, options.axis, 0, options.labels, path, by_voxel=True)
+    if why and not options.resample_masks:
         raise InputError(
             f"{why} ({mask.name}); --resample-masks brings it onto the image's voxels, --accept "
-            f"{MOVED} takes it as it is stored"
+            f"{MOVED} takes its voxels for the image's as they are stored"
         )
-    if why and not is_taken and not meet(*grids):
+    if why and not meet(*grids):
         raise InputError(
             f"mask {mask.name} lies wholly outside of its image by its own header: is it another "
             "patient's?"
         )
-    onto = path if why and options.resample_masks else None
-    return MaskSlice(mask, options.axis, 0, options.labels, onto)
+    return MaskSlice(mask, options.axis, 0, options.labels, path if why else None)
 
 
 def with_spacing(image: ImageRef, told_mm: tuple[float, float, float | None] | None) -> ImageRef:
