@@ -22,6 +22,16 @@ _SPACING = re.compile(
     r"^(?:ElementSpacing\s*=|ElementSize\s*=|spacings:|space directions:)(.*)$",
     re.MULTILINE | re.IGNORECASE,
 )
+_UNITS = re.compile(r"^(?:space )?units:(.*)$", re.MULTILINE | re.IGNORECASE)
+_IN_MM = {
+    "mm": 1.0,
+    "um": 0.001,
+    "\xb5m": 0.001,
+    "\xc2\xb5m": 0.001,
+    "micron": 0.001,
+    "microns": 0.001,
+}
+_IN_MM |= {"cm": 10.0, "m": 1000.0, "nm": 1e-6}
 _OBJECT = re.compile(r"^\w+\(0x[0-9a-f]+\): ", re.IGNORECASE)
 _BEFORE = re.compile(r"^.*itk(?:::| )ERROR: ", re.IGNORECASE)
 _NO_SIDE = ("nan", "none", "")
@@ -132,9 +142,20 @@ def _affine(reader: Any, dimensions: int) -> np.ndarray:
     spacing[:known] = reader.GetSpacing()[:known]
     origin[:known] = reader.GetOrigin()[:known]
     affine = np.eye(4)
-    affine[:3, :3] = _TO_RAS @ direction @ np.diag(spacing)
-    affine[:3, 3] = _TO_RAS @ origin
+    unit = _unit_mm(Path(reader.GetFileName()))
+    affine[:3, :3] = _TO_RAS @ direction @ np.diag(spacing * unit)
+    affine[:3, 3] = _TO_RAS @ origin * unit
     return affine
+
+
+def _unit_mm(path: Path) -> float:
+    """How many mm the unit of length is in which an NRRD file counts; 1 where it does not say. Raises:
+    InputError for axes in several units."""
+    told = _UNITS.search(_head(path))
+    units = set(re.findall(r"[^\s\"]+", told[1].lower())) & _IN_MM.keys() if told else set()
+    if len({_IN_MM[unit] for unit in units}) > 1:
+        raise FileError(path, f"counts in {' and in '.join(sorted(units))}, expected one unit")
+    return _IN_MM[units.pop()] if units else 1.0
 
 
 def _three(size: tuple[int, ...]) -> tuple[int, int, int]:

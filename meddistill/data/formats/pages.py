@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from meddistill.base.errors import FileError, InputError
-from meddistill.data.formats.pictures import page_count, picture_size
-from meddistill.data.formats.tiff import load_pages
+from meddistill.data.formats.pictures import decode_pages, page_count, picture_size
+from meddistill.data.formats.tiff import UnknownCompressionError, load_pages
 from meddistill.data.formats.volume import Grid, Volume, as_pages, canonical
 
 SUFFIXES = (".tif", ".tiff")
@@ -23,7 +23,10 @@ def grid_of(path: Path) -> Grid:
 
 def read(path: Path, channel: int) -> Volume:
     """The pages as slices. Raises: InputError, also where they differ in size or are in colour."""
-    pages = load_pages(path)
+    try:
+        pages = load_pages(path)
+    except UnknownCompressionError:
+        pages = decode_pages(path)
     if pages.ndim != 3:
         raise FileError(path, "has pages in colour, expected grey ones")
     voxels = np.transpose(pages, (2, 1, 0))

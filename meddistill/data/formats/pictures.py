@@ -77,6 +77,21 @@ def page_count(path: Path) -> int:
         raise FileError(path, "cannot be read as an image") from error
 
 
+def decode_pages(path: Path) -> np.ndarray:
+    """The pages (N, H, W[, 3]) of a TIFF file that is compressed in a way that PIL knows. Raises:
+    InputError."""
+    try:
+        with Image.open(path) as image:
+            pages = []
+            for number in range(getattr(image, "n_frames", 1)):
+                image.seek(number)
+                check_size(*image.size)
+                pages.append(_to_array(image, indices=False))
+            return np.stack(pages)
+    except Exception as error:  # PIL raises a dozen types on damaged files
+        raise FileError(path, f"cannot be read as pages: {in_one_line(error)}") from error
+
+
 def _read(path: Path) -> bytes:
     try:
         # Read at once: PIL then cannot keep a damaged file open, and OpenCV need not understand the

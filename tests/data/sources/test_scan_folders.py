@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 from support.layouts import BOX, SIZE, image, mask, volume, write_nrrd
 from support.prepared import ALL_IN_TRAINING
 
@@ -34,6 +35,27 @@ def test_an_itk_volume_lies_where_its_file_says(tmp_path, ending):
     assert found.affine[:3, 3] == pytest.approx([-10 - 0.5 * (SIZE - 1), -20 - 2 * (SIZE - 1), 30])
 
 
+@pytest.mark.parametrize(
+    ("units", "sides"),
+    [
+        ('"um" "um" "um"', (0.05, 0.05, 0.2)),
+        ('"mm" "mm" "mm"', (50, 50, 200)),
+        ('"" "" "none"', (50, 50, 200)),
+    ],
+)
+def test_nrrd_files_may_count_in_micrometres(tmp_path, units, sides):
+    head = f"NRRD0004\ntype: uchar\ndimension: 3\nsizes: 4 5 3\nencoding: raw\nunits: {units}"
+    (tmp_path / "a.nrrd").write_bytes(f"{head}\nspacings: 50 50 200\n\n".encode() + bytes(60))
+    assert read_volume(tmp_path / "a.nrrd").spacing == pytest.approx(sides)
+
+
+def test_nrrd_files_in_two_units_are_refused(tmp_path):
+    head = "NRRD0004\ntype: uchar\ndimension: 3\nsizes: 4 5 3\nencoding: raw\nspacings: 5 5 2"
+    (tmp_path / "a.nrrd").write_bytes(f'{head}\nunits: "um" "um" "mm"\n\n'.encode() + bytes(60))
+    with pytest.raises(InputError, match="counts in mm and in um, expected one unit"):
+        grid_of(tmp_path / "a.nrrd")
+
+
 def test_formats_may_differ_between_image_and_mask(tmp_path, prepare):
     nibabel = pytest.importorskip("nibabel")
     write_nrrd(tmp_path / "source" / "images" / "a.nrrd", volume().transpose(2, 1, 0))
@@ -47,6 +69,30 @@ def test_formats_may_differ_between_image_and_mask(tmp_path, prepare):
     assert reasons == {}
 
 
+def test_a_mask_without_its_place_may_be_taken_voxel_for_voxel(tmp_path, prepare):
+    nibabel = pytest.importorskip("nibabel")
+    marked = np.zeros((20, 22, 6), dtype=np.uint8)
+    marked[3:9, 5:15, 2] = 1
+    pixels = (marked * 200 + np.arange(20, dtype=np.uint8)[:, None, None]).astype(np.int16)
+    for kind, voxels, affine in (
+        ("images", pixels, np.diag([-0.7, -0.7, 2.0, 1.0])),
+        ("masks", marked, np.eye(4)),
+    ):
+        (tmp_path / "source" / kind).mkdir(parents=True)
+        stored = nibabel.Nifti1Image(voxels, affine)
+        nibabel.save(stored, tmp_path / "source" / kind / "a.nii.gz")
+    out, cases, reasons = prepare(tmp_path / "source", accept=["moved"], **ALL_IN_TRAINING)
+    (case,) = (case for case in cases.values() if case.annotation == "boxes")
+    assert annotated_boxes(out, case).tolist() == [[3, 5, 9, 15]]
+    assert reasons == {}
+    other = nibabel.Nifti1Image(marked[:, :20], np.eye(4))
+    nibabel.save(other, tmp_path / "source" / "masks" / "a.nii.gz")
+    with pytest.raises(
+        InputError, match=r"20x20x6 voxels, its image 20x22x6: --accept moved takes"
+    ):
+        prepare(tmp_path / "source", tmp_path / "b", accept=["moved"], **ALL_IN_TRAINING)
+
+
 def test_pages_of_a_tiff_are_slices_as_they_are_drawn(tmp_path, prepare):
     stack = np.stack([image(number) for number in range(5)])
     for kind, pages in (("images", stack), ("masks", labels() * 255)):
@@ -56,6 +102,26 @@ def test_pages_of_a_tiff_are_slices_as_they_are_drawn(tmp_path, prepare):
     (case,) = (case for case in cases.values() if case.annotation == "boxes")
     assert annotated_boxes(out, case).tolist() == [BOX]
     assert case.source == "images/a.tif#axial2"
+
+
+def test_pages_may_be_packed_or_have_white_as_their_lowest_value(tmp_path):
+    pages = np.stack([image(number) for number in range(3)])
+    tifffile.imwrite(tmp_path / "plain.tif", pages, photometric="minisblack", metadata=None)
+    tifffile.imwrite(tmp_path / "white.tif", ~pages, photometric="miniswhite", metadata=None)
+    first, *others = (Image.fromarray(page) for page in pages)
+    first.save(tmp_path / "lzw.tif", save_all=True, append_images=others, compression="tiff_lzw")
+    for name in ("white", "lzw"):
+        found, plain = (read_volume(tmp_path / f"{each}.tif").array for each in (name, "plain"))
+        np.testing.assert_array_equal(found, plain)
+
+
+def test_pages_of_several_channels_are_no_slices(tmp_path):
+    stack = np.zeros((4, 2, 8, 9), dtype=np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", stack, imagej=True, metadata={"axes": "ZCYX"})
+    with pytest.raises(InputError, match="holds 2 channels: expected a page a slice"):
+        read_volume(tmp_path / "a.tif")
+    tifffile.imwrite(tmp_path / "b.tif", stack[:, 0], imagej=True, metadata={"axes": "TYX"})
+    assert read_volume(tmp_path / "b.tif").array.shape == (9, 8, 4)
 
 
 def test_a_mask_that_lies_elsewhere_is_refused_in_millimetres(tmp_path, prepare):
