@@ -50,7 +50,7 @@ class ImageNames:
 
     def find(self, name: str, folder: str = "") -> int:
         """The index of the image that is meant: the one that shares the most of the end of its path
-        with the name; of several, the one in `folder`, where the file lies that names it.
+        with the name; of several, the one nearest to `folder`, where the file lies that names it.
 
         Tried in turn: the name as written, and without escapes, drive and server; without Label
         Studio's prefix; without its ending. Upper and lower case, and the two Unicode forms of an
@@ -89,9 +89,10 @@ class ImageNames:
         shared = [_shared_end(self._keys[index][:-1], parts[:-1]) for index in indices]
         best = [i for i, length in zip(indices, shared, strict=True) if length == max(shared)]
         if len(best) > 1:
+            # In `ds0/ann` lies what is said of `ds0/img`.
             beside = _parts(folder)
-            inside = [i for i in best if self._keys[i][: len(beside)] == beside]
-            best = inside or best
+            near = [_shared_start(self._keys[index][:-1], beside) for index in best]
+            best = [i for i, length in zip(best, near, strict=True) if length == max(near)]
         if len(best) > 1:  # names that differ in case alone
             best = [i for i in best if f"/{self._sources[i]}".endswith(f"/{spelling}")] or best
         if len(best) > 1:
@@ -150,6 +151,10 @@ def _underscored(name: str) -> str:
 def _without_upload(name: str) -> str:
     """The name before an upload put its prefix there."""
     return _underscored(_UPLOAD.sub("", name))
+
+
+def _shared_start(first: Sequence[str], second: Sequence[str]) -> int:
+    return _shared_end(first[::-1], second[::-1])
 
 
 def _shared_end(first: Sequence[str], second: Sequence[str]) -> int:

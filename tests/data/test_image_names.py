@@ -44,6 +44,8 @@ def test_a_name_of_two_pictures_is_told_by_the_folder_of_its_file_or_an_error():
     assert names.find("scan.png", "p2") == 3
     with pytest.raises(InputError, match=r"2 image files are called scan\.png"):
         names.find("scan.png", "annotations")
+    names = ImageNames(["ds0/img/a.png", "ds1/img/a.png"])
+    assert [names.find("a.png", f"ds{number}/ann") for number in (0, 1)] == [0, 1]
 
 
 def test_names_that_differ_in_case_alone_are_told_apart():
