@@ -155,6 +155,7 @@ def binarise(pixels: np.ndarray, lossy: bool = False, name: str = "mask") -> np.
     """bool (H, W) of mask pixels (H, W[, 3]); the rule of `read_mask` without labels."""
     if pixels.ndim == 3:
         _check_background(pixels, name)
+        _check_colours(pixels, lossy, name)
         pixels = pixels.max(axis=2)
     if pixels.dtype == bool:
         return pixels
@@ -209,9 +210,31 @@ def _check_background(pixels: np.ndarray, name: str) -> None:
         )
 
 
+def _check_colours(pixels: np.ndarray, lossy: bool, name: str) -> None:
+    """Raises: InputError where areas of a colour mask (H, W, 3) have colours of their own, which may
+    mean different things."""
+    if pixels.dtype != np.uint8 or (pixels[..., :1] == pixels).all():
+        return
+    bright = pixels >= 128
+    kinds = bright @ np.array([4, 2, 1])
+    counts = np.bincount(kinds[kinds > 0], minlength=8)
+    # Along the edges of a lossy mask colours mix.
+    least = (_LOSSY_SHARE if lossy else _LEVEL_SHARE) * counts.sum()
+    found = [int(kind) for kind in np.argsort(-counts, kind="stable") if counts[kind] > least]
+    if len(found) > 1:
+        colours = [
+            hex_colour(np.median(pixels[kinds == kind], axis=0).astype(int).tolist())
+            for kind in found
+        ]
+        raise InputError(
+            f"{name} holds areas in several colours ({', '.join(colours)}): name the lesion's with "
+            f"--label '{colours[0]}', or a finding each with --findings; --label any takes all for lesion"
+        )
+
+
 _FEWEST_OBJECTS, _MOST_OBJECTS = 3, 65535
 _FEW_LEVELS = 8
-_LEVEL_SHARE = 0.05
+_LEVEL_SHARE, _LOSSY_SHARE = 0.05, 0.15
 
 
 def _other_than_black_and_white(pixels: np.ndarray) -> str:

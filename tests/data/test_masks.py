@@ -17,6 +17,18 @@ def test_jpeg_noise_does_not_change_a_mask(tmp_path):
     assert (read_mask(tmp_path / "m.jpg") == truth).all()
 
 
+@pytest.mark.parametrize("ending", ["png", "jpg"])
+def test_areas_of_several_colours_are_not_one_lesion(tmp_path, ending):
+    pixels = np.zeros((64, 64, 3), dtype=np.uint8)
+    pixels[8:24, 8:30, 0] = 255
+    Image.fromarray(pixels).save(tmp_path / f"one.{ending}")
+    assert read_mask(tmp_path / f"one.{ending}").sum() == pytest.approx(16 * 22, abs=8)
+    pixels[40:56, 30:60, 1] = 255
+    Image.fromarray(pixels).save(tmp_path / f"two.{ending}")
+    with pytest.raises(InputError, match=r"areas in several colours \(#\w{6}, #\w{6}\): name the"):
+        read_mask(tmp_path / f"two.{ending}")
+
+
 def test_an_empty_jpeg_mask_is_empty(tmp_path):
     noise = np.random.default_rng(0).integers(0, 9, (32, 32)).astype(np.uint8)
     Image.fromarray(noise).save(tmp_path / "m.jpg")
