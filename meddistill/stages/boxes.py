@@ -32,6 +32,7 @@ MASKS_OF = ("student", "teacher")
 _LESION = "lesion"
 """What a box is called whose case has no class."""
 _SMALLEST_PX = 10
+_ALWAYS_TOLD = ("id", "group", "split", "class")
 
 MaskOf = Callable[[Case], np.ndarray | None]
 """A case's mask, bool (H, W); None where there is none."""
@@ -79,8 +80,7 @@ def run_boxes(
     writer.write(out, images, names)
     _warn_of_parts(images, to)
     if read_json(run.data / RUN_JSON).get("results", {}).get("groups_known"):
-        rows = [(case.case_id, case.group, case.split, case.class_name) for case in dataset.cases]
-        write_rows(out / GROUPS_CSV, [("id", "group", "split", "class"), *rows])
+        write_rows(out / GROUPS_CSV, _facts(dataset.cases))
     counts = {
         "images": len(images),
         "boxes": sum(len(image.objects) for image in images if image.looked_at),
@@ -92,6 +92,27 @@ def run_boxes(
         f"then `meddistill prepare NEW_RUN --source {out} --dataset {writer.source}`"
     )
     return out
+
+
+def _facts(cases: Sequence[Case]) -> list[list[str]]:
+    """groups.csv with its header: what a label tool does not know of a case."""
+    columns = {
+        "id": [case.case_id for case in cases],
+        "group": [case.group for case in cases],
+        "split": [case.split for case in cases],
+        "class": [case.class_name for case in cases],
+        "volume": [case.volume for case in cases],
+        "slice": ["" if case.slice is None else str(case.slice) for case in cases],
+        "spacing": [_spacing(case) for case in cases],
+    }
+    told = {name: values for name, values in columns.items() if name in _ALWAYS_TOLD or any(values)}
+    return [list(told), *map(list, zip(*told.values(), strict=True))]
+
+
+def _spacing(case: Case) -> str:
+    """Row, column and, of a volume's slice, the distance to the next one in mm; '' where not known."""
+    step = "" if case.slice_mm is None else f",{case.slice_mm:g}"
+    return f"{case.spacing_mm}{step}" if case.spacing_mm else ""
 
 
 def _place(

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from support.layouts import image, save
-from support.prepared import prepare_into
+from support.layouts import image, make_nifti, save
+from support.prepared import ALL_IN_TRAINING, prepare_into
 
 from meddistill.base.errors import ConfigError, StageError
 from meddistill.data.findings import Findings
@@ -74,6 +74,23 @@ def test_a_run_comes_back_from_every_tool(run, tool, tmp_path):
     splits = {name: case.split for name, case in before.cases.items()}
     assert {name: case.split for name, case in after.cases.items()} == splits
     assert {case.annotation for case in after.cases.values()} == {"boxes", "none", "unknown"}
+
+
+@pytest.mark.parametrize("tool", ["coco", "voc"])
+def test_slices_come_back_with_their_volume_and_millimetres(tool, tmp_path):
+    make_nifti(tmp_path / "source")
+    before = prepare_into(tmp_path, tmp_path / "source", **ALL_IN_TRAINING)
+    out = run_boxes(RunDir(tmp_path / "run"), tool)
+    after = prepare_into(tmp_path / "again", out, **ALL_IN_TRAINING)
+
+    def places(cases):
+        return {
+            name: (case.volume, case.slice, case.spacing_mm, case.slice_mm, case.group)
+            for name, case in cases.items()
+        }
+
+    assert any(case.volume and case.slice_mm for case in before.cases.values())
+    assert places(after.cases) == places(before.cases)
 
 
 def _settings(run):

@@ -42,16 +42,16 @@ def stacked(cases: Sequence[RawCase]) -> tuple[list[RawCase], list[Rejected]]:
 def _placed(case: RawCase) -> RawCase:
     if case.volume or not case.columns:
         return case
+    image, spacing = case.image, read_spacing(_cell(case.columns, SPACING_COLUMNS))
+    if spacing is not None and isinstance(image, ImageFile):
+        image = dataclasses.replace(image, spacing_hw_mm=spacing[:2])
     volume, number = (_cell(case.columns, names) for names in (VOLUME_COLUMNS, SLICE_COLUMNS))
     if not volume or not number:
-        return case
+        return dataclasses.replace(case, image=image)
     try:
         index = int(number)
     except ValueError:
         raise InputError(f"its slice is '{number}', expected a whole number") from None
-    image, spacing = case.image, read_spacing(_cell(case.columns, SPACING_COLUMNS))
-    if spacing is not None and isinstance(image, ImageFile):
-        image = dataclasses.replace(image, spacing_hw_mm=spacing[:2])
     return dataclasses.replace(
         case,
         image=image,
