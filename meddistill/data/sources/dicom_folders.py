@@ -13,29 +13,20 @@ from meddistill.data.formats.dicom import (
     DicomImage,
     Header,
     is_dicom,
-    read_header,
 )
-from meddistill.data.formats.dicom_contours import ContourMask, Structures, read_structures
+from meddistill.data.formats.dicom_contours import ContourMask, Structures
 from meddistill.data.formats.dicom_segmentations import (
     Segmentation,
     SegmentationMask,
-    read_segmentation,
 )
-from meddistill.data.formats.dicom_series import copies_among, has_no_ending
+from meddistill.data.formats.dicom_series import copies_among
 from meddistill.data.formats.known_image_formats import IMAGE_FORMATS
 from meddistill.data.formats.pictures import IMAGE_SUFFIXES
 from meddistill.data.raw_case import MaskRef, RawCase
+from meddistill.data.sources.dicom_files import DicomFiles
+from meddistill.data.sources.dicom_masks import Pairs, pairs_of
 from meddistill.data.sources.dicom_patients import Patients
 from meddistill.data.sources.dicom_volumes import in_series
-from meddistill.data.sources.file_roles import Patterns, Roles, fits
-from meddistill.data.sources.matching import match
-from meddistill.data.sources.naming import (
-    IMAGE_WORDS,
-    MASK_WORDS,
-    name_files,
-    role_words,
-    words_of,
-)
 from meddistill.data.sources.source import Listing, SourceOptions, Understood
 from meddistill.data.sources.volume_cases import MOVED
 from meddistill.data.sources.walking import any_file, walk_files
@@ -58,23 +49,25 @@ class DicomFolders:
         return f"it has {shown(found, directory)}" if found else None
 
     def list_cases(self, directory: Path, options: SourceOptions) -> Listing:
-        files = _Files(directory)
+        files = DicomFiles(directory, options)
         if not files.images and not files.segmentations:
             raise InputError(f"{directory} holds no DICOM file, the layout of {self.name}")
         patients = Patients(files.images.values(), options)
         cases: list[RawCase] = []
         used: set[str] = set()
-        masks, rejected = dict(files.masks), files.rejected
-        mask_of, masks = _pairs(list(files.images), masks, directory, options)
+        pairs = pairs_of(list(files.images), files.masks, directory, options)
+        rejected = files.rejected
+        rejected += [Rejected(shown(path, directory), why) for path, why in pairs.problems]
+        passed_over = {path for path, _ in pairs.problems}
         elsewhere = {} if MOVED in options.accept else _elsewhere(files)
         copies = copies_among(files.images) if options.whole_volumes else {}
         for path, same in copies.items():
             reason = f"it is {shown(same, directory)} once more"
             rejected.append(Rejected(shown(path, directory), reason))
         for path, header in files.images.items():
-            if path in copies:
+            if path in copies or path in passed_over:
                 continue
-            mask = mask_of.get(path)
+            mask = pairs.mask_of.get(path)
             segmentations = [each for each in files.segmentations if _looked_at(each, header)]
             try:
                 if segmentations and mask is None:
@@ -91,9 +84,6 @@ class DicomFolders:
                 raise
             except InputError as error:
                 rejected.append(Rejected(shown(path, directory), why_rejected(error)))
-        rejected += [
-            Rejected(shown(path, directory), "mask without an image") for path in masks.values()
-        ]
         for each in files.segmentations:
             if lost := sum(uid not in used for uid in each.frames_of):
                 reason = f"{lost} of its {len(each.frames_of)} images are not in the folder"
@@ -104,32 +94,8 @@ class DicomFolders:
         if options.whole_volumes:
             cases, told = in_series(cases, files.images, directory)
             notes += told
-        understood = _understood(files, directory)
+        understood = _understood(files, pairs, directory)
         return Listing(cases, rejected, notes, understood=understood, patient_key=patients.key)
-
-
-def _pairs(
-    images: Sequence[Path], masks: Mapping[str, Path], directory: Path, options: SourceOptions
-) -> tuple[dict[Path, Path], dict[str, Path]]:
-    """The mask of each image, by equal paths but for the folders that say what they hold, else as names
-    tell; and the masks that are nobody's."""
-    found = {path: masks[key] for path in images if (key := _image_key(path, directory)) in masks}
-    if not masks or found:
-        used = set(found.values())
-        return found, {key: path for key, path in masks.items() if path not in used}
-    named = name_files([*images, *masks.values()], directory, ())
-    roles = Roles(named[: len(images)], {}, [])
-    for each in named[len(images) :]:
-        roles.kinds.setdefault(role_words(each), []).append(each)
-    patterns = Patterns(options.images, options.masks)
-    if options.masks:
-        kinds = [mask for kind in roles.kinds.values() for mask in kind]
-        kept = [mask for mask in kinds if fits(mask.path, directory, options.masks)]
-        roles = Roles(roles.images, {("named by --masks",): kept}, [])
-    matched = match(named, directory, patterns, roles)
-    pairs = {path: of[0] for path, of in matched.masks_of.items() if len(of) == 1}
-    used = set(pairs.values())
-    return pairs, {key: path for key, path in masks.items() if path not in used}
 
 
 def _without_ending(directory: Path) -> Path | None:
@@ -139,67 +105,11 @@ def _without_ending(directory: Path) -> Path | None:
     return next((path for path in odd[:_SAMPLE] if is_dicom(path)), None)
 
 
-class _Files:
-    """What lies in the folder: `images` with their headers, `segmentations`, `masks` by the path of
-    their image, and what is none of them."""
-
-    def __init__(self, directory: Path) -> None:
-        self.images: dict[Path, Header] = {}
-        self.segmentations: list[Segmentation] = []
-        self.structures: list[Structures] = []
-        self.masks: dict[str, Path] = {}
-        self.unused: list[Rejected] = []
-        found, self.rejected = walk_files(directory, directory)
-        for path in found:
-            is_picture = path.suffix.lower() in IMAGE_SUFFIXES
-            if path.name == "DICOMDIR" or not (is_picture or is_dicom(path)):
-                if path.suffix.lower() == ".dcm":
-                    self._reject(path, directory, "not a DICOM file")
-                elif has_no_ending(path) and not path.stat().st_size:
-                    self._reject(path, directory, "is empty")  # still being copied?
-            elif (key := _mask_key(path, directory)) and not _is_segmentation(path):
-                self.masks[key] = path
-            elif is_picture:
-                self._reject(path, directory, "not a DICOM file")
-            else:
-                try:
-                    self._sort_in(path, directory)
-                except MissingPackageError:
-                    raise
-                except InputError as error:
-                    self._reject(path, directory, why_rejected(error))
-
-    def _sort_in(self, path: Path, directory: Path) -> None:
-        header = read_header(path)
-        if header.no_picture:
-            self.unused.append(Rejected(shown(path, directory), header.no_picture))
-        elif header.is_contours:
-            self.structures.append(read_structures(path))
-        elif header.is_segmentation:
-            self.segmentations.append(read_segmentation(path))
-        else:
-            self.images[path] = header
-
-    def _reject(self, path: Path, directory: Path, reason: str) -> None:
-        self.rejected.append(Rejected(shown(path, directory), reason))
-
-
-def _is_segmentation(path: Path) -> bool:
-    if path.suffix.lower() in IMAGE_SUFFIXES:
-        return False
-    try:
-        return read_header(path).is_segmentation
-    except MissingPackageError:
-        raise
-    except InputError:
-        return False
-
-
 def _looked_at(segmentation: Segmentation, header: Header) -> bool:
     return header.uid in segmentation.images or header.series in segmentation.series
 
 
-def _elsewhere(files: _Files) -> dict[Path, str]:
+def _elsewhere(files: DicomFiles) -> dict[Path, str]:
     """By its path why a segmentation does not lie on its images."""
     return {
         each.path: why
@@ -216,7 +126,7 @@ def _check_places(segmentations: Sequence[Segmentation], elsewhere: Mapping[Path
             raise InputError(f"{why}; --accept {MOVED} takes it as it is stored")
 
 
-def _understood(files: _Files, directory: Path) -> Understood:
+def _understood(files: DicomFiles, pairs: Pairs, directory: Path) -> Understood:
     if files.structures and not files.segmentations:
         named = sorted({name for each in files.structures for name in each.names})
         return Understood(
@@ -226,7 +136,9 @@ def _understood(files: _Files, directory: Path) -> Understood:
             unused=files.unused,
         )
     if not files.segmentations:
-        return Understood(unused=files.unused)
+        return Understood(
+            masks=pairs.masks, rule=pairs.rule, readings=pairs.readings, unused=files.unused
+        )
     first = files.segmentations[0]
     names = sorted({name for each in files.segmentations for name in each.segments.values()})
     return Understood(
@@ -234,28 +146,6 @@ def _understood(files: _Files, directory: Path) -> Understood:
         rule="the image that a frame names; images of its series without a frame were looked at",
         example=f"{shown(first.path, directory)}: {', '.join(names)}",
         unused=files.unused,
-    )
-
-
-def _mask_key(path: Path, directory: Path) -> str:
-    """Path below the folder of masks without ending; '' for a file that is no mask."""
-    parts = path.relative_to(directory).with_suffix("").parts
-    folders = [index for index, part in enumerate(parts[:-1]) if _holds_masks(part)]
-    return "/".join(parts[: folders[0]] + parts[folders[0] + 1 :]) if folders else ""
-
-
-def _holds_masks(folder: str) -> bool:
-    """Whether a folder's name says masks and not images: `MASKS_DICOM`, `labels`."""
-    words = words_of(folder)
-    return not MASK_WORDS.isdisjoint(words) and IMAGE_WORDS.isdisjoint(words)
-
-
-def _image_key(path: Path, directory: Path) -> str:
-    parts = path.relative_to(directory).with_suffix("").parts
-    return "/".join(
-        part
-        for index, part in enumerate(parts)
-        if index == len(parts) - 1 or part.lower() != "images"
     )
 
 
@@ -271,7 +161,7 @@ def _segmented(
     if len(segmentations) > 1:
         names = ", ".join(each.path.name for each in segmentations[:3])
         raise InputError(
-            f"{len(segmentations)} segmentations speak of it: {names}; leave one of them in the folder"
+            f"{len(segmentations)} segmentations speak of it: {names}; choose one with --masks"
         )
     found = segmentations[0]
     if header.frames > 1:
@@ -295,7 +185,7 @@ def _contoured(
     if len(spoken) > 1:
         names = ", ".join(each.path.name for each in spoken[:3])
         raise InputError(
-            f"{len(spoken)} files of contours speak of it: {names}; leave one of them in the folder"
+            f"{len(spoken)} files of contours speak of it: {names}; choose one with --masks"
         )
     found = spoken[0]
     mask = ContourMask(

@@ -91,6 +91,16 @@ def test_a_segmentation_of_images_that_are_not_there_is_said(tmp_path, prepare):
     assert reasons == {"seg/1.dcm": "1 of its 2 images are not in the folder"}
 
 
+def test_segmentations_are_chosen_with_masks(tmp_path, prepare):
+    series, uids = write_series(tmp_path / "source")
+    for name, slices in (("a", [1]), ("b", [2, 3])):
+        write_segmentation(tmp_path / "source" / "seg" / f"{name}.dcm", series, uids, slices)
+    with pytest.raises(InputError, match=r"2 segmentations speak of it: a\.dcm, b\.dcm; choose"):
+        prepare(tmp_path / "source", **ALL_IN_TRAINING)
+    _, cases, _ = prepare(tmp_path / "source", masks="seg/b.dcm", **ALL_IN_TRAINING)
+    assert sorted(case.annotation for case in cases.values()) == ["boxes", "boxes", "none", "none"]
+
+
 def test_boxes_over_dicom_fit_the_size_that_their_file_states(tmp_path, prepare):
     write_series(tmp_path / "source", 2)
     boxes = tmp_path / "boxes.csv"
