@@ -151,6 +151,22 @@ def numbered(pixels: np.ndarray, name: str = "mask") -> np.ndarray:
     return order[places].reshape(pixels.shape).astype(np.int32)
 
 
+def numbered_apart(
+    planes: Sequence[np.ndarray], size_hw: tuple[int, int], name: str = "mask"
+) -> np.ndarray:
+    """int32 (H, W) in which each of some bool planes (H, W) is an object, numbered from 1. Raises:
+    InputError where two of them overlap."""
+    found = np.zeros(size_hw, dtype=np.int32)
+    for number, plane in enumerate(planes, start=1):
+        if found[plane].any():
+            raise InputError(
+                f"{name} holds structures that overlap, which --label instances cannot number; --findings "
+                "tells them apart, --label any makes them one"
+            )
+        found[plane] = number
+    return found
+
+
 def binarise(pixels: np.ndarray, lossy: bool = False, name: str = "mask") -> np.ndarray:
     """bool (H, W) of mask pixels (H, W[, 3]); the rule of `read_mask` without labels."""
     if pixels.ndim == 3:

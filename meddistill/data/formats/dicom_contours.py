@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from skimage.draw import polygon2mask
 
 from meddistill.base.errors import FileError
 from meddistill.data.formats.dicom import Header, Placement, naming_damage, read_dataset
-from meddistill.data.masks import ANY_LABEL, FindingValues, Labels
+from meddistill.data.masks import INSTANCES, FindingValues, Labels, numbered_apart
 from meddistill.data.raw_case import OneFile
 
 _ON_SLICE_MM = 0.5
@@ -98,7 +97,8 @@ def read_structures(path: Path) -> Structures:
 @dataclasses.dataclass(frozen=True)
 class ContourMask(OneFile):
     """What the contours on one image enclose; where two of one structure overlap, the inner one is a
-    hole. `labels`: numbers of the structures that are lesion; None for all."""
+    hole. `labels`: numbers of the structures that are lesion; None for all; with
+    `INSTANCES` each is an object."""
 
     contours: tuple[Contour, ...]
     placement: Placement
@@ -114,18 +114,23 @@ class ContourMask(OneFile):
             return np.stack(
                 [dataclasses.replace(self, labels=values).load() for values in self.labels.values]
             )
+        structures = sorted({each.structure for each in self.contours})
+        if self.labels == INSTANCES:
+            planes = [self._enclosed(structure) for structure in structures]
+            return numbered_apart(planes, self.size_hw, self.path.name)
         found = np.zeros(self.size_hw, dtype=bool)
-        for structure in sorted({each.structure for each in self.contours}):
-            if self.labels in (None, ANY_LABEL) or structure in self.labels:  # type: ignore[operator]
-                own = [each for each in self.contours if each.structure == structure]
-                found |= self._enclosed(own)
+        for structure in structures:
+            if not isinstance(self.labels, tuple) or structure in self.labels:
+                found |= self._enclosed(structure)
         return found
 
-    def _enclosed(self, contours: Sequence[Contour]) -> np.ndarray:
+    def _enclosed(self, structure: int) -> np.ndarray:
         at = self.placement
         row_mm, column_mm = at.spacing_hw_mm
         found = np.zeros(self.size_hw, dtype=bool)
-        for each in contours:
+        for each in self.contours:
+            if each.structure != structure:
+                continue
             from_first = np.array(each.points) - at.position
             rows, columns = from_first @ at.down / row_mm, from_first @ at.across / column_mm
             found ^= polygon2mask(self.size_hw, np.stack([rows, columns], axis=1))

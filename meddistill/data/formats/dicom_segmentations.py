@@ -18,7 +18,7 @@ from meddistill.data.formats.dicom import (
     read_dataset,
     read_pixels,
 )
-from meddistill.data.masks import FindingValues, Labels, select_labels
+from meddistill.data.masks import INSTANCES, FindingValues, Labels, numbered_apart, select_labels
 from meddistill.data.raw_case import OneFile
 
 _ELSEWHERE = 0.5
@@ -125,7 +125,8 @@ def _segment(group: Any, shared: list[Any]) -> int:
 class SegmentationMask(OneFile):
     """The frames of a DICOM segmentation that belong to one image, united; without any, an empty mask
     of `size_hw`: somebody looked and marked nothing. `labels`: numbers of the segments that are
-    lesion; None for all. `most`: as of `Segmentation`; pixels count from half of it on."""
+    lesion; None for all; with `INSTANCES` each is an object. `most`: as of `Segmentation`; pixels
+    count from half of it on."""
 
     frames: tuple[tuple[int, int], ...]
     size_hw: tuple[int, int]
@@ -142,24 +143,39 @@ class SegmentationMask(OneFile):
             return np.stack(
                 [dataclasses.replace(self, labels=values).load() for values in self.labels.values]
             )
+        if self.labels == INSTANCES:
+            return self._numbered()
         union = np.zeros(self.size_hw, dtype=bool)
         for frame, segment in self.frames:
-            values = read_pixels(self.path, frame, of_mask=True)[1]
             if isinstance(self.labels, tuple):
                 if segment and segment not in self.labels:
                     continue
-                marked = self._inside(values) if segment else select_labels(values, self.labels)
+                values = self._values(frame)
+                union |= self._inside(values) if segment else select_labels(values, self.labels)
             else:
-                marked = self._inside(values)
-            if marked.shape != union.shape:
-                raise FileError(
-                    self.path,
-                    f"is {marked.shape[1]}x{marked.shape[0]}, "
-                    f"image {self.size_hw[1]}x{self.size_hw[0]}",
-                    f"frame {frame} of ",
-                )
-            union |= marked
+                union |= self._inside(self._values(frame))
         return union
+
+    def _numbered(self) -> np.ndarray:
+        """Each segment an object of its own, from 1."""
+        found: dict[int, np.ndarray] = {}
+        for frame, segment in self.frames:
+            values = self._values(frame)
+            own = [segment] if segment else [int(value) for value in np.unique(values) if value]
+            for number in own:
+                marked = self._inside(values) if segment else values == number
+                found[number] = marked | found[number] if number in found else marked
+        return numbered_apart(list(found.values()), self.size_hw, self.path.name)
+
+    def _values(self, frame: int) -> np.ndarray:
+        values = read_pixels(self.path, frame, of_mask=True)[1]
+        if values.shape != self.size_hw:
+            raise FileError(
+                self.path,
+                f"is {values.shape[1]}x{values.shape[0]}, image {self.size_hw[1]}x{self.size_hw[0]}",
+                f"frame {frame} of ",
+            )
+        return values
 
     def _inside(self, values: np.ndarray) -> np.ndarray:
         found: np.ndarray = 2 * values.astype(np.int64) >= self.most if self.most else values > 0

@@ -26,6 +26,7 @@ from meddistill.data.raw_case import MaskRef, RawCase
 from meddistill.data.sources.dicom_files import DicomFiles
 from meddistill.data.sources.dicom_masks import Pairs, pairs_of
 from meddistill.data.sources.dicom_patients import Patients
+from meddistill.data.sources.dicom_structures import check_labels
 from meddistill.data.sources.dicom_volumes import in_series
 from meddistill.data.sources.source import Listing, SourceOptions, Understood
 from meddistill.data.sources.volume_cases import MOVED
@@ -52,6 +53,7 @@ class DicomFolders:
         files = DicomFiles(directory, options)
         if not files.images and not files.segmentations:
             raise InputError(f"{directory} holds no DICOM file, the layout of {self.name}")
+        check_labels([*files.segmentations, *files.structures], options.labels)
         patients = Patients(files.images.values(), options)
         cases: list[RawCase] = []
         used: set[str] = set()

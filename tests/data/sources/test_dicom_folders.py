@@ -4,17 +4,16 @@ import numpy as np
 import pytest
 from PIL import Image
 from support import dicom_series
+from support.dicom_annotations import write_segmentation
 from support.dicom_series import voxels_of
 from support.layouts import BOX, SIZE, image, mask, write_dicom
 from support.prepared import ALL_IN_TRAINING
 
 from meddistill.base.errors import InputError
 from meddistill.data.formats import dicom
-from meddistill.data.masks import read_mask
 from meddistill.data.sources.known_sources import choose_source
 from meddistill.data.sources.source import SourceOptions
 from meddistill.run.labels import annotated_boxes
-from meddistill.run.true_masks import mask_path
 
 pydicom = pytest.importorskip("pydicom")
 
@@ -29,42 +28,6 @@ def write_series(root, count=4):
         write_dicom(path, image(number).astype(np.uint16) * 16, **tags)
         uids.append(pydicom.dcmread(path).SOPInstanceUID)
     return series, uids
-
-
-def write_segmentation(path, series, uids, marked, frames_more=None, pixels=None, **more):
-    """A SEG of `marked` (indices of slices), a frame each; `frames_more` gives further sequences of a
-    frame by its slice's index."""
-    from pydicom.dataset import Dataset
-    from pydicom.sequence import Sequence
-
-    def holding(**tags):
-        found = Dataset()
-        for name, value in tags.items():
-            setattr(found, name, value)
-        return found
-
-    frames = [
-        holding(
-            DerivationImageSequence=Sequence(
-                [holding(SourceImageSequence=Sequence([holding(ReferencedSOPInstanceUID=uids[n])]))]
-            ),
-            SegmentIdentificationSequence=Sequence([holding(ReferencedSegmentNumber=1)]),
-            **(frames_more(n) if frames_more else {}),
-        )
-        for n in marked
-    ]
-    instances = Sequence([holding(ReferencedSOPInstanceUID=uid) for uid in uids])
-    write_dicom(
-        path,
-        np.stack([mask(1)] * len(marked)) if pixels is None else pixels,
-        SOPClassUID="1.2.840.10008.5.1.4.1.1.66.4",
-        SegmentSequence=Sequence([holding(SegmentNumber=1, SegmentLabel="tumour")]),
-        ReferencedSeriesSequence=Sequence(
-            [holding(SeriesInstanceUID=series, ReferencedInstanceSequence=instances)]
-        ),
-        PerFrameFunctionalGroupsSequence=Sequence(frames),
-        **more,
-    )
 
 
 def test_a_segmentation_gives_masks_to_the_slices_that_it_names(tmp_path, prepare):
@@ -264,95 +227,6 @@ def test_names_may_be_kept(tmp_path, prepare):
     dicom_series.write_series(tmp_path / "s" / "a", voxels_of())
     _, cases, _ = prepare(tmp_path / "s", keep_names=True, test_fraction=0.0, val_fraction=0.0)
     assert {case.group for case in cases.values()} == {"SECRET-7"}
-
-
-def write_structures(path, folder, contours, with_images):
-    """An RTSTRUCT of `contours`: (structure, slice's file, px corners) each, as a planning system
-    writes it."""
-    from pydicom.dataset import Dataset
-    from pydicom.sequence import Sequence
-
-    def holding(**tags):
-        found = Dataset()
-        for name, value in tags.items():
-            setattr(found, name, value)
-        return found
-
-    by_structure = {}
-    for number, name, corners in contours:
-        image = pydicom.dcmread(folder / name)
-        along = np.array(image.ImageOrientationPatient, float).reshape(2, 3)
-        row, column = image.PixelSpacing
-        points = [
-            np.array(image.ImagePositionPatient, float) + x * column * along[0] + y * row * along[1]
-            for x, y in corners
-        ]
-        tags = {
-            "ContourImageSequence": Sequence(
-                [holding(ReferencedSOPInstanceUID=image.SOPInstanceUID)]
-            )
-        }
-        one = holding(
-            ContourGeometricType="CLOSED_PLANAR",
-            ContourData=[round(float(v), 4) for point in points for v in point],
-            **(tags if with_images else {}),
-        )
-        by_structure.setdefault(number, []).append(one)
-    series = holding(SeriesInstanceUID=pydicom.dcmread(folder / contours[0][1]).SeriesInstanceUID)
-    study = holding(RTReferencedSeriesSequence=Sequence([series]))
-    write_dicom(
-        path,
-        np.zeros((2, 2), np.uint16),
-        SOPClassUID="1.2.840.10008.5.1.4.1.1.481.3",
-        StructureSetROISequence=Sequence(
-            [holding(ROINumber=number, ROIName=f"s{number}") for number in by_structure]
-        ),
-        ReferencedFrameOfReferenceSequence=Sequence(
-            [holding(RTReferencedStudySequence=Sequence([study]))]
-        ),
-        ROIContourSequence=Sequence(
-            [
-                holding(ReferencedROINumber=number, ContourSequence=Sequence(own))
-                for number, own in by_structure.items()
-            ]
-        ),
-    )
-
-
-def square(left, top, side):
-    """Corners half a pixel outside: what they enclose is `side` px wide."""
-    low, high = -0.4, side - 0.6
-    return [(left + x, top + y) for x, y in ((low, low), (high, low), (high, high), (low, high))]
-
-
-@pytest.mark.parametrize("with_images", [True, False])
-def test_contours_are_masks_of_the_slices_that_they_lie_on(tmp_path, prepare, with_images):
-    dicom_series.write_series(tmp_path / "s" / "a", voxels_of())
-    contours = [
-        (1, "IM0003", square(4, 5, 9)),
-        (1, "IM0003", square(7, 8, 3)),  # a hole
-        (2, "IM0003", square(20, 3, 5)),
-        (2, "IM0002", square(20, 3, 5)),
-    ]
-    write_structures(tmp_path / "s" / "rt.dcm", tmp_path / "s" / "a", contours, with_images)
-    out, cases, reasons = prepare(tmp_path / "s", label="1", test_fraction=0.0, val_fraction=0.0)
-    assert reasons == {}
-    by_source = {case.source: case for case in cases.values()}
-    assert {case.annotation for case in cases.values()} == {"boxes", "none"}
-    found = read_mask(mask_path(out, by_source["a/IM0003"]))
-    expected = np.zeros((20, 30), bool)
-    expected[5:14, 4:13] = True
-    expected[8:11, 7:10] = False
-    np.testing.assert_array_equal(found, expected)
-    assert not read_mask(mask_path(out, by_source["a/IM0002"])).any()  # of another structure
-    out, both, _ = prepare(
-        tmp_path / "s",
-        tmp_path / "both",
-        findings=["first=1", "second=2"],
-        test_fraction=0.0,
-        val_fraction=0.0,
-    )
-    assert sorted(case.n_boxes for case in both.values()) == [0, 0, 0, 1, 2]
 
 
 def segmented_elsewhere(tmp_path, away, **more):
