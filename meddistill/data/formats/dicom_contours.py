@@ -13,8 +13,6 @@ from meddistill.data.formats.dicom import Header, Placement, naming_damage, read
 from meddistill.data.masks import INSTANCES, FindingValues, Labels, numbered_apart
 from meddistill.data.raw_case import OneFile
 
-_ON_SLICE_MM = 0.5
-"""A contour that does not name its image lies on the slice from which it is no further off."""
 _CLOSED = "CLOSED_PLANAR"
 
 
@@ -41,23 +39,6 @@ class Structures:
 
     def speaks_of(self, header: Header) -> bool:
         return header.uid in self.images or header.series in self.series
-
-    def on(self, header: Header) -> tuple[Contour, ...]:
-        """The contours on an image: those that name it, or lie in its plane and name none."""
-        placement = header.placed[0] if len(header.placed) == 1 else None
-        return tuple(
-            each
-            for each in self.contours
-            if (each.image == header.uid if each.image else _lies_on(each, placement))
-        )
-
-
-def _lies_on(contour: Contour, placement: Placement | None) -> bool:
-    if placement is None:
-        return False
-    normal = np.cross(placement.across, placement.down)
-    off = (np.array(contour.points) - placement.position) @ normal
-    return bool(np.abs(off).max() <= _ON_SLICE_MM)
 
 
 def read_structures(path: Path) -> Structures:

@@ -4,7 +4,6 @@ images, or in masks/ with equal names."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from meddistill.base.errors import InputError, MissingPackageError, why_rejected
@@ -14,11 +13,6 @@ from meddistill.data.formats.dicom import (
     Header,
     is_dicom,
 )
-from meddistill.data.formats.dicom_contours import ContourMask, Structures
-from meddistill.data.formats.dicom_segmentations import (
-    Segmentation,
-    SegmentationMask,
-)
 from meddistill.data.formats.dicom_series import copies_among
 from meddistill.data.formats.known_image_formats import IMAGE_FORMATS
 from meddistill.data.formats.pictures import IMAGE_SUFFIXES
@@ -26,10 +20,9 @@ from meddistill.data.raw_case import MaskRef, RawCase
 from meddistill.data.sources.dicom_files import DicomFiles
 from meddistill.data.sources.dicom_masks import Pairs, pairs_of
 from meddistill.data.sources.dicom_patients import Patients
-from meddistill.data.sources.dicom_structures import check_labels
 from meddistill.data.sources.dicom_volumes import in_series
 from meddistill.data.sources.source import Listing, SourceOptions, Understood
-from meddistill.data.sources.volume_cases import MOVED
+from meddistill.data.sources.structure_masks import StructureMasks
 from meddistill.data.sources.walking import any_file, walk_files
 from meddistill.run.tables import Rejected
 
@@ -53,43 +46,32 @@ class DicomFolders:
         files = DicomFiles(directory, options)
         if not files.images and not files.segmentations:
             raise InputError(f"{directory} holds no DICOM file, the layout of {self.name}")
-        check_labels([*files.segmentations, *files.structures], options.labels)
+        structures = StructureMasks(files, options)
         patients = Patients(files.images.values(), options)
         cases: list[RawCase] = []
-        used: set[str] = set()
         pairs = pairs_of(list(files.images), files.masks, directory, options)
         rejected = files.rejected
         rejected += [Rejected(shown(path, directory), why) for path, why in pairs.problems]
-        passed_over = {path for path, _ in pairs.problems}
-        elsewhere = {} if MOVED in options.accept else _elsewhere(files)
         copies = copies_among(files.images) if options.whole_volumes else {}
         for path, same in copies.items():
             reason = f"it is {shown(same, directory)} once more"
             rejected.append(Rejected(shown(path, directory), reason))
+        passed_over = {*copies, *(path for path, _ in pairs.problems)}
         for path, header in files.images.items():
-            if path in copies or path in passed_over:
+            if path in passed_over:
                 continue
             mask = pairs.mask_of.get(path)
-            segmentations = [each for each in files.segmentations if _looked_at(each, header)]
             try:
-                if segmentations and mask is None:
-                    used.add(header.uid)
-                    _check_places(segmentations, elsewhere)
-                    found = _segmented(path, header, segmentations, directory, options)
-                else:
-                    found = _frames(path, header, mask, directory, options)
-                    if mask is None:
-                        found = _contoured(found, header, files.structures, options)
+                found = _frames(path, header, mask, directory, options)
+                if mask is None:
+                    found = [structures.of(case, path) for case in found]
                 group = patients.group_of(header)
                 cases += [dataclasses.replace(x, group=group or x.group) for x in found]
             except MissingPackageError:
                 raise
             except InputError as error:
                 rejected.append(Rejected(shown(path, directory), why_rejected(error)))
-        for each in files.segmentations:
-            if lost := sum(uid not in used for uid in each.frames_of):
-                reason = f"{lost} of its {len(each.frames_of)} images are not in the folder"
-                rejected.append(Rejected(shown(each.path, directory), reason))
+        rejected += structures.rejected(directory)
         notes = [patients.note]
         if burned := sum(header.burned_in for header in files.images.values()):
             notes.append(f"{burned} files say that text is burned into their pixels: look at them")
@@ -105,27 +87,6 @@ def _without_ending(directory: Path) -> Path | None:
     files, _ = walk_files(directory, directory)
     odd = [path for path in files if not path.suffix or path.suffix[1:].isdecimal()]
     return next((path for path in odd[:_SAMPLE] if is_dicom(path)), None)
-
-
-def _looked_at(segmentation: Segmentation, header: Header) -> bool:
-    return header.uid in segmentation.images or header.series in segmentation.series
-
-
-def _elsewhere(files: DicomFiles) -> dict[Path, str]:
-    """By its path why a segmentation does not lie on its images."""
-    return {
-        each.path: why
-        for each in files.segmentations
-        for header in files.images.values()
-        if (why := each.why_elsewhere(header))
-    }
-
-
-def _check_places(segmentations: Sequence[Segmentation], elsewhere: Mapping[Path, str]) -> None:
-    """Raises: InputError where one lies elsewhere: also what it leaves empty then says nothing."""
-    for each in segmentations:
-        if why := elsewhere.get(each.path):
-            raise InputError(f"{why}; --accept {MOVED} takes it as it is stored")
 
 
 def _understood(files: DicomFiles, pairs: Pairs, directory: Path) -> Understood:
@@ -147,53 +108,11 @@ def _understood(files: DicomFiles, pairs: Pairs, directory: Path) -> Understood:
         masks=f"frames of {len(files.segmentations)} DICOM SEG files",
         rule="the image that a frame names; images of its series without a frame were looked at",
         example=f"{shown(first.path, directory)}: {', '.join(names)}",
+        readings=["contours of RTSTRUCT files may be masks as well: --masks chooses"]
+        if files.structures
+        else [],
         unused=files.unused,
     )
-
-
-def _segmented(
-    path: Path,
-    header: Header,
-    segmentations: list[Segmentation],
-    directory: Path,
-    options: SourceOptions,
-) -> list[RawCase]:
-    """The case of an image of which segmentations speak. Raises: InputError where more than one
-    does, or it has frames of its own."""
-    if len(segmentations) > 1:
-        names = ", ".join(each.path.name for each in segmentations[:3])
-        raise InputError(
-            f"{len(segmentations)} segmentations speak of it: {names}; choose one with --masks"
-        )
-    found = segmentations[0]
-    if header.frames > 1:
-        raise InputError(
-            f"{path.name} has {header.frames} frames, of which {found.path.name} names none"
-        )
-    frames = found.frames_of.get(header.uid, ())
-    mask = SegmentationMask(found.path, frames, header.size_hw, options.labels, found.most)
-    (case,) = _frames(path, header, None, directory, options)
-    return [dataclasses.replace(case, mask=mask)]
-
-
-def _contoured(
-    cases: list[RawCase], header: Header, structures: list[Structures], options: SourceOptions
-) -> list[RawCase]:
-    """The case of an image of which contours speak, with what they enclose there: nothing where none
-    lies on it. Raises: InputError where more than one file does."""
-    spoken = [each for each in structures if each.speaks_of(header)]
-    if not spoken or len(cases) != 1 or len(header.placed) != 1:
-        return cases
-    if len(spoken) > 1:
-        names = ", ".join(each.path.name for each in spoken[:3])
-        raise InputError(
-            f"{len(spoken)} files of contours speak of it: {names}; choose one with --masks"
-        )
-    found = spoken[0]
-    mask = ContourMask(
-        found.path, found.on(header), header.placed[0], header.size_hw, options.labels
-    )
-    return [dataclasses.replace(cases[0], mask=mask)]
 
 
 def _frames(

@@ -28,6 +28,16 @@ def check_labels(files: Sequence[Segmentation | Structures], labels: Labels) -> 
         )
 
 
+def numbers_in(labels: Labels) -> set[float] | None:
+    """The numbers of the structures that labels mean; None for all."""
+    is_named = isinstance(labels, FindingValues | tuple)
+    return (
+        {value for value in _values_of(labels) if isinstance(value, float | int)}
+        if is_named
+        else None
+    )
+
+
 def _values_of(labels: Labels) -> list[Label]:
     if isinstance(labels, FindingValues):
         return [value for values in labels.values for value in values]

@@ -97,3 +97,82 @@ def test_colours_are_refused(tmp_path, prepare):
     for more in ({"label": "#ff0000"}, {"findings": ["a=#ff0000", "b=#00ff00"]}):
         with pytest.raises(InputError, match=told):
             prepare(tmp_path / "s", **more, **ALL_IN_TRAINING)
+
+
+def contoured(root, **more):
+    """A series of five slices, 2.5 mm apart, and contours on the third and the fourth."""
+    folder = root / "a"
+    dicom_series.write_series(folder, voxels_of())
+    contours = [(1, "IM0003", square(4, 5, 9)), (1, "IM0002", square(4, 5, 9))]
+    write_structures(root / "rt.dcm", folder, contours, **more)
+    return root
+
+
+BOXED = {"a/IM0003": [[4, 5, 13, 14]], "a/IM0002": [[4, 5, 13, 14]]}
+
+
+@pytest.mark.parametrize("off_mm", [-1.0, 0.4, 1.2])
+def test_contours_lie_on_the_nearest_slice(tmp_path, prepare, off_mm):
+    source = contoured(tmp_path / "s", with_images=False, off_mm=off_mm)
+    out, cases, reasons = prepare(source, **ALL_IN_TRAINING)
+    assert (boxes_of(out, cases), reasons) == (BOXED, {})
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"with_images": False, "off_mm": 1.25},  # half the way to the next
+        {"with_images": False, "off_mm": 90.0},
+        {"uid_of": lambda uid: f"{uid}.9"},  # made anonymous once more
+    ],
+)
+def test_slices_of_contours_that_lie_on_none_are_unknown(tmp_path, prepare, more):
+    _, cases, reasons = prepare(contoured(tmp_path / "s", **more), **ALL_IN_TRAINING)
+    assert {case.annotation for case in cases.values()} == {"unknown"}
+    assert list(reasons) == ["rt.dcm"]
+    assert reasons["rt.dcm"].startswith("2 contours lie on no image in the folder, 0 do")
+
+
+def test_contours_of_a_slice_that_was_left_out_are_told_of(tmp_path, prepare):
+    source = contoured(tmp_path / "s")
+    (source / "a" / "IM0002").unlink()
+    out, cases, reasons = prepare(source, **ALL_IN_TRAINING)
+    assert boxes_of(out, cases) == {"a/IM0003": [[4, 5, 13, 14]]}
+    assert reasons == {"rt.dcm": "1 of its 2 images are not in the folder"}
+
+
+def test_contours_of_other_images_are_told_of(tmp_path, prepare):
+    source = contoured(tmp_path / "s")
+    for path in (source / "a").iterdir():
+        path.unlink()
+    dicom_series.write_series(source / "a", voxels_of())
+    _, cases, reasons = prepare(source, **ALL_IN_TRAINING)
+    assert {case.annotation for case in cases.values()} == {"unknown"}
+    assert reasons == {"rt.dcm": "speaks of no image in the folder"}
+
+
+@pytest.mark.parametrize(
+    ("more", "mm"), [({"off_mm": 54.0}, "54.0"), ({"beside_px": 400}, "280.6")]
+)
+def test_contours_lie_on_the_image_that_they_name_or_it_is_refused(tmp_path, prepare, more, mm):
+    beside = more.pop("beside_px", 0)
+    folder = tmp_path / "s" / "a"
+    dicom_series.write_series(folder, voxels_of())
+    contours = [(1, "IM0003", square(4, 5, 9)), (1, "IM0002", square(4 + beside, 5, 9))]
+    write_structures(tmp_path / "s" / "rt.dcm", folder, contours, **more)
+    told = rf"mask lies {mm} mm from its image by its own header \(a contour of rt.dcm\); --accept moved"
+    with pytest.raises(InputError, match=told):
+        prepare(tmp_path / "s", **ALL_IN_TRAINING)
+    _, cases, reasons = prepare(tmp_path / "s", accept=["moved"], **ALL_IN_TRAINING)
+    assert {case.annotation for case in cases.values()} == {"boxes", "none"}
+    assert reasons == {}
+
+
+def test_contours_of_other_structures_may_lie_anywhere(tmp_path, prepare):
+    folder = tmp_path / "s" / "a"
+    dicom_series.write_series(folder, voxels_of())
+    contours = [(1, "IM0003", square(4, 5, 9)), (2, "IM0002", square(400, 5, 9))]
+    write_structures(tmp_path / "s" / "rt.dcm", folder, contours)
+    out, cases, reasons = prepare(tmp_path / "s", label="1", **ALL_IN_TRAINING)
+    assert boxes_of(out, cases) == {"a/IM0003": [[4, 5, 13, 14]]}
+    assert reasons == {}
