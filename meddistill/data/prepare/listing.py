@@ -198,10 +198,12 @@ def _source_options(
 ) -> SourceOptions:
     if naming.values is not None and config.label:
         raise ConfigError("findings and label both say what mask values mean; give one of them")
+    by_name = naming.values is None and not (naming.from_class or config.label or config.boxes)
     return SourceOptions(
         labels=naming.values or parse_labels(config.label),
         findings=not naming.is_one,
         finding_names=naming.in_names,
+        structures=naming.names if config.findings and by_name else None,
         classes=tuple(config.classes),
         axis=config.axis,
         channel=config.channel,

@@ -182,6 +182,7 @@ CHECKS: tuple[Callable[[Seen], Doubt | None], ...] = (
 )
 STOPS = (
     "moved",
+    "structures",
     "lonely-masks",
     "mask-size",
     "tiny-boxes",

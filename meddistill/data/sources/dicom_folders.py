@@ -46,7 +46,7 @@ class DicomFolders:
         files = DicomFiles(directory, options)
         if not files.images and not files.segmentations:
             raise InputError(f"{directory} holds no DICOM file, the layout of {self.name}")
-        structures = StructureMasks(files, options)
+        structures = StructureMasks(files, directory, options)
         patients = Patients(files.images.values(), options)
         cases: list[RawCase] = []
         pairs = pairs_of(list(files.images), files.masks, directory, options)
@@ -72,7 +72,7 @@ class DicomFolders:
             except InputError as error:
                 rejected.append(Rejected(shown(path, directory), why_rejected(error)))
         rejected += structures.rejected(directory)
-        notes = [patients.note]
+        notes = [patients.note, *structures.notes]
         if burned := sum(header.burned_in for header in files.images.values()):
             notes.append(f"{burned} files say that text is burned into their pixels: look at them")
         if options.whole_volumes:

@@ -20,7 +20,8 @@ class SourceOptions:
     `labels`: which values or colours of a mask are lesion (`masks.parse_labels`). `findings`:
     whether several are told apart, so that masks are drawn one a class. `finding_names`: those that
     files or folders of masks may be called by, () for whatever they are called, None where masks
-    say it by their values. `classes`: which
+    say it by their values. `structures`: those that structures of DICOM files may be called by, one
+    of them, too; likewise. `classes`: which
     classes of boxes to keep, for layouts that name a class a box. `axis`, `channel`, `empty_slices`
     are for volumes: along which axis to slice (0 sagittal, 1 coronal, 2 axial), which modality or
     channel, which share of the slices without lesion to keep where not all are (`whole_volumes`).
@@ -39,6 +40,7 @@ class SourceOptions:
     labels: Labels = None
     findings: bool = False
     finding_names: tuple[str, ...] | None = None
+    structures: tuple[str, ...] | None = None
     classes: tuple[str, ...] = ()
     axis: int = 2
     channel: str = ""

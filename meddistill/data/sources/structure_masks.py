@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,25 +14,26 @@ from meddistill.data.formats.dicom_segmentations import Segmentation, Segmentati
 from meddistill.data.masks import Labels
 from meddistill.data.raw_case import MaskRef, RawCase
 from meddistill.data.sources.dicom_files import DicomFiles
-from meddistill.data.sources.dicom_structures import check_labels, numbers_in
+from meddistill.data.sources.dicom_structures import Asked
 from meddistill.data.sources.source import SourceOptions
 from meddistill.data.sources.volume_cases import MOVED
 from meddistill.run.tables import Rejected
 
 
 class StructureMasks:
-    """What the segmentations and contours of a folder say of its images. Raises: InputError for labels
-    that mean none of their structures."""
+    """What the segmentations and contours of a folder say of its images; `notes` for the terminal.
+    Raises: as `Asked`."""
 
-    def __init__(self, files: DicomFiles, options: SourceOptions) -> None:
-        check_labels([*files.segmentations, *files.structures], options.labels)
-        self._files, self._options = files, options
+    def __init__(self, files: DicomFiles, directory: Path, options: SourceOptions) -> None:
+        self._asked = Asked([*files.segmentations, *files.structures], directory, options)
+        self._files = files
         as_stored = MOVED in options.accept
         self._elsewhere = {} if as_stored else _elsewhere(files)
         self._places = {
-            each.path: contour_places(_asked(each, options.labels), files.images, as_stored)
+            each.path: contour_places(self._asked.of_contours(each), files.images, as_stored)
             for each in files.structures
         }
+        self.notes = self._asked.notes
 
     def of(self, case: RawCase, path: Path) -> RawCase:
         """The case of an image (or of one of its frames) with its mask, if any file speaks of it.
@@ -72,7 +72,7 @@ class StructureMasks:
         def mask(labels: Labels) -> MaskRef:
             return SegmentationMask(file.path, frames, header.size_hw, labels, file.most)
 
-        return dataclasses.replace(case, mask=mask(self._options.labels))
+        return self._asked.masked(case, file, mask)
 
     def _contoured(self, case: RawCase, path: Path, file: Structures) -> RawCase:
         """With what contours enclose: nothing where none lies on it. As it is while any is left of
@@ -87,16 +87,7 @@ class StructureMasks:
         def mask(labels: Labels) -> MaskRef:
             return ContourMask(file.path, contours, placement, header.size_hw, labels)
 
-        return dataclasses.replace(case, mask=mask(self._options.labels))
-
-
-def _asked(file: Structures, labels: Labels) -> Structures:
-    """Contours of the structures that labels mean alone."""
-    numbers = numbers_in(labels)
-    if numbers is None:
-        return file
-    contours = tuple(each for each in file.contours if each.structure in numbers)
-    return dataclasses.replace(file, contours=contours)
+        return self._asked.masked(case, file, mask)
 
 
 def _looked_at(segmentation: Segmentation, header: Header) -> bool:
@@ -132,8 +123,8 @@ def _why_lost(file: Structures, places: ContourPlaces) -> str:
     if places.lost:
         count = places.lost + sum(map(len, places.on.values()))
         return (
-            f"{places.lost} contours lie on no image in the folder, {count - places.lost} do: all images "
-            "of which it speaks are unknown"
+            f"{places.lost} of its {count} contours lie on no image in the folder: all images of which it "
+            "speaks are unknown; give those on which they were drawn"
         )
     named = {each.image for each in file.contours}
     return _not_there(places.not_there, len(named)) if places.not_there else ""

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 from support import dicom_series
 from support.dicom_annotations import square, write_segmentation, write_structures
 from support.dicom_series import voxels_of
@@ -10,6 +11,7 @@ from support.prepared import ALL_IN_TRAINING
 
 from meddistill.base.errors import InputError
 from meddistill.data.masks import read_mask
+from meddistill.run.findings import read_findings
 from meddistill.run.labels import annotated_boxes
 from meddistill.run.true_masks import mask_path
 
@@ -130,7 +132,7 @@ def test_slices_of_contours_that_lie_on_none_are_unknown(tmp_path, prepare, more
     _, cases, reasons = prepare(contoured(tmp_path / "s", **more), **ALL_IN_TRAINING)
     assert {case.annotation for case in cases.values()} == {"unknown"}
     assert list(reasons) == ["rt.dcm"]
-    assert reasons["rt.dcm"].startswith("2 contours lie on no image in the folder, 0 do")
+    assert reasons["rt.dcm"].startswith("2 of its 2 contours lie on no image in the folder: all")
 
 
 def test_contours_of_a_slice_that_was_left_out_are_told_of(tmp_path, prepare):
@@ -176,3 +178,99 @@ def test_contours_of_other_structures_may_lie_anywhere(tmp_path, prepare):
     out, cases, reasons = prepare(tmp_path / "s", label="1", **ALL_IN_TRAINING)
     assert boxes_of(out, cases) == {"a/IM0003": [[4, 5, 13, 14]]}
     assert reasons == {}
+
+
+def two_patients(root, kind, names=("GTV", "Heart"), others=("heart", "gtv ")):
+    """A left structure and a right one on the middle slice of each of two patients, of the numbers 1 and
+    2 and called so."""
+    for patient, called in (("p1", names), ("p2", others)):
+        left, right = (1, 2) if patient == "p1" else (2, 1)
+        folder = root / patient / "a"
+        dicom_series.write_series(folder, voxels_of(shape=(24, 24)), PatientID=patient)
+        if kind == "RTSTRUCT":
+            contours = [(left, "IM0003", square(2, 2, 4)), (right, "IM0003", square(16, 2, 4))]
+            write_structures(
+                root / patient / "rt.dcm", folder, contours, names=dict(enumerate(called, start=1))
+            )
+        else:
+            heads = [pydicom.dcmread(path) for path in sorted(folder.iterdir(), reverse=True)]
+            write_segmentation(
+                root / patient / "seg.dcm",
+                str(heads[0].SeriesInstanceUID),
+                [str(each.SOPInstanceUID) for each in heads],
+                [2, 2],
+                pixels=np.stack([at(2), at(16)]),
+                segments=[left, right],
+                names=dict(enumerate(called, start=1)),
+            )
+    return root
+
+
+def at(left):
+    found = np.zeros((24, 24), np.uint8)
+    found[2:6, left : left + 4] = 1
+    return found
+
+
+LEFT, RIGHT = [2, 2, 6, 6], [16, 2, 20, 6]
+
+
+@pytest.mark.parametrize("kind", ["RTSTRUCT", "SEG"])
+def test_a_number_that_means_other_structures_elsewhere_stops(tmp_path, prepare, kind):
+    source = two_patients(tmp_path / "s", kind)
+    told = (
+        r"structure 1 is 'GTV' in p1/\w+.dcm, 'heart' in p2/\w+.dcm: choose by name, such as --find"
+    )
+    for more in ({"label": "1"}, {"findings": ["GTV=1", "Heart=2"]}):
+        with pytest.raises(InputError, match=told):
+            prepare(source, **more, **ALL_IN_TRAINING)
+    out, cases, _ = prepare(source, label="1", accept=["structures"], **ALL_IN_TRAINING)
+    assert list(boxes_of(out, cases).values()) == [[LEFT], [RIGHT]]
+
+
+@pytest.mark.parametrize("kind", ["RTSTRUCT", "SEG"])
+def test_structures_are_chosen_by_name(tmp_path, prepare, kind):
+    source = two_patients(tmp_path / "s", kind)
+    out, cases, reasons = prepare(source, findings=["GTV"], **ALL_IN_TRAINING)
+    assert (list(boxes_of(out, cases).values()), reasons) == ([[LEFT], [LEFT]], {})
+    assert {case.annotation for case in cases.values()} == {"boxes", "none"}
+    for number, findings in enumerate((["GTV", "Heart"], ["auto"])):
+        out, cases, _ = prepare(
+            source, tmp_path / f"{number}", findings=findings, **ALL_IN_TRAINING
+        )
+        boxed = [case for case in cases.values() if case.annotation == "boxes"]
+        for case in boxed:
+            found = as_planes_by_name(out, case)
+            assert found["gtv"][3, 3], found["heart"][3, 17]
+            assert not found["gtv"][3, 17], found["heart"][3, 3]
+
+
+def as_planes_by_name(out, case):
+    findings = read_findings(out)
+    planes = findings.decode(np.array(Image.open(mask_path(out, case))))
+    return {name.lower(): plane for name, plane in zip(findings.names, planes, strict=True)}
+
+
+def test_a_patient_without_the_structure_is_unknown(tmp_path, prepare, capsys):
+    source = two_patients(tmp_path / "s", "RTSTRUCT", others=("Heart", "Lung"))
+    _, cases, _ = prepare(source, findings=["GTV"], **ALL_IN_TRAINING)
+    found = {(case.source[:2], case.annotation) for case in cases.values()}
+    assert found == {("p1", "boxes"), ("p1", "none"), ("p2", "unknown")}
+    with pytest.raises(InputError, match=r"finding 'Hart' is the name of no .* mean 'Heart'"):
+        prepare(source, tmp_path / "b", findings=["Hart"], **ALL_IN_TRAINING)
+    with pytest.raises(InputError, match="finding 'Hart' has no box"):
+        prepare(source, tmp_path / "c", findings=["GTV", "Hart"], **ALL_IN_TRAINING)
+    assert (
+        "finding 'Hart' is the name of no structure; did you mean 'Heart'?"
+        in capsys.readouterr().err
+    )
+
+
+def test_a_number_of_no_structure_stops(tmp_path, prepare):
+    with pytest.raises(InputError, match="no structure has the number 3; choose from 1 s1"):
+        prepare(contoured(tmp_path / "s"), label="3", **ALL_IN_TRAINING)
+
+
+def test_one_structure_may_get_another_name(tmp_path, prepare):
+    out, cases, _ = prepare(contoured(tmp_path / "s"), findings=["tumour"], **ALL_IN_TRAINING)
+    assert boxes_of(out, cases) == BOXED
