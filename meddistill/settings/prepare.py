@@ -45,7 +45,7 @@ class PrepareConfig:
     `:#rrggbb` behind an item is the colour that it is drawn in (liver=1:#00a0ff, liver:#00a0ff)."""
     overlap: str = setting("auto", RESULT, before="auto")
     """Whether findings are `exclusive` (one at most a pixel) or `overlapping`; `auto`: by their
-    mask values, exclusive with `from-class`, else overlapping."""
+    mask values (but for DICOM SEG and RTSTRUCT), exclusive with `from-class`, else overlapping."""
     complete: bool = setting(True, RESULT, before=True)
     """Every finding was looked for in every annotated image; false: only those that have a box
     there, and nothing is known of the others."""

@@ -149,12 +149,27 @@ def _read(case: RawCase, settings: ConvertSettings) -> _Read | None:
         raise InputError(
             f"mask is {mask.shape[2]}x{mask.shape[1]}, image {size_hw[1]}x{size_hw[0]}"
         )
+    if mask is not None and settings.findings.settles:
+        _check_apart(mask, settings.findings)
     said = _annotate(case, mask, size_hw, settings)
     if mask is not None and mask.dtype != bool:
         mask = mask > 0  # the numbers of objects have served
     spacing = picture.spacing_hw_mm
     spacing_mm = f"{spacing[0]:g},{spacing[1]:g}" if spacing else ""
     return _Read(image, content, mask, said, spacing_mm, picture.slice_mm)
+
+
+def _check_apart(planes: np.ndarray, findings: Findings) -> None:
+    """Raises: InputError where a finding (of planes (C, H, W) that exclude each other) would be lost
+    for the most part under later ones, as a tumour would below its organ."""
+    labels = findings.encode(planes > 0)
+    for place, plane in enumerate(planes):
+        marked, kept = np.count_nonzero(plane), np.count_nonzero(labels == place + 1)
+        if 2 * kept < marked:
+            raise InputError(
+                f"findings exclude each other, but '{findings.names[place]}' lies below others in "
+                f"{marked - kept} of {marked} px: --set prepare.overlap=overlapping keeps both"
+            )
 
 
 def _fitted(mask: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:

@@ -102,7 +102,9 @@ def _list_source(
         )
     cases = [_plain(case) for case in cases]
     cases = _of_classes(cases, config.classes, listing.box_classes)
-    findings = naming.findings(cases, listing.box_classes, config.overlap)
+    may_overlap = config.overlap == "auto" and listing.may_overlap
+    overlap = "overlapping" if may_overlap else config.overlap
+    findings = naming.findings(cases, listing.box_classes, overlap)
     cases = with_box_names(cases, findings, listing.box_classes or (), config.classes)
     cases = with_case_classes(cases, findings, naming)
     if not cases:

@@ -83,7 +83,9 @@ class Naming:
                 they are boxed or drawn.
         """
         if self.values is not None:
-            return self.values.findings
+            found = self.values.findings
+            apart = found.exclusive and (found.is_one or overlap != "overlapping")
+            return dataclasses.replace(found, exclusive=apart)
         names = self.names
         if not names and self.from_class:
             classes = {case.class_name for case in cases if case.class_name}

@@ -79,7 +79,14 @@ class DicomFolders:
             cases, told = in_series(cases, files.images, directory)
             notes += told
         understood = _understood(files, pairs, directory)
-        return Listing(cases, rejected, notes, understood=understood, patient_key=patients.key)
+        return Listing(
+            cases,
+            rejected,
+            notes,
+            understood=understood,
+            patient_key=patients.key,
+            may_overlap=structures.may_overlap,
+        )
 
 
 def _without_ending(directory: Path) -> Path | None:

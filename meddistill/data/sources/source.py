@@ -85,7 +85,7 @@ class Listing:
     `box_classes`: the classes found where a class belongs to a box, not to an image; `classes` were
     obeyed then. `tables`: files that were read for the list and are no case's own. `understood`:
     how, where the layout leaves room for more than one reading. `patient_key`: what patients were
-    hashed with.
+    hashed with. `may_overlap`: findings of different values may, unlike those of label maps.
     """
 
     cases: Sequence[RawCase]
@@ -95,6 +95,7 @@ class Listing:
     tables: Sequence[Path] = ()
     understood: Understood = Understood()
     patient_key: str = ""
+    may_overlap: bool = False
 
 
 class Source(Protocol):

@@ -35,6 +35,17 @@ class StructureMasks:
         }
         self.notes = self._asked.notes
 
+    @property
+    def may_overlap(self) -> bool:
+        """Whether a pixel may be of several structures: not in label maps."""
+        segments = (
+            segment
+            for each in self._files.segmentations
+            for frames in each.frames_of.values()
+            for _, segment in frames
+        )
+        return bool(self._files.structures) or any(segments)
+
     def of(self, case: RawCase, path: Path) -> RawCase:
         """The case of an image (or of one of its frames) with its mask, if any file speaks of it.
         Raises: InputError where more than one does, or what speaks of it lies elsewhere."""

@@ -125,7 +125,7 @@ def test_contours_lie_on_the_nearest_slice(tmp_path, prepare, off_mm):
     [
         {"with_images": False, "off_mm": 1.25},  # half the way to the next
         {"with_images": False, "off_mm": 90.0},
-        {"uid_of": lambda uid: f"{uid}.9"},  # made anonymous once more
+        {"uid_of": lambda uid: f"1.9{uid[3:]}"},  # made anonymous once more
     ],
 )
 def test_slices_of_contours_that_lie_on_none_are_unknown(tmp_path, prepare, more):
@@ -274,3 +274,43 @@ def test_a_number_of_no_structure_stops(tmp_path, prepare):
 def test_one_structure_may_get_another_name(tmp_path, prepare):
     out, cases, _ = prepare(contoured(tmp_path / "s"), findings=["tumour"], **ALL_IN_TRAINING)
     assert boxes_of(out, cases) == BOXED
+
+
+def nested(root, kind, inner):
+    """A structure `inner` inside the other one of 1 and 2, on the middle slice."""
+    if kind == "RTSTRUCT":
+        folder = root / "a"
+        dicom_series.write_series(folder, voxels_of(shape=(24, 24)))
+        contours = [(inner, "IM0003", square(8, 8, 4)), (3 - inner, "IM0003", square(4, 4, 12))]
+        write_structures(root / "rt.dcm", folder, contours)
+        return root
+    drawn = np.zeros((2, 24, 24), np.uint8)
+    drawn[0, 8:12, 8:12] = drawn[1, 4:16, 4:16] = 1
+    names = {1: "s1", 2: "s2"}
+    return segmented(root, [2, 2], drawn, segments=[inner, 3 - inner], names=names)
+
+
+@pytest.mark.parametrize("kind", ["RTSTRUCT", "SEG"])
+@pytest.mark.parametrize("inner", [1, 2])
+def test_structures_of_other_numbers_may_overlap(tmp_path, prepare, kind, inner):
+    source = nested(tmp_path / "s", kind, inner)
+    findings = {"findings": ["s1=1", "s2=2"]}
+    out, cases, _ = prepare(source, **findings, **ALL_IN_TRAINING)
+    assert not read_findings(out).exclusive
+    boxed = next(case for case in cases.values() if case.annotation == "boxes")
+    planes = read_findings(out).decode(np.array(Image.open(mask_path(out, boxed))))
+    assert [int(plane.sum()) for plane in planes] == ([16, 144] if inner == 1 else [144, 16])
+
+
+def test_a_finding_below_one_that_excludes_it_is_not_lost_in_silence(tmp_path, prepare):
+    settings = {"findings": ["s1=1", "s2=2"], "overlap": "exclusive", "accept": ["no-box"]}
+    below = nested(tmp_path / "s", "SEG", 1)
+    _, _, reasons = prepare(below, **settings, **ALL_IN_TRAINING)
+    (reason,) = reasons.values()
+    assert reason == (
+        "findings exclude each other, but 's1' lies below others in 16 of 16 px: --set "
+        "prepare.overlap=overlapping keeps both"
+    )
+    above = nested(tmp_path / "above", "SEG", 2)
+    _, _, reasons = prepare(above, tmp_path / "b", **settings, **ALL_IN_TRAINING)
+    assert reasons == {}
