@@ -47,14 +47,20 @@ class Segmentation:
             return ""
         (image,) = header.placed
         for frame, _ in self.frames_of.get(header.uid, ()):
-            away = _corners(self.placed[frame], header.size_hw) - _corners(image, header.size_hw)
-            furthest = float(np.linalg.norm(away, axis=1).max())
-            if furthest > _ELSEWHERE * min(image.spacing_hw_mm):
+            if furthest := apart_mm(self.placed[frame], image, header.size_hw):
                 return (
                     f"mask lies {furthest:.1f} mm from its image by its own header (frame {frame} of "
                     f"{self.path.name})"
                 )
         return ""
+
+
+def apart_mm(mask: Placement, image: Placement, size_hw: tuple[int, int]) -> float:
+    """How far the corners of a mask lie from those of its image of the same size; 0 where they lie
+    within half a pixel."""
+    away = _corners(mask, size_hw) - _corners(image, size_hw)
+    furthest = float(np.linalg.norm(away, axis=1).max())
+    return furthest if furthest > _ELSEWHERE * min(image.spacing_hw_mm) else 0.0
 
 
 def _corners(placement: Placement, size_hw: tuple[int, int]) -> np.ndarray:

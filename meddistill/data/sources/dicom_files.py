@@ -11,7 +11,7 @@ from meddistill.data.formats.dicom_contours import Structures, read_structures
 from meddistill.data.formats.dicom_segmentations import Segmentation, read_segmentation
 from meddistill.data.formats.dicom_series import has_no_ending
 from meddistill.data.formats.pictures import IMAGE_SUFFIXES
-from meddistill.data.sources.dicom_masks import in_mask_folder
+from meddistill.data.sources.dicom_masks import masks_among
 from meddistill.data.sources.file_roles import fits
 from meddistill.data.sources.source import SourceOptions
 from meddistill.data.sources.walking import walk_files
@@ -31,10 +31,10 @@ class DicomFiles:
         self.unused: list[Rejected] = []
         self._directory, self._options = directory, options
         found, self.rejected = walk_files(directory, directory)
-        named = [path for path in found if options.images and fits(path, directory, options.images)]
-        self._images_in_mask_folders = {path for path in named if in_mask_folder(path, directory)}
-        if len(self._images_in_mask_folders) < len(named):
-            self._images_in_mask_folders = set()  # `ct/*` also fits masks/ct/
+        self._named_masks = masks_among(found, directory)
+        named = {path for path in found if options.images and fits(path, directory, options.images)}
+        if named <= self._named_masks:  # `ct/*` also fits masks/ct/
+            self._named_masks -= named
         for path in found:
             is_picture = path.suffix.lower() in IMAGE_SUFFIXES
             if path.name == "DICOMDIR" or not (is_picture or is_dicom(path)):
@@ -61,10 +61,8 @@ class DicomFiles:
                 raise InputError(f"{option} '{pattern}' fits no {option[2:-1]} of {directory}")
 
     def _is_mask(self, path: Path) -> bool:
-        """Whether the user, or else its folder, says so."""
-        in_folder = in_mask_folder(path, self._directory)
-        named = self._fits_masks(path, unsaid=False)
-        return named or (in_folder and path not in self._images_in_mask_folders)
+        """Whether the user, or else its name, says so."""
+        return self._fits_masks(path, unsaid=False) or path in self._named_masks
 
     def _fits_masks(self, path: Path, unsaid: bool = True) -> bool:
         pattern = self._options.masks

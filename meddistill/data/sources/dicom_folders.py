@@ -12,8 +12,11 @@ from meddistill.data.formats.dicom import (
     DicomImage,
     Header,
     is_dicom,
+    read_header,
 )
+from meddistill.data.formats.dicom_segmentations import apart_mm
 from meddistill.data.formats.dicom_series import copies_among
+from meddistill.data.formats.image_format import ImageFormat
 from meddistill.data.formats.known_image_formats import IMAGE_FORMATS
 from meddistill.data.formats.pictures import IMAGE_SUFFIXES
 from meddistill.data.raw_case import MaskRef, RawCase
@@ -23,6 +26,7 @@ from meddistill.data.sources.dicom_patients import Patients
 from meddistill.data.sources.dicom_volumes import in_series
 from meddistill.data.sources.source import Listing, SourceOptions, Understood
 from meddistill.data.sources.structure_masks import StructureMasks
+from meddistill.data.sources.volume_cases import MOVED
 from meddistill.data.sources.walking import any_file, walk_files
 from meddistill.run.tables import Rejected
 
@@ -125,20 +129,44 @@ def _understood(files: DicomFiles, pairs: Pairs, directory: Path) -> Understood:
 def _frames(
     path: Path, header: Header, mask: Path | None, directory: Path, options: SourceOptions
 ) -> list[RawCase]:
+    """The cases of an image, each with its frame of the mask. Raises: InputError for a mask of other
+    frames, or that lies elsewhere."""
     count = header.frames
     group = path.parent.relative_to(directory).as_posix()
+    mask_format = None
+    if mask is not None:
+        mask_format = _checked_format(path, header, mask, options)
     cases = []
     for frame in range(count):
         reference: MaskRef | None = None
-        if mask is not None:
-            # A PNG cannot say which of several frames it belongs to.
-            is_picture = mask.suffix.lower() in IMAGE_SUFFIXES
-            if is_picture and count > 1:
-                raise InputError(f"{path.name} has {count} frames, its mask {mask.name} one")
-            mask_format = IMAGE_FORMATS["picture" if is_picture else "dicom"]
+        if mask is not None and mask_format is not None:
             reference = mask_format.mask(mask, frame, options.labels)
-        series = path.parent.relative_to(directory).as_posix().replace("/", "_")
+        series = group.replace("/", "_")
         name = f"{series}_{path.stem}" + (f"_{frame:04}" if count > 1 else "")
         source = shown(path, directory) + (f"#{frame}" if count > 1 else "")
         cases.append(RawCase(name, source, DicomImage(path, frame), reference, group=group))
     return cases
+
+
+def _checked_format(path: Path, header: Header, mask: Path, options: SourceOptions) -> ImageFormat:
+    """The format of an image's mask. Raises: InputError where both headers say that they do not lie on
+    one another, or have other frames."""
+    if mask.suffix.lower() in IMAGE_SUFFIXES:
+        if header.frames > 1:  # a PNG cannot say which of them it belongs to
+            raise InputError(f"{path.name} has {header.frames} frames, its mask {mask.name} one")
+        return IMAGE_FORMATS["picture"]
+    of_mask = read_header(mask)
+    if of_mask.frames != header.frames:
+        raise InputError(
+            f"{path.name} has {header.frames} frames, its mask {mask.name} {of_mask.frames}: give it "
+            "one of as many"
+        )
+    if MOVED not in options.accept and header.size_hw == of_mask.size_hw:
+        places = zip(of_mask.placed, header.placed, strict=False)  # one of both may not say where
+        for frame, (its, own) in enumerate(places):
+            if mm := apart_mm(its, own, header.size_hw):
+                raise InputError(
+                    f"mask lies {mm:.1f} mm from its image by its own header (frame {frame} of "
+                    f"{mask.name}); --accept {MOVED} takes it as it is stored"
+                )
+    return IMAGE_FORMATS["dicom"]

@@ -11,6 +11,7 @@ from meddistill.base.paths import shown
 from meddistill.data.formats.known_image_formats import IMAGE_FORMATS
 from meddistill.data.formats.pictures import IMAGE_SUFFIXES
 from meddistill.data.sources.file_roles import Patterns, Roles
+from meddistill.data.sources.folder import MASK_SUFFIXES
 from meddistill.data.sources.matching import match
 from meddistill.data.sources.name_patterns import pattern_of
 from meddistill.data.sources.naming import (
@@ -25,7 +26,7 @@ from meddistill.data.sources.pairing import by_name
 from meddistill.data.sources.source import SourceOptions
 
 _ENDINGS = (*IMAGE_SUFFIXES, *IMAGE_FORMATS["dicom"].suffixes)
-_BY_PATH = "equal paths below the folders of images and of masks"
+_BY_PATH = "equal paths but for folders of images and of masks, or `_mask` behind a name"
 LONELY = "mask without an image"
 
 
@@ -41,7 +42,30 @@ class Pairs:
     readings: Sequence[str] = ()
 
 
-def in_mask_folder(path: Path, directory: Path) -> bool:
+def masks_among(paths: Sequence[Path], directory: Path) -> set[Path]:
+    """Those that lie in a folder of masks, or whose names end as masks' do after another one's
+    (`IM0_mask.dcm` beside `IM0.dcm`); with one of these all of that end."""
+    stem_of = {path: without_ending(path.name) for path in paths}
+    stems = {(path.parent, stem) for path, stem in stem_of.items()}
+    ends = {path: _end_of(stem) for path, stem in stem_of.items()}
+    told = {end for path, end in ends.items() if (path.parent, _base(stem_of[path])) in stems}
+    return {
+        path
+        for path in paths
+        if _in_mask_folder(path, directory) or (ends[path] and ends[path] in told)
+    }
+
+
+def _end_of(stem: str) -> str:
+    return next((end for end in MASK_SUFFIXES if stem.lower().endswith(end)), "")
+
+
+def _base(stem: str) -> str:
+    end = _end_of(stem)
+    return stem[: -len(end)] if end else ""
+
+
+def _in_mask_folder(path: Path, directory: Path) -> bool:
     return any(_holds_masks(part) for part in path.relative_to(directory).parts[:-1])
 
 
@@ -127,10 +151,13 @@ def without_ending(name: str) -> str:
 
 
 def _mask_key(path: Path, directory: Path) -> str:
-    """Path without the folder of masks and without ending."""
+    """Path without the folder of masks and without ending; without one also without `_mask`."""
     *folders, name = path.relative_to(directory).parts
-    first = next((place for place, part in enumerate(folders) if _holds_masks(part)), len(folders))
-    return "/".join([*folders[:first], *folders[first + 1 :], without_ending(name)])
+    stem = without_ending(name)
+    first = next((place for place, part in enumerate(folders) if _holds_masks(part)), None)
+    if first is None:
+        return "/".join([*folders, _base(stem) or stem])
+    return "/".join([*folders[:first], *folders[first + 1 :], stem])
 
 
 def _holds_masks(folder: str) -> bool:

@@ -82,3 +82,50 @@ def test_images_are_those_that_a_pattern_names(tmp_path, prepare, capsys):
     assert {case.annotation for case in cases.values()} == {"boxes", "none"}
     told = capsys.readouterr()
     assert "does not fit --images ct/*" in told.err + told.out
+
+
+def test_a_mask_lies_on_its_image_or_is_refused_in_millimetres(tmp_path, prepare):
+    names = [f"IM{number}.dcm" for number in range(6)]
+    mirrored = {
+        "ImageOrientationPatient": [-1.0, 0.0, 0.0, 0.0, 1.0, 0.0],
+        "ImagePositionPatient": [23.0, 0.0, 0.0],
+    }
+    write_slices(tmp_path / "s" / "images", names, None)
+    write_slices(tmp_path / "s" / "masks", names[:1], marked(0), series="1.2.9", **mirrored)
+    write_slices(tmp_path / "s" / "masks", names[3:0:-1], marked(0), series="1.2.9")  # 0 to 5 mm
+    _, _, reasons = prepare(tmp_path / "s", accept=["mostly-rejected"], **ALL_IN_TRAINING)
+    told = "mask lies {} mm from its image by its own header (frame 0 of {}); --accept moved takes it as"
+    assert reasons == {
+        f"images/{name}": told.format(mm, name) + " it is stored"
+        for name, mm in zip(names, ("23.0", "2.5", "2.5", "7.5"), strict=False)
+    }
+    _, cases, reasons = prepare(tmp_path / "s", tmp_path / "b", accept=["moved"], **ALL_IN_TRAINING)
+    assert (len(cases), reasons) == (6, {})
+
+
+def test_a_mask_has_as_many_frames_as_its_image(tmp_path, prepare):
+    for name, count in (("a", 5), ("b", 3)):
+        frames = np.stack([image(number) for number in range(3)])
+        write_dicom(tmp_path / "s" / "images" / f"{name}.dcm", frames, SeriesInstanceUID="1.2")
+        drawn = np.stack([mask(1)] * count)
+        write_dicom(tmp_path / "s" / "masks" / f"{name}.dcm", drawn)
+    _, cases, reasons = prepare(tmp_path / "s", **ALL_IN_TRAINING)
+    assert len(cases) == 3
+    assert reasons == {
+        "images/a.dcm": "a.dcm has 3 frames, its mask a.dcm 5: give it one of as many"
+    }
+
+
+@pytest.mark.parametrize("ending", [".dcm", ".png", ""])
+def test_a_mask_beside_its_image_is_one(tmp_path, prepare, ending):
+    names = [f"IM{number}{ending.replace('png', 'dcm')}" for number in range(4)]
+    write_slices(tmp_path / "s" / "P1", names, None)
+    for number, drawn in enumerate(marked(1)):
+        path = tmp_path / "s" / "P1" / f"IM{number}_mask{ending}"
+        if ending == ".png":
+            Image.fromarray((drawn * 255).astype(np.uint8)).save(path)
+        else:
+            write_dicom(path, drawn)
+    _, cases, reasons = prepare(tmp_path / "s", **ALL_IN_TRAINING)
+    assert annotations(cases) == {name: "boxes" if name == names[1] else "none" for name in names}
+    assert reasons == {}
