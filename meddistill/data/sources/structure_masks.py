@@ -27,6 +27,7 @@ class StructureMasks:
     def __init__(self, files: DicomFiles, directory: Path, options: SourceOptions) -> None:
         self._asked = Asked([*files.segmentations, *files.structures], directory, options)
         self._files = files
+        self._there = {header.uid for header in files.images.values()}
         as_stored = MOVED in options.accept
         self._elsewhere = {} if as_stored else _elsewhere(files)
         self._places = {
@@ -60,15 +61,18 @@ class StructureMasks:
 
     def rejected(self, directory: Path) -> list[Rejected]:
         """The files that speak of images which are not there, and what becomes of that."""
-        there = {header.uid for header in self._files.images.values()}
         reasons: list[tuple[Path, str]] = []
         for each in self._files.segmentations:
-            if lost := sum(uid not in there for uid in each.frames_of):
+            if lost := self._lost(each):
                 reasons.append((each.path, _not_there(lost, len(each.frames_of))))
         for file in self._files.structures:
             if why := _why_lost(file, self._places[file.path]):
                 reasons.append((file.path, why))
         return [Rejected(shown(path, directory), why) for path, why in reasons]
+
+    def _lost(self, file: Segmentation) -> int:
+        """How many of the images that have frames are not in the folder."""
+        return sum(uid not in self._there for uid in file.frames_of)
 
     def _segmented(self, case: RawCase, header: Header, file: Segmentation) -> RawCase:
         if why := self._elsewhere.get(file.path):
@@ -78,7 +82,9 @@ class StructureMasks:
                 f"{case.image.files[0].name} has {header.frames} frames, of which {file.path.name} "
                 "names none"
             )
-        frames = file.frames_of.get(header.uid, ())
+        frames, lost = file.frames_of.get(header.uid, ()), self._lost(file)
+        if lost == len(file.frames_of) or (lost and header.uid not in file.images):
+            return case  # made anonymous since? then what is lost may be of this image
 
         def mask(labels: Labels) -> MaskRef:
             return SegmentationMask(file.path, frames, header.size_hw, labels, file.most)

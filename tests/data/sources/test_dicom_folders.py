@@ -54,6 +54,19 @@ def test_a_segmentation_of_images_that_are_not_there_is_said(tmp_path, prepare):
     assert reasons == {"seg/1.dcm": "1 of its 2 images are not in the folder"}
 
 
+@pytest.mark.parametrize("kept", [0, 1])
+def test_images_that_got_other_uids_than_their_segmentation_names_are_unknown(
+    tmp_path, prepare, kept
+):
+    series, uids = write_series(tmp_path / "source")
+    old = [uid if number < kept else f"1.9{uid[3:]}" for number, uid in enumerate(uids)]
+    write_segmentation(tmp_path / "source" / "seg" / "1.dcm", series, old, marked=[0, 2])
+    _, cases, reasons = prepare(tmp_path / "source", **ALL_IN_TRAINING)
+    assert reasons == {"seg/1.dcm": f"{2 - kept} of its 2 images are not in the folder"}
+    found = [case.annotation for case in cases.values()]
+    assert sorted(found) == ["boxes"] * kept + ["unknown"] * (4 - kept)
+
+
 def test_segmentations_are_chosen_with_masks(tmp_path, prepare):
     series, uids = write_series(tmp_path / "source")
     for name, slices in (("a", [1]), ("b", [2, 3])):
