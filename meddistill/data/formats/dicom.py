@@ -67,8 +67,11 @@ def _read_whole(path: Path, size: int, changed_ns: int) -> Any:
 _last_image, _last_mask = (functools.lru_cache(maxsize=1)(_read_whole) for _ in range(2))
 
 
-def read_pixels(path: Path, frame: int, of_mask: bool = False) -> tuple[Any, np.ndarray]:
-    """The data set, and pixels of one frame: stored values (H, W), or 8-bit RGB (H, W, 3)."""
+def read_pixels(
+    path: Path, frame: int, of_mask: bool = False, in_colour: bool = True
+) -> tuple[Any, np.ndarray]:
+    """The data set, and pixels of one frame: stored values (H, W), or 8-bit RGB (H, W, 3) as where it
+    has a palette and is wanted `in_colour`."""
     from pydicom.pixels import apply_color_lut, pixel_array
 
     status = path.stat()
@@ -80,7 +83,7 @@ def read_pixels(path: Path, frame: int, of_mask: bool = False) -> tuple[Any, np.
         raise FileError(path, f"is {columns}x{rows} pixels")
     try:
         pixels = pixel_array(data, index=frame)
-        if data.PhotometricInterpretation == "PALETTE COLOR":
+        if in_colour and data.PhotometricInterpretation == "PALETTE COLOR":
             pixels = apply_color_lut(pixels, data)
             pixels = (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
     except Exception as error:  # also a compression whose decoder is not installed

@@ -174,7 +174,7 @@ class SegmentationMask(OneFile):
         return numbered_apart(list(found.values()), self.size_hw, self.path.name)
 
     def _values(self, frame: int) -> np.ndarray:
-        values = read_pixels(self.path, frame, of_mask=True)[1]
+        values = read_pixels(self.path, frame, of_mask=True, in_colour=False)[1]
         if values.shape != self.size_hw:
             raise FileError(
                 self.path,

@@ -79,6 +79,25 @@ def test_instances_are_the_segments(tmp_path, prepare):
     assert list(boxes_of(out, cases).values()) == [sorted([BOX, [20, 20, 24, 24]])]
 
 
+def test_a_label_map_with_a_palette_is_read_by_its_numbers(tmp_path, prepare):
+    ramp = bytes(range(256))
+    palette = {
+        "PhotometricInterpretation": "PALETTE COLOR",
+        **{
+            f"{colour}PaletteColorLookupTable{part}": value
+            for colour in ("Red", "Green", "Blue")
+            for part, value in (("Descriptor", [256, 0, 8]), ("Data", ramp))
+        },
+    }
+    drawn = np.stack([mask(1) + corner(4) * 2])
+    source = segmented(tmp_path / "s", [2], drawn, segments=[0], names={1: "a", 2: "b"}, **palette)
+    out, cases, reasons = prepare(source, label="2", **ALL_IN_TRAINING)
+    assert reasons == {}
+    assert list(boxes_of(out, cases).values()) == [[[20, 20, 24, 24]]]
+    out, cases, _ = prepare(source, tmp_path / "b", findings=["b"], **ALL_IN_TRAINING)
+    assert list(boxes_of(out, cases).values()) == [[[20, 20, 24, 24]]]
+
+
 def test_instances_are_the_structures_unless_they_overlap(tmp_path, prepare):
     folder = tmp_path / "s" / "a"
     dicom_series.write_series(folder, voxels_of())
