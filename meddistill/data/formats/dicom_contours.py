@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +89,8 @@ class ContourMask(OneFile):
 
     @property
     def token(self) -> str:
-        return f"contours of {len(self.contours)} size {self.size_hw} labels {self.labels}"
+        which = hashlib.sha256(repr(self.contours).encode()).hexdigest()[:16]
+        return f"contours {which} size {self.size_hw} labels {self.labels}"
 
     def load(self) -> np.ndarray:
         if isinstance(self.labels, FindingValues):

@@ -10,6 +10,8 @@ from support.layouts import BOX, mask
 from support.prepared import ALL_IN_TRAINING
 
 from meddistill.base.errors import InputError
+from meddistill.data.formats.dicom import Placement
+from meddistill.data.formats.dicom_contours import Contour, ContourMask
 from meddistill.data.masks import read_mask
 from meddistill.run.findings import read_findings
 from meddistill.run.labels import annotated_boxes
@@ -333,3 +335,17 @@ def test_a_finding_below_one_that_excludes_it_is_not_lost_in_silence(tmp_path, p
     above = nested(tmp_path / "above", "SEG", 2)
     _, _, reasons = prepare(above, tmp_path / "b", **settings, **ALL_IN_TRAINING)
     assert reasons == {}
+
+
+def test_contours_that_lie_elsewhere_make_another_mask(tmp_path):
+    at = Placement((0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (1.0, 1.0))
+    one, other = (
+        ContourMask(
+            tmp_path,
+            (Contour(1, "", ((x, 0.0, 0.0), (9.0, 0.0, 0.0), (9.0, 9.0, 0.0))),),
+            at,
+            (24, 24),
+        )
+        for x in (0.0, 1.0)
+    )
+    assert one.token != other.token
