@@ -11,6 +11,7 @@ A cell is one set, count of boxes, draw of the boxed images and arm:
     colearning the images without a box, too: proposed on, answered, weighed
     warm       begun from the student of 20 boxes that are among these, with a third of the steps
     short      colearning from nothing with a third of the steps
+    again      begun from colearning's own student: proposals and answers by it, as many steps again
     without-*  colearning with a part left out
     with-*     colearning with a part that it does not have
 
@@ -121,6 +122,7 @@ ARMS = {
 }
 SHORT = (*ARMS["colearning"], f"distill.colearning.steps={STEPS // 3}")
 ARMS |= {"warm": (*SHORT, "distill.warm_start={start}"), "short": SHORT}
+ARMS["again"] = (*ARMS["colearning"], "distill.warm_start={own}")
 START = "20"
 """Boxes of the cell whose student `warm` begins with."""
 PARTS = {
@@ -210,7 +212,8 @@ class Study:
 
     def _settings(self, cell: Cell) -> list[str]:
         start = self._runs / f"{cell.set_name}-{START}-{cell.draw}" / "student-colearning"
-        arm = [setting.format(start=start) for setting in ARMS[cell.arm]]
+        own = self._runs / f"{cell.set_name}-{cell.boxes or ALL}-{cell.draw}" / "student-colearning"
+        arm = [setting.format(start=start, own=own) for setting in ARMS[cell.arm]]
         return [*DISTILL, *arm, *self.overrides]
 
     def _share_encodings(self, run: RunDir) -> None:
