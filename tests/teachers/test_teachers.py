@@ -346,8 +346,9 @@ def test_a_stored_encoding_decodes_as_a_fresh_one(name, request, encoded, tmp_pa
     for ours, exact, near in zip(
         answers, teacher.decode(whole, _BOXES), teacher.decode(half, _BOXES), strict=True
     ):
-        assert torch.equal(ours.logits, exact.logits)
-        assert torch.equal(ours.predicted_iou, exact.predicted_iou)
+        # The same numbers in another order in memory: some processors add them up otherwise.
+        torch.testing.assert_close(ours.logits, exact.logits, atol=1e-3, rtol=1e-5)
+        torch.testing.assert_close(ours.predicted_iou, exact.predicted_iou, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(ours.logits, near.logits, atol=0.05, rtol=0.01)
         torch.testing.assert_close(ours.predicted_iou, near.predicted_iou, atol=0.01, rtol=0.01)
 
