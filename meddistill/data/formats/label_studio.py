@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
-import numpy as np
-
-from meddistill.base.errors import FileError, InputError
+from meddistill.base.errors import FileError
 from meddistill.base.files import write_json, write_text
 from meddistill.data.annotations import (
     AnnotatedImage,
     AnnotatedObject,
     AnnotationFile,
     classes_of,
-    ellipse_points,
-    polygon_box,
-    turned_box,
 )
 from meddistill.data.formats.annotation_format import (
     DAMAGED,
@@ -30,21 +25,18 @@ from meddistill.data.formats.annotation_format import (
     why_damaged,
 )
 from meddistill.data.formats.annotation_writer import in_images, size_of
-from meddistill.data.formats.label_studio_brush import decode_bitmask, decode_brush
+from meddistill.data.formats.label_studio_regions import (
+    PLACES,
+    SizeOf,
+    lies_somewhere,
+    objects_of,
+)
 from meddistill.data.formats.pictures import IMAGE_SUFFIXES
-from meddistill.data.formats.shapes import run_lengths_of
 from meddistill.data.formats.tables import header_of, read_table_rows
 from meddistill.data.formats.text_files import first_text, read_json
 
-_LABELS = (
-    *("rectanglelabels", "polygonlabels", "ellipselabels", "brushlabels", "bitmasklabels"),
-    *("keypointlabels", "vectorlabels", "labels"),
-)
-_PLACES = ("x", "points", "rle", "imageDataURL", "vertices")
-"""What the value of a region has that lies somewhere in the image; others speak of the whole of it."""
 _NO_LIST = "its result is no list of regions"
 _ALL = 1 << 30
-_SizeOf = Callable[[str], tuple[int, int] | None]
 
 
 class LabelStudioJson:
@@ -67,7 +59,7 @@ class LabelStudioJson:
         is_task = any(f'"{key}"' in head for key in ("data", "result", "completed_by"))
         if is_list and ('"annotations"' in head or '"completions"' in head) and is_task:
             return "has Label Studio's tasks"
-        if is_list and any(f'"{place}"' in head for place in _PLACES[1:]):
+        if is_list and any(f'"{place}"' in head for place in PLACES[1:]):
             head = first_text(path, _ALL)  # a long outline may come first
         if is_list and '"annotation_id"' in head:
             return "has Label Studio's records (JSON-MIN)"
@@ -86,7 +78,7 @@ class LabelStudioJson:
             for task in content
             for annotation in _annotations(task)
             for region in _regions(annotation.get("result"))
-            if _lies_somewhere(region)
+            if isinstance(region.get("value"), dict) and lies_somewhere(region)
         }
         images: list[AnnotatedImage] = []
         for task in content:
@@ -123,13 +115,8 @@ def _regions(result: Any) -> list[dict[str, Any]]:
     return [each for each in result if isinstance(each, dict)] if isinstance(result, list) else []
 
 
-def _lies_somewhere(region: Mapping[str, Any]) -> bool:
-    value = region.get("value")
-    return isinstance(value, dict) and any(key in value for key in _PLACES)
-
-
 def _of_task(
-    task: Mapping[str, Any], drawn_on: set[str], said: Counter[str], size_of: _SizeOf
+    task: Mapping[str, Any], drawn_on: set[str], said: Counter[str], size_of: SizeOf
 ) -> list[AnnotatedImage]:
     """An entry for every annotation, and of a task of several images for each of these that the file's
     regions are drawn on (`drawn_on`: the names of the interface's images)."""
@@ -165,7 +152,7 @@ def _of_task(
 
 
 def _of_record(
-    record: Mapping[str, Any], said: Counter[str], size_of: _SizeOf
+    record: Mapping[str, Any], said: Counter[str], size_of: SizeOf
 ) -> list[AnnotatedImage]:
     """Of JSON-MIN: every list of regions, whatever the labelling interface calls it."""
     pictures = _pictures(record)
@@ -180,7 +167,7 @@ def _of_record(
         for value in record.values()
         if isinstance(value, list)
         for each in value
-        if isinstance(each, dict) and any(key in each for key in _PLACES)
+        if isinstance(each, dict) and any(key in each for key in PLACES)
     ]
     who = _annotator(record.get("annotator"))
     return [_image(_image_name(record, record), regions, who, said, size_of)]
@@ -229,11 +216,11 @@ def _image(
     regions: Sequence[Mapping[str, Any]],
     who: str,
     said: Counter[str],
-    size_of: _SizeOf,
+    size_of: SizeOf,
 ) -> AnnotatedImage:
     without_area: Counter[str] = Counter()
     try:
-        objects, size_hw = _objects(regions, name, said, without_area, size_of)
+        objects, size_hw = objects_of(regions, name, said, without_area, size_of)
     except DAMAGED as error:
         reason = why_damaged(error, "a region")
         return AnnotatedImage(name, problem=reason)
@@ -242,94 +229,6 @@ def _image(
     # A person who marked points alone has looked at something else.
     looked_at = bool(objects) or not without_area
     return AnnotatedImage(name, objects, looked_at, size_hw, empty_mask=looked_at, annotator=who)
-
-
-def _objects(
-    regions: Sequence[Mapping[str, Any]],
-    name: str,
-    said: Counter[str],
-    without_area: Counter[str],
-    size_of: _SizeOf,
-) -> tuple[tuple[AnnotatedObject, ...], tuple[int, int] | None]:
-    # A region and its labels may be two records of one id.
-    labels = {each.get("id"): _label(each) for each in regions if _label(each)}
-    objects: dict[Any, AnnotatedObject] = {}
-    size_hw = None
-    for number, region in enumerate(regions):
-        found = None
-        if _lies_somewhere(region):
-            size_hw = _stated_size(region) or size_hw or size_of(name)
-            if size_hw is None:
-                raise InputError("a region states no size of its image, which is not here")
-            label = _label(region) or labels.get(region.get("id"), "")
-            found = _object(region["value"], label, size_hw, said)
-            if found is None:
-                without_area[str(region.get("type") or label or "unknown")] += 1
-        if found is not None:
-            objects.setdefault(region.get("id", number), found)
-    return tuple(objects.values()), size_hw
-
-
-def _stated_size(region: Mapping[str, Any]) -> tuple[int, int] | None:
-    width, height = region.get("original_width"), region.get("original_height")
-    return (int(height), int(width)) if width and height else None
-
-
-def _label(region: Mapping[str, Any]) -> str:
-    value = region.get("value")
-    if not isinstance(value, dict):
-        return ""
-    return next((str(value[key][0]) for key in _LABELS if value.get(key)), "")
-
-
-def _object(
-    value: Mapping[str, Any], label: str, size_hw: tuple[int, int], said: Counter[str]
-) -> AnnotatedObject | None:
-    """The object of a region, in percent of the image's width and height; None for one without an
-    area."""
-    height, width = size_hw
-    degrees = float(value.get("rotation") or 0)
-    if "rle" in value:
-        return _drawn(decode_brush(value["rle"], size_hw), label)
-    if "imageDataURL" in value:
-        return _drawn(decode_bitmask(value["imageDataURL"], size_hw), label)
-    if "points" in value:
-        points = tuple(_in_px(value["points"], size_hw))
-        if len(points) < 6:
-            raise InputError("a polygon has fewer than three points")
-        return AnnotatedObject(label, polygon_box(points), (points,))
-    if "x" not in value or not ("height" in value or "radiusX" in value):
-        return None  # a key point has a width alone
-    x, y = float(value["x"]) * width / 100, float(value["y"]) * height / 100
-    if "radiusX" in value:
-        radii = float(value["radiusX"]) * width / 100, float(value["radiusY"]) * height / 100
-        points = ellipse_points((x, y), radii, degrees)
-        return AnnotatedObject(label, polygon_box(points), (points,))
-    box = (
-        x,
-        y,
-        x + float(value["width"]) * width / 100,
-        y + float(value["height"]) * height / 100,
-    )
-    if not degrees:
-        return AnnotatedObject(label, box)
-    said["turned boxes are taken by the box around them"] += 1
-    return AnnotatedObject(label, polygon_box(turned_box(box, degrees, (x, y))))  # its first corner
-
-
-def _in_px(points: Iterable[Sequence[Any]], size_hw: tuple[int, int]) -> Iterable[float]:
-    for x, y in points:
-        yield float(x) * size_hw[1] / 100
-        yield float(y) * size_hw[0] / 100
-
-
-def _drawn(mask: np.ndarray, label: str) -> AnnotatedObject:
-    rows, columns = np.nonzero(mask)
-    if not len(rows):
-        raise InputError("a brush stroke is empty")
-    box = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
-    x1, y1, x2, y2 = (float(number) for number in box)
-    return AnnotatedObject(label, (x1, y1, x2, y2), run_lengths=run_lengths_of(mask))
 
 
 class LabelStudioWriter:

@@ -272,6 +272,14 @@ def test_label_studio_results_that_are_no_list_are_no_empty_image(tmp_path):
     assert image.problem == "its result is no list of regions"
 
 
+@pytest.mark.parametrize("value", [None, 7, "gone", []])
+def test_label_studio_regions_without_a_value_are_no_empty_image(tmp_path, value):
+    region = {**label_studio_region(), "value": value}
+    tasks = [label_studio_task(1, "a.png", [label_studio_annotation([region])])]
+    (image,) = read(tmp_path, tasks).images
+    assert image.problem == "a region is damaged"
+
+
 def test_what_tells_a_tool_may_stand_behind_long_outlines_and_pictures(tmp_path):
     value = {"points": [[n % 90, n % 70] for n in range(2000)], "polygonlabels": ["mass"]}
     size = {"original_width": SIZE, "original_height": SIZE}
