@@ -18,10 +18,9 @@ from meddistill.data.annotations import (
 from meddistill.data.formats.annotation_format import DAMAGED, NOTHING_BESIDE, KnownBeside
 from meddistill.data.formats.annotation_writer import file_name_of, in_images, size_of
 from meddistill.data.formats.shapes import parse_run_lengths, run_lengths_box
-from meddistill.data.formats.text_files import first_text, read_json
+from meddistill.data.formats.text_files import WHOLE, first_text, read_json
 
 _KEYS = ("images", "annotations", "categories")
-_ALL = 1 << 30
 _LIST = re.compile(rf'"({"|".join(_KEYS)})"\s*:\s*\[')
 
 
@@ -37,7 +36,7 @@ class CocoJson:
         head = first_text(path)
         keys = set(_LIST.findall(head)) if head.lstrip().startswith("{") else set()
         if keys == {"categories"}:  # as in the notes.json beside Label Studio's YOLO files
-            keys |= set(_LIST.findall(first_text(path, _ALL)))
+            keys |= set(_LIST.findall(first_text(path, WHOLE)))
         return "has COCO's keys" if keys - {"categories"} else None
 
     def read(self, path: Path, beside: KnownBeside = NOTHING_BESIDE) -> AnnotationFile | None:

@@ -33,10 +33,9 @@ from meddistill.data.formats.label_studio_regions import (
 )
 from meddistill.data.formats.pictures import IMAGE_SUFFIXES
 from meddistill.data.formats.tables import header_of, read_table_rows
-from meddistill.data.formats.text_files import first_text, read_json
+from meddistill.data.formats.text_files import WHOLE, first_text, read_json
 
 _NO_LIST = "its result is no list of regions"
-_ALL = 1 << 30
 
 
 class LabelStudioJson:
@@ -60,7 +59,7 @@ class LabelStudioJson:
         if is_list and ('"annotations"' in head or '"completions"' in head) and is_task:
             return "has Label Studio's tasks"
         if is_list and any(f'"{place}"' in head for place in PLACES[1:]):
-            head = first_text(path, _ALL)  # a long outline may come first
+            head = first_text(path, WHOLE)  # a long outline may come first
         if is_list and '"annotation_id"' in head:
             return "has Label Studio's records (JSON-MIN)"
         return None

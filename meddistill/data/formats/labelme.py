@@ -37,9 +37,8 @@ from meddistill.data.formats.annotation_writer import (
 )
 from meddistill.data.formats.pictures import decode_labels
 from meddistill.data.formats.shapes import check_pixels, run_lengths_of
-from meddistill.data.formats.text_files import first_text, read_json
+from meddistill.data.formats.text_files import WHOLE, first_text, read_json
 
-_ALL = 1 << 30
 _WITHOUT_AREA = ("point", "line", "linestrip", "points", "lines")
 
 
@@ -54,7 +53,7 @@ class LabelmeJson:
     def recognise(self, path: Path) -> str | None:
         head = first_text(path)
         if head.lstrip().startswith("{") and '"imageData"' in head:
-            head = first_text(path, _ALL)  # the picture may come first
+            head = first_text(path, WHOLE)  # the picture may come first
         is_ours = head.lstrip().startswith("{") and '"shapes"' in head
         return "has labelme's shapes" if is_ours else None
 

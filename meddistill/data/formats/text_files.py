@@ -19,6 +19,10 @@ _MARKS = (
 )
 
 
+WHOLE = 1 << 30
+"""More bytes than a file has that is looked into to the end."""
+
+
 def decode(content: bytes) -> str:
     """The bytes as text: by their mark, else UTF-16 where every second byte is zero, else UTF-8,
     else Windows' Western code page."""

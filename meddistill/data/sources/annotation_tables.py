@@ -157,19 +157,18 @@ class _Readings:
         folder = below.parent.as_posix()
         if said.image and not self._format.per_image:
             return self._names.find(said.image, folder)
+        stem = below.with_suffix("").as_posix()
         named = self._found(said.image, folder) if said.image else None
-        own = self._found(below.with_suffix("").as_posix(), folder)
+        own = self._found(stem, folder)
         if named is not None and own is not None and named != own:
-            pictures = (shown(self._pictures[index], self._directory) for index in (own, named))
-            own_name, other = pictures
+            own_name, other = (
+                shown(self._pictures[index], self._directory) for index in (own, named)
+            )
             raise InputError(
                 f"it lies beside {own_name} and says that it is of {other}: rename it, or correct "
                 "the name in it"
             )
-        found = own if named is None else named
-        return (
-            self._names.find(below.with_suffix("").as_posix(), folder) if found is None else found
-        )
+        return self._names.find(stem, folder) if named is None else named
 
     def _found(self, name: str, folder: str) -> int | None:
         try:
