@@ -2,7 +2,6 @@
 `--help` is quick."""
 
 import gc
-import os
 import shlex
 import signal
 import sys
@@ -22,6 +21,7 @@ from meddistill.base.errors import (
     missing_operator,
     too_little_memory,
 )
+from meddistill.base.processes import launched
 from meddistill.cli import (
     boxes_command,
     eval_command,
@@ -104,7 +104,9 @@ def main() -> None:
     except Interrupted as interrupted:
         name = signal.Signals(interrupted.signal_number).name
         again = (
-            "the same command" if _processes() > 1 else shlex.join(["meddistill", *sys.argv[1:]])
+            "the same command"
+            if launched().count > 1
+            else shlex.join(["meddistill", *sys.argv[1:]])
         )
         console.console.print(
             f"stopped by {name}; to continue: {again}", markup=False, soft_wrap=True
@@ -116,7 +118,7 @@ def main() -> None:
             or lost_device(error)
             or missing_operator(error)
             or too_little_memory(error, _command())
-            or (lost_process(error) if _processes() > 1 else None)
+            or (lost_process(error) if launched().count > 1 else None)
         )
         if problem is None:
             raise
@@ -128,15 +130,9 @@ def _command() -> str:
     return next((word for word in sys.argv[1:] if not word.startswith("-")), "")
 
 
-def _processes() -> int:
-    """How many processes a launcher such as torchrun started for this command."""
-    count = os.environ.get("WORLD_SIZE", "1")
-    return int(count) if count.isdigit() else 1
-
-
 def _fail(message: str) -> None:
-    rank = os.environ.get("RANK", "0") if _processes() > 1 else "0"
-    of_rank = "" if rank == "0" else f" (process {rank})"
+    rank = launched().rank
+    of_rank = f" (process {rank})" if rank else ""
     console.fail(f"error{of_rank}: {message}")
     sys.exit(1)
 

@@ -19,6 +19,7 @@ import meddistill
 from meddistill.base.cores import usable_cores
 from meddistill.base.errors import InputError, MedDistillError, WeightsError
 from meddistill.base.files import write_text
+from meddistill.base.processes import TORCHRUN_VARIABLES
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
@@ -107,9 +108,7 @@ def _environment(scratch: Path, trust_weights: bool) -> dict[str, str]:
     ).touch()  # plots are off; without a font it would look for one on the network
     package = str(Path(meddistill.__file__).resolve().parents[1])
     environment = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in ("RANK", "LOCAL_RANK", "WORLD_SIZE")
+        name: value for name, value in os.environ.items() if name not in TORCHRUN_VARIABLES
     }
     environment.setdefault("OMP_NUM_THREADS", str(usable_cores()))
     return environment | {

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from meddistill.base.errors import StageError
+from meddistill.base.processes import launched
 
 try:
     import fcntl
@@ -36,7 +37,7 @@ def acquire(directory: Path) -> None:
     StageError naming process and host where another one holds it.
     """
     path = lock_path(directory.resolve())
-    if fcntl is None or rank() > 0:
+    if fcntl is None or launched().rank > 0:
         return
     if path in _held:
         _held[path].append(_held[path][0])
@@ -116,12 +117,3 @@ def _is_still_at(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
         return False
-
-
-def rank() -> int:
-    """This process's place among those that a launcher such as torchrun started; 0 where it is
-    alone."""
-    for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):
-        if os.environ.get(name, "").isdigit():
-            return int(os.environ[name])
-    return 0

@@ -26,6 +26,7 @@ from meddistill.base import console
 from meddistill.base.errors import InputError, StageError
 from meddistill.base.files import leftovers, read_json, write_json
 from meddistill.base.hashing import sha256_file
+from meddistill.base.processes import launched
 from meddistill.run import lock
 from meddistill.run.layout import RUN_JSON, UNFINISHED_JSON
 from meddistill.settings.identity import as_of_now
@@ -270,7 +271,7 @@ def _unwritable(out: Path, error: OSError) -> StageError:
 def _sweep(out: Path) -> None:
     """Remove the temporary files of a process that was killed; in a directory of others only our
     very first one."""
-    if lock.rank() > 0 or not out.exists():
+    if launched().rank > 0 or not out.exists():
         return
     half = out / UNFINISHED_JSON
     finished = (out / RUN_JSON).exists()

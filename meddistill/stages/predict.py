@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,6 +12,7 @@ from meddistill.base import console
 from meddistill.base.csv_tables import write_table
 from meddistill.base.errors import InputError
 from meddistill.base.files import read_json
+from meddistill.base.processes import launched
 from meddistill.data.case_ids import unique_names
 from meddistill.data.scans import ScanFiles, find_scans, group_scans
 from meddistill.run.layout import (
@@ -80,8 +80,9 @@ def run_predict(
     mine = job.todo(done)
     opinion = None
     if mine:  # before anything is written or removed: a student may be none
-        predictor = predictor or _load(student_dir, options, device)
-        opinion = _opinion(predictor, student_dir, device) if options.asks else None
+        own = _own_device(device)
+        predictor = predictor or _load(student_dir, options, own)
+        opinion = _opinion(predictor, student_dir, own) if options.asks else None
     stage = job.open(done, overwrite)
     if stage.finished and not failures and not mine:
         console.say(f"{stage.out} is up to date")
@@ -127,17 +128,29 @@ def _find(patterns: Sequence[str], out: Path) -> tuple[list[tuple[str, ScanFiles
     return list(zip(names, scans, strict=True)), failures
 
 
+def _own_device(device: str) -> str:
+    """Of several processes on one machine each its own GPU."""
+    processes = launched()
+    if processes.count == 1:
+        return device
+    from meddistill.student.student import torch_device
+
+    found = torch_device(device)
+    if found.type != "cuda" or found.index is not None:
+        return device
+    import torch
+
+    return f"cuda:{processes.local_rank % torch.cuda.device_count()}"
+
+
 def _load(student_dir: Path, options: PredictOptions, device: str) -> Predictor:
     if options.backend == "onnx":
         from meddistill.student.export.onnx_student import OnnxPredictor
 
         return OnnxPredictor(student_dir)
-    from meddistill.student.student import load_student, torch_device
+    from meddistill.student.student import load_student
 
-    found = torch_device(device)
-    if found.type == "cuda" and found.index is None and "LOCAL_RANK" in os.environ:
-        found = torch_device(f"cuda:{os.environ['LOCAL_RANK']}")
-    return load_student(student_dir, found)
+    return load_student(student_dir, device)
 
 
 def _opinion(predictor: Predictor, student_dir: Path, device: str) -> TeacherOpinion | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from meddistill.base import console
 from meddistill.base.csv_tables import write_table
 from meddistill.base.errors import ConfigError, StageError
 from meddistill.base.files import read_json
+from meddistill.base.processes import launched
 from meddistill.data.scans import ScanFiles
 from meddistill.run.layout import (
     CONFIG_JSON,
@@ -89,9 +89,8 @@ class PredictOptions:
 
     def part(self) -> tuple[int, int]:
         """(I, N) of the share that this process does, I from 1. Raises: ConfigError."""
-        ranks = (int(os.environ.get(name, "0") or 0) for name in ("RANK", "WORLD_SIZE"))
-        rank, world = ranks
-        text = self.shard or (f"{rank + 1}/{world}" if world > 1 else "1/1")
+        processes = launched()
+        text = self.shard or f"{processes.rank + 1}/{processes.count}"
         found = re.fullmatch(r"(\d+)/(\d+)", text)
         if not found or not 1 <= int(found[1]) <= int(found[2]):
             raise ConfigError(f"shard is '{text}', expected I/N such as 2/4, counted from 1")

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import datetime
 import logging
-import os
 from types import MethodType
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
 
 from meddistill.base import console
 from meddistill.base.cores import is_intel
 from meddistill.base.errors import ConfigError
+from meddistill.base.processes import Processes, launched
 from meddistill.teachers.teacher import keep_freed_memory
 
 WAITS_AT_MOST = datetime.timedelta(days=1)
@@ -27,23 +28,23 @@ def make_fabric(device: str, precision: str) -> Fabric:
     """A launched Fabric for `device` (`auto`, `cpu`, `cuda`, `cuda:1`) and `precision` (`auto` or
     Fabric's names).
 
-    Under torchrun it joins the processes that the launcher started; else it is one process on one
-    device. Raises: ConfigError for a device that is not there.
+    Under torchrun or srun it joins the processes that the launcher started; else it is one process on
+    one device. Raises: ConfigError for a device that is not there, or not for every process.
     """
-    resolved = resolve_device(device)
+    resolved, processes = resolve_device(device), launched()
+    _check_devices(resolved, processes)
     # Lightning announces what run.json holds anyway.
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-    world, local = (
-        int(os.environ.get("WORLD_SIZE", "1")),
-        int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
-    )
+    several = processes.count > 1
     devices: int | list[int] = [resolved.index] if resolved.index is not None else 1
     fabric = Fabric(
         accelerator=resolved.type,
-        devices=local if world > 1 else devices,
-        num_nodes=max(1, world // local),
-        strategy=DDPStrategy(timeout=WAITS_AT_MOST) if world > 1 else "auto",
+        devices=processes.on_machine if several else devices,
+        num_nodes=max(1, processes.count // processes.on_machine),
+        strategy=DDPStrategy(timeout=WAITS_AT_MOST) if several else "auto",
+        # Named, as Lightning overlooks SLURM in jobs that are called bash or interactive.
+        plugins=[SLURMEnvironment()] if processes.by_slurm else [],
         precision=choose_precision(resolved) if precision == "auto" else precision,  # type: ignore[arg-type]
     )
     fabric.launch()
@@ -54,14 +55,31 @@ def make_fabric(device: str, precision: str) -> Fabric:
     return fabric
 
 
+def _check_devices(device: torch.device, processes: Processes) -> None:
+    """Raises: ConfigError where not every process of this machine has a device of its own."""
+    if processes.count % processes.on_machine:
+        raise ConfigError(
+            f"{processes.count} processes lie unevenly on the machines, {processes.on_machine} on this "
+            "one: start as many on each (--ntasks-per-node)"
+        )
+    if device.type != "cuda" or processes.count == 1:
+        return
+    there = torch.cuda.device_count()
+    if there < processes.on_machine:
+        raise ConfigError(
+            f"{processes.on_machine} processes of this machine need a GPU each, and each process sees "
+            f"{there}: ask for them by machine (--gpus-per-node), not by task, or start fewer processes"
+        )
+
+
 def precision_of(fabric: Fabric) -> str:
     """The precision that `auto` was resolved to."""
     return str(fabric._precision.precision)
 
 
 def sum_over_ranks(fabric: Fabric, tensor: Tensor) -> Tensor:
-    """Elementwise sum over the processes; the tensor itself where there is one."""
-    total = fabric.all_reduce(tensor, reduce_op="sum")
+    """Elementwise sum over the processes, of a tensor that stays as it is."""
+    total = fabric.all_reduce(tensor.clone(), reduce_op="sum")
     assert isinstance(total, Tensor)
     return total
 
@@ -103,9 +121,9 @@ def choose_precision(device: torch.device) -> str:
     in bf16, 1.93 s in 32 bit.
     """
     if device.type == "cuda":
-        return (
-            "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
-        )
+        with torch.cuda.device(device):  # torch answers for the current one
+            is_native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return "bf16-mixed" if is_native else "32-true"
     # Private, and so asked for with care: a torch without it trains in 32 bit.
     native, amx = (
         getattr(torch.cpu, name, lambda: False)()

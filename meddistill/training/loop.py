@@ -99,7 +99,8 @@ def train_student(
                 row = dataclasses.replace(row, agreement=training.judge())
                 picture = training.draw(row)
             except Interrupted:
-                state.save()  # the epoch's steps are done
+                if fabric.is_global_zero:
+                    state.save()  # the epoch's steps are done
                 raise
             training.keep(row, picture)
     training.close()

@@ -48,7 +48,9 @@ class OptimiserStep:
         if not len(mine):
             # Every rank must take part in every backward pass.
             mine, scale = draw.first(), 0.0
-        while (sums := self._backward_if_it_fits(mine, scale)) is None:
+        # Every rank as many passes as any other: GPUs synchronise BatchNorm in each of them.
+        least = max(1, len(draw) // self.fabric.world_size)
+        while (sums := self._backward_if_it_fits(mine, scale, min(self.parts, least))) is None:
             self._cut_smaller(len(mine))
         norm, bad = self._update()
         self.state.skipped_in_a_row = (self.state.skipped_in_a_row + 1) * bad
@@ -56,11 +58,11 @@ class OptimiserStep:
             [torch.nan_to_num(sums, 0, 0, 0), torch.nan_to_num(norm, 0, 0, 0)[None], bad[None]]
         )
 
-    def _backward_if_it_fits(self, mine: Draw, scale: float) -> Tensor | None:
+    def _backward_if_it_fits(self, mine: Draw, scale: float, count: int) -> Tensor | None:
         """`_backward`, or None where memory ran out: said by a value, as what was made meanwhile is
         freed only once the error is forgotten."""
         try:
-            return self._backward(mine, scale)
+            return self._backward(mine, scale, count)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -86,10 +88,9 @@ class OptimiserStep:
             f"parts, whose gradients are added up (distill.accumulate={self.parts} says so at once)"
         )
 
-    def _backward(self, mine: Draw, scale: float) -> Tensor:
-        """Gradients of this rank's cases, in as many parts as memory wants; sums of the terms."""
+    def _backward(self, mine: Draw, scale: float, count: int) -> Tensor:
+        """Gradients of this rank's cases, in `count` parts; sums of the terms."""
         sums = torch.zeros(len(DistillLosses._fields), device=self.fabric.device)
-        count = min(self.parts, len(mine))
         for number, part in enumerate(mine.parts(count), start=1):
             batch = self.source.batch(part)
             with self.fabric.no_backward_sync(self.learner.model, enabled=number < count):
@@ -109,13 +110,14 @@ class OptimiserStep:
         """Move the weights. Returns the gradient's norm before clipping, and 1.0 where it is not
         finite and the weights stayed."""
         network, optimizer = self.learner.network, self.learner.optimizer
+        on_apple = self.fabric.device.type == "mps"  # has no kernels for lists of tensors
         norm = nn.utils.clip_grad_norm_(
-            network.parameters(), MAX_GRADIENT_NORM, foreach=True
+            network.parameters(), MAX_GRADIENT_NORM, foreach=not on_apple
         ).detach()
         bad = (~torch.isfinite(norm)).float()
         # A fused optimiser leaves the weights alone where this is 1, without asking the host.
         optimizer.found_inf = bad  # type: ignore[attr-defined]
-        if self.fabric.device.type == "mps" and bool(bad):
+        if on_apple and bool(bad):
             optimizer.zero_grad()  # whether Apple's kernel heeds it is not known: nothing to step by
         optimizer.step()
         optimizer.zero_grad()

@@ -3,7 +3,8 @@ training.
 
 A case takes 3 S^2 bytes (RGB frame) and 2 S^2 for each finding that is there (soft mask,
 uncertainty; 330 kB at 256 px with one), and its features. Beyond `MEMORY_LIMIT_BYTES` the arrays
-live in files that the system maps into memory.
+live in files that the system maps into memory. What fits into half of a GPU's free memory lies there
+while training; of a larger set the host sends each batch.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from meddistill.base import console
 from meddistill.data.findings import LESION, Findings, as_planes
 from meddistill.data.frames import to_frame
 
@@ -111,6 +113,8 @@ class PackedCases:
             for number, (level, shape) in enumerate(self.feature_shapes.items())
         }
         self._where = where
+        self.device = torch.device("cpu")
+        """Where batches go; the arrays may lie on the host all the same."""
         self.is_grey = True
         self.boxed = count
         """How many of the cases, the first ones, are boxed; the others are believed (`joined`)."""
@@ -134,7 +138,8 @@ class PackedCases:
         return len(self.case_ids)
 
     @property
-    def device(self) -> torch.device:
+    def _store(self) -> torch.device:
+        """Where the arrays lie, and `_plane_of`, by which they are read."""
         return self._packed["images"].device
 
     def put(self, index: int, image: np.ndarray, target: CaseTarget) -> None:
@@ -197,7 +202,7 @@ class PackedCases:
             maps["pixel_weight"] = target.pixel_weight, 1.0
         for name, (planes, full_scale) in maps.items():
             packed = _to_byte(as_planes(planes)[kept], full_scale)
-            self._packed[name][slots] = packed.to(self.device)
+            self._packed[name][slots] = packed.to(self._store)
         for name, value in (
             ("published_v", target.published_v),
             ("doubt", target.doubt),
@@ -269,29 +274,46 @@ class PackedCases:
         return (highest.amax(1) >= 128).nonzero()[:, 0]
 
     def to(self, device: torch.device) -> PackedCases:
-        """Move everything to `device`, once, so that a batch costs no copy from the host."""
-        self._packed = {name: tensor.to(device) for name, tensor in self._packed.items()}
-        self._features = {level: tensor.to(device) for level, tensor in self._features.items()}
-        for name in ("published_v", "doubt", "case_weight", "known", "boxes_xyxy_px", "_plane_of"):
+        """Give batches on `device` from now on. Everything moves there, once, so that a batch costs
+        no copy from the host; arrays that would leave a GPU too little room stay on the host."""
+        needed = sum(each.nbytes for each in (*self._packed.values(), *self._features.values()))
+        room = _room(device)
+        if room is None or needed <= room:
+            self._packed = {name: tensor.to(device) for name, tensor in self._packed.items()}
+            self._features = {level: store.to(device) for level, store in self._features.items()}
+            self._plane_of = self._plane_of.to(device)
+        else:
+            console.say(
+                f"{len(self)} packed cases take {needed / 1e9:.1f} GB, more than half of what is free "
+                "on the GPU: they stay in main memory, and steps take longer"
+            )
+        for name in ("published_v", "doubt", "case_weight", "known", "boxes_xyxy_px"):
             setattr(self, name, getattr(self, name).to(device))
+        self.device = device
         return self
 
     def batch(self, index: Tensor) -> Batch:
         """The cases at `index` (B,) int64, on this set's device, in that order."""
-        index = index.to(self.device)
-        planes = self._plane_of[index]
+        places, index = index.to(self._store), index.to(self.device)
+        planes = self._plane_of[places]
+
+        def drawn(name: str, rows: Tensor) -> Tensor:
+            return self._packed[name][rows].to(self.device).float()
+
         return Batch(
             index=index,
-            images=self._packed["images"][index].float(),
-            probs=self._packed["probs"][planes].float() / 255,
-            uncertainty=self._packed["uncertainty"][planes].float() / (4 * 255),
+            images=drawn("images", places),
+            probs=drawn("probs", planes) / 255,
+            uncertainty=drawn("uncertainty", planes) / (4 * 255),
             published_v=self.published_v[index],
             doubt=self.doubt[index],
             case_weight=self.case_weight[index],
             known=self.known[index],
             boxes_xyxy_px=self.boxes_xyxy_px[index],
-            features={level: store[index] for level, store in self._features.items()},
-            pixel_weight=self._packed["pixel_weight"][planes].float() / 255
+            features={
+                level: store[places].to(self.device) for level, store in self._features.items()
+            },
+            pixel_weight=drawn("pixel_weight", planes) / 255
             if "pixel_weight" in self._packed
             else None,
         )
@@ -312,6 +334,15 @@ class TrainingData:
     val: PackedCases
     revise: Revise | None = None
     findings: Findings = LESION
+
+
+def _room(device: torch.device) -> int | None:
+    """Bytes of a GPU that a set may take: half of what is free, for torch or for anybody; None
+    elsewhere, where there is no other memory than the host's."""
+    if device.type != "cuda":
+        return None
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return (torch.cuda.mem_get_info(device)[0] + kept) // 2
 
 
 def _to_byte(values: np.ndarray, full_scale: float) -> Tensor:

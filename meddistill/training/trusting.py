@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from meddistill.base import console
+from meddistill.base.errors import is_out_of_memory
 from meddistill.data.boxes import fill_boxes, grow_boxes, mask_to_boxes
 from meddistill.data.context import as_seen
 from meddistill.data.frames import preprocess
@@ -36,6 +37,7 @@ from meddistill.student.trust.likeness import Likeness
 from meddistill.student.trust.reading import check_finite
 from meddistill.student.trust.signals import mask_signals
 from meddistill.student.trust.trust import Expected, FindingTrust, Trust
+from meddistill.teachers.teacher import give_back_freed_memory
 from meddistill.training.trust_facts import LEAST_CASES, facts_of, familiar_by
 from meddistill.training.trust_lessons import Lesson, Targets, at_most, lesson_of, with_truth
 from meddistill.training.trust_presence import Looks, Presence, fit_presence, presence_of
@@ -185,17 +187,33 @@ def _see(student: Student, images: Sequence[Load], title: str, keep_logits: bool
         batch = [load() for load in images[start : start + _BATCH]]
         tensors = [input_tensor(image, context).to(student.device) for image in batch]
         frames = torch.cat([preprocess(each, student.preprocessing) for each in tensors])
-        given, maps = student.module.forward_with_features(frames)
+        given, levels = _seen_at_once(student, frames)
         if keep_logits:
             # Its features may be finite all the same.
-            check_finite(torch.sigmoid(given.float()).cpu().numpy())
-            logits.append(given.float().cpu())
-        features.append(pooled(maps).cpu().numpy())
+            check_finite(torch.sigmoid(given).numpy())
+            logits.append(given)
+        features.append(levels.numpy())
         shown = [as_seen(image, context)[..., context] if context else image for image in batch]
         glances += [glance(image) for image in shown]
     width = sum(student.module.feature_channels)
     together = np.concatenate([np.zeros((0, width), np.float32), *features])
     return _Pass(torch.cat(logits), together, glances)
+
+
+def _seen_at_once(student: Student, frames: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits and pooled features of frames, float32 on the CPU; where memory runs out, the two halves
+    one after the other."""
+    try:
+        given, maps = student.module.forward_with_features(frames)
+        return given.float().cpu(), pooled(maps).float().cpu()
+    except RuntimeError as error:
+        if len(frames) == 1 or not is_out_of_memory(error):
+            raise
+    # Here the error is forgotten, and with it what was made meanwhile.
+    give_back_freed_memory()
+    halves = [_seen_at_once(student, half) for half in frames.tensor_split(2)]
+    given, levels = (torch.cat(parts) for parts in zip(*halves, strict=True))
+    return given, levels
 
 
 def _signals(student: Student, seen: _Pass, likeness: Likeness | None) -> np.ndarray:

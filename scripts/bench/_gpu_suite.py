@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from meddistill.base.errors import ConfigError, is_out_of_memory
 
@@ -44,18 +47,32 @@ def figures(args: argparse.Namespace) -> dict[str, argparse.Namespace]:
     return kept
 
 
+def where(device: str) -> dict[str, str]:
+    """What a figure is measured on: the card or processor by name, and torch's version."""
+    name = (
+        torch.cuda.get_device_name(device)
+        if device.startswith("cuda")
+        else platform.processor() or platform.machine()
+    )
+    return {"device": name, "torch": str(torch.__version__)}
+
+
 def is_there(path: Path, arguments: argparse.Namespace) -> bool:
-    """Whether a figure was measured with these arguments. Raises: ConfigError if with others."""
+    """Whether a figure was measured with these arguments, here. Raises: ConfigError if with others,
+    or elsewhere."""
     if not path.exists():
         return False
-    kept = json.loads(path.read_text("utf-8"))["about"]["arguments"]
-    for name in (*ABOUT_TIMING, "only"):
-        asked = str(getattr(arguments, name))
-        if kept[name] != asked:
-            option = f"--{name.replace('_', '-')}"
+    about = json.loads(path.read_text("utf-8"))["about"]
+    asked = {name: str(getattr(arguments, name)) for name in (*ABOUT_TIMING, "only")}
+    pairs = {
+        f"--{name.replace('_', '-')}": (about["arguments"][name], asked[name]) for name in asked
+    }
+    pairs |= {name: (about[name], here) for name, here in where(arguments.device).items()}
+    for name, (kept, now) in pairs.items():
+        if kept != now:
             raise ConfigError(
-                f"{path} was measured with {option} {kept[name]}, not {asked}; choose another "
-                "--out, or remove it"
+                f"{path} was measured with {name} {kept}, not {now}; choose another --out, or remove "
+                "it"
             )
     return True
 

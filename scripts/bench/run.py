@@ -35,7 +35,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import platform
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -49,9 +48,9 @@ import _teacher_parts
 import _training_parts
 import torch
 from _bench import Bench
-from _gpu_suite import run_suite
+from _gpu_suite import run_suite, where
 
-from meddistill.base.errors import MedDistillError
+from meddistill.base.errors import ConfigError, MedDistillError
 from meddistill.training.fabric import resolve_device
 
 ROWS: dict[str, Callable[[Bench, Path], dict[str, Any]]] = {
@@ -124,6 +123,8 @@ def main() -> None:
         parser.error(f"--only names no part '{unknown[0]}'; choose from {', '.join(PARTS)}")
     try:
         args.device = str(resolve_device(args.device))  # figures are told apart by it
+        if args.device == "mps":
+            raise ConfigError("--device mps is not timed; choose cpu, cuda or cuda:N")
         figures = run_suite(args, measure) if args.gpu_suite else [measure(args)]
     except MedDistillError as error:
         parser.error(str(error))
@@ -149,16 +150,10 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
                 rows[name] = ROWS[name](bench, Path(folder))
             elif name in ROWS_WITHOUT_FILES:
                 rows[name] = ROWS_WITHOUT_FILES[name](bench)
-    device = (
-        torch.cuda.get_device_name()
-        if args.device.startswith("cuda")
-        else platform.processor() or platform.machine()
-    )
     about = {
         "date": datetime.date.today().isoformat(),
-        "device": device,
+        **where(args.device),
         "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
         "arguments": {name: str(value) for name, value in vars(args).items()},
     }
     return {"about": about, "rows": dict(sorted(rows.items()))}

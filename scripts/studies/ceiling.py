@@ -64,6 +64,7 @@ from meddistill.stages.distill import run_distill
 from meddistill.stages.evaluate import run_eval
 from meddistill.stages.prepare import run_prepare
 from meddistill.teachers.teacher import Teacher
+from meddistill.training.fabric import resolve_device
 
 # Typer reads annotations at run time.
 # ruff: noqa: UP045
@@ -145,7 +146,7 @@ class Study:
             **circumstances(),
         }
         if self.device.startswith("cuda"):
-            told["processor"] = torch.cuda.get_device_name()
+            told["processor"] = torch.cuda.get_device_name(self.device)
         write_json(path, told)
         console.say(
             f"{cell.name}: Dice {told['dice_mean']:.3f}, with flips {told['dice_flips_mean']:.3f}, "
@@ -293,6 +294,7 @@ def main(
             raise ConfigError(f"set '{set_name}' is not known{nearest(set_name, SETS)}")
         if part not in (JUDGE, REPORT):
             raise ConfigError(f"--part is judge or report, got '{part}'")
+        device = str(resolve_device(device))  # step times are kept by it
         study = Study(set_name, source, work, out, minutes, part, tuple(overrides or ()), device)
         for cell in cells_of(set_name, arms, range(first_seed, first_seed + seeds)):
             study.run(cell)

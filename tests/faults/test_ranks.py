@@ -1,4 +1,4 @@
-"""`distill` under torchrun: two processes share one cache, train one student, and stop together."""
+"""`distill` under torchrun and srun: two processes share one cache, train one student, and stop together."""
 
 import csv
 import os
@@ -79,6 +79,30 @@ def start(job, run, epochs, processes=2):
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
 
 
+def start_by_srun(job, run, epochs):
+    """Two tasks of one job step, in a job that Lightning takes for an interactive one."""
+    step = {
+        "SLURM_JOB_NAME": "bash",
+        "SLURM_JOB_ID": str(os.getpid()),
+        "SLURM_NODELIST": "localhost",
+        "SLURM_NODEID": "0",
+        **dict.fromkeys(("SLURM_NTASKS", "SLURM_STEP_NUM_TASKS"), "2"),
+        "SLURM_STEP_NUM_NODES": "1",
+        "PYTHONPATH": os.pathsep.join([str(TESTS), *filter(None, sys.path)]),
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [sys.executable, str(job), str(run.root), str(epochs)]
+    return [
+        subprocess.Popen(
+            command,
+            env={**os.environ, **step, "SLURM_PROCID": task, "SLURM_LOCALID": task},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for task in ("0", "1")
+    ]
+
+
 def finish(process):
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
@@ -107,8 +131,10 @@ def children(process):
     ]
 
 
-def test_two_processes_make_what_one_makes(job, run, tmp_path):
-    errors = finish(start(job, run, 3))
+@pytest.mark.parametrize("launcher", ["torchrun", "srun"])
+def test_two_processes_make_what_one_makes(job, run, tmp_path, launcher):
+    started = [start(job, run, 3)] if launcher == "torchrun" else start_by_srun(job, run, 3)
+    errors = "".join(finish(process) for process in started)
     assert errors.count("next: meddistill eval") == 1  # rank 0 alone speaks
     shared = {path.name: path.read_bytes() for path in (run.teacher / "targets").iterdir()}
     alone = tmp_path / "alone"

@@ -101,6 +101,7 @@ def test_other_ranks_of_a_distributed_job_open_what_the_first_has_locked(tmp_pat
     first = start(OPEN_AND_WAIT, tmp_path / "out")
     try:
         monkeypatch.setenv("RANK", "1")
+        monkeypatch.setenv("WORLD_SIZE", "2")
         assert open_stage(tmp_path / "out").resumed
     finally:
         first.kill()

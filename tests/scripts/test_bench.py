@@ -123,6 +123,11 @@ def test_the_gpu_suite_goes_on_where_it_was_stopped_and_runs_on_a_cpu(tmp_path):
     told = json.loads((tmp_path / "step-8.json").read_text())
     assert told["about"]["arguments"]["batch_size"] == "8"
     assert told["about"]["device"] in whole.stdout
+    told["about"]["device"] = "another card"
+    (tmp_path / "step-8.json").write_text(json.dumps(told))
+    words = [str(word) for word in (*command, *toy, "--only", "c,n")]
+    again = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert "was measured with device another card, not" in again.stderr
 
 
 def test_what_is_typed_wrong_is_one_line():

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import safetensors.numpy
+import torch
 from support.layouts import make_nifti
 from support.painting_teacher import PaintingTeacher
 from typer.testing import CliRunner
@@ -452,3 +453,21 @@ def test_few_validation_cases_are_said(run, kept, capsys):
     )
     assert said == (trust.findings[0].meaning != Meaning()) == (kept == 1)
     assert load_student(run.student).predict(np.zeros((8, 8), np.uint8)).reading is not None
+
+
+def test_where_memory_runs_out_images_are_seen_in_halves():
+    tried = []
+
+    class Module:
+        def forward_with_features(self, frames):
+            tried.append(len(frames))
+            if len(frames) > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            return frames[:, :1], [frames]
+
+    frames = torch.rand(5, 3, 8, 8)
+    student = SimpleNamespace(module=Module())
+    logits, features = trusting._seen_at_once(student, frames)
+    assert tried == [5, 3, 2, 1, 2]
+    assert torch.equal(logits, frames[:, :1])
+    assert torch.allclose(features, frames.mean((2, 3)), atol=1e-5)

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from meddistill.settings.distill import DistillConfig
 from meddistill.student.networks.nested_unet import NestedUNet
 from meddistill.training import fabric, loop
 from meddistill.training.adapters import FeatureAdapters
-from meddistill.training.batches import ShuffledCases
+from meddistill.training.batches import Draw, ShuffledCases
 from meddistill.training.fabric import (
     choose_precision,
     make_fabric,
@@ -225,6 +226,22 @@ def test_a_step_without_memory_is_cut_until_it_fits(tmp_path, monkeypatch, capfd
     assert rows(tmp_path / "cut") == rows(tmp_path / "four")
     said = " ".join(capfd.readouterr().err.split())
     assert "the 8 images of a step are seen in 4 parts" in said
+
+
+@pytest.mark.parametrize(("cases", "expected"), [(16, 4), (15, 3), (3, 1)])
+def test_every_rank_makes_as_many_passes_as_any_other(cases, expected):
+    # Of parts that it has cases for: BatchNorm is synchronised in each pass.
+    draw = Draw(torch.arange(cases), torch.zeros(cases, dtype=torch.bool))
+    learner = SimpleNamespace(network=SimpleNamespace(student=None))
+    state = SimpleNamespace(skipped_in_a_row=torch.zeros(()))
+    passes, sums = [], torch.zeros(2)
+    for rank in range(4):
+        fabric = SimpleNamespace(world_size=4, global_rank=rank)
+        step = OptimiserStep(learner, state, None, None, DistillConfig(accumulate=4), fabric)
+        step._backward = lambda mine, _, count: passes.append(len(mine.parts(count))) or sums
+        step._update = lambda: (torch.zeros(()), torch.zeros(()))
+        step.take(draw)
+    assert passes == [expected] * 4
 
 
 def test_a_case_that_does_not_fit_alone_is_one_clear_line(tmp_path, monkeypatch):

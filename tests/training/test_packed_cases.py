@@ -92,3 +92,23 @@ def test_only_maps_that_hold_something_take_room():
     assert sparse.with_lesion().tolist() == [1]
     with pytest.raises(ValueError, match="more maps hold something than was said"):
         sparse.put(0, image, CaseTarget(probs, 0 * probs))
+
+
+def test_a_set_too_large_for_the_gpu_stays_on_the_host_and_its_batches_go_there(cases, monkeypatch):
+    there = torch.device("meta")  # stands in for a GPU: what lies on it has a shape and no values
+    monkeypatch.setattr(packed_cases, "_room", lambda _: 10_000)
+    small = PackedCases(["a"], 16).to(there)
+    assert small._packed["images"].device == there
+    expected = cases.batch(torch.tensor([2, 0]))
+    monkeypatch.setattr(packed_cases, "_room", lambda _: 1000)
+    cases.to(there)
+    assert cases._packed["images"].device.type == "cpu"
+    batch = cases.batch(torch.tensor([2, 0]))
+    for moved in (batch.images, batch.probs, batch.case_weight, batch.features["embedding"]):
+        assert moved.device == there
+    monkeypatch.setattr(cases, "device", torch.device("cpu"))
+    for name in ("published_v", "doubt", "case_weight", "known", "boxes_xyxy_px"):
+        monkeypatch.setattr(cases, name, torch.zeros(3, 1))
+    again = cases.batch(torch.tensor([2, 0]))
+    assert torch.equal(again.images, expected.images)
+    assert torch.equal(again.probs, expected.probs)
