@@ -13,7 +13,7 @@ from meddistill.base.csv_tables import write_table
 from meddistill.base.errors import InputError
 from meddistill.base.files import read_json
 from meddistill.base.processes import launched
-from meddistill.data.case_ids import unique_names
+from meddistill.data.case_ids import file_names, unique_names
 from meddistill.data.scans import ScanFiles, find_scans, group_scans
 from meddistill.run.layout import (
     PREDICTIONS_CSV,
@@ -24,9 +24,10 @@ from meddistill.run.layout import (
     RunDir,
 )
 from meddistill.run.record import fingerprint_file
-from meddistill.student.predicted_journal import Done, Journal, stamp_of
+from meddistill.student.predicted_journal import Done, Journal, read_journals, stamp_of
 from meddistill.student.prediction_job import (
     PREDICTED_JSONL,
+    SHARDS,
     PredictionJob,
     PredictOptions,
     results_of,
@@ -124,8 +125,19 @@ def _find(patterns: Sequence[str], out: Path) -> tuple[list[tuple[str, ScanFiles
     if not scans:
         first = (*failures, *left, "no path was given")[0]
         raise InputError(f"nothing to predict: {first}")
-    names = unique_names([scan.name for scan in scans], [str(scan.path) for scan in scans])
-    return list(zip(names, scans, strict=True)), failures
+    return list(zip(_names(scans, out), scans, strict=True)), failures
+
+
+def _names(scans: Sequence[ScanFiles], out: Path) -> list[str]:
+    """What each scan's files are called: as it is, or as before where an earlier version began `out`."""
+    own, sources = [scan.name for scan in scans], [str(scan.path) for scan in scans]
+    names, before = file_names(own, sources), unique_names(own, sources)
+    if names == before:
+        return names
+    journals = [out / PREDICTED_JSONL, *out.glob(f"{SHARDS}/*/{PREDICTED_JSONL}")]
+    begun = read_journals(journals)
+    differ = {old for old, new in zip(before, names, strict=True) if old != new}
+    return before if differ & begun.keys() else names
 
 
 def _own_device(device: str) -> str:

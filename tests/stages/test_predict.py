@@ -19,6 +19,7 @@ from meddistill.data.intensity import IntensitySettings
 from meddistill.data.scans import find_scans, scan_name
 from meddistill.run.layout import RunDir
 from meddistill.settings.prepare import PrepareConfig
+from meddistill.stages import predict
 from meddistill.stages.predict import run_predict
 from meddistill.stages.prepare import run_prepare
 from meddistill.student.networks.nested_unet import NestedUNet
@@ -143,9 +144,30 @@ def test_equal_and_hostile_names_stay_apart_and_inside(tmp_path):
     masks = sorted(path.name for path in (out / "masks").iterdir())
     assert len({name.lower() for name in masks}) == 6
     assert all(name[0].isalnum() or name[0] == "_" for name in masks)
-    assert not any(character in "".join(masks) for character in "<>;\"' ")
+    assert not any(character in "".join(masks) for character in "<>;\"'")
     assert len(rows_of(out)) == 6
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "out"]
+
+
+def test_masks_are_called_as_their_images(tmp_path):
+    names = ["benign (10)", "Größe 3 мм", "a b", "a_b", "scan@2"]
+    for name in names:
+        write_squares(tmp_path / "in" / f"{name}.png")
+    run([tmp_path / "in"], tmp_path / "out")
+    written = {path.stem for path in (tmp_path / "out/masks").iterdir()}
+    assert written == {*names[:-1], "scan_2"}  # an @ counts slices
+    assert set(rows_of(tmp_path / "out")) == written
+
+
+def test_a_prediction_that_was_begun_goes_on_under_its_names(tmp_path, monkeypatch):
+    for name in ("benign (1)", "benign (2)"):
+        write_squares(tmp_path / "in" / f"{name}.png")
+    with monkeypatch.context() as patch:
+        patch.setattr(predict, "file_names", predict.unique_names)
+        run([tmp_path / "in" / "benign (1).png"], tmp_path / "out")
+    run([tmp_path / "in"], tmp_path / "out")
+    written = {path.name for path in (tmp_path / "out/masks").iterdir()}
+    assert written == {"benign_1.png", "benign_2.png"}
 
 
 def test_findings_that_may_overlap_have_a_mask_and_a_row_each(tmp_path):
