@@ -112,7 +112,7 @@ class Tree:
             found.append(("\n".join(names), starts))
         return found
 
-    def find(self, patterns: Iterable[str], depth: int) -> Path | None:
+    def find(self, patterns: Iterable[str], depth: int | None) -> Path | None:
         """The first file or folder, nearest to the top, whose name fits one of the patterns."""
         expressions = [re.compile(_expression(pattern), re.MULTILINE) for pattern in patterns]
         for paths, (names, starts) in list(zip(self._entries, self._names, strict=True))[:depth]:
@@ -204,11 +204,13 @@ def files_ending(directory: Path, endings: Iterable[str]) -> list[Path]:
     return found if inside else [path for path in found if directory in path.parents]
 
 
-def any_file(directory: Path, *patterns: str, depth: int = 6) -> Path | None:
-    """A file or folder below `directory`, at most `depth` levels down, whose name fits one of the
-    patterns; or None."""
+def any_file(directory: Path, *patterns: str, depth: int | None = None) -> Path | None:
+    """A file or folder below `directory`, at most `depth` levels down where it is given, whose name
+    fits one of the patterns; or None."""
     if _tree is not None and directory == _tree.directory:
         return _tree.find(patterns, depth)
+    if depth is None:
+        return Tree(directory).find(patterns, depth)
     for level in range(1, depth + 1):
         for pattern in patterns:
             found = next(directory.glob("*/" * (level - 1) + pattern), None)

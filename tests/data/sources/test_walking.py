@@ -41,7 +41,16 @@ def test_a_link_back_is_not_followed(tmp_path, target):
 
 def test_what_is_found_of_one_listing_is_what_is_found_of_the_disk(tmp_path):
     touch(tmp_path, "a/TCGA_1_mask.tif", "a/b/c/x.dcm", "labels/1.txt", "benign (1)_mask.png")
-    for patterns in (["TCGA_*_mask.tif"], ["*.dcm"], ["labels"], ["benign (*)_mask.png"], ["z"]):
+    touch(tmp_path, "a/b/c/d/e/f/g/x.nii.gz")
+    assert any_file(tmp_path, "*.nii.gz") == tmp_path / "a/b/c/d/e/f/g/x.nii.gz"
+    for patterns in (
+        ["TCGA_*_mask.tif"],
+        ["*.nii.gz"],
+        ["*.dcm"],
+        ["labels"],
+        ["benign (*)_mask.png"],
+        ["z"],
+    ):
         on_disk = any_file(tmp_path, *patterns)
         with listed_once(tmp_path):
             assert any_file(tmp_path, *patterns) == on_disk
