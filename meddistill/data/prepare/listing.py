@@ -18,10 +18,10 @@ from meddistill.data.prepare.box_names import classes_asked, with_box_names
 from meddistill.data.prepare.case_classes import with_case_classes
 from meddistill.data.prepare.counts import first_reasons
 from meddistill.data.prepare.grouping import GROUPS_UNKNOWN, groups_file_of, with_groups
+from meddistill.data.prepare.label_tables import label_table
 from meddistill.data.prepare.mask_values import values_of
 from meddistill.data.prepare.naming import (
     AUTO,
-    DATASET_JSON,
     Naming,
     name_findings,
     name_values,
@@ -34,7 +34,7 @@ from meddistill.data.sources.drawn_boxes import CaseNames, apply_boxes, without_
 from meddistill.data.sources.fitted_boxes import parse_fit
 from meddistill.data.sources.known_sources import choose_source
 from meddistill.data.sources.source import Listing, SourceOptions
-from meddistill.data.sources.walking import Tree, any_file, listed_once
+from meddistill.data.sources.walking import Tree, listed_once
 from meddistill.run.tables import Rejected
 from meddistill.settings.prepare import PrepareConfig
 
@@ -174,7 +174,7 @@ def _by_values(
     said = config.label or config.boxes or (config.findings and config.findings != [AUTO])
     if said or listing.box_classes is not None:
         return None
-    if config.findings and any_file(directory, DATASET_JSON, depth=2):
+    if config.findings and label_table(directory)[0]:
         return None
     found = values_of(listing.cases)
     if config.findings:

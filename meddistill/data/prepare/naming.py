@@ -7,11 +7,9 @@ import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from meddistill.base.errors import ConfigError, InputError, nearest
-from meddistill.base.files import read_json
-from meddistill.base.paths import printable
 from meddistill.data.annotations import is_nothing_there
 from meddistill.data.findings import (
     LESION,
@@ -22,15 +20,14 @@ from meddistill.data.findings import (
     parse_colour,
 )
 from meddistill.data.masks import FindingValues, Label, parse_labels
+from meddistill.data.prepare.label_tables import BACKGROUND, label_table, table_colours
 from meddistill.data.prepare.mask_values import MaskValues
 from meddistill.data.raw_case import RawCase
-from meddistill.data.sources.walking import any_file
 from meddistill.settings.prepare import PrepareConfig
 
 _VALUES = 8
 _OTHERS = "--label any makes them one, --label VALUE takes one alone"
-AUTO, FROM_CLASS, BACKGROUND = "auto", "from-class", "background"
-DATASET_JSON = "dataset.json"
+AUTO, FROM_CLASS = "auto", "from-class"
 FINDINGS_COLUMN = "findings"
 """Of a table of groups or cases: what was looked for in each."""
 
@@ -130,8 +127,7 @@ def named_findings(
 def name_findings(config: PrepareConfig, directory: Path) -> Naming:
     """What `prepare.findings` asks for; reads the source's dataset.json where it names values.
 
-    Raises: ConfigError for names or values that do not go together; InputError for a damaged
-    dataset.json.
+    Raises: ConfigError for names or values that do not go together; InputError as `label_table`.
     """
     items = [_parsed(item.strip()) for item in config.findings]
     if not items:
@@ -140,8 +136,8 @@ def name_findings(config: PrepareConfig, directory: Path) -> Naming:
     asked = [item.name for item in items if item.values or item.colour is None]
     if asked == [FROM_CLASS]:
         return Naming((), from_class=True, colours=colours)
-    table = any_file(directory, DATASET_JSON, depth=2)
-    known = _table_values(table) if table else {}
+    to_name = None if AUTO in asked else [item.name for item in items if not item.values]
+    table, known = label_table(directory, to_name)
     own: dict[str, tuple[Label, ...]] = {}
     for item in items:
         if item.name != AUTO:
@@ -153,7 +149,7 @@ def name_findings(config: PrepareConfig, directory: Path) -> Naming:
     background = own.pop(BACKGROUND, None) or ()
     names = tuple(name for name in known if name != BACKGROUND) if AUTO in asked else tuple(own)
     if table and known:
-        colours = {n: c for n, c in _table_colours(table, known).items() if n in names} | colours
+        colours = {n: c for n, c in table_colours(table, known).items() if n in names} | colours
     values = {name: own.get(name) or known.get(name) or () for name in names}
     without = [name for name, found in values.items() if not found]
     if without and len(without) < len(names):
@@ -183,10 +179,9 @@ def name_values(found: MaskValues, directory: Path) -> tuple[Naming, str]:
     """The findings of label maps of which the user said nothing: as a dataset.json names them, else
     each value is one; a value that is alone is the lesion. And how it was decided, in a line.
 
-    Raises: InputError where the values may as well number objects.
+    Raises: InputError where the values may as well number objects, and as `label_table`.
     """
-    table = any_file(directory, DATASET_JSON, depth=2)
-    known = _table_values(table) if table else {}
+    table, known = label_table(directory)
     names = {value: name for name, of in known.items() for value in of if name != BACKGROUND}
     nothing = known.get(BACKGROUND, ())
     unnamed = [value for value in found.values if value not in names and value not in nothing]
@@ -207,7 +202,7 @@ def name_values(found: MaskValues, directory: Path) -> tuple[Naming, str]:
         lesion = FindingValues(LESION, (found.values,))
         return Naming(values=lesion), f"{listed} alone: the lesion"
     named = tuple(str(names.get(value, f"value {value}")) for value in found.values)
-    colours = _table_colours(table, known) if table and known else {}
+    colours = table_colours(table, known) if table and known else {}
     colours = {name: colour for name, colour in colours.items() if name in named}
     findings = named_findings(named, True, colours)
     values = FindingValues(findings, tuple((float(value),) for value in found.values))
@@ -251,50 +246,6 @@ def _parsed(item: str) -> _Item:
     if not isinstance(labels, tuple):
         raise ConfigError(expected)
     return _Item(name.strip(), labels, colour)
-
-
-def _table_values(path: Path) -> dict[str, tuple[Label, ...]]:
-    """Values by name of an MSD or nnU-Net dataset.json; background and `ignore` under
-    `background`; {} where it has no labels."""
-    content = read_json(path)
-    labels = content.get("labels") if isinstance(content, Mapping) else None
-    if not isinstance(labels, Mapping):
-        return {}
-    found: dict[str, tuple[Label, ...]] = {BACKGROUND: ()}
-    try:
-        for key, value in labels.items():
-            # MSD: "1": "liver"; nnU-Net: "liver": 1, or "whole": [1, 2] for regions.
-            name, of = (value, [key]) if isinstance(value, str) else (str(key), value)
-            name = printable(name).strip()
-            numbers = tuple(float(each) for each in _as_list(of))
-            if name.lower() in (BACKGROUND, "ignore"):
-                found[BACKGROUND] += tuple(number for number in numbers if number)
-            else:
-                found[name] = numbers
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{path} has labels that are no numbers: {error}") from error
-    return found
-
-
-def _table_colours(path: Path, known: Mapping[str, Any]) -> dict[str, Colour]:
-    """Colours by name that a dataset.json has under `colours`, a key of ours; {} where there is
-    none. `known`: the names of its labels."""
-    try:
-        colours = read_json(path).get("colours", {}).items()
-        found = {printable(str(name)): parse_colour(text) for name, text in colours}
-    except (AttributeError, ConfigError) as error:
-        raise InputError(f"{path} has colours that are none: {error}") from error
-    strange = [name for name in found if name not in known]
-    if strange:
-        raise InputError(
-            f"{path} has a colour of '{strange[0]}', which is none of its labels"
-            f"{nearest(strange[0], [name for name in known if name != BACKGROUND])}"
-        )
-    return found
-
-
-def _as_list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def _share_values(values: Mapping[str, Sequence[Label]]) -> bool:

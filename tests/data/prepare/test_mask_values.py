@@ -36,13 +36,42 @@ def test_values_of_label_maps_are_findings_and_that_is_said(tmp_path, prepare, c
     assert "--findings a=1,b=3 names them, --label any makes them one" in told
 
 
-@pytest.mark.parametrize("below", ["", "Dataset001_T"])
-def test_a_dataset_json_names_them_by_itself(tmp_path, prepare, below):
+@pytest.mark.parametrize("below", ["", "Dataset001_T", "src/nnUNet_raw/Dataset001_T"])
+@pytest.mark.parametrize("findings", [[], ["auto"]])
+def test_a_dataset_json_names_them_by_itself(tmp_path, prepare, below, findings):
     source = label_maps(tmp_path / "source" / below)
     labels = {"labels": {"background": 0, "liver": 1, "tumour": 2}}
     (source / "dataset.json").write_text(json.dumps(labels))
-    out, _, _ = prepare(tmp_path / "source", **ALL_IN_TRAINING)
+    out, _, _ = prepare(tmp_path / "source", findings=findings, **ALL_IN_TRAINING)
     assert read_findings(out) == Findings(("liver", "tumour"))
+
+
+def two_tasks(root, second):
+    """Two data sets in one folder, with a dataset.json each."""
+    for name, labels in (("liver", {"0": "background", "1": "liver", "2": "cancer"}), second):
+        label_maps(root / name)
+        (root / name / "dataset.json").write_text(json.dumps({"labels": labels}))
+    return root
+
+
+def test_dataset_jsons_of_other_labels_are_sources_of_their_own(tmp_path, prepare):
+    source = two_tasks(tmp_path / "source", ("spleen", {"0": "background", "1": "spleen"}))
+    told = r"liver/dataset.json has liver=1, cancer=2; spleen/dataset.json has spleen=1\).*"
+    told += r"--source \S+/liver --source \S+/spleen --findings auto"
+    for findings in ([], ["auto"], ["liver"]):
+        with pytest.raises(InputError, match=told):
+            prepare(source, findings=findings, **ALL_IN_TRAINING)
+    out, _, _ = prepare(source, findings=["a=1", "b=2"], **ALL_IN_TRAINING)
+    assert read_findings(out) == Findings(("a", "b"))
+
+
+def test_dataset_jsons_that_say_the_same_are_one(tmp_path, prepare):
+    source = two_tasks(tmp_path / "source", ("more", {"background": 0, "liver": 1, "cancer": 2}))
+    # Beside results, above no image, one has no say.
+    (source / "results").mkdir()
+    (source / "results" / "dataset.json").write_text(json.dumps({"labels": {"other": 1}}))
+    out, _, _ = prepare(source, **ALL_IN_TRAINING)
+    assert read_findings(out) == Findings(("liver", "cancer"))
 
 
 def test_one_value_alone_is_the_lesion(tmp_path, prepare):
