@@ -33,6 +33,8 @@ from meddistill.run.tables import Rejected
 
 _MOST_LOOKED_INTO = 50
 """Files of one suffix at one depth whose beginning is read to recognise a format."""
+_QUICK = 4 << 20
+"""Bytes of a file that is soon read once more."""
 
 
 class AnnotationTables:
@@ -63,16 +65,35 @@ class AnnotationTables:
         for table in self.tables(directory):
             readings.read(table)
         if not readings.tables:
-            strange = next(iter(self.tables(directory)), None)
-            like = f" ({shown(strange, directory)} is another tool's?)" if strange else ""
-            raise InputError(
-                f"{directory} holds no {self._format.looks_like}, the layout of {self.name}{like}; "
-                "`meddistill sources` lists what is read, --dataset folder takes pictures alone"
-            )
+            raise InputError(self._not_there(directory))
         listing = readings.listing()
         cases, without_image = masks_of(listing.cases, masks, directory, options)
         rejected = [*rejected, *listing.rejected, *without_image]
         return dataclasses.replace(listing, cases=cases, rejected=rejected)
+
+    def check(self, directory: Path) -> None:
+        """Raise InputError where all files that look like the format's turn out to be another tool's,
+        before anybody is told that they are read."""
+        like_it = (path for path in self._files(directory) if self._format.recognise(path))
+        for place, path in enumerate(like_it):
+            if place == _MOST_LOOKED_INTO or self._may_be(path):
+                return
+        raise InputError(self._not_there(directory))
+
+    def _may_be(self, path: Path) -> bool:
+        """Whether a file is of the format, or that is too long to tell, or listing it tells more."""
+        try:
+            return path.stat().st_size > _QUICK or self._format.read(path) is not None
+        except (OSError, InputError):
+            return True
+
+    def _not_there(self, directory: Path) -> str:
+        strange = next(iter(self.tables(directory)), None)
+        like = f" ({shown(strange, directory)} is another tool's?)" if strange else ""
+        return (
+            f"{directory} holds no {self._format.looks_like}, the layout of {self.name}{like}; "
+            "`meddistill sources` lists what is read, --dataset folder takes pictures alone"
+        )
 
     def tables(self, directory: Path) -> list[Path]:
         """The files of the format, in the order of their paths."""

@@ -62,8 +62,8 @@ def choose_source(name: str, directory: Path, boxes_given: bool = False) -> tupl
 
     With `boxes_given` (a table of boxes from elsewhere) any folder of images will do.
 
-    Raises: InputError where the folder is missing, or no layout or more than one fits; ConfigError
-    for an unknown name.
+    Raises: InputError where the folder is missing, or no layout or more than one fits, or what fits
+    turns out to be another tool's; ConfigError for an unknown name.
     """
     names = list(SOURCES)
     if name != "auto" and name not in names:
@@ -99,4 +99,7 @@ def choose_source(name: str, directory: Path, boxes_given: bool = False) -> tupl
         raise InputError(
             f"{directory} fits more than one layout ({reasons}); choose with --dataset"
         )
-    return fits[0]
+    source, reason = fits[0]
+    if isinstance(source, AnnotationTables):
+        source.check(directory)
+    return source, reason

@@ -15,8 +15,10 @@ from support.layouts import (
 )
 
 from meddistill.base.errors import InputError
+from meddistill.data.prepare.listing import list_source
 from meddistill.data.sources.known_sources import choose_source
 from meddistill.data.sources.source import SourceOptions
+from meddistill.settings.prepare import PrepareConfig
 
 
 def listed(folder, **options):
@@ -327,3 +329,24 @@ def test_numbers_that_are_no_shares_are_no_labels(tmp_path):
 def test_annotations_may_lie_deep(tmp_path):
     voc(tmp_path / "VOCdevkit" / "VOC2012" / "Annotations", "a", 3)
     assert boxes_of(listed(tmp_path)) == {"a": ((2, 3, 9, 9),)}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"items": [{"id": "a", "annotations": [{"bbox": [1, 2, 3, 4]}]}], "categories": {}},
+        {"item": {"name": "a.png"}, "annotations": [{"bounding_box": {"x": 1}, "name": "polyp"}]},
+        {"images": [{"image_name": "a.png", "labels": [{"bbox": [1, 2, 4, 6]}]}]},
+        {"images": [], "annotations": [], "categories_1": [{"id": 0, "name": "1"}]},
+    ],
+    ids=["datumaro", "darwin", "hasty", "dentex"],
+)
+def test_another_tools_lists_are_not_said_to_be_read_as_coco(tmp_path, content, capsys):
+    three_images(tmp_path)
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    config = PrepareConfig(source=str(tmp_path))
+    with pytest.raises(InputError, match=r"no JSON with the keys .*\(a.json is another tool's\?\)"):
+        list_source(tmp_path, config, seed=0)
+    assert "is read as" not in capsys.readouterr().err
+    coco(tmp_path, [("a.png", SIZE, SIZE)], [(0, [1, 2, 3, 4])])
+    assert boxes_of(listed(tmp_path))["a"] == ((1, 2, 4, 6),)
