@@ -8,6 +8,7 @@ import pytest
 from support.small_volumes import voxels_of, write_volumes
 
 from meddistill.base.csv_tables import read_table
+from meddistill.base.errors import InputError
 from meddistill.run.layout import RunDir
 from meddistill.run.tables import Rejected, read_cases
 from meddistill.settings.prepare import PrepareConfig
@@ -99,3 +100,14 @@ def test_masks_of_floats_that_are_whole_are_masks(tmp_path):
     run_prepare(run, config, seed=0)
     boxed = [case.slice for case in read_cases(run.data) if "good" in case.volume and case.n_boxes]
     assert len(boxed) == 6
+
+
+def test_what_macs_leave_hides_no_reason(tmp_path):
+    source = tmp_path / "source"
+    write_volumes(source)
+    for path in list(source.rglob("*.nii.gz")):
+        (path.parent / f"._{path.name}").write_bytes(b"\0\5\x16\7")
+        if path.parent.name == "imagesTr":
+            save(path, twice(np.asanyarray(nibabel.load(path).dataobj)))
+    with pytest.raises(InputError, match=r"nifti': imagesTr/body_00\S+: .* --channel.*and 10 more"):
+        run_prepare(RunDir(tmp_path / "run"), PrepareConfig(source=str(source)), seed=0)

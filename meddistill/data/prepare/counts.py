@@ -11,6 +11,7 @@ import numpy as np
 from meddistill.data.prepare.convert import Converted
 from meddistill.data.prepare.duplicates import Duplicate
 from meddistill.data.prepare.own_splits import leak_of, same_pictures
+from meddistill.data.sources.walking import RESOURCE_FORK
 from meddistill.run.layout import DUPLICATES_CSV, REJECTED_CSV
 from meddistill.run.tables import SPLITS, Case, Rejected
 
@@ -119,6 +120,8 @@ def warnings_about(rows: Sequence[Case], duplicates: Sequence[Duplicate]) -> lis
 
 
 def first_reasons(rejected: Sequence[Rejected]) -> str:
-    """The first two rejections and how many more there are, for one line."""
-    text = "; ".join(f"{row.source}: {row.reason}" for row in rejected[:2])
+    """The first two rejections and how many more there are, for one line; those of what lies about
+    last: that is nobody's problem."""
+    first = sorted(rejected, key=lambda row: row.reason == RESOURCE_FORK)[:2]
+    text = "; ".join(f"{row.source}: {row.reason}" for row in first)
     return text + (f"; and {len(rejected) - 2} more" if len(rejected) > 2 else "")

@@ -20,6 +20,8 @@ from meddistill.run.tables import Rejected
 _CLUTTER = (".ds_store", "thumbs.db", "desktop.ini")
 _CLUTTER_FOLDERS = ("__macosx", ".git", ".ipynb_checkpoints", ".svn")
 _RESOURCE_FORK = "._"  # what macOS puts beside every file on other systems' disks
+RESOURCE_FORK = "a resource fork of macOS, not a picture"
+"""Why such a file is passed over."""
 _CLUTTER_SUFFIXES = (
     ".csv",
     ".txt",
@@ -72,8 +74,7 @@ class Tree:
             if not _leads_to_file(entry):
                 self._no_file(entry, name, depth)
             elif name.startswith(_RESOURCE_FORK):
-                reason = "a resource fork of macOS, not a picture"
-                self.odd.append((Path(entry.path), reason))
+                self.odd.append((Path(entry.path), RESOURCE_FORK))
             elif name not in _CLUTTER:
                 here.append(entry.path)
                 files.append(parent / entry.name)  # cheaper than to cut up the whole path
