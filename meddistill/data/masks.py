@@ -152,11 +152,11 @@ def numbered(pixels: np.ndarray, name: str = "mask") -> np.ndarray:
 
 
 def numbered_apart(
-    planes: Sequence[np.ndarray], size_hw: tuple[int, int], name: str = "mask"
+    planes: Sequence[np.ndarray], shape: tuple[int, ...], name: str = "mask"
 ) -> np.ndarray:
-    """int32 (H, W) in which each of some bool planes (H, W) is an object, numbered from 1. Raises:
-    InputError where two of them overlap."""
-    found = np.zeros(size_hw, dtype=np.int32)
+    """int32 of the shape (H, W), or of a volume's, in which each of some bool planes of it is an object,
+    numbered from 1. Raises: InputError where two of them overlap."""
+    found = np.zeros(shape, dtype=np.int32)
     for number, plane in enumerate(planes, start=1):
         if found[plane].any():
             raise InputError(

@@ -13,6 +13,7 @@ import numpy as np
 from meddistill.base.errors import FileError, InputError
 from meddistill.data.formats import itk, nifti, pages
 from meddistill.data.formats.known_volume_formats import reader_of
+from meddistill.data.formats.slicer_segments import SlicerSegments, segments_of
 from meddistill.data.formats.volume import (
     Grid,
     Volume,
@@ -22,7 +23,7 @@ from meddistill.data.formats.volume import (
     uncanonical,
 )
 from meddistill.data.intensity import percentile_limits
-from meddistill.data.masks import Labels, chosen
+from meddistill.data.masks import INSTANCES, FindingValues, Labels, chosen, numbered_apart
 from meddistill.data.raw_case import MaskRef, OneFile, Picture
 
 
@@ -189,20 +190,51 @@ def _load_volume(path: Path, channel: int) -> tuple[Volume, tuple[float, float]]
 def _load_mask(path: Path, labels: Labels, image: Path | None, by_voxel: bool) -> np.ndarray:
     # The whole volume decides what its values mean: a slice that has label 1 alone must not pass
     # for black and white.
+    segments = segments_of(path)
+    if segments is not None and segments.layered:
+        return _of_layers(segments, labels, image, by_voxel)
     if (channels := grid_of(path).channels) > 1:
         raise FileError(path, f"holds {channels} volumes along its fourth axis, not one", "mask ")
-    mask = read_volume(path)
-    voxels = mask.array
-    if image is not None and by_voxel:
-        voxels = canonical(uncanonical(voxels, _affine_of(path)), _affine_of(image))[0]
-    elif image is not None:
-        voxels = resampled(mask, *_canonical_grid(image))
+    voxels = _brought(path, 0, image, by_voxel)
     # In the order in which they lie: another one copies all of them, now and at every slice.
     axes = sorted(range(3), key=lambda axis: -abs(voxels.strides[axis]))
     lying = voxels.transpose(axes)
     found = chosen(lying.reshape(1, -1), labels, name=f"mask {path.name}")
     planes = found.reshape(-1, *lying.shape).transpose(0, *(1 + np.argsort(axes)))
     return planes if found.ndim > 2 else planes[0]
+
+
+def _brought(path: Path, channel: int, image: Path | None, by_voxel: bool) -> np.ndarray:
+    """The voxels of a mask, as its image has them. See `MaskSlice`."""
+    mask = read_volume(path, channel)
+    if image is None:
+        return mask.array
+    if by_voxel:
+        return canonical(uncanonical(mask.array, _affine_of(path)), _affine_of(image))[0]
+    return resampled(mask, *_canonical_grid(image))
+
+
+def _of_layers(
+    segments: SlicerSegments, labels: Labels, image: Path | None, by_voxel: bool
+) -> np.ndarray:
+    """The segments of a file of 3D Slicer in which they overlap, by their numbers, as `chosen` has them
+    of a label map."""
+    if isinstance(labels, FindingValues):
+        return np.stack([_of_layers(segments, each, image, by_voxel) for each in labels.values])
+    wanted = [n for n in segments.places if not isinstance(labels, tuple) or n in labels]
+    layers: dict[int, np.ndarray] = {}
+    planes = []
+    for number in wanted or list(segments.places)[:1]:
+        layer, value = segments.places[number]
+        if layer >= (count := grid_of(segments.path).channels):
+            told = f"names a segment in layer {layer} and holds {count}"
+            raise FileError(segments.path, told, "mask ")
+        if layer not in layers:
+            layers = {layer: _brought(segments.path, layer, image, by_voxel)}
+        planes.append((layers[layer] == value) & bool(wanted))
+    if labels == INSTANCES:
+        return numbered_apart(planes, planes[0].shape, segments.path.name)
+    return np.asarray(np.logical_or.reduce(planes))
 
 
 def _canonical_grid(path: Path) -> tuple[tuple[int, ...], np.ndarray]:

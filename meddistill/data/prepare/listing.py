@@ -24,6 +24,7 @@ from meddistill.data.prepare.naming import (
     AUTO,
     Naming,
     name_findings,
+    name_segments,
     name_values,
 )
 from meddistill.data.prepare.stacks import stacked
@@ -104,6 +105,9 @@ def _list_source(
     cases = _of_classes(cases, config.classes, listing.box_classes)
     may_overlap = config.overlap == "auto" and listing.may_overlap
     overlap = "overlapping" if may_overlap else config.overlap
+    of_segments = bool(listing.segments) and naming.values is None and listing.box_classes is None
+    if overlap == "auto" and of_segments:
+        overlap = "exclusive"  # they are of one label map in each file
     findings = naming.findings(cases, listing.box_classes, overlap)
     cases = with_box_names(cases, findings, listing.box_classes or (), config.classes)
     cases = with_case_classes(cases, findings, naming)
@@ -174,9 +178,13 @@ def _by_values(
     said = config.label or config.boxes or (config.findings and config.findings != [AUTO])
     if said or listing.box_classes is not None:
         return None
-    if config.findings and label_table(directory)[0]:
+    segments = listing.segments
+    if config.findings and (segments or label_table(directory)[0]):
         return None
     found = values_of(listing.cases)
+    if segments and len(segments.counts) > 1 and (found.are_labels or segments.layered):
+        no_table = label_table(directory)[0] is None
+        return name_segments(segments.counts) if no_table else name_values(found, directory)
     if config.findings:
         found = dataclasses.replace(found, may_number=False)
     return name_values(found, directory) if found.are_labels else None
@@ -205,7 +213,7 @@ def _source_options(
         labels=naming.values or parse_labels(config.label),
         findings=not naming.is_one,
         finding_names=naming.in_names,
-        structures=naming.names if config.findings and by_name else None,
+        structures=naming.names if (config.findings or naming.of_segments) and by_name else None,
         classes=tuple(config.classes),
         axis=config.axis,
         channel=config.channel,

@@ -41,6 +41,7 @@ class Naming:
     names: tuple[str, ...] = LESION.names
     values: FindingValues | None = None
     from_class: bool = False
+    of_segments: bool = False
     table: Path | None = None
     colours: Mapping[str, Colour] = dataclasses.field(default_factory=dict)
 
@@ -52,7 +53,7 @@ class Naming:
     def in_names(self) -> tuple[str, ...] | None:
         """The findings that files of masks may be called by; () for any, None where values or the
         case's class tell them apart."""
-        several = len(self.names) != 1 and not self.from_class
+        several = len(self.names) != 1 and not (self.from_class or self.of_segments)
         return self.names if several and self.values is None else None
 
     @property
@@ -213,6 +214,18 @@ def name_values(found: MaskValues, directory: Path) -> tuple[Naming, str]:
         Naming(named, values, table=table if names else None),
         f"{listed}: each a finding of its own ({', '.join(named)}); --findings {example} names "
         f"them, {_OTHERS}",
+    )
+
+
+def name_segments(counts: Mapping[str, int]) -> tuple[Naming, str]:
+    """The findings of masks whose headers name segments, of which the user said nothing; and how it was
+    decided, in a line. `counts`: of each name in how many masks it is."""
+    listed = ", ".join(f"{name} {count}" for name, count in counts.items())
+    told = f"segments of 3D Slicer by their names, each a finding of its own ({listed}); "
+    name = next(iter(counts))
+    return (
+        Naming(tuple(sorted(counts)), of_segments=True),
+        f"{told}--findings '{name}' takes one alone, --label any makes them one",
     )
 
 

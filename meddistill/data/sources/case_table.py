@@ -40,6 +40,7 @@ from meddistill.data.sources.annotated_cases import (
 from meddistill.data.sources.fitted_boxes import fitted
 from meddistill.data.sources.masks_beside import split_off_masks
 from meddistill.data.sources.naming import stem_of
+from meddistill.data.sources.slicer_masks import with_segments
 from meddistill.data.sources.source import Listing, SourceOptions
 from meddistill.data.sources.volume_cases import VolumeMasks, volume_cases, with_spacing
 from meddistill.data.sources.walking import walk_files
@@ -128,9 +129,19 @@ def list_table(path: Path, directory: Path, options: SourceOptions) -> Listing:
         first = f", the first {next(iter(facts))}" if facts else ""
         why = f" ({cases.rejected[0].reason})" if cases.rejected else ""
         raise InputError(f"{path} names {len(facts)} images{first}: none is below {directory}{why}")
-    notes = [f"{path.name}: {columns.said(header)}", *cases.notes, *cases.fitting]
+    segmented = with_segments(listed, directory, options)
+    said = f"{path.name}: {columns.said(header)}"
+    notes = [said, *cases.notes, *cases.fitting, *segmented.notes]
     classes = sorted(cases.classes) if columns.box else None
-    return Listing(listed, cases.rejected, notes, classes)
+    may_overlap = segmented.named is not None and segmented.named.layered
+    return Listing(
+        segmented.cases,
+        cases.rejected,
+        notes,
+        classes,
+        may_overlap=may_overlap,
+        segments=segmented.named,
+    )
 
 
 def _facts(

@@ -1,4 +1,5 @@
-"""The structures of DICOM segmentations and contours that are asked for, by number or by name."""
+"""The structures of segmentations and contours that are asked for, by number or by name: of DICOM's
+files, and of 3D Slicer's."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from meddistill.base.paths import printable, shown
 from meddistill.data.findings import plain_name
 from meddistill.data.formats.dicom_contours import Structures
 from meddistill.data.formats.dicom_segmentations import Segmentation
+from meddistill.data.formats.slicer_segments import SlicerSegments
 from meddistill.data.masks import FindingValues, Label, Labels
 from meddistill.data.raw_case import MaskRef, RawCase
 from meddistill.data.sources.source import SourceOptions
@@ -19,6 +21,9 @@ from meddistill.data.sources.source import SourceOptions
 STRUCTURES = "structures"
 """The check that a number means one structure in all files, by the name that overrules it."""
 _LISTED = 6
+
+OfStructures = Segmentation | Structures | SlicerSegments
+"""A file that names what it marks."""
 
 
 class Asked:
@@ -31,7 +36,7 @@ class Asked:
     """
 
     def __init__(
-        self, files: Sequence[Segmentation | Structures], directory: Path, options: SourceOptions
+        self, files: Sequence[OfStructures], directory: Path, options: SourceOptions
     ) -> None:
         self._labels = options.labels
         self._spelt = {
@@ -56,7 +61,7 @@ class Asked:
     def masked(
         self,
         case: RawCase,
-        file: Segmentation | Structures,
+        file: OfStructures,
         mask: Callable[[Labels], MaskRef],
     ) -> RawCase:
         """The case with what `mask` makes of the labels that are asked for of the file; as it is where
@@ -86,7 +91,7 @@ class Asked:
         contours = tuple(each for each in file.contours if each.structure in wanted)
         return dataclasses.replace(file, contours=contours)
 
-    def _numbers_by_finding(self, file: Segmentation | Structures) -> dict[str, tuple[Label, ...]]:
+    def _numbers_by_finding(self, file: OfStructures) -> dict[str, tuple[Label, ...]]:
         found: dict[str, tuple[Label, ...]] = {}
         for number, name in names_of(file).items():
             finding = (self._names or {}).get(plain_name(name))
@@ -108,10 +113,10 @@ class Asked:
         ]
 
 
-def names_of(file: Segmentation | Structures) -> dict[int, str]:
+def names_of(file: OfStructures) -> dict[int, str]:
     """The names of a file's structures by number, fit to name a finding; of contours those of which
     there are any."""
-    if isinstance(file, Segmentation):
+    if not isinstance(file, Structures):
         return {number: _fit(name) for number, name in file.segments.items()}
     drawn = {each.structure for each in file.contours}
     return {number: _fit(name) for number, name in file.names if number in drawn}
@@ -122,7 +127,7 @@ def _fit(name: str) -> str:
 
 
 def _check_numbers(
-    files: Sequence[Segmentation | Structures], directory: Path, options: SourceOptions
+    files: Sequence[OfStructures], directory: Path, options: SourceOptions
 ) -> list[str]:
     """What is said of numbers that no structure has. Raises: InputError for labels that mean none, or
     several."""
@@ -132,7 +137,7 @@ def _check_numbers(
     values = list(dict.fromkeys(_values_of(options.labels)))
     if any(isinstance(value, tuple) for value in values):
         raise InputError(
-            f"colours mean no structure of DICOM SEG and RTSTRUCT files; choose by number: {told}"
+            f"colours mean no structure of segmentations and contours; choose by number: {told}"
         )
     known = {number for number, _ in listed}
     lacking = [f"{value:g}" for value in values if value not in known] if listed else []
@@ -145,7 +150,7 @@ def _check_numbers(
 
 def _check_one_name(
     number: int,
-    files: Sequence[Segmentation | Structures],
+    files: Sequence[OfStructures],
     directory: Path,
     options: SourceOptions,
 ) -> None:

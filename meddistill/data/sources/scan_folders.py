@@ -26,6 +26,7 @@ from meddistill.data.sources.finding_folders import (
 from meddistill.data.sources.folder import folder_meanings, split_column, understood_of
 from meddistill.data.sources.matching import Matched, match
 from meddistill.data.sources.naming import Named, name_files, without_roles
+from meddistill.data.sources.slicer_masks import with_segments
 from meddistill.data.sources.source import Listing, SourceOptions
 from meddistill.data.sources.volume_cases import AXES, VolumeMasks, in_split, volume_cases
 from meddistill.data.sources.walking import any_file, walk_files
@@ -95,6 +96,7 @@ class ScanFolders:
                 raise
             except InputError as error:
                 rejected.append(Rejected(shown(volume.path, directory), why_rejected(error)))
+        segmented = with_segments(cases, directory, options)
         by = "folders" if any(groups.values()) else "volumes"
         note = (
             f"{len(volumes)} volumes are cut into {AXES[options.axis]} slices; groups are the {by}"
@@ -102,12 +104,18 @@ class ScanFolders:
         understood = understood_of(matched, directory)
         if by_finding:
             understood = dataclasses.replace(understood, values=counted(by_finding))
-        if not markups:
-            return Listing(cases, rejected, [note], understood=understood)
-        if not understood.rule:
+        if markups and not understood.rule:
             understood = dataclasses.replace(understood, rule=f"boxes: {markups.rule}")
-        notes = [note, *markups.all_notes(options)]
-        return Listing(cases, rejected, notes, sorted(markups.names), markups.tables, understood)
+        return Listing(
+            segmented.cases,
+            rejected,
+            [note, *segmented.notes, *markups.all_notes(options)],
+            sorted(markups.names) if markups else None,
+            markups.tables if markups else (),
+            understood,
+            may_overlap=segmented.named is not None and segmented.named.layered,
+            segments=segmented.named,
+        )
 
     @property
     def _looks_like(self) -> str:

@@ -4,7 +4,7 @@ listing."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -20,8 +20,8 @@ class SourceOptions:
     `labels`: which values or colours of a mask are lesion (`masks.parse_labels`). `findings`:
     whether several are told apart, so that masks are drawn one a class. `finding_names`: those that
     files or folders of masks may be called by, () for whatever they are called, None where masks
-    say it by their values. `structures`: those that structures of DICOM files may be called by, one
-    of them, too; likewise. `classes`: which
+    say it by their values. `structures`: those that structures of DICOM files, and of 3D Slicer's, may
+    be called by, one of them, too; likewise. `classes`: which
     classes of boxes to keep, for layouts that name a class a box. `axis`, `channel`, `empty_slices`
     are for volumes: along which axis to slice (0 sagittal, 1 coronal, 2 axial), which modality or
     channel, which share of the slices without lesion to keep where not all are (`whole_volumes`).
@@ -78,6 +78,14 @@ class Understood:
 
 
 @dataclasses.dataclass(frozen=True)
+class NamedSegments:
+    """What the headers of masks name: of each segment in how many; `layered`: segments may overlap."""
+
+    counts: Mapping[str, int]
+    layered: bool
+
+
+@dataclasses.dataclass(frozen=True)
 class Listing:
     """All cases of a source, what was passed over, and `notes` on what was recognised, for the
     terminal.
@@ -86,6 +94,7 @@ class Listing:
     obeyed then. `tables`: files that were read for the list and are no case's own. `understood`:
     how, where the layout leaves room for more than one reading. `patient_key`: what patients were
     hashed with. `may_overlap`: findings of different values may, unlike those of label maps.
+    `segments`: of 3D Slicer, where every mask names some.
     """
 
     cases: Sequence[RawCase]
@@ -96,6 +105,7 @@ class Listing:
     understood: Understood = Understood()
     patient_key: str = ""
     may_overlap: bool = False
+    segments: NamedSegments | None = None
 
 
 class Source(Protocol):

@@ -116,7 +116,7 @@ def test_colours_are_refused(tmp_path, prepare):
     folder = tmp_path / "s" / "a"
     dicom_series.write_series(folder, voxels_of())
     write_structures(tmp_path / "s" / "rt.dcm", folder, [(1, "IM0003", square(4, 5, 4))])
-    told = "colours mean no structure of DICOM SEG and RTSTRUCT files; choose by number: 1 s1"
+    told = "colours mean no structure of segmentations and contours; choose by number: 1 s1"
     for more in ({"label": "#ff0000"}, {"findings": ["a=#ff0000", "b=#00ff00"]}):
         with pytest.raises(InputError, match=told):
             prepare(tmp_path / "s", **more, **ALL_IN_TRAINING)
