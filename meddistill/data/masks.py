@@ -92,8 +92,12 @@ def parse_labels(text: str) -> tuple[Label, ...] | str | None:
         elif re.fullmatch(r"-?\d+(\.\d+)?", part):
             labels.append(float(part))
         else:
+            by_name = (
+                f"; a name is asked for with --findings '{text}', or '{part}=VALUE' of a label map"
+            )
             raise ConfigError(
                 f"label is '{text}'; expected values (1,4), colours (#ff0000), 'any' or 'instances'"
+                f"{by_name if part[:1].isalpha() else ''}"
             )
     if len({isinstance(label, tuple) for label in labels}) > 1:
         raise ConfigError(f"label is '{text}': values and colours do not mix")

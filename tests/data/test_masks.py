@@ -129,6 +129,16 @@ def test_bad_labels_are_refused(text):
         parse_labels(text)
 
 
+def test_a_name_for_a_label_is_told_where_names_are_asked_for():
+    told = (
+        "or 'instances'; a name is asked for with --findings 'GTV', or 'GTV=VALUE' of a label map$"
+    )
+    with pytest.raises(ConfigError, match=told):
+        parse_labels("GTV")
+    with pytest.raises(ConfigError, match=r"or 'instances'$"):
+        parse_labels("1;2")
+
+
 def test_float_labels_of_volumes():
     assert select_labels(np.array([[0.0, 1.0, 2.0]]), (2.0,)).tolist() == [[False, False, True]]
 
