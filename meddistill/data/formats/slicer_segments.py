@@ -14,7 +14,7 @@ _SUFFIXES = (".nrrd", ".nhdr")
 _FIELD = re.compile(r"^Segment(\d+)_(Name|LabelValue|Layer):=(.*?)\r?$", re.MULTILINE)
 _DIMENSION = re.compile(r"^dimension:\s*(\d+)", re.MULTILINE)
 _END = re.compile(rb"\r?\n\r?\n")
-_CHUNK, _LONGEST = 1 << 16, 1 << 24
+_CHUNK, _LONGEST = 1 << 16, 1 << 22
 
 
 @dataclasses.dataclass(frozen=True)

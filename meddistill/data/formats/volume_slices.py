@@ -226,7 +226,7 @@ def _of_layers(
     planes = []
     for number in wanted or list(segments.places)[:1]:
         layer, value = segments.places[number]
-        if layer >= (count := grid_of(segments.path).channels):
+        if not 0 <= layer < (count := grid_of(segments.path).channels):
             told = f"names a segment in layer {layer} and holds {count}"
             raise FileError(segments.path, told, "mask ")
         if layer not in layers:

@@ -157,9 +157,10 @@ def test_layers_are_taken_by_number_together_and_apart(tmp_path):
     assert [int(plane.sum()) for plane in MaskSlice(path, 2, 2, both).load()] == [right, left]
 
 
-def test_a_layer_that_is_not_there_is_one_line(tmp_path):
-    path = layered(tmp_path / "s", (("a", 1, 0), ("b", 1, 5))) / "p0" / "Segmentation.seg.nrrd"
-    with pytest.raises(InputError, match=r"seg.nrrd names a segment in layer 5 and holds 2"):
+@pytest.mark.parametrize("layer", [5, -1])
+def test_a_layer_that_is_not_there_is_one_line(tmp_path, layer):
+    path = layered(tmp_path / "s", (("a", 1, 0), ("b", 1, layer))) / "p0" / "Segmentation.seg.nrrd"
+    with pytest.raises(InputError, match=rf"seg.nrrd names a segment in layer {layer} and holds 2"):
         MaskSlice(path, 2, 2).load()
 
 
