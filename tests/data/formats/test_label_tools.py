@@ -743,6 +743,31 @@ def test_run_lengths_of_kaggle(tmp_path):
         assert "line 2: " in content.images[0].problem
 
 
+def test_run_lengths_may_count_from_the_end_of_the_run_before(tmp_path):
+    """SIIM-ACR's, whose column is called ` EncodedPixels`."""
+
+    def rows(runs):
+        text = "".join(f"{n}, {each}\n" for n, each in enumerate(runs))
+        return read(tmp_path, "ImageId, EncodedPixels\n" + text, "train.csv", beside)
+
+    beside = KnownBeside(size_of=lambda name: None if name == "5" else (SIZE, SIZE))
+    starts, lengths = np.array(runs_of(mask()).split(), dtype=int).reshape(-1, 2).T
+    ends = np.concatenate([[0], (starts - 1 + lengths)[:-1]])
+    relative = " ".join(f"{a} {b}" for a, b in zip(starts - 1 - ends, lengths, strict=True))
+    content = rows([relative, relative, "-1", relative, "1 x", relative, "1 4 900 4"])
+    found = [image.objects for image in content.images]
+    assert [len(objects) for objects in found] == [1, 1, 0, 1, 0, 0, 0]
+    assert (decode_run_lengths(found[0][0].run_lengths, (SIZE, SIZE)) == MASK).all()
+    (note,) = content.notes
+    assert "the end of the run before" in note
+    assert [bool(image.problem) for image in content.images] == [False] * 4 + [True] * 3
+
+    # Two such rows are damaged ones, and one that can only be read from 1 decides.
+    for runs in ([relative] * 2, [relative] * 3 + [runs_of(mask())]):
+        content = rows(runs)
+        assert ["overlap" in image.problem for image in content.images[:2]] == [True, True]
+
+
 # --- where Pascal VOC counts from
 
 
