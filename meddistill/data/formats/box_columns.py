@@ -66,7 +66,17 @@ EMPTY = frozenset(("", "nan", "none", "null", "na", "n/a", "-"))
 
 CORNERS, SIZE, CENTRE, EITHER = "corners", "corner and size", "centre and size", "either"
 LIST = "four numbers in a cell"
-_LIST_COLUMNS = ("bbox", "boundingbox", "boundingboxes", "bndbox")
+_LIST_CORNERS, _LIST_SIZE = f"{CORNERS} in one cell", f"{SIZE} in one cell"
+LISTS = (LIST, _LIST_CORNERS, _LIST_SIZE)
+_LIST_COLUMNS = {
+    **dict.fromkeys(("bbox", "boundingbox", "boundingboxes", "bndbox"), LIST),
+    "bboxxyxy": _LIST_CORNERS,
+    "bboxxywh": _LIST_SIZE,
+}
+_ENOUGH_ROWS = 5
+"""From so many boxes on, one that either reading fits in all is no accident."""
+_SLOPPY = 0.05
+"""Up to this share, boxes that do not fit a reading are errors of a hand, and tell nothing."""
 _BEFORE = ("boundingbox", "bbox", "box", "roi", "rect")
 """What may stand before the names of all four columns: `roi_x1` is `x1`."""
 _BOX_COLUMNS: tuple[tuple[str, tuple[str, str, str, str]], ...] = (
@@ -156,7 +166,12 @@ def box_columns(columns: Sequence[str]) -> BoxColumns | None:
                 a, b, c, d = (known.index(name) for name in wanted)
                 return BoxColumns(form, (a, b, c, d))
     place = first_of(columns, _LIST_COLUMNS)
-    return None if place is None else BoxColumns(LIST, (place, place, place, place))
+    if place is None:
+        return None
+    # DeepLesion's own, whose pages say that these are corners.
+    of_deep_lesion = names[place] == "boundingboxes" and "keysliceindex" in names
+    form = _LIST_CORNERS if of_deep_lesion else _LIST_COLUMNS[names[place]]
+    return BoxColumns(form, (place, place, place, place))
 
 
 def _without(before: str, names: Sequence[str]) -> list[str]:
@@ -207,7 +222,10 @@ def decide(
     """How the boxes of a table are to be read, from all of them.
 
     Shares or pixels: by `_SHARES_UP_TO`. Columns that may name a corner or a centre: a centre where
-    boxes from a corner would reach out of their image, and boxes around a centre never do.
+    boxes from a corner would reach out of their image, and boxes around a centre never do. Four
+    numbers in a cell: `_form_in_a_cell`.
+
+    Raises: InputError where both readings of a cell are possible.
 
     Args:
         form: what the columns' names say.
@@ -221,16 +239,41 @@ def decide(
         and not all(value == int(value) for value in numbers)
     )
     said = ["are in shares of width and height"] if shares else []
-    if form == LIST:
-        form = SIZE
-        if _leaving(CORNERS, rows, shares, size_of) == 0 < _leaving(SIZE, rows, shares, size_of):
-            form = CORNERS
-        said.append(f"are {form} in one cell")
+    if form in LISTS:
+        form, how = _form_in_a_cell(form, rows, shares, size_of)
+        said.append(how)
     if form == EITHER:
         form = _corner_or_centre(rows, shares, size_of)
         if form == CENTRE:
             said.append("have their centre in x, y: as corners, they would leave their images")
     return Reading(form, shares, tuple(said))
+
+
+def _form_in_a_cell(
+    form: str,
+    rows: Sequence[tuple[str, Sequence[float]]],
+    shares: bool,
+    size_of: Callable[[str], tuple[int, int] | None] | None,
+) -> tuple[str, str]:
+    """Corners or a corner and a size, by which of both leaves images or has no area in fewer boxes,
+    and what is said of it. Raises: InputError where `_ENOUGH_ROWS` fit both."""
+    if form != LIST:
+        return (CORNERS if form == _LIST_CORNERS else SIZE), f"are {form}, as the column says"
+    as_corners, as_size = (_leaving(each, rows, shares, size_of) for each in (CORNERS, SIZE))
+    if as_corners == 0 < as_size:
+        return CORNERS, f"are {_LIST_CORNERS}"
+    few = _SLOPPY * len(rows)
+    if len(rows) < _ENOUGH_ROWS:
+        fits = "; they may be corners as well: name the column bbox_xyxy for these"
+        return SIZE, f"are {_LIST_SIZE}" + (fits if rows and not as_corners else "")
+    if as_corners <= few and as_size <= few:
+        raise InputError(
+            f"four numbers in a cell may be {CORNERS} or {SIZE}: {len(rows) - as_corners} and "
+            f"{len(rows) - as_size} of {len(rows)} boxes fit; name the column bbox_xyxy (or have "
+            "x1,y1,x2,y2) or bbox_xywh (or x,y,width,height)"
+        )
+    form = CORNERS if as_corners <= few or as_size > 2 * as_corners else SIZE
+    return form, f"are {form} in one cell"
 
 
 def _corner_or_centre(
@@ -248,14 +291,15 @@ def _leaving(
     shares: bool,
     size_of: Callable[[str], tuple[int, int] | None] | None,
 ) -> int:
-    """How many boxes would leave their images, or have no area, if they were given in a form."""
+    """How many boxes would leave their images, where their sizes are known, or have no area, if they
+    were given in a form."""
     out = 0
     slack = 0.005 if shares else 1.0  # rounding
     for name, values in rows:
         size_hw = (1, 1) if shares else size_of(name) if size_of else None
-        if size_hw is None:
-            continue
         x1, y1, x2, y2 = corners(form, values)
-        leaves = min(x1, y1) < -slack or x2 > size_hw[1] + slack or y2 > size_hw[0] + slack
+        leaves = size_hw is not None and (
+            min(x1, y1) < -slack or x2 > size_hw[1] + slack or y2 > size_hw[0] + slack
+        )
         out += leaves or x2 <= x1 or y2 <= y1
     return out

@@ -28,7 +28,7 @@ from meddistill.data.formats.box_columns import (
     GROUP_COLUMNS,
     HEIGHT_COLUMNS,
     IMAGE_COLUMNS,
-    LIST,
+    LISTS,
     SIZE,
     SPLIT_COLUMNS,
     WIDTH_COLUMNS,
@@ -129,7 +129,10 @@ class BoxTable:
             if layout.image is None or any(row)
         ]
         boxed = [(row.image, row.numbers) for row in parsed if row.numbers]
-        reading = decide(layout.box.form, boxed, beside.size_of)
+        try:
+            reading = decide(layout.box.form, boxed, beside.size_of)
+        except InputError as error:
+            raise InputError(f"boxes file {path}: {error}") from None
         images = _images(parsed, reading, path, _sizes(beside, reading))
         notes = {f"boxes {said}": len(boxed) for said in reading.said}
         return AnnotationFile(images, classes_of(images), notes)
@@ -153,7 +156,7 @@ def _row(
         return "" if index is None else known.setdefault(row[index], row[index])
 
     texts = [row[index] for index in layout.box.indices]
-    if layout.box.form == LIST:
+    if layout.box.form in LISTS:
         texts = _NUMBERS.findall(texts[0]) or [texts[0]]
     numbers: tuple[float, ...] = ()
     if not all(text in EMPTY or text.lower() in EMPTY for text in texts):

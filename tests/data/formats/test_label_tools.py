@@ -830,6 +830,52 @@ def test_four_numbers_in_a_cell_are_a_box(tmp_path, cell, said):
         read(tmp_path, 'image_id,bbox\na,"[1, 2, 3]"\n', "train.csv", beside)
 
 
+IN_A_CELL = [(10 + k, 12 + k, 40 + k, 50 + k) for k in range(12)]
+
+
+def in_a_cell(tmp_path, boxes, header="image,bbox", beside=None, more=""):
+    beside = beside or KnownBeside(size_of=lambda name: (128, 128))
+    rows = "".join(f'{k}.png,"{list(box)}"{more}\n' for k, box in enumerate(boxes))
+    return read(tmp_path, f"{header}\n{rows}", "boxes.csv", beside)
+
+
+def test_four_numbers_in_a_cell_that_fit_both_ways_stop(tmp_path):
+    for boxes in (IN_A_CELL, [*IN_A_CELL * 2, (60, 20, 50, 30)]):  # one sloppy box decides nothing
+        with pytest.raises(
+            InputError, match=r"boxes\.csv: .* may be corners or .* bbox_xyxy .*bbox_xywh"
+        ):
+            in_a_cell(tmp_path, boxes)
+    (note,) = in_a_cell(tmp_path, IN_A_CELL[:4]).notes
+    assert "corner and size in one cell; they may be corners as well" in note
+
+
+@pytest.mark.parametrize(
+    ("header", "more", "x2"),
+    [
+        ("image,bbox_xyxy", "", 40),
+        ("image,bbox_xywh", "", 50),
+        ("File_name,Bounding_boxes,Key_slice_index", ",109", 40),  # DeepLesion
+    ],
+)
+def test_a_columns_name_says_what_four_numbers_in_a_cell_are(tmp_path, header, more, x2):
+    content = in_a_cell(tmp_path, IN_A_CELL, header, more=more)
+    assert content.images[0].objects[0].box_xyxy_px[2] == x2
+    assert "as the column says" in next(iter(content.notes))
+
+
+@pytest.mark.parametrize(
+    ("boxes", "x2"),
+    [
+        ([*IN_A_CELL, (60, 70, 20, 30)], 50),  # what would have no area as corners is a size
+        (IN_A_CELL + [(60, 70, 120, 100)] * 6 + [(60, 70, 132, 100)], 40),
+        (IN_A_CELL + [(60, 70, 20, 30)] * 6 + [(100, 70, 40, 100)], 50),
+    ],
+)
+def test_most_boxes_decide_what_four_numbers_in_a_cell_are(tmp_path, boxes, x2):
+    content = in_a_cell(tmp_path, boxes)
+    assert content.images[0].objects[0].box_xyxy_px[2] == x2
+
+
 # --- Create ML
 
 
