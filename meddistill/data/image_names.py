@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from urllib.parse import unquote
 
 from meddistill.base.errors import InputError
-from meddistill.data.formats.pictures import IMAGE_SUFFIXES
+from meddistill.data.formats.known_image_formats import SUFFIXES
 
 # Label Studio puts eight hexadecimal digits before the name of an uploaded file.
 _UPLOAD = re.compile(r"^[0-9a-f]{8}-(?=.)")
@@ -18,7 +18,6 @@ _QUERY = re.compile(
     r"[?&]d=([^&]+)"
 )  # /data/local-files/?d=folder/a.png, Label Studio's local files
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
-_ENDINGS = (*IMAGE_SUFFIXES, ".nii.gz", ".nii", ".dcm", ".mha", ".mhd", ".nrrd")
 _DRIVE = re.compile(r"^[A-Za-z]:(?=/)")
 
 
@@ -38,6 +37,7 @@ class ImageNames:
         self._by_upload: dict[str, list[int]] = {}
         self._by_plain: dict[str, list[int]] = {}
         self._by_stem: dict[str, list[int]] = {}
+        self._by_folder: dict[str, list[int]] = {}
         for index, parts in enumerate(self._keys):
             name = parts[-1]
             own = _without_ending(name)
@@ -47,13 +47,16 @@ class ImageNames:
             self._by_plain.setdefault(_underscored(name), []).append(index)
             for each in dict.fromkeys((stem, own)):
                 self._by_stem.setdefault(each, []).append(index)
+            if len(parts) > 1:
+                self._by_folder.setdefault(f"{parts[-2]}_{own}", []).append(index)
 
     def find(self, name: str, folder: str = "") -> int:
         """The index of the image that is meant: the one that shares the most of the end of its path
         with the name; of several, the one nearest to `folder`, where the file lies that names it.
 
         Tried in turn: the name as written, and without escapes, drive and server; without Label
-        Studio's prefix; without its ending. Upper and lower case, and the two Unicode forms of an
+        Studio's prefix; without its ending; with its folder's name before it (DeepLesion's
+        `000001_01_01_109.png` is `000001_01_01/109.png`). Upper and lower case, and the two Unicode forms of an
         accent, are one. Raises: InputError where there is none or more than one.
         """
         spellings = [(spelling, _parts(spelling)) for spelling in _spellings(name)]
@@ -61,6 +64,7 @@ class ImageNames:
             ("the end of their path, in whatever case", lambda last: self._by_name.get(last, [])),
             ("their name without an upload's prefix", self._uploaded_as),
             ("their name without the ending", self._of_stem),
+            ("their folder's name and their own", self._in_folder),
         )
         for rule, look_up in tries:
             for spelling, parts in spellings:
@@ -83,6 +87,9 @@ class ImageNames:
 
     def _of_stem(self, last: str) -> list[int]:
         return self._by_stem.get(last) or self._by_stem.get(_without_ending(last), [])
+
+    def _in_folder(self, last: str) -> list[int]:
+        return self._by_folder.get(last) or self._by_folder.get(_without_ending(last), [])
 
     def _nearest(self, indices: Sequence[int], spelling: str, folder: str) -> int:
         parts = _parts(spelling)
@@ -139,7 +146,7 @@ def _key(name: str) -> str:
 
 def _without_ending(name: str) -> str:
     """`scan.1.png` becomes `scan.1`, which stays what it is: a point alone makes no ending."""
-    ending = next((each for each in _ENDINGS if name.endswith(each)), "")
+    ending = next((each for each in SUFFIXES if name.endswith(each)), "")
     return name[: len(name) - len(ending)] or name
 
 

@@ -73,6 +73,24 @@ def test_a_picture_goes_by_its_own_stem_beside_the_name_that_it_was_given():
     assert [names.find("s1_0"), names.find("1"), names.find("s2/1.dcm")] == [0, 1, 1]
 
 
+@pytest.mark.parametrize(
+    "ending", ["png", "dcm", "dicom", "ima", "nii", "nii.gz", "nhdr", "mha", "TIFF"]
+)
+def test_the_ending_of_every_format_may_be_missing(ending):
+    assert ImageNames([f"train/9a50.{ending}"]).find("9a50") == 0
+
+
+def test_a_name_may_begin_with_its_folder():
+    """DeepLesion, as it is unpacked and as its table names it."""
+    names = ImageNames(["p/01_01/109.png", "p/01_01/110.png", "q/02_01/109.png", "r/02_01/109.png"])
+    assert [names.find("01_01_109.png"), names.find("01_01_110")] == [0, 1]
+    assert sum(names.rules.values()) == 2
+    with pytest.raises(InputError, match="2 image files"):
+        names.find("02_01_109.png")
+    # What is called so itself goes first.
+    assert ImageNames(["01/1.png", "01_1.png"]).find("01_1.png") == 1
+
+
 def test_what_was_not_its_own_spelling_is_counted():
     names = ImageNames(SOURCES)
     for name in ("a.png", "images/a.png", "0000ffff-a.png", "a"):

@@ -102,7 +102,7 @@ class BoxTable:
         if layout is None or "region_shape_attributes" in header:
             return None
         indices = [*([] if layout.image is None else [layout.image]), *layout.box.indices]
-        return f"has the columns {', '.join(header[index] for index in indices)}"
+        return f"has the columns {', '.join(header[index] for index in dict.fromkeys(indices))}"
 
     def read(self, path: Path, beside: KnownBeside = NOTHING_BESIDE) -> AnnotationFile:
         """Images in the order in which the table names them; one without a column for the image
