@@ -8,7 +8,10 @@ from collections.abc import Callable, Sequence
 
 from meddistill.data.sources.naming import SPLIT_WORDS, Named, without_roles, word_set
 
-CHANNEL_WORDS = word_set("t1 t1c t1ce t1gd t1n t1w t2 t2w t2f flair adc dwi ct pet")
+CHANNEL_WORDS = word_set(
+    "t1 t1c t1ce t1gd t1n t1w t2 t2w t2f flair adc dwi ct pet pt hbv cor sag pd mprage swi dce cet1 "
+    "hrt2"
+)
 
 Key = tuple[str, ...]
 

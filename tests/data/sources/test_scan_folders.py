@@ -269,6 +269,50 @@ def test_modalities_with_a_mask_each_are_of_one_patient(tmp_path):
     }
 
 
+def test_other_channels_of_a_volume_are_left_out(tmp_path):
+    """PI-CAI."""
+    kinds = ("t2w", "adc", "hbv", "sag", "cor", "new")
+    names = [f"images/{p}/{p}_100{p}" for p in (1, 2, 3)]
+    write_all(tmp_path, *(f"{name}_{kind}.nrrd" for name in names for kind in kinds))
+    write_all(tmp_path, *(f"labels/{p}_100{p}.nrrd" for p in (1, 2, 3)))
+    for wanted in ("t2w", "hbv"):
+        found, rejected = listed(tmp_path, channel=wanted)
+        assert found == {(f"{name}_{wanted}.nrrd", name.split("/")[1], True) for name in names}
+        assert rejected == {
+            f"{name}_new.nrrd": f"its channel is new, not {wanted}" for name in names
+        }
+    with pytest.raises(ConfigError, match="channels adc, cor, hbv, sag, t2w; choose"):
+        listed(tmp_path)
+
+
+def test_the_other_modality_of_a_patient_is_left_out_and_in_its_group(tmp_path):
+    """HECKTOR, where the mask is found by `CT`, a word that images are called by."""
+    names = ("CHUM-001", "CHUM-002", "MDA-001")
+    write_all(
+        tmp_path, *(f"imagesTr/{name}__{kind}.nrrd" for name in names for kind in ("CT", "PT"))
+    )
+    write_all(tmp_path, *(f"labelsTr/{name}.nrrd" for name in names))
+    found, rejected = listed(tmp_path)
+    assert len(found) == 6
+    assert {group for _, group, _ in found} == {f"{name}_" for name in names}
+    found, rejected = listed(tmp_path, channel="CT")
+    assert {(volume, mask) for volume, _, mask in found} == {
+        (f"imagesTr/{name}__CT.nrrd", True) for name in names
+    }
+    assert set(rejected.values()) == {"its channel is PT, not CT"}
+
+
+def test_planes_without_a_channel_beside_them_stay_volumes(tmp_path):
+    write_all(tmp_path, "p1_sag.nrrd", "p1_cor.nrrd", "p2_ax.nrrd", "p2_lung.nrrd")
+    found, _ = listed(tmp_path)
+    assert {(volume, group) for volume, group, _ in found} == {
+        ("p1_sag.nrrd", "p1"),
+        ("p1_cor.nrrd", "p1"),
+        ("p2_ax.nrrd", "p2_ax"),
+        ("p2_lung.nrrd", "p2_lung"),
+    }
+
+
 def test_numbers_that_do_not_count_from_0_are_patients(tmp_path):
     write_all(tmp_path, *(f"images/IMG_{number:04}.nrrd" for number in (1, 2, 3)))
     write_all(tmp_path, "masks/IMG_0001.nrrd")
