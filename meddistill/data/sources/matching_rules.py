@@ -12,6 +12,7 @@ CHANNEL_WORDS = word_set(
     "t1 t1c t1ce t1gd t1n t1w t2 t2w t2f flair adc dwi ct pet pt hbv cor sag pd mprage swi dce cet1 "
     "hrt2"
 )
+_MODALITIES = word_set("ct mr mri")
 
 Key = tuple[str, ...]
 
@@ -37,6 +38,13 @@ def _words(file: Named) -> Key:
         seen += [word for word in _canonical(without_roles(words)) if word not in seen]
     stem = [word for word in without_roles(file.stem_words, last=True) if word not in seen]
     return (*seen, *stem)
+
+
+def _words_and_modality(file: Named) -> Key:
+    """As `_words`, but `ct` and `mr`, which images are called by, tell files apart (MM-WHS:
+    `ct_train_1001_image`, `mr_train_1001_image`)."""
+    found = {word for words in (*file.folder_words, file.stem_words) for word in words}
+    return (*sorted(found & _MODALITIES), *_words(file))
 
 
 def _numbers(file: Named) -> Key:
@@ -111,6 +119,7 @@ def rules_of(files: Sequence[Named]) -> list[Rule]:
             0, "equal names but for those words and a channel at the end", _words, _without_channel
         ),
         Rule(0, "equal names but for those words and leading zeros", _numbers),
+        Rule(0, "equal names and modalities but for those words", _words_and_modality),
         Rule(1, "equal names in a split, whatever the folder", _stem_in_split),
         Rule(1, "equal names whatever the folder", _stem),
         Rule(

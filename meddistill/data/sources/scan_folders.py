@@ -81,7 +81,7 @@ class ScanFolders:
         for name, (volume, channel) in chosen.items():
             mask = masks[volume.path]
             try:
-                group, split = groups[volume.path] or patients[name], split_column(volume)
+                group, split = groups.of[volume.path] or patients[name], split_column(volume)
                 slices = volume_cases(name, volume.path, mask, channel, directory, options, group)
                 cases += markups.boxed(in_split(slices, split), volume.path, options)
             except MissingPackageError:
@@ -89,10 +89,11 @@ class ScanFolders:
             except InputError as error:
                 rejected.append(Rejected(shown(volume.path, directory), why_rejected(error)))
         segmented = with_segments(cases, directory, options)
-        by = "folders" if any(groups.values()) else "volumes"
+        by = "folders" if any(groups.of.values()) else "volumes"
         note = (
             f"{len(volumes)} volumes are cut into {AXES[options.axis]} slices; groups are the {by}"
         )
+        note += f"; {groups.note}" if groups.note else ""
         understood = understood_of(matched, directory)
         if by_finding:
             understood = dataclasses.replace(understood, values=counted(by_finding))

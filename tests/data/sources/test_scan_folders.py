@@ -313,6 +313,59 @@ def test_planes_without_a_channel_beside_them_stay_volumes(tmp_path):
     }
 
 
+def note_of(source, **options):
+    return SCAN_SOURCES["scans"].list_cases(source, SourceOptions(**options)).notes[0]
+
+
+def test_visits_of_a_patient_stay_together(tmp_path):
+    """BraTS from 2023 on."""
+    visits = ("00002-000", "00002-001", "00003-000", "00005-000")
+    for visit in visits:
+        write_all(tmp_path / "b", *(f"G-{visit}/G-{visit}-{end}.nrrd" for end in ("t2f", "seg")))
+    found, _ = listed(tmp_path / "b")
+    expected = {f"G-{v}/G-{v}-t2f.nrrd": f"G-{v}" for v in visits}
+    expected |= {f"G-{v}/G-{v}-t2f.nrrd": "G-00002" for v in visits[:2]}
+    assert {volume: group for volume, group, _ in found} == expected
+    assert note_of(tmp_path / "b").endswith("2 folders are visits (-000, -001) of 1 patients")
+    # Flat, and of a site with many patients.
+    write_all(tmp_path / "flat", *(f"G-{visit}.nrrd" for visit in visits))
+    assert {group for _, group, _ in listed(tmp_path / "flat")[0]} == {
+        "G-00002",
+        "G-00003-000",
+        "G-00005-000",
+    }
+    write_all(tmp_path / "site", *(f"10001-{number:03}.nrrd" for number in range(6)))
+    assert len({group for _, group, _ in listed(tmp_path / "site")[0]}) == 6
+
+
+def test_folders_of_many_volumes_in_one_row_of_numbers_are_no_patients(tmp_path):
+    """MosMed sorts its patients by severity."""
+    held = {"CT-0": (1, 2, 3), "CT-1": (255, 256, 257), "CT-2": (939, 940)}
+    names = [f"{folder}/study_{n:04}" for folder, numbers in held.items() for n in numbers]
+    write_all(tmp_path / "m", *(f"{name}.nrrd" for name in names))
+    found, _ = listed(tmp_path / "m")
+    assert {group for _, group, _ in found} == {name.split("/")[1] for name in names}
+    assert "folders CT-0, CT-1, CT-2 are no patients" in note_of(tmp_path / "m")
+    for folder in ("p", "case ", "x"):  # the last with volumes that its own name leads
+        for n, numbers in enumerate(held.values(), start=1):
+            lead = f"x{n}_" if folder == "x" else ""
+            write_all(tmp_path / folder, *(f"{folder}{n}/{lead}study_{k:04}.nrrd" for k in numbers))
+        found, _ = listed(tmp_path / folder)
+        assert {group for _, group, _ in found} == {f"{folder}{n}" for n in (1, 2, 3)}
+
+
+def test_names_that_differ_in_ct_and_mr_are_two(tmp_path):
+    """MM-WHS."""
+    names = [f"{kind}_train/{kind}_train_{n}" for kind in ("ct", "mr") for n in (1001, 1002)]
+    write_all(tmp_path, *(f"{name}_{end}.nrrd" for name in names for end in ("image", "label")))
+    found, rejected = listed(tmp_path)
+    assert not rejected
+    assert {(volume, mask) for volume, _, mask in found} == {
+        (f"{name}_image.nrrd", True) for name in names
+    }
+    assert len({group for _, group, _ in found}) == 4
+
+
 def test_numbers_that_do_not_count_from_0_are_patients(tmp_path):
     write_all(tmp_path, *(f"images/IMG_{number:04}.nrrd" for number in (1, 2, 3)))
     write_all(tmp_path, "masks/IMG_0001.nrrd")
