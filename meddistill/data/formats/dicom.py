@@ -283,7 +283,7 @@ class Header:
     of its series; `is_segmentation`: its frames are masks of other files; `no_picture`: what it is
     instead, where it holds none; `placed`: where each frame lies, () where it does not say;
     `burned_in`: it says that text is written into its pixels; `is_contours`: it holds lines on other
-    images in place of pixels."""
+    images in place of pixels; `study`: the UID of the study."""
 
     frames: int
     size_hw: tuple[int, int]
@@ -295,6 +295,7 @@ class Header:
     placed: tuple[Placement, ...] = ()
     burned_in: bool = False
     is_contours: bool = False
+    study: str = ""
 
 
 def read_header(path: Path) -> Header:
@@ -304,6 +305,7 @@ def read_header(path: Path) -> Header:
         kind = str(data.get("SOPClassUID") or data.file_meta.get("MediaStorageSOPClassUID") or "")
         patient, uid = str(data.get("PatientID") or ""), str(data.get("SOPInstanceUID") or "")
         series = str(data.get("SeriesInstanceUID") or "")
+        study = str(data.get("StudyInstanceUID") or "")
     if kind == CONTOURS:
         return Header(0, (0, 0), patient, uid, series, False, is_contours=True)
     if what := no_picture(kind, has_rows="Rows" in data):
@@ -314,7 +316,9 @@ def read_header(path: Path) -> Header:
         placed = placements_of(data, frames)
         burned_in = str(data.get("BurnedInAnnotation") or "").strip().upper() == "YES"
     is_mask = kind in SEGMENTATIONS
-    return Header(frames, size_hw, patient, uid, series, is_mask, "", placed, burned_in)
+    return Header(
+        frames, size_hw, patient, uid, series, is_mask, "", placed, burned_in, study=study
+    )
 
 
 def frames_of(path: Path) -> list[DicomImage]:

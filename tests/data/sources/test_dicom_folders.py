@@ -242,6 +242,38 @@ def test_names_may_be_kept(tmp_path, prepare):
     assert {case.group for case in cases.values()} == {"SECRET-7"}
 
 
+def groups_of(root, patients, **options):
+    """The group of a file of each PatientID, of a study of its own each; and what is said."""
+    for number, patient in enumerate(patients):
+        pixels = image(number).astype(np.uint16) * 16
+        tags = {"PatientID": patient, "StudyInstanceUID": f"1.2.{number}"}
+        write_dicom(root / f"{number:02}.dcm", pixels, **tags)
+    found = choose_source("dicom", root)[0].list_cases(root, SourceOptions(**options))
+    return [case.group for case in found.cases], found.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("patients", "groups", "said"),
+    [
+        (["removed"] * 4, 4, "a PatientID that is 'removed', which names nobody"),  # INbreast
+        (["Anonymous", "anon", "None ", "p1", "p1"], 4, "3 files have a PatientID that is"),
+        (["0"] * 3, 3, "that is the same in all studies"),
+        (["0", "0", "1"], 2, ""),
+        (["p1"] * 9, 1, ""),  # may be one patient, seen nine times
+        (["p1"] * 10, 10, "that is the same in all studies"),
+        (["p1"] * 10 + ["p2"], 2, ""),
+    ],
+)
+def test_a_patient_id_that_names_nobody_gives_way_to_the_study(tmp_path, patients, groups, said):
+    found, note = groups_of(tmp_path, patients)
+    assert len(set(found)) == groups
+    assert said in note if said else "nobody" not in note
+    assert "p1" not in note
+    assert not any("1.2." in group for group in found)
+    kept, _ = groups_of(tmp_path, patients, keep_names=True)
+    assert len(set(kept)) == groups
+
+
 def segmented_elsewhere(tmp_path, away, **more):
     """A placed series and a SEG whose frames lie `away` mm from it."""
     folder = tmp_path / "s" / "a"
