@@ -13,11 +13,13 @@ from meddistill.data.sources.naming import Named, discriminating, role_of, role_
 
 @dataclasses.dataclass(frozen=True)
 class Roles:
-    """Files by what they are: `kinds` are the masks by the words that say so."""
+    """Files by what they are: `kinds` are the masks by the words that say so; `passed_over` the
+    images, also of `unused`, that do not fit --images."""
 
     images: list[Named]
     kinds: dict[tuple[str, ...], list[Named]]
     unused: list[tuple[Path, str]]
+    passed_over: list[Named] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,24 +49,25 @@ def roles_by_name(
     """Files by what their names, or the user, say. Without `doubtful` words that may name a class of
     images (`tumor/`) are no sign of a mask."""
     mask_words = discriminating(files)
+    told = _told_images(files, directory, patterns.images)
     roles = Roles([], {}, [])
     plain: list[Named] = []
     for file in files:
         role = role_of(file, mask_words)
         if patterns.masks and fits(file.path, directory, patterns.masks):
             roles.kinds.setdefault(("named by --masks",), []).append(file)
-        elif patterns.images and not fits(file.path, directory, patterns.images):
-            roles.unused.append((file.path, f"does not fit --images {patterns.images}"))
-        elif patterns.images or role in ("image", ""):
-            (roles.images if patterns.images or role else plain).append(file)
+        elif file.path in told:
+            roles.images.append(file)
         elif role == "other":
             roles.unused.append((file.path, "named like a preview, an overlay or a prediction"))
-        elif patterns.masks:
+        elif patterns.masks and role in ("mask", "maybe mask"):
             roles.unused.append((file.path, f"does not fit --masks {patterns.masks}"))
-        elif role == "mask" or doubtful:
+        elif role == "mask" or (role == "maybe mask" and doubtful):
             roles.kinds.setdefault(role_words(file), []).append(file)
+        elif patterns.images:
+            _pass_over(file, roles, patterns)
         else:
-            plain.append(file)
+            (roles.images if role == "image" else plain).append(file)
     in_folders = [file for file in roles.images if file.folder_role == "image"]
     if in_folders and plain and roles.kinds:
         folders = sorted({file.folders[-1] for file in in_folders})
@@ -74,3 +77,39 @@ def roles_by_name(
         roles.images.extend(plain)
         roles.images.sort(key=lambda file: file.path.parts)
     return roles
+
+
+def _told_images(files: Sequence[Named], directory: Path, pattern: str) -> set[Path]:
+    """The files that fit --images. What `*_t1.png` also fits in a folder of masks stays a mask; `*`,
+    and a pattern with a folder, mean all that they fit."""
+    told: set[Path] = set()
+    for part in filter(None, (each.strip() for each in pattern.split(","))):
+        fitting = [file for file in files if fits(file.path, directory, part)]
+        outside = [file for file in fitting if file.folder_role != "mask"]
+        whole = "/" in part or not set(part) - {"*"}
+        told |= {file.path for file in (fitting if whole else outside or fitting)}
+    return told
+
+
+def only_told_images(roles: Roles, directory: Path, patterns: Patterns) -> Roles:
+    """Roles from elsewhere, such as contents, but for what --images says of them."""
+    if not patterns.images:
+        return roles
+    kinds = {
+        kind: [mask for mask in masks if not fits(mask.path, directory, patterns.images)]
+        for kind, masks in roles.kinds.items()
+    }
+    masks = {mask.path for kept in kinds.values() for mask in kept}
+    found = Roles([], {kind: kept for kind, kept in kinds.items() if kept}, list(roles.unused))
+    every = [*roles.images, *(mask for kind in roles.kinds.values() for mask in kind)]
+    for file in sorted(every, key=lambda each: each.path.parts):
+        if fits(file.path, directory, patterns.images):
+            found.images.append(file)
+        elif file.path not in masks:
+            _pass_over(file, found, patterns)
+    return found
+
+
+def _pass_over(file: Named, roles: Roles, patterns: Patterns) -> None:
+    roles.passed_over.append(file)
+    roles.unused.append((file.path, f"does not fit --images {patterns.images}"))

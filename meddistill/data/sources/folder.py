@@ -13,7 +13,7 @@ from meddistill.base.paths import printable, shown
 from meddistill.data.formats.picture_refs import ImageFile, MaskFiles
 from meddistill.data.raw_case import RawCase
 from meddistill.data.sources.contents import roles_by_contents
-from meddistill.data.sources.file_roles import Patterns, Roles, fits
+from meddistill.data.sources.file_roles import Patterns, Roles, fits, only_told_images
 from meddistill.data.sources.finding_folders import (
     counted,
     masks_by_finding,
@@ -114,6 +114,7 @@ def matched_files(files: Sequence[Path], directory: Path, options: SourceOptions
     roles = roles_by_contents(named)
     if roles is None:
         return found
+    roles = only_told_images(roles, directory, patterns)
     by_contents = match(named, directory, patterns, roles)
     dark = [mask for kind in roles.kinds.values() for mask in kind]
     if not by_contents.masks_of and not options.images:

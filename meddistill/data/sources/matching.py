@@ -28,6 +28,8 @@ _LEAST_SHARE = 0.5
 """A rule counts that finds an image for at least this share of the masks (or a mask for that of the
 images, where there are fewer)."""
 
+_LONELY = "mask without an image"
+
 
 @dataclasses.dataclass(frozen=True)
 class Matched:
@@ -161,7 +163,11 @@ def match(
         _take(pairings[kind], masks_of, channels, problems)
     for kind, masks in roles.kinds.items():
         if kind not in pairings:
-            problems += [(mask.path, "mask without an image") for mask in masks]
+            problems += [(mask.path, _LONELY) for mask in masks]
+    passed_over = _of_passed_over(rules, roles, problems)
+    unused += passed_over
+    left_out = {path for path, _ in passed_over}
+    problems = [(path, why) for path, why in problems if path not in left_out]
     bad = {path for path, _ in problems}
     return Matched(
         images=[file for file in roles.images if file.path not in bad],
@@ -277,7 +283,18 @@ def _take(
             masks_of[image.path] = tuple(mask.path for mask in masks)
             if has_channels and name:
                 channels[image.path] = (key, name)
-    problems += [(mask.path, "mask without an image") for mask in pairing.lonely]
+    problems += [(mask.path, _LONELY) for mask in pairing.lonely]
+
+
+def _of_passed_over(
+    rules: Sequence[Rule], roles: Roles, problems: Sequence[tuple[Path, str]]
+) -> list[tuple[Path, str]]:
+    """Masks whose image is there, and does not fit --images: they lack none."""
+    lonely = {path for path, why in problems if why == _LONELY}
+    masks = [mask for kind in roles.kinds.values() for mask in kind if mask.path in lonely]
+    pairing = _best(rules, roles.passed_over, masks) if roles.passed_over and masks else None
+    found = [mask for each in pairing.masks.values() for mask in each] if pairing else []
+    return [(mask.path, "its image does not fit --images") for mask in found]
 
 
 def _are_parts(masks: Sequence[Named], rule: Rule) -> bool:

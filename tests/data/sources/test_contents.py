@@ -119,3 +119,15 @@ def test_a_list_of_the_images_that_tells_nothing_known_is_pointed_at(tmp_path, n
     listing = choose_source("auto", tmp_path)[0].list_cases(tmp_path, SourceOptions())
     (reading,) = listing.understood.readings
     assert reading.startswith(told)
+
+
+def test_told_images_go_before_contents(tmp_path):
+    for number in range(1, 6):
+        save(tmp_path / "a" / f"{number}.png", image(number))
+        save(tmp_path / "b" / f"{number}.png", image(number + 9))
+        save(tmp_path / "c" / f"{number}.png", mask())
+    source = choose_source("auto", tmp_path)[0]
+    listing = source.list_cases(tmp_path, SourceOptions(images="a/*"))
+    assert {case.source for case in listing.cases} == {f"a/{n}.png" for n in range(1, 6)}
+    assert all(case.mask for case in listing.cases)
+    assert len(listing.understood.unused) == 5

@@ -154,3 +154,35 @@ def test_numbers_tie_what_words_do_not(tmp_path):
 def test_files_without_a_word_of_their_own_are_nobodys(tmp_path):
     names = [f"p{n}/{kind}.png" for n in (1, 2, 3) for kind in ("photo", "dots")]
     assert not matched(tmp_path, names).masks_of  # no name says which are masks
+
+
+def test_told_images_keep_their_masks(tmp_path):
+    """--images says which files are images, and takes no masks away."""
+    names = [f"imagesTr/{n}.nii.gz" for n in NUMBERS] + [f"labelsTr/{n}.nii.gz" for n in NUMBERS]
+    found = matched(tmp_path, names, Patterns(images="imagesTr/*"))
+    assert len(found.masks_of) == 4
+    assert not found.unused
+    everything = matched(tmp_path, names, Patterns(images="*"))
+    assert len(everything.images) == 8
+
+
+@pytest.mark.parametrize("pattern", ["scans/*_t1.png", "*_t1.png"])
+@pytest.mark.parametrize("mask", ["masks/{}.png", "masks/{}_t1.png"])
+def test_one_modality_of_several_is_told(tmp_path, pattern, mask):
+    names = [f"scans/{n}_t{kind}.png" for n in NUMBERS for kind in (1, 2)]
+    found = matched(
+        tmp_path, [*names, *(mask.format(n) for n in NUMBERS)], Patterns(images=pattern)
+    )
+    assert pairs_of(found, tmp_path) == {f"scans/{n}_t1.png": [mask.format(n)] for n in NUMBERS}
+    assert [why for _, why in found.unused] == [f"does not fit --images {pattern}"] * 4
+
+
+def test_masks_of_images_that_are_not_told_are_passed_over(tmp_path):
+    names = [
+        f"{kind}/{n}_{end}.png" for kind in ("images", "masks") for n in NUMBERS for end in "ab"
+    ]
+    found = matched(tmp_path, [*names, "masks/9_a.png"], Patterns(images="images/*_a.png"))
+    assert len(found.masks_of) == 4
+    assert [path.name for path, _ in found.problems] == ["9_a.png"]
+    reasons = [why for _, why in found.unused]
+    assert reasons.count("its image does not fit --images") == 4
