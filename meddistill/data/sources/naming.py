@@ -28,19 +28,22 @@ MASK_WORDS = word_set(
     "mask masks seg segs segm segms segmentation segmentations label labels lbl lbls labelmap "
     "labelmaps gt gts ground truth truths groundtruth groundtruths annotation annotations annot "
     "annots anno annos target targets manual delineation delineations contour contours outline "
-    "outlines segmentationclass segmentationobject"
+    "outlines lesionmask lesionmasks segmentationclass segmentationobject"
 )
 LESION_WORDS = word_set(
     "lesion lesions tumor tumors tumour tumours nodule nodules finding findings"
 )
-REGION_WORDS = word_set("roi rois region regions organ body fov")
+REGION_WORDS = word_set("roi rois voi vois region regions organ body fov")
 """Outlines too, but rather of what was looked at than of what was found."""
 OTHER_WORDS = word_set(
     "overlay overlays preview previews thumb thumbs thumbnail thumbnails superpixel superpixels "
     "visualization visualizations visualisation visualisations heatmap heatmaps prediction "
     "predictions pred preds predicted"
 )
-_LAST_ALONE = frozenset({"m"})  # `1_m.jpg`; anywhere else one letter says nothing
+_NEUTRAL_WORDS = word_set("derivatives rawdata")
+"""Folders of BIDS that say who made what they hold, and not whose it is."""
+_LAST_ALONE = word_set("m msk")
+"""`1_m.jpg`; anywhere else one letter says nothing, and MSK may be a part of the body."""
 SPLIT_WORDS = {
     **dict.fromkeys(("train", "training", "tr", "trn"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
@@ -202,8 +205,10 @@ def role_words(file: Named) -> tuple[str, ...]:
 
 
 def without_roles(words: Iterable[str], last: bool = False) -> tuple[str, ...]:
-    """The words but for those that say what a file is; with `last` also a single `m` at the end."""
-    kept = [word for word in words if word not in IMAGE_WORDS and word not in ALL_MASK_WORDS]
+    """The words but for those that say what a file is; with `last` also an `m` or
+    `msk` at the end."""
+    said = IMAGE_WORDS | ALL_MASK_WORDS | _NEUTRAL_WORDS
+    kept = [word for word in words if word not in said]
     if last and len(kept) > 1 and kept[-1] in _LAST_ALONE:
         kept.pop()
     return tuple(kept)

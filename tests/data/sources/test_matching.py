@@ -47,6 +47,13 @@ KINDS = {
     "masks in one folder": ("images/a/{}.png", "masks/{}_mask.png"),
     "deep": ("set/one/images/deep/{}.png", "set/one/masks/deep/{}.png"),
     "another word beside": ("case{}/flair_{}.png", "case{}/flair_{}_roi.png"),
+    "ISLES": (
+        "sub-s{0}/ses-1/dwi/sub-s{0}_ses-1_dwi.nii.gz",
+        "derivatives/sub-s{0}/ses-1/sub-s{0}_ses-1_msk.nii.gz",
+    ),
+    "BIDS": ("rawdata/sub-{0}/sub-{0}_T1w.nii.gz", "derivatives/sub-{0}/sub-{0}_mask.nii.gz"),
+    "one word for both": ("p{0}/p{0}_T1.nii.gz", "p{0}/p{0}_lesionmask.nii.gz"),
+    "a volume of interest": ("p{0}/p{0}_T1.nii.gz", "p{0}/p{0}_VOI.nii.gz"),
     "one image a folder": ("s{}/images/{}.png", "s{}/masks/a83f.png"),
 }
 
@@ -186,3 +193,20 @@ def test_masks_of_images_that_are_not_told_are_passed_over(tmp_path):
     assert [path.name for path, _ in found.problems] == ["9_a.png"]
     reasons = [why for _, why in found.unused]
     assert reasons.count("its image does not fit --images") == 4
+
+
+def test_msk_names_a_part_of_the_body_too(tmp_path):
+    names = [f"{part}/{n}.png" for part in ("MSK", "ABD") for n in NUMBERS]
+    assert len(matched(tmp_path, names).images) == 8
+
+
+def test_told_masks_of_bids_find_their_images(tmp_path):
+    """Each patient's, not any of all (ISLES-2022)."""
+    image, mask = KINDS["ISLES"]
+    files = [each.format(n) for n in NUMBERS for each in (image, mask.replace("_msk", "_dots"))]
+    files += [image.format(n).replace("_dwi.", "_adc.") for n in NUMBERS]
+    told = Patterns(images="*_dwi.nii.gz", masks="*_dots.nii.gz")
+    found = matched(tmp_path, files, told)
+    assert pairs_of(found, tmp_path) == {
+        image.format(n): [mask.format(n).replace("_msk", "_dots")] for n in NUMBERS
+    }
