@@ -3,6 +3,7 @@ a few of them hold."""
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,8 +12,10 @@ import numpy as np
 
 from meddistill.base.errors import InputError
 from meddistill.data.formats.pictures import load_labels
-from meddistill.data.sources.file_roles import Roles
+from meddistill.data.formats.volume_slices import read_volume
+from meddistill.data.sources.file_roles import Roles, fits
 from meddistill.data.sources.matching_rules import recurring
+from meddistill.data.sources.name_patterns import pattern_of
 from meddistill.data.sources.naming import Named
 
 _SAMPLE = 3
@@ -20,6 +23,8 @@ _MOST_KINDS = 6
 _FEW_VALUES = 8
 _NEAR_ENDS = 16
 _BIMODAL = 0.97
+_FEW_LABELS = 32
+_GLANCE = 100_000
 
 Looks = Callable[[Path], bool | None]
 
@@ -45,6 +50,23 @@ def looks_like_mask(path: Path) -> bool | None:
         return False
     at_ends = (pixels <= _NEAR_ENDS) | (pixels >= 255 - _NEAR_ENDS)
     return bool(at_ends.mean() >= _BIMODAL and (pixels >= 255 - _NEAR_ENDS).any())
+
+
+@functools.lru_cache(maxsize=256)
+def volume_looks_like_mask(path: Path) -> bool | None:
+    """Whether a volume is a label map: a few whole numbers, one of them nearly everywhere; None
+    where it shows one value or cannot be read."""
+    try:
+        voxels = read_volume(path).array.ravel(order="K")
+    except InputError:
+        return None
+    if len(np.unique(voxels[:: max(1, voxels.size // _GLANCE)])) > _FEW_LABELS:
+        return False
+    values, counts = np.unique(voxels, return_counts=True)
+    if len(values) < 2:
+        return None
+    whole = bool(np.isfinite(values).all() and (values == np.round(values)).all())
+    return whole and len(values) <= _FEW_LABELS and 2 * int(counts.max()) > voxels.size
 
 
 def roles_by_contents(files: Sequence[Named], looks: Looks = looks_like_mask) -> Roles | None:
@@ -73,6 +95,28 @@ def roles_by_contents(files: Sequence[Named], looks: Looks = looks_like_mask) ->
     return None
 
 
+def refuse_unnamed_masks(volumes: Sequence[Named], directory: Path) -> None:
+    """Raises: InputError where some of the volumes are label maps by what they hold. They are not
+    taken for masks: that of a brain or a lung looks as a lesion's does."""
+    roles = roles_by_contents(volumes, volume_looks_like_mask)
+    if roles is None:
+        return
+    masks = [mask for kind in roles.kinds.values() for mask in kind]
+    patterns = [pattern_of(kind, directory) for kind in roles.kinds.values()]
+    # A pattern that fits images, too, would take them for masks.
+    clear = [
+        each
+        for each in patterns
+        if not any(fits(image.path, directory, each) for image in roles.images)
+    ]
+    pattern = clear[0] if clear else "PATTERN"
+    raise InputError(
+        f"{directory} holds {len(masks)} volumes that look like masks ({', '.join(patterns[:3])}) "
+        f"beside {len(roles.images)} images, and their names do not say what they are: "
+        f"--masks '{pattern}' takes them, --images '*' takes all for images"
+    )
+
+
 def _kinds(masks: Sequence[Named]) -> dict[tuple[str, ...], list[Named]]:
     """Masks by the last word of their names where a few such words recur: two people's masks of one
     image are two kinds."""
@@ -88,6 +132,10 @@ def _kinds(masks: Sequence[Named]) -> dict[tuple[str, ...], list[Named]]:
 def _look_alike(members: Sequence[Named], looks: Looks) -> bool:
     """Whether a sample of the files looks like masks: every one that shows anything."""
     step = max(1, len(members) // _SAMPLE)
-    found = [looks(file.path) for file in members[::step][:_SAMPLE]]
-    seen = [each for each in found if each is not None]
-    return bool(seen) and all(seen)
+    seen = False
+    for file in members[::step][:_SAMPLE]:
+        found = looks(file.path)
+        if found is False:
+            return False  # volumes are large: the first image is enough
+        seen = seen or found is True
+    return seen

@@ -11,8 +11,10 @@ from meddistill.base.paths import shown
 from meddistill.data.formats import itk, nifti, pages
 from meddistill.data.formats.known_volume_formats import VOLUME_SUFFIXES
 from meddistill.data.formats.pictures import page_count
+from meddistill.data.formats.slicer_markups import SUFFIX as BOXES
 from meddistill.data.raw_case import RawCase
 from meddistill.data.sources.boxes_in_volumes import find_markups
+from meddistill.data.sources.contents import refuse_unnamed_masks
 from meddistill.data.sources.file_roles import Patterns
 from meddistill.data.sources.finding_folders import (
     FindingMasks,
@@ -66,6 +68,9 @@ class ScanFolders:
             Rejected(shown(path, directory), _as_volume(reason))
             for path, reason in matched.problems
         ]
+        boxed = options.boxes_given or any(path.name.lower().endswith(BOXES) for path in found)
+        if not (matched.masks_of or by_finding or boxed or options.images or options.masks):
+            refuse_unnamed_masks(matched.images, directory)
         cases: list[RawCase] = []
         volumes = volumes_of(matched)
         groups = groups_of(matched.images)

@@ -387,3 +387,29 @@ def test_masks_that_are_resampled_are_counted_and_those_of_another_place_refused
     }
     told = dict(read_json(out / "run.json")["results"]["understood"])["volumes"]
     assert told.endswith("masks of 1 are brought onto their voxels")
+
+
+@pytest.mark.parametrize("name", ["p{0}/p{0}_wmh.nrrd", "p{0}/Consensus.nrrd", "dots/p{0}.nrrd"])
+def test_label_maps_of_unknown_names_are_no_images(tmp_path, name):
+    for number in range(1, 5):
+        folder = "images" if name.startswith("dots") else f"p{number}"
+        write_nrrd(tmp_path / folder / f"p{number}.nrrd", volume(number).transpose(2, 1, 0))
+        write_nrrd(tmp_path / name.format(number), labels())
+    pattern = name.format("*")
+    with pytest.raises(
+        InputError, match=r"holds 4 volumes that look like masks .* beside 4"
+    ) as said:
+        listed(tmp_path)
+    assert f"--masks '{pattern}'" in str(said.value)
+    found, _ = listed(tmp_path, masks=pattern)
+    assert len(found) == 4
+    assert all(has_mask for *_, has_mask in found)
+    found, _ = listed(tmp_path, images="*")
+    assert len(found) == 8
+
+
+def test_images_alone_are_no_label_maps(tmp_path):
+    for name in ("a/t1.nrrd", "b/t1.nrrd", "a/x.nrrd", "b/x.nrrd"):
+        write_nrrd(tmp_path / name, volume().transpose(2, 1, 0))
+    found, _ = listed(tmp_path)
+    assert len(found) == 4
