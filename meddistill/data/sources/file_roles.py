@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from meddistill.data.sources.naming import Named, discriminating, role_of, role_words
+from meddistill.data.sources.naming import MASK_WORDS, Named, discriminating, role_of, role_words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,14 +50,18 @@ def roles_by_name(
     images (`tumor/`) are no sign of a mask."""
     mask_words = discriminating(files)
     told = _told_images(files, directory, patterns.images)
+    versions = _versions_of_masks(files)
     roles = Roles([], {}, [])
     plain: list[Named] = []
     for file in files:
-        role = role_of(file, mask_words)
+        version = versions.get(file.path)
+        role = "mask" if version == "" else role_of(file, mask_words)
         if patterns.masks and fits(file.path, directory, patterns.masks):
             roles.kinds.setdefault(("named by --masks",), []).append(file)
         elif file.path in told:
             roles.images.append(file)
+        elif version:
+            roles.unused.append((file.path, version))
         elif role == "other":
             roles.unused.append((file.path, "named like a preview, an overlay or a prediction"))
         elif patterns.masks and role in ("mask", "maybe mask"):
@@ -89,6 +93,42 @@ def _told_images(files: Sequence[Named], directory: Path, pattern: str) -> set[P
         whole = "/" in part or not set(part) - {"*"}
         told |= {file.path for file in (fitting if whole else outside or fitting)}
     return told
+
+
+def _versions_of_masks(files: Sequence[Named]) -> dict[Path, str]:
+    """Files in a folder like `labels/original/` (MONAI Label) that have the names of files which lie in
+    no folder of masks, and whose siblings say no more than `final`: masks themselves. By each why it
+    is left alone, '' where it is not."""
+    inside: dict[tuple[str, ...], list[Named]] = {}
+    taken: set[tuple[str, ...]] = set()
+    says_more: set[tuple[str, ...]] = set()  # `labels/images/` beside `labels/masks/` are images
+    stems: set[str] = set()
+    for file in files:
+        above = _outermost_of_masks(file)
+        folder = file.folders[: above + 1]
+        if above < 0 and file.folder_role not in ("mask", "other"):
+            stems.add(file.stem)
+        elif above >= 0 and file.folder_role == "image":
+            inside.setdefault(folder, []).append(file)
+        elif above >= 0:
+            taken.add(folder)
+            if any(not MASK_WORDS.isdisjoint(words) for words in file.folder_words[above + 1 :]):
+                says_more.add(folder)
+    found = {}
+    for folder, members in inside.items():
+        if folder in says_more or 2 * sum(file.stem in stems for file in members) < len(members):
+            continue
+        for file in members:
+            own = "/".join(file.folders)
+            why = f"another version of the masks in {folder[-1]}/; --masks '{own}/*' takes those"
+            found[file.path] = why if folder in taken else ""
+    return found
+
+
+def _outermost_of_masks(file: Named) -> int:
+    """Which of a file's folders is the first that says masks and nothing else; -1 for none."""
+    words_of = enumerate(file.folder_words)
+    return next((n for n, words in words_of if words and set(words) <= MASK_WORDS), -1)
 
 
 def only_told_images(roles: Roles, directory: Path, patterns: Patterns) -> Roles:

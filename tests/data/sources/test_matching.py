@@ -210,3 +210,29 @@ def test_told_masks_of_bids_find_their_images(tmp_path):
     assert pairs_of(found, tmp_path) == {
         image.format(n): [mask.format(n).replace("_msk", "_dots")] for n in NUMBERS
     }
+
+
+def test_an_original_mask_is_no_image(tmp_path):
+    """The store of MONAI Label: a person's masks, and those that a model proposed."""
+    images = [f"case_{n}.nii.gz" for n in range(1, 5)]
+    final = [f"labels/final/{name}" for name in images[:3]]
+    original = [f"labels/original/{name}" for name in images]
+    found = matched(tmp_path, [*images, *final, *original])
+    assert len(found.images) == 4
+    assert pairs_of(found, tmp_path) == {image: [f"labels/final/{image}"] for image in images[:3]}
+    assert {path.parent.name for path, _ in found.unused} == {"original"}
+    assert "--masks 'labels/original/*' takes those" in found.unused[0][1]
+    for files, patterns in (
+        ([*images, *original], None),
+        ([*images, *final, *original], Patterns(masks="labels/original/*")),
+    ):
+        asked = matched(tmp_path, files, patterns)
+        assert pairs_of(asked, tmp_path) == {each: [f"labels/original/{each}"] for each in images}
+
+
+def test_images_below_a_folder_of_annotations_stay_images(tmp_path):
+    names = [f"annotations/{kind}/{n}.png" for kind in ("images", "masks") for n in NUMBERS]
+    names += [f"unlabelled/{n}.png" for n in NUMBERS]
+    found = matched(tmp_path, names)
+    assert {image.split("/")[1] for image in pairs_of(found, tmp_path)} == {"images"}
+    assert len(found.masks_of) == 4
