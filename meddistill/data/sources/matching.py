@@ -208,19 +208,22 @@ def _choose(
     pairings: Mapping[tuple[str, ...], _Pairing], directory: Path
 ) -> tuple[list[tuple[str, ...]], list[tuple[Path, str]], list[str]]:
     """The kinds of masks that are taken, the files of the others with the reason, and what is said of
-    that. Kinds that share no image do not compete."""
+    that. Kinds that share no image do not compete. Of two that mean the same for most images the one
+    whose names are nearer need not be the better: DRIVE's mask/ is the field of view."""
     order = sorted(pairings, key=lambda kind: (_rank(kind, pairings[kind]), kind))
     chosen: list[tuple[str, ...]] = []
     left: list[tuple[Path, str]] = []
     readings: list[str] = []
     for kind in order:
-        rival = next((each for each in chosen if _compete(pairings[each], pairings[kind])), None)
+        rival = next((each for each in chosen if _shared(pairings[each], pairings[kind])), None)
         if rival is None:
             chosen.append(kind)
             continue
         first, second = pairings[rival], pairings[kind]
         names = _named(first, directory), _named(second, directory)
-        if _rank(rival, first) == _rank(kind, second):
+        if _rank(rival, first) == _rank(kind, second) or (
+            _meaning(rival) == _meaning(kind) and _shared(first, second) >= _LEAST_SHARE
+        ):
             raise InputError(
                 f"{directory} has two kinds of masks for the same images, {names[0]} and "
                 f"{names[1]}: choose with --masks '{names[0]}' or --masks '{names[1]}'"
@@ -234,18 +237,25 @@ def _choose(
 
 
 def _rank(kind: tuple[str, ...], pairing: _Pairing) -> tuple[int, int]:
+    return pairing.rule.tier, _meaning(kind)
+
+
+def _meaning(kind: tuple[str, ...]) -> int:
+    """How clearly the words say that masks are of what was found: 0 the clearest."""
     words = (MASK_WORDS, LESION_WORDS)
     meaning = next((place for place, known in enumerate(words) if not known.isdisjoint(kind)), 2)
     # Pascal VOC keeps the classes of pixels beside the numbers of objects.
-    meaning = max(meaning, int("segmentationobject" in kind))
-    return pairing.rule.tier, meaning
+    return max(meaning, int("segmentationobject" in kind))
 
 
-def _compete(first: _Pairing, second: _Pairing) -> bool:
+def _shared(first: _Pairing, second: _Pairing) -> float:
+    """The share of the first's images that the second has masks of, too."""
+
     def images(pairing: _Pairing) -> set[Path]:
         return {image.path for key in pairing.masks for image in pairing.images[key]}
 
-    return not images(first).isdisjoint(images(second))
+    own = images(first)
+    return len(own & images(second)) / max(1, len(own))
 
 
 def _named(pairing: _Pairing, directory: Path) -> str:

@@ -236,3 +236,22 @@ def test_images_below_a_folder_of_annotations_stay_images(tmp_path):
     found = matched(tmp_path, names)
     assert {image.split("/")[1] for image in pairs_of(found, tmp_path)} == {"images"}
     assert len(found.masks_of) == 4
+
+
+def test_nearer_names_do_not_choose_between_masks(tmp_path):
+    """DRIVE: the field of view is called as the image, the vessels by their number alone."""
+    names = [f"training/images/{n}_training.tif" for n in range(21, 26)]
+    vessels = [f"training/1st_manual/{n}_manual1.gif" for n in range(21, 26)]
+    view = [f"training/mask/{n}_training_mask.gif" for n in range(21, 26)]
+    with pytest.raises(
+        InputError, match=r"two kinds of masks .*--masks '.*1st_manual/\*_manual1.gif"
+    ):
+        matched(tmp_path, [*names, *vessels, *view])
+    asked = Patterns(masks="training/1st_manual/*_manual1.gif")
+    found = matched(tmp_path, [*names, *vessels, *view], asked)
+    assert pairs_of(found, tmp_path) == {
+        image: [mask] for image, mask in zip(names, vessels, strict=True)
+    }
+    few = matched(tmp_path, [*names, *view, vessels[0]])
+    assert len(few.masks_of) == 5
+    assert "1st_manual/21_manual1.gif may be masks as well" in few.readings[0]
