@@ -69,15 +69,18 @@ def completed(
     return splits
 
 
-def describe_splits(own: Sequence[str] | None) -> str:
-    """What a person is told of the split before it is made."""
+def describe_splits(own: Sequence[str] | None, bare: Sequence[bool] = ()) -> str:
+    """What a person is told of the split before it is made; `bare`: which cases have no mask or box."""
     if own is None:
         return "drawn, whole groups together"
     counts = Counter(own)
     text = ", ".join(f"{name} {counts[name]}" for name in SPLITS if counts[name])
     missing = [name for name in ("val", "test") if not counts[name]]
     drawn = f"; {' and '.join(missing)} drawn from train" if missing else ""
-    return f"those of the source: {text}{drawn} (--resplit draws new ones)"
+    told = {split for split, is_bare in zip(own, bare, strict=False) if not is_bare}
+    blind = [name for name in ("val", "test") if counts[name] and name not in told]
+    judges = f"; no mask or box in {' or '.join(blind)}" if blind and "train" in told else ""
+    return f"those of the source: {text}{drawn}{judges} (--resplit draws new ones)"
 
 
 def leak_of(rows: Sequence[Case]) -> str:

@@ -57,7 +57,8 @@ def understand(read: Read, directory: Path, config: PrepareConfig) -> list[Fact]
     named = told_of_classes(read.cases, read.findings, _CLASSES)
     facts.append(("findings", printable(named)) if named else ("classes", _classes(read)))
     facts.append(("findings", printable(told_of_other_classes(read.cases))))
-    facts.append(("splits", describe_splits(own_splits(read.cases, config))))
+    bare = [not case.masks and case.boxes_xyxy_px is None for case in read.cases]
+    facts.append(("splits", describe_splits(own_splits(read.cases, config), bare)))
     facts.append(("groups", _groups(read.cases)))
     facts += [("rejected", text) for text in _by_reason(read.rejected)]
     facts += [("not used", text) for text in _by_reason([*told.unused, *_others(read, directory)])]

@@ -14,6 +14,7 @@ from meddistill.data.raw_case import RawCase
 from meddistill.data.sources.file_roles import Patterns, Roles, roles_by_name
 from meddistill.data.sources.matching import Matched, match
 from meddistill.data.sources.naming import SPLIT_WORDS, Named, without_roles, words_of
+from meddistill.data.sources.sibling_splits import sibling_splits
 
 _FEW = 8
 """Folders above which they are rather of patients than of findings."""
@@ -110,12 +111,14 @@ def _masks_of(case: RawCase, found: FindingMasks) -> dict[str, Any]:
 
 def _names_of_folders(roles: Roles) -> list[str]:
     """What the folders right around masks are called, where that is no word for a mask or a split."""
+    masks = [mask for kind in roles.kinds.values() for mask in kind]
+    splits = sibling_splits(mask.folders for mask in masks)
     folders = {
         mask.folders[-1]
-        for kind in roles.kinds.values()
-        for mask in kind
+        for mask in masks
         if len(mask.folders) > 1
         and mask.folder_role == "mask"
+        and mask.folders not in splits
         and set(without_roles(mask.folder_words[-1])) - SPLIT_WORDS.keys()
     }
     stems = {image.stem for image in roles.images}

@@ -31,6 +31,7 @@ from meddistill.data.sources.naming import (
     words_of,
 )
 from meddistill.data.sources.seeming import naming_images
+from meddistill.data.sources.sibling_splits import sibling_splits
 from meddistill.data.sources.source import Listing, SourceOptions, Understood
 from meddistill.data.sources.walking import image_files
 from meddistill.run.tables import Rejected
@@ -182,12 +183,13 @@ def picture_cases(found: Matched, directory: Path, options: SourceOptions) -> li
     images = one_channel(found, options.channel)
     names = case_names(images, found)
     folders = folder_meanings(images)
+    splits = split_columns(images)
     cases = []
     for image in images:
         class_name, group = folders[image.path]
         masks = found.masks_of.get(image.path)
         mask = MaskFiles(masks, options.labels) if masks else None
-        columns = {"split": split} if (split := split_column(image)) else {}
+        columns = {"split": split} if (split := splits[image.path]) else {}
         source = shown(image.path, directory)
         cases.append(
             RawCase(
@@ -244,13 +246,19 @@ def case_names(images: Sequence[Named], found: Matched) -> dict[Path, str]:
     return names
 
 
-def split_column(image: Named) -> str:
-    """The folder that says which split an image is in, as it is called; else the split by a word in
+def split_columns(images: Sequence[Named]) -> Mapping[Path, str]:
+    """By image the folder that says which split it is in, as it is called; else the split by a word in
     a folder's name."""
+    siblings = sibling_splits(image.folders for image in images)
+    return {image.path: _split_column(image, siblings) for image in images}
+
+
+def _split_column(image: Named, siblings: Mapping[tuple[str, ...], str]) -> str:
     for folder in image.folders:
         if folder.lower() in SPLIT_WORDS:
             return folder
-    return image.split
+    above = (image.folders[:depth] for depth in range(len(image.folders), 0, -1))
+    return image.split or next((siblings[each] for each in above if each in siblings), "")
 
 
 def folder_meanings(
@@ -258,7 +266,8 @@ def folder_meanings(
 ) -> Mapping[Path, tuple[str, str]]:
     """Class and group of each image by its folders: those that say neither what they hold nor a
     split are classes, or patients where there are many of them with a number in each name."""
-    kept = {image.path: _telling_folders(image) for image in images}
+    siblings = sibling_splits(image.folders for image in images)
+    kept = {image.path: _telling_folders(image, siblings) for image in images}
     sizes = Counter(kept.values())
     sizes.pop((), None)
     numbered = all(any(letter.isdigit() for letter in folders[-1]) for folders in sizes)
@@ -275,12 +284,12 @@ def folder_meanings(
     return {path: ("/".join(folders), "") for path, folders in kept.items()}
 
 
-def _telling_folders(image: Named) -> tuple[str, ...]:
+def _telling_folders(image: Named, splits: Mapping[tuple[str, ...], str]) -> tuple[str, ...]:
     told: list[str] = []
     seen: set[str] = set()
-    for folder in image.folders:
+    for depth, folder in enumerate(image.folders, 1):
         words = set(without_roles(words_of(folder)))
-        if words - SPLIT_WORDS.keys() - seen:
+        if words - SPLIT_WORDS.keys() - seen and image.folders[:depth] not in splits:
             told.append(folder)
         seen |= words
     return tuple(told)

@@ -14,7 +14,7 @@ from meddistill.data.sources.pairing import by_name
 from meddistill.data.sources.source import SourceOptions
 from meddistill.run.tables import Rejected
 
-SPLIT_FOLDERS = ("train", "training", "val", "valid", "validation", "test", "testing")
+SPLIT_FOLDERS = ("train", "training", "trainval", "val", "valid", "validation", "test", "testing")
 _MASK_FOLDERS = ("masks", "mask", "segmentations", "ground_truth", "gt")
 # Pascal VOC's label maps number classes and objects: no black and white masks.
 _OTHER_FOLDERS = ("segmentationclass", "segmentationobject")

@@ -45,7 +45,7 @@ _NEUTRAL_WORDS = word_set("derivatives rawdata")
 _LAST_ALONE = word_set("m msk")
 """`1_m.jpg`; anywhere else one letter says nothing, and MSK may be a part of the body."""
 SPLIT_WORDS = {
-    **dict.fromkeys(("train", "training", "tr", "trn"), "train"),
+    **dict.fromkeys(("train", "training", "trainval", "tr", "trn"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
     **dict.fromkeys(("test", "testing", "ts", "tst"), "test"),
 }

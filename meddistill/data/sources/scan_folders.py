@@ -22,7 +22,7 @@ from meddistill.data.sources.finding_folders import (
     files_by_finding,
     masks_by_finding,
 )
-from meddistill.data.sources.folder import split_column, understood_of
+from meddistill.data.sources.folder import split_columns, understood_of
 from meddistill.data.sources.matching import Matched, match
 from meddistill.data.sources.naming import name_files
 from meddistill.data.sources.scan_channels import choose_channels, volumes_of, without_others
@@ -73,7 +73,7 @@ class ScanFolders:
             refuse_unnamed_masks(matched.images, directory)
         cases: list[RawCase] = []
         volumes = volumes_of(matched)
-        groups = groups_of(matched.images)
+        groups, splits = groups_of(matched.images), split_columns(matched.images)
         patients = of_one_patient(volumes)
         rejected += without_others(volumes, options.channel, directory, matched.masks_of)
         chosen, without = choose_channels(volumes, options.channel, directory)
@@ -86,7 +86,7 @@ class ScanFolders:
         for name, (volume, channel) in chosen.items():
             mask = masks[volume.path]
             try:
-                group, split = groups.of[volume.path] or patients[name], split_column(volume)
+                group, split = groups.of[volume.path] or patients[name], splits[volume.path]
                 slices = volume_cases(name, volume.path, mask, channel, directory, options, group)
                 cases += markups.boxed(in_split(slices, split), volume.path, options)
             except MissingPackageError:

@@ -6,7 +6,7 @@ import pytest
 from support.layouts import image, mask, save
 
 from meddistill.cli.app import app
-from meddistill.data.prepare.own_splits import own_splits
+from meddistill.data.prepare.own_splits import describe_splits, own_splits
 from meddistill.data.raw_case import RawCase
 from meddistill.settings.prepare import PrepareConfig
 
@@ -108,3 +108,21 @@ def test_images_alone_are_fine_and_what_comes_next_is_said(tmp_path, prepare, ca
     told = capsys.readouterr().err
     assert "images alone are fine to begin with; draw boxes on some" in told
     assert "next: meddistill label" in told
+
+
+def test_a_split_without_a_mask_is_named():
+    own = ["train", "train", "val"]
+    assert "val 1; test drawn from train; no mask or box in val" in describe_splits(
+        own, [False, True, True]
+    )
+    for bare in ([False, True, False], [True, True, True]):
+        assert "no mask" not in describe_splits(own, bare)
+
+
+def test_splits_of_folders_that_say_more_are_kept(tmp_path, prepare):
+    source = splits_as_folders(
+        tmp_path / "source", {"a. Training Set": range(8), "b. Testing Set": range(8, 12)}
+    )
+    _, cases, _ = prepare(source, val_fraction=0.0)
+    assert splits_of(cases) == {"train": set(range(8)), "test": set(range(8, 12))}
+    assert {case.class_name for case in cases.values()} == {""}

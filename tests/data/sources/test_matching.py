@@ -6,8 +6,9 @@ import pytest
 
 from meddistill.base.errors import InputError
 from meddistill.data.sources.file_roles import Patterns
+from meddistill.data.sources.folder import folder_meanings, split_columns
 from meddistill.data.sources.matching import match
-from meddistill.data.sources.naming import name_files
+from meddistill.data.sources.naming import SPLIT_WORDS, name_files
 
 NUMBERS = ("001", "002", "013", "104")
 
@@ -255,3 +256,41 @@ def test_nearer_names_do_not_choose_between_masks(tmp_path):
     few = matched(tmp_path, [*names, *view, vessels[0]])
     assert len(few.masks_of) == 5
     assert "1st_manual/21_manual1.gif may be masks as well" in few.readings[0]
+
+
+def splits_of(root, *folders):
+    files = sorted(root / folder / f"{number}.png" for folder in folders for number in NUMBERS)
+    named = name_files(files, root, ())
+    columns, meanings = split_columns(named), folder_meanings(named)
+    return {
+        folder: (
+            SPLIT_WORDS.get(columns[root / folder / "001.png"]),
+            meanings[root / folder / "001.png"][0],
+        )
+        for folder in folders
+    }
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("trainval-image", "test-image"),
+        ("images/a. Training Set", "images/b. Testing Set"),
+        ("MICCAI_BraTS2020_TrainingData", "MICCAI_BraTS2020_TestingData"),
+    ],
+)
+def test_folders_that_differ_in_a_split_alone_are_splits_and_no_classes(tmp_path, train, test):
+    assert splits_of(tmp_path, train, test) == {train: ("train", ""), test: ("test", "")}
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ("stress test left", "stress test right"),
+        ("before training", "after testing"),
+        ("BraTS20_Training_001", "BraTS20_Training_002", "BraTS20_Validation_001"),
+        ("a. Training Set", "c. Normal"),
+    ],
+)
+def test_a_word_that_does_not_tell_siblings_apart_is_no_split(tmp_path, folders):
+    assert {split for split, _ in splits_of(tmp_path, *folders).values()} == {None}
