@@ -13,7 +13,7 @@ from meddistill.data.formats.known_volume_formats import VOLUME_SUFFIXES
 from meddistill.data.formats.pictures import page_count
 from meddistill.data.formats.slicer_markups import SUFFIX as BOXES
 from meddistill.data.raw_case import RawCase
-from meddistill.data.sources.boxes_in_volumes import find_markups
+from meddistill.data.sources.boxes_in_volumes import Markups, find_markups
 from meddistill.data.sources.contents import refuse_unnamed_masks
 from meddistill.data.sources.file_roles import Patterns
 from meddistill.data.sources.finding_folders import (
@@ -28,7 +28,7 @@ from meddistill.data.sources.naming import name_files
 from meddistill.data.sources.scan_channels import choose_channels, volumes_of, without_others
 from meddistill.data.sources.scan_groups import groups_of, of_one_patient
 from meddistill.data.sources.slicer_masks import with_segments
-from meddistill.data.sources.source import Listing, SourceOptions
+from meddistill.data.sources.source import Listing, SourceOptions, Understood
 from meddistill.data.sources.volume_cases import AXES, VolumeMasks, in_split, volume_cases
 from meddistill.data.sources.walking import any_file, walk_files
 from meddistill.run.tables import Rejected
@@ -99,18 +99,13 @@ class ScanFolders:
             f"{len(volumes)} volumes are cut into {AXES[options.axis]} slices; groups are the {by}"
         )
         note += f"; {groups.note}" if groups.note else ""
-        understood = understood_of(matched, directory)
-        if by_finding:
-            understood = dataclasses.replace(understood, values=counted(by_finding))
-        if markups and not understood.rule:
-            understood = dataclasses.replace(understood, rule=f"boxes: {markups.rule}")
         return Listing(
             segmented.cases,
             rejected,
             [note, *segmented.notes, *markups.all_notes(options)],
             sorted(markups.names) if markups else None,
             markups.tables if markups else (),
-            understood,
+            _understood(matched, directory, by_finding, markups),
             may_overlap=segmented.named is not None and segmented.named.layered,
             segments=segmented.named,
         )
@@ -118,6 +113,17 @@ class ScanFolders:
     @property
     def _looks_like(self) -> str:
         return " or ".join(f"*{suffix}" for suffix in _ends(self.name))
+
+
+def _understood(
+    matched: Matched, directory: Path, by_finding: FindingMasks | None, markups: Markups
+) -> Understood:
+    found = understood_of(matched, directory)
+    if by_finding:
+        found = dataclasses.replace(found, values=counted(by_finding))
+    if markups and not found.rule:
+        found = dataclasses.replace(found, rule=f"boxes: {markups.rule}")
+    return found
 
 
 def _masks(path: Path, matched: Matched, by_finding: FindingMasks | None) -> VolumeMasks:
