@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from meddistill.base.errors import InputError, naming
 from meddistill.colearning.asked_trust import fit_asked
 from meddistill.colearning.belief_files import load_beliefs
 from meddistill.colearning.second_opinion import opinion_of_run
+from meddistill.data.context import grey
 from meddistill.data.scans import Cut, find_scans, group_scans, read_scan
 from meddistill.run.dataset import Dataset
 from meddistill.run.layout import BELIEFS_NPZ, QUALITY_CSV, RUN_JSON, RunDir, require
@@ -53,13 +55,14 @@ def run_calibrate(
         run: where data and targets lie.
         student_dir: of a student elsewhere than RUN/student.
         images: files, folders or patterns of own images that taught it nothing, to be familiar
-            with in place of RUN's; they need no box.
+            with in place of RUN's; they need no box. Those that it learnt from or was chosen by
+            are left out.
         ask_teacher: ask the teacher about each validation image, too: what its opinion adds.
         device: where student and teacher run.
         teacher: stands in for the one that would be loaded.
 
     Raises: as `load_teacher`; StageError for a RUN that lacks an earlier stage; InputError for a student that is none,
-    or whose features or answers are not finite.
+    or whose features or answers are not finite; for `images` of which too few taught it nothing.
     """
     directory = student_dir or run.student
     dataset = Dataset.open(run.data)
@@ -76,9 +79,8 @@ def run_calibrate(
     taught = _taught(directory, dataset, rows)
     own = own_images(dataset, taught, student.preprocessing.context)
     if images:
-        own = dataclasses.replace(
-            own, held=_given(images, student), held_are="images given with --images"
-        )
+        given = _not_learnt(_given(images, student), dataset, taught, student, len(own.held))
+        own = dataclasses.replace(own, held=given, held_are="images given with --images")
     targets = _targets(run, dataset, student, rows)
     trust = fit_trust(student, dataset, own, targets)
     if second is not None:
@@ -156,3 +158,58 @@ def _given(patterns: Sequence[str], student: Student) -> list[Load]:
             f"none of the {len(scans)} image(s) of --images can be read; first: {broken[0]}"
         )
     return given
+
+
+def _not_learnt(
+    given: Sequence[Load],
+    dataset: Dataset,
+    taught: Sequence[str],
+    student: Student,
+    otherwise: int,
+) -> list[Load]:
+    """Those of the images that are none of the student's training and validation cases, by their pixels:
+    a file may have another name or format here.
+
+    Args:
+        given: the images.
+        dataset: where the cases lie.
+        taught: ids of the training cases.
+        student: says what an image is to it.
+        otherwise: how many images of RUN would be held back in their place.
+
+    Raises: InputError where some are left out, and none is left or fewer than RUN would do with.
+    """
+    context, ids = student.preprocessing.context, set(taught)
+    keys = [
+        _pixels(image[..., context] if context else image)
+        for image in console.track((load() for load in given), "images given", len(given))
+    ]
+    sizes = {size_hw for size_hw, _ in keys}
+    cases = [
+        case
+        for case in dataset.of_split("train", "val")
+        if (case.split == "val" or case.case_id in ids) and (case.height, case.width) in sizes
+    ]
+    known = {
+        _pixels(dataset.image(case)) for case in console.track(cases, "own images", len(cases))
+    }
+    kept = [load for load, key in zip(given, keys, strict=True) if key not in known]
+    out = len(given) - len(kept)
+    if not out:
+        return kept
+    told = (
+        f"{out} of {len(given)} images of --images are training or validation images of the student"
+    )
+    if len(kept) < max(1, min(otherwise, ENOUGH_HELD)):
+        raise InputError(
+            f"{told}, and {len(kept)} are not: too few to tell what is familiar. Give images that taught it "
+            f"nothing, or leave --images away: RUN has {otherwise} of its own"
+        )
+    console.warn(f"{told} and are left out")
+    return kept
+
+
+def _pixels(image: np.ndarray) -> tuple[tuple[int, int], str]:
+    """What is equal of two images that show the same: size and a digest of their grey values."""
+    plain = grey(image)
+    return (plain.shape[0], plain.shape[1]), hashlib.sha256(plain.tobytes()).hexdigest()

@@ -14,5 +14,9 @@ def how_to_know(student_dir: Path) -> str:
     if stored.is_file() and read_json(stored).get("tiled"):  # `calibrate` refuses it
         return "one that sees images in tiles never does"
     # Fitted in vain: own images are what it lacks.
-    images = " --images DIR" * (student_dir / TRUST_JSON).is_file()
-    return f"`meddistill calibrate RUN{images}` fits that, without training"
+    if not (student_dir / TRUST_JSON).is_file():
+        return "`meddistill calibrate RUN` fits that, without training"
+    return (
+        "`meddistill calibrate RUN --images DIR` fits that, without training, on images in DIR that taught "
+        "it nothing"
+    )

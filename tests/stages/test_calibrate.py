@@ -28,6 +28,7 @@ from meddistill.data.sources.phantom import write_phantom
 from meddistill.evaluation.request import EvalRequest
 from meddistill.evaluation.scores import ScoreRow
 from meddistill.run.layout import RunDir
+from meddistill.run.tables import read_cases
 from meddistill.settings.distill import DistillConfig
 from meddistill.settings.evaluate import EvalConfig
 from meddistill.settings.prepare import PrepareConfig
@@ -169,6 +170,37 @@ def test_own_images_that_cannot_be_read_are_left_out(run, tmp_path, capsys):
         InputError, match=r"none of the 1 image\(s\) of --images can be read; first"
     ):
         run_calibrate(run, images=[str(tmp_path / "own" / "broken.png")], device="cpu")
+    assert files(run.student) == before
+
+
+def given_by_hand(run, folder, *, noise):
+    """All images of RUN, under names of their own, and some that it has not seen."""
+    paths = sorted((run.data / "images").glob("*/*.png"))
+    for number, path in enumerate(paths):
+        write_png(folder / f"scan {number}.png", load_picture(path))
+    rng = np.random.default_rng(0)
+    for number in range(noise):
+        image = rng.integers(0, 255, (SIZE, SIZE), dtype=np.uint8)
+        write_png(folder / f"new {number}.png", image)
+    return len(paths)
+
+
+def test_own_images_that_taught_it_are_left_out(run, tmp_path, capsys):
+    count = given_by_hand(run, tmp_path / "own", noise=45)
+    knew = len([case for case in read_cases(run.data) if case.split != "test"])
+    trust = run_calibrate(run, images=[str(tmp_path / "own")], device="cpu")
+    assert len(trust.likeness.held) == count + 45 - knew
+    told = " ".join(capsys.readouterr().err.split())
+    assert f"warning: {knew} of {count + 45} images of --images are training or validation" in told
+
+
+@pytest.mark.parametrize("folders", [["train"], ["train", "val"], ["train", "test"]])
+def test_own_images_of_which_too_few_are_new_are_refused(run, folders):
+    before = files(run.student)
+    images = [str(run.data / "images" / folder) for folder in folders]
+    left = len(list((run.data / "images" / "test").iterdir())) if "test" in folders else 0
+    with pytest.raises(InputError, match=rf"images of the student, and {left} are not: too few"):
+        run_calibrate(run, images=images, device="cpu")
     assert files(run.student) == before
 
 
