@@ -38,6 +38,7 @@ from meddistill.student.review_sheet import REVIEW, write_review_sheet
 from meddistill.student.scan_masks import predict_scans
 from meddistill.student.scan_writing import MASKS, OVERLAYS, PROBABILITIES, write_scan
 from meddistill.student.silent_student import how_to_know
+from meddistill.student.to_look_at import what_to_look_at
 
 if TYPE_CHECKING:
     from meddistill.colearning.second_opinion import TeacherOpinion
@@ -235,7 +236,7 @@ def _refused(failures: Sequence[str], rows: Sequence[PredictionRow]) -> InputErr
 def _say_what_was_found(rows: Sequence[PredictionRow], out: Path) -> None:
     told = results_of(rows)
     console.say(
-        f"{told['with_lesion']} of {told['images']} image(s) have a lesion; table: "
+        f"a mask was drawn on {told['with_lesion']} of {told['images']} image(s); table: "
         f"{out / PREDICTIONS_CSV}"
     )
 
@@ -245,16 +246,14 @@ def _say_what_to_look_at(
 ) -> None:
     if not rows:
         return
-    unknown = sum(row.review == UNKNOWN for row in rows)
-    if unknown == len(rows):
+    if all(row.review == UNKNOWN for row in rows):
         console.say(
             f"{student_dir} does not say how far it is to be trusted: {how_to_know(student_dir)}"
         )
         return
     wanted = sorted((row for row in rows if row.review == "yes"), key=lambda row: -row.badness)
     told = f"; first: {wanted[0].name}, {wanted[0].review_why}" if wanted else ""
-    of_others = f", nothing is known of {unknown}" if unknown else ""
-    console.say(f"{len(wanted)} of {len(rows)} answer(s) to be looked at{of_others}{told}")
+    console.say(what_to_look_at(rows) + told)
     for sentence in measured:
         console.say(f"measured by eval: {sentence}")
 

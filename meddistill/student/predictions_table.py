@@ -131,6 +131,11 @@ class PredictionRow:
         )
 
     @property
+    def is_judged(self) -> bool:
+        """Whether more is known of the answer than how familiar the image is."""
+        return self.p_finding != UNKNOWN or (self.area_px > 0 and self.expected_dice != UNKNOWN)
+
+    @property
     def badness(self) -> float:
         """The higher, the sooner a person should look; 0 where nothing is known."""
         reasons = len([why for why in self.review_why.split("; ") if why])

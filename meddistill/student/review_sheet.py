@@ -17,6 +17,7 @@ from meddistill.data.formats.pictures import encode_jpeg
 from meddistill.data.overlays import outline, overlay
 from meddistill.data.pixels import resize
 from meddistill.student.predictions_table import UNKNOWN, PredictedScan, PredictionRow
+from meddistill.student.to_look_at import order_of_review, urgency, what_to_look_at
 from meddistill.student.trust.reading import UNFAMILIAR
 
 MOST_SHOWN = 1000
@@ -66,20 +67,24 @@ def write_pictures(out: Path, predicted: PredictedScan) -> list[Path]:
 def write_review_sheet(
     path: Path, out: Path, rows: Sequence[PredictionRow], measured: Sequence[str] = ()
 ) -> None:
-    """The page of the worst `MOST_SHOWN` of the rows that have a picture below `out`, at most 20 MB;
+    """The page of the `MOST_SHOWN` most urgent of the rows that have a picture below `out`, at most 20 MB;
     `measured`: sentences on how far its numbers are to be trusted."""
     found = [(row, _picture_path(out, row.name, row.slice, row.finding)) for row in rows]
     found = [(row, picture) for row, picture in found if picture.is_file()]
-    found.sort(key=lambda each: -each[0].badness)
-    wanted = sum(row.review == "yes" for row, _ in found)
-    told = f"{wanted} of {len(found)} to be looked at"
+    found.sort(key=lambda each: urgency(each[0]))
+    order = order_of_review([row for row, _ in found])
+    told = what_to_look_at(rows)
+    if len(found) < len(rows):
+        told += (
+            f". {len(found)} have a picture: of a volume, slices with a mask or a reason to look"
+        )
     if len(found) > MOST_SHOWN:
-        told += f"; the worst {MOST_SHOWN} are shown"
+        told += f"; the first {MOST_SHOWN} are shown"
     parts = [
         '<!doctype html><html lang="en"><meta charset="utf-8">',
         f"<title>To be reviewed</title><style>{_STYLE}</style>",
-        "<h1>Predictions, worst first</h1>",
-        f"<p>{told}. Filled: the mask. Blue: the rim of what is doubted, probabilities from "
+        f"<h1>Predictions{', ' * bool(order)}{order}</h1>",
+        f"<p>{told[0].upper()}{told[1:]}. Filled: the mask. Blue: the rim of what is doubted, probabilities from "
         f"{DOUBTED[0]:g} to {DOUBTED[1]:g}. {_MEANING} Research use; not a medical device.</p>",
         *_measured(measured),
         "<main>",

@@ -1,11 +1,13 @@
 """review.html: what it says in figures, and how large it may become."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
 
 from meddistill.student.predictions_table import PredictedScan, PredictionRow
 from meddistill.student.review_sheet import MOST_SHOWN, write_pictures, write_review_sheet
+from meddistill.student.to_look_at import what_to_look_at
 from meddistill.student.trust.reading import OfFinding, Reading
 
 READING = Reading(0.0349, (OfFinding(0.1079, 0.0061, 0.2999, 0.1251, 0.5),))
@@ -23,6 +25,62 @@ def predicted(image, name="a"):
         voxel_mm3=None,
     )
     return PredictedScan(name, scan, [mask * np.float32(0.9)], [mask], readings=[READING])
+
+
+ALONE = Reading(0.3, (OfFinding(),), least=0.01)
+
+
+def several(tmp_path, readings):
+    """The sheet of single pictures that the student says this of."""
+    rows = []
+    for number, reading in enumerate(readings):
+        scan = predicted(np.full((40, 50), 90, np.uint8), f"c{number}")
+        scan = dataclasses.replace(scan, readings=[reading])
+        write_pictures(tmp_path, scan)
+        rows.append(PredictionRow.of(scan, 0, "masks/a.png"))
+    write_review_sheet(tmp_path / "review.html", tmp_path, rows)
+    return rows, (tmp_path / "review.html").read_text()
+
+
+def test_where_only_familiarity_is_known_nobody_is_told_that_all_is_well(tmp_path):
+    far = dataclasses.replace(ALONE, familiarity=0.1)
+    rows, page = several(tmp_path, [ALONE, far])
+    told = (
+        "hat to look at is unknown: of 2 image(s) only familiarity was measured, which is as of own"
+    )
+    assert what_to_look_at(rows).startswith(f"w{told}")
+    assert f"W{told}" in page
+    assert "<h1>Predictions, least familiar first</h1>" in page
+    assert page.index("<b>c1<") < page.index("<b>c0<")
+    few = dataclasses.replace(ALONE, least=0.2)
+    assert what_to_look_at(several(tmp_path, [few])[0]).endswith("only familiarity was measured")
+
+
+def test_where_nothing_is_known_nothing_is_ranked(tmp_path):
+    rows, page = several(tmp_path, [None, None])
+    assert what_to_look_at(rows) == (
+        "what to look at is unknown: of 2 image(s) nothing was measured"
+    )
+    assert "<h1>Predictions</h1>" in page
+    assert "first" not in page
+
+
+def test_what_is_unknown_is_counted_apart(tmp_path):
+    rows, page = several(tmp_path, [READING, ALONE])
+    told = "1 of 2 image(s) to be looked at; of 1 more only familiarity was measured"
+    assert told in what_to_look_at(rows)
+    assert told in page
+    assert "<h1>Predictions, worst first</h1>" in page
+
+
+def test_answers_of_several_findings_are_counted_as_such(tmp_path):
+    rows, _ = several(tmp_path, [READING, READING])
+    rows = [dataclasses.replace(row, finding=name) for row in rows for name in ("a", "b")]
+    assert what_to_look_at(rows) == "4 of 4 answer(s) (2 image(s), 2 findings) to be looked at"
+    (tmp_path / "review" / "c0+a.jpg").write_bytes(b"")
+    write_review_sheet(tmp_path / "review.html", tmp_path, rows)
+    page = (tmp_path / "review.html").read_text()
+    assert "4 of 4 answer(s) (2 image(s), 2 findings) to be looked at. 1 have a picture" in page
 
 
 def sheet_of(tmp_path, image, measured=()):
