@@ -221,6 +221,14 @@ def _of_present(present: Mapping[str, Any] | None) -> str:
 
 def _of_calibration(parts: Mapping[str, Any]) -> str:
     around, everywhere = parts["around"], parts["all"]
+    if everywhere["after"] == everywhere["before"]:
+        near = f"{around['after']['ece']:.3f} around lesions and " * bool(
+            around["after"]["n_pixels"]
+        )
+        return (
+            f"Probabilities are off by {near}{everywhere['after']['ece']:.4f} over all pixels, as the network "
+            "gives them: there were too few validation cases to calibrate them."
+        )
     if not around["after"]["n_pixels"]:
         return (
             "Probabilities around lesions: not measured, as there is neither a lesion nor a mask; "

@@ -115,6 +115,29 @@ def test_without_lesions_and_masks_nothing_is_said_of_what_is_around_them():
     assert "on 100% of the 3 without one; few to measure on" in said
 
 
+def test_a_calibration_that_changed_nothing_is_not_told_as_one():
+    calibrated = in_words(figures(*_with_meaning(0.9))[""], {})
+    assert any("before calibration and" in each for each in calibrated)
+    told = figures(*_with_meaning(0.0))[""]
+    (said,) = [each for each in in_words(told, {}) if each.startswith("Probabilities")]
+    assert "before calibration" not in said
+    assert "around lesions and" in said
+    assert "too few validation cases to calibrate them" in said
+
+
+def _with_meaning(shift):
+    """Of cases whose probabilities are meant otherwise by `shift` of the mask."""
+    rows, gathered = [], SelfGathered()
+    for number, (mask, truth, said, _) in enumerate(CASES):
+        probs = np.where(mask, 0.9, 0.2).astype(np.float32)[None]
+        told = SelfTold(Reading(0.5, (said,)), [], probs - np.float32(shift) * mask)
+        guess = Guess(mask[None], probs)
+        gathered.add(told, guess, truth, 0, 0.1)
+        row = score(case_of(number), STUDENT, mask, probs[0], truth, Judging())
+        rows.append(with_told(row, told, guess, 0))
+    return rows, {"": gathered}
+
+
 def test_a_finding_that_the_student_does_not_know_is_unknown():
     reading = of_data(Reading(0.5, (RIGHT,)), (None, 0))
     assert reading.findings == (OfFinding(), RIGHT)
