@@ -78,6 +78,8 @@ def build_and_train(
             in_channels=2 * config.context + 1 if config.context else 3,
         )
         start_from_share(module, *data.train.foreground_shares())
+        if config.encoder_weights in ("none", "") and "encoder_name" in module.saved_config():
+            say(f"encoder '{config.encoder}' starts from random weights, as asked")
     else:
         module = copy.deepcopy(start.student.module).cpu().requires_grad_(True)  # as a new one is
     preprocessing = _preprocessing(config, module, data, prepared or Preprocessing())

@@ -146,6 +146,19 @@ def test_a_start_that_is_none_is_refused(first, more, tmp_path):
         distil(first, first.root)
 
 
+def test_random_weights_are_told_of_a_new_encoder_alone(first, more, monkeypatch, capsys):
+    class Encoding(TinyStudent):
+        def saved_config(self):
+            return {**super().saved_config(), "encoder_name": "tiny"}
+
+    monkeypatch.setattr(fitting, "build_student", lambda *_, **__: Encoding())
+    told = "starts from random weights, as asked"
+    distil_fresh(more)
+    assert capsys.readouterr().err.count(told) == 1
+    distil(more, first.root)
+    assert told not in capsys.readouterr().err
+
+
 def test_without_a_start_nothing_is_said_of_one(first):
     assert "start" not in read_json(first.student / RUN_JSON)["inputs"]
     assert not torch.equal(weights(first.student)["head.weight"], TinyStudent().head.weight)

@@ -270,6 +270,11 @@ def test_without_weights_or_network_it_says_so_and_goes_on(tmp_path, monkeypatch
     assert "starts from random weights" in said
 
 
+def test_a_network_that_is_built_to_be_compared_says_nothing_of_its_weights(capfd):
+    build_student("unet", encoder="resnet18", encoder_weights="none")
+    assert not capfd.readouterr().err
+
+
 def test_no_second_look_where_the_hub_does_not_answer(monkeypatch):
     monkeypatch.setattr(encoders.huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setitem(os.environ, "no_proxy", "*")

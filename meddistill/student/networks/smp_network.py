@@ -12,7 +12,6 @@ import segmentation_models_pytorch as smp
 import timm
 from torch import Tensor
 
-from meddistill.base import console
 from meddistill.base.errors import ConfigError, nearest
 from meddistill.student.networks.encoders import HubRepository, find_imagenet, load_encoder
 from meddistill.student.networks.student_network import NetworkOptions, StudentNetwork
@@ -58,8 +57,6 @@ class SmpNetwork(StudentNetwork):
             module.start_from_imagenet()
         elif options.encoder_weights not in ("none", ""):
             module.start_from_file(options.encoder_weights)
-        else:
-            console.say(f"encoder '{options.encoder}' starts from random weights, as asked")
         return module
 
     @classmethod
