@@ -256,7 +256,10 @@ def progress(title: str, total: int) -> Iterator[Bar]:
 
 
 def track(items: Iterable[Item], title: str, total: int) -> Iterator[Item]:
-    """Yield `items` under a progress bar."""
+    """Yield `items` under a progress bar; of none nothing is shown."""
+    if not total:
+        yield from items
+        return
     with progress(title, total) as bar:
         for item in items:
             yield item

@@ -178,8 +178,10 @@ class UnboxedImages(BoxedImages):
     def _boxed_cells(self, generator: torch.Generator) -> list[Cells]:
         """Of each boxed image, in all views."""
         drawn: list[list[Cells]] = [[] for _ in self.boxed]
-        for view in self.views:
-            for place, encoded in self.boxed_encodings("encode boxed", view):
+        for number, view in enumerate(self.views, start=1):
+            of_views = f"encode view {number} of {len(self.views)}"
+            title = of_views if len(self.views) > 1 else "encode boxed"
+            for place, encoded in self.boxed_encodings(title, view):
                 each = self.boxed[place]
                 planes = view.of_framed(each.planes, (each.case.height, each.case.width))
                 target = torch.from_numpy(planes)
@@ -191,7 +193,7 @@ class UnboxedImages(BoxedImages):
     ) -> list[CellHead]:
         """A head a fold, each without the boxed cases of its fold; of one fold, a head of all."""
         heads = []
-        for fold in range(max(folds) + 1):
+        for fold in _folds(folds, "fit heads"):
             parts = [
                 cells
                 for cells, of in zip(boxed, folds, strict=True)
@@ -211,7 +213,7 @@ class UnboxedImages(BoxedImages):
     ) -> list[CellHead]:
         """Heads that learn from half as many boxed images; none of folds that make no halves."""
         halves = []
-        for fold in range(max(folds) + 1):
+        for fold in _folds(folds, "heads of half"):
             half = half_of(fold, folds)
             parts = [part for part, of in zip(boxed, folds, strict=True) if of in (half or ())]
             if parts:
@@ -322,6 +324,12 @@ class UnboxedImages(BoxedImages):
     def _settled(self, case: Case, beliefs: Sequence[Belief | None]) -> OfCase:
         target = self._targets.get(case.case_id)
         return settled(tuple(beliefs), None if target is None else target.planes, self.findings)
+
+
+def _folds(folds: Sequence[int], title: str) -> Iterator[int]:
+    """The number of each fold, under a progress bar: a head takes seconds to minutes."""
+    count = max(folds) + 1
+    return console.track(range(count), title, count)
 
 
 def _weights(boxed: Boxed) -> list[float]:

@@ -17,3 +17,10 @@ def test_a_bar_without_a_step_says_no_time(capsys):
     with console.progress("teacher", 10):
         pass
     assert "0/10, 0:00, -:-- left" in capsys.readouterr().err
+
+
+def test_of_nothing_no_line_is_shown(capsys):
+    assert list(console.track([], "validation", 0)) == []
+    assert not capsys.readouterr().err
+    assert list(console.track([1, 2], "validation", 2)) == [1, 2]
+    assert "validation: 2/2" in capsys.readouterr().err

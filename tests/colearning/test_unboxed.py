@@ -164,6 +164,16 @@ def test_heads_learn_the_target_in_every_view(tmp_path, data):
         assert bright[inside].min() > bright[outside].mean()
 
 
+def test_every_view_and_the_heads_have_a_line(tmp_path, data, capsys):
+    short = dataclasses.replace(CONFIG, rounds=1, head_steps=3)
+    images(tmp_path, data, config=short, views=some_views(2, (False, False))).settle(0)
+    told = capsys.readouterr().err
+    for line in ("encode view 1 of 2: ", "encode view 2 of 2: ", "fit heads: 2/2"):
+        assert told.count(line) == 1
+    images(tmp_path / "one", data)._boxed_cells(torch.Generator().manual_seed(0))
+    assert "encode boxed: " in capsys.readouterr().err
+
+
 def test_another_seed_has_other_heads(tmp_path, data):
     short = dataclasses.replace(CONFIG, rounds=1, head_steps=3)
     first, second = (images(tmp_path, data, config=short).settle(seed) for seed in (0, 1))
