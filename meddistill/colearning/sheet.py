@@ -15,6 +15,7 @@ from meddistill.data.formats.pictures import write_png
 from meddistill.data.frames import from_frame
 from meddistill.data.overlays import overlay
 from meddistill.data.pixels import caption, draw_boxes, resize
+from meddistill.data.tile_sheet import shortened, tile_sheet
 from meddistill.run.dataset import Dataset
 from meddistill.run.findings import read_findings
 
@@ -22,6 +23,10 @@ TILES = 30
 _COLUMNS, _TILE_PX = 6, 192
 _PROPOSED = (255, 255, 255)
 """White, which no finding is."""
+_NOTE = (
+    "Filled: the mask that is believed. White: the box that a head or the student proposed. Dice: to be "
+    "expected of the teacher's answer, the lowest first. Agree: the Dice of answer and proposal."
+)
 
 
 def write_sheet(path: Path, rows: Sequence[ColearningRow], beliefs: Beliefs, data: Dataset) -> None:
@@ -41,18 +46,14 @@ def write_sheet(path: Path, rows: Sequence[ColearningRow], beliefs: Beliefs, dat
         key=lambda row: (row.expected_dice or 0.0, row.case_id, row.finding),
     )[:TILES]
     findings = read_findings(data.directory)
-    tiles = []
+    tiles, places = [], []
     for row in chosen:
         place = findings.index(row.finding) if row.finding else 0
         belief = beliefs[row.case_id][place]
         assert belief is not None  # a row tells of it
         tiles.append(_tile(row, belief, data, findings.colours[place]))
-    tiles += [np.zeros((_TILE_PX, _TILE_PX, 3), np.uint8)] * (-len(tiles) % _COLUMNS)
-    lines = [
-        np.concatenate(tiles[start : start + _COLUMNS], axis=1)
-        for start in range(0, len(tiles), _COLUMNS)
-    ]
-    write_png(path, np.concatenate(lines, axis=0))
+        places.append(place)
+    write_png(path, tile_sheet(tiles, _COLUMNS, _NOTE, findings, sorted(set(places))))
 
 
 def _tile(row: ColearningRow, belief: Belief, data: Dataset, colour: Colour) -> np.ndarray:
@@ -80,5 +81,5 @@ def _tile(row: ColearningRow, belief: Belief, data: Dataset, colour: Colour) -> 
     measured = "nothing proposed"
     if row.expected_dice is not None and row.agreement is not None:
         measured = f"{row.believed} Dice {row.expected_dice:.2f} agree {row.agreement:.2f}"
-    name = f"{row.case_id[-10:]} {row.finding[:10]}".strip()
-    return caption(tile, f"{name} {measured}")
+    told = f"{shortened(row.finding, 10)} {measured}".strip()
+    return caption(caption(tile, row.case_id), told, at_bottom=True)

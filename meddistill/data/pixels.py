@@ -36,13 +36,19 @@ def encode(image: np.ndarray, kind: str, quality: int | None = None) -> bytes:
     return encoded.tobytes()
 
 
-def caption(image: np.ndarray, text: str) -> np.ndarray:
-    """A copy of uint8 RGB (H, W, 3) with small white letters on a dark strip at the top."""
-    captioned = image.copy()
-    captioned[:14] //= 3
-    cv2.putText(
-        captioned, text, (3, 11), cv2.FONT_HERSHEY_SIMPLEX, 0.36, (255, 255, 255), 1, cv2.LINE_AA
-    )
+_CAPTION_PX, _LETTERS = 14, (cv2.FONT_HERSHEY_SIMPLEX, 0.36)
+
+
+def caption(image: np.ndarray, text: str, at_bottom: bool = False) -> np.ndarray:
+    """A copy of uint8 RGB (H, W, 3) with small white letters on a dark strip at the top, or at the bottom.
+    Of a text that is too long the two ends are shown."""
+    captioned, top = image.copy(), image.shape[0] - _CAPTION_PX if at_bottom else 0
+    captioned[top : top + _CAPTION_PX] //= 3
+    shown, kept = text, len(text)
+    while kept > 2 and cv2.getTextSize(shown, *_LETTERS, 1)[0][0] > image.shape[1] - 6:
+        kept -= 1
+        shown = f"{text[: (kept + 1) // 2]}...{text[len(text) - kept // 2 :]}"
+    cv2.putText(captioned, shown, (3, top + 11), *_LETTERS, (255, 255, 255), 1, cv2.LINE_AA)
     return captioned
 
 

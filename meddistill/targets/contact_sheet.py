@@ -9,16 +9,22 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from meddistill.data.findings import LESION, Findings
 from meddistill.data.formats.pictures import write_png
 from meddistill.data.frames import from_frame
 from meddistill.data.overlays import overlay
 from meddistill.data.pixels import caption, resize
+from meddistill.data.tile_sheet import shortened, tile_sheet
 from meddistill.run.tables import QualityRow
 from meddistill.targets.zoom import zoom_window
 
 TILES = 25
 _COLUMNS, _TILE_PX, _CONTEXT = 5, 192, 3.0
 _CYAN = (0, 255, 255)
+_NOTE = (
+    "Filled: the teacher's mask. Cyan: the boxes that it was asked by. Doubt: from 0 to 1, the highest "
+    "first. Refused, before all others: the student does not learn from it."
+)
 
 
 def least_trusted(rows: Sequence[QualityRow], count: int = TILES) -> list[QualityRow]:
@@ -32,14 +38,19 @@ def write_contact_sheet(
     path: Path,
     rows: Sequence[QualityRow],
     load: Callable[[QualityRow], tuple[np.ndarray, np.ndarray, np.ndarray]],
+    findings: Findings = LESION,
 ) -> None:
-    """Draw `rows` as tiles, five a line: the surroundings of the boxes, the mask over them, the
-    boxes in cyan.
+    """Draw `rows` as tiles, five a line: the surroundings of the boxes, the mask over them in its
+    finding's colour, the boxes in cyan; case, finding, doubt and whether it was refused in the captions.
 
-    `load` gives a row's image uint8 RGB (H, W, 3), its target's probabilities (S, S) and its boxes
-    (N, 4) px. The caption of a tile is case, doubt and, for a case not accepted, a cross.
+    Args:
+        path: PNG file to write.
+        rows: of quality.csv.
+        load: gives a row's image uint8 RGB (H, W, 3), its target's probabilities (S, S) and its boxes
+            (N, 4) px.
+        findings: of the RUN.
     """
-    tiles = []
+    tiles, places = [], []
     for row in rows:
         image, probs, boxes = load(row)
         mask = (
@@ -48,18 +59,13 @@ def write_contact_sheet(
             ].numpy()
             > 0.5
         )
-        tile = _tile(overlay(image, mask), boxes)
-        tiles.append(
-            caption(tile, f"{'' if row.accepted else 'x '}{row.case_id[-18:]} {row.doubt:.2f}")
-        )
-    blank = np.zeros((_TILE_PX, _TILE_PX, 3), np.uint8)
-    tiles += [blank] * (-len(tiles) % _COLUMNS)
-    lines = [
-        np.concatenate(tiles[start : start + _COLUMNS], axis=1)
-        for start in range(0, len(tiles), _COLUMNS)
-    ]
-    if lines:
-        write_png(path, np.concatenate(lines, axis=0))
+        places.append(findings.index(row.finding) if row.finding else 0)
+        tile = _tile(overlay(image, mask, (findings.colours[places[-1]],)), boxes)
+        finding = f"{shortened(row.finding, 16)}, " if row.finding else ""
+        told = f"{finding}doubt {row.doubt:.2f}{'' if row.accepted else ', refused'}"
+        tiles.append(caption(caption(tile, row.case_id), told, at_bottom=True))
+    if tiles:
+        write_png(path, tile_sheet(tiles, _COLUMNS, _NOTE, findings, sorted(set(places))))
 
 
 def _tile(picture: np.ndarray, boxes: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ import numpy as np
 from meddistill.base import console
 from meddistill.base.csv_tables import write_table
 from meddistill.run.dataset import Dataset
+from meddistill.run.findings import read_findings
 from meddistill.run.layout import LEAST_TRUSTED_PNG, QUALITY_CSV
 from meddistill.run.tables import Case, QualityRow
 from meddistill.settings.targets import TargetsConfig
@@ -186,7 +187,12 @@ class TargetMaker:
             target = load_target(self.directory, row.case_id, row.key)
             return self.dataset.image(job.case), target.probs, job.boxes
 
-        contact_sheet.write_contact_sheet(self.directory / LEAST_TRUSTED_PNG, wanted, load)
+        contact_sheet.write_contact_sheet(
+            self.directory / LEAST_TRUSTED_PNG,
+            wanted,
+            load,
+            read_findings(self.dataset.directory),
+        )
 
 
 def read_ahead(

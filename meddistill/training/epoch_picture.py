@@ -62,7 +62,7 @@ def draw_cases(
             for maps in (batch.probs, probs)
         )
         tiles = [
-            caption(image, cases.case_ids[place][-32:]),
+            caption(image, cases.case_ids[place]),
             caption(overlay(image, target), "target"),
             caption(overlay(image, pred), f"student {agreement[column]:.2f}"),
         ]

@@ -1,10 +1,13 @@
 """Quality scores, the zoom window and the picture of the least trusted: known answers on masks one
 can draw."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
+from meddistill.data.findings import Findings
 from meddistill.data.formats.pictures import read_rgb
 from meddistill.run.tables import QualityRow
 from meddistill.settings.targets import TargetsConfig
@@ -132,10 +135,26 @@ def test_the_picture_shows_rejected_cases_first_then_the_doubtful(tmp_path):
         lambda row: (image, probs, np.array([[20.0, 20, 40, 40]])),
     )
     sheet = read_rgb(tmp_path / "sheet.png")
-    assert sheet.shape == (2 * 192, 5 * 192, 3)
+    assert sheet.shape[0] > 2 * 192  # the legend
+    assert sheet.shape[1:] == (5 * 192, 3)
     yellow = (sheet[..., 0].astype(int) - sheet[..., 2]) > 40
     assert yellow[:192, :192].mean() > 0.05
-    assert not yellow[192:, 192:].any()
+    assert (sheet[192 : 2 * 192, 192:] == 255).all()
+    assert (sheet[2 * 192 :] < 100).any()
+
+
+def test_the_picture_tells_findings_apart(tmp_path):
+    findings = Findings(("left", "right"))
+    row = dataclasses.replace(_row("patient001_frame01_slice_6", 0.5), finding="right")
+    image, probs = np.full((64, 64, 3), 90, np.uint8), np.zeros((64, 64), np.float32)
+    probs[16:32, 16:32] = 1
+    load = lambda _: (image, probs, np.array([[16.0, 16, 32, 32]]))  # noqa: E731
+    write_contact_sheet(tmp_path / "sheet.png", [row], load, findings)
+    sheet = read_rgb(tmp_path / "sheet.png").astype(int)
+    assert (sheet[90, 90, 2] - sheet[90, 90, 0]) > 40  # blue, the second of the palette
+    legend = sheet[192:]
+    assert (legend == findings.colours[1]).all(axis=2).any()
+    assert not (legend == findings.colours[0]).all(axis=2).any()
 
 
 def test_doubt_follows_predicted_iou_and_the_overlap_with_the_box():
