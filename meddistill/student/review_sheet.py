@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from meddistill.base.files import atomic_path, write_text
-from meddistill.data.formats.pictures import encode_jpeg
+from meddistill.data.formats.pictures import encode_jpeg, encode_small_png
 from meddistill.data.overlays import outline, overlay
 from meddistill.data.pixels import resize
 from meddistill.student.predictions_table import UNKNOWN, PredictedScan, PredictionRow
@@ -22,7 +22,9 @@ from meddistill.student.trust.reading import UNFAMILIAR
 
 MOST_SHOWN = 1000
 REVIEW = "review"
+_KINDS = {".png": "png", ".jpg": "jpeg"}
 _SIDE, _QUALITIES, _MOST_BYTES = 224, (60, 40, 20, 10), 13_500
+_LEAST_SIDE = 256
 # A picture is seldom above 8 kB; of noise 24 kB, and 1,000 of those no page that opens.
 DOUBTED = (0.15, 0.85)
 """Pixels whose probability lies between are doubted, and drawn so."""
@@ -57,10 +59,13 @@ def write_pictures(out: Path, predicted: PredictedScan) -> list[Path]:
             ):
                 continue
             number = index if predicted.scan.is_stack else None
-            path = _picture_path(out, predicted.name, number, predicted.findings.tag(place))
-            with atomic_path(path) as temporary:
-                temporary.write_bytes(_picture(predicted, index, place))
-            written.append(path)
+            stem = _picture_stem(out, predicted.name, number, predicted.findings.tag(place))
+            content, kind = _picture(predicted, index, place)
+            for each in _KINDS:  # what another prediction left would pass for this one's
+                stem.with_name(stem.name + each).unlink(missing_ok=True)
+            written.append(stem.with_name(stem.name + kind))
+            with atomic_path(written[-1]) as temporary:
+                temporary.write_bytes(content)
     return written
 
 
@@ -69,8 +74,11 @@ def write_review_sheet(
 ) -> None:
     """The page of the `MOST_SHOWN` most urgent of the rows that have a picture below `out`, at most 20 MB;
     `measured`: sentences on how far its numbers are to be trusted."""
-    found = [(row, _picture_path(out, row.name, row.slice, row.finding)) for row in rows]
-    found = [(row, picture) for row, picture in found if picture.is_file()]
+    found = [
+        (row, picture)
+        for row in rows
+        if (picture := _picture_of(_picture_stem(out, row.name, row.slice, row.finding)))
+    ]
     found.sort(key=lambda each: urgency(each[0]))
     order = order_of_review([row for row, _ in found])
     told = what_to_look_at(rows)
@@ -104,9 +112,15 @@ def _measured(sentences: Sequence[str]) -> list[str]:
     return [f"<details><summary>{told}</summary><ul>{items}</ul></details>"]
 
 
-def _picture_path(out: Path, name: str, number: int | None, finding: str) -> Path:
+def _picture_stem(out: Path, name: str, number: int | None, finding: str) -> Path:
+    """Its path without the ending."""
     ends = ["" if number is None else f"@{number:04d}", f"+{finding}" if finding else ""]
-    return out / REVIEW / (re.sub(r"[^\w .@+-]", "_", name + "".join(ends)) + ".jpg")
+    return out / REVIEW / (re.sub(r"[^\w .@+-]", "_", name + "".join(ends)))
+
+
+def _picture_of(stem: Path) -> Path | None:
+    paths = (stem.with_name(stem.name + kind) for kind in _KINDS)
+    return next((path for path in paths if path.is_file()), None)
 
 
 def _figure(row: PredictionRow, picture: Path) -> str:
@@ -123,9 +137,10 @@ def _figure(row: PredictionRow, picture: Path) -> str:
     told = "; ".join(facts) or "not known how far to trust it"
     why = f'<div class="why">{escape(row.review_why)}</div>' if row.review_why else ""
     content = base64.b64encode(picture.read_bytes()).decode()
+    kind = _KINDS[picture.suffix]
     return (
         f'<figure class="{escape(row.review)}">'
-        f'<img loading="lazy" alt="{escape(name)}" src="data:image/jpeg;base64,{content}">'
+        f'<img loading="lazy" alt="{escape(name)}" src="data:image/{kind};base64,{content}">'
         f"<figcaption><b>{escape(name)}</b><div>{escape(told)}</div>{why}</figcaption></figure>"
     )
 
@@ -134,20 +149,37 @@ def _short(told: str, digits: int = 2) -> str:
     return told if told == UNKNOWN else f"{float(told):.{digits}f}"
 
 
-def _picture(predicted: PredictedScan, index: int, place: int) -> bytes:
-    """JPEG of the slice with its mask and the rim of what is doubted, about 7 kB."""
+def _picture(predicted: PredictedScan, index: int, place: int) -> tuple[bytes, str]:
+    """The slice with its mask and the rim of what is doubted, about 7 kB, and the ending of its file.
+
+    What a browser would stretch is drawn larger, so that outlines stay sharp, and as PNG where that
+    is small enough.
+    """
     image, mask = predicted.scan.images[index], predicted.masks[index][place]
     probs = predicted.probs[index][place]
     rgb = np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
-    scale = min(1.0, _SIDE / max(mask.shape))
-    size_hw = (max(1, math.ceil(mask.shape[0] * scale)), max(1, math.ceil(mask.shape[1] * scale)))
-    small = resize(rgb, size_hw)
-    shown = resize(mask.astype(np.uint8) * 255, size_hw) > 127
-    odds = resize((probs * 255).astype(np.uint8), size_hw) / 255
-    picture = overlay(small, shown, [predicted.findings.colours[place]])
+    is_small = 2 * max(mask.shape) <= _LEAST_SIDE
+    sized = _enlarged if is_small else _shrunk
+    shown = sized(mask.astype(np.uint8) * 255) > 127
+    odds = sized((probs * 255).astype(np.uint8)) / 255
+    picture = overlay(sized(rgb), shown, [predicted.findings.colours[place]])
     picture[outline((odds >= DOUBTED[0]) & (odds <= DOUBTED[1]))] = _DOUBT_COLOUR
+    if is_small and len(content := encode_small_png(picture)) <= _MOST_BYTES:
+        return content, ".png"
     for quality in _QUALITIES:
-        content = encode_jpeg(picture, max_side=_SIDE, quality=quality)
+        content = encode_jpeg(picture, max_side=max(picture.shape), quality=quality)
         if len(content) <= _MOST_BYTES:
             break
-    return content
+    return content, ".jpg"
+
+
+def _shrunk(pixels: np.ndarray) -> np.ndarray:
+    scale = min(1.0, _SIDE / max(pixels.shape[:2]))
+    height, width = (max(1, math.ceil(side * scale)) for side in pixels.shape[:2])
+    return resize(pixels, (height, width))
+
+
+def _enlarged(pixels: np.ndarray) -> np.ndarray:
+    """Each pixel as a square: what lies between is nothing that anybody saw."""
+    times = math.ceil(_LEAST_SIDE / max(pixels.shape[:2]))
+    return pixels.repeat(times, axis=0).repeat(times, axis=1)

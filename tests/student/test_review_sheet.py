@@ -4,7 +4,10 @@ import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
+from meddistill.data.formats.pictures import read_rgb
+from meddistill.data.overlays import DARK_RED
 from meddistill.student.predictions_table import PredictedScan, PredictionRow
 from meddistill.student.review_sheet import MOST_SHOWN, write_pictures, write_review_sheet
 from meddistill.student.to_look_at import what_to_look_at
@@ -120,4 +123,29 @@ def test_a_tall_picture_leaves_room_for_the_others(tmp_path):
 
 
 def test_one_pixel_is_a_picture(tmp_path):
-    assert "data:image/jpeg" in sheet_of(tmp_path, np.full((1, 1), 90, np.uint8))
+    assert "data:image/png" in sheet_of(tmp_path, np.full((1, 1), 90, np.uint8))
+
+
+def test_a_small_picture_is_drawn_large_enough_for_its_outlines(tmp_path):
+    """A browser would stretch it, and smear them."""
+    noise = np.random.default_rng(0).integers(0, 255, (52, 38), dtype=np.uint8)
+    assert "data:image/png" in sheet_of(tmp_path, noise)
+    drawn = read_rgb(tmp_path / "review" / "a.png")
+    assert drawn.shape == (260, 190, 3)
+    dark_red = (drawn == DARK_RED).all(axis=2)
+    assert dark_red[27 * 5 - 1, 1:-1].all()
+    assert not dark_red[27 * 5 :].any()
+    assert (drawn[27 * 5 + 2 :: 5, 2::5, 0] == noise[27:]).all()
+
+
+@pytest.mark.parametrize("side", [60, 128, 129])
+def test_small_pictures_of_noise_fit_the_page_too(tmp_path, side):
+    noise = np.random.default_rng(0).integers(0, 255, (side, side, 3), dtype=np.uint8)
+    page = sheet_of(tmp_path, noise)
+    assert MOST_SHOWN * (len(page) - page.index("<figure")) <= 20_000_000
+
+
+def test_the_picture_of_another_prediction_is_no_longer_shown(tmp_path):
+    for side in (40, 300):
+        sheet_of(tmp_path, np.full((side, side), 90, np.uint8))
+    assert [path.name for path in (tmp_path / "review").iterdir()] == ["a.jpg"]

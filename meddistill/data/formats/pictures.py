@@ -247,6 +247,13 @@ def encode_png(image: np.ndarray) -> bytes:
     return encode(image, "png")
 
 
+def encode_small_png(image: np.ndarray) -> bytes:
+    """PNG file of uint8 (H, W, 3) RGB, slower than `encode_png`, and of enlarged pixels a sixth as large."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
 def encode_palette_png(labels: np.ndarray, palette: np.ndarray, names: str) -> bytes:
     """PNG file of uint8 labels (H, W) that are shown in the colours of `palette`, RGB uint8 (256,
     3); `names`, what the values from 1 mean, stand in its text `findings`."""
