@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-from meddistill.data.findings import Findings, as_planes
+from meddistill.data.findings import Colour, Findings, as_planes
 from meddistill.data.formats.pictures import lettering
 
 YELLOW = (255, 221, 0)
@@ -20,7 +20,7 @@ _LINE_PX = 18
 
 
 def overlay(
-    image: np.ndarray, mask: np.ndarray, colours: Sequence[tuple[int, int, int]] = (YELLOW,)
+    image: np.ndarray, mask: np.ndarray, colours: Sequence[Colour] = (YELLOW,)
 ) -> np.ndarray:
     """The image with one mask filled in translucent yellow and outlined in dark red; of several
     each in a colour of its own, inside and out.
@@ -30,16 +30,27 @@ def overlay(
     """
     picture = image.astype(np.float32)
     for plane, colour in zip(as_planes(mask), colours, strict=True):
-        picture[plane] += FILL_SHARE * (np.array(colour, dtype=np.float32) - picture[plane])
+        _fill(picture, plane, colour)
         picture[outline(plane)] = DARK_RED if len(colours) == 1 else colour
     return picture.round().astype(np.uint8)
+
+
+def filled(image: np.ndarray, mask: np.ndarray, colour: Colour) -> np.ndarray:
+    """The image, uint8 (H, W, 3), with a mask, bool (H, W), filled in a translucent colour."""
+    picture = image.astype(np.float32)
+    _fill(picture, mask, colour)
+    return picture.round().astype(np.uint8)
+
+
+def _fill(picture: np.ndarray, mask: np.ndarray, colour: Colour) -> None:
+    picture[mask] += FILL_SHARE * (np.array(colour, dtype=np.float32) - picture[mask])
 
 
 def side_by_side(
     image: np.ndarray,
     pred: np.ndarray,
     target: np.ndarray | None,
-    colours: Sequence[tuple[int, int, int]] = (YELLOW,),
+    colours: Sequence[Colour] = (YELLOW,),
 ) -> np.ndarray:
     """Prediction on the left, truth on the right, a white gap between: uint8 (H, 2 W + gap, 3).
 
@@ -69,7 +80,7 @@ def with_legend(picture: np.ndarray, findings: Findings, places: Sequence[int]) 
     return np.concatenate([picture, *lines])
 
 
-def _legend_entry(name: str, colour: tuple[int, int, int], line_px: int) -> np.ndarray:
+def _legend_entry(name: str, colour: Colour, line_px: int) -> np.ndarray:
     ink = lettering(name, line_px)[..., None].astype(np.float32) / 255
     text = (255 * (1 - ink)).round().astype(np.uint8).repeat(3, axis=2)
     square = _blank(line_px, line_px)

@@ -16,7 +16,13 @@ from meddistill.data.formats.pictures import write_png
 from meddistill.evaluation.answers import AnsweredCase
 from meddistill.evaluation.baselines import STUDENT
 from meddistill.evaluation.judged_cases import JudgedCases
-from meddistill.evaluation.report.volume_pictures import sheet, three_planes, thumbnail
+from meddistill.evaluation.report.volume_pictures import (
+    Thumbnail,
+    sheet,
+    three_planes,
+    thumbnail,
+    worst,
+)
 from meddistill.evaluation.scores import Judging
 from meddistill.evaluation.text_tables import align, format_interval
 from meddistill.evaluation.volumes import (
@@ -41,7 +47,8 @@ class VolumeJudge:
         self._findings, self._judging, self._out = findings, judging, out
         names = list(dict.fromkeys(case.volume for case in judged.cases if case.volume))
         self._file_names = dict(zip(names, unique_names(names, names), strict=True))
-        self._thumbnails: list[tuple[float, np.ndarray]] = []
+        self._thumbnails: list[Thumbnail] = []
+        self._places: set[int] = set()
         self.rows: list[VolumeRow] = []
 
     def add(self, answered: AnsweredCase) -> None:
@@ -52,13 +59,15 @@ class VolumeJudge:
         rows = list(whole.rows(self._findings, self._judging.tolerance_mm))
         self.rows += rows
         dice = float(np.mean([row.dice for row in rows if row.method == STUDENT]))
-        self._thumbnails.append((dice, thumbnail(whole)))
+        # Of thousands of volumes no more is held than is drawn.
+        self._thumbnails = worst([*self._thumbnails, thumbnail(whole, self._findings, dice)])
+        self._places |= set(whole.places)
         name = self._file_names[whole.case.volume]
-        write_png(self._out / VOLUMES / f"{name}.png", three_planes(whole))
+        write_png(self._out / VOLUMES / f"{name}.png", three_planes(whole, self._findings))
 
     def write(self, seed: int) -> dict[str, Any]:
         """Write the table and the sheet; returns what summary.json says of volumes, {} of none."""
-        drawn = sheet(self._thumbnails)
+        drawn = sheet(self._thumbnails, self._findings, sorted(self._places))
         if drawn is None:
             return {}
         write_png(self._out / VOLUMES_PNG, drawn)

@@ -2,15 +2,25 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from support.evaluation_data import SIZE_HW, BrightnessStudent, finish, make_run
 
 from meddistill.base.csv_tables import read_table, write_table
+from meddistill.data.findings import LESION, Findings
 from meddistill.data.formats.pictures import read_rgb, write_png
 from meddistill.evaluation.metrics import count_overlap, outline_distances
-from meddistill.evaluation.volumes import VolumeRow
+from meddistill.evaluation.report.volume_pictures import (
+    PREDICTION,
+    TRUTH,
+    sheet,
+    three_planes,
+    thumbnail,
+    worst,
+)
+from meddistill.evaluation.volumes import VolumeRow, WholeVolume
 from meddistill.run.layout import CASES_CSV
 from meddistill.run.tables import Case, read_cases
 from meddistill.run.true_masks import mask_path
@@ -92,7 +102,7 @@ def test_eval_gives_a_row_a_picture_and_intervals_by_volume(tmp_path, capfd):
     picture = read_rgb(out / "volumes" / "scans_a.nii.png")
     assert (picture == (255, 221, 0)).all(axis=2).any()
     assert (picture == (80, 220, 120)).all(axis=2).any()
-    assert (out / "volumes.png").is_file()
+    assert read_rgb(out / "volumes.png").shape[1] >= 2 * 256
     assert "Whole volumes" in (out / "report.html").read_text()
     assert "Dice 3-D" in capfd.readouterr().out
 
@@ -119,3 +129,47 @@ def test_a_volume_with_a_hole_is_not_judged_as_a_body(tmp_path, capfd):
     told = " ".join(capfd.readouterr().err.split())
     assert "1 of 2 volumes are judged by their slices alone" in told
     assert "scans/a.nii" in told
+
+
+def whole_of(*, findings, side=36):
+    """A small volume with a square of each finding, of which the student sees the upper half."""
+    truth = np.zeros((findings, 4, side, side), bool)
+    for place in range(findings):
+        truth[place, :, 4:12, 4 + 12 * place : 12 + 12 * place] = True
+    pred = truth.copy()
+    pred[:, :, 8:] = False
+    case = SimpleNamespace(volume="scans/a.nii")
+    images = np.full((4, side, side), 90, np.uint8)
+    return WholeVolume(case, images, truth, {"student": pred}, None, list(range(findings)))
+
+
+def test_small_volumes_of_several_findings_are_drawn_large_in_their_colours():
+    findings = Findings(("front", "back"), chosen_colours={"front": (9, 99, 255)})
+    whole = whole_of(findings=2)
+    drawn = thumbnail(whole, findings, 0.5)
+    assert drawn.picture.shape == (256, 256, 3)
+    for picture in (sheet([drawn], findings, [0, 1]), three_planes(whole, findings)):
+        assert picture.shape[0] > 256  # a legend below
+        below = picture[256:]
+        for colour in findings.colours:
+            assert (picture[:256] == colour).all(axis=2).any()
+            assert (below == colour).all(axis=2).any()
+    inside = drawn.picture[75, 57].astype(int)  # the truth alone, filled
+    assert inside[2] - inside[0] > 40
+
+
+def test_of_one_finding_truth_is_green_and_the_student_yellow():
+    whole = whole_of(findings=1)
+    picture = three_planes(whole, LESION)
+    assert (picture == TRUTH).all(axis=2).any()
+    assert (picture == PREDICTION).all(axis=2).any()
+
+
+@pytest.mark.parametrize(("count", "width"), [(1, 256), (13, 6 * 160), (60, 6 * 160)])
+def test_a_sheet_is_readable_of_one_volume_and_of_many(count, width):
+    one = thumbnail(whole_of(findings=1), LESION, 0.5)
+    many = [dataclasses.replace(one, dice=number / 60) for number in range(count)]
+    drawn = sheet(many, LESION, [0])
+    assert drawn.shape[1] == pytest.approx(width, abs=20)
+    assert drawn.shape[0] < 9 * 170
+    assert [each.dice for each in worst(many[::-1])] == [each.dice for each in many[:48]]
