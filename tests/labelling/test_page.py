@@ -10,6 +10,7 @@ from support.label_run import Client, make_run, served
 
 from meddistill.data.findings import Findings
 from meddistill.labelling.actions import Action, Box, from_plain, to_plain
+from meddistill.labelling.labelled import Proposed
 from meddistill.labelling.state import can_redo, can_undo, derive
 from meddistill.run.findings import write_data_yaml
 
@@ -140,6 +141,85 @@ def test_an_edge_is_moved_and_everything_undone_and_done_again(page, run):
     page.until(f"{SAVED} && document.querySelectorAll('#boxes li').length == 1")
     assert [line["do"] for line in lines(run)] == ["draw", "move", "undo", "undo", "redo", "redo"]
     assert text(page, "boxes").startswith("lesion 30 \N{MULTIPLICATION SIGN} 30")
+
+
+@pytest.fixture
+def proposed(page, running):
+    """The heads propose one box on each image."""
+    assistant = running.session.assistant
+    box = Proposed((20.0, 20.0, 44.0, 40.0), "lesion", 0.9)
+    assistant.propose = lambda case: [box]
+    assistant._proposer.learnt_from = 5
+    page.until("!document.getElementById('accept').hidden")
+    return box.xyxy
+
+
+@pytest.mark.parametrize(
+    ("pulled", "becomes"),
+    [
+        ((20, 20, 23, 22), (23, 22, 44, 40)),  # a corner, by a little
+        ((44, 40, 52, 47), (20, 20, 52, 47)),  # outwards, by more
+        ((44, 30, 38, 31), (20, 20, 38, 40)),  # a side, by a hand that strays
+        ((44, 30, 60, 33), (20, 20, 60, 40)),
+    ],
+)
+def test_a_proposal_is_corrected_by_its_sides_and_corners(page, run, proposed, pulled, becomes):
+    drag(page, pulled)
+    page.until(f"{SAVED} && document.querySelectorAll('#boxes li').length == 1")
+    (line,) = lines(run)
+    assert line["box"]["source"] == "corrected"
+    assert line["box"]["xyxy"] == pytest.approx(becomes, abs=0.4)
+
+
+@pytest.mark.parametrize(
+    "drawn",
+    [
+        (20, 20, 44, 40),  # the same from corner to corner
+        (20.5, 20.5, 43, 37),
+        (44, 20, 20, 40),  # from another corner
+        (20, 20, 58, 24),  # flat and far
+        (19.5, 20.5, 36, 34),  # smaller
+        (30, 20, 50, 50),  # from a side
+        (20, 40, 43, 60),
+    ],
+)
+def test_a_box_drawn_over_a_proposal_is_a_box_of_its_own(page, run, proposed, drawn):
+    drag(page, drawn)
+    page.until(f"{SAVED} && document.querySelectorAll('#boxes li').length == 1")
+    (line,) = lines(run)
+    assert line["box"]["source"] == "drawn"
+    x1, y1, x2, y2 = drawn
+    wanted = (min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2))
+    assert line["box"]["xyxy"] == pytest.approx(wanted, abs=0.4)
+
+
+def test_a_side_of_a_proposal_pulled_straight_over_the_other_makes_no_sliver(page, run, proposed):
+    drag(page, (20, 30, 52, 30.3))
+    time.sleep(0.3)
+    assert lines(run) == []
+    assert not page.run("document.getElementById('accept').hidden")
+
+
+def test_a_saved_box_is_pulled_across_as_ever(page, run):
+    drag(page, (10, 20, 30, 50))
+    drag(page, (30, 50, 6, 10))
+    page.until(SAVED)
+    assert lines(run)[-1]["xyxy"] == pytest.approx([6, 10, 10, 20], abs=0.4)
+
+
+@pytest.mark.parametrize("pulled", [(20, 20, 23, 22), (20, 20, 43, 37)])
+def test_undo_brings_a_proposal_back(page, run, proposed, pulled):
+    drag(page, pulled)
+    page.until(f"{SAVED} && document.getElementById('accept').hidden")
+    page.press("z")
+    page.until(f"{SAVED} && !document.getElementById('accept').hidden")
+    assert text(page, "accept-text") == "Accept proposal"
+    page.press("a")  # goes on; undo goes back
+    page.until(f"document.getElementById('view').dataset.shown != '4' && {SAVED}")
+    page.press("z")
+    shown(page, 4)
+    page.until(f"{SAVED} && !document.getElementById('accept').hidden")
+    assert [line["do"] for line in lines(run)] == ["draw", "undo", "draw", "undo"]
 
 
 def test_keys(page, run):

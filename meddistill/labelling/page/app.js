@@ -30,7 +30,7 @@ const view = new View($("view"), {
   drawn: (xyxy) => (audit ? audit.boxed(xyxy) : draw(xyxy, finding, current.review ? "corrected" : "drawn")),
   stroked: (points) => audit.stroked(points),
   closed: (corners, removes) => audit.closed(corners, removes),
-  moved: (box, xyxy) => (box.proposed ? draw(xyxy, box.finding, "corrected", box) : move(box, xyxy)),
+  moved: (box, xyxy) => (box.proposed ? draw(xyxy, box.finding, "corrected") : move(box, xyxy)),
   dragged: (box, xyxy) => !audit && maskSoon(box?.proposed || !box ? "drag" : box.id, xyxy, colourOf(box?.finding ?? finding)),
   chosen: (id) => choose(id),
   windowed: ({ width, level }) => {
@@ -106,7 +106,7 @@ async function show(number, review = null) {
     there ??= fetchImage(number);
     const [image, picture] = await Promise.all([there.image, there.picture]);
     if (turn !== showing) return;
-    current = { ...image, picture, review };
+    current = { ...image, picture, review, proposed: [] };
   } catch {
     const problem = await there.image.then(() => null, (failed) => failed);
     if (turn !== showing) return;
@@ -119,7 +119,6 @@ async function show(number, review = null) {
   say("");
   view.chosen = "";
   view.masks.clear();
-  view.proposals = [];
   if (current.volume) $("place").textContent = `${where}, slice ${current.volume.place} of ${current.volume.of}`;
   const split = $("split");
   split.textContent = SPLITS[current.split];
@@ -148,8 +147,9 @@ async function showStudent({ number, boxes }) {
     view.masks.set("student", { tinted: tint(picture, STUDENT_COLOUR) });
     if (!current.state.boxes.length && about.findings.length === 1) {
       const [name] = about.findings;
-      view.proposals = boxes.map((xyxy, index) => ({ xyxy, finding: name, id: `proposed-${index}`, proposed: true, colour: colourOf(name) }));
+      current.proposed = boxes.map((xyxy) => ({ xyxy, finding: name }));
     }
+    showProposals();
     showState();
   } catch (error) {
     tellPerson(`no mask of the student: ${error.message}`, true);
@@ -228,10 +228,9 @@ function act(action) {
   update();
 }
 
-function draw(xyxy, name, source, proposal = null) {
+function draw(xyxy, name, source) {
   const box = { id: newId(), xyxy, finding: name, source };
   adoptMask("drag", box.id);
-  if (proposal) view.proposals = view.proposals.filter((each) => each.id !== proposal.id);
   act({ do: "draw", box });
   choose(box.id);
   if ($("onward").checked && source === "drawn") goNext();
@@ -244,9 +243,7 @@ function move(box, xyxy) {
 
 function accept() {
   if (!current || !view.proposals.length) return;
-  const proposals = view.proposals;
-  view.proposals = [];
-  for (const { xyxy, finding: name } of proposals) {
+  for (const { xyxy, finding: name } of view.proposals) {
     act({ do: "draw", box: { id: newId(), xyxy, finding: name, source: "accepted" } });
   }
   goNext();
@@ -403,14 +400,23 @@ async function askTeacher() {
     if (current?.review || !about.teacher.proposals || statusOf(current.state, about.findings) === "empty") return;
     const { boxes } = await ask(`/api/images/${number}/proposals`);
     if (current?.number !== number) return;
-    const known = new Set(current.state.boxes.map((box) => box.finding));
-    view.proposals = boxes
-      .filter((box) => !known.has(box.finding))
-      .map((box, index) => ({ ...box, id: `proposed-${index}`, proposed: true, colour: colourOf(box.finding) }));
+    current.proposed = boxes;
+    showProposals();
     showState();
   } catch {
     // without a teacher one labels all the same
   }
+}
+
+// Of the findings that are open: what is undone opens them again.
+function showProposals() {
+  const { boxes, nothing, unsure } = current.state;
+  const known = new Set(boxes.map((box) => box.finding));
+  // The sheet of disagreements leads to what was called empty, too.
+  if (!current.review) for (const name of [...nothing, ...unsure]) known.add(name);
+  view.proposals = current.proposed
+    .map((box, index) => ({ ...box, id: `proposed-${index}`, proposed: true, colour: colourOf(box.finding) }))
+    .filter((box) => !known.has(box.finding));
 }
 
 // ---- what comes back
@@ -421,6 +427,8 @@ function onSaved(action, saved) {
   current.actions = withWaiting(action.image, saved.actions);
   update();
   if (audit && action.do !== "audit") audit.follow();
+  // When this image was shown, what was undone since may have kept the teacher from proposing.
+  if (!audit && action.do === "undo") askTeacher();
 }
 
 function onRefused(action, reason) {
@@ -503,10 +511,7 @@ function update() {
   current.state = derive(current.actions, about.findings);
   about.statuses[current.number] = letterOf(current);
   strip.setStatuses(about.statuses);
-  if (current.state.boxes.length) {
-    const known = new Set(current.state.boxes.map((box) => box.finding));
-    view.proposals = view.proposals.filter((box) => !known.has(box.finding));
-  }
+  showProposals();
   if (about.teacher.state === "ready" && !audit) askMasks();
   showState();
   showProgress();

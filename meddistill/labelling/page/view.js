@@ -2,6 +2,8 @@
 
 const GRIP_PX = { mouse: 7, pen: 9, touch: 18 };
 const LEAST_BOX_PX = 2; // of the image
+const NEARLY_ACROSS = 0.8; // of the way to a proposal's opposite side
+const DRIFT = 0.25; // of a pull: how far a hand strays along the side that it pulls
 const CLICK_PX = 4; // of the screen
 const MOST_ZOOM = 40;
 const STROKE_STEP_PX = 3; // of the screen
@@ -197,8 +199,9 @@ export class View {
     } else if (this.tool === "polygon") this.gesture = { kind: "corner", at };
     else {
       const grip = this.gripAt(at, GRIP_PX[event.pointerType] ?? GRIP_PX.mouse);
-      if (grip) this.gesture = { kind: "grip", ...grip, xyxy: [...grip.box.xyxy], start: at };
-      else this.gesture = { kind: "box", start: at, from: this.clip(this.toImage(at)) };
+      const from = this.clip(this.toImage(at));
+      if (grip) this.gesture = { kind: "grip", ...grip, xyxy: [...grip.box.xyxy], start: at, from };
+      else this.gesture = { kind: "box", start: at, from };
     }
   }
 
@@ -234,8 +237,8 @@ export class View {
       this.draw();
     } else if (gesture.kind === "grip") {
       if (distance(at, gesture.start) >= 2) gesture.drags = true;
-      gesture.xyxy = this.gripped(gesture, at);
-      if (gesture.drags) this.on.dragged(gesture.box, gesture.xyxy);
+      this.pull(gesture, at);
+      if (gesture.drags && isBox(gesture.xyxy)) this.on.dragged(gesture.anew ? null : gesture.box, gesture.xyxy);
       this.draw();
     }
   }
@@ -258,8 +261,9 @@ export class View {
     } else if (gesture.kind === "corner") {
       this.corner(this.at(event), event.altKey);
     } else if (gesture.kind === "grip") {
-      if (gesture.drags && isBox(gesture.xyxy)) this.on.moved(gesture.box, rounded(gesture.xyxy));
-      else this.on.chosen(gesture.box.id);
+      if (!gesture.drags || !isBox(gesture.xyxy) || (gesture.anew && this.isFlat(gesture.xyxy))) this.on.chosen(gesture.box.id);
+      else if (gesture.anew) this.on.drawn(rounded(gesture.xyxy));
+      else this.on.moved(gesture.box, rounded(gesture.xyxy));
     }
     this.draw();
   }
@@ -302,10 +306,19 @@ export class View {
     return null;
   }
 
-  gripped({ box, sides, start }, at) {
+  // What a drag from a side or corner has come to: the box as it is pulled, or across a proposal one drawn anew.
+  pull(gesture, at) {
+    const { box, sides, start, from } = gesture;
     const by = [(at[0] - start[0]) / this.scale, (at[1] - start[1]) / this.scale];
+    gesture.anew = Boolean(box.proposed) && isAcross(box.xyxy, sides, by);
     const moved = box.xyxy.map((side, index) => (sides[index] ? side + by[index % 2] : side));
-    return span(this.clip(moved.slice(0, 2)), this.clip(moved.slice(2)));
+    const corners = gesture.anew ? [from, this.toImage(at)] : [moved.slice(0, 2), moved.slice(2)];
+    gesture.xyxy = span(...corners.map((corner) => this.clip(corner)));
+  }
+
+  // Whether it was a side pulled straight over the other one rather than a box.
+  isFlat([x1, y1, x2, y2]) {
+    return Math.min(x2 - x1, y2 - y1) * this.scale < GRIP_PX.mouse;
   }
 
   // The id of the smallest box around a place of the screen.
@@ -362,14 +375,14 @@ export class View {
     }
     const gesture = this.gesture;
     for (const box of this.proposals) {
-      if (gesture?.box !== box) this.drawBox(over, box.xyxy, box.colour, { dashed: true });
+      if (gesture?.box?.id !== box.id || gesture.anew) this.drawBox(over, box.xyxy, box.colour, { dashed: true });
     }
     for (const box of this.boxes) {
       const xyxy = gesture?.kind === "grip" && gesture.box.id === box.id ? gesture.xyxy : box.xyxy;
       this.drawBox(over, xyxy, box.colour, { chosen: box.id === this.chosen });
     }
-    if (gesture?.kind === "grip" && gesture.box.proposed) this.drawBox(over, gesture.xyxy, gesture.box.colour, {});
-    if (gesture?.kind === "box" && gesture.drags) this.drawBox(over, gesture.xyxy, this.colour, { chosen: true });
+    if (gesture?.kind === "grip" && gesture.box.proposed && !gesture.anew) this.drawBox(over, gesture.xyxy, gesture.box.colour, {});
+    if ((gesture?.kind === "box" || gesture?.anew) && gesture.drags) this.drawBox(over, gesture.xyxy, this.colour, { chosen: true });
     if (gesture?.kind === "stroke") this.drawLine(over, gesture.points, this.brush * this.scale, "rgba(255,255,255,.45)");
     if (this.polygon.length) {
       this.drawLine(over, this.polygon, 1.5, "#fff");
@@ -454,5 +467,13 @@ const distance = ([ax, ay], [bx, by]) => Math.hypot(ax - bx, ay - by);
 const between = ([ax, ay], [bx, by]) => [(ax + bx) / 2, (ay + by) / 2];
 const area = ([x1, y1, x2, y2]) => (x2 - x1) * (y2 - y1);
 const span = ([ax, ay], [bx, by]) => [Math.min(ax, bx), Math.min(ay, by), Math.max(ax, bx), Math.max(ay, by)];
+// Whether a drag that began at a proposal's side or corner means a box of its own: it takes more of the proposal
+// than it leaves, or goes along the side that it would pull.
+const isAcross = ([x1, y1, x2, y2], [left, top, right, bottom], [dx, dy]) => {
+  const share = (low, high, by, other, size) =>
+    (low ? by : high ? -by : 2 * Math.max(0, Math.abs(by) - DRIFT * Math.abs(other))) / size;
+  const across = [share(left, right, dx, dy, x2 - x1), share(top, bottom, dy, dx, y2 - y1)];
+  return Math.max(...across) > NEARLY_ACROSS || across[0] + across[1] > 1;
+};
 const isBox = ([x1, y1, x2, y2]) => x2 - x1 >= LEAST_BOX_PX && y2 - y1 >= LEAST_BOX_PX;
 export const rounded = (xyxy) => xyxy.map((side) => Math.round(side * 100) / 100);
