@@ -2,7 +2,8 @@
 mask, and lets the small head propose.
 
 One background thread loads the teacher, encodes and trains; a prompt is answered by the thread that
-asks, and the background stands aside meanwhile.
+asks, and the background stands aside meanwhile. Of those who ask one encodes at a time, the newest
+first, and not for somebody who has gone.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from meddistill.base.errors import MedDistillError, disk_problem, in_one_line
+from meddistill.labelling.asking import LOOK_S, Turns, stop_if_gone
 from meddistill.run.dataset import Dataset
 from meddistill.run.tables import Case
 
@@ -101,6 +103,7 @@ class Assistant:
         self._message = "" if load else "no teacher: boxes are drawn without a mask"
         self._changed = threading.Condition()
         self._claimed: set[str] = set()
+        self._turns = Turns()
         self._ended = False
         self._encoded: set[str] = set()
         self.unreadable: set[str] = set()
@@ -146,7 +149,7 @@ class Assistant:
         """The teacher's soft mask for one box (4,) px, uint8 (H, W), 255 for certain, at the
         image's size but at most `MASK_SIDE` px; and its own estimate of the IoU, held to [0, 1].
 
-        Raises: InputError for an image that cannot be read; NotReadyError.
+        Raises: InputError for an image that cannot be read; NotReadyError; GoneError.
         """
         from meddistill.data.frames import scaled_hw
 
@@ -192,25 +195,36 @@ class Assistant:
             raise NotReadyError(self._message or "the teacher is being loaded")
         self._claim(case)
         try:
-            behind = threading.current_thread() is self._thread
-            with nullcontext() if behind else self._yielding.foreground():
-                encoded = self._recent.get(case.case_id)
-                if encoded is None:
-                    encoded = self._of_store(self._stores[behind], case)
-                    with self._changed:
-                        self._recent[case.case_id] = encoded
-                        while len(self._recent) > _KEPT_ENCODINGS:
-                            self._recent.popitem(last=False)
+            encoded = self._recent.get(case.case_id)
+            if encoded is None:
+                encoded = self._encode(case)
+            with self._aside():
                 yield encoded
         finally:
             self._release(case)
+
+    def _encode(self, case: Case) -> Encoded:
+        behind = threading.current_thread() is self._thread
+        with nullcontext() if behind else self._turns.next(), self._aside():
+            encoded = self._of_store(self._stores[behind], case)
+        with self._changed:
+            self._recent[case.case_id] = encoded
+            while len(self._recent) > _KEPT_ENCODINGS:
+                self._recent.popitem(last=False)
+        return encoded
+
+    def _aside(self) -> AbstractContextManager[None]:
+        """Within it the background stands aside, unless it is the background that asks."""
+        behind = threading.current_thread() is self._thread
+        return nullcontext() if behind else self._yielding.foreground()
 
     def _claim(self, case: Case) -> None:
         """Become the only thread at this image. Nobody waits here within `foreground`: who has the
         image may be the background."""
         with self._changed:
             while case.case_id in self._claimed:
-                self._changed.wait()
+                stop_if_gone()
+                self._changed.wait(LOOK_S)
             self._claimed.add(case.case_id)
 
     def _release(self, case: Case) -> None:

@@ -3,10 +3,12 @@ ever opened. The only module that imports Starlette."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Awaitable, Callable, Mapping
 from importlib import resources
 from typing import Any
 
@@ -23,6 +25,7 @@ from meddistill.base.errors import InputError, disk_problem, in_one_line
 from meddistill.data.formats.pictures import encode_png
 from meddistill.data.pixels import shrink
 from meddistill.labelling.access import MOST_BODY_BYTES, SECURITY_HEADERS, Access
+from meddistill.labelling.asking import GoneError, asked_until
 from meddistill.labelling.assistant import MASK_SIDE, NotReadyError
 from meddistill.labelling.audit import AuditSession
 from meddistill.labelling.book import RefusedActionError
@@ -74,9 +77,9 @@ def make_app(session: Session, access: Access) -> ASGIApp:
         Route(image, answers.of_image(answers.image)),
         Route(f"{image}/picture", answers.of_image(answers.picture)),
         Route(f"{image}/thumbnail", answers.of_image(answers.thumbnail)),
-        Route(f"{image}/mask", answers.of_image(answers.mask)),
-        Route(f"{image}/proposals", answers.of_image(answers.proposals)),
-        Route(f"{image}/encoding", answers.of_image(answers.encoding)),
+        Route(f"{image}/mask", while_there(answers.of_image(answers.mask))),
+        Route(f"{image}/proposals", while_there(answers.of_image(answers.proposals))),
+        Route(f"{image}/encoding", while_there(answers.of_image(answers.encoding))),
         Route(f"{image}/student", answers.of_image(answers.student)),
         Route(f"{image}/grey", answers.of_image(answers.grey)),
         Route(f"{image}/tile", answers.of_image(answers.tile)),
@@ -85,6 +88,40 @@ def make_app(session: Session, access: Access) -> ASGIApp:
         Route("/api/actions", answers.act, methods=["POST"]),
     ]
     return _Guard(Starlette(routes=routes), access)
+
+
+def while_there(answer: Callable[[Request], Response]) -> Callable[..., Awaitable[Response]]:
+    """The answer, given up once the client has gone."""
+
+    async def found(request: Request) -> Response:
+        return await _until_gone(request, answer, request)
+
+    return found
+
+
+async def _until_gone(request: Request, answer: Callable[..., Response], *given: Any) -> Response:
+    gone = threading.Event()
+
+    def asked() -> Response:
+        try:
+            with asked_until(gone):
+                return answer(*given)
+        except GoneError:
+            return _refused("nobody waits for it", 503)
+
+    watching = asyncio.ensure_future(_watch(request, gone))
+    try:
+        # Not a thread of those that save: questions that wait for the teacher may take all of these.
+        return await asyncio.to_thread(asked)
+    finally:
+        gone.set()
+        watching.cancel()
+
+
+async def _watch(request: Request, gone: threading.Event) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    gone.set()
 
 
 class _Guard:
@@ -157,12 +194,7 @@ class _Answers:
             case = self._session.case(number)
             if case is None:
                 return _nothing()
-            try:
-                return answer(request, number, case)
-            except InputError as error:
-                return _refused(in_one_line(error), 422)
-            except NotReadyError as error:
-                return _refused(in_one_line(error), 503)
+            return _answered(lambda: answer(request, number, case))
 
         return found
 
@@ -236,13 +268,10 @@ class _Answers:
         try:
             plain = await _json(request)
             edits = read_edits(plain.get("edits") if isinstance(plain, dict) else None)
-            return _mask_picture(await run_in_threadpool(self._session.edited, case, edits))
         except ValueError as error:
             return _refused(in_one_line(error), 400)
-        except InputError as error:
-            return _refused(in_one_line(error), 422)
-        except NotReadyError as error:
-            return _refused(in_one_line(error), 503)
+        edited = self._session.edited
+        return await _until_gone(request, _answered, lambda: _mask_picture(edited(case, edits)))
 
     async def order(self, request: Request) -> Response:
         try:
@@ -267,6 +296,15 @@ class _Answers:
             return _refused(in_one_line(error), 422)
         except OSError as error:
             return _refused(disk_problem(error) or in_one_line(error), 507)
+
+
+def _answered(answer: Callable[[], Response]) -> Response:
+    try:
+        return answer()
+    except InputError as error:
+        return _refused(in_one_line(error), 422)
+    except NotReadyError as error:
+        return _refused(in_one_line(error), 503)
 
 
 async def _json(request: Request) -> Any:

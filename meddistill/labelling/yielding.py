@@ -10,10 +10,13 @@ from typing import Any
 
 from torch.nn.modules.module import register_module_forward_pre_hook
 
+from meddistill.labelling.asking import stop_if_gone
+
 
 class Yielding:
     """Who goes first. A network that runs within `background` pauses before its next layer while
-    somebody is within `foreground`; of LiteMedSAM's encoder a layer takes milliseconds."""
+    somebody is within `foreground`, and another ends there once who asked has gone (GoneError); of
+    LiteMedSAM's encoder a layer takes milliseconds."""
 
     def __init__(self) -> None:
         self._waiting = 0
@@ -51,3 +54,5 @@ class Yielding:
     def _pause(self, module: Any, arguments: Any) -> None:
         if getattr(self._in_background, "on", False):
             self._free.wait()
+        else:
+            stop_if_gone()

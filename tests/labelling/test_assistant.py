@@ -1,6 +1,7 @@
 """The teacher behind the page: ahead of a person, never in the way; and heads that propose."""
 
 import dataclasses
+import http.client
 import threading
 import time
 
@@ -13,6 +14,7 @@ from support.painting_teacher import PaintingTeacher
 
 from meddistill.data.boxes import clip_boxes
 from meddistill.labelling import proposer
+from meddistill.labelling.asking import GoneError, Turns, asked_until
 from meddistill.labelling.labelled import Labelled
 from meddistill.labelling.yielding import Yielding
 from meddistill.run.dataset import Dataset
@@ -97,6 +99,102 @@ def test_images_are_encoded_ahead_and_once(tmp_path):
         for number in range(4):
             assert client.ask("GET", f"/api/images/{number}/mask?box=1,1,9,9").status == 200
         assert len(teacher.encoded_by) == 4
+
+
+def test_who_asked_last_is_next_and_who_has_gone_is_passed_over():
+    turns = Turns()
+    came, gone = [], threading.Event()
+
+    def ask(name, until_then):
+        with asked_until(until_then):
+            try:
+                with turns.next():
+                    came.append(name)
+            except GoneError:
+                came.append(f"not {name}")
+
+    threads = []
+    with turns.next():
+        for count, (name, event) in enumerate(
+            [("first", threading.Event()), ("left", gone), ("last", threading.Event())], 1
+        ):
+            threads.append(threading.Thread(target=ask, args=(name, event)))
+            threads[-1].start()
+            until(lambda count=count: len(turns._waiting) == count)
+        gone.set()
+        until(lambda: came)
+    for thread in threads:
+        thread.join(30)
+    assert came == ["not left", "last", "first"]
+
+
+def test_what_nobody_waits_for_is_not_encoded_to_its_end(tmp_path):
+    class Stopping(PaintingTeacher):
+        """Encodes one image at a time; the first that a person asks for meets a slow layer."""
+
+        def __init__(self):
+            self.meeting, self.ended = Meeting(), []
+            self.network = torch.nn.Sequential(self.meeting, torch.nn.Identity())
+
+        def encode(self, images):
+            if threading.current_thread().name != "teacher":
+                self.network(torch.zeros(1))
+            self.ended.append(threading.current_thread().name)
+            return super().encode(images)
+
+    teacher = Stopping()
+    with served(make_run(tmp_path, count=4), teacher, order="listed") as running:
+        client = Client(running)
+        assistant = running.session.assistant
+        until(lambda: teacher_of(client)["encoded"] == 4)
+        for kept in (assistant.folder / "encodings").glob("*.npz"):
+            kept.unlink()
+        assistant._recent.clear()
+        leaving = http.client.HTTPConnection("127.0.0.1", running.port)
+        leaving.request("GET", "/api/images/2/encoding", headers=client.headers)
+        assert teacher.meeting.begun.wait(30)
+        client.draw(2)  # what is saved waits for nobody
+        leaving.close()
+        ended = len(teacher.ended)
+        time.sleep(0.5)  # until the server has noticed
+        teacher.meeting.go_on.set()
+        until(lambda: not assistant._claimed)
+        assert teacher.ended[ended:] == []
+        assert client.ask("GET", "/api/images/2/mask?box=1,1,9,9").status == 200
+        assert len(teacher.ended) == ended + 1
+
+
+def test_people_encode_one_after_another(tmp_path):
+    class Counting(PaintingTeacher):
+        """How many encode at once, but for the background."""
+
+        def __init__(self):
+            self.at_once, self.most = 0, 0
+
+        def encode(self, images):
+            if threading.current_thread().name != "teacher":
+                self.at_once += 1
+                self.most = max(self.most, self.at_once)
+                time.sleep(0.1)
+                self.at_once -= 1
+            return super().encode(images)
+
+    teacher = Counting()
+    with served(make_run(tmp_path, count=5), teacher) as running:
+        client = Client(running)
+        until(lambda: teacher_of(client)["encoded"] == 5)
+        for kept in (running.session.assistant.folder / "encodings").glob("*.npz"):
+            kept.unlink()
+        running.session.assistant._recent.clear()
+        asking = [
+            threading.Thread(target=client.ask, args=("GET", f"/api/images/{number}/encoding"))
+            for number in range(5)
+        ]
+        for thread in asking:
+            thread.start()
+        for thread in asking:
+            thread.join(30)
+        assert teacher.most == 1
 
 
 def test_what_was_encoded_is_there_after_a_restart(tmp_path):

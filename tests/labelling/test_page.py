@@ -10,6 +10,7 @@ from support.label_run import Client, make_run, served
 
 from meddistill.data.findings import Findings
 from meddistill.labelling.actions import Action, Box, from_plain, to_plain
+from meddistill.labelling.asking import LOOK_S, stop_if_gone
 from meddistill.labelling.labelled import Proposed
 from meddistill.labelling.state import can_redo, can_undo, derive
 from meddistill.run.findings import write_data_yaml
@@ -97,6 +98,13 @@ def lines(run):
 
 def text(page, name):
     return page.run(f"document.getElementById('{name}').textContent")
+
+
+def wait_until(true, timeout_s=30):
+    deadline = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def colour_at(page, x, y):
@@ -416,6 +424,31 @@ def test_nothing_is_asked_of_another_machine(page, running):
     assert {url.split("/page/")[0][: len(own)] for url in page.requests if "http" in url[:4]} <= {
         own
     }
+
+
+def test_images_that_were_passed_keep_nobody_waiting(page, run, running):
+    asked, there = [], []
+
+    def look_at(case):  # of a teacher that never comes to an end
+        asked.append(case.case_id)
+        there.append(case.case_id)
+        try:
+            while True:
+                stop_if_gone()
+                time.sleep(LOOK_S)
+        finally:
+            there.remove(case.case_id)
+
+    running.session.assistant.look_at = look_at
+    for count, key in enumerate(["ArrowRight"] * 3 + ["ArrowLeft"] * 5, 1):
+        page.press(key)
+        wait_until(lambda count=count: len(asked) == count)
+    drag(page, (10, 20, 30, 50))
+    page.until(f"{SAVED} && document.querySelectorAll('#boxes li').length == 1", 10)
+    assert len(lines(run)) == 1
+    wait_until(lambda: len(there) == 1)
+    page.press("Enter")
+    wait_until(lambda: len(asked) == 9)
 
 
 @pytest.mark.parametrize(("width", "height"), [(1366, 768), (820, 1180), (1024, 768), (390, 800)])

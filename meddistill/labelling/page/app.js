@@ -24,6 +24,7 @@ let upcoming = null; // the image that comes next, fetched ahead
 let trail = []; // numbers of the images that actions were done to
 let trailBack = [];
 let showing = 0;
+let leaving = new AbortController(); // ends what is still being asked about the image that is shown
 let audit = null; // where masks are settled instead of boxes drawn
 
 const view = new View($("view"), {
@@ -95,6 +96,9 @@ async function show(number, review = null) {
   if (!about || number < 0 || number >= about.names.length) return;
   flushNudge();
   const turn = ++showing;
+  leaving.abort();
+  leaving = new AbortController();
+  masks.asked.clear();
   strip.go(number);
   history.replaceState(null, "", `#${number + 1}`);
   $("name").textContent = about.names[number];
@@ -141,8 +145,9 @@ function whyNotShown(problem) {
 
 // What the student makes of it: its mask, and where nobody has looked its boxes as proposals.
 async function showStudent({ number, boxes }) {
+  const { signal } = leaving;
   try {
-    const picture = await askPicture(`/api/images/${number}/student`);
+    const picture = await askPicture(`/api/images/${number}/student`, null, signal);
     if (current?.number !== number) return;
     view.masks.set("student", { tinted: tint(picture, STUDENT_COLOUR) });
     if (!current.state.boxes.length && about.findings.length === 1) {
@@ -152,7 +157,7 @@ async function showStudent({ number, boxes }) {
     showProposals();
     showState();
   } catch (error) {
-    tellPerson(`no mask of the student: ${error.message}`, true);
+    if (!signal.aborted) tellPerson(`no mask of the student: ${error.message}`, true);
   }
 }
 
@@ -166,7 +171,7 @@ async function askOriginal() {
   const of = current;
   of.original = true;
   try {
-    const grey = await askGrey(of.number);
+    const grey = await askGrey(of.number, leaving.signal);
     if (current === of) view.setGrey(grey);
   } catch {
     // it has no more than are shown
@@ -354,7 +359,7 @@ async function runMasks() {
     const [id, { xyxy, colour, number }] = masks.asked.entries().next().value;
     masks.asked.delete(id);
     try {
-      const { picture, sure } = await askMask(number, xyxy);
+      const { picture, sure } = await askMask(number, xyxy, leaving.signal);
       if (current?.number === number && (id === "drag" || current.state.boxes.some((box) => box.id === id))) {
         view.masks.set(id, { tinted: tint(picture, colour), xyxy, sure, picture });
       } else if (masks.adopted?.from === id && current?.number === number) {
@@ -394,17 +399,29 @@ function askMasks() {
 async function askTeacher() {
   if (!current || about.teacher.state !== "ready") return;
   const { number } = current;
+  const { signal } = leaving;
   try {
-    await ask(`/api/images/${number}/encoding`);
+    await ask(`/api/images/${number}/encoding`, { signal });
+    if (signal.aborted) return;
+    current.seen = true;
     askMasks();
-    if (current?.review || !about.teacher.proposals || statusOf(current.state, about.findings) === "empty") return;
-    const { boxes } = await ask(`/api/images/${number}/proposals`);
-    if (current?.number !== number) return;
+  } catch {
+    return; // without a teacher one labels all the same
+  }
+  await askProposals();
+}
+
+async function askProposals() {
+  if (current.review || !about.teacher.proposals || statusOf(current.state, about.findings) === "empty") return;
+  const of = current;
+  try {
+    const { boxes } = await ask(`/api/images/${of.number}/proposals`, { signal: leaving.signal });
+    if (current !== of) return;
     current.proposed = boxes;
     showProposals();
     showState();
   } catch {
-    // without a teacher one labels all the same
+    // nor does one need proposals
   }
 }
 
@@ -428,7 +445,7 @@ function onSaved(action, saved) {
   update();
   if (audit && action.do !== "audit") audit.follow();
   // When this image was shown, what was undone since may have kept the teacher from proposing.
-  if (!audit && action.do === "undo") askTeacher();
+  if (!audit && action.do === "undo" && current.seen) askProposals();
 }
 
 function onRefused(action, reason) {

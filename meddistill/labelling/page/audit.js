@@ -43,11 +43,13 @@ export class Audit {
 
   async ask() {
     const turn = ++this.turn;
+    this.asking?.abort();
+    this.asking = new AbortController();
     const { number } = this.page.current();
     const student = this.page.student();
     this.tellState();
     try {
-      const picture = await askPicture(`/api/images/${number}/edited`, { edits: this.edits });
+      const picture = await askPicture(`/api/images/${number}/edited`, { edits: this.edits }, this.asking.signal);
       if (turn !== this.turn || this.page.current()?.number !== number) return;
       this.student = student;
       this.view.masks.set(STUDENT, { tinted: tint(picture, COLOUR) });

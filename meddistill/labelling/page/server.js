@@ -34,15 +34,15 @@ export async function askMask(number, box, signal) {
 }
 
 // A picture; where `content` is given, the answer to it.
-export async function askPicture(path, content = null) {
+export async function askPicture(path, content = null, signal = null) {
   const told = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(content) };
-  const response = await answerOf(await fetch(path, content ? told : {}));
+  const response = await answerOf(await fetch(path, { ...(content ? told : {}), signal }));
   return createImageBitmap(await response.blob());
 }
 
 // The values of the source: uint16 from its lowest to its highest, and which of them are black and white.
-export async function askGrey(number) {
-  const response = await answerOf(await fetch(`/api/images/${number}/grey`));
+export async function askGrey(number, signal) {
+  const response = await answerOf(await fetch(`/api/images/${number}/grey`, { signal }));
   const [low, high, black, white] = response.headers.get("x-grey").split(",").map(Number);
   return { values: new Uint16Array(await response.arrayBuffer()), low, high, black, white };
 }
