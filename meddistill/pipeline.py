@@ -170,7 +170,7 @@ def _prepare_to_label(run: RunDir, config: PrepareConfig) -> None:
     from meddistill.stages.prepare import run_prepare
 
     with console.next_hidden():
-        run_prepare(run, config, seed=DEMO_SEED, update=True)
+        run_prepare(run, config, seed=DEMO_SEED, update=True, to_label=True)
 
 
 def _check_same_images(run: RunDir, folder: Path) -> None:

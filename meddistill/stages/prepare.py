@@ -82,9 +82,9 @@ def run_prepare(
     overwrite: bool = False,
     out: Path | None = None,
     update: bool = False,
+    to_label: bool = False,
 ) -> Path:
-    """Convert every image to an 8-bit PNG, find boxes, split by group, and write RUN/data. Returns
-    that folder.
+    """Convert every image to an 8-bit PNG, find boxes, split by group; returns RUN/data, written.
 
     Raises: ConfigError, InputError and StageError for what the user can mend; a first run leaves
     nothing behind then.
@@ -97,6 +97,7 @@ def run_prepare(
         out: the folder to write, where not RUN/data.
         update: take over the cases of an earlier run with their split, and read only new ones;
             without a source, take over the boxes of RUN/labels alone.
+        to_label: boxes are drawn next: that there are none yet is no warning.
     """
     out = out or run.data
     config = with_source(config)
@@ -125,7 +126,7 @@ def run_prepare(
         previous = read_table(out / CASES_CSV, Case)  # of an update that was interrupted
     try:
         prepared = _convert(listed, hashes, out, config, seed, previous)
-        summary = _write_tables(stage, listed, prepared)
+        summary = _write_tables(stage, listed, prepared, to_label)
     except MedDistillError:
         if not previous:
             _leave_nothing(stage, run)
@@ -260,14 +261,17 @@ class _Prepared:
     grid: Grid | None = None
 
 
-def _write_tables(stage: Stage, listed: Listed, prepared: _Prepared) -> dict[str, Any]:
+def _write_tables(
+    stage: Stage, listed: Listed, prepared: _Prepared, to_label: bool
+) -> dict[str, Any]:
     """Write the tables, the report and run.json; returns what run.json says."""
     out, rows, results = stage.out, prepared.rows, prepared.results
     duplicates, rejected = prepared.duplicates, prepared.sorted_out.rejected
     write_table(out / REJECTED_CSV, Rejected, rejected)
     write_table(out / DUPLICATES_CSV, Duplicate, duplicates)
     write_lists(out, rows, listed.findings)
-    warnings = listed.warnings + prepared.sorted_out.doubts + warnings_about(rows, duplicates)
+    warnings = listed.warnings + prepared.sorted_out.doubts
+    warnings += warnings_about(rows, duplicates, to_label)
     warnings += warnings_about_findings(rows, results, listed.findings)
     left_out = prepared.sorted_out.skipped + len(prepared.sorted_out.good) - len(rows)
     summary = {

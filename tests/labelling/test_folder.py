@@ -11,8 +11,10 @@ from meddistill.base.errors import ConfigError, StageError
 from meddistill.cli.app import app
 from meddistill.run.layout import RunDir
 from meddistill.run.tables import read_cases
+from meddistill.settings.prepare import PrepareConfig
 from meddistill.stages import label as stage
 from meddistill.stages.label import LabelRequest
+from meddistill.stages.prepare import run_prepare
 
 REQUEST = LabelRequest(teacher="none", browser=False)
 
@@ -41,6 +43,16 @@ def test_images_become_a_run(labelled, images):
     cases = read_cases(run.data)
     assert {case.annotation for case in cases} == {"unknown"}
     assert len(cases) == 6
+
+
+def test_before_boxes_are_drawn_nothing_is_said_of_a_detector(labelled, images, capsys):
+    pipeline.run_label_folder(images, REQUEST)
+    assert "detector" not in capsys.readouterr().err
+    ((run, _),) = labelled
+    assert "detector" not in (run.data / "run.json").read_text()
+    config = PrepareConfig(source=str(images))
+    run_prepare(RunDir(images.parent / "to_train"), config, seed=0)
+    assert "a detector cannot be trained" in capsys.readouterr().err
 
 
 def test_again_it_takes_new_images_and_keeps_splits(labelled, images):

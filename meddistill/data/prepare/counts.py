@@ -98,14 +98,17 @@ def describe(summary: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def warnings_about(rows: Sequence[Case], duplicates: Sequence[Duplicate]) -> list[str]:
-    """What a person should know before going on, a line each."""
+def warnings_about(
+    rows: Sequence[Case], duplicates: Sequence[Duplicate], to_label: bool = False
+) -> list[str]:
+    """What a person should know before going on, a line each. `to_label`: boxes are drawn next."""
     warnings = [text for text in (leak_of(rows), same_pictures(rows)) if text]
     if duplicates:
         warnings.append(
             f"{len(duplicates)} pairs of images look the same across splits; see {DUPLICATES_CSV}"
         )
-    if not any(row.annotation == "boxes" for row in rows if row.split == "train"):
+    learnt_from = any(row.annotation == "boxes" for row in rows if row.split == "train")
+    if not learnt_from and not to_label:
         warnings.append(
             "no training case has a box: a detector cannot be trained, only taken as it is "
             "(--no-train)"
