@@ -130,6 +130,39 @@ def test_masks_are_accepted_and_corrected_with_every_tool(page, run):
         assert page.run("document.documentElement.scrollWidth") <= 1366
 
 
+def enters(page):
+    """On which buttons Enter is printed."""
+    return page.run(
+        "[...document.querySelectorAll('button kbd')].filter(key => key.textContent == 'Enter' &&"
+        " key.checkVisibility({ visibilityProperty: true }))"
+        ".map(key => key.closest('button').querySelector('span').textContent)"
+    )
+
+
+def test_enter_is_printed_on_what_it_does(page, run):
+    with served(run, audit=3) as running:
+        open_page(page, running)
+        x1, y1, x2, y2 = box_of(int(text(page, "name")))
+        until_masked(page, (x1 + x2) / 2, (y1 + y2) / 2)
+        assert enters(page) == ["Next"]
+        page.press("p")
+        page.drag(place(page, 60, 10), place(page, 60, 50))
+        assert enters(page) == ["Take corrections"]
+        page.press("z")
+        assert enters(page) == ["Next"]
+        page.press("g")
+        for corner in ((2, 58), (10, 58), (10, 63)):
+            page.drag(place(page, *corner), place(page, *corner))
+            assert text(page, "settled") == "Enter closes the polygon."
+            assert enters(page) == []
+        page.press("Enter")
+        assert enters(page) == ["Take corrections"]
+        page.press("Enter")
+        until_settled(page, 1)
+        page.until("document.body.dataset.enter == 'next'")
+        assert enters(page) == ["Next"]
+
+
 def test_a_mask_is_not_accepted_before_it_is_shown(page, run):
     with served(run, audit=3) as running:
         may = threading.Event()

@@ -30,6 +30,7 @@ let audit = null; // where masks are settled instead of boxes drawn
 const view = new View($("view"), {
   drawn: (xyxy) => (audit ? audit.boxed(xyxy) : draw(xyxy, finding, current.review ? "corrected" : "drawn")),
   stroked: (points) => audit.stroked(points),
+  cornered: () => audit.tellState(),
   closed: (corners, removes) => audit.closed(corners, removes),
   moved: (box, xyxy) => (box.proposed ? draw(xyxy, box.finding, "corrected") : move(box, xyxy)),
   dragged: (box, xyxy) => !audit && maskSoon(box?.proposed || !box ? "drag" : box.id, xyxy, colourOf(box?.finding ?? finding)),

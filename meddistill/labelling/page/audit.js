@@ -107,6 +107,7 @@ export class Audit {
   undo() {
     if (this.view.polygon.length) {
       this.view.polygon.pop();
+      this.tellState();
       this.view.draw();
     } else if (JSON.stringify(this.edits) !== this.saved) {
       this.edits.pop();
@@ -126,6 +127,7 @@ export class Audit {
     for (const button of document.querySelectorAll("[data-tool]")) {
       button.setAttribute("aria-pressed", String(button.dataset.tool === tool));
     }
+    this.tellState();
     this.view.draw();
   }
 
@@ -144,11 +146,15 @@ export class Audit {
     return true;
   }
 
+  // How it stands, and what Enter does now.
   tellState() {
     const changed = JSON.stringify(this.edits) !== this.saved;
+    const open = this.view.polygon.length > 0;
+    document.body.dataset.enter = open ? "polygon" : changed ? "save" : "next";
     const corrections = this.edits.length === 1 ? "one correction" : `${this.edits.length} corrections`;
     let text = "Not settled yet.";
-    if (changed) text = `${corrections}: Enter takes them.`;
+    if (open) text = "Enter closes the polygon.";
+    else if (changed) text = `${corrections}: Enter takes them.`;
     else if (this.settled) text = this.edits.length ? `Settled with ${corrections}.` : "Accepted as it is.";
     document.getElementById("settled").textContent = text;
   }

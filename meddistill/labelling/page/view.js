@@ -15,7 +15,7 @@ export const COLOURS = ["#ffb000", "#3ec1f0", "#f0609e", "#7bd957", "#b48cff", "
 
 export class View {
   // `on`: what is told of a person's doing: drawn(xyxy), moved(box, xyxy), dragged(box or null, xyxy), chosen(id);
-  // with other tools than the box: stroked(points), closed(corners, removes).
+  // with other tools than the box: stroked(points), cornered(), closed(corners, removes).
   constructor(place, on) {
     this.place = place;
     this.picture = place.querySelector("#picture");
@@ -275,6 +275,7 @@ export class View {
       return this.closePolygon(removes);
     }
     if (this.polygon.length < MOST_POINTS) this.polygon.push(this.clip(this.toImage(at)));
+    this.on.cornered();
     this.draw();
   }
 
@@ -282,6 +283,7 @@ export class View {
     const corners = this.polygon.map(rounded);
     this.polygon = [];
     if (corners.length > 2) this.on.closed(corners, removes);
+    else this.on.cornered();
     this.draw();
   }
 
