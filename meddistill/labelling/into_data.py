@@ -56,6 +56,9 @@ def take_over(run: RunDir, out: Path, drawn: Drawn) -> Path:
         renew(out, inputs, summary, prepare_outputs(out))
     finally:
         lock.release(out)
+    for warning in summary["warnings"]:
+        if warning not in record["results"].get("warnings", []):
+            console.warn(warning)
     console.say(describe(summary))
     console.summary(
         "prepare", headline("prepare", summary), after_prepare(run, out, read_cases(out))

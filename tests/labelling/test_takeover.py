@@ -117,6 +117,19 @@ def test_with_the_source_it_comes_to_the_same(run, tmp_path):
         assert first[key] == second[key], key
 
 
+def test_a_box_that_slipped_is_told_until_it_is_mended(run, capsys):
+    label(run, draw(2), draw(3), draw(4, "slip", (8, 8, 24, 10)))
+    update(run)
+    said = "1 of 4 boxes is absurdly small beside the others"
+    assert said in (told := capsys.readouterr().err)
+    assert "images/004.png: 16x2 px" in told
+    assert said in (run.data / "report.html").read_text()
+    label(run, (4, "move", {"box_id": "slip", "xyxy": BOX}))
+    update(run)
+    assert "absurdly" not in capsys.readouterr().err
+    assert "absurdly" not in (run.data / "run.json").read_text()
+
+
 def test_afterwards_prepare_has_nothing_to_do(run, capsys):
     label(run, draw(2))
     update(run)

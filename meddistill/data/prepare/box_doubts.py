@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from meddistill.base.errors import InputError
 from meddistill.data.prepare.convert import OUTSIDE, Converted
-from meddistill.data.prepare.doubts import FEW, MOST, Doubt, Seen, first_names
+from meddistill.data.prepare.doubts import FEW, MOST, NAMES, Doubt, Seen, first_names
 from meddistill.data.raw_case import RawCase
 
 _SAMPLE = 50
 _PX = 0.5
+_SLIVER_PX = 3
+_SLIVER_SHARE = 0.25
+_SPECK_SHARE = 1 / 200
+SLIPS = "a slip of the hand?"
+"""How `slips` ends."""
 
 
 def shares_as_px(seen: Seen) -> Doubt | None:
@@ -128,3 +135,35 @@ def one_size(seen: Seen) -> Doubt | None:
         f"all {len(sides)} boxes of {len(found)} images are {width:g}x{height:g} px "
         f"{first_names(case for case, _, _ in found)}: points instead of boxes?",
     )
+
+
+def small_ones(seen: Seen) -> Doubt | None:
+    """Of boxes that were drawn: masks leave specks of their own."""
+    drawn = {case.source: boxes for case, _, boxes in seen.boxed if case.boxes_xyxy_px}
+    return next((Doubt("small-boxes", text) for text in slips(drawn)), None)
+
+
+def slips(boxes: Mapping[str, np.ndarray]) -> list[str]:
+    """One line about boxes (N, 4) px, by image, that are absurdly small beside the others; none where
+    none is. A side under 3 px counts where others' are four times as long, an area where it is
+    under a 200th of the median of at least ten."""
+    if not boxes:
+        return []
+    of = [source for source, found in boxes.items() for _ in found]
+    found = np.concatenate([found.reshape(-1, 4) for found in boxes.values()])
+    sides = found[:, 2:] - found[:, :2]
+    short, area = sides.min(axis=1), sides.prod(axis=1)
+    small = (short < _SLIVER_PX) & (short < _SLIVER_SHARE * np.median(short))
+    if len(found) >= FEW:
+        small |= area < _SPECK_SHARE * np.median(area)
+    places = sorted(np.flatnonzero(small).tolist(), key=lambda place: (of[place], area[place]))
+    if not places:
+        return []
+    named = [f"{of[at]}: {sides[at, 0]:.3g}x{sides[at, 1]:.3g} px" for at in places[:NAMES]]
+    more = ", ..." if len(places) > NAMES else ""
+    width, height = np.median(sides, axis=0)
+    are = "are" if len(places) > 1 else "is"
+    return [
+        f"{len(places)} of {len(found)} boxes {are} absurdly small beside the others, of about "
+        f"{width:.0f}x{height:.0f} px ({', '.join(named)}{more}): {SLIPS}"
+    ]

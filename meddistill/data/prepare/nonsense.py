@@ -17,6 +17,7 @@ from meddistill.data.prepare.box_doubts import (
     one_size,
     outside,
     shares_as_px,
+    small_ones,
     upper_left,
 )
 from meddistill.data.prepare.convert import NO_VALUES, Converted
@@ -175,6 +176,7 @@ CHECKS: tuple[Callable[[Seen], Doubt | None], ...] = (
     upper_left,
     at_the_border,
     one_size,
+    small_ones,
     _alike,
     _black,
     _one_stem,

@@ -15,6 +15,7 @@ from meddistill.base.files import write_text
 from meddistill.data.boxes import clip_boxes
 from meddistill.data.findings import SEPARATOR, Findings
 from meddistill.data.formats.yolo_labels import write_yolo_label
+from meddistill.data.prepare.box_doubts import SLIPS, slips
 from meddistill.data.prepare.convert import Converted
 from meddistill.data.prepare.counts import summarise, summarise_boxes, warnings_about
 from meddistill.data.prepare.data_page import data_report
@@ -121,9 +122,14 @@ def relabel(
     before = [*warnings_about(rows, duplicates), *warned]
     kept = [text for text in results.get("warnings", []) if text not in before]
     told = warnings_about_findings(new, converted, findings)
+    by_hand = {
+        row.source: boxes[row.case_id][0].astype(np.float64)
+        for row in new
+        if row.annotation == "boxes" and (row.source in drawn or not row.has_mask)
+    }
     summary = {
         **results,
-        "warnings": kept + warnings_about(new, duplicates) + told,
+        "warnings": _without_slips(kept) + warnings_about(new, duplicates) + told + slips(by_hand),
         "boxes": summarise_boxes(new, converted),
         **summarise(new, rejected, results.get("left_out", 0)),
         **summarise_findings(new, converted, findings),
@@ -131,6 +137,11 @@ def relabel(
     page = data_report(out, new, converted, rejected, duplicates, summary)
     write_text(out / REPORT_HTML, page)
     return summary
+
+
+def _without_slips(warnings: Sequence[str]) -> list[str]:
+    """Which boxes are small beside the others is told anew."""
+    return [text for text in warnings if not text.endswith(SLIPS)]
 
 
 def _relabelled(row: Case, known: DrawnImage | None, findings: Findings) -> Case:

@@ -1,5 +1,7 @@
 """What cannot be meant is said, with the figure that shows it, the first files, and what overrules it."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from support.layouts import SIZE, image, mask, save
@@ -7,6 +9,7 @@ from support.prepared import ALL_IN_TRAINING
 
 from meddistill.base.errors import ConfigError, InputError
 from meddistill.data.masks import binarise
+from meddistill.data.prepare.box_doubts import slips
 from meddistill.data.prepare.convert import Converted
 from meddistill.data.prepare.doubts import Seen
 from meddistill.data.prepare.nonsense import CHECKS, STOPS, doubts_about
@@ -165,11 +168,28 @@ def seen(boxes, count=24, looks=None, reasons=None):
             seen(lambda n: [(n, n, 90, 90)], reasons=dict.fromkeys((3, 4), "image is constant: 0")),
             "2 of 24 images hold one value alone and are left out (3.png, 4.png)",
         ),
+        (
+            seen(lambda n: [(20, 20, 25, 22) if n == 7 else (n, n, 90, 90)]),
+            "1 of 24 boxes is absurdly small beside the others, of about 78x78 px (7.png: 5x2 px): a",
+        ),
+        (
+            seen(lambda n: [(20, 20, 24, 25) if n in (3, 7) else (n, n, 90, 90)]),
+            "2 of 24 boxes are absurdly small beside the others, of about 76x76 px (3.png: 4x5 px, 7",
+        ),
     ],
 )
 def test_it_is_said_and_goes_on(found, text):
     (warning,) = doubts_about(found, [])
     assert text in warning
+
+
+def test_small_boxes_among_small_ones_and_specks_of_masks_give_no_word():
+    assert slips({"a": np.array([[0, 0, 2, 2], [5, 5, 8, 9], [7, 7, 10, 12]])}) == []
+    assert slips({"a": np.array([[0, 0, 4, 4], [5, 5, 95, 95]])}) == []  # of two one is not odd
+    assert slips({}) == []
+    found = seen(lambda n: [(20, 20, 25, 22) if n == 7 else (n, n, 90, 90)])
+    pairs = [(dataclasses.replace(case, boxes_xyxy_px=None), done) for case, done in found.pairs]
+    assert doubts_about(Seen(pairs, [], True), []) == []
 
 
 def test_what_is_in_order_gives_no_word():
