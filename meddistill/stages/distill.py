@@ -79,6 +79,7 @@ def run_distill(
     boxes_file = find_boxes(run, config, dataset)
     start = find_start(Path(config.warm_start), student_dir) if config.warm_start else None
     work = Distillation(run, dataset, config, make_fabric(device, config.precision), teacher, start)
+    _refuse_other(work, student_dir, seed, overwrite)  # before the teacher's minutes or hours
     _inherit(work)
     prompts, skipped = prompts_of_run(work, boxes_file)
     quality = make_targets(work, prompts, boxes_file)
@@ -91,10 +92,9 @@ def run_distill(
     left_out = [] if work.colearns else [case for case in skipped if case.case_id not in taught]
     results = _results(work, learning, len(left_out))
     if work.colearns:
-        believed = count_sources(load_beliefs(student_dir))
+        results["believed"] = count_sources(load_beliefs(student_dir))
         questioned = load_questioned(student_dir)
-        told = more_boxes(questioned)
-        results |= {"believed": believed, "more_boxes": as_results(questioned, told)}
+        results["more_boxes"] = as_results(questioned, more_boxes(questioned))
     if work.fabric.is_global_zero:
         _let_it_know_itself(work, learning, student_dir)
         stage.finish(results, stage_outputs(student_dir), device=str(work.fabric.device))
@@ -143,6 +143,13 @@ def _inherit(work: Distillation) -> None:
     work.fabric.barrier()
 
 
+def _refuse_other(work: Distillation, student_dir: Path, seed: int, overwrite: bool) -> None:
+    """Raise StageError where another student is there, and is to stay; by all but the targets."""
+    if not overwrite:
+        inputs = {**_inputs(work), "targets": None}
+        Stage.refuse_other(student_dir, "distill", identity.of_distill(work.config, seed), inputs)
+
+
 def _open_stage(
     work: Distillation,
     student_dir: Path,
@@ -159,16 +166,19 @@ def _open_stage(
         seed: of the student.
         overwrite: replace what is there.
     """
-    inputs = {
-        "data": fingerprint_stage(work.dataset.directory),
-        "targets": _fingerprint_targets(quality),
-    }
-    if work.start is not None:
-        inputs["start"] = fingerprint_start(work.start)
+    inputs = {**_inputs(work), "targets": _fingerprint_targets(quality)}
     settings = identity.of_distill(work.config, seed)
     overwrite = overwrite and work.fabric.is_global_zero
     with work.fabric.rank_zero_first():
         return Stage.open(student_dir, "distill", settings, inputs, overwrite)
+
+
+def _inputs(work: Distillation) -> dict[str, str]:
+    """What the student is made from, but for the targets."""
+    inputs = {"data": fingerprint_stage(work.dataset.directory)}
+    if work.start is not None:
+        inputs["start"] = fingerprint_start(work.start)
+    return inputs
 
 
 def _fingerprint_targets(quality: Sequence[QualityRow]) -> str:

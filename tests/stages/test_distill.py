@@ -221,6 +221,24 @@ def test_a_teacher_that_cannot_be_had_does_not_cost_the_last_ones_targets(run):
     assert (run.student / "run.json").exists()
 
 
+@pytest.mark.parametrize("finished", [True, False])
+def test_other_settings_are_refused_before_the_teacher_works(run, finished):
+    run_distill(run, CONFIG, device="cpu", teacher=PaintingTeacher())
+    if not finished:
+        (run.student / "run.json").rename(run.student / "unfinished.json")
+    before = (run.teacher / "run.json").read_bytes()
+    for other, told in [
+        (dataclasses.replace(CONFIG, image_size=96), "image_size was 64, now 96"),
+        (dataclasses.replace(CONFIG, epochs=3), "epochs was 2, now 3"),
+    ]:
+        teacher = PaintingTeacher()
+        with pytest.raises(StageError, match=rf"{told}\); pass --overwrite .* or --out"):
+            run_distill(run, other, device="cpu", teacher=teacher)
+        assert teacher.calls == 0
+    assert (run.teacher / "run.json").read_bytes() == before
+    assert not (run.teacher / "unfinished.json").exists()
+
+
 def test_unknown_cases_need_a_detector(run):
     cases = table(run.data / "cases.csv")
     victim = next(row for row in cases if row["split"] == "train" and row["annotation"] == "boxes")
