@@ -29,7 +29,13 @@ from meddistill.data.views import View, some_views
 from meddistill.run.dataset import Dataset
 from meddistill.run.few_boxes import unboxed_cases
 from meddistill.run.findings import read_findings
-from meddistill.run.layout import BELIEFS_AGAIN_NPZ, BELIEFS_NPZ, COLEARNING_CSV, COLEARNING_PNG
+from meddistill.run.layout import (
+    BELIEFS_AGAIN_NPZ,
+    BELIEFS_NPZ,
+    COLEARNING_CSV,
+    COLEARNING_PNG,
+    ENCODINGS,
+)
 from meddistill.run.tables import Case, QualityRow
 from meddistill.settings.distill import DistillConfig
 from meddistill.settings.flips import sides_kept
@@ -127,7 +133,7 @@ class Colearning:
 
     def _encodings(self, teacher: Teacher) -> EncodingStore:
         budget_gb = self.config.colearning.encodings_gb
-        return EncodingStore(self.teacher_dir / "encodings", teacher, budget_gb)
+        return EncodingStore(self.teacher_dir / ENCODINGS, teacher, budget_gb)
 
     def ask_student(
         self,

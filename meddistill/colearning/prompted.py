@@ -26,7 +26,7 @@ from meddistill.evaluation.baselines import (
 from meddistill.evaluation.judged_cases import JudgedCase
 from meddistill.run.dataset import Dataset
 from meddistill.run.findings import read_findings
-from meddistill.run.layout import RUN_JSON, RunDir
+from meddistill.run.layout import ENCODINGS, RUN_JSON, RunDir
 from meddistill.run.tables import Case
 from meddistill.targets.encodings import EncodingStore
 from meddistill.teachers.loading import has_weights, load_teacher
@@ -109,7 +109,7 @@ class PromptedTeacher:
         fits = heads is not None and len(heads.thresholds) == len(self.findings)
         self.heads = heads if fits else None
         self.frame_size = frame_size
-        self.encodings = EncodingStore(teacher_dir / "encodings", teacher, budget_gb=0.0)
+        self.encodings = EncodingStore(teacher_dir / ENCODINGS, teacher, budget_gb=0.0)
         self._boxes_of_heads: dict[str, list[np.ndarray]] = {}
         self._last: tuple[str, Encoded] | None = None
 

@@ -22,6 +22,7 @@ import numpy as np
 from meddistill.base.errors import MedDistillError, disk_problem, in_one_line
 from meddistill.labelling.asking import LOOK_S, Turns, stop_if_gone
 from meddistill.run.dataset import Dataset
+from meddistill.run.layout import ENCODINGS
 from meddistill.run.tables import Case
 
 if TYPE_CHECKING:
@@ -271,7 +272,7 @@ class Assistant:
 
         assert self._load is not None
         self._teacher = self._load()
-        folder = self.folder / "encodings"
+        folder = self.folder / ENCODINGS
         # One for each thread: a store is not made for two.
         self._stores = (
             EncodingStore(folder, self._teacher, self.budget_gb, latest=True),

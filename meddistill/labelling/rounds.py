@@ -23,7 +23,7 @@ from meddistill.base.errors import InputError, StageError
 from meddistill.base.files import read_json
 from meddistill.labelling.journal import SUFFIX
 from meddistill.run import lock
-from meddistill.run.layout import CURVE_CSV, RUN_JSON, RunDir
+from meddistill.run.layout import CURVE_CSV, ENCODINGS, RUN_JSON, RunDir
 
 FIRST_AT = 10
 """Boxed images before the first round."""
@@ -184,11 +184,11 @@ class Rounds:
         self.place.labels.mkdir(parents=True)
         for journal in self.run.labels.glob(f"*{SUFFIX}"):
             shutil.copy2(journal, self.place.labels / journal.name)
-        encodings = self.run.teacher / "encodings"
+        encodings = self.run.teacher / ENCODINGS
         encodings.mkdir(parents=True, exist_ok=True)
         self.place.teacher.mkdir()
         with contextlib.suppress(OSError):  # without links it is encoded again
-            (self.place.teacher / "encodings").symlink_to(encodings.resolve(), True)
+            (self.place.teacher / ENCODINGS).symlink_to(encodings.resolve(), True)
 
 
 def rounds_run(run: RunDir) -> RunDir:

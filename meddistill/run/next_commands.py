@@ -8,10 +8,11 @@ from pathlib import Path
 
 from meddistill.run.few_boxes import has_few_boxes
 from meddistill.run.layout import BOXES_CSV, RunDir
+from meddistill.run.recorded_options import teacher_to_name
 from meddistill.run.tables import Case
 
 
-def command(name: str, run: RunDir, *words: str, **options: Path | None) -> str:
+def command(name: str, run: RunDir, *words: str, **options: Path | str | None) -> str:
     """A command line to paste; options that are None are not on it."""
     line = ["meddistill", name, str(run.root), *words]
     for option, value in options.items():
@@ -25,13 +26,15 @@ def after_prepare(run: RunDir, out: Path, cases: Sequence[Case]) -> str:
     needed."""
     if all(case.annotation == "unknown" for case in cases):
         return command("label", run)
-    name = "distill" if has_few_boxes(cases) else "detect"
-    return command(name, run, data=_unless(out, run.data))
+    data = _unless(out, run.data)
+    if has_few_boxes(cases):
+        return command("distill", run, teacher=teacher_to_name(run), data=data)
+    return command("detect", run, data=data)
 
 
 def after_detect(run: RunDir, out: Path, data: Path | None = None) -> str:
     boxes = None if out == run.detector else out / BOXES_CSV
-    return command("distill", run, data=data, boxes=boxes)
+    return command("distill", run, teacher=teacher_to_name(run), data=data, boxes=boxes)
 
 
 def after_distill(run: RunDir, out: Path, data: Path | None = None) -> str:

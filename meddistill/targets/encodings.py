@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from meddistill.base import console
-from meddistill.base.files import DAMAGED_ARCHIVE, atomic_path
+from meddistill.base.files import DAMAGED_ARCHIVE, atomic_path, write_text
 from meddistill.data.views import AS_IT_IS, View
 from meddistill.run.dataset import Dataset
+from meddistill.run.layout import TEACHER_TXT
 from meddistill.run.tables import Case
 from meddistill.teachers.teacher import Encoded, Teacher, encode_in_memory
 
@@ -51,6 +52,7 @@ class EncodingStore:
         """How many of its encodings there was no room for."""
         self.disk_is_full = False
         """Whether it was the disk that had none, and not the budget."""
+        self._signed = False
         self._sizes = {name: size for name, (_, size) in self._files().items()}
         self._in_use: set[str] | None = None if latest else set()
 
@@ -136,11 +138,18 @@ class EncodingStore:
             with atomic_path(path) as temporary:
                 np.savez(temporary, **arrays)  # type: ignore[arg-type]
                 self._sizes[path.name] = temporary.stat().st_size
+            self._sign()
             self._use(path)
             self._keep_to_budget()
         else:
             self.dropped += 1
         return Encoded.from_arrays(arrays)
+
+    def _sign(self) -> None:
+        """Say whose they are: a file's name holds no more than a hash of that."""
+        if not self._signed:
+            write_text(self.directory / TEACHER_TXT, self.teacher.name)
+            self._signed = True
 
     def _use(self, path: Path) -> None:
         if self._in_use is not None:

@@ -26,7 +26,7 @@ def fetch_teacher(name: str) -> Path:
     """Put the teacher's weights on this machine, verified, for when there is no network. Raises as
     `load_teacher`."""
     entry = teacher_entry(name)
-    return obtain_weights(entry.weights, _folders(entry))
+    return _obtain(entry)
 
 
 def has_weights(name: str, checkpoint: str = "") -> bool:
@@ -63,9 +63,7 @@ def load_teacher(
     if name.endswith((".yaml", ".yml")):
         return _load_custom(Path(name), checkpoint, device, precision)
     entry = teacher_entry(name)
-    weights = (
-        _given(checkpoint, entry) if checkpoint else obtain_weights(entry.weights, _folders(entry))
-    )
+    weights = _given(checkpoint, entry) if checkpoint else _obtain(entry)
     return entry.load(entry, weights, device, precision)
 
 
@@ -126,6 +124,17 @@ def _given(checkpoint: str, entry: TeacherEntry) -> Path:
     if path.stat().st_size != entry.weights.bytes or sha256_file(path) != entry.weights.sha256:
         console.warn(f"{path} is not the published {entry.weights.file}; using it as given")
     return path
+
+
+def _obtain(entry: TeacherEntry) -> Path:
+    """Raises: as `obtain_weights`, naming the teachers that need no download."""
+    try:
+        return obtain_weights(entry.weights, _folders(entry))
+    except WeightsError as error:
+        here = [name for name in TEACHERS if name != entry.name and has_weights(name)]
+        if not here:
+            raise
+        raise WeightsError(f"{error}; on this machine: --teacher {', '.join(here)}") from error
 
 
 def _folders(entry: TeacherEntry) -> list[Path]:

@@ -10,10 +10,15 @@ from rich.console import Console
 
 from meddistill.base import console
 from meddistill.base.errors import InputError
+from meddistill.run import recorded_options
 from meddistill.run.headlines import headline
 from meddistill.run.layout import RunDir
 from meddistill.run.next_commands import after_detect, after_distill, after_prepare
 from meddistill.run.tables import Case
+from meddistill.settings import identity
+from meddistill.settings.colearning import ColearningConfig
+from meddistill.settings.distill import DistillConfig
+from meddistill.settings.layers import load_config
 
 FACTS = [
     ("cases", "6 (train 2, val 2, test 2)"),
@@ -91,27 +96,78 @@ def cases_of(*annotations):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        (after_prepare(RUN, RUN.data, cases_of("boxes")), ["detect", "my runs/a"]),
+        (lambda: after_prepare(RUN, RUN.data, cases_of("boxes")), ["detect", "my runs/a"]),
         (
-            after_prepare(RUN, Path("other data"), cases_of("boxes", "none")),
+            lambda: after_prepare(RUN, Path("other data"), cases_of("boxes", "none")),
             ["detect", "my runs/a", "--data", "other data"],
         ),
-        (after_prepare(RUN, RUN.data, cases_of("boxes", "unknown")), ["distill", "my runs/a"]),
-        (after_prepare(RUN, RUN.data, cases_of("unknown")), ["label", "my runs/a"]),
-        (after_detect(RUN, RUN.detector), ["distill", "my runs/a"]),
         (
-            after_detect(RUN, Path("d"), Path("other data")),
+            lambda: after_prepare(RUN, RUN.data, cases_of("boxes", "unknown")),
+            ["distill", "my runs/a"],
+        ),
+        (lambda: after_prepare(RUN, RUN.data, cases_of("unknown")), ["label", "my runs/a"]),
+        (lambda: after_detect(RUN, RUN.detector), ["distill", "my runs/a"]),
+        (
+            lambda: after_detect(RUN, Path("d"), Path("other data")),
             ["distill", "my runs/a", "--data", "other data", "--boxes", "d/boxes.csv"],
         ),
-        (after_distill(RUN, RUN.student), ["eval", "my runs/a"]),
+        (lambda: after_distill(RUN, RUN.student), ["eval", "my runs/a"]),
         (
-            after_distill(RUN, RUN.root / "student-b"),
+            lambda: after_distill(RUN, RUN.root / "student-b"),
             ["eval", "my runs/a", "--student", "my runs/a/student-b", "--out", "my runs/a/eval-b"],
         ),
     ],
 )
-def test_the_next_command_can_be_pasted(line, words):
-    assert shlex.split(line) == ["meddistill", *words]
+def test_the_next_command_can_be_pasted(line, words, monkeypatch):
+    monkeypatch.setattr(recorded_options, "has_gpu", lambda: True)
+    assert shlex.split(line()) == ["meddistill", *words]
+
+
+@pytest.mark.parametrize(
+    ("gpu", "files", "teacher"),
+    [
+        (False, {}, "litemedsam"),
+        (True, {}, None),
+        (True, {"run.json": '{"settings": {"teacher": "medsam2"}}'}, "medsam2"),
+        (True, {"unfinished.json": '{"settings": {"teacher": "medsam2"}}'}, "medsam2"),
+        (False, {"run.json": '{"settings": {"teacher": "sam2.1-large"}}'}, None),
+        (True, {"run.json": "{"}, None),
+        (True, {"encodings/a.npz": "", "encodings/teacher.txt": "medsam2"}, "medsam2"),
+        (True, {"encodings/a.npz": ""}, "litemedsam"),  # not signed: `label` of before
+    ],
+)
+def test_distill_goes_on_with_the_teacher_that_the_run_has(
+    tmp_path, monkeypatch, gpu, files, teacher
+):
+    monkeypatch.setattr(recorded_options, "has_gpu", lambda: gpu)
+    run = RunDir(tmp_path)
+    for name, text in files.items():
+        (run.teacher / name).parent.mkdir(parents=True, exist_ok=True)
+        (run.teacher / name).write_text(text)
+    words = ["distill", str(tmp_path), *(["--teacher", teacher] if teacher else [])]
+    assert shlex.split(after_detect(run, run.detector)) == ["meddistill", *words]
+    few = after_prepare(run, run.data, cases_of("boxes", "unknown"))
+    assert shlex.split(few) == ["meddistill", *words]
+
+
+def test_options_are_those_that_were_typed():
+    config = DistillConfig(
+        teacher="medsam2",
+        epochs=4,
+        decoder_channels=[8, 8],
+        tiles="never",
+        lr=0.002,
+        feature_weight=0.0,
+        colearning=ColearningConfig(unboxed="propose", rounds=3),
+    )
+    words = recorded_options.options_of(identity.of_distill(config, seed=1))
+    assert words == [
+        *("--seed", "1", "--teacher", "medsam2"),
+        *("--set", "distill.colearning.rounds=3", "--set", "distill.decoder_channels=[8, 8]"),
+        *("--epochs", "4"),
+    ]
+    typed = load_config(None, {}, [word for word in words if "=" in word]).distill
+    assert (typed.colearning.rounds, typed.decoder_channels) == (3, [8, 8])
 
 
 def test_results_of_another_shape_are_one_line():

@@ -11,7 +11,7 @@ import pytest
 from meddistill.base.csv_tables import write_table
 from meddistill.base.errors import InputError
 from meddistill.base.files import read_json, write_json, write_text
-from meddistill.run import lock
+from meddistill.run import lock, recorded_options
 from meddistill.run.layout import (
     BOXES_CSV,
     CASES_CSV,
@@ -66,6 +66,12 @@ def make_eval(run, out, student):
         {"data": fingerprint_stage(run.data), "student": fingerprint_stage(student)},
         EVALUATED,
     )
+
+
+@pytest.fixture(autouse=True)
+def gpu(monkeypatch):
+    """A machine with one: no other teacher than the default suits it better."""
+    monkeypatch.setattr(recorded_options, "has_gpu", lambda: True)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from support.painting_teacher import PaintingTeacher
 
 from meddistill.data.views import some_views
 from meddistill.run.dataset import Dataset
+from meddistill.run.layout import TEACHER_TXT
 from meddistill.targets import encodings
 from meddistill.targets.encodings import EncodingStore
 
@@ -58,6 +59,7 @@ def test_passes_over_the_same_images_keep_what_fits(tmp_path, data):
     for _ in range(3):
         maps(store, data, data.cases[1:7])
     assert len(list(tmp_path.glob("*.npz"))) == 4
+    assert (tmp_path / TEACHER_TXT).read_text() == store.teacher.name
     assert data.cases[0].case_id not in {path.name.split(".")[0] for path in tmp_path.glob("*")}
     assert store.encoded == 6 + 2 + 2
     again = EncodingStore(tmp_path, PaintingTeacher(), 4.1 * size / 1e9)

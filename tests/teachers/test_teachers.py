@@ -1,6 +1,8 @@
 """Teachers: equal to the official predictors, batched equal to one by one, and no weights that are
 not theirs."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -284,6 +286,17 @@ def test_the_table_says_what_is_here(tmp_path, monkeypatch):
     lines = {line.split()[0]: line for line in table.splitlines()}
     assert "yes: " in lines["litemedsam"]
     assert lines["sam2.1-large"].endswith("no")
+
+
+def test_weights_that_cannot_be_had_name_the_teachers_that_are_here(tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDDISTILL_CACHE", str(tmp_path))
+    entry = TEACHERS["medsam2"]
+    nowhere = dataclasses.replace(entry.weights, address="http://127.0.0.1:9/net.pt")
+    monkeypatch.setitem(TEACHERS, "medsam2", dataclasses.replace(entry, weights=nowhere))
+    with pytest.raises(
+        WeightsError, match=r"cannot be downloaded .*; on this machine: --teacher litemedsam$"
+    ):
+        load_teacher("medsam2")
 
 
 def test_a_custom_sam2_is_named_by_its_yaml(tmp_path):
