@@ -38,12 +38,17 @@ def after_detect(run: RunDir, out: Path, data: Path | None = None) -> str:
 
 
 def after_distill(run: RunDir, out: Path, data: Path | None = None) -> str:
-    """An evaluation of its own for a student of its own: RUN/student-NAME goes with
-    RUN/eval-NAME.
-    """
+    """An evaluation of its own for a student of its own."""
     other = _unless(out, run.student)
-    own = None if other is None else run.root / f"eval-{out.name.removeprefix('student-')}"
+    own = _unless(eval_of(run, out), run.eval)
     return command("eval", run, data=data, student=other, out=own)
+
+
+def eval_of(run: RunDir, student: Path) -> Path:
+    """Where a student's evaluation goes: RUN/student-NAME goes with RUN/eval-NAME."""
+    if student == run.student:
+        return run.eval
+    return run.root / f"eval-{student.name.removeprefix('student-')}"
 
 
 def after_eval(student: Path) -> str:

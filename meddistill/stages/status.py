@@ -22,8 +22,10 @@ from meddistill.run.next_commands import (
     after_eval,
     after_prepare,
     command,
+    eval_of,
 )
 from meddistill.run.record import fingerprint_stage
+from meddistill.run.recorded_options import options_of, teacher_to_name
 from meddistill.run.tables import read_cases
 
 DONE, OUTDATED, RUNNING, UNFINISHED, UNREADABLE, MISSING = (
@@ -123,8 +125,10 @@ def _look(directory: Path) -> Look:
                 directory, stage, DONE, text, _moment(when), float(record["seconds"]), record
             )
         if half.exists():
-            stage = _stage_in(directory, _read(half), stage)
-            return Look(directory, stage, UNFINISHED, _progress(directory), _moment_of(half))
+            record = _read(half)
+            stage = _stage_in(directory, record, stage)
+            moment = _moment_of(half)
+            return Look(directory, stage, UNFINISHED, _progress(directory), moment, record=record)
     except MedDistillError as error:
         return Look(directory, stage, UNREADABLE, str(error))
     except (KeyError, TypeError, ValueError) as error:
@@ -207,10 +211,18 @@ def next_command(run: RunDir, looks: Sequence[Look]) -> str:
     """What to type: the first stage that lacks something, else a student without an evaluation,
     else `predict`."""
     state = {look.directory.name: look.state for look in looks}
+    superseded = _is_superseded(looks)
+    students = [look for look in looks if look.stage == "distill" and look.state == DONE]
+    if superseded:
+        students.sort(key=lambda look: look.record["finished"], reverse=True)
     for look in looks:
-        name, usual = look.directory.name, look.directory.name in _USUAL
+        name = look.directory.name
         if look.state == RUNNING:
             return f"wait for {look.directory}: it is being written"
+        if superseded and (look.state == OUTDATED or look.stage == "eval"):
+            continue  # to make it again would delete what a newer student may have begun from
+        if look.stage == "teacher" and look.state == state["student"] == OUTDATED:
+            continue  # made with the student, by the options of that
         if look.state == MISSING:
             # A student that is there needed no detector, and whoever has a student has no use for
             # targets alone.
@@ -219,25 +231,57 @@ def next_command(run: RunDir, looks: Sequence[Look]) -> str:
             if name == "teacher":
                 continue
             return _first_time(run, look)
+        if look.stage == "teacher" and look.state == UNFINISHED and students:
+            return f"{_distill_again(run, students[0])}  # makes its targets whole again"
         if look.state != DONE and look.stage in _COMMANDS:
-            out = None if usual else look.directory
-            line = (
-                _begin(run)
-                if look.stage == "prepare"
-                else command(_COMMANDS[look.stage], run, out=out)
-            )
-            if look.state == UNFINISHED:
-                return f"{line}  # with the options it was begun with: it goes on where it stopped"
-            # The teacher's targets are keyed by what they depend on: they need no overwriting.
-            return line if look.stage == "teacher" else f"{line} --overwrite"
+            return _again(run, look)
     evaluated = {
         look.record.get("inputs", {}).get("student") for look in looks if look.stage == "eval"
     }
-    students = [look for look in looks if look.stage == "distill"]
     for student in students:
         if fingerprint_stage(student.directory) not in evaluated:
-            return after_distill(run, student.directory)
+            line = after_distill(run, student.directory)
+            there = (eval_of(run, student.directory) / RUN_JSON).exists()
+            return f"{line} --overwrite" if there else line
     return after_eval(students[0].directory)
+
+
+def _is_superseded(looks: Sequence[Look]) -> bool:
+    """Whether a student of other data than RUN holds now has another of these beside it."""
+    students = {look.state for look in looks if look.stage == "distill"}
+    return OUTDATED in students and bool(students & {DONE, RUNNING, UNFINISHED})
+
+
+def _again(run: RunDir, look: Look) -> str:
+    """The command that makes a directory again, or goes on with it, by its recorded options."""
+    if look.stage == "prepare":
+        line = _begin(run)
+    elif look.stage == "distill":
+        line = _distill_again(run, look)
+    elif look.stage == "teacher":
+        line = command("distill", run, teacher=teacher_to_name(run))
+    elif look.directory.name in _USUAL:
+        line = command(_COMMANDS[look.stage], run)
+    elif look.stage == "eval" and (student := _student_of(run, look)):
+        line = after_distill(run, student)
+    else:
+        line = command(_COMMANDS[look.stage], run, out=look.directory)
+    if look.state == UNFINISHED:
+        return f"{line}  # with the options it was begun with: it goes on where it stopped"
+    # The teacher's targets are keyed by what they depend on: they need no overwriting.
+    return line if look.stage == "teacher" else f"{line} --overwrite"
+
+
+def _student_of(run: RunDir, look: Look) -> Path | None:
+    """The student that an evaluation beside RUN/eval is called after, if there is one."""
+    student = run.root / f"student{look.directory.name.removeprefix('eval')}"
+    return student if student.is_dir() else None
+
+
+def _distill_again(run: RunDir, student: Look) -> str:
+    options = options_of(student.record.get("settings", {}))
+    out = None if student.directory == run.student else student.directory
+    return command("distill", run, *options, out=out)
 
 
 def _first_time(run: RunDir, look: Look) -> str:

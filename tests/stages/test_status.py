@@ -248,6 +248,51 @@ def test_more_students_and_evaluations_have_their_rows(run, capsys):
     assert "predict" in following
 
 
+def update_data(run, **student):
+    """Other data, and a second student of these that began from the first."""
+    shutil.rmtree(run.data)
+    make(run.data, "prepare", {"source": "another"}, PREPARED)
+    if student:
+        make_student(run, run.root / "student-2", **student)
+
+
+def test_a_newer_student_of_the_present_data_is_what_comes_next(run, capsys):
+    update_data(run, teacher="litemedsam", warm_start=str(run.student))
+    second, of_second = run.root / "student-2", run.root / "eval-2"
+    states, _, following = shown(run, capsys)
+    assert states["student"] == states["eval"] == "outdated"
+    assert following == f"meddistill eval {run.root} --student {second} --out {of_second}"
+    shutil.rmtree(run.eval)
+    assert shown(run, capsys)[2] == following
+    make_eval(run, of_second, second)
+    assert shown(run, capsys)[2] == f"meddistill predict {second} IMAGES... --out predictions"
+    shutil.rmtree(second)
+    make_student(run, second, epochs=3)
+    assert shown(run, capsys)[2] == f"{following} --overwrite"
+    (second / RUN_JSON).rename(second / UNFINISHED_JSON)
+    following = shown(run, capsys)[2]
+    assert following.startswith(f"meddistill distill {run.root} --epochs 3 --out {second}  # with")
+
+
+def test_what_overwrites_a_student_has_the_options_it_was_made_with(run, capsys):
+    shutil.rmtree(run.student)
+    make_student(run, run.student, teacher="litemedsam", image_size=96, seed=1)
+    update_data(run)
+    shutil.rmtree(run.detector)
+    assert shown(run, capsys)[2] == (
+        f"meddistill distill {run.root} --seed 1 --teacher litemedsam "
+        "--set distill.image_size=96 --overwrite"
+    )
+
+
+def test_targets_that_were_left_half_made_are_made_whole_for_the_student_that_is_there(run, capsys):
+    shutil.rmtree(run.student)
+    make_student(run, run.student, teacher="medsam2", image_size=96)
+    (run.teacher / RUN_JSON).rename(run.teacher / UNFINISHED_JSON)
+    line = f"meddistill distill {run.root} --teacher medsam2 --set distill.image_size=96"
+    assert shown(run, capsys)[2] == f"{line}  # makes its targets whole again"
+
+
 def test_a_student_that_a_script_made_is_one(run, capsys):
     twin = run.root / "student-twin"
     make(
