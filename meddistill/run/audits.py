@@ -9,7 +9,8 @@ import dataclasses
 from pathlib import Path
 
 from meddistill.base.csv_tables import read_table, write_table
-from meddistill.run.layout import AUDIT_CSV
+from meddistill.run.grid_file import read_grid
+from meddistill.run.layout import AUDIT_CSV, RunDir
 
 ACCEPTED, CORRECTED = "accepted", "corrected"
 
@@ -31,6 +32,15 @@ class AuditRow:
 
 def audit_folder(labels_dir: Path) -> Path:
     return labels_dir / "audit"
+
+
+def may_audit(run: RunDir) -> bool:
+    """Whether `label --audit` takes this RUN: one finding, on the pixels of the source."""
+    from meddistill.run.findings import (
+        read_findings,
+    )  # reads YAML, which few who audit nothing need
+
+    return read_findings(run.data).is_one and read_grid(run.data) is None
 
 
 def write_audit(labels_dir: Path, rows: list[AuditRow]) -> None:

@@ -51,6 +51,11 @@ def eval_of(run: RunDir, student: Path) -> Path:
     return run.root / f"eval-{student.name.removeprefix('student-')}"
 
 
+def to_audit(run: RunDir) -> str:
+    """Where nobody has drawn a mask: settle some of the student's, by which it is judged then."""
+    return command("label", run, "--audit", "30")
+
+
 def after_eval(student: Path) -> str:
     return f"meddistill predict {shlex.quote(str(student))} IMAGES... --out predictions"
 

@@ -38,6 +38,7 @@ from meddistill.evaluation.text_tables import format_of_itself, format_table
 from meddistill.evaluation.verdict import Verdict
 from meddistill.evaluation.volume_judge import VolumeJudge, format_volumes
 from meddistill.labelling.takeover import settled_masks
+from meddistill.run.audits import may_audit
 from meddistill.run.headlines import headline
 from meddistill.run.layout import (
     CONFIG_JSON,
@@ -54,7 +55,7 @@ from meddistill.run.layout import (
     RunDir,
     require,
 )
-from meddistill.run.next_commands import after_eval
+from meddistill.run.next_commands import after_eval, to_audit
 from meddistill.run.record import Stage, as_begun, fingerprint_file, fingerprint_stage
 from meddistill.run.tables import read_cases
 from meddistill.settings import identity
@@ -75,13 +76,15 @@ _OF_THE_RUN = EvalRequest()
 @dataclasses.dataclass(frozen=True)
 class _Evaluation:
     """What is evaluated: cases, methods, and what was recorded while they were trained; whatever
-    the cases come from. `inputs`: fingerprints by name, for run.json."""
+    the cases come from. `inputs`: fingerprints by name, for run.json. `to_audit`: the RUN in which
+    `label --audit` settles masks of these cases, None where it cannot."""
 
     judged: JudgedCases
     student_dir: Path
     history: History
     baselines: Baselines = dataclasses.field(default_factory=Baselines)
     foreign: Sequence[ForeignFolder] = ()
+    to_audit: RunDir | None = None
 
     @property
     def inputs(self) -> dict[str, str]:
@@ -145,7 +148,9 @@ def run_eval(
         )
     history = read_history(student_dir, run.detector)
     foreign = foreign_folders(request.foreign)
-    evaluation = _Evaluation(judged, student_dir, history, baselines, foreign)
+    own = request.data is None and request.student is None and config.split == "test"
+    audited = run if own and may_audit(run) else None
+    evaluation = _Evaluation(judged, student_dir, history, baselines, foreign, audited)
     stage = _open(evaluation, config, out, seed=seed, overwrite=request.overwrite)
     return _evaluate(
         evaluation, config, stage, seed=seed, device=request.device, predictor=predictor
@@ -246,7 +251,7 @@ def _evaluate(
             f"{len(verdict.failures)} of {len(judged.cases)} cases could not be evaluated, "
             f"{stage.out / REPORT_HTML} shows the others; first: {verdict.failures[0]}"
         )
-    _finish(stage, summary, device, evaluation.student_dir)
+    _finish(stage, summary, device, evaluation)
     return stage.out
 
 
@@ -313,7 +318,7 @@ def _write(
         console.answer(format_of_itself(summary["of_itself"]))
 
 
-def _finish(stage: Stage, summary: dict[str, Any], device: str, student_dir: Path) -> None:
+def _finish(stage: Stage, summary: dict[str, Any], device: str, evaluation: _Evaluation) -> None:
     results: dict[str, Any] = {"dice": _dice(summary["methods"])}
     by_finding = summary["methods"].get(STUDENT, {}).get("by_finding")
     if by_finding:
@@ -327,11 +332,11 @@ def _finish(stage: Stage, summary: dict[str, Any], device: str, student_dir: Pat
     stage.finish(results, written, device)
     if OTHER in summary["methods"]:
         console.say(f"{summary['labels'][OTHER]} is '{OTHER}' in {PER_CASE_CSV} and for --compare")
-    console.summary(
-        "eval",
-        [*headline("eval", results), ("report", str(stage.out / REPORT_HTML))],
-        after_eval(student_dir),
-    )
+    following, run = after_eval(evaluation.student_dir), evaluation.to_audit
+    if run is not None and not any(case.mask for case in evaluation.judged.cases):
+        following = to_audit(run)
+    facts = [*headline("eval", results), ("report", str(stage.out / REPORT_HTML))]
+    console.summary("eval", facts, following)
 
 
 def _dice(scores: Mapping[str, Any]) -> dict[str, Any]:

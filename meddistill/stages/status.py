@@ -14,8 +14,16 @@ from meddistill.base import console
 from meddistill.base.errors import InputError, MedDistillError
 from meddistill.base.files import read_json
 from meddistill.run import lock
+from meddistill.run.audits import audit_folder, may_audit
 from meddistill.run.headlines import headline
-from meddistill.run.layout import BOXES_CSV, METRICS_CSV, RUN_JSON, UNFINISHED_JSON, RunDir
+from meddistill.run.layout import (
+    AUDIT_CSV,
+    BOXES_CSV,
+    METRICS_CSV,
+    RUN_JSON,
+    UNFINISHED_JSON,
+    RunDir,
+)
 from meddistill.run.next_commands import (
     after_detect,
     after_distill,
@@ -23,6 +31,7 @@ from meddistill.run.next_commands import (
     after_prepare,
     command,
     eval_of,
+    to_audit,
 )
 from meddistill.run.record import fingerprint_stage
 from meddistill.run.recorded_options import options_of, teacher_to_name
@@ -243,7 +252,19 @@ def next_command(run: RunDir, looks: Sequence[Look]) -> str:
             line = after_distill(run, student.directory)
             there = (eval_of(run, student.directory) / RUN_JSON).exists()
             return f"{line} --overwrite" if there else line
-    return after_eval(students[0].directory)
+    return _after_all(run, students[0], looks)
+
+
+def _after_all(run: RunDir, student: Look, looks: Sequence[Look]) -> str:
+    """To use the student; first to audit it where it was judged by no mask."""
+    record = next((look.record for look in looks if look.directory == run.eval), {})
+    split = record.get("settings", {}).get("split", "test")
+    unjudged = record.get("results", {}).get("dice") == {} and split == "test"
+    if student.directory != run.student or not unjudged or not may_audit(run):
+        return after_eval(student.directory)
+    if (audit_folder(run.labels) / AUDIT_CSV).exists():
+        return f"{after_distill(run, run.student)} --overwrite"
+    return to_audit(run)
 
 
 def _is_superseded(looks: Sequence[Look]) -> bool:

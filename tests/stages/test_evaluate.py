@@ -295,6 +295,7 @@ def test_boxes_alone_give_figures_by_boxes(tmp_path, capsys):
     printed = capsys.readouterr()
     assert "found at IoU .5" in printed.out
     assert "found 100% at .5" in " ".join(printed.err.split())
+    assert f"next: meddistill label {run.root} --audit 30" in printed.err
 
 
 def test_cases_with_masks_are_not_judged_by_boxes(tmp_path):
@@ -305,8 +306,11 @@ def test_cases_with_masks_are_not_judged_by_boxes(tmp_path):
 
 
 def test_without_masks_and_boxes_there_are_only_pictures(tmp_path, capsys):
-    out = evaluate(make_run(tmp_path / "run", with_masks=False, with_boxes=False))
-    assert "nothing to evaluate against" in capsys.readouterr().err
+    run = make_run(tmp_path / "run", with_masks=False, with_boxes=False)
+    out = evaluate(run)
+    told = capsys.readouterr().err
+    assert "nothing to evaluate against" in told
+    assert f"next: meddistill label {run.root} --audit 30" in told
     assert "nothing to evaluate against" in (out / "report.html").read_text()
     assert read_json(out / "summary.json")["methods"] == {}
     assert len(list((out / "overlays").glob("*.png"))) == len(LESIONS)

@@ -13,6 +13,7 @@ from meddistill.base.errors import InputError
 from meddistill.base.files import read_json, write_json, write_text
 from meddistill.run import lock, recorded_options
 from meddistill.run.layout import (
+    AUDIT_CSV,
     BOXES_CSV,
     CASES_CSV,
     METRICS_CSV,
@@ -352,8 +353,12 @@ def test_it_changes_nothing_and_needs_no_torch(run):
     assert {path: path.stat().st_mtime_ns for path in run.root.rglob("*")} == before
 
 
-def test_the_record_that_it_shows_is_read_as_written(run):
+def test_a_student_that_no_mask_judged_is_audited(run, capsys):
     record = read_json(run.eval / RUN_JSON)
     write_json(run.eval / RUN_JSON, {**record, "results": {"dice": {}}})
-    looks = {look.directory.name: look for look in run_status(run)}
-    assert looks["eval"].text == "Dice no true mask to judge by"
+    _, rows, following = shown(run, capsys)
+    assert rows["eval"].endswith("Dice no true mask to judge by")
+    assert following == f"meddistill label {run.root} --audit 30"
+    (run.labels / "audit").mkdir(parents=True)
+    write_text(run.labels / "audit" / AUDIT_CSV, "")
+    assert shown(run, capsys)[2] == f"meddistill eval {run.root} --overwrite"

@@ -115,9 +115,9 @@ def warnings_about(
         )
     if not any(row.has_mask for row in rows):
         boxed = any(row.annotation == "boxes" for row in rows if row.split == "test")
-        told = "there will be nothing to evaluate against, only pictures"
-        if boxed:
-            told = "`eval` will judge by the boxes of the test cases, which know no outline"
+        told = "`eval` will judge by the boxes of the test cases, which know no outline"
+        if not boxed:
+            told += "; none of them has one yet"
         warnings.append(f"no case has a mask: {told}")
     return warnings
 

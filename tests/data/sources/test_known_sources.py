@@ -1,5 +1,6 @@
 """Each layout on a miniature of the real one: what is listed, and what comes out of `prepare`."""
 
+import json
 import re
 from functools import partial
 
@@ -401,7 +402,8 @@ def test_boxes_csv_needs_no_mask_anywhere(tmp_path, prepare):
         "c": "unknown",
     }
     assert not any(case.has_mask for case in cases.values())
-    assert "nothing to evaluate against" in (out / "run.json").read_text()
+    told = json.loads((out / "run.json").read_text())["results"]["warnings"]
+    assert any("`eval` will judge by the boxes of the test cases" in line for line in told)
 
 
 def test_a_boxes_file_goes_over_masks_which_then_serve_evaluation_alone(tmp_path, prepare):
