@@ -11,7 +11,7 @@ from meddistill.base.files import read_json
 from meddistill.data.findings import Findings
 from meddistill.data.prepare.counts import describe
 from meddistill.data.prepare.relabel import Drawn, relabel
-from meddistill.labelling.takeover import fingerprint_labels
+from meddistill.labelling.takeover import drawn_boxes, fingerprint_labels
 from meddistill.run import lock
 from meddistill.run.findings import read_findings
 from meddistill.run.grid_file import read_grid
@@ -82,6 +82,13 @@ def tell_of_other_findings(run: RunDir, drawn: Drawn, findings: Findings) -> Non
 def labels_input(drawn: Drawn, findings: Findings) -> dict[str, str]:
     """What drawn boxes are as an input of the stage; nothing where nobody drew."""
     return {"labels": fingerprint_labels(drawn, findings)} if drawn else {}
+
+
+def drawn_since(run: RunDir, inputs: Mapping[str, str]) -> bool:
+    """Whether RUN/labels holds what prepared data of these `inputs` do not. Raises: InputError for a
+    damaged journal."""
+    found = labels_input(drawn_boxes(run.labels), read_findings(run.data))
+    return not found.items() <= inputs.items()
 
 
 def check_labels(run: RunDir, out: Path, inputs: Mapping[str, str]) -> None:

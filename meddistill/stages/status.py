@@ -109,7 +109,7 @@ def survey(run: RunDir) -> list[Look]:
         look for look in looks if look.stage != "phantom"
     ]  # the demo's sample images are a source
     looks.sort(key=lambda look: _rank(look.stage))
-    return [_compare(look, looks) for look in looks]
+    return [_with_drawn(run, _compare(look, looks)) for look in looks]
 
 
 def _rank(stage: str) -> int:
@@ -186,6 +186,21 @@ def _compare(look: Look, looks: Sequence[Look]) -> Look:
     return dataclasses.replace(look, state=OUTDATED, text="; ".join([*differences, look.text]))
 
 
+def _with_drawn(run: RunDir, look: Look) -> Look:
+    """The same, marked where people drew boxes since the data were made."""
+    if look.directory != run.data or look.state != DONE or not run.labels.is_dir():
+        return look
+    from meddistill.labelling.into_data import drawn_since  # reads images, which takes its time
+
+    try:
+        if not drawn_since(run, look.record.get("inputs", {})):
+            return look
+        told = f"boxes were drawn in {run.labels} since"
+    except MedDistillError as error:
+        told = str(error)
+    return dataclasses.replace(look, state=OUTDATED, text=f"{told}; {look.text}")
+
+
 def _differences(look: Look, looks: Sequence[Look]) -> Iterator[str]:
     inputs = look.record.get("inputs", {})
     by_name = {other.directory.name: other for other in looks if other.state == DONE}
@@ -228,6 +243,8 @@ def next_command(run: RunDir, looks: Sequence[Look]) -> str:
         name = look.directory.name
         if look.state == RUNNING:
             return f"wait for {look.directory}: it is being written"
+        if look.stage == "prepare" and look.state == OUTDATED:
+            return f"{command('prepare', run)} --update"
         if superseded and (look.state == OUTDATED or look.stage == "eval"):
             continue  # to make it again would delete what a newer student may have begun from
         if look.stage == "teacher" and look.state == state["student"] == OUTDATED:

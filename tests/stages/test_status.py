@@ -7,11 +7,15 @@ import subprocess
 import sys
 
 import pytest
+from support.label_run import make_run as make_label_run
 
 from meddistill.base.csv_tables import write_table
 from meddistill.base.errors import InputError
 from meddistill.base.files import read_json, write_json, write_text
+from meddistill.labelling.actions import Action, Box
+from meddistill.labelling.book import LabelBook
 from meddistill.run import lock, recorded_options
+from meddistill.run.dataset import Dataset
 from meddistill.run.layout import (
     AUDIT_CSV,
     BOXES_CSV,
@@ -23,6 +27,8 @@ from meddistill.run.layout import (
 )
 from meddistill.run.record import Stage, fingerprint_file, fingerprint_stage
 from meddistill.run.tables import Case, read_cases
+from meddistill.settings.prepare import PrepareConfig
+from meddistill.stages.prepare import run_prepare
 from meddistill.stages.status import run_status
 
 SPLITS = {
@@ -145,6 +151,23 @@ def test_what_is_missing_comes_next(run, capsys, there, following):
     for name in {"data", "detector", "teacher", "student", "eval"} - set(there):
         shutil.rmtree(run.root / name)
     assert shown(run, capsys)[2] == f"meddistill {following.format(run=run.root)}"
+
+
+def test_boxes_that_were_drawn_since_are_taken_over_next(tmp_path, capsys):
+    run = make_label_run(tmp_path)
+    book = LabelBook(run.labels, Dataset.open(run.data), ("lesion",))
+    book.close()
+    assert shown(run, capsys)[2] == f"meddistill distill {run.root}"
+    book = LabelBook(run.labels, Dataset.open(run.data), ("lesion",))
+    box = Box("b1", (8, 8, 24, 40), "lesion")
+    book.save(Action("a", "images/003.png", "draw", box=box))
+    book.close()
+    states, rows, following = shown(run, capsys)
+    assert states["data"] == "outdated"
+    assert f"boxes were drawn in {run.labels} since; cases 8" in rows["data"]
+    assert following == f"meddistill prepare {run.root} --update"
+    run_prepare(run, PrepareConfig(), seed=0, update=True)
+    assert shown(run, capsys)[2] == f"meddistill distill {run.root}"
 
 
 def test_few_boxes_need_no_detector(run, capsys):
