@@ -90,7 +90,7 @@ def describe(summary: Mapping[str, Any]) -> str:
         if not splits["test"]["with_mask"]:
             drawn["test"] = splits["test"]["boxes"]  # else masks judge, and need no box
         told = ", ".join(f"{count} in {split}" for split, count in drawn.items())
-        lines.append(f"drawn by a person: boxes on {sum(drawn.values())} images: {told}")
+        lines.append(f"kept: boxes on {sum(drawn.values())} images: {told}")
     if summary["rejected"]:
         lines.append(f"rejected: {summary['rejected']} (see {REJECTED_CSV})")
     if summary["left_out"]:
