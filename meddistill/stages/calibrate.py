@@ -25,6 +25,7 @@ from meddistill.run.dataset import Dataset
 from meddistill.run.layout import BELIEFS_NPZ, QUALITY_CSV, RUN_JSON, RunDir, require
 from meddistill.run.tables import QualityRow
 from meddistill.student.scan_masks import as_taken
+from meddistill.student.silent_student import refuse_student_as_run
 from meddistill.student.student import Student, load_network
 from meddistill.student.trust.trust import Trust, load_trust, save_trust
 from meddistill.targets.cache import TargetFolders
@@ -65,6 +66,7 @@ def run_calibrate(
     or whose features or answers are not finite; for `images` of which too few taught it nothing.
     """
     directory = student_dir or run.student
+    refuse_student_as_run(run)
     dataset = Dataset.open(run.data)
     require(run.teacher / RUN_JSON, "distill")
     student = load_network(directory, device)

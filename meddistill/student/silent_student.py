@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
+from meddistill.base.errors import InputError
 from meddistill.base.files import read_json
-from meddistill.run.layout import PREPROCESSING_JSON, TRUST_JSON
+from meddistill.run.layout import (
+    MODEL_SAFETENSORS,
+    PREPROCESSING_JSON,
+    RUN_JSON,
+    TRUST_JSON,
+    RunDir,
+)
 
 
 def how_to_know(student_dir: Path) -> str:
@@ -14,9 +22,24 @@ def how_to_know(student_dir: Path) -> str:
     if stored.is_file() and read_json(stored).get("tiled"):  # `calibrate` refuses it
         return "one that sees images in tiles never does"
     # Fitted in vain: own images are what it lacks.
-    if not (student_dir / TRUST_JSON).is_file():
-        return "`meddistill calibrate RUN` fits that, without training"
+    more, taught = "", ""
+    if (student_dir / TRUST_JSON).is_file():
+        more, taught = " --images DIR", ", on images in DIR that taught it nothing"
+    if (RunDir(student_dir.parent).data / RUN_JSON).exists():
+        return f"`meddistill calibrate RUN{more}` fits that, without training{taught}"
+    given = shlex.quote(str(student_dir))
     return (
-        "`meddistill calibrate RUN --images DIR` fits that, without training, on images in DIR that taught "
-        "it nothing"
+        f"`meddistill calibrate RUN{more} --student {given}` fits that, without training{taught}, where "
+        "RUN is the one that the student came from"
+    )
+
+
+def refuse_student_as_run(run: RunDir) -> None:
+    """Raise InputError where a student's directory was given for the RUN that it came from."""
+    if (run.data / RUN_JSON).exists() or not (run.root / MODEL_SAFETENSORS).is_file():
+        return
+    given = shlex.quote(str(run.root))
+    raise InputError(
+        f"{run.root} is a student; calibrating needs the RUN that it came from, with its data and "
+        f"teacher: `meddistill calibrate RUN --student {given}`"
     )

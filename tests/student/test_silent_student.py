@@ -2,7 +2,12 @@
 
 import json
 
-from meddistill.student.silent_student import how_to_know
+import pytest
+
+from meddistill.base.errors import InputError
+from meddistill.run.layout import RunDir
+from meddistill.stages.calibrate import run_calibrate
+from meddistill.student.silent_student import how_to_know, refuse_student_as_run
 
 
 def test_calibrate_is_named_only_to_a_student_that_it_takes(tmp_path):
@@ -10,6 +15,21 @@ def test_calibrate_is_named_only_to_a_student_that_it_takes(tmp_path):
     for tiled, told in ((False, "calibrate RUN"), (True, "sees images in tiles never does")):
         (tmp_path / "preprocessing.json").write_text(json.dumps({"tiled": tiled}))
         assert told in how_to_know(tmp_path)
+
+
+def test_a_copied_student_needs_the_run_that_it_came_from(tmp_path):
+    copied = tmp_path / "copy" / "student"
+    assert f"calibrate RUN --student {copied}` fits that" in how_to_know(copied)
+    assert "the one that the student came from" in how_to_know(copied)
+    own = RunDir(tmp_path / "run")
+    own.data.mkdir(parents=True)
+    (own.data / "run.json").write_text("{}")
+    assert how_to_know(own.student) == "`meddistill calibrate RUN` fits that, without training"
+    refuse_student_as_run(own)
+    copied.mkdir(parents=True)
+    (copied / "model.safetensors").touch()
+    with pytest.raises(InputError, match=r"is a student; .*`meddistill calibrate RUN --student"):
+        run_calibrate(RunDir(copied))
 
 
 def test_one_that_was_fitted_in_vain_is_told_to_be_shown_images(tmp_path):

@@ -117,7 +117,10 @@ def test_all_that_a_person_drew_is_counted():
     of_test = [dataclasses.replace(row, split="test", has_mask=False) for row in rows[:3]]
     told = describe(summarise([*rows, *of_test], [], 0))
     boxes = sum(row.annotation == "boxes" for row in of_test)
-    assert f"kept: boxes on {12 + boxes} images: 12 in training, 0 in validation, {boxes} in test" in told
+    assert (
+        f"kept: boxes on {12 + boxes} images: 12 in training, 0 in validation, {boxes} in test"
+        in told
+    )
     masked = [dataclasses.replace(row, has_mask=True) for row in of_test]
     told = describe(summarise([*rows, *masked], [], 0))
     assert "boxes on 12 images: 12 in training, 0 in validation\n" in f"{told}\n"
