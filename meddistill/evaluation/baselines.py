@@ -11,6 +11,7 @@ import numpy as np
 
 from meddistill.base.csv_tables import read_table
 from meddistill.base.errors import InputError
+from meddistill.base.files import read_json
 from meddistill.data.boxes import fill_boxes
 from meddistill.data.findings import LESION, Findings
 from meddistill.evaluation.judged_cases import JudgedCase
@@ -89,6 +90,16 @@ def find_baselines(
     else:
         found.skipped[BOXES] = f"no finished {run.detector.name}/"
     return found
+
+
+def wants_no_detector(run: RunDir, student_dir: Path, boxes: Path | None = None) -> bool:
+    """Whether a student was trained without a detector's boxes, and none are there: nothing is missing
+    where no baseline goes by them."""
+    record = student_dir / RUN_JSON
+    if boxes is not None or (run.detector / RUN_JSON).exists() or not record.is_file():
+        return False
+    settings = read_json(record).get("settings", {}).get("colearning", {})
+    return settings.get("unboxed") in ("propose", "ignore", "carry")
 
 
 def _find_teacher(found: Baselines, run: RunDir, split: str, findings: Findings) -> None:

@@ -22,6 +22,7 @@ from meddistill.evaluation.baselines import (
     TEACHER_BY_STUDENT,
     Baselines,
     find_baselines,
+    wants_no_detector,
 )
 from meddistill.evaluation.box_scores import BoxScoreRow, format_box_table
 from meddistill.evaluation.case_pictures import draw_case, gallery
@@ -137,6 +138,8 @@ def run_eval(
     findings = judged.findings or LESION
     if config.baselines:
         baselines = find_baselines(run, cases, config.split, request.boxes, findings)
+        if wants_no_detector(run, student_dir, request.boxes):
+            baselines.skipped.clear()
         baselines = _with_teacher(run, baselines, judged, config, request, teacher)
     if request.other is not None:
         add_other_masks(

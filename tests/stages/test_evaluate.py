@@ -213,6 +213,21 @@ def test_targets_of_another_split_or_annotated_boxes_are_no_baseline(
     )
 
 
+@pytest.mark.parametrize("unboxed", ["propose", "carry", "detected"])
+def test_no_detector_is_missed_where_none_was_wanted(tmp_path, capsys, unboxed):
+    run = make_run(tmp_path / "run")
+    add_teacher(run, prompt_source="annotated")
+    record = read_json(run.student / "run.json")
+    record["settings"] = {"colearning": {"unboxed": unboxed}, "teacher": None}
+    write_json(run.student / "run.json", record)
+    out = evaluate(run)
+    told = " ".join(capsys.readouterr().err.split())
+    missed = unboxed == "detected"
+    assert ("detector's boxes, filled: not evaluated" in told) is missed
+    assert ("teacher, prompted by detector: not evaluated" in told) is missed
+    assert bool(read_json(out / "summary.json")["skipped"]) is missed
+
+
 def test_flip_averaging_takes_the_mean_of_image_and_mirror_image(tmp_path):
     class Leftist(BrightnessStudent):
         """Sees a lesion in the left half of whatever it is shown."""
