@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 console = Console(stderr=True, highlight=False)
 _PLAIN_INTERVAL_S = 10.0
 _TITLE_WIDTH = 18
+_LEAST_LAST = 30
+"""Characters of a table's last column below which it stands under its row."""
 _quiet = False
 _verbose = False
 _next_shown = True
@@ -110,27 +112,47 @@ def next_hidden() -> Iterator[None]:
 
 def answer_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table that the user asked for, on standard output; its last column takes what is left of a
-    terminal's width.
+    terminal's width, or stands below each row where that is little.
 
     Elsewhere a line a row, unbroken, its columns aligned.
     """
+    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
     if _may_draw(sys.stdout.isatty()):
         from rich.box import SIMPLE_HEAD
         from rich.table import Table
 
+        screen = Console(highlight=False)
+        if screen.width - sum(width + 2 for width in widths[:-1]) < min(_LEAST_LAST, widths[-1]):
+            _print_below(screen, header, rows, widths)
+            return
         table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
         for name in header:
             last = name == header[-1]
             table.add_column(name, no_wrap=not last, overflow="fold" if last else "ellipsis")
         for row in rows:
             table.add_row(*(Text(cell) for cell in row))
-        Console(highlight=False).print(table)
+        screen.print(table)
         return
-    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
     for row in (header, *rows):
-        answer(
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        answer(_aligned(row, widths))
+
+
+def _print_below(
+    screen: Console, header: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[int]
+) -> None:
+    from rich.padding import Padding
+
+    for row in (header, *rows):
+        style = "bold" if row is header else ""
+        screen.print(
+            Text(_aligned(row[:-1], widths[:-1]), style), no_wrap=True, overflow="ellipsis"
         )
+        if row[-1]:
+            screen.print(Padding(Text(row[-1], style, overflow="fold"), (0, 0, 0, 4)))
+
+
+def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 def answer(text: str) -> None:
