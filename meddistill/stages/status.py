@@ -4,7 +4,6 @@ only, and little."""
 from __future__ import annotations
 
 import dataclasses
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,70 +13,20 @@ from meddistill.base import console
 from meddistill.base.errors import InputError, MedDistillError
 from meddistill.base.files import read_json
 from meddistill.run import lock
-from meddistill.run.audits import audit_folder, may_audit
 from meddistill.run.headlines import headline
-from meddistill.run.layout import (
-    AUDIT_CSV,
-    BOXES_CSV,
-    METRICS_CSV,
-    RUN_JSON,
-    UNFINISHED_JSON,
-    RunDir,
-)
-from meddistill.run.next_commands import (
-    after_detect,
-    after_distill,
-    after_eval,
-    after_prepare,
-    command,
-    eval_of,
-    to_audit,
+from meddistill.run.layout import BOXES_CSV, METRICS_CSV, RUN_JSON, UNFINISHED_JSON, RunDir
+from meddistill.run.looks import (
+    DONE,
+    MISSING,
+    OUTDATED,
+    RUNNING,
+    UNFINISHED,
+    UNREADABLE,
+    USUAL,
+    Look,
 )
 from meddistill.run.record import fingerprint_stage
-from meddistill.run.recorded_options import options_of, teacher_to_name
-from meddistill.run.tables import read_cases
-
-DONE, OUTDATED, RUNNING, UNFINISHED, UNREADABLE, MISSING = (
-    "done",
-    "outdated",
-    "running",
-    "unfinished",
-    "unreadable",
-    "missing",
-)
-# The directories of RUN in the order they are made, and the stage that each holds.
-_USUAL = {
-    "data": "prepare",
-    "detector": "detect",
-    "teacher": "teacher",
-    "student": "distill",
-    "eval": "eval",
-}
-# `teacher` is made by distill.
-_COMMANDS = {
-    "prepare": "prepare",
-    "detect": "detect",
-    "teacher": "distill",
-    "distill": "distill",
-    "eval": "eval",
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Look:
-    """One directory of RUN as it was found. `stage`: what it holds; `record`: its run.json, {}
-    where there is none.
-
-    `text`: headline numbers, or what is wrong. `moment`: local time when it was finished or begun.
-    """
-
-    directory: Path
-    stage: str
-    state: str
-    text: str = ""
-    moment: str = ""
-    seconds: float | None = None
-    record: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+from meddistill.run.what_next import begin, next_command
 
 
 def run_status(run: RunDir) -> list[Look]:
@@ -86,7 +35,7 @@ def run_status(run: RunDir) -> list[Look]:
     Raises: InputError where RUN is not a directory.
     """
     if not run.root.is_dir():
-        raise InputError(f"{run.root} is not there; `{_begin(run)}` makes it")
+        raise InputError(f"{run.root} is not there; `{begin(run)}` makes it")
     looks = survey(run)
     rows = [
         (look.directory.name, look.state, look.moment, _duration(look.seconds), look.text)
@@ -103,7 +52,7 @@ def survey(run: RunDir) -> list[Look]:
     others = {
         path.parent for name in (RUN_JSON, UNFINISHED_JSON) for path in run.root.glob(f"*/{name}")
     }
-    usual = [run.root / name for name in _USUAL]
+    usual = [run.root / name for name in USUAL]
     looks = [_look(path) for path in [*usual, *sorted(others - set(usual))]]
     looks = [
         look for look in looks if look.stage != "phantom"
@@ -113,14 +62,14 @@ def survey(run: RunDir) -> list[Look]:
 
 
 def _rank(stage: str) -> int:
-    order = list(_USUAL.values())
+    order = list(USUAL.values())
     return order.index(stage) if stage in order else len(order)
 
 
 def _look(directory: Path) -> Look:
     name, half = directory.name, directory / UNFINISHED_JSON
-    stage = _USUAL.get(name, name.split("-")[0])
-    stage = _USUAL.get(stage, stage)
+    stage = USUAL.get(name, name.split("-")[0])
+    stage = USUAL.get(stage, stage)
     if lock.is_held(directory):
         return Look(directory, stage, RUNNING, _progress(directory), _moment_of(half))
     try:
@@ -152,7 +101,7 @@ def _look(directory: Path) -> Look:
 
 def _stage_in(directory: Path, record: Mapping[str, Any], expected: str) -> str:
     found = str(record["stage"])
-    if directory.name in _USUAL and found != expected:
+    if directory.name in USUAL and found != expected:
         raise InputError(f"it holds the stage '{found}', not {expected}")
     return found
 
@@ -229,112 +178,6 @@ def _differences(look: Look, looks: Sequence[Look]) -> Iterator[str]:
         table = by_name["detector"].record.get("outputs", {}).get(BOXES_CSV, {})
         if isinstance(table, dict) and table.get("sha256") != boxes:
             yield "prompted by other boxes than RUN/detector holds now"
-
-
-def next_command(run: RunDir, looks: Sequence[Look]) -> str:
-    """What to type: the first stage that lacks something, else a student without an evaluation,
-    else `predict`."""
-    state = {look.directory.name: look.state for look in looks}
-    superseded = _is_superseded(looks)
-    students = [look for look in looks if look.stage == "distill" and look.state == DONE]
-    if superseded:
-        students.sort(key=lambda look: look.record["finished"], reverse=True)
-    for look in looks:
-        name = look.directory.name
-        if look.state == RUNNING:
-            return f"wait for {look.directory}: it is being written"
-        if look.stage == "prepare" and look.state == OUTDATED:
-            return f"{command('prepare', run)} --update"
-        if superseded and (look.state == OUTDATED or look.stage == "eval"):
-            continue  # to make it again would delete what a newer student may have begun from
-        if look.stage == "teacher" and look.state == state["student"] == OUTDATED:
-            continue  # made with the student, by the options of that
-        if look.state == MISSING:
-            # A student that is there needed no detector, and whoever has a student has no use for
-            # targets alone.
-            if name in ("detector", "teacher") and state["student"] in (DONE, OUTDATED):
-                continue
-            if name == "teacher":
-                continue
-            return _first_time(run, look)
-        if look.stage == "teacher" and look.state == UNFINISHED and students:
-            return f"{_distill_again(run, students[0])}  # makes its targets whole again"
-        if look.state != DONE and look.stage in _COMMANDS:
-            return _again(run, look)
-    evaluated = {
-        look.record.get("inputs", {}).get("student") for look in looks if look.stage == "eval"
-    }
-    for student in students:
-        if fingerprint_stage(student.directory) not in evaluated:
-            line = after_distill(run, student.directory)
-            there = (eval_of(run, student.directory) / RUN_JSON).exists()
-            return f"{line} --overwrite" if there else line
-    return _after_all(run, students[0], looks)
-
-
-def _after_all(run: RunDir, student: Look, looks: Sequence[Look]) -> str:
-    """To use the student; first to audit it where it was judged by no mask."""
-    record = next((look.record for look in looks if look.directory == run.eval), {})
-    split = record.get("settings", {}).get("split", "test")
-    unjudged = record.get("results", {}).get("dice") == {} and split == "test"
-    if student.directory != run.student or not unjudged or not may_audit(run):
-        return after_eval(student.directory)
-    if (audit_folder(run.labels) / AUDIT_CSV).exists():
-        return f"{after_distill(run, run.student)} --overwrite"
-    return to_audit(run)
-
-
-def _is_superseded(looks: Sequence[Look]) -> bool:
-    """Whether a student of other data than RUN holds now has another of these beside it."""
-    students = {look.state for look in looks if look.stage == "distill"}
-    return OUTDATED in students and bool(students & {DONE, RUNNING, UNFINISHED})
-
-
-def _again(run: RunDir, look: Look) -> str:
-    """The command that makes a directory again, or goes on with it, by its recorded options."""
-    if look.stage == "prepare":
-        line = _begin(run)
-    elif look.stage == "distill":
-        line = _distill_again(run, look)
-    elif look.stage == "teacher":
-        line = command("distill", run, teacher=teacher_to_name(run))
-    elif look.directory.name in _USUAL:
-        line = command(_COMMANDS[look.stage], run)
-    elif look.stage == "eval" and (student := _student_of(run, look)):
-        line = after_distill(run, student)
-    else:
-        line = command(_COMMANDS[look.stage], run, out=look.directory)
-    if look.state == UNFINISHED:
-        return f"{line}  # with the options it was begun with: it goes on where it stopped"
-    # The teacher's targets are keyed by what they depend on: they need no overwriting.
-    return line if look.stage == "teacher" else f"{line} --overwrite"
-
-
-def _student_of(run: RunDir, look: Look) -> Path | None:
-    """The student that an evaluation beside RUN/eval is called after, if there is one."""
-    student = run.root / f"student{look.directory.name.removeprefix('eval')}"
-    return student if student.is_dir() else None
-
-
-def _distill_again(run: RunDir, student: Look) -> str:
-    options = options_of(student.record.get("settings", {}))
-    out = None if student.directory == run.student else student.directory
-    return command("distill", run, *options, out=out)
-
-
-def _first_time(run: RunDir, look: Look) -> str:
-    if look.stage == "prepare":
-        return _begin(run)
-    if look.stage == "detect":
-        return after_prepare(run, run.data, read_cases(run.data))
-    return {
-        "distill": after_detect(run, run.detector),
-        "eval": after_distill(run, run.student),
-    }[look.stage]
-
-
-def _begin(run: RunDir) -> str:
-    return f"meddistill prepare {shlex.quote(str(run.root))} --source DIR"
 
 
 def _duration(seconds: float | None) -> str:
