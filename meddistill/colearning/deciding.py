@@ -4,6 +4,8 @@ it."""
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from meddistill.base import console
 from meddistill.base.errors import ConfigError
@@ -22,8 +24,9 @@ def with_unboxed_decided(config: DistillConfig, dataset: Dataset) -> DistillConf
     boxed, no table of boxes is given and nothing else was asked for that goes with a detector's
     boxes.
 
-    With few boxes training has a step size and decay of its own, and the feature level is off:
-    features are cached for boxed images alone, and a batch has them of all its cases or of none.
+    With few boxes training has a step size and decay of its own, its own choice of epoch and
+    threshold, and the feature level is off: features are cached for boxed images alone, and a batch has
+    them of all its cases or of none.
     Raises: ConfigError for box priors with several findings or with the recipe of few boxes, and for
     rounds of students where a head proposes.
     """
@@ -43,14 +46,18 @@ def with_unboxed_decided(config: DistillConfig, dataset: Dataset) -> DistillConf
     if not recipe.few_boxes:
         return config
     _check_goes_together(config)
-    _say_what_is_replaced(config)
+    ours: dict[str, Any] = {
+        "lr": recipe.lr,
+        "weight_decay": recipe.weight_decay,
+        "feature_weight": 0.0,
+        "keep": recipe.keep,
+        "threshold": recipe.threshold,
+        "patience": 0 if recipe.keep == "last" else config.patience,
+    }
+    _say_what_is_replaced(config, ours)
     share = recipe.share_of_boxed(boxed_training_images(dataset.cases))
     return dataclasses.replace(
-        config,
-        lr=recipe.lr,
-        weight_decay=recipe.weight_decay,
-        feature_weight=0.0,
-        colearning=dataclasses.replace(recipe, boxed_share=share),
+        config, **ours, colearning=dataclasses.replace(recipe, boxed_share=share)
     )
 
 
@@ -74,23 +81,28 @@ def _warn_of_what_is_out_of_reach(dataset: Dataset) -> None:
         )
 
 
-def _say_what_is_replaced(config: DistillConfig) -> None:
-    """Name what the user or a preset set and training with few boxes does otherwise."""
+def _say_what_is_replaced(config: DistillConfig, ours: Mapping[str, Any]) -> None:
+    """Name what the user or a preset set and training with few boxes does otherwise, as `ours`
+    says."""
     recipe = config.colearning
-    instead = {
-        "epochs": f"distill.colearning.steps={recipe.steps}",
-        "lr": f"distill.colearning.lr={recipe.lr:g}",
-        "weight_decay": f"distill.colearning.weight_decay={recipe.weight_decay:g}",
-        "feature_weight": "no feature level",
+    instead = {"epochs": f"distill.colearning.steps={recipe.steps}"} | {
+        name: f"distill.colearning.{name}={_written(ours[name])}"
+        for name in ("lr", "weight_decay", "keep", "threshold")
     }
-    ours = {"lr": recipe.lr, "weight_decay": recipe.weight_decay, "feature_weight": 0.0}
+    instead |= {"feature_weight": "no feature level", "patience": "a number of steps"}
     told = [
-        f"{what} in place of distill.{name}={found:g}"
+        f"{what} in place of distill.{name}={_written(found)}"
         for name, what in instead.items()
         if (found := getattr(config, name)) not in (getattr(_PLAIN, name), ours.get(name))
     ]
     if told:
         console.say(f"with few boxes: {', '.join(told)}")
+
+
+def _written(value: object) -> str:
+    if value is None:
+        return "(chosen)"
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
 def _check_goes_together(config: DistillConfig) -> None:

@@ -92,7 +92,8 @@ class Learning:
 
 
 LEAST_JUDGES = 5
-"""Validation cases with a target from which they choose epoch and threshold where few are boxed."""
+"""Validation cases with a target from which they choose threshold, and epoch where that is asked for,
+where few are boxed."""
 
 
 def learn(
@@ -127,7 +128,7 @@ def learn(
     pack = functools.partial(_pack, work, folders, prompts, scratch)
     data = TrainingData(pack(quality, "train"), pack(quality, "val"), findings=work.findings)
     if work.config.colearning.few_boxes and len(data.val) < LEAST_JUDGES:
-        # The epoch that two or three like best is not the best one: what is measured took the last.
+        # What two or three like best is not the best.
         data = dataclasses.replace(data, val=pack([], "val"))
     told = told_of_sides("distill", work.findings.keeps_sides())
     if told and work.config.augment and work.config.flips == AUTO:

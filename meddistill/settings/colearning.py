@@ -61,6 +61,12 @@ class ColearningConfig:
     """Step size at the start of the decay, in place of `distill.lr`."""
     weight_decay: float = setting(1e-2, STUDENT, before=1e-2)
     """AdamW's weight decay, in place of `distill.weight_decay`."""
+    keep: str = setting("last", STUDENT, before="best")
+    """Epoch whose student is kept, in place of `distill.keep`: of ten validation images the epoch that
+    they praise was worse than the last one."""
+    threshold: Optional[float] = setting(None, STUDENT, before=0.5)
+    """Probability from which a pixel is lesion, in place of `distill.threshold`; empty = chosen by
+    agreement with the teacher where at least five validation cases have a target, else 0.5."""
 
     @property
     def few_boxes(self) -> bool:
@@ -100,8 +106,10 @@ class ColearningConfig:
 
     def __post_init__(self) -> None:
         check_choice(self, "unboxed", ("auto", "propose", "ignore", "carry", "detected"))
+        check_choice(self, "keep", ("best", "last"))
         check_at_least(self, 1, "rounds", "heads", "head_steps", "steps")
         check_at_least(self, 0, "encodings_gb", "weight_decay")
         check_above_zero(self, "lr")
         check_range(self, 0.05, 1.0, "boxed_share")
+        check_range(self, 0.0, 1.0, "threshold")
         check_range(self, 1, 4, "head_views")

@@ -118,7 +118,7 @@ def _unchosen(config: DistillConfig) -> str:
     if not config.colearning.few_boxes:
         return "no validation case has a target: the last epoch's student is kept, unchosen"
     return (
-        "no more than a few validation cases have a target: the last epoch's student is kept, unchosen, "
+        "no more than a few validation cases have a target: the last epoch's student is kept, "
         f"after a fixed schedule of {config.colearning.steps} steps, and nothing would show that it was "
         "trained too long, nor another threshold than 0.5"
     )

@@ -72,7 +72,8 @@ def choose_thresholds(
     """Of each finding the threshold whose masks agree best (mean Dice in the frame) with the targets' masks, from
     0.1 to 0.9.
 
-    Of equally good ones the nearest to 0.5; 0.5 without validation cases. Two empty masks agree
+    Of equally good ones the nearest to 0.5; 0.5 without validation cases, and where what is gained over
+    it is less than the standard error of that. Two empty masks agree
     fully; a mask of a finding in a case that shows others instead agrees by the share that it has
     not of its own and their pixels.
 
@@ -84,16 +85,24 @@ def choose_thresholds(
     """
     if not len(val):
         return [0.5] * val.findings
-    shape = (len(THRESHOLDS), val.findings)
+    shape = (2, len(THRESHOLDS), val.findings)
     sums = torch.zeros(shape, dtype=widest_float(fabric.device), device=fabric.device)
     for probs, target, known in _predictions(student, val, preprocessing, fabric):
         theirs = (target >= 0.5).float()
-        sums += torch.stack(
-            [(_rightness((probs >= t).float(), theirs) * known).sum(0) for t in THRESHOLDS]
+        right = torch.stack([_rightness((probs >= t).float(), theirs) for t in THRESHOLDS])
+        gains = (right - right[THRESHOLDS.index(0.5)]) * known
+        sums += torch.stack([gains.sum(1), gains.square().sum(1)])
+    cases = val.known.sum(0).to(fabric.device)
+    total, squares = sum_over_ranks(fabric, sums)
+    means = total / cases.clamp(min=1)
+    spread = (squares - cases * means.square()).clamp(min=0) / (cases - 1).clamp(min=1)
+    errors = (spread / cases.clamp(min=1)).sqrt()
+    return [
+        threshold_of(of_one, error) if count > 1 else 0.5
+        for of_one, error, count in zip(
+            means.T.tolist(), errors.T.tolist(), cases.tolist(), strict=True
         )
-    cases = val.known.sum(0).to(fabric.device).clamp(min=1)
-    means = (sum_over_ranks(fabric, sums) / cases).T.tolist()
-    return [_best(of_one) for of_one in means]
+    ]
 
 
 def _rightness(masks: Tensor, theirs: Tensor) -> Tensor:
@@ -105,11 +114,15 @@ def _rightness(masks: Tensor, theirs: Tensor) -> Tensor:
     return torch.where(_shown(theirs) | (others < 1), alone, elsewhere)
 
 
-def _best(means: Sequence[float]) -> float:
-    return max(
-        zip(means, THRESHOLDS, strict=True),
-        key=lambda pair: (round(pair[0], 6), -abs(pair[1] - 0.5)),
-    )[1]
+def threshold_of(gains: Sequence[float], errors: Sequence[float]) -> float:
+    """The best of `THRESHOLDS` by the mean gain of each over 0.5, with its standard error: 0.5 where the
+    gain is less than that, as of a few cases another one is praised by chance."""
+    gain, threshold, error = max(
+        zip(gains, THRESHOLDS, errors, strict=True),
+        key=lambda each: (round(each[0], 6), -abs(each[1] - 0.5)),
+    )
+    # A case that gains where all others are the same either way has an error as large as its gain.
+    return threshold if gain > 0 and gain >= error * (1 - 1e-6) else 0.5
 
 
 @torch.no_grad()

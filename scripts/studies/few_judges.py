@@ -54,7 +54,7 @@ from meddistill.training import state
 from meddistill.training.fabric import make_fabric
 from meddistill.training.losses import soft_dice_agreement
 from meddistill.training.packed_cases import PackedCases
-from meddistill.training.selection import THRESHOLDS, predict_probs
+from meddistill.training.selection import THRESHOLDS, predict_probs, threshold_of
 
 # Typer reads annotations at run time.
 # ruff: noqa: UP045
@@ -204,8 +204,8 @@ def worth(found: Agreement, count: int) -> dict[str, dict[str, float]]:
         val = np.isin(found.groups, order[: 1 + np.searchsorted(sizes, count)])
         for rule, (chooses_epoch, chooses_threshold) in RULES.items():
             epoch = int(found.soft[:, val].mean(1).argmax()) if chooses_epoch else -1
-            cut = found.with_target[epoch][:, val].mean(1).argmax() if chooses_threshold else HALF
-            values[rule].append(float(found.with_truth[epoch, int(cut), ~val].mean()))
+            cut = _cut(found.with_target[epoch][:, val]) if chooses_threshold else HALF
+            values[rule].append(float(found.with_truth[epoch, cut, ~val].mean()))
     return {
         rule: {
             "mean": round(float(np.mean(each)), 4),
@@ -213,6 +213,14 @@ def worth(found: Agreement, count: int) -> dict[str, dict[str, float]]:
         }
         for rule, each in values.items()
     }
+
+
+def _cut(with_target: np.ndarray) -> int:
+    """The place of the threshold that `distill` would choose by (T, V) of validation cases."""
+    gains = with_target - with_target[HALF]
+    errors = gains.std(1, ddof=1) / np.sqrt(gains.shape[1]) if gains.shape[1] > 1 else np.inf
+    chosen = threshold_of(gains.mean(1).tolist(), np.broadcast_to(errors, len(gains)).tolist())
+    return THRESHOLDS.index(chosen)
 
 
 def make_table(cells: list[dict[str, Any]]) -> str:

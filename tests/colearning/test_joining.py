@@ -153,6 +153,22 @@ def test_the_recipe_for_few_boxes_brings_its_step_size_and_decay(data):
     assert with_unboxed_decided(off, data) == off
 
 
+def test_few_boxes_keep_the_last_epoch_and_let_validation_choose_the_threshold(data, capsys):
+    few = with_annotations(data, "boxes", "unknown")
+    mine = dataclasses.replace(CONFIG, patience=3, threshold=0.4)
+    config = with_unboxed_decided(mine, few)
+    assert (config.keep, config.threshold, config.patience) == ("last", None, 0)
+    told = " ".join(capsys.readouterr().err.split())
+    assert "a number of steps in place of distill.patience=3" in told
+    assert "distill.colearning.threshold=(chosen) in place of distill.threshold=0.4" in told
+    asked = ColearningConfig(keep="best", threshold=0.3)
+    config = with_unboxed_decided(dataclasses.replace(mine, colearning=asked), few)
+    assert (config.keep, config.threshold, config.patience) == ("best", 0.3, 3)
+    many = with_annotations(data, "boxes", "none")
+    config = with_unboxed_decided(mine, many)
+    assert (config.keep, config.threshold, config.patience) == ("best", 0.4, 3)
+
+
 @pytest.mark.parametrize(
     ("unboxed", "asked", "told"),
     [

@@ -11,7 +11,12 @@ from meddistill.base.errors import TrainingError
 from meddistill.data.frames import Preprocessing
 from meddistill.training.fabric import make_fabric
 from meddistill.training.packed_cases import CaseTarget, PackedCases
-from meddistill.training.selection import choose_thresholds, validation_agreement
+from meddistill.training.selection import (
+    THRESHOLDS,
+    choose_thresholds,
+    threshold_of,
+    validation_agreement,
+)
 
 SIDE = 8
 
@@ -126,6 +131,21 @@ def test_a_rare_findings_threshold_is_not_that_of_silence():
         FABRIC,
     )
     assert chosen == [0.4, 0.5]
+
+
+def test_a_threshold_that_few_cases_praise_by_chance_is_not_taken():
+    assert threshold_of(*_of_gains([0.2, -0.19, 0.01, -0.01])) == 0.5
+    assert threshold_of(*_of_gains([0.2, 0.1, 0.15, 0.1])) == 0.3
+    assert threshold_of(*_of_gains([0.2, 0.0, 0.0, 0.0])) == 0.3  # all others are as good with it
+    assert threshold_of(*_of_gains([0.0, 0.0])) == 0.5
+
+
+def _of_gains(gains):
+    """Mean and standard error by threshold, of .3 as given and of all others none."""
+    place = THRESHOLDS.index(0.3)
+    mean, error = np.zeros((2, len(THRESHOLDS)))
+    mean[place], error[place] = np.mean(gains), np.std(gains, ddof=1) / np.sqrt(len(gains))
+    return mean.tolist(), error.tolist()
 
 
 def test_a_threshold_rises_above_what_is_seen_in_cases_of_another_finding():
