@@ -59,7 +59,9 @@ def write_contact_sheet(
             ].numpy()
             > 0.5
         )
-        places.append(findings.index(row.finding) if row.finding else 0)
+        # No picture is worth an error: of a finding that was renamed meanwhile the first colour does.
+        known = row.finding in findings.names
+        places.append(findings.index(row.finding) if known else 0)
         tile = _tile(overlay(image, mask, (findings.colours[places[-1]],)), boxes)
         finding = f"{shortened(row.finding, 16)}, " if row.finding else ""
         told = f"{finding}doubt {row.doubt:.2f}{'' if row.accepted else ', refused'}"

@@ -64,17 +64,18 @@ def is_there(path: Path, arguments: argparse.Namespace) -> bool:
         return False
     about = json.loads(path.read_text("utf-8"))["about"]
     asked = {name: str(getattr(arguments, name)) for name in (*ABOUT_TIMING, "only")}
-    pairs = {
-        f"--{name.replace('_', '-')}": (about["arguments"][name], asked[name]) for name in asked
-    }
-    pairs |= {name: (about[name], here) for name, here in where(arguments.device).items()}
-    for name, (kept, now) in pairs.items():
-        if kept != now:
-            raise ConfigError(
-                f"{path} was measured with {name} {kept}, not {now}; choose another --out, or remove "
-                "it"
-            )
+    for name, now in asked.items():
+        _check_same(path, f"--{name.replace('_', '-')}", about["arguments"][name], now)
+    for name, here in where(arguments.device).items():
+        _check_same(path, name, about[name], here)
     return True
+
+
+def _check_same(path: Path, name: str, kept: str, now: str) -> None:
+    if kept != now:
+        raise ConfigError(
+            f"{path} was measured with {name} {kept}, not {now}; choose another --out, or remove it"
+        )
 
 
 def run_suite(args: argparse.Namespace, measure: Measure) -> list[dict[str, Any]]:

@@ -151,11 +151,17 @@ def test_the_suite_takes_no_figure_of_other_arguments_for_its_own(tmp_path):
 
     def measure(arguments):
         kept = {name: str(value) for name, value in vars(arguments).items()}
-        return {"about": {"device": "x", "arguments": kept}, "rows": {}}
+        return {"about": {**suite.where("cpu"), "arguments": kept}, "rows": {}}
 
+    here = suite.where("cpu")
     assert len(suite.run_suite(args, measure)) == 3
     assert len(suite.run_suite(args, None)) == 3  # all are there
     for name, value in (("device", "cuda"), ("image_size", 256), ("only", "b,c")):
         other = argparse.Namespace(**{**vars(args), name: value})
         with pytest.raises(ConfigError, match=f"was measured with --{name.replace('_', '-')} "):
             suite.run_suite(other, measure)
+    for name in ("device", "torch"):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(suite, "where", lambda _, name=name: {**here, name: "another"})
+            with pytest.raises(ConfigError, match=f"was measured with {name} .*, not another"):
+                suite.run_suite(args, measure)
