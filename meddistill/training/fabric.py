@@ -43,8 +43,7 @@ def make_fabric(device: str, precision: str) -> Fabric:
         devices=processes.on_machine if several else devices,
         num_nodes=max(1, processes.count // processes.on_machine),
         strategy=DDPStrategy(timeout=WAITS_AT_MOST) if several else "auto",
-        # Named, as Lightning overlooks SLURM in jobs that are called bash or interactive.
-        plugins=[SLURMEnvironment()] if processes.by_slurm else [],
+        plugins=[_slurm()] if processes.by_slurm else [],
         precision=choose_precision(resolved) if precision == "auto" else precision,  # type: ignore[arg-type]
     )
     fabric.launch()
@@ -53,6 +52,18 @@ def make_fabric(device: str, precision: str) -> Fabric:
     if not fabric.is_global_zero:
         console.set_quiet(True)
     return fabric
+
+
+def _slurm() -> SLURMEnvironment:
+    """Named to Lightning, which overlooks SLURM in jobs that are called bash or interactive. Raises:
+    ConfigError where srun was not told how many tasks a machine has."""
+    try:
+        return SLURMEnvironment()
+    except RuntimeError as error:
+        raise ConfigError(
+            "srun was given a number of tasks, but not how many a machine has: give it "
+            "--ntasks-per-node, as many as each machine has GPUs"
+        ) from error
 
 
 def _check_devices(device: torch.device, processes: Processes) -> None:

@@ -479,6 +479,15 @@ def test_processes_wait_for_what_the_first_does_alone(monkeypatch):
     assert together._timeout >= datetime.timedelta(hours=12)
 
 
+def test_srun_is_to_say_how_many_tasks_a_machine_has(monkeypatch):
+    for name in ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"):
+        monkeypatch.setenv(name, "2")
+    for name in ("SLURM_NTASKS_PER_NODE", "WORLD_SIZE", "SLURM_PTY_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ConfigError, match="give it --ntasks-per-node"):
+        make_fabric("cpu", "32-true")
+
+
 def test_devices_that_are_not_there_are_refused():
     for name in ("gpu7x", "xpu"):
         with pytest.raises(ConfigError, match="choose from auto, cpu"):
