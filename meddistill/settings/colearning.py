@@ -66,7 +66,7 @@ class ColearningConfig:
     they praise was worse than the last one."""
     threshold: Optional[float] = setting(None, STUDENT, before=0.5)
     """Probability from which a pixel is lesion, in place of `distill.threshold`; empty = chosen by
-    agreement with the teacher where at least five validation cases have a target, else 0.5."""
+    agreement with the teacher where at least ten validation cases have a target, else 0.5."""
 
     @property
     def few_boxes(self) -> bool:

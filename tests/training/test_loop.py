@@ -20,9 +20,10 @@ from torch import nn
 from meddistill.base.errors import ConfigError, InputError, Interrupted, TrainingError
 from meddistill.data.frames import Preprocessing
 from meddistill.run.layout import LAST_CKPT, METRICS_CSV, PREVIOUS_CKPT
+from meddistill.settings.colearning import ColearningConfig
 from meddistill.settings.distill import DistillConfig
 from meddistill.student.networks.nested_unet import NestedUNet
-from meddistill.training import fabric, loop
+from meddistill.training import fabric, fitting, loop
 from meddistill.training.adapters import FeatureAdapters
 from meddistill.training.batches import Draw, ShuffledCases
 from meddistill.training.fabric import (
@@ -393,6 +394,11 @@ def test_the_threshold_that_agrees_best_is_chosen():
     fabric = make_fabric("cpu", "32-true")
     assert choose_thresholds(timid, val, Preprocessing(SIZE), fabric) == [0.3]
     assert choose_thresholds(timid, bright_squares(0, 2), Preprocessing(SIZE), fabric) == [0.5]
+    few = DistillConfig(threshold=None, colearning=ColearningConfig(unboxed="propose"))
+    trained = SimpleNamespace(student=timid)
+    for count, cut in ((fitting.LEAST_TO_CHOOSE - 1, 0.5), (fitting.LEAST_TO_CHOOSE, 0.3)):
+        val = bright_squares(count, 2)
+        assert fitting._thresholds(few, trained, val, Preprocessing(SIZE), fabric) == [cut]
 
 
 class SaysBoth(nn.Module):
