@@ -92,8 +92,8 @@ class Learning:
 
 
 LEAST_JUDGES = 5
-"""Validation cases with a target from which they choose threshold, and epoch where that is asked for,
-where few are boxed."""
+"""Validation cases with a target from which few boxes have a validation at all; the threshold takes more
+of them (`fitting.LEAST_TO_CHOOSE`)."""
 
 
 def learn(

@@ -172,10 +172,7 @@ class Study:
         if is_there(path, of_distill_asked(self._settings(cell))):
             return
         say(f"cell {cell.name}")
-        config = self._config(cell)
-        run = RunDir(self._runs / f"{cell.set_name}-{cell.boxes or ALL}-{cell.draw}")
-        run_prepare(run, config.prepare, seed=cell.draw)
-        self._share_encodings(run)
+        run, config = self.prepare(cell)
         student = run.root / f"student-{cell.arm}"
         watch = Stopwatch()
         run_distill(
@@ -191,6 +188,15 @@ class Study:
         told = {**dataclasses.asdict(cell), "part": self.part}
         write_json(path, told | _told(run, student, judged, took))
         say(f"{cell.name}: Dice {read_json(path)['dice_mean']:.3f}")
+
+    def prepare(self, cell: Cell) -> tuple[RunDir, Config]:
+        """The cell's RUN, prepared, with the encodings that the cells of a set share; and its
+        settings."""
+        config = self._config(cell)
+        run = RunDir(self._runs / f"{cell.set_name}-{cell.boxes or ALL}-{cell.draw}")
+        run_prepare(run, config.prepare, seed=cell.draw)
+        self._share_encodings(run)
+        return run, config
 
     @property
     def _runs(self) -> Path:

@@ -104,10 +104,7 @@ def every_epoch_kept() -> Iterator[None]:
 
 def trained(study: Study, cell: Cell) -> Path:
     """The student of a cell, with all its epochs. Without validation the newest is kept each time."""
-    config = study._config(cell)
-    run = RunDir(study._runs / f"{cell.set_name}-{cell.boxes}-{cell.draw}")
-    run_prepare(run, config.prepare, seed=cell.draw)
-    study._share_encodings(run)
+    run, config = study.prepare(cell)
     out = run.root / f"student-{cell.arm}-epochs"
     with every_epoch_kept():
         run_distill(

@@ -1,7 +1,6 @@
 """The study of the ceiling: arms are trained for the same time, judged on the same cases, kept as they
 end, and compared in pairs."""
 
-import csv
 import dataclasses
 import json
 import re
@@ -10,10 +9,10 @@ import pytest
 import torch
 from support.painting_teacher import PaintingTeacher
 from support.script_module import load_script
+from support.study_source import write_study_source
 from support.training_data import bright_squares, train
 
 from meddistill.base.errors import ConfigError
-from meddistill.data.sources.phantom import write_phantom
 from meddistill.settings.distill import DistillConfig
 from meddistill.training import augment, loop
 from meddistill.training.batches import ShuffledCases
@@ -40,14 +39,9 @@ def script():
 @pytest.fixture(scope="module")
 def study(script, tmp_path_factory):
     root = tmp_path_factory.mktemp("ceiling")
-    write_phantom(root / "source", cases=24, seed=0, size=64)
-    names = sorted(path.stem for path in (root / "source/images").iterdir())
-    with (root / "source/groups.csv").open("w", newline="") as file:
-        rows = [(name, index // 2 % 3 + 1, f"s{index // 2}") for index, name in enumerate(names)]
-        csv.writer(file).writerows([("id", "fold", "series"), *rows])
     made = script.Study(
         "toy",
-        root / "source",
+        write_study_source(root),
         root / "work",
         root / "cells",
         minutes=0.001,

@@ -9,9 +9,9 @@ import re
 import pytest
 from support.painting_teacher import PaintingTeacher
 from support.script_module import load_script
+from support.study_source import write_study_source
 
 from meddistill.base.errors import ConfigError
-from meddistill.data.sources.phantom import write_phantom
 
 TOY = (
     "prepare.workers=1",
@@ -36,14 +36,9 @@ def script():
 @pytest.fixture(scope="module")
 def study(script, tmp_path_factory):
     root = tmp_path_factory.mktemp("few-boxes")
-    write_phantom(root / "source", cases=24, seed=0, size=64)
-    names = sorted(path.stem for path in (root / "source/images").iterdir())
-    with (root / "source/groups.csv").open("w", newline="") as file:
-        rows = [(name, index // 2 % 3 + 1, f"s{index // 2}") for index, name in enumerate(names)]
-        csv.writer(file).writerows([("id", "fold", "series"), *rows])
     made = script.Study(
         "toy",
-        root / "source",
+        write_study_source(root),
         root / "work",
         root / "cells",
         overrides=TOY,

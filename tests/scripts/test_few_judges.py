@@ -1,14 +1,12 @@
 """The study of what a few validation boxes choose well."""
 
-import csv
 import json
 
 import numpy as np
 import pytest
 from support.painting_teacher import PaintingTeacher
 from support.script_module import load_script
-
-from meddistill.data.sources.phantom import write_phantom
+from support.study_source import write_study_source
 
 TOY = (
     "prepare.workers=1",
@@ -30,14 +28,9 @@ def script():
 
 
 def test_a_cell_tells_what_each_rule_was_worth(script, tmp_path):
-    write_phantom(tmp_path / "source", cases=24, seed=0, size=64)
-    names = sorted(path.stem for path in (tmp_path / "source/images").iterdir())
-    with (tmp_path / "source/groups.csv").open("w", newline="") as file:
-        rows = [(name, index // 2 % 3 + 1, f"s{index // 2}") for index, name in enumerate(names)]
-        csv.writer(file).writerows([("id", "fold", "series"), *rows])
     study = script.Study(
         "toy",
-        tmp_path / "source",
+        write_study_source(tmp_path),
         tmp_path / "work",
         tmp_path / "cells",
         overrides=TOY,
