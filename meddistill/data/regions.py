@@ -26,11 +26,6 @@ def median_filtered(mask: np.ndarray, side: int) -> np.ndarray:
     return np.asarray(share > 0.5)
 
 
-def count_components(mask: np.ndarray) -> int:
-    """Connected parts of a bool mask, also by corners."""
-    return _labelled(mask)[1]
-
-
 def _labelled(mask: np.ndarray) -> tuple[np.ndarray, int]:
     from scipy import ndimage  # slow to import
 

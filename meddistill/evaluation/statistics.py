@@ -105,40 +105,19 @@ def describe_samples(
     )
 
 
-def bootstrap_ratio(
-    parts: Values,
-    wholes: Values,
-    groups: Sequence[str],
-    *,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-) -> tuple[float, float] | None:
-    """95 % percentile interval of sum(parts) / sum(wholes), resampling whole groups with
-    replacement.
-
-    With `wholes` all 1 this is the mean; with counts it is a pooled ratio, such as an F1. None for
-    fewer than two groups: one patient says nothing of the next. Resamples whose wholes sum to 0 are
-    left out.
-
-    Args:
-        parts: one a case, such as a count of hits.
-        wholes: one a case, such as a count of all.
-        groups: each case's group.
-        seed: of the resampling.
-        resamples: how many.
-    """
-    return bootstrap_ratios([(parts, wholes, groups)], seed=seed, resamples=resamples)
-
-
 def bootstrap_ratios(
     samples: Sequence[tuple[Values, Values, Sequence[str]]],
     *,
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> tuple[float, float] | None:
-    """The interval of `bootstrap_ratio` for the mean of several samples' ratios; a sample is its
-    parts, wholes and groups. Where a resample has no whole of a sample, that one's own ratio
-    stands."""
+    """95 % percentile interval of the mean over samples of sum(parts) / sum(wholes), resampling whole
+    groups with replacement; a sample is its parts, its wholes and the group of each.
+
+    With wholes of 1 such a ratio is the mean; with counts it is a pooled ratio, such as an F1. None
+    for fewer than two groups: one patient says nothing of the next. Resamples whose wholes sum to 0
+    in every sample are left out; where they do in some, those samples' own ratios stand.
+    """
     names = np.unique(np.concatenate([np.asarray(groups, dtype=str) for *_, groups in samples]))
     if names.size < 2:
         return None

@@ -22,8 +22,6 @@ from meddistill.labelling.state import (
     EMPTY,
     OPEN,
     ImageState,
-    can_redo,
-    can_undo,
     counts_of,
     derive,
     in_order,
@@ -205,11 +203,6 @@ class LabelBook:
     def touched(self, case: Case) -> bool:
         """Whether anybody did anything to the image here."""
         return case.source in self._by_image
-
-    def undoable(self, case: Case) -> tuple[str, str]:
-        """Ids of what the user can undo and redo on the image; empty for nothing."""
-        actions = self.actions(case)
-        return can_undo(actions, self.user), can_redo(actions, self.user)
 
     def counts(self) -> dict[str, int]:
         """Images by status."""

@@ -83,7 +83,11 @@ def last_audit(actions: Sequence[Action]) -> Action | None:
 
 
 def can_undo(actions: Iterable[Action], user: str) -> str:
-    """The id of the last thing that `user` did and has not undone; empty where there is none."""
+    """The id of the last thing that `user` did and has not undone; empty where there is none.
+
+    The page decides by its own twin of this and `can_redo`, `undoable` in `page/state.js`; a test
+    holds both to the same answers.
+    """
     return _stacks(actions, user)[0]
 
 

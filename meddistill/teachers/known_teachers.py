@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from meddistill.teachers.teacher import Teacher
 
 _META = "https://dl.fbaipublicfiles.com/segment_anything_2/"
-_SQUASH = "squashed to a square, ImageNet mean and std"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +34,6 @@ class TeacherEntry:
     network: str
     weights: Weights
     input_size: int
-    normalisation: str
     load: Callable[[TeacherEntry, Path, torch.device, str], Teacher]
     model_yaml: str = ""
     packaged_weights: Callable[[], Path | None] = lambda: None
@@ -70,7 +68,7 @@ def _sam2(version: str, size: str, letters: str, file_size: int, sha256: str) ->
     weights = Weights(file, file_size, sha256, _META + folder + file, "Apache-2.0")
     yaml = f"sam{version}/{stem}{letters}.yaml"
     name, network = f"sam{version}-{size}", f"SAM {version} Hiera {size}"
-    return TeacherEntry(name, network, weights, 1024, _SQUASH, _load_sam2, yaml)
+    return TeacherEntry(name, network, weights, 1024, _load_sam2, yaml)
 
 
 _MEDSAM2 = Weights(
@@ -151,7 +149,6 @@ _ENTRIES = (
         "SAM 2.1 Hiera tiny, medical",
         _MEDSAM2,
         512,
-        _SQUASH,
         _load_sam2,
         "sam2.1/sam2.1_hiera_t.yaml",
     ),
@@ -160,7 +157,6 @@ _ENTRIES = (
         "LiteMedSAM (TinyViT)",
         _LITEMEDSAM,
         256,
-        "longest side resized by area, minimum and maximum of the image to 0 and 1, padded",
         _load_litemedsam,
         packaged_weights=_packaged_litemedsam,
     ),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from meddistill.evaluation.statistics import bootstrap_ratio, compare_paired, describe
+from meddistill.evaluation.statistics import bootstrap_ratios, compare_paired, describe
 
 
 def test_mean_median_and_quartiles():
@@ -58,8 +58,8 @@ def test_a_seed_gives_the_same_interval_and_chunks_do_not_change_it(monkeypatch)
 
 def test_a_pooled_ratio_is_bootstrapped_as_a_ratio():
     # Every group has the ratio 1/2, so every resample has, whatever the groups' sizes.
-    assert bootstrap_ratio([1, 2, 50], [2, 4, 100], ["a", "b", "c"]) == (0.5, 0.5)
-    assert bootstrap_ratio([0, 0], [0, 0], ["a", "b"]) is None
+    assert bootstrap_ratios([([1, 2, 50], [2, 4, 100], ["a", "b", "c"])]) == (0.5, 0.5)
+    assert bootstrap_ratios([([0, 0], [0, 0], ["a", "b"])]) is None
 
 
 def test_a_paired_difference_knows_sign_interval_and_counts():

@@ -15,7 +15,6 @@ _SAME = 0.02
 """Share of a step within which two slices lie at one place."""
 _EVEN = 0.1
 """Share of a step by which steps may differ."""
-_TILT = 0.01
 _TO_RAS = np.array([-1.0, -1.0, 1.0])  # DICOM counts to the left and to the back
 
 
@@ -57,14 +56,6 @@ class Series:
     def slice_mm(self) -> float | None:
         """Distance of neighbouring slices along their normal; None where steps are uneven."""
         return None if self.why_uneven else abs(float(self.step_mm @ self._normal))
-
-    @property
-    def tilt_degrees(self) -> float:
-        """By how much the slices are shifted against each other; 0 where they lie square."""
-        step = self.step_mm
-        share = min(1.0, abs(float(step @ self._normal)) / float(np.linalg.norm(step)))
-        angle = float(np.degrees(np.arccos(share)))
-        return angle if np.sin(np.radians(angle)) > _TILT else 0.0
 
     def check_even(self) -> None:
         """Raises: InputError where steps are uneven."""

@@ -36,8 +36,6 @@ from meddistill.data.sources.source import Listing, SourceOptions, Understood
 from meddistill.data.sources.walking import image_files
 from meddistill.run.tables import Rejected
 
-IMAGE_FOLDERS = ("images", "image", "imgs", "img")
-MASK_FOLDERS = ("masks", "mask", "labels", "segmentations", "ground_truth", "gt", "annotations")
 MASK_SUFFIXES = ("_mask", "_m", "_segmentation", "_seg", "_gt")
 _LEAST_PATIENTS = 6
 """From so many folders on whose names all hold digits, a folder is a patient; fewer may be classes."""

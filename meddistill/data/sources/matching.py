@@ -66,10 +66,6 @@ class _Pairing:
     def paired(self) -> int:
         return sum(len(masks) for masks in self.masks.values())
 
-    @property
-    def strength(self) -> tuple[int, int]:
-        return (-self.rule.tier, self.paired)
-
 
 def _pair(rule: Rule, images: Sequence[Named], masks: Sequence[Named]) -> _Pairing:
     by_key: dict[Key, list[Named]] = {}
