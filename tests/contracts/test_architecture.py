@@ -2,6 +2,7 @@
 cannot see a mask."""
 
 import ast
+import re
 import sys
 from functools import cache
 
@@ -132,6 +133,15 @@ def test_imports_point_one_way(module):
     ours = [name for name in imports(module) if name in MODULES and name != "meddistill"]
     upward = [name for name in ours if _layer(name) < _layer(module)]
     assert upward == [], f"{module} imports from above"
+
+
+def test_the_map_in_contributing_has_the_rooms_in_this_order():
+    page = (PACKAGE.parent / ".github/CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = page[page.index("| floor of ") :].split("\n\n")[0]
+    firsts = re.findall(r"^\| `([^`]+?)(?:/|\.py)`", table, flags=re.MULTILINE)
+    depths = [_layer(f"meddistill.{room.replace('/', '.')}") for room in firsts]
+    assert depths == sorted(depths)
+    assert set(depths) == set(range(len(LAYERS)))
 
 
 @pytest.mark.parametrize(
