@@ -1,4 +1,4 @@
-"""The rows of a RUN's tables, and how they are read. `base.files` reads and writes the files."""
+"""The rows of a RUN's tables, and how they are read. `base.csv_tables` reads and writes the files."""
 
 from __future__ import annotations
 

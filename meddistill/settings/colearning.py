@@ -62,8 +62,8 @@ class ColearningConfig:
     weight_decay: float = setting(1e-2, STUDENT, before=1e-2)
     """AdamW's weight decay, in place of `distill.weight_decay`."""
     keep: str = setting("last", STUDENT, before="best")
-    """Epoch whose student is kept, in place of `distill.keep`: of ten validation images the epoch that
-    they praise was worse than the last one."""
+    """Epoch whose student is kept, in place of `distill.keep`: against the last one, that which ten
+    validation images praise had .012 less Dice on brain slices and .005 more on ultrasound."""
     threshold: Optional[float] = setting(None, STUDENT, before=0.5)
     """Probability from which a pixel is lesion, in place of `distill.threshold`; empty = chosen by
     agreement with the teacher where at least ten validation cases have a target, else 0.5."""

@@ -321,7 +321,7 @@ class PackedCases:
 
 Revise = Callable[[Callable[[Tensor], Tensor], PackedCases], None]
 """Replaces targets of a training set by what a student has learnt meanwhile. It is given what the
-student makes of frames (B, 3, S, S) in [0, 255], probabilities (B, 1, S, S), and the set; the same
+student makes of frames (B, 3, S, S) in [0, 255], probabilities (B, C, S, S), and the set; the same
 student gives the same targets, also when it is asked again after an interruption."""
 
 

@@ -29,9 +29,6 @@ class NetworkOptions:
 class StudentNetwork(nn.Module):
     """A segmentation network for square RGB frames, a channel of logits a finding.
 
-    One output channel is assumed by `export/onnx_graph.py` (its shapes) and
-    `stages/export.compare`.
-
     `feature_channels`: channels of each encoder map, fine to coarse. `preprocessing_mean_std`: the
     normalisation of RGB in [0, 1] that the encoder's weights were trained with. `weights_source`:
     where these weights came from, in words (`random` until something is loaded). `stride`: frame
