@@ -10,11 +10,10 @@ import numpy as np
 
 from meddistill.base.errors import InputError
 from meddistill.data.formats.known_image_formats import image_format_of
-from meddistill.data.formats.volume_slices import VolumeSlice
+from meddistill.data.formats.volume_slices import AXES, VolumeSlice
 from meddistill.data.raw_case import ImageRef
 
-_AXES = ("sagittal", "coronal", "axial")
-_SLICE = re.compile(rf"({'|'.join(_AXES)})(\d{{1,6}})")
+_SLICE = re.compile(rf"({'|'.join(AXES)})(\d{{1,6}})")
 _LEAST_PIXELS = 10
 
 
@@ -40,7 +39,7 @@ def load_original(directory: Path, source: str, size_hw: tuple[int, int]) -> np.
 def _reference(path: Path, part: str) -> ImageRef:
     of_volume = _SLICE.fullmatch(part)
     if of_volume:
-        return VolumeSlice(path, _AXES.index(of_volume[1]), int(of_volume[2]))
+        return VolumeSlice(path, AXES.index(of_volume[1]), int(of_volume[2]))
     images = image_format_of(path).images(path)
     number = int(part) if part.isdigit() else 0
     if number >= len(images):

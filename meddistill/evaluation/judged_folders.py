@@ -9,9 +9,9 @@ from pathlib import Path
 from meddistill.base import console
 from meddistill.base.errors import InputError
 from meddistill.base.hashing import fingerprint_source, hash_files
+from meddistill.data.formats.pictures import IMAGE_SUFFIXES
 from meddistill.evaluation.judged_cases import JudgedCase, JudgedCases
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 MASK_ENDINGS = ("", "_mask", "_m", "_segmentation", "_seg", "_gt", "_label", "-mask", "-seg")
 
 

@@ -9,6 +9,7 @@ import types
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from support.evaluation_data import (
     LESIONS,
     SIZE_HW,
@@ -416,6 +417,20 @@ def test_plain_folders_are_paired_by_stem_and_the_unpaired_named(folders, tmp_pa
     page = (out / "report.html").read_text()
     assert r"\u003cb\u003etwo\u003c-b\u003e.png" in page
     assert "<b>two" not in page
+
+
+def test_folders_may_hold_pictures_of_any_kind_that_predict_reads(folders, tmp_path):
+    images, masks, student = folders
+    mask = masks / "one_mask.png"
+    Image.open(mask).save(mask.with_suffix(".gif"))
+    mask.unlink()
+    out = run_eval_folders(
+        FolderRequest(images, masks, student, tmp_path / "out"),
+        EvalConfig(),
+        seed=0,
+        predictor=BrightnessStudent(),
+    )
+    assert scores_of(out)["student", "one"].dice == 1
 
 
 @pytest.mark.parametrize(

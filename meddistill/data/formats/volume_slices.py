@@ -44,6 +44,10 @@ def _data_files(path: Path) -> tuple[Path, ...]:
         return ()  # reading it says why
 
 
+AXES = ("sagittal", "coronal", "axial")
+"""What slices across each axis are called; a case's `source` names its slice so (`ct.nii.gz#axial12`)."""
+
+
 @dataclasses.dataclass(frozen=True)
 class VolumeSlice(_OneVolume):
     """One slice of a volume in the canonical frame (RAS+): axis 0 sagittal, 1 coronal, 2 axial;

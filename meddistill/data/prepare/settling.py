@@ -11,9 +11,9 @@ from meddistill.base import console
 from meddistill.base.csv_tables import read_table
 from meddistill.base.errors import InputError, StageError
 from meddistill.base.files import read_json
+from meddistill.data.formats.volume_slices import AXES
 from meddistill.data.prepare.listing import Listed
 from meddistill.data.sources.finest_plane import finest_axis
-from meddistill.data.sources.volume_cases import AXES
 from meddistill.run.findings import read_findings
 from meddistill.run.layout import CASES_CSV, RUN_JSON, UNFINISHED_JSON
 from meddistill.run.record import changed_settings

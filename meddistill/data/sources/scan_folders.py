@@ -12,6 +12,7 @@ from meddistill.data.formats import itk, nifti, pages
 from meddistill.data.formats.known_volume_formats import VOLUME_SUFFIXES
 from meddistill.data.formats.pictures import page_count
 from meddistill.data.formats.slicer_markups import SUFFIX as BOXES
+from meddistill.data.formats.volume_slices import AXES
 from meddistill.data.raw_case import RawCase
 from meddistill.data.sources.boxes_in_volumes import Markups, find_markups
 from meddistill.data.sources.contents import refuse_unnamed_masks
@@ -29,7 +30,7 @@ from meddistill.data.sources.scan_channels import choose_channels, volumes_of, w
 from meddistill.data.sources.scan_groups import groups_of, of_one_patient
 from meddistill.data.sources.slicer_masks import with_segments
 from meddistill.data.sources.source import Listing, SourceOptions, Understood
-from meddistill.data.sources.volume_cases import AXES, VolumeMasks, in_split, volume_cases
+from meddistill.data.sources.volume_cases import VolumeMasks, in_split, volume_cases
 from meddistill.data.sources.walking import any_file, walk_files
 from meddistill.run.tables import Rejected
 

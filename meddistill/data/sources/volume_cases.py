@@ -11,6 +11,7 @@ from meddistill.base.errors import InputError
 from meddistill.base.paths import shown
 from meddistill.data.formats.volume import apart, meet
 from meddistill.data.formats.volume_slices import (
+    AXES,
     MaskSlice,
     VolumeSlice,
     channel_number,
@@ -20,7 +21,6 @@ from meddistill.data.formats.volume_slices import (
 from meddistill.data.raw_case import ImageRef, RawCase
 from meddistill.data.sources.source import SourceOptions
 
-AXES = ("sagittal", "coronal", "axial")
 MOVED = "moved"
 """The check that a mask lies where its image lies, by the name that overrules it."""
 
