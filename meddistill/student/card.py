@@ -16,6 +16,7 @@ from meddistill.run.layout import (
     PREPROCESSING_JSON,
     RUN_JSON,
     SUMMARY_JSON,
+    TRUST_JSON,
 )
 
 _HEAD = """---
@@ -56,9 +57,9 @@ _LIMITS = """
 ## Intended use and limits
 
 - For research on images like those it was trained on: the same organ, modality, sequence and kind of lesion. On others
-  its output means nothing, and it does not say so.
+  its output means nothing, {others}
 - Where a foundation model's masks taught it, it repeats that model's errors.
-- It sees one slice at a time. Probabilities were not calibrated against true masks.
+- It sees {seen}. {fitted}
 - It always answers. Whether an image holds a lesion at all it knows only as far as images without any were shown to it.
 
 ## Licence
@@ -113,7 +114,7 @@ def write_model_card(
         _LOAD.format(**_arrays(findings)),
         _input_of(preprocessing, findings) if is_smp or preprocessing.get("tiled") else "",
         _GRID.format(**preprocessing["grid"]) if preprocessing.get("grid") else "",
-        _LIMITS,
+        _limits((student_dir / TRUST_JSON).is_file(), int(preprocessing.get("context", 0))),
     ]
     write_text(student_dir / MODEL_CARD, "".join(parts))
 
@@ -170,6 +171,25 @@ def _arrays(findings: Findings) -> dict[str, str]:
         kind = "uint8" if len(findings) <= 8 else "uint16"
         mask = f"{kind}, a bit a finding: the first is 1, the second 2, the third 4"
     return {"mask": mask, "probs": f"float32 ({len(findings)}, height, width) in [0, 1]"}
+
+
+def _limits(knows_itself: bool, context: int) -> str:
+    """`knows_itself`: whether it was fitted what the student may say of its own answers."""
+    seen = "one slice at a time"
+    if context:
+        seen = f"a slice with {context} neighbour(s) on each side, not a whole volume"
+    if not knows_itself:
+        others, fitted = (
+            "and it does not say so.",
+            "Probabilities were not calibrated against true masks.",
+        )
+    else:
+        others = "which it says (`familiarity`) as far as it can tell them apart."
+        fitted = (
+            "What it says of itself, and what its probabilities\n  are calibrated to, was fitted to its "
+            "teacher's masks, not to true ones."
+        )
+    return _LIMITS.format(others=others, seen=seen, fitted=fitted)
 
 
 def _record(path: Path) -> dict[str, Any]:
@@ -268,11 +288,19 @@ def _supervision(record: Mapping[str, Any], config: Mapping[str, Any]) -> str:
         lines.append(
             f"Training cases: {results.get('train_cases')} (boxes: {sources}); epochs: "
             f"{results.get('epochs')}; "
-            f"weighting: `{_plain(settings.get('weighting'))}`; seed: {settings.get('seed')}. The "
-            "epoch was chosen by "
-            "agreement with the teacher on validation cases."
+            f"weighting: `{_plain(settings.get('weighting'))}`; seed: {settings.get('seed')}. "
+            + _chosen(settings, results)
         )
     return "\n".join(lines) + "\n"
+
+
+def _chosen(settings: Mapping[str, Any], results: Mapping[str, Any]) -> str:
+    """Which epoch the student is of."""
+    if settings.get("keep") == "last":
+        return "The last epoch was kept."
+    if results.get("val_cases") == 0:
+        return "The last epoch was kept: no validation case could choose."
+    return "The epoch was chosen by agreement with the teacher on validation cases."
 
 
 def _plain(text: object) -> str:

@@ -127,6 +127,40 @@ def test_numbers_data_and_supervision_come_from_the_stages(run):
     assert "<b>" not in card
 
 
+def test_a_student_that_says_nothing_of_itself_is_said_to(run):
+    card = " ".join(card_of(run).split())
+    assert "On others its output means nothing, and it does not say so." in card
+    assert "It sees one slice at a time. Probabilities were not calibrated" in card
+
+
+def test_a_student_that_knows_itself_is_not_said_to_be_silent(tmp_path):
+    module = NestedUNet([4, 6], in_channels=3)
+    save_student(tmp_path / "student", module, Preprocessing(image_size=64, context=1))
+    write(tmp_path / "student" / "trust.json", {})
+    card = " ".join(card_of(tmp_path).split())
+    assert "means nothing, which it says (`familiarity`) as far as it can tell them apart." in card
+    assert "was fitted to its teacher's masks, not to true ones." in card
+    assert "It sees a slice with 1 neighbour(s) on each side" in card
+    assert "does not say so" not in card
+
+
+@pytest.mark.parametrize(
+    ("settings", "results", "told"),
+    [
+        ({}, {}, "The epoch was chosen by agreement"),
+        ({"keep": "best"}, {"val_cases": 3}, "The epoch was chosen by agreement"),
+        ({"keep": "best"}, {"val_cases": 0}, "The last epoch was kept: no validation case"),
+        ({"keep": "last"}, {"val_cases": 30}, "The last epoch was kept."),
+    ],
+)
+def test_the_epoch_is_said_to_be_chosen_only_where_it_was(run, settings, results, told):
+    settings = {"teacher": "litemedsam", **settings}
+    write(run / "student" / "run.json", {"settings": settings, "results": results})
+    card = card_of(run)
+    assert told in card
+    assert ("chosen by agreement" in card) == told.startswith("The epoch was chosen")
+
+
 def test_a_directory_that_is_no_student_gets_no_card(tmp_path):
     with pytest.raises(InputError, match=r"config\.json does not exist"):
         write_model_card(tmp_path)
