@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -92,6 +93,9 @@ def test_eval_gives_a_row_a_picture_and_intervals_by_volume(tmp_path, capfd):
     assert a.error_ml == 0
     assert (b.dice, b.hd95_mm, b.nsd_mm) == (1, 0, 1)
     summary = json.loads((out / "summary.json").read_text())["whole_volumes"]
+    ids = re.findall(r'\bid="([^"]+)"', (out / "report.html").read_text())
+    assert {"volumes", "by-volume"} <= set(ids)
+    assert len(ids) == len(set(ids))
     dice = summary["methods"]["student"]["metrics"]["dice"]
     assert dice["mean"] == pytest.approx((a.dice + 1) / 2)
     assert dice["ci95"] is not None
