@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from meddistill.data.formats.dicom import Header, Placement
+from meddistill.data.formats.dicom import Header
 from meddistill.data.formats.dicom_contours import Contour, Structures
+from meddistill.data.formats.dicom_placement import Placement
 
 _ALONE_MM = 0.5
 """How far a contour may lie from the plane of an image that has no neighbour."""
@@ -92,17 +93,13 @@ class _Plane:
         return furthest
 
 
-def _normal(placement: Placement) -> tuple[float, ...]:
-    return tuple(float(side) for side in np.cross(placement.across, placement.down))
-
-
 def _planes(headers: Mapping[Path, Header]) -> list[_Plane]:
     """The images of one frame that say where they lie."""
     stacks: dict[tuple[float, ...], list[_Plane]] = {}
     for path, header in headers.items():
         if len(header.placed) == 1:
             (at,) = header.placed
-            normal = _normal(at)
+            normal = tuple(at.normal.tolist())
             height = float(np.dot(normal, at.position))
             plane = _Plane(path, header.uid, header.size_hw, at, normal, height, _ALONE_MM)
             stacks.setdefault(tuple(round(side, 2) + 0.0 for side in normal), []).append(plane)

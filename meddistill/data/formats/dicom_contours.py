@@ -10,7 +10,8 @@ import numpy as np
 from skimage.draw import polygon2mask
 
 from meddistill.base.errors import FileError
-from meddistill.data.formats.dicom import Header, Placement, naming_damage, read_dataset
+from meddistill.data.formats.dicom import Header, naming_damage, read_dataset
+from meddistill.data.formats.dicom_placement import Placement
 from meddistill.data.masks import INSTANCES, FindingValues, Labels, numbered_apart
 from meddistill.data.raw_case import OneFile
 

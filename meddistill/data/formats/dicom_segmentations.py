@@ -10,14 +10,8 @@ from typing import Any
 import numpy as np
 
 from meddistill.base.errors import FileError
-from meddistill.data.formats.dicom import (
-    Header,
-    Placement,
-    naming_damage,
-    placements_of,
-    read_dataset,
-    read_pixels,
-)
+from meddistill.data.formats.dicom import Header, naming_damage, read_dataset, read_pixels
+from meddistill.data.formats.dicom_placement import Placement, placements_of
 from meddistill.data.masks import INSTANCES, FindingValues, Labels, numbered_apart, select_labels
 from meddistill.data.raw_case import OneFile
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from meddistill.base.errors import FileError
-from meddistill.data.formats.dicom import Header, Placement
+from meddistill.data.formats.dicom import Header
+from meddistill.data.formats.dicom_placement import Placement
 
 _SAME = 0.02
 """Share of a step within which two slices lie at one place."""
@@ -78,7 +79,7 @@ class Series:
 
     @property
     def _normal(self) -> np.ndarray:
-        return _normal_of(self.frames[0].placement)
+        return self.frames[0].placement.normal
 
 
 def series_in(headers: Mapping[Path, Header]) -> list[Series]:
@@ -126,7 +127,7 @@ def copies_among(headers: Mapping[Path, Header]) -> dict[Path, Path]:
 
 
 def _in_order(frames: Sequence[SeriesFrame], size_hw: tuple[int, int]) -> Series:
-    normal = _normal_of(frames[0].placement)
+    normal = frames[0].placement.normal
     ordered = sorted(frames, key=lambda each: float(np.array(each.placement.position) @ normal))
     series = Series(tuple(ordered), size_hw)
     return dataclasses.replace(series, why_uneven=_why_uneven(series, normal))
@@ -152,7 +153,3 @@ def _why_uneven(series: Series, normal: np.ndarray) -> str:
     if (np.abs(steps - usual) > _EVEN * usual).any():
         return f"has slices that are {steps.min():.2f} to {steps.max():.2f} mm apart"
     return ""
-
-
-def _normal_of(placement: Placement) -> np.ndarray:
-    return np.cross(placement.across, placement.down)

@@ -10,8 +10,8 @@ from support.layouts import BOX, mask
 from support.prepared import ALL_IN_TRAINING
 
 from meddistill.base.errors import InputError
-from meddistill.data.formats.dicom import Placement
 from meddistill.data.formats.dicom_contours import Contour, ContourMask
+from meddistill.data.formats.dicom_placement import Placement
 from meddistill.data.masks import read_mask
 from meddistill.run.findings import read_findings
 from meddistill.run.labels import annotated_boxes
