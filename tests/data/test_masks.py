@@ -5,8 +5,9 @@ import pytest
 from PIL import Image
 
 from meddistill.base.errors import ConfigError, InputError
+from meddistill.data.black_and_white import binarise
 from meddistill.data.formats.pictures import write_png
-from meddistill.data.masks import binarise, numbered, parse_labels, read_mask, select_labels
+from meddistill.data.masks import numbered, parse_labels, read_mask, select_labels
 
 
 def test_jpeg_noise_does_not_change_a_mask(tmp_path):

@@ -8,7 +8,7 @@ from support.layouts import SIZE, image, mask, save
 from support.prepared import ALL_IN_TRAINING
 
 from meddistill.base.errors import ConfigError, InputError
-from meddistill.data.masks import binarise
+from meddistill.data.black_and_white import binarise
 from meddistill.data.prepare.box_doubts import slips
 from meddistill.data.prepare.convert import Converted
 from meddistill.data.prepare.doubts import Seen
