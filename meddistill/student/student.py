@@ -164,12 +164,6 @@ class Student:
         return input_tensor(image, context).to(self.device)
 
 
-def rgb_tensor(image: np.ndarray) -> torch.Tensor:
-    """A uint8 image (H, W) or (H, W, 3) as (1, 3, H, W) uint8; grey is repeated. Raises: as
-    `as_rgb`."""
-    return torch.from_numpy(np.ascontiguousarray(as_rgb(image).transpose(2, 0, 1)))[None]
-
-
 def as_rgb(image: np.ndarray) -> np.ndarray:
     """A uint8 image (H, W) or (H, W, 3) as (H, W, 3); grey is repeated.
 
@@ -189,7 +183,7 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
 
 
 def input_tensor(image: np.ndarray, context: int) -> torch.Tensor:
-    """An image as a student with `context` takes it, (1, C, H, W) uint8. Raises: as `rgb_tensor`."""
+    """An image as a student with `context` takes it, (1, C, H, W) uint8. Raises: as `as_rgb`."""
     return torch.from_numpy(np.ascontiguousarray(as_input(image, context).transpose(2, 0, 1)))[None]
 
 

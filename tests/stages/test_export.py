@@ -15,7 +15,7 @@ from meddistill.stages.export import Agreement, compare, run_export
 from meddistill.student.export.export_format import ExportFormat
 from meddistill.student.export.known_exports import EXPORTS
 from meddistill.student.networks.nested_unet import NestedUNet
-from meddistill.student.student import Student, load_student, rgb_tensor, save_student
+from meddistill.student.student import Student, input_tensor, load_student, save_student
 
 PREPROCESSING = Preprocessing(
     image_size=32, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3), threshold=0.5
@@ -36,7 +36,7 @@ def student_dir(tmp_path_factory):
     network = NestedUNet([4, 6, 8]).train()
     with torch.no_grad():
         for index in range(20):
-            network(preprocess(rgb_tensor(picture(32, 32, index)), PREPROCESSING))
+            network(preprocess(input_tensor(picture(32, 32, index), 0), PREPROCESSING))
         network.final.weight.mul_(6)
     directory = tmp_path_factory.mktemp("student")
     save_student(directory, network.eval(), PREPROCESSING)
@@ -53,11 +53,11 @@ def expect_pytorchs_answer(student_dir, exported):
         assert (
             0.05 < (probs > 0.5).mean() < 0.95
         )  # a student that says one thing everywhere compares well with any
-        got = exported.predict_probs(rgb_tensor(image).numpy())
+        got = exported.predict_probs(input_tensor(image, 0).numpy())
         assert got.shape == (1, 1, height, width)
         assert got.dtype == np.float32
         np.testing.assert_allclose(got[0, 0], probs, atol=2e-4)
-    several = np.concatenate([rgb_tensor(picture(50, 40, seed)).numpy() for seed in range(3)])
+    several = np.concatenate([input_tensor(picture(50, 40, seed), 0).numpy() for seed in range(3)])
     one_by_one = [student.predict(picture(50, 40, seed)).probs for seed in range(3)]
     np.testing.assert_allclose(exported.predict_probs(several)[:, 0], one_by_one, atol=2e-4)
 
