@@ -241,8 +241,8 @@ def measure(
     annotated: Sequence[np.ndarray],
     config: DetectConfig,
 ) -> tuple[dict[str, Any], float]:
-    """What metrics.json holds, and the threshold: the one given, else the best F1 on validation,
-    else 0.25.
+    """What metrics.json holds, and the threshold: the one given, else the lowest that is about as good as
+    the best F1 on validation (`detection.choose_confidence`), else 0.25.
 
     Only annotated cases are measured: a box in an `unknown` case is neither right nor wrong.
 
@@ -257,7 +257,8 @@ def measure(
     )
     confidence, source = config.confidence, "given"
     if confidence is None:
-        confidence, source = detection.choose_confidence(val), "best F1 at IoU 0.5 on validation"
+        confidence = detection.choose_confidence(val)
+        source = f"lowest within {detection.F1_TIE} of the best F1 at IoU 0.5 on validation"
     if confidence is None:
         confidence, source = DEFAULT_CONFIDENCE, "default: no box of a validation case was found"
     precision, recall = val.at(confidence)

@@ -186,6 +186,7 @@ def test_a_box_in_an_unknown_case_is_neither_right_nor_wrong_but_is_written(tmp_
     targets = [annotated_boxes(tmp_path, case) for case in cases]
     metrics, confidence = measure(cases, found, targets, DetectConfig())
     assert confidence == 0.9
+    assert metrics["confidence_source"].startswith("lowest within 0.03 of the best F1")
     assert (metrics["precision50_val"], metrics["recall50_val"], metrics["map50_val"]) == (
         1.0,
         1.0,
