@@ -35,6 +35,7 @@ FRAME_SIZE = 256
 _FOLDS, _STEPS = 3, 150
 _MOST_IMAGES = 200
 _MOST_EMPTY_SHARE = 0.5
+"""Images without the finding, of those with a box."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,8 +174,8 @@ def _boxed(labelled: Sequence[Labelled]) -> int:
 
 
 def _choose(labelled: Sequence[Labelled], finding: str) -> list[Labelled]:
-    """At most so many images of which the finding is known, drawn by their names; empty ones are at
-    most as many as boxed ones."""
+    """At most so many boxed images, drawn by their names, and half as many and one more in which somebody
+    found nothing."""
     known = [each for each in labelled if finding in each.boxes]
     known.sort(key=lambda each: hashlib.sha256(each.case.case_id.encode()).digest())
     boxed = [each for each in known if len(each.boxes[finding])][:_MOST_IMAGES]
