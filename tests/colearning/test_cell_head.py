@@ -123,7 +123,7 @@ def test_findings_share_the_cells_that_show_any():
     assert drawn.share.shape == drawn.weight.shape == (CELLS_A_CASE, 2)
     shows = drawn.share > 0.02
     assert shows[:, 0].sum() >= CELLS_A_CASE // 4
-    assert (shows[:, 1] & ~shows[:, 0]).sum() >= CELLS_A_CASE // 4 or shows[:, 1].sum() >= 150
+    assert shows[:, 1].sum() >= CELLS_A_CASE // 4
 
 
 def test_what_nobody_looked_for_is_not_drawn_and_teaches_nothing():

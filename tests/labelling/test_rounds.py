@@ -123,5 +123,5 @@ def test_a_command_is_ended_with_the_page(run):
 
 
 def test_without_a_student_there_is_no_point(run):
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=r"run\.json does not exist"):
         read_point(rounds_run(run), 3)

@@ -5,6 +5,7 @@ import base64
 import io
 import json
 import math
+import re
 import tracemalloc
 import zlib
 
@@ -571,7 +572,7 @@ def test_a_table_in_another_code_page_has_its_accents(tmp_path):
     ],
 )
 def test_damaged_files_are_one_clear_line(tmp_path, content, name):
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError, match=re.escape(name)) as caught:
         read(tmp_path, content, name)
     assert "\n" not in str(caught.value)
 
