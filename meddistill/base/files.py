@@ -55,6 +55,7 @@ DAMAGED_ARCHIVE = (
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write UTF-8, whole or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -67,6 +68,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
+    """Raises: InputError for a file that is missing or no JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

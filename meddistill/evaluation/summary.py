@@ -93,6 +93,7 @@ def size_bounds(rows: Iterable[ScoreRow]) -> tuple[float, float]:
 
 
 def size_of(true_px: int, bounds: tuple[float, float]) -> str:
+    """The third that a lesion of so many px is in, by the two `bounds` between thirds: of `SIZES`."""
     return SIZES[int(true_px > bounds[0]) + int(true_px > bounds[1])]
 
 

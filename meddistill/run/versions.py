@@ -23,6 +23,7 @@ _PACKAGES = (
 
 @cache  # twelve look-ups on disk, and the answer cannot change
 def versions() -> dict[str, str]:
+    """By package; `absent` for one that is not installed."""
     found = {}
     for package in _PACKAGES:
         try:

@@ -78,6 +78,7 @@ def of_distill(config: DistillConfig, seed: int) -> dict[str, Any]:
 
 
 def of_eval(config: EvalConfig, seed: int) -> dict[str, Any]:
+    """All that changes the figures."""
     return {**without_role(config, NOTHING), "seed": seed}
 
 

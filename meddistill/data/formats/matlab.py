@@ -73,6 +73,7 @@ class MatMask(OneFile):
 
 
 def read_facts(path: Path) -> tuple[str, str]:
+    """The patient and the class of a slice. Raises: InputError."""
     with _open(path) as file:
         label = int(np.asarray(file["cjdata/label"]).flat[0])
         patient = "".join(chr(code) for code in np.asarray(file["cjdata/PID"]).ravel())
@@ -82,5 +83,6 @@ def read_facts(path: Path) -> tuple[str, str]:
 
 
 def read_folds(path: Path) -> list[int]:
+    """The fold of slice 1, 2, ..., as cvind.mat has them. Raises: InputError."""
     with _open(path) as file:
         return [int(fold) for fold in np.asarray(file["cvind"]).ravel()]

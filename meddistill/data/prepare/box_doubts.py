@@ -102,6 +102,7 @@ def upper_left(seen: Seen) -> Doubt | None:
 
 
 def at_the_border(seen: Seen) -> Doubt | None:
+    """Nearly all boxes touch the border of their picture."""
     counts = [len(found) for _, _, found in seen.boxed]
     total = sum(counts)
     if total < FEW:
@@ -123,6 +124,7 @@ def at_the_border(seen: Seen) -> Doubt | None:
 
 
 def one_size(seen: Seen) -> Doubt | None:
+    """All boxes are of one size."""
     found = seen.boxed
     if len(found) < FEW:
         return None

@@ -67,6 +67,7 @@ def _numbers_in_split(file: Named) -> Key:
 
 
 def one_a_folder(file: Named) -> Key:
+    """The words of its folders: one image and its masks a folder, whatever they are called."""
     kept: list[str] = []
     for words in file.folder_words:
         kept += [word for word in _canonical(without_roles(words)) if word not in kept]
@@ -99,6 +100,7 @@ class Rule:
 
 
 def rules_of(files: Sequence[Named]) -> list[Rule]:
+    """The rules for these files, the strictest tier first; some go by words that recur among them."""
     often = recurring(files)
 
     def fewer(file: Named) -> Key:
