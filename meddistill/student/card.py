@@ -81,6 +81,8 @@ _NAMES = {
     "student": "this student",
     "teacher": "teacher, prompted by the detector",
     "boxes": "detector's boxes, filled",
+    "teacher_student": "teacher, prompted by the student's box",
+    "teacher_head": "teacher, prompted by the head's box",
 }
 
 

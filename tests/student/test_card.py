@@ -73,12 +73,13 @@ def test_several_findings_are_named_with_their_thresholds_and_numbers(tmp_path):
 
 def test_another_tool_is_called_as_the_evaluation_calls_it(run):
     scores = {"n": 2, "n_missed": 0, "metrics": {"dice": {"mean": 0.5}}}
-    methods = {"student": scores, "other": scores}
+    methods = {"student": scores, "teacher_student": scores, "other": scores}
     summary = {"methods": methods, "labels": {"other": "nnU-Net"}, "split": "test"}
     write(run / "eval" / "summary.json", summary)
     card = card_of(run, eval_dir=run / "eval")
     assert "| this student | 0.500 " in card
     assert "| nnU-Net | 0.500 " in card
+    assert "| teacher, prompted by the student's box | 0.500 " in card
 
 
 def test_numbers_data_and_supervision_come_from_the_stages(run):
