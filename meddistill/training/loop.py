@@ -41,8 +41,8 @@ from meddistill.training.state import TrainingState
 class Trained:
     """What training gave: the averaged student of `best_epoch`, on the CPU, in eval mode.
 
-    `agreement`: its soft Dice with the targets of the validation cases; None without such cases
-    (then the last epoch's student is kept). `epochs`: how many were trained.
+    `agreement`: its soft Dice with the targets of the validation cases; None without such cases.
+    `best_epoch`: the last one without them, or with `keep=last`. `epochs`: how many were trained.
     """
 
     student: StudentNetwork
@@ -61,8 +61,8 @@ def train_student(
     out: Path,
     seed: int,
 ) -> Trained:
-    """Train `student`, choose the epoch by the validation cases; log, checkpoint and resume in
-    `out`.
+    """Train `student`, choose the epoch by the validation cases (`settings.keep`); log, checkpoint and
+    resume in `out`.
 
     Same arguments and processor: same weights, byte for byte, interrupted or not. SIGINT and
     SIGTERM wait for the end of the step and a checkpoint. Under several ranks each takes its share
