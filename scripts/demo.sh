@@ -6,5 +6,5 @@
 # Example: bash scripts/demo.sh runs/demo --device cpu
 set -euo pipefail
 source "$(dirname "$0")/_setup.sh"
-install --no-dev
+install --no-dev --inexact # what test.sh installed stays
 exec .venv/bin/meddistill demo "$@"
