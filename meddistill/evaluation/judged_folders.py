@@ -9,6 +9,7 @@ from pathlib import Path
 from meddistill.base import console
 from meddistill.base.errors import InputError
 from meddistill.base.hashing import fingerprint_source, hash_files
+from meddistill.data.formats.known_volume_formats import VOLUME_SUFFIXES
 from meddistill.data.formats.pictures import IMAGE_SUFFIXES
 from meddistill.evaluation.judged_cases import JudgedCase, JudgedCases
 
@@ -83,8 +84,20 @@ def _by_stem(folder: Path) -> dict[str, Path]:
             )
         found[path.stem] = path
     if not found:
+        _refuse_volumes(folder)
         raise InputError(f"{folder} holds no image ({', '.join(IMAGE_SUFFIXES)})")
     return found
+
+
+def _refuse_volumes(folder: Path) -> None:
+    """Raises: InputError for a folder in which volumes lie, which `prepare` alone knows how to cut."""
+    for path in sorted(folder.rglob("*")):
+        if path.name.lower().endswith(VOLUME_SUFFIXES) and path.is_file():
+            raise InputError(
+                f"{path} is a volume, expected pictures ({', '.join(IMAGE_SUFFIXES)}): `meddistill "
+                "prepare NEW --source DIR` of a folder of images and masks cuts them (segments of 3D "
+                "Slicer by their names), then `meddistill eval NEW --student STUDENT`"
+            )
 
 
 def _pair(images: dict[str, Path], masks: dict[str, Path]) -> tuple[dict[str, Path], list[Path]]:

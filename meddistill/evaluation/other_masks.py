@@ -14,6 +14,7 @@ from meddistill.base.errors import ConfigError, InputError
 from meddistill.base.files import read_json
 from meddistill.base.hashing import fingerprint_source, hash_files
 from meddistill.data.findings import LESION, Findings, folder_name, names_in
+from meddistill.data.formats.known_volume_formats import VOLUME_SUFFIXES
 from meddistill.data.formats.pictures import IMAGE_SUFFIXES
 from meddistill.data.pixels import resize
 from meddistill.evaluation.baselines import BOXES, OTHER, STUDENT, TEACHER, Baselines, Guess
@@ -24,7 +25,6 @@ from meddistill.run.tables import Case
 
 _NAMED = 3
 _NAME = "name of other"
-_MASK_SUFFIXES = (*IMAGE_SUFFIXES, ".nii", ".nii.gz")
 _MANY = 10
 """So many masks that are all empty are a mistake rather than what a tool found."""
 
@@ -178,8 +178,10 @@ def _paths(directory: Path, cases: Sequence[Case]) -> dict[str, Path]:
         stems = [case.case_id] + ([own] if own not in ids else [])
         fitting = [path for stem in stems for path in by_stem.get(stem, [])]
         # Tools write probabilities and reports beside their masks: a1.npz, a1.json beside a1.png.
-        images = [path for path in fitting if path.name.lower().endswith(_MASK_SUFFIXES)]
+        images = [path for path in fitting if path.name.lower().endswith(IMAGE_SUFFIXES)]
         fitting = images or fitting
+        if fitting:
+            _refuse_volume(fitting[0], case)
         if len(fitting) > 1:
             raise InputError(
                 f"{directory} has {len(fitting)} masks of case {case.case_id}: "
@@ -189,7 +191,10 @@ def _paths(directory: Path, cases: Sequence[Case]) -> dict[str, Path]:
             found[case.case_id] = fitting[0]
     _refuse_shared(found)
     if not found:
-        inside = [path.name for paths in by_stem.values() for path in paths]
+        files = [path for paths in by_stem.values() for path in paths]
+        for path in files:
+            _refuse_volume(path, cases[0])
+        inside = [path.name for path in files]
         inside += [
             f"the folder {path.name}" for path in sorted(directory.iterdir()) if path.is_dir()
         ]
@@ -198,6 +203,18 @@ def _paths(directory: Path, cases: Sequence[Case]) -> dict[str, Path]:
             f"it holds {', '.join(inside[:_NAMED]) or 'no files'}"
         )
     return found
+
+
+def _refuse_volume(path: Path, case: Case) -> None:
+    """Raises: InputError for a volume: `prepare` alone knows how one lies on its image, and what the
+    segments of 3D Slicer are called."""
+    if path.name.lower().endswith(VOLUME_SUFFIXES):
+        raise InputError(
+            f"{path} is a volume, expected a picture a case ({case.case_id}.png): `meddistill "
+            "prepare NEW --source DIR` of the same images with these masks, and RUN's --findings or "
+            "--label as RUN was prepared, cuts them (segments of 3D Slicer by their names); put the files "
+            "below NEW/data/masks into one folder, and give that as --masks-from"
+        )
 
 
 def _refuse_shared(found: Mapping[str, Path]) -> None:

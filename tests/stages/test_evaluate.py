@@ -617,6 +617,23 @@ def test_side_files_of_a_tool_are_no_masks(tmp_path):
     assert scores_of(evaluate(run, other=OtherMasks(folder)))["other", "a1"].dice == 1
 
 
+@pytest.mark.parametrize("name", ["a1.nrrd", "a1.nii.gz", "Segmentation.seg.nrrd", "a.mha"])
+def test_volumes_as_masks_are_sent_to_prepare(tmp_path, name):
+    run = make_run(tmp_path / "run")
+    folder, images = tmp_path / "tool", tmp_path / "images"
+    folder.mkdir()
+    (folder / name).write_bytes(b"NRRD0004\nSegment0_Name:=tumour\n\n")
+    cut = rf"{name} is a volume, expected .*prepare NEW --source DIR.*3D Slicer by their names"
+    with pytest.raises(InputError, match=cut):
+        evaluate(run, other=OtherMasks(folder))
+    write_png(images / "a1.png", np.zeros(SIZE_HW, np.uint8))
+    request = FolderRequest(images, folder, run.student, tmp_path / "out")
+    with pytest.raises(InputError, match=rf"{cut}.*eval NEW --student STUDENT"):
+        run_eval_folders(request, EvalConfig(), seed=0, predictor=BrightnessStudent())
+    write_png(folder / "a1.png", truth_of("a1").astype(np.uint8) * 255)  # a picture beside it
+    assert scores_of(evaluate(run, other=OtherMasks(folder)))["other", "a1"].dice == 1
+
+
 def test_a_folder_of_many_empty_masks_is_doubted(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("meddistill.evaluation.other_masks._MANY", 4)
     run = make_run(tmp_path / "run")
