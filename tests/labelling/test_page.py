@@ -230,6 +230,29 @@ def test_undo_brings_a_proposal_back(page, run, proposed, pulled):
     assert [line["do"] for line in lines(run)] == ["draw", "undo", "draw", "undo"]
 
 
+def test_a_corrected_proposal_leaves_the_others_of_its_finding(page, run, running):
+    boxes = [(4.0, 4.0, 24.0, 20.0), (36.0, 36.0, 60.0, 56.0)]
+    running.session.assistant.propose = lambda case: [Proposed(b, "lesion", 0.9) for b in boxes]
+    running.session.assistant._proposer.learnt_from = 5
+    told = "document.getElementById('accept-text').textContent == '{}'".format
+    page.until(told("Accept 2 proposals"))
+    drag(page, (24, 12, 28, 12.3))
+    page.until(f"{SAVED} && document.querySelectorAll('#boxes li').length == 1")
+    page.until(f"{told('Accept proposal')} && !document.getElementById('accept').hidden")
+    drag(page, (60, 46, 56, 46.3))
+    page.until(f"{SAVED} && document.querySelectorAll('#boxes li').length == 2")
+    assert page.run("document.getElementById('accept').hidden")
+    page.press("z")  # of two that were corrected one is undone
+    page.until(f"{SAVED} && document.querySelectorAll('#boxes li').length == 1")
+    page.until("!document.getElementById('accept').hidden")
+    page.press("a")
+    page.until(f"document.getElementById('view').dataset.shown != '4' && {SAVED}")
+    drawn = [line["box"] for line in lines(run) if line["do"] == "draw"]
+    assert [box["source"] for box in drawn] == ["corrected", "corrected", "accepted"]
+    assert drawn[0]["xyxy"] == pytest.approx([4, 4, 28, 20], abs=0.4)
+    assert drawn[2]["xyxy"] == list(boxes[1])
+
+
 def test_keys(page, run):
     """A day's work without a mouse."""
     page.press("2")

@@ -32,7 +32,7 @@ const view = new View($("view"), {
   stroked: (points) => audit.stroked(points),
   cornered: () => audit.tellState(),
   closed: (corners, removes) => audit.closed(corners, removes),
-  moved: (box, xyxy) => (box.proposed ? draw(xyxy, box.finding, "corrected") : move(box, xyxy)),
+  moved: (box, xyxy) => (box.proposed ? draw(xyxy, box.finding, "corrected", box.id) : move(box, xyxy)),
   dragged: (box, xyxy) => !audit && maskSoon(box?.proposed || !box ? "drag" : box.id, xyxy, colourOf(box?.finding ?? finding)),
   chosen: (id) => choose(id),
   windowed: ({ width, level }) => {
@@ -111,7 +111,7 @@ async function show(number, review = null) {
     there ??= fetchImage(number);
     const [image, picture] = await Promise.all([there.image, there.picture]);
     if (turn !== showing) return;
-    current = { ...image, picture, review, proposed: [] };
+    current = { ...image, picture, review, proposed: [], replaced: new Map() };
   } catch {
     const problem = await there.image.then(() => null, (failed) => failed);
     if (turn !== showing) return;
@@ -234,8 +234,10 @@ function act(action) {
   update();
 }
 
-function draw(xyxy, name, source) {
+// `proposal`: the id of the one that the box replaces.
+function draw(xyxy, name, source, proposal = "") {
   const box = { id: newId(), xyxy, finding: name, source };
+  if (proposal) current.replaced.set(box.id, proposal);
   adoptMask("drag", box.id);
   act({ do: "draw", box });
   choose(box.id);
@@ -414,6 +416,8 @@ async function askTeacher() {
 
 async function askProposals() {
   if (current.review || !about.teacher.proposals || statusOf(current.state, about.findings) === "empty") return;
+  // Those among which a person is at work stay: new ones would be of findings without a box alone.
+  if (current.state.boxes.some((box) => current.replaced.has(box.id))) return;
   const of = current;
   try {
     const { boxes } = await ask(`/api/images/${of.number}/proposals`, { signal: leaving.signal });
@@ -426,15 +430,18 @@ async function askProposals() {
   }
 }
 
-// Of the findings that are open: what is undone opens them again.
+// Of the findings that are open: what is undone opens them again. A proposal that is corrected gives way to its box,
+// and leaves the others of its finding.
 function showProposals() {
   const { boxes, nothing, unsure } = current.state;
-  const known = new Set(boxes.map((box) => box.finding));
+  const { replaced } = current;
+  const gone = new Set(boxes.map((box) => replaced.get(box.id)));
+  const known = new Set(boxes.filter((box) => !replaced.has(box.id)).map((box) => box.finding));
   // The sheet of disagreements leads to what was called empty, too.
   if (!current.review) for (const name of [...nothing, ...unsure]) known.add(name);
   view.proposals = current.proposed
     .map((box, index) => ({ ...box, id: `proposed-${index}`, proposed: true, colour: colourOf(box.finding) }))
-    .filter((box) => !known.has(box.finding));
+    .filter((box) => !known.has(box.finding) && !gone.has(box.id));
 }
 
 // ---- what comes back
