@@ -14,7 +14,7 @@ import platform
 import shutil
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -122,18 +122,11 @@ class Stage:
                 (out / UNFINISHED_JSON).unlink(missing_ok=True)
                 _sweep(out)
             return cls(out, name, identity, finished=True, resumed=False)
-        try:
-            lock.acquire(out)
-        except OSError as error:
-            raise _unwritable(out, error) from error
-        try:
+        with alone_in(out):
             stage = cls._begin(out, name, identity, overwrite, refresh)
-        except BaseException:
-            lock.release(out)
-            raise
-        stage._release = weakref.finalize(stage, lock.release, out)
-        if stage.finished:
-            stage._release()
+            if not stage.finished:
+                lock.acquire(out)
+                stage._release = weakref.finalize(stage, lock.release, out)
         return stage
 
     @classmethod
@@ -192,6 +185,20 @@ class Stage:
         """Remove what the stage wrote, as if it had not been begun; its lock, too."""
         shutil.rmtree(self.out)
         self._release()
+
+
+@contextlib.contextmanager
+def alone_in(out: Path) -> Iterator[None]:
+    """Within it no other process opens a stage in `out`. Raises: StageError where another one does,
+    or nothing can be written there."""
+    try:
+        lock.acquire(out)
+    except OSError as error:
+        raise _unwritable(out, error) from error
+    try:
+        yield
+    finally:
+        lock.release(out)
 
 
 def renew(

@@ -78,18 +78,16 @@ def run_predict(
     scans, failures = _find(patterns, out)
     part, parts = options.part()
     job = PredictionJob(out, scans, options, student_dir)
-    done = job.done(overwrite)
+    known, ready = job.done(overwrite), None
+    if job.todo(known):  # before anything is written or removed: a student may be none
+        ready = _ready(job, device, predictor)
+    stage, done = job.open(known, overwrite)
     mine = job.todo(done)
-    opinion = None
-    if mine:  # before anything is written or removed: a student may be none
-        own = _own_device(device)
-        predictor = predictor or _load(student_dir, options, own)
-        opinion = _opinion(predictor, student_dir, own) if options.asks else None
-    stage = job.open(done, overwrite)
     if stage.finished and not failures and not mine:
         console.say(f"{stage.out} is up to date")
         return out
-    if predictor is not None and mine:
+    if mine:
+        predictor, opinion = ready or _ready(job, device, predictor)
         journal = Journal(stage.out / PREDICTED_JSONL)
         done |= _predict(mine, predictor, job, journal, failures, opinion)
         if opinion is not None:
@@ -154,6 +152,15 @@ def _own_device(device: str) -> str:
     import torch
 
     return f"cuda:{processes.local_rank % torch.cuda.device_count()}"
+
+
+def _ready(
+    job: PredictionJob, device: str, given: Predictor | None
+) -> tuple[Predictor, TeacherOpinion | None]:
+    """The student, or what stands in for it, and the teacher where it is asked."""
+    own = _own_device(device)
+    predictor = given or _load(job.student_dir, job.options, own)
+    return predictor, _opinion(predictor, job.student_dir, own) if job.options.asks else None
 
 
 def _load(student_dir: Path, options: PredictOptions, device: str) -> Predictor:

@@ -23,7 +23,7 @@ from meddistill.run.layout import (
     TRUST_JSON,
     UNFINISHED_JSON,
 )
-from meddistill.run.record import Stage, fingerprint_file
+from meddistill.run.record import Stage, alone_in, fingerprint_file
 from meddistill.student.export.onnx_student import ONNX_FILE
 from meddistill.student.predicted_journal import Done, read_journals, stamp_of
 from meddistill.student.predictions_table import PredictionRow
@@ -32,6 +32,7 @@ from meddistill.student.scan_masks import MaskOptions
 SHARDS = "shards"
 PREDICTED_JSONL = "predicted.jsonl"
 BACKENDS = ("torch", "onnx")
+NOTHING: Mapping[str, Done] = {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,14 +128,16 @@ class PredictionJob:
     options: PredictOptions
     student_dir: Path
 
-    def done(self, overwrite: bool) -> dict[str, Done]:
-        """By the name of a scan, what is done and intact; changes nothing."""
+    def done(self, overwrite: bool, known: Mapping[str, Done] = NOTHING) -> dict[str, Done]:
+        """By the name of a scan, what is done and intact; changes nothing. `known`: what was a moment
+        ago, which is not read again."""
         if overwrite or not self.options.resume:
             return {}
-        return self._done_before(self.options.identity, self._student_inputs())
+        return self._done_before(self.options.identity, self._student_inputs(), known)
 
-    def open(self, done: Mapping[str, Done], overwrite: bool) -> Stage:
-        """The stage of this process's share. `done`: what need not be done again."""
+    def open(self, known: Mapping[str, Done], overwrite: bool) -> tuple[Stage, dict[str, Done]]:
+        """The stage of this process's share, and what is done, now that no other process is at it.
+        `known`: what was done before."""
         part, parts = self.options.part()
         out = self.out
         if parts > 1:
@@ -143,16 +146,22 @@ class PredictionJob:
         settings, student = self.options.identity, self._student_inputs()
         mine = self.scans if parts == 1 else self.scans[part - 1 :: parts]
         inputs = {str(given.path): stamp_of(given) for _, given in mine} | student
-        same = _was_made(out, settings, student)
-        if same and not overwrite and (out / PREDICTED_JSONL).is_file():
-            if not self.options.resume:
-                (out / PREDICTED_JSONL).unlink()
-            if any(name not in done for name, _ in mine):
-                (out / RUN_JSON).unlink(missing_ok=True)  # what it stands for is not all there
-        stage = Stage.open(out, "predict", settings, inputs, overwrite, refresh=same or parts > 1)
-        if not same:  # what another student or setting did would pass for this one's
-            (out / PREDICTED_JSONL).unlink(missing_ok=True)
-        return stage
+        # Where all is done nothing need be writable.
+        whole = not overwrite and not self.todo(known)
+        if whole and Stage.is_finished(out, "predict", settings, inputs):
+            return Stage.open(out, "predict", settings, inputs), dict(known)
+        with alone_in(out):
+            done, same = self.done(overwrite, known), _was_made(out, settings, student)
+            if same and not overwrite and (out / PREDICTED_JSONL).is_file():
+                if not self.options.resume:
+                    (out / PREDICTED_JSONL).unlink()
+                if any(name not in done for name, _ in mine):
+                    (out / RUN_JSON).unlink(missing_ok=True)  # what it stands for is not all there
+            refresh = same or parts > 1
+            stage = Stage.open(out, "predict", settings, inputs, overwrite, refresh)
+            if not same:  # what another student or setting did would pass for this one's
+                (out / PREDICTED_JSONL).unlink(missing_ok=True)
+        return stage, done
 
     def todo(self, done: Mapping[str, Done]) -> list[tuple[str, ScanFiles]]:
         """This process's scans that are not done."""
@@ -186,17 +195,19 @@ class PredictionJob:
         return rows
 
     def _done_before(
-        self, settings: Mapping[str, Any], student: Mapping[str, str]
+        self, settings: Mapping[str, Any], student: Mapping[str, str], known: Mapping[str, Done]
     ) -> dict[str, Done]:
         """By the name of a scan, what any process did of the very same files by the same student, and
-        is intact."""
+        is intact; of what is `known` to be that is not asked."""
         folders = [self.out, *sorted((self.out / SHARDS).glob("*-of-*"))]
         folders = [each for each in folders if _was_made(each, settings, student)]
         found = read_journals([folder / PREDICTED_JSONL for folder in folders])
         return {
             name: found[name]
             for name, given in self.scans
-            if name in found and found[name].is_of(given) and found[name].is_intact(self.out)
+            if name in found
+            and found[name].is_of(given)
+            and (found[name] == known.get(name) or found[name].is_intact(self.out))
         }
 
     def _student_inputs(self) -> dict[str, str]:

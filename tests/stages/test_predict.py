@@ -2,6 +2,7 @@
 the others."""
 
 import csv
+import fcntl
 import json
 import os
 
@@ -17,6 +18,7 @@ from meddistill.data.findings import PALETTE, Findings
 from meddistill.data.frames import Preprocessing
 from meddistill.data.intensity import IntensitySettings
 from meddistill.data.scans import find_scans, scan_name
+from meddistill.run import lock
 from meddistill.run.layout import RunDir
 from meddistill.settings.prepare import PrepareConfig
 from meddistill.stages import predict
@@ -259,6 +261,35 @@ def test_a_second_run_is_up_to_date_and_another_threshold_asks(tmp_path, capfd):
         run([tmp_path / "a.png"], tmp_path / "out", threshold=0.9)
     run([tmp_path / "a.png"], tmp_path / "out", threshold=0.9, overwrite=True)
     assert rows_of(tmp_path / "out")["a"].area_px == 0
+
+
+def test_what_another_process_did_meanwhile_is_not_done_again(tmp_path, monkeypatch, capfd):
+    for name in "ab":
+        write_squares(tmp_path / "in" / f"{name}.png")
+    out = tmp_path / "out"
+
+    def load(*_):  # while one loads its student, the other comes and goes
+        run([tmp_path / "in"], out)
+        return None
+
+    monkeypatch.setattr(predict, "_load", load)
+    run_predict(out / "no-student", [str(tmp_path / "in")], out)
+    assert "up to date" in capfd.readouterr().err
+    assert len((out / "predicted.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_what_another_process_is_writing_stays(tmp_path, resume):
+    for name in "ab":
+        write_squares(tmp_path / "in" / f"{name}.png")
+    out = run([tmp_path / "in"], tmp_path / "out")
+    (out / "masks" / "a.png").unlink()
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with lock.lock_path(out).open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(StageError, match="out is being written by process"):
+            run([tmp_path / "in"], out, resume=resume)
+    assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
 
 
 def test_somebody_elses_folder_is_left_alone(tmp_path):
