@@ -25,7 +25,7 @@ from meddistill.labelling.session import Session
 from meddistill.run.audits import CORRECTED, AuditRow, audit_folder
 from meddistill.run.dataset import Dataset
 from meddistill.run.layout import RunDir
-from meddistill.run.next_commands import command
+from meddistill.run.next_commands import eval_again
 from meddistill.run.tables import Case
 
 AUDIT = "audit"
@@ -50,10 +50,8 @@ class AuditSession(Session):
     mode = AUDIT
 
     def about(self) -> dict[str, Any]:
-        return {
-            **super().about(),
-            "next_command": f"{command('eval', RunDir(self.book.folder.parent))} --overwrite",
-        }
+        run = RunDir(self.book.folder.parent)
+        return {**super().about(), "next_command": eval_again(run, run.student, split="test")}
 
     def news(self, since: int) -> dict[str, Any]:
         return {**super().news(since), "audit": self.audit_result()}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from meddistill.run.few_boxes import has_few_boxes
 from meddistill.run.layout import BOXES_CSV, RunDir
-from meddistill.run.recorded_options import teacher_to_name
+from meddistill.run.recorded_options import options_of, recorded, teacher_to_name
 from meddistill.run.tables import Case
 
 
@@ -49,6 +49,16 @@ def eval_of(run: RunDir, student: Path) -> Path:
     if student == run.student:
         return run.eval
     return run.root / f"eval-{student.name.removeprefix('student-')}"
+
+
+def eval_again(run: RunDir, student: Path, **changed: str) -> str:
+    """The evaluation of a student anew, with the options that the one that is there was made with, but
+    for those `changed`."""
+    there = eval_of(run, student)
+    record = recorded(there)
+    words = options_of("eval", {**record, "settings": {**record.get("settings", {}), **changed}})
+    other, own = _unless(student, run.student), _unless(there, run.eval)
+    return f"{command('eval', run, *words, student=other, out=own)} --overwrite"
 
 
 def to_audit(run: RunDir) -> str:

@@ -15,6 +15,7 @@ from meddistill.run.next_commands import (
     after_eval,
     after_prepare,
     command,
+    eval_again,
     eval_of,
     to_audit,
 )
@@ -22,14 +23,7 @@ from meddistill.run.record import fingerprint_stage
 from meddistill.run.recorded_options import options_of, teacher_to_name
 from meddistill.run.tables import read_cases
 
-# `teacher` is made by distill.
-_COMMANDS = {
-    "prepare": "prepare",
-    "detect": "detect",
-    "teacher": "distill",
-    "distill": "distill",
-    "eval": "eval",
-}
+_STAGES = set(USUAL.values())
 
 
 def next_command(run: RunDir, looks: Sequence[Look]) -> str:
@@ -60,16 +54,16 @@ def next_command(run: RunDir, looks: Sequence[Look]) -> str:
             return _first_time(run, look)
         if look.stage == "teacher" and look.state == UNFINISHED and students:
             return f"{_distill_again(run, students[0])}  # makes its targets whole again"
-        if look.state != DONE and look.stage in _COMMANDS:
+        if look.state != DONE and look.stage in _STAGES:
             return _again(run, look)
     evaluated = {
         look.record.get("inputs", {}).get("student") for look in looks if look.stage == "eval"
     }
     for student in students:
         if fingerprint_stage(student.directory) not in evaluated:
-            line = after_distill(run, student.directory)
-            there = (eval_of(run, student.directory) / RUN_JSON).exists()
-            return f"{line} --overwrite" if there else line
+            if (eval_of(run, student.directory) / RUN_JSON).exists():
+                return eval_again(run, student.directory)
+            return after_distill(run, student.directory)
     return _after_all(run, students[0], looks)
 
 
@@ -81,7 +75,7 @@ def _after_all(run: RunDir, student: Look, looks: Sequence[Look]) -> str:
     if student.directory != run.student or not unjudged or not may_audit(run):
         return after_eval(student.directory)
     if (audit_folder(run.labels) / AUDIT_CSV).exists():
-        return f"{after_distill(run, run.student)} --overwrite"
+        return eval_again(run, run.student)
     return to_audit(run)
 
 
@@ -99,12 +93,11 @@ def _again(run: RunDir, look: Look) -> str:
         line = _distill_again(run, look)
     elif look.stage == "teacher":
         line = command("distill", run, teacher=teacher_to_name(run))
-    elif look.directory.name in USUAL:
-        line = command(_COMMANDS[look.stage], run)
-    elif look.stage == "eval" and (student := _student_of(run, look)):
-        line = after_distill(run, student)
     else:
-        line = command(_COMMANDS[look.stage], run, out=look.directory)
+        out = None if look.directory.name in USUAL else look.directory
+        student = _student_of(run, look) if out and look.stage == "eval" else None
+        options = options_of(look.stage, look.record)
+        line = command(look.stage, run, *options, student=student, out=out)
     if look.state == UNFINISHED:
         return f"{line}  # with the options it was begun with: it goes on where it stopped"
     # The teacher's targets are keyed by what they depend on: they need no overwriting.
@@ -118,7 +111,7 @@ def _student_of(run: RunDir, look: Look) -> Path | None:
 
 
 def _distill_again(run: RunDir, student: Look) -> str:
-    options = options_of(student.record.get("settings", {}))
+    options = options_of("distill", student.record)
     out = None if student.directory == run.student else student.directory
     return command("distill", run, *options, out=out)
 

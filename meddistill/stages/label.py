@@ -36,7 +36,7 @@ from meddistill.run.dataset import Dataset
 from meddistill.run.findings import read_findings
 from meddistill.run.grid_file import read_grid
 from meddistill.run.layout import BOXES_CSV, RunDir
-from meddistill.run.next_commands import command
+from meddistill.run.next_commands import command, eval_again
 
 if TYPE_CHECKING:
     from meddistill.labelling.serving import RunningServer
@@ -88,7 +88,7 @@ def run_label(run: RunDir, request: LabelRequest, *, teacher: Teacher | None = N
         _until_stopped(served)
         facts = _facts(served.session)
     if request.audit:
-        console.summary("audit", facts, f"{command('eval', run)} --overwrite")
+        console.summary("audit", facts, eval_again(run, run.student, split="test"))
         return
     facts.append(("boxes", str(run.labels / BOXES_CSV)))
     console.summary("label", facts, f"{command('prepare', run)} --update")

@@ -17,7 +17,9 @@ from meddistill.run.next_commands import after_detect, after_distill, after_prep
 from meddistill.run.tables import Case
 from meddistill.settings import identity
 from meddistill.settings.colearning import ColearningConfig
+from meddistill.settings.detect import DetectConfig
 from meddistill.settings.distill import DistillConfig
+from meddistill.settings.evaluate import EvalConfig
 from meddistill.settings.layers import load_config
 
 FACTS = [
@@ -160,7 +162,9 @@ def test_options_are_those_that_were_typed():
         feature_weight=0.0,
         colearning=ColearningConfig(unboxed="propose", rounds=3),
     )
-    words = recorded_options.options_of(identity.of_distill(config, seed=1))
+    words = recorded_options.options_of(
+        "distill", {"settings": identity.of_distill(config, seed=1)}
+    )
     assert words == [
         *("--seed", "1", "--teacher", "medsam2"),
         *("--set", "distill.colearning.rounds=3", "--set", "distill.decoder_channels=[8, 8]"),
@@ -168,6 +172,36 @@ def test_options_are_those_that_were_typed():
     ]
     typed = load_config(None, {}, [word for word in words if "=" in word]).distill
     assert (typed.colearning.rounds, typed.decoder_channels) == (3, [8, 8])
+
+
+def test_options_of_an_evaluation_and_a_detector_are_those_that_were_typed():
+    config = EvalConfig(split="val", findings=["a", "b c"], flip_average=True, tolerance_px=1.5)
+    record = {
+        "settings": identity.of_eval(config, seed=3),
+        "inputs": {"other": "f", "name of other": "nnU-Net", "foreign skin": "f"},
+    }
+    assert recorded_options.options_of("eval", record) == [
+        *("--split", "val", "--findings", "a,b c", "--flip-average"),
+        *("--set", "eval.tolerance_px=1.5", "--seed", "3"),
+        *("--masks-from", "DIR", "--name", "nnU-Net", "--foreign", "skin=DIR"),
+    ]
+    for given, used, words in (
+        ("yolo11n.pt", "yolo11n.pt", []),
+        ("yolo11n.pt", "yolo11n.yaml, random weights", []),  # there was no network
+        ("yolov8n.pt", "yolov8n.yaml, random weights", ["--weights", "yolov8n.pt"]),
+        ("yolo11n.yaml", "yolo11n.yaml, random weights", ["--weights", "yolo11n.yaml"]),
+        ("sha", "mine.pt", ["--weights", "mine.pt"]),
+    ):
+        record = {
+            "settings": identity.of_detect(DetectConfig(epochs=9), seed=0),
+            "inputs": {"weights": given},
+            "results": {"start": used},
+        }
+        told = recorded_options.options_of("detect", record)
+        assert told == ["--epochs", "9", *words]
+    taken = identity.of_detect(DetectConfig(train=False, confidence=0.3), seed=0)
+    told = recorded_options.options_of("detect", {"settings": taken})
+    assert told == ["--no-train", "--confidence", "0.3"]
 
 
 def test_results_of_another_shape_are_one_line():

@@ -309,6 +309,31 @@ def test_what_overwrites_a_student_has_the_options_it_was_made_with(run, capsys)
     )
 
 
+def test_what_overwrites_a_detector_or_an_evaluation_has_the_options_it_was_made_with(run, capsys):
+    shutil.rmtree(run.detector)
+    made = {"train": False, "confidence": 0.3}
+    inputs = {"data": fingerprint_stage(run.data), "weights": "w"}
+    make(run.detector, "detect", inputs, {**DETECTED, "start": "mine.pt"}, made)
+    record = read_json(run.eval / RUN_JSON)
+    write_json(run.eval / RUN_JSON, {**record, "settings": {"split": "val", "threshold": 0.4}})
+    update_data(run)
+    detect = "--no-train --confidence 0.3 --weights mine.pt --overwrite"
+    assert shown(run, capsys)[2] == f"meddistill detect {run.root} {detect}"
+    for path in (run.detector, run.teacher, run.student):
+        shutil.rmtree(path)
+    make_student(run, run.student, epochs=3)
+    again = f"meddistill eval {run.root} --split val --threshold 0.4"
+    assert shown(run, capsys)[2] == f"{again} --overwrite"
+    second = run.root / "student-b"
+    make_student(run, second, epochs=4)
+    shutil.rmtree(run.eval)
+    make_eval(run, run.eval, run.student)
+    record["settings"]["flip_average"] = True
+    write_json(run.root / "eval-b" / RUN_JSON, record)
+    options = f"--flip-average --student {second} --out {run.root / 'eval-b'} --overwrite"
+    assert shown(run, capsys)[2] == f"meddistill eval {run.root} {options}"
+
+
 def test_targets_that_were_left_half_made_are_made_whole_for_the_student_that_is_there(run, capsys):
     shutil.rmtree(run.student)
     make_student(run, run.student, teacher="medsam2", image_size=96)
