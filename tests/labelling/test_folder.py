@@ -9,8 +9,9 @@ from typer.testing import CliRunner
 from meddistill import pipeline
 from meddistill.base.errors import ConfigError, StageError
 from meddistill.cli.app import app
+from meddistill.data.prepare.counts import warnings_about
 from meddistill.run.layout import RunDir
-from meddistill.run.tables import read_cases
+from meddistill.run.tables import Case, read_cases
 from meddistill.settings.prepare import PrepareConfig
 from meddistill.stages import label as stage
 from meddistill.stages.label import LabelRequest
@@ -45,14 +46,39 @@ def test_images_become_a_run(labelled, images):
     assert len(cases) == 6
 
 
-def test_before_boxes_are_drawn_nothing_is_said_of_a_detector(labelled, images, capsys):
+def test_before_boxes_are_drawn_nothing_is_said_of_a_detector_or_an_evaluation(
+    labelled, images, capsys
+):
     pipeline.run_label_folder(images, REQUEST)
-    assert "detector" not in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "detector" not in told
+    assert "eval" not in told
     ((run, _),) = labelled
     assert "detector" not in (run.data / "run.json").read_text()
     config = PrepareConfig(source=str(images))
     run_prepare(RunDir(images.parent / "to_train"), config, seed=0)
-    assert "a detector cannot be trained" in capsys.readouterr().err
+    told = " ".join(capsys.readouterr().err.split())
+    assert "a detector cannot be trained" in told
+    assert "which know no outline; none of them has one yet" in told
+
+
+@pytest.mark.parametrize(
+    ("split", "annotation", "told"),
+    [
+        ("test", "boxes", "of the test cases, which know no outline"),
+        ("test", "unknown", "of the test cases, which know no outline; none of them has one yet"),
+        ("val", "boxes", "by whose boxes `eval` would judge; `eval --split val` goes by boxes"),
+        ("val", "unknown", "and there is no test case by whose boxes `eval` would judge"),
+    ],
+)
+def test_what_is_said_of_an_evaluation_without_masks_is_so(split, annotation, told):
+    boxes = int(annotation == "boxes")
+    case = Case("a", split, "", "", annotation, False, "a.png", 8, 8, boxes, "", "", "")
+    warnings = warnings_about([case], [])
+    assert warnings[-1].startswith("no case has a mask")
+    assert warnings[-1].endswith(told)
+    assert warnings_about([dataclasses.replace(case, has_mask=True)], []) == warnings[:-1]
+    assert warnings_about([case], [], to_label=True) == []
 
 
 def test_again_it_takes_new_images_and_keeps_splits(labelled, images):

@@ -113,13 +113,22 @@ def warnings_about(
             "no training case has a box: a detector cannot be trained, only taken as it is "
             "(--no-train)"
         )
-    if not any(row.has_mask for row in rows):
-        boxed = any(row.annotation == "boxes" for row in rows if row.split == "test")
-        told = "`eval` will judge by the boxes of the test cases, which know no outline"
-        if not boxed:
-            told += "; none of them has one yet"
-        warnings.append(f"no case has a mask: {told}")
+    if not to_label and not any(row.has_mask for row in rows):
+        warnings.append(_judged_by_boxes(rows))
     return warnings
+
+
+def _judged_by_boxes(rows: Sequence[Case]) -> str:
+    """What `eval` judges by where no case has a mask."""
+    boxed = Counter(row.split for row in rows if row.annotation == "boxes")
+    told = "no case has a mask: `eval` will judge by the boxes of the test cases, which know no outline"
+    if boxed["test"]:
+        return told
+    if any(row.split == "test" for row in rows):
+        return f"{told}; none of them has one yet"
+    other = next((split for split in ("val", "train") if boxed[split]), "")
+    told = "no case has a mask, and there is no test case by whose boxes `eval` would judge"
+    return f"{told}; `eval --split {other}` goes by boxes" if other else told
 
 
 def first_reasons(rejected: Sequence[Rejected]) -> str:
