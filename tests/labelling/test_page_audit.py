@@ -99,15 +99,19 @@ def test_masks_are_accepted_and_corrected_with_every_tool(page, run):
         second = int(text(page, "name"))
         box = box_of(second)
         until_masked(page, (box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+        hint = "document.querySelector('[data-do=next]').title"
+        assert page.run(hint) == "Next to look at (Enter)"
         page.press("p")
         page.drag(place(page, 60, 10), place(page, 60, 50))
         until_masked(page, 60, 30)
+        assert page.run(hint) == "Next to look at (N)"  # Enter takes the correction
         page.press("r")
         page.drag(place(page, 60, 10), place(page, 60, 20))
         until_masked(page, 60, 14, there=False)
         page.press("g")
         for corner in ((2, 58), (10, 58), (10, 63)):
             page.drag(place(page, *corner), place(page, *corner))
+        assert page.run(hint) == "Next to look at (N)"  # Enter closes the polygon
         page.press("Enter")
         page.until("document.getElementById('settled').textContent.startsWith('3 corrections')")
         page.press("Enter")
@@ -254,3 +258,17 @@ def test_arrows_go_through_a_volume_and_the_window_is_of_its_own_values(page, tm
         low, high = shown_greys(page)  # twice as wide: black and white of before, and a bit beyond
         assert 50 < low < 70
         assert 185 < high < 205
+
+
+@pytest.mark.parametrize("key", ["Enter", "n"])
+def test_the_key_that_next_names_goes_on(page, run, key):
+    with served(run, audit=3) as running:
+        open_page(page, running)
+        first = text(page, "name")
+        if key == "n":  # Enter would take what was drawn
+            page.press("p")
+            page.drag(place(page, 60, 10), place(page, 60, 50))
+            page.until("document.body.dataset.enter == 'save'")
+        page.press(key)
+        page.until(f"document.getElementById('name').textContent != '{first}'")
+        assert text(page, "settled") == "Not settled yet."

@@ -150,7 +150,9 @@ export class Audit {
   tellState() {
     const changed = JSON.stringify(this.edits) !== this.saved;
     const open = this.view.polygon.length > 0;
-    document.body.dataset.enter = open ? "polygon" : changed ? "save" : "next";
+    const enter = open ? "polygon" : changed ? "save" : "next";
+    document.body.dataset.enter = enter;
+    document.querySelector("[data-do=next]").title = `Next to look at (${enter === "next" ? "Enter" : "N"})`;
     const corrections = this.edits.length === 1 ? "one correction" : `${this.edits.length} corrections`;
     let text = "Not settled yet.";
     if (open) text = "Enter closes the polygon.";
