@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
@@ -107,6 +108,25 @@ def _volume_name(image: Named, beside: set[tuple[tuple[str, ...], str]]) -> str:
     name = CHANNEL_END.sub("", bare)
     less = MORE_CHANNELS.sub("", bare)
     return less if name == bare and (image.folders, less) in beside else name
+
+
+def with_masks_of_others(matched: Matched, wanted: str) -> Matched:
+    """Where a mask was found for another channel alone (`A__CT` is `A` to names, `A__PT` is not) it is that
+    of the wanted channel, too: whether it lies there is asked of every mask."""
+    if not wanted:
+        return matched
+    masks: dict[tuple[tuple[str, ...], str], set[tuple[Path, ...]]] = {}
+    for image in matched.images:
+        bare = MORE_CHANNELS.sub("", CHANNEL_END.sub("", image.stem))
+        if bare != image.stem and (found := matched.masks_of.get(image.path)):
+            masks.setdefault((image.folders, bare.rstrip("_-")), set()).add(found)
+    end = re.compile(rf"[_-]+{re.escape(wanted)}$", re.IGNORECASE)
+    masks_of = dict(matched.masks_of)
+    for image in matched.images:
+        beside = masks.get((image.folders, end.sub("", image.stem)), set())
+        if image.path not in masks_of and end.search(image.stem) and len(beside) == 1:
+            (masks_of[image.path],) = beside
+    return dataclasses.replace(matched, masks_of=masks_of)
 
 
 def without_others(

@@ -26,7 +26,12 @@ from meddistill.data.sources.finding_folders import (
 from meddistill.data.sources.folder import split_columns, understood_of
 from meddistill.data.sources.matching import Matched, match
 from meddistill.data.sources.naming import name_files
-from meddistill.data.sources.scan_channels import choose_channels, volumes_of, without_others
+from meddistill.data.sources.scan_channels import (
+    choose_channels,
+    volumes_of,
+    with_masks_of_others,
+    without_others,
+)
 from meddistill.data.sources.scan_groups import groups_of, of_one_patient
 from meddistill.data.sources.slicer_masks import with_segments
 from meddistill.data.sources.source import Listing, SourceOptions, Understood
@@ -76,6 +81,7 @@ class ScanFolders:
         volumes = volumes_of(matched)
         groups, splits = groups_of(matched.images), split_columns(matched.images)
         patients = of_one_patient(volumes)
+        matched = with_masks_of_others(matched, options.channel)
         rejected += without_others(volumes, options.channel, directory, matched.masks_of)
         chosen, without = choose_channels(volumes, options.channel, directory)
         rejected += without

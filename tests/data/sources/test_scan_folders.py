@@ -300,6 +300,11 @@ def test_the_other_modality_of_a_patient_is_left_out_and_in_its_group(tmp_path):
         (f"imagesTr/{name}__CT.nrrd", True) for name in names
     }
     assert set(rejected.values()) == {"its channel is PT, not CT"}
+    found, rejected = listed(tmp_path, channel="PT")
+    assert {(volume, mask) for volume, _, mask in found} == {
+        (f"imagesTr/{name}__PT.nrrd", True) for name in names
+    }
+    assert set(rejected.values()) == {"its channel is CT, not PT"}
 
 
 def test_planes_without_a_channel_beside_them_stay_volumes(tmp_path):
