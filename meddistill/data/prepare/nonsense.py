@@ -117,7 +117,7 @@ def _lonely_masks(seen: Seen) -> Doubt | None:
     return Doubt(
         "lonely-masks",
         f"{len(lonely)} of {len(lonely) + paired} masks have no image of their name ({names}); --images "
-        "and --masks say which files belong together",
+        "and --masks say which files belong together, such as --images '*flair*' where a patient has several",
         stops=len(lonely) > paired,
     )
 

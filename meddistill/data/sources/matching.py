@@ -14,6 +14,7 @@ from pathlib import Path
 from meddistill.base.errors import InputError
 from meddistill.data.sources.file_roles import Patterns, Roles, roles_by_name
 from meddistill.data.sources.matching_rules import (
+    FOLDERS,
     Key,
     Rule,
     as_it_is,
@@ -73,9 +74,7 @@ def _pair(rule: Rule, images: Sequence[Named], masks: Sequence[Named]) -> _Pairi
         by_key.setdefault(rule.of_image(rule.of(image)), []).append(image)
     found: dict[Key, list[Named]] = {}
     lonely = []
-    one_each = (
-        rule.of is one_a_folder
-    )  # a folder that holds two images does not say whose mask it holds
+    one_each = rule.of in FOLDERS  # one that holds two images does not say whose mask it holds
     for mask in masks:
         key = rule.of(mask)
         # `1_mask_2.png` is another part of the mask of `1.png`.

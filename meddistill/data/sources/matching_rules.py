@@ -74,6 +74,18 @@ def one_a_folder(file: Named) -> Key:
     return tuple(kept)
 
 
+def one_a_folder_of_folders(file: Named) -> Key:
+    """The folder around one that is called as its file (BraTS 2015: a folder a file, in one a patient); a
+    file that lies otherwise is nobody's."""
+    if len(file.folders) < 2 or file.folders[-1] != file.stem:
+        return (str(file.path),)
+    return file.folders[:-1]
+
+
+FOLDERS = (one_a_folder, one_a_folder_of_folders)
+"""What a folder alone says."""
+
+
 def channel_of(key: Key) -> str:
     """The last word where it names a channel or modality: `0000` of nnU-Net, `t1ce` of BraTS."""
     last = key[-1] if len(key) > 1 else ""
@@ -131,6 +143,7 @@ def rules_of(files: Sequence[Named]) -> list[Rule]:
         Rule(2, "names that begin as the image's", beginning),
         Rule(2, "equal numbers in a split", _numbers_in_split),
         Rule(2, "one image in each folder", one_a_folder),
+        Rule(2, "one image in each folder of folders", one_a_folder_of_folders),
     ]
 
 

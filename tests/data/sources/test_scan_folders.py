@@ -307,6 +307,22 @@ def test_the_other_modality_of_a_patient_is_left_out_and_in_its_group(tmp_path):
     assert set(rejected.values()) == {"its channel is CT, not PT"}
 
 
+def test_files_in_folders_of_their_own_are_paired_by_the_folder_around(tmp_path):
+    """BraTS 2015, whose names differ by a number of the file."""
+    volumes = {}
+    for number in range(3):
+        for place, kind in enumerate(("O.MR_Flair", "O.MR_T1", "O.OT")):
+            name = f"VSD.Brain.XX.{kind}.{54000 + 10 * number + place}"
+            write_all(tmp_path, f"HGG/pat{number}/{name}/{name}.nrrd")
+            volumes[number, kind] = f"HGG/pat{number}/{name}/{name}.nrrd"
+    found, rejected = listed(tmp_path, images="*MR_Flair*", masks="*.OT.*")
+    assert found == {(volumes[n, "O.MR_Flair"], f"pat{n}", True) for n in range(3)}
+    assert rejected == {}
+    found, rejected = listed(tmp_path, masks="*.OT.*")  # of two images: whose mask?
+    assert not any(mask for *_, mask in found)
+    assert set(rejected.values()) == {"mask without an image volume"}
+
+
 def test_planes_without_a_channel_beside_them_stay_volumes(tmp_path):
     write_all(tmp_path, "p1_sag.nrrd", "p1_cor.nrrd", "p2_ax.nrrd", "p2_lung.nrrd")
     found, _ = listed(tmp_path)
