@@ -15,6 +15,7 @@ from meddistill.colearning.proposals import LEAST_SHARE, MOST_BOXES
 from meddistill.data.boxes import mask_to_boxes
 from meddistill.data.frames import from_frame
 from meddistill.run.layout import RUN_JSON
+from meddistill.student.silent_student import to_calibrate
 from meddistill.student.student import as_rgb
 from meddistill.student.trust.asked import Opinion
 from meddistill.student.trust.trust import AskedTeacher, Trust
@@ -100,13 +101,13 @@ def opinion_of_trust(trust: Trust | None, student_dir: Path, device: str) -> Tea
     about = None if trust is None else trust.teacher
     if about is None:
         raise InputError(
-            f"{student_dir} was not calibrated beside its teacher: run `meddistill calibrate RUN "
-            "--ask-teacher` first"
+            f"{student_dir} was not calibrated beside its teacher: run "
+            f"`{to_calibrate(student_dir, ' --ask-teacher')}` first"
         )
     teacher = load_teacher(about.name, checkpoint=about.checkpoint, device=resolve_device(device))
     if teacher.fingerprint != about.fingerprint:
         raise InputError(
             f"{about.name} is another teacher here than the one {student_dir} was calibrated beside: "
-            "give it the same weights, or run `meddistill calibrate RUN --ask-teacher` again"
+            f"give it the same weights, or run `{to_calibrate(student_dir, ' --ask-teacher')}` again"
         )
     return TeacherOpinion(teacher, about.logit_shift)

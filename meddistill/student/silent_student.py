@@ -25,13 +25,18 @@ def how_to_know(student_dir: Path) -> str:
     more, taught = "", ""
     if (student_dir / TRUST_JSON).is_file():
         more, taught = " --images DIR", ", on images in DIR that taught it nothing"
+    told = f"`{to_calibrate(student_dir, more)}` fits that, without training{taught}"
     if (RunDir(student_dir.parent).data / RUN_JSON).exists():
-        return f"`meddistill calibrate RUN{more}` fits that, without training{taught}"
-    given = shlex.quote(str(student_dir))
-    return (
-        f"`meddistill calibrate RUN{more} --student {given}` fits that, without training{taught}, where "
-        "RUN is the one that the student came from"
-    )
+        return told
+    return f"{told}, where RUN is the one that the student came from"
+
+
+def to_calibrate(student_dir: Path, more: str = "") -> str:
+    """The command that fits what this very student says of itself; `more`: options of it."""
+    run = RunDir(student_dir.parent)
+    if student_dir.name == run.student.name and (run.data / RUN_JSON).exists():
+        return f"meddistill calibrate RUN{more}"
+    return f"meddistill calibrate RUN{more} --student {shlex.quote(str(student_dir))}"
 
 
 def refuse_student_as_run(run: RunDir) -> None:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from meddistill.base.errors import InputError
+from meddistill.colearning.second_opinion import opinion_of_trust
 from meddistill.run.layout import RunDir
 from meddistill.stages.calibrate import run_calibrate
 from meddistill.student.silent_student import how_to_know, refuse_student_as_run
@@ -25,6 +26,8 @@ def test_a_copied_student_needs_the_run_that_it_came_from(tmp_path):
     own.data.mkdir(parents=True)
     (own.data / "run.json").write_text("{}")
     assert how_to_know(own.student) == "`meddistill calibrate RUN` fits that, without training"
+    further = own.root / "student-2"
+    assert how_to_know(further).startswith(f"`meddistill calibrate RUN --student {further}` fits")
     refuse_student_as_run(own)
     copied.mkdir(parents=True)
     (copied / "model.safetensors").touch()
@@ -35,3 +38,9 @@ def test_a_copied_student_needs_the_run_that_it_came_from(tmp_path):
 def test_one_that_was_fitted_in_vain_is_told_to_be_shown_images(tmp_path):
     (tmp_path / "trust.json").write_text("{}")
     assert "calibrate RUN --images DIR" in how_to_know(tmp_path)
+
+
+def test_a_teacher_that_was_not_asked_is_asked_for_this_very_student(tmp_path):
+    further = tmp_path / "student-2"
+    with pytest.raises(InputError, match=rf"`.* --ask-teacher --student {further}` first"):
+        opinion_of_trust(None, further, "cpu")
