@@ -89,6 +89,7 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
 
 _FULL = "make room and run the same command again: nothing finished is lost"
 _FORBIDDEN = "choose a directory that you may write to"
+_ELSEWHERE = "choose another one"
 _DISK = {
     errno.ENOSPC: f"the disk is full; {_FULL}",
     errno.EDQUOT: f"the disk quota is used up; {_FULL}",
@@ -96,6 +97,10 @@ _DISK = {
     errno.EROFS: f"the file system is read-only; {_FORBIDDEN}",
     errno.EACCES: f"permission denied; {_FORBIDDEN}",
     errno.EPERM: f"not permitted; {_FORBIDDEN}",
+    errno.ENOTDIR: f"a file lies there, expected a folder; {_ELSEWHERE}",
+    errno.EEXIST: f"a file lies there, expected a folder; {_ELSEWHERE}",
+    errno.EISDIR: f"a folder lies there, expected a file; {_ELSEWHERE}",
+    errno.ENAMETOOLONG: f"the name is longer than this disk takes; {_ELSEWHERE}",
 }
 # What libraries that write files themselves leave of the system's error: safetensors, then numpy,
 # then torch twice.

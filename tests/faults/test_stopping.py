@@ -156,6 +156,13 @@ def test_a_full_disk_is_one_line_and_leaves_the_old_file_alone(tmp_path):
             "a file grew beyond",
         ),
         (OSError(30, "Read-only file system"), "the file system is read-only"),
+        (
+            NotADirectoryError(20, "Not a directory", "/x"),
+            "/x: a file lies there, expected a folder",
+        ),
+        (FileExistsError(17, "File exists", "/x"), "/x: a file lies there, expected a folder"),
+        (IsADirectoryError(21, "Is a directory", "/x"), "/x: a folder lies there, expected a file"),
+        (OSError(36, "File name too long", "/x"), "/x: the name is longer than this disk takes"),
     ],
 )
 def test_disk_problems_of_every_library_are_recognised(error, line):
