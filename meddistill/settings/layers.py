@@ -33,7 +33,7 @@ def load_config(
     for key, value in (flags or {}).items():
         if value is not None:
             layer = OmegaConf.create()
-            OmegaConf.update(layer, key, value)
+            OmegaConf.update(layer, key, _as_typed(value))
             layers.append((f"--{key.rsplit('.', 1)[-1].replace('_', '-')}", layer))
     for override in overrides:
         if "=" not in override:
@@ -41,7 +41,7 @@ def load_config(
         try:
             layers.append((f"--set {override}", OmegaConf.from_dotlist([override])))
         except Exception as error:  # whatever OmegaConf's YAML parser raises on a malformed value
-            raise ConfigError(f"--set {override}: {first_line(error)}") from error
+            raise ConfigError(f"--set {override}: {_what_yaml_says(error)}") from error
     merged = _merged(layers)
     preset = PRESETS.get(merged.distill.size)
     if preset:
@@ -58,8 +58,8 @@ def _merged(layers: Sequence[tuple[str, DictConfig]]) -> Any:
     """The defaults with `layers` over them, each with a name for messages."""
     merged = _unlocked(OmegaConf.structured(Config))
     for where, layer in layers:
-        _check_keys(layer, merged, where)
         try:
+            _check_keys(layer, merged, where)
             merged = _unlocked(OmegaConf.merge(merged, layer))
         except OmegaConfBaseException as error:
             raise ConfigError(
@@ -74,12 +74,27 @@ def _read_yaml(path: Path) -> DictConfig:
     except FileNotFoundError:
         raise InputError(f"config file {path} does not exist") from None
     except Exception as error:  # unreadable, not UTF-8, not YAML
-        raise InputError(f"config file {path} cannot be read: {first_line(error)}") from error
+        raise InputError(f"config file {path} cannot be read: {_what_yaml_says(error)}") from error
     if not isinstance(loaded, DictConfig):
         raise InputError(
             f"config file {path} must hold sections such as `distill:`, got a list or a bare value"
         )
     return loaded
+
+
+def _what_yaml_says(error: Exception) -> str:
+    """What is wrong and in which line, where a parser says so below what it was about to do."""
+    problem, mark = getattr(error, "problem", None), getattr(error, "problem_mark", None)
+    if problem and mark:
+        return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
+    return first_line(error)
+
+
+def _as_typed(value: Any) -> Any:
+    """A path may hold `${`, which OmegaConf would take for the name of another value."""
+    if isinstance(value, list):
+        return [_as_typed(each) for each in value]
+    return value.replace("${", r"\${") if isinstance(value, str) else value
 
 
 def _unlocked(config: Any) -> Any:

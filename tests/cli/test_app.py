@@ -426,6 +426,8 @@ def test_eval_of_folders(handed_over):
         ("distill RUN --epochs 0", "epochs must be at least 1, got 0"),
         ("run RUN --config nowhere.yaml", "config file nowhere.yaml does not exist"),
         ("prepare RUN --box-fraction 2", "box_fraction must lie in"),
+        ("eval RUN --set eval.findings=${x}", "eval.findings Interpolation key 'x' not found"),
+        ("distill RUN --set distill=???", "Missing mandatory value: distill"),
     ],
 )
 def test_what_the_user_can_mend_is_one_line_and_status_1(handed_over, capsys, typed, message):
@@ -436,6 +438,26 @@ def test_what_the_user_can_mend_is_one_line_and_status_1(handed_over, capsys, ty
     assert shown.err.count("\n") == 1
     assert message in shown.err
     assert handed_over == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("distill: {epochs: 1\n", "line 2, column 1: expected ',' or '}'"),
+        ("distill:\n  epochs: 1\n  epochs: 2\n", "line 3, column 3: found duplicate key epochs"),
+    ],
+)
+def test_a_mistake_in_yaml_is_told_with_its_line(handed_over, capsys, tmp_path, text, message):
+    config = tmp_path / "c.yaml"
+    config.write_text(text)
+    assert _meddistill("distill", "RUN", "--config", str(config)) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_a_path_is_no_name_of_another_setting(handed_over):
+    assert _meddistill("prepare", "RUN", "--source", "a${b", "--source", "${c}") == 0
+    config = _config_of(handed_over[0][1])
+    assert (config.source, config.more_sources) == ("a${b", ["${c}"])
 
 
 def test_an_error_inside_a_stage_is_one_line_too(handed_over, capsys, monkeypatch):
