@@ -239,6 +239,8 @@ class Methods:
         )
 
     def _masks(self, probs: np.ndarray) -> tuple[np.ndarray, bool]:
+        if self.config.threshold is not None:  # of what a person sees, as `predict --threshold`
+            probs = calibrated(self.predictor, probs)
         raw = self.predictor.preprocessing.findings.masks(probs, self.cuts)
         masks = np.stack(
             [

@@ -20,7 +20,8 @@ class EvalConfig:
     split: str = setting("test", RESULT)
     """Which split is evaluated: `train`, `val` or `test`."""
     threshold: Optional[float] = setting(None, RESULT)
-    """Probability from which a pixel is lesion; empty = what the student stored."""
+    """Probability, calibrated as `predict` shows it, from which a pixel is lesion; empty = what the
+    student stored."""
     findings: list[str] = setting([], RESULT, before=[])
     """Which of several findings are judged; empty = all of them."""
     baselines: bool = setting(True, RESULT)

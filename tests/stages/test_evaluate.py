@@ -37,6 +37,10 @@ from meddistill.run.tables import Case, QualityRow, read_cases
 from meddistill.settings.evaluate import EvalConfig
 from meddistill.stages.compare import run_compare
 from meddistill.stages.evaluate import UNKNOWN_GROUPS, run_eval, run_eval_folders
+from meddistill.stages.predict import run_predict
+from meddistill.student.prediction_job import PredictOptions
+from meddistill.student.student import as_rgb
+from meddistill.student.trust.reading import Seen
 
 
 def evaluate(run, config=None, predictor=None, **request):
@@ -92,6 +96,36 @@ def test_the_students_threshold_holds_unless_one_is_given(tmp_path):
     )
     assert read_json(given / "summary.json")["methods"]["student"]["n_missed"] == 0
     assert read_json(given / "summary.json")["threshold"] == 0.5
+
+
+class ModestStudent(BrightnessStudent):
+    """Its probabilities mean half of what they are."""
+
+    trust = None
+
+    def predict_probs(self, images, batch_size=16):
+        return super().predict_probs([as_rgb(image) for image in images])
+
+    def look(self, images, batch_size=16):
+        return [Seen(probs) for probs in self.predict_probs(images)]
+
+    def calibrated(self, probs):
+        return probs / 2
+
+
+@pytest.mark.parametrize(("threshold", "found"), [(0.4, True), (0.5, False)])
+def test_a_given_threshold_cuts_what_predict_cuts(tmp_path, threshold, found):
+    run = make_run(tmp_path / "run")
+    out = evaluate(run, EvalConfig(threshold=threshold), predictor=ModestStudent())
+    options = PredictOptions(threshold=threshold, skip_broken=True)  # one shows nothing
+    images = [str(run.data / "images" / "test")]
+    predicted = run_predict(
+        tmp_path, images, tmp_path / "predicted", options, predictor=ModestStudent()
+    )
+    for case_id in (case_id for case_id, place in LESIONS.items() if place):
+        judged = read_mask(out / "masks" / f"{case_id}.png")
+        assert (judged == read_mask(predicted / "masks" / f"{case_id}.png")).all()
+        assert (judged == (truth_of(case_id) & found)).all()
 
 
 def test_filled_boxes_are_a_baseline_and_a_case_without_a_box_is_missed(tmp_path):
