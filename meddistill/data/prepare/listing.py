@@ -27,6 +27,7 @@ from meddistill.data.prepare.naming import (
     name_segments,
     name_values,
 )
+from meddistill.data.prepare.split_lists import with_split_lists
 from meddistill.data.prepare.stacks import stacked
 from meddistill.data.prepare.understanding import Fact, Read, understand
 from meddistill.data.raw_case import RawCase
@@ -91,6 +92,7 @@ def _list_source(
     boxes_file = Path(config.boxes) if config.boxes else None
     groups_file = groups_file_of(directory, config)
     cases, strangers = with_groups(listing.cases, groups_file, config.group_from, directory)
+    cases, split_lists = with_split_lists(cases, directory, config)
     if config.whole_volumes:
         cases, unplaced = stacked(cases)
         strangers += unplaced
@@ -116,7 +118,8 @@ def _list_source(
         raise InputError(f"{directory} holds no image in the layout '{dataset}'{because}")
     groups_known = all(case.group for case in cases)
     table_file = Path(config.table) if config.table else None
-    tables = [path for path in (groups_file, boxes_file, table_file, naming.table) if path]
+    named = (groups_file, boxes_file, table_file, naming.table, *split_lists)
+    tables = [path for path in named if path]
     read = Read(dataset, reason, listing, cases, rejected, tree.files, tables, findings)
     has_tables = listing.box_classes is not None and bool(listing.tables or table_file)
     return Listed(
@@ -125,7 +128,7 @@ def _list_source(
         dataset=dataset,
         groups_known=groups_known,
         warnings=[] if groups_known else [GROUPS_UNKNOWN],
-        source_tables=[*listing.tables, *([naming.table] if naming.table else [])],
+        source_tables=[*listing.tables, *filter(None, [naming.table]), *split_lists],
         groups_file=groups_file,
         boxes_file=boxes_file,
         annotated=has_tables or bool(boxes_file) or any(case.masks for case in cases),

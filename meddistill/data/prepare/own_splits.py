@@ -30,6 +30,11 @@ def own_splits(cases: Sequence[RawCase], config: PrepareConfig) -> list[str] | N
     return [split or "train" for split in found]
 
 
+def says_split(cases: Sequence[RawCase]) -> bool:
+    """Whether a source tells of some of its cases that they are not for training."""
+    return any(_said(case) in ("val", "test") for case in cases)
+
+
 def _said(case: RawCase) -> str:
     for column in COLUMNS:
         for word in words_of(case.columns.get(column, "")):
