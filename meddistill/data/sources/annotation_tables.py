@@ -332,6 +332,8 @@ class _Readings:
         said, done = fitted(said, size_hw, self._options.fit_boxes)
         self._counts[done] += bool(done)
         self._counts[RECTANGLES] += rectangles_in(said)
+        if said.size_hw is None and any(each.has_shape for each in said.objects):
+            said = dataclasses.replace(said, size_hw=self._size(index))  # outlines are drawn in it
         return said
 
 

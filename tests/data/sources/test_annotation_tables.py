@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from support.annotation_files import BOX, SIZE
+from support.annotation_files import BOX, SIZE, qupath_feature, via_entries, write_json
 from support.layouts import (
     image,
     make_coco,
@@ -15,6 +15,7 @@ from support.layouts import (
 )
 
 from meddistill.base.errors import InputError
+from meddistill.data.boxes import mask_to_boxes
 from meddistill.data.prepare.listing import list_source
 from meddistill.data.sources.known_sources import choose_source
 from meddistill.data.sources.source import SourceOptions
@@ -350,3 +351,22 @@ def test_another_tools_lists_are_not_said_to_be_read_as_coco(tmp_path, content, 
     assert "is read as" not in capsys.readouterr().err
     coco(tmp_path, [("a.png", SIZE, SIZE)], [(0, [1, 2, 3, 4])])
     assert boxes_of(listed(tmp_path))["a"] == ((1, 2, 4, 6),)
+
+
+def test_outlines_of_files_that_state_no_size_are_drawn_in_their_picture(tmp_path):
+    """VIA and QuPath write no size of their pictures."""
+    three_images(tmp_path / "via")
+    write_json(tmp_path / "via" / "via.json", via_entries("ellipse"))
+    three_images(tmp_path / "qupath")
+    ring = [[6, 8], [15, 8], [15, 12], [10, 12], [6, 10], [6, 8]]
+    write_json(
+        tmp_path / "qupath" / "a.geojson",
+        {"type": "FeatureCollection", "features": [qupath_feature([ring])]},
+    )
+    for tool, box in (("via", [6, 9, 14, 13]), ("qupath", BOX)):
+        drawn = {case.name: case.mask for case in listed(tmp_path / tool).cases}
+        assert drawn["b"] is None
+        assert drawn["c"] is None
+        pixels = drawn["a"].load()
+        assert pixels.shape == (SIZE, SIZE)
+        assert mask_to_boxes(pixels).tolist() == [box]
