@@ -265,8 +265,10 @@ def _with_boxes(
         options = dataclasses.replace(options, classes=asked)
     cases, strangers = apply_boxes(listing.cases, content.images, options, names)
     if len(strangers) == len(content.images):
+        there = ", ".join(dict.fromkeys(case.name for case in listing.cases[:2]))
+        named = ", ".join(filter(None, strangers[:2])) or "none in a column that is known (`image`)"
         raise InputError(
-            f"no image of {directory} is in {boxes_file}, which names {', '.join(strangers[:2])}"
+            f"no image of {directory} ({there}, ...) is in {boxes_file}, which names {named}"
         )
     return dataclasses.replace(
         listing,

@@ -45,6 +45,7 @@ class AnnotationTables:
     def __init__(self, annotation_format: AnnotationFormat) -> None:
         self._format = annotation_format
         self.name = annotation_format.name
+        self.per_image = annotation_format.per_image
         self.summary = f"{annotation_format.summary}, and the images"
 
     def recognise(self, directory: Path) -> str | None:

@@ -78,6 +78,8 @@ def apply_boxes(
 
 def _boxed(case: RawCase, readings: Sequence[AnnotatedImage], options: SourceOptions) -> RawCase:
     said = one_reading(readings, options) if readings else None
+    if said is not None and said.columns:  # such as a split
+        case = dataclasses.replace(case, columns={**case.columns, **said.columns})
     if said is None or not is_looked_at(said, options):
         # A file of boxes says what is annotated: boxes must not come from the mask of an image left
         # out of it.

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from meddistill.base.errors import ConfigError, InputError, nearest
@@ -94,12 +95,28 @@ def choose_source(name: str, directory: Path, boxes_given: bool = False) -> tupl
             "annotations, export them in another format (`meddistill sources`); --dataset folder takes "
             "the pictures as they are"
         )
+    if boxes_given:  # what the user names goes over the images, not what lies beside them
+        fits = [fit for fit in fits if not isinstance(fit[0], AnnotationTables)] or fits
     if len(fits) > 1:
         reasons = "; ".join(f"{source.name}: {reason}" for source, reason in fits)
-        raise InputError(
-            f"{directory} fits more than one layout ({reasons}); choose with --dataset"
-        )
+        choice = _boxes_over_scans([source for source, _ in fits], directory)
+        raise InputError(f"{directory} fits more than one layout ({reasons}); {choice}")
     source, reason = fits[0]
     if isinstance(source, AnnotationTables):
         source.check(directory)
     return source, reason
+
+
+def _boxes_over_scans(fits: Sequence[Source], directory: Path) -> str:
+    """What a user is told to choose among layouts: scans and a file of boxes beside them are one
+    set, which neither layout reads alone."""
+    scans = [source.name for source in fits if source.name in ("dicom", *SCAN_SOURCES)]
+    tables = [
+        path
+        for source in fits
+        if isinstance(source, AnnotationTables) and not source.per_image
+        for path in source.tables(directory)
+    ]
+    if not scans or not tables:
+        return "choose with --dataset"
+    return f"lay the boxes over the images with --boxes {tables[0]}, or choose with --dataset"

@@ -431,7 +431,11 @@ def test_images_alone_will_do_with_a_boxes_file(tmp_path, prepare):
         ("image,x1,y1,x2,y2\na,1,2,nan,4\n", "line 2: box 1,2,nan,4 has no area"),
         ("image,x1,y1,x2,y2\na,1,2,inf,4\n", "line 2: a box has a coordinate that is not finite"),
         ("image,x1,y1,x2,y2\na,1,2\n", "line 2: expected 5 values"),
-        ("image,x1,y1,x2,y2\nzz,1,2,3,4\n", "no image of .* is in .*, which names zz"),
+        (
+            "image,x1,y1,x2,y2\nzz,1,2,3,4\n",
+            r"no image of .* \(a, b, ...\) is in .*, which names zz",
+        ),
+        ("SOPInstanceUID,x1,y1,x2,y2\n1.2,1,2,3,4\n", "which names none in a column that is known"),
     ],
 )
 def test_bad_boxes_files_are_one_clear_line(tmp_path, text, message, prepare):
@@ -459,6 +463,27 @@ def test_two_special_layouts_in_one_folder_stop(tmp_path):
         match=r"fits more than one layout .lgg: it has .*; voc: .* has VOC's .*choose with --dataset",
     ):
         choose_source("auto", tmp_path / "source")
+
+
+def test_a_table_of_boxes_beside_scans_goes_over_them(tmp_path, prepare):
+    """RSNA, VinDr-CXR: DICOM files and a CSV that names them by their stems."""
+    pytest.importorskip("pydicom")
+    source = tmp_path / "source"
+    for number in range(6):
+        write_dicom(source / "train" / f"p{number}.dcm", image(number).astype(np.uint16))
+    rows = [f"p{number},6,8,9,4,train\n" for number in range(4)]
+    rows += ["p4,,,,,train\n", "p5,6,8,9,4,test\n"]
+    table = source / "labels.csv"
+    table.write_text("patientId,x,y,width,height,split\n" + "".join(rows))
+    with pytest.raises(InputError, match=r"more than one layout .*with --boxes .*/labels\.csv, or"):
+        choose_source("auto", source)
+    out, cases, _ = prepare(source, boxes=str(table), val_fraction=0.0)
+    by_stem = {name.rpartition("_")[2]: case for name, case in cases.items()}
+    assert {stem: case.annotation for stem, case in by_stem.items()} == {
+        f"p{number}": "none" if number == 4 else "boxes" for number in range(6)
+    }
+    assert boxes_of(out, by_stem["p0"]) == [list(BOX)]
+    assert {stem for stem, case in by_stem.items() if case.split == "test"} == {"p5"}
 
 
 def test_no_layout_says_which_there_are(tmp_path):
