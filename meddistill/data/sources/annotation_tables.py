@@ -27,6 +27,7 @@ from meddistill.data.sources.annotated_cases import (
 )
 from meddistill.data.sources.fitted_boxes import fitted
 from meddistill.data.sources.masks_beside import SPLIT_FOLDERS, masks_of, split_off_masks
+from meddistill.data.sources.patient_folders import with_patients
 from meddistill.data.sources.source import Listing, SourceOptions
 from meddistill.data.sources.walking import files_ending, walk_files
 from meddistill.run.tables import Rejected
@@ -68,7 +69,8 @@ class AnnotationTables:
         if not readings.tables:
             raise InputError(self._not_there(directory))
         listing = readings.listing()
-        cases, without_image = masks_of(listing.cases, masks, directory, options)
+        cases = with_patients(listing.cases, directory)
+        cases, without_image = masks_of(cases, masks, directory, options)
         rejected = [*rejected, *listing.rejected, *without_image]
         return dataclasses.replace(listing, cases=cases, rejected=rejected)
 

@@ -4,6 +4,7 @@ names (`matching`), and from contents where names say nothing."""
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -39,6 +40,8 @@ from meddistill.run.tables import Rejected
 MASK_SUFFIXES = ("_mask", "_m", "_segmentation", "_seg", "_gt")
 _LEAST_PATIENTS = 6
 """From so many folders on whose names all hold digits, a folder is a patient; fewer may be classes."""
+_PATIENT = re.compile(r"(p(?=.*\d\d)|pat|patient|sub|subj|subject|case)[\W_]*\d+", re.IGNORECASE)
+"""Folders that are called so are patients however few there are."""
 
 
 class Folder:
@@ -270,7 +273,8 @@ def folder_meanings(
     sizes.pop((), None)
     numbered = all(any(letter.isdigit() for letter in folders[-1]) for folders in sizes)
     per_folder = sorted(sizes.values())[len(sizes) // 2] if sizes else 0
-    least = 3 if per_folder == 1 else least_patients
+    called_so = all(any(map(_PATIENT.fullmatch, folders)) for folders in sizes)
+    least = 2 if called_so else 3 if per_folder == 1 else least_patients
     if numbered and len(sizes) >= least:
         # A patient's visits lie in one folder.
         outer = {folders[0] for folders in sizes}

@@ -21,6 +21,7 @@ from meddistill.data.image_names import ImageNames
 from meddistill.data.raw_case import RawCase
 from meddistill.data.sources.annotated_cases import RECTANGLES, annotated_case, rectangles_in
 from meddistill.data.sources.masks_beside import SPLIT_FOLDERS
+from meddistill.data.sources.patient_folders import with_patients
 from meddistill.data.sources.source import Listing, SourceOptions
 from meddistill.data.sources.walking import any_file, files_ending, image_files
 from meddistill.run.tables import Rejected
@@ -88,7 +89,7 @@ class YoloFolders:
             notes.append(f"{RECTANGLES}: {rectangles}")
         if table and names and (unnamed := sorted(classes - set(names.values()))):
             notes.append(f"class numbers that {table.name} does not name: {', '.join(unnamed)}")
-        return Listing(cases, rejected, notes, sorted(classes), tables)
+        return Listing(with_patients(cases, directory), rejected, notes, sorted(classes), tables)
 
 
 def _class_names(directory: Path) -> tuple[Path | None, dict[int, str]]:

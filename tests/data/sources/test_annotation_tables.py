@@ -370,3 +370,19 @@ def test_outlines_of_files_that_state_no_size_are_drawn_in_their_picture(tmp_pat
         pixels = drawn["a"].load()
         assert pixels.shape == (SIZE, SIZE)
         assert mask_to_boxes(pixels).tolist() == [box]
+
+
+@pytest.mark.parametrize("tool", ["coco", "yolo"])
+def test_folders_of_patients_are_groups(tmp_path, tool):
+    """Slices of one patient would lie in training and test."""
+    names = [f"images/patient_{number // 2}/{number % 2}.png" for number in range(6)]
+    for number, name in enumerate(names):
+        save(tmp_path / name, image(number))
+        if tool == "yolo":
+            label = tmp_path / name.replace("images", "labels").replace("png", "txt")
+            label.parent.mkdir(parents=True, exist_ok=True)
+            label.write_text("0 .5 .5 .2 .2\n")
+    if tool == "coco":
+        coco(tmp_path, [(name, SIZE, SIZE) for name in names], [(0, [1, 2, 3, 4])])
+    groups = {case.source: case.group for case in listed(tmp_path).cases}
+    assert groups == {name: name.split("/")[1] for name in names}

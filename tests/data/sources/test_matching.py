@@ -294,3 +294,21 @@ def test_folders_that_differ_in_a_split_alone_are_splits_and_no_classes(tmp_path
 )
 def test_a_word_that_does_not_tell_siblings_apart_is_no_split(tmp_path, folders):
     assert {split for split, _ in splits_of(tmp_path, *folders).values()} == {None}
+
+
+@pytest.mark.parametrize(
+    ("folders", "is_patients"),
+    [
+        (["patient_01", "patient_02"], True),
+        (["Case 1", "Case 2"], True),
+        (["p01", "p02"], True),
+        (["p1", "p2"], False),  # stages?
+        (["grade1", "grade2"], False),
+        (["patient_01", "other"], False),
+    ],
+)
+def test_folders_that_are_called_patients_are_however_few(tmp_path, folders, is_patients):
+    files = [tmp_path / folder / f"{number}.png" for folder in folders for number in NUMBERS]
+    meanings = folder_meanings(name_files(files, tmp_path, ()))
+    expected = {folder: ("", folder) if is_patients else (folder, "") for folder in folders}
+    assert meanings == {file: expected[file.parent.name] for file in files}
