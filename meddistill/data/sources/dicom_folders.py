@@ -21,7 +21,7 @@ from meddistill.data.formats.known_image_formats import IMAGE_FORMATS
 from meddistill.data.formats.pictures import IMAGE_SUFFIXES
 from meddistill.data.raw_case import MaskRef, RawCase
 from meddistill.data.sources.dicom_files import DicomFiles
-from meddistill.data.sources.dicom_masks import Pairs, pairs_of
+from meddistill.data.sources.dicom_masks import Pairs, pairs_of, refuse_unnamed_masks
 from meddistill.data.sources.dicom_patients import Patients
 from meddistill.data.sources.dicom_volumes import in_series
 from meddistill.data.sources.source import Listing, SourceOptions, Understood
@@ -54,6 +54,9 @@ class DicomFolders:
         patients = Patients(files.images.values(), options)
         cases: list[RawCase] = []
         pairs = pairs_of(list(files.images), files.masks, directory, options)
+        told = files.masks or files.segmentations or files.structures or options.boxes_given
+        if not (told or options.images or options.masks):
+            refuse_unnamed_masks(list(files.images), directory)
         rejected = files.rejected
         rejected += [Rejected(shown(path, directory), why) for path, why in pairs.problems]
         copies = copies_among(files.images) if options.whole_volumes else {}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 from collections.abc import Sequence
 from pathlib import Path
 
 from meddistill.base.errors import InputError
 from meddistill.base.paths import shown
+from meddistill.data.formats.dicom import DicomImage
 from meddistill.data.formats.known_image_formats import IMAGE_FORMATS
 from meddistill.data.formats.pictures import IMAGE_SUFFIXES
 from meddistill.data.sources.file_roles import Patterns, Roles
@@ -28,6 +30,9 @@ from meddistill.data.sources.source import SourceOptions
 _ENDINGS = (*IMAGE_SUFFIXES, *IMAGE_FORMATS["dicom"].suffixes)
 _BY_PATH = "equal paths but for folders of images and of masks, or `_mask` behind a name"
 LONELY = "mask without an image"
+_LOOKED_INTO = 24
+_FEW = 10
+"""One in so many files that are black and white alone may be a page of text."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +125,33 @@ def _by_names(
             raise InputError(_several(path, own, directory))
     pairs = {path: own[0] for path, own in matched.masks_of.items()}
     return Pairs(pairs, problems, rule=matched.rule, readings=matched.readings)
+
+
+def refuse_unnamed_masks(images: Sequence[Path], directory: Path) -> None:
+    """Raises: InputError where files among those looked into are black and white alone, as masks that
+    an archive stores as DICOM images (CBIS-DDSM): they are no images, and nothing says whose they
+    are."""
+    # At random: in a fixed step all that are looked into may be of one kind.
+    looked = sorted(random.Random(0).sample(images, min(len(images), _LOOKED_INTO)))
+    masks = [path for path in looked if _is_black_and_white(path)]
+    if len(masks) < max(2, len(looked) / _FEW):
+        return
+    names = ", ".join(shown(path, directory) for path in masks[:3])
+    raise InputError(
+        f"{len(masks)} of {len(looked)} DICOM files that were looked into hold two values alone "
+        f"({names}, ...): they look like masks, and their names do not say whose they are; --masks "
+        "PATTERN takes those of their images' names, --images PATTERN the images alone, --images '*' "
+        "all for images"
+    )
+
+
+def _is_black_and_white(path: Path) -> bool:
+    try:
+        pixels = DicomImage(path).load().pixels
+    except InputError:  # listing or reading the images says it
+        return False
+    low, high = pixels.min(), pixels.max()
+    return bool(low < high and ((pixels == low) | (pixels == high)).all())
 
 
 def _several(image: Path, masks: Sequence[Path], directory: Path) -> str:

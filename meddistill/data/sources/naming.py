@@ -46,7 +46,7 @@ _LAST_ALONE = word_set("m msk")
 """`1_m.jpg`; anywhere else one letter says nothing, and MSK may be a part of the body."""
 SPLIT_WORDS = {
     **dict.fromkeys(("train", "training", "trainval", "tr", "trn"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "va"), "val"),
     **dict.fromkeys(("test", "testing", "ts", "tst"), "test"),
 }
 ALL_MASK_WORDS = MASK_WORDS | LESION_WORDS | REGION_WORDS

@@ -52,15 +52,22 @@ class YoloFolders:
         points = read_key_point_numbers(table) if table is not None and is_yaml else 0
         images, rejected = image_files(directory, directory)
         inside = [path for path in images if "images" in path.relative_to(directory).parts]
-        in_folders = bool(inside and _first_label(directory))
-        if in_folders:
+        first = _first_label(directory) if inside else None
+        label_of: dict[Path, Path] = {}
+        if first:
             images = inside
             label_of = {path: _label_of(path, directory) for path in images}
-        else:
+        if not any(label.is_file() for label in label_of.values()):
             label_of, refused = _by_name(images, directory)
             rejected += refused
-        if not images or not (in_folders or label_of):
+        if not images or not (first or label_of):
             raise InputError(f"{directory} has no images below images/, the layout of {self.name}")
+        if first and not label_of:
+            raise InputError(
+                f"no label file of {directory} has the name of an image ({shown(first, directory)}, "
+                f"{shown(images[0], directory)}): rename them, or --dataset folder takes the images "
+                "alone"
+            )
         cases: list[RawCase] = []
         classes = set(names.values())
         tables = [table] if table else []

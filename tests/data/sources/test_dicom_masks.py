@@ -129,3 +129,29 @@ def test_a_mask_beside_its_image_is_one(tmp_path, prepare, ending):
     _, cases, reasons = prepare(tmp_path / "s", **ALL_IN_TRAINING)
     assert annotations(cases) == {name: "boxes" if name == names[1] else "none" for name in names}
     assert reasons == {}
+
+
+def test_masks_that_an_archive_stores_as_images_stop(tmp_path, prepare):
+    """CBIS-DDSM: of each breast an image, a cut-out and a black and white file, each in a folder
+    that no word says a mask of."""
+    source = tmp_path / "s"
+    for number in range(6):
+        case = f"Mass-Training_P_{number:05}_LEFT_CC"
+        pixels = image(number).astype(np.uint16)
+        write_dicom(source / case / "1-1.dcm", pixels, PatientID=case)
+        write_dicom(source / f"{case}_1" / "1-1.dcm", pixels[4:9, 3:12], PatientID=f"{case}_1")
+        write_dicom(source / f"{case}_1" / "1-2.dcm", mask(), PatientID=f"{case}_1")
+    told = r"6 of 18 DICOM files .* two values alone \(Mass-Training_P_00000_LEFT_CC_1/1-2.dcm"
+    with pytest.raises(InputError, match=told):
+        prepare(source)
+    _, cases, _ = prepare(source, images="*_CC/1-1.dcm")
+    assert len(cases) == 6
+    assert {case.annotation for case in cases.values()} == {"unknown"}
+
+
+def test_a_page_of_text_among_images_is_no_mask(tmp_path, prepare):
+    for number in range(11):
+        write_dicom(tmp_path / "s" / f"{number}.dcm", image(number).astype(np.uint16))
+    write_dicom(tmp_path / "s" / "page.dcm", mask())
+    _, cases, _ = prepare(tmp_path / "s")
+    assert len(cases) == 12

@@ -383,6 +383,23 @@ def test_yolo_empty_is_none_and_missing_is_unknown(tmp_path, prepare):
     assert (read_mask(mask_path(out, cases["c"])) == (mask() > 0)).all()  # of a polygon
 
 
+def test_yolo_labels_that_are_no_image_s_stop(tmp_path, prepare):
+    for number in range(4):
+        save(tmp_path / "source" / "images" / f"{number}.png", image(number))
+    labels = tmp_path / "source" / "labels"
+    labels.mkdir()
+    for number in range(4):
+        (labels / f"x{number}.txt").write_text("0 .5 .5 .25 .25\n")
+    with pytest.raises(
+        InputError, match=r"no label file of .* has the name of an image \(labels/x.*images/0.png\)"
+    ):
+        prepare(tmp_path / "source")
+    for number in range(4):
+        (labels / f"x{number}.txt").rename(labels / f"{number}.png.txt")
+    _, cases, _ = prepare(tmp_path / "source")
+    assert {case.annotation for case in cases.values()} == {"boxes"}
+
+
 def test_voc_counts_from_one_and_says_none(tmp_path, prepare):
     make_voc(tmp_path / "source")
     _, cases, _ = prepare(tmp_path / "source")

@@ -312,3 +312,9 @@ def test_folders_that_are_called_patients_are_however_few(tmp_path, folders, is_
     meanings = folder_meanings(name_files(files, tmp_path, ()))
     expected = {folder: ("", folder) if is_patients else (folder, "") for folder in folders}
     assert meanings == {file: expected[file.parent.name] for file in files}
+
+
+def test_the_folders_of_amos_are_training_and_validation(tmp_path):
+    files = [tmp_path / f"images{part}" / f"amos_{part}.png" for part in ("Tr", "Va", "Ts")]
+    named = name_files(files, tmp_path, ())
+    assert [file.split for file in named] == ["train", "val", "test"]
