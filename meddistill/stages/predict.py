@@ -24,6 +24,7 @@ from meddistill.run.layout import (
     RunDir,
 )
 from meddistill.run.record import fingerprint_file
+from meddistill.student.left_over import FOLDERS, tell_of_left_over
 from meddistill.student.predicted_journal import Done, Journal, read_journals, stamp_of
 from meddistill.student.prediction_job import (
     PREDICTED_JSONL,
@@ -34,9 +35,9 @@ from meddistill.student.prediction_job import (
 )
 from meddistill.student.predictions_table import UNKNOWN, PredictionRow
 from meddistill.student.predictor import KnowsItself, Predictor
-from meddistill.student.review_sheet import REVIEW, write_review_sheet
+from meddistill.student.review_sheet import write_review_sheet
 from meddistill.student.scan_masks import predict_scans
-from meddistill.student.scan_writing import MASKS, OVERLAYS, PROBABILITIES, write_scan
+from meddistill.student.scan_writing import write_scan
 from meddistill.student.silent_student import how_to_know
 from meddistill.student.to_look_at import what_to_look_at
 
@@ -85,6 +86,8 @@ def run_predict(
     mine = job.todo(done)
     if stage.finished and not failures and not mine:
         console.say(f"{stage.out} is up to date")
+        if parts == 1:
+            tell_of_left_over(out, done.values())
         return out
     if mine:
         predictor, opinion = ready or _ready(job, device, predictor)
@@ -102,10 +105,11 @@ def run_predict(
     if failures and not options.skip_broken:
         raise _refused(failures, rows)
     stage.finish(results_of(rows), [stage.out / PREDICTIONS_CSV], device)
-    if parts > 1:
-        every = job.join(parts, device)
-        if options.review_sheet and every:
-            write_review_sheet(out / REVIEW_HTML, out, every, measured)
+    every = done if parts == 1 else job.join(parts, device)
+    if parts > 1 and options.review_sheet and every:
+        write_review_sheet(out / REVIEW_HTML, out, job.rows(every, scans), measured)
+    if every:
+        tell_of_left_over(out, every.values())
     return out
 
 
@@ -113,7 +117,7 @@ def _find(patterns: Sequence[str], out: Path) -> tuple[list[tuple[str, ScanFiles
     """The scans meant with what each is called, and a line for each pattern that means none. What a
     prediction wrote into `out`, which may lie among them, is no scan."""
     files, failures = find_scans(patterns)
-    written = [(out / folder).resolve() for folder in (MASKS, PROBABILITIES, OVERLAYS, REVIEW)]
+    written = [(out / folder).resolve() for folder in FOLDERS]
     mine = {file for file in files if any(file.resolve().is_relative_to(each) for each in written)}
     if mine:
         console.say(f"{len(mine)} files in {out} are predictions, and are left out")

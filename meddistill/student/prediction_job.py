@@ -173,14 +173,20 @@ class PredictionJob:
     ) -> list[PredictionRow]:
         return [row for name, _ in scans if name in done for row in done[name].table_rows()]
 
-    def join(self, parts: int, device: str) -> Sequence[PredictionRow]:
-        """Write the table of all shares, where this one was the last; returns its rows."""
+    def join(self, parts: int, device: str) -> dict[str, Done]:
+        """Write the table of all shares, where this one was the last; returns what is in it, by the
+        name of a scan."""
         folders = [self.out / SHARDS / f"{part + 1}-of-{parts}" for part in range(parts)]
         left = sum(not (folder / RUN_JSON).is_file() for folder in folders)
         if left:
             console.say(f"{left} of {parts} shares are not finished")
-            return ()
-        done = read_journals([folder / PREDICTED_JSONL for folder in folders])
+            return {}
+        found = read_journals([folder / PREDICTED_JSONL for folder in folders])
+        done = {
+            name: found[name]
+            for name, given in self.scans
+            if name in found and found[name].is_of(given)  # else it is of a file that was replaced
+        }
         rows = self.rows(done, self.scans)
         write_table(self.out / PREDICTIONS_CSV, PredictionRow, rows)
         inputs = {str(given.path): stamp_of(given) for _, given in self.scans}
@@ -189,10 +195,10 @@ class PredictionJob:
             stage = Stage.open(self.out, "predict", self.options.identity, inputs, refresh=True)
         except StageError as error:  # two shares ended at once, and both have all that there is
             console.say(f"the table of all is there; {error}")
-            return rows
+            return done
         if not stage.finished:
             stage.finish(results_of(rows), [self.out / PREDICTIONS_CSV], device)
-        return rows
+        return done
 
     def _done_before(
         self, settings: Mapping[str, Any], student: Mapping[str, str], known: Mapping[str, Done]

@@ -5,6 +5,7 @@ import csv
 import fcntl
 import json
 import os
+import re
 
 import cv2
 import numpy as np
@@ -472,3 +473,36 @@ def test_students_of_earlier_versions_have_the_default_intensity(tmp_path):
     )
     with pytest.raises(InputError, match="window of intensity"):
         load_student(tmp_path)
+
+
+@pytest.mark.parametrize("shards", [("",), ("1/2", "2/2")])
+def test_masks_of_images_that_were_renamed_are_told(tmp_path, capfd, shards):
+    for name in "abc":
+        write_squares(tmp_path / "in" / f"{name}.png")
+    out = tmp_path / "out"
+    for shard in shards:
+        run([tmp_path / "in"], out, shard=shard, overlays=True)
+    assert "earlier prediction" not in capfd.readouterr().err
+    (tmp_path / "in" / "b.png").rename(tmp_path / "in" / "d.png")
+    for shard in shards:
+        run([tmp_path / "in"], out, shard=shard, overlays=True)
+    told = r"2 file\(s\) in .*out are of an earlier prediction.*first: masks/b.png.*--overwrite"
+    assert re.search(told, capfd.readouterr().err)
+    assert set(rows_of(out)) == {"a", "c", "d"}
+    assert (out / "masks" / "b.png").is_file()
+    if shards == ("",):
+        run([tmp_path / "in"], out, overlays=True)
+        assert re.search(told, capfd.readouterr().err)
+
+
+def test_a_share_does_not_tell_of_an_image_that_was_replaced_by_none(tmp_path, capfd):
+    for name in "ab":
+        write_squares(tmp_path / "in" / f"{name}.png")
+    out = tmp_path / "out"
+    for shard in ("1/2", "2/2"):
+        run([tmp_path / "in"], out, shard=shard)
+    (tmp_path / "in" / "b.png").write_text("no image")
+    for shard in ("1/2", "2/2"):
+        run([tmp_path / "in"], out, shard=shard, skip_broken=True)
+    assert set(rows_of(out)) == {"a"}
+    assert "first: masks/b.png" in capfd.readouterr().err
