@@ -38,7 +38,7 @@ from meddistill.student.predictor import KnowsItself, Predictor
 from meddistill.student.review_sheet import write_review_sheet
 from meddistill.student.scan_masks import predict_scans
 from meddistill.student.scan_writing import write_scan
-from meddistill.student.silent_student import how_to_know
+from meddistill.student.silent_student import what_is_silent
 from meddistill.student.to_look_at import what_to_look_at
 
 if TYPE_CHECKING:
@@ -258,9 +258,8 @@ def _say_what_to_look_at(
     if not rows:
         return
     if all(row.review == UNKNOWN for row in rows):
-        console.say(
-            f"{student_dir} does not say how far it is to be trusted: {how_to_know(student_dir)}"
-        )
+        is_familiar = any(row.familiarity != UNKNOWN for row in rows)
+        console.say(what_is_silent(student_dir, is_familiar))
         return
     wanted = sorted((row for row in rows if row.review == "yes"), key=lambda row: -row.badness)
     told = f"; first: {wanted[0].name}, {wanted[0].review_why}" if wanted else ""

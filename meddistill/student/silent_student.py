@@ -16,6 +16,19 @@ from meddistill.run.layout import (
 )
 
 
+def what_is_silent(student_dir: Path, is_familiar: bool) -> str:
+    """What a student does not say that marked no image for review, why, and how it is made to.
+    `is_familiar`: whether it says how familiar an image is."""
+    how = how_to_know(student_dir)
+    if not is_familiar:
+        return f"{student_dir} does not say how far it is to be trusted: {how}"
+    told = [
+        f"{student_dir} says how familiar an image is, and no more: nothing is marked for review."
+    ]
+    told += read_json(student_dir / TRUST_JSON).get("facts", {}).get("too_few", [])
+    return f"{' '.join(told)} With more own images familiarity could mark some: {how}"
+
+
 def how_to_know(student_dir: Path) -> str:
     """How such a student is made to say how far it is to be trusted, or that it cannot."""
     stored = student_dir / PREPROCESSING_JSON

@@ -8,7 +8,7 @@ from meddistill.base.errors import InputError
 from meddistill.colearning.second_opinion import opinion_of_trust
 from meddistill.run.layout import RunDir
 from meddistill.stages.calibrate import run_calibrate
-from meddistill.student.silent_student import how_to_know, refuse_student_as_run
+from meddistill.student.silent_student import how_to_know, refuse_student_as_run, what_is_silent
 
 
 def test_calibrate_is_named_only_to_a_student_that_it_takes(tmp_path):
@@ -38,6 +38,17 @@ def test_a_copied_student_needs_the_run_that_it_came_from(tmp_path):
 def test_one_that_was_fitted_in_vain_is_told_to_be_shown_images(tmp_path):
     (tmp_path / "trust.json").write_text("{}")
     assert "calibrate RUN --images DIR" in how_to_know(tmp_path)
+
+
+def test_one_that_knows_familiarity_alone_is_not_called_silent(tmp_path):
+    assert "does not say how far it is to be trusted" in what_is_silent(tmp_path, False)
+    few = ["No image can be called unfamiliar.", "Expected Dice is unknown: 5 validation case(s)."]
+    (tmp_path / "trust.json").write_text(json.dumps({"facts": {"too_few": few}}))
+    told = what_is_silent(tmp_path, True)
+    assert "to be trusted" not in told
+    assert "says how familiar an image is, and no more" in told
+    assert " ".join(few) in told
+    assert "calibrate RUN --images DIR" in told
 
 
 def test_a_teacher_that_was_not_asked_is_asked_for_this_very_student(tmp_path):
