@@ -26,7 +26,7 @@ from meddistill.base.files import leftovers, read_json, write_json
 from meddistill.base.hashing import sha256_file
 from meddistill.base.processes import launched
 from meddistill.run import lock
-from meddistill.run.layout import RUN_JSON, UNFINISHED_JSON
+from meddistill.run.layout import RUN_JSON, TRUST_JSON, UNFINISHED_JSON
 from meddistill.run.versions import versions
 from meddistill.settings.identity import as_of_now
 from meddistill.settings.roles import as_before
@@ -260,6 +260,12 @@ def fingerprint_stage(directory: Path) -> str:
 
 def fingerprint_file(path: Path) -> str:
     return sha256_file(path)
+
+
+def fingerprint_trust(student_dir: Path) -> str | None:
+    """What identifies what a student says of itself, which `calibrate` fits again; None: nothing."""
+    path = student_dir / TRUST_JSON
+    return fingerprint_file(path) if path.is_file() else None
 
 
 def _hashed(out: Path, outputs: Iterable[Path]) -> dict[str, dict[str, Any]]:

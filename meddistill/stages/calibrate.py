@@ -24,6 +24,8 @@ from meddistill.data.scans import Cut, find_scans, group_scans, read_scan
 from meddistill.run.dataset import Dataset
 from meddistill.run.layout import BELIEFS_NPZ, QUALITY_CSV, RUN_JSON, RunDir, require
 from meddistill.run.tables import QualityRow
+from meddistill.student.card import renew_model_card
+from meddistill.student.export.onnx_student import outdated_files
 from meddistill.student.scan_masks import as_taken
 from meddistill.student.silent_student import refuse_student_as_run
 from meddistill.student.student import Student, load_network
@@ -90,6 +92,7 @@ def run_calibrate(
         knows = Student(student.module, student.preprocessing, student.device, trust)
         trust = fit_asked(knows, dataset, targets, opinion, about)
     _save(directory, trust)
+    renew_model_card(directory, run)
     if 0 < trust.facts["held"] < ENOUGH_HELD:
         console.warn(
             f"only {trust.facts['held']} own images were held back; give others that taught it "
@@ -111,6 +114,10 @@ def _save(directory: Path, trust: Trust) -> None:
         console.warn(
             "what the teacher's opinion adds had been fitted and is not any more; calibrate "
             "--ask-teacher fits it again"
+        )
+    for path in outdated_files(directory):
+        console.warn(
+            f"{path} still gives what was known before; run `meddistill export {directory} --overwrite`"
         )
 
 

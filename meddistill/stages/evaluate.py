@@ -4,6 +4,7 @@ a page."""
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,7 @@ from meddistill.run.headlines import headline
 from meddistill.run.layout import (
     CONFIG_JSON,
     HEADS_NPZ,
+    MODEL_CARD,
     MODEL_SAFETENSORS,
     PER_CASE_BOXES_CSV,
     PER_CASE_CSV,
@@ -52,15 +54,15 @@ from meddistill.run.layout import (
     REPORT_HTML,
     RUN_JSON,
     SUMMARY_JSON,
-    TRUST_JSON,
     RunDir,
     require,
 )
 from meddistill.run.next_commands import after_eval, to_audit
-from meddistill.run.record import Stage, as_begun, fingerprint_file, fingerprint_stage
+from meddistill.run.record import Stage, as_begun, fingerprint_stage, fingerprint_trust
 from meddistill.run.tables import read_cases
 from meddistill.settings import identity
 from meddistill.settings.evaluate import EvalConfig
+from meddistill.student.card import evaluation_of, renew_model_card
 from meddistill.student.predictor import Predictor
 
 if TYPE_CHECKING:
@@ -90,8 +92,8 @@ class _Evaluation:
     @property
     def inputs(self) -> dict[str, str]:
         own = {"student": _fingerprint_student(self.student_dir)}
-        if (self.student_dir / TRUST_JSON).is_file():  # `calibrate` fits it again
-            own["trust"] = fingerprint_file(self.student_dir / TRUST_JSON)
+        if trust := fingerprint_trust(self.student_dir):
+            own["trust"] = trust
         own |= {f"foreign {folder.name}": folder.fingerprint for folder in self.foreign}
         return {**self.judged.inputs, **own, **self.baselines.inputs}
 
@@ -333,6 +335,7 @@ def _finish(stage: Stage, summary: dict[str, Any], device: str, evaluation: _Eva
         results["by_boxes"] = summary["by_boxes"]
         written.append(stage.out / PER_CASE_BOXES_CSV)
     stage.finish(results, written, device)
+    _renew_card(evaluation.student_dir, stage.out)
     if OTHER in summary["methods"]:
         console.say(f"{summary['labels'][OTHER]} is '{OTHER}' in {PER_CASE_CSV} and for --compare")
     following, run = after_eval(evaluation.student_dir), evaluation.to_audit
@@ -340,6 +343,15 @@ def _finish(stage: Stage, summary: dict[str, Any], device: str, evaluation: _Eva
         following = to_audit(run)
     facts = [*headline("eval", results), ("report", str(stage.out / REPORT_HTML))]
     console.summary("eval", facts, following)
+
+
+def _renew_card(student_dir: Path, out: Path) -> None:
+    """Tell the figures in the model card of a student whose own evaluation this is, where there is one
+    that can be written."""
+    own = evaluation_of(student_dir, RunDir(student_dir.resolve().parent))
+    there = (student_dir / MODEL_CARD).is_file() and os.access(student_dir, os.W_OK)
+    if there and own == out.resolve():
+        renew_model_card(student_dir)
 
 
 def _dice(scores: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import torch
 import meddistill
 from meddistill.base import console
 from meddistill.base.errors import ConfigError, InputError, MedDistillError, nearest
-from meddistill.base.files import atomic_path, read_json, write_json
+from meddistill.base.files import atomic_path, write_json
 from meddistill.base.hashing import sha256_file
 from meddistill.data.findings import as_planes
 from meddistill.data.frames import Preprocessing, preprocess
@@ -23,9 +23,8 @@ from meddistill.data.grid import Grid
 from meddistill.data.scans import Cut, find_scans, read_scan
 from meddistill.data.tiles import OVERLAP, cut_tile
 from meddistill.run.dataset import Dataset
-from meddistill.run.layout import CASES_CSV, MODEL_SAFETENSORS, RUN_JSON, TRUST_JSON, RunDir
-from meddistill.run.record import fingerprint_stage
-from meddistill.student.card import write_model_card
+from meddistill.run.layout import CASES_CSV, MODEL_SAFETENSORS, TRUST_JSON
+from meddistill.student.card import renew_model_card
 from meddistill.student.export.export_format import Exported, ExportFormat, ExportJob, TellsOfItself
 from meddistill.student.export.known_exports import EXPORTS
 from meddistill.student.student import Student, input_tensor, load_student
@@ -104,7 +103,7 @@ def run_export(
     compared = {"agreement": dataclasses.asdict(agreement)}
     write_json(path.with_name(f"{path.name}.json"), {**about, **facts, **compared})
     if out is None:
-        _renew_card(student_dir)
+        renew_model_card(student_dir)
     _say_agreement(path, agreement, of_itself)
     return path
 
@@ -238,16 +237,6 @@ def _share(pictures: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[np.nd
     checked = [picture for index, picture in enumerate(pictures) if index % 3 == 0]
     rest = [picture for index, picture in enumerate(pictures) if index % 3]
     return checked[:_CHECKED], (rest or checked)[:_CALIBRATED]
-
-
-def _renew_card(student_dir: Path) -> None:
-    """Write the model card anew, with the numbers of RUN/eval where those are of this student."""
-    run = RunDir(student_dir.resolve().parent)
-    numbers = None
-    if (student_dir / RUN_JSON).is_file() and (run.eval / RUN_JSON).is_file():
-        evaluated = (read_json(run.eval / RUN_JSON).get("inputs") or {}).get("student")
-        numbers = run.eval if evaluated == fingerprint_stage(student_dir) else None
-    write_model_card(student_dir, run.data, numbers)
 
 
 def _input_of(student: Student) -> str:

@@ -25,7 +25,7 @@ from meddistill.run.looks import (
     USUAL,
     Look,
 )
-from meddistill.run.record import fingerprint_stage
+from meddistill.run.record import fingerprint_stage, fingerprint_trust
 from meddistill.run.what_next import begin, next_command
 
 
@@ -160,11 +160,14 @@ def _differences(look: Look, looks: Sequence[Look]) -> Iterator[str]:
             and inputs[name] != fingerprint_stage(by_name[name].directory)
         ):
             yield f"made from another {name} than RUN holds now"
-    # Any directory may hold a student: a script's, too, such as the twin that true masks trained.
-    if "student" in inputs and all(
-        inputs["student"] != fingerprint_stage(one.directory) for one in by_name.values()
-    ):
-        yield "of a student that RUN does not hold now"
+    if "student" in inputs:
+        # Any directory may hold a student: a script's, too, such as the twin that true masks trained.
+        places = [one.directory for one in by_name.values()]
+        students = [place for place in places if fingerprint_stage(place) == inputs["student"]]
+        if not students:
+            yield "of a student that RUN does not hold now"
+        elif look.stage == "eval" and inputs.get("trust") not in map(fingerprint_trust, students):
+            yield "of a student that was calibrated again since"
     boxes = inputs.get("boxes")
     # Boxes from a file elsewhere were meant to be others.
     given = any(other.record.get("settings", {}).get("boxes_file") for other in looks)

@@ -17,7 +17,10 @@ from meddistill.run.layout import (
     RUN_JSON,
     SUMMARY_JSON,
     TRUST_JSON,
+    RunDir,
 )
+from meddistill.run.next_commands import eval_of
+from meddistill.run.record import fingerprint_stage, fingerprint_trust
 
 _HEAD = """---
 license: agpl-3.0
@@ -119,6 +122,42 @@ def write_model_card(
         _limits((student_dir / TRUST_JSON).is_file(), int(preprocessing.get("context", 0))),
     ]
     write_text(student_dir / MODEL_CARD, "".join(parts))
+
+
+def renew_model_card(student_dir: Path, run: RunDir | None = None) -> None:
+    """Write the card of a student anew from what its RUN holds now: the data, where they are still
+    those that it learned from, and figures of an evaluation that still hold. `run`: None is the one
+    that it lies in. Raises: as `write_model_card`."""
+    run = run or RunDir(student_dir.resolve().parent)
+    data = run.data if _learnt_from(run.data, student_dir) else None
+    evaluations = [evaluation_of(student_dir, run), run.eval]
+    holding = [each for each in evaluations if _still_holds(each, student_dir)]
+    write_model_card(student_dir, data, holding[0] if holding else None)
+
+
+def evaluation_of(student_dir: Path, run: RunDir) -> Path:
+    """Where the evaluation of a student of `run` goes: RUN/student-NAME goes with RUN/eval-NAME."""
+    return eval_of(run, run.root / student_dir.resolve().name)
+
+
+def _learnt_from(data_dir: Path, student_dir: Path) -> bool:
+    """Whether these are the data that made the student; of one that does not say, any that are there."""
+    if not (data_dir / RUN_JSON).is_file():
+        return False
+    made_of = (_record(student_dir / RUN_JSON).get("inputs") or {}).get("data")
+    return made_of in (None, fingerprint_stage(data_dir))
+
+
+def _still_holds(evaluation: Path, student_dir: Path) -> bool:
+    """Whether an evaluation is of this student, and a threshold given there still cuts the same."""
+    judged = _record(evaluation / RUN_JSON)
+    inputs = judged.get("inputs") or {}
+    if not (student_dir / RUN_JSON).is_file():
+        return False
+    if inputs.get("student") != fingerprint_stage(student_dir):
+        return False
+    given = (judged.get("settings") or {}).get("threshold") is not None
+    return not given or inputs.get("trust") == fingerprint_trust(student_dir)
 
 
 def _input_of(preprocessing: Mapping[str, Any], findings: Findings) -> str:

@@ -28,6 +28,7 @@ from meddistill.data.sources.phantom import write_phantom
 from meddistill.evaluation.request import EvalRequest
 from meddistill.evaluation.scores import ScoreRow
 from meddistill.run.layout import RunDir
+from meddistill.run.looks import OUTDATED
 from meddistill.run.tables import read_cases
 from meddistill.settings.distill import DistillConfig
 from meddistill.settings.evaluate import EvalConfig
@@ -39,6 +40,7 @@ from meddistill.stages.distill import run_distill
 from meddistill.stages.evaluate import run_eval
 from meddistill.stages.predict import PredictOptions, run_predict
 from meddistill.stages.prepare import run_prepare
+from meddistill.stages.status import survey
 from meddistill.student.networks.nested_unet import NestedUNet
 from meddistill.student.predictions_table import PredictionRow
 from meddistill.student.student import load_student
@@ -153,6 +155,31 @@ def test_own_images_from_elsewhere_say_what_is_familiar(run, tmp_path, capsys):
     assert "No image can be called unfamiliar (below 0.05) by so few" in " ".join(told.split())
     reading = load_student(run.student).predict(noise).reading
     assert reading.familiarity > 0.1  # noise is what its own images look like now
+
+
+def test_what_tells_of_the_calibration_before_is_renewed_or_named(run, tmp_path, capsys):
+    judged = EvalConfig(baselines=False, threshold=0.4)
+    run_eval(run, judged, EvalRequest(device="cpu"), seed=0)
+    assert "| this student |" in (run.student / "README.md").read_text()
+    for name in ("student.onnx", "student.int8.onnx"):
+        (run.student / name).touch()
+        about = {"weights": "int8" if "int8" in name else "float32"}
+        (run.student / f"{name}.json").write_text(json.dumps(about))
+    noise = np.random.default_rng(0).integers(0, 255, (SIZE, SIZE), dtype=np.uint8)
+    write_png(tmp_path / "own" / "noise.png", noise)
+    capsys.readouterr()
+    run_calibrate(run, images=[str(tmp_path / "own")], device="cpu")
+    told = " ".join(capsys.readouterr().err.split())
+    assert f"{run.student / 'student.onnx'} still gives what was known before; run" in told
+    assert "int8" not in told
+    assert "has not been measured" in (run.student / "README.md").read_text()
+    (look,) = (each for each in survey(run) if each.directory == run.eval)
+    assert look.state == OUTDATED
+    assert "calibrated again" in look.text
+    with pytest.raises(StageError, match=r"inputs\.trust was"):
+        run_eval(run, judged, EvalRequest(device="cpu"), seed=0)
+    run_eval(run, judged, EvalRequest(device="cpu", overwrite=True), seed=0)
+    assert "| this student |" in (run.student / "README.md").read_text()
 
 
 def test_own_images_that_cannot_be_read_are_left_out(run, tmp_path, capsys):

@@ -8,7 +8,8 @@ from omegaconf import OmegaConf
 from meddistill.base.errors import InputError
 from meddistill.data.findings import Findings
 from meddistill.data.frames import Preprocessing
-from meddistill.student.card import write_model_card
+from meddistill.run.record import fingerprint_file, fingerprint_stage
+from meddistill.student.card import renew_model_card, write_model_card
 from meddistill.student.networks.nested_unet import NestedUNet
 from meddistill.student.student import build_student, save_student
 
@@ -191,3 +192,61 @@ def test_groups_are_vouched_for_only_where_they_are_known(run, known, claim):
         run / "data" / "run.json", {"results": {"groups_known": known, "splits": {"train": counts}}}
     )
     assert claim in card_of(run, data_dir=run / "data")
+
+
+def evaluated(run, name="eval", student="student", **settings):
+    """An evaluation of a student of the RUN, by the files alone."""
+    inputs = {"student": fingerprint_stage(run / student)}
+    trust = run / student / "trust.json"
+    if trust.is_file():
+        inputs["trust"] = fingerprint_file(trust)
+    record = {"stage": "eval", "settings": settings, "inputs": inputs, "outputs": {}}
+    write(run / name / "run.json", record)
+    scores = {"student": {"n": 7, "metrics": {"dice": {"mean": 0.8}}}}
+    write(run / name / "summary.json", {"split": "test", "threshold": 0.5, "methods": scores})
+
+
+def renewed(run, student="student"):
+    renew_model_card(run / student)
+    return (run / student / "README.md").read_text()
+
+
+def finished(run, student="student", **inputs):
+    save_student(run / student, NestedUNet([4, 6]), Preprocessing(image_size=64))
+    write(run / student / "run.json", {"stage": "distill", "settings": {}, "inputs": inputs})
+
+
+def test_a_renewed_card_tells_figures_that_still_hold(tmp_path):
+    finished(tmp_path)
+    assert "has not been measured" in renewed(tmp_path)
+    write(tmp_path / "student" / "trust.json", {"fitted": 1})
+    evaluated(tmp_path)
+    assert "On the 7 cases" in renewed(tmp_path)
+    write(tmp_path / "student" / "trust.json", {"fitted": 2})
+    assert "On the 7 cases" in renewed(tmp_path)  # its own threshold cuts what no trust changes
+    evaluated(tmp_path, threshold=0.4)
+    assert "On the 7 cases" in renewed(tmp_path)
+    write(tmp_path / "student" / "trust.json", {"fitted": 3})
+    assert "has not been measured" in renewed(tmp_path)
+    finished(tmp_path, other="one")
+    evaluated(tmp_path, "eval-2", "student")
+    assert "has not been measured" in renewed(tmp_path)
+
+
+def test_a_further_student_is_told_of_by_its_own_evaluation(tmp_path):
+    finished(tmp_path)
+    finished(tmp_path, "student-2", other="one")
+    evaluated(tmp_path)
+    assert "has not been measured" in renewed(tmp_path, "student-2")
+    evaluated(tmp_path, "eval-2", "student-2")
+    assert "On the 7 cases" in renewed(tmp_path, "student-2")
+
+
+def test_a_renewed_card_tells_no_data_that_it_did_not_learn_from(tmp_path):
+    counts = {"cases": 3, "groups": 3, "boxes": 3, "none": 0, "unknown": 0, "classes": {}}
+    results = {"dataset": "folder", "groups_known": True, "splits": {"train": counts}}
+    write(tmp_path / "data" / "run.json", {"stage": "prepare", "results": results})
+    finished(tmp_path, data=fingerprint_stage(tmp_path / "data"))
+    assert "## Data" in renewed(tmp_path)
+    write(tmp_path / "data" / "run.json", {"stage": "prepare", "inputs": "new", "results": results})
+    assert "## Data" not in renewed(tmp_path)

@@ -132,6 +132,21 @@ class OnnxPredictor:
         return as_seen(image, context) if context else _as_rgb(image)
 
 
+def outdated_files(directory: Path) -> list[Path]:
+    """Exported files beside a student that say of themselves something else than the student does
+    now; those of 8 bits and of other formats say nothing."""
+    trust = directory / TRUST_JSON
+    now = sha256_file(trust) if trust.is_file() else None
+    abouts = {path: read_json(path) for path in sorted(directory.glob("*.onnx.json"))}
+    return [
+        path.with_suffix("")
+        for path, about in abouts.items()
+        if path.with_suffix("").is_file()
+        and about.get("weights") != "int8"
+        and about.get("trust_sha256") != now
+    ]
+
+
 def _outdated(path: Path, beside: Path) -> InputError:
     return InputError(
         f"{path} was made of another {beside.name} than lies beside it; run `meddistill export "
