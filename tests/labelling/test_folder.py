@@ -77,6 +77,7 @@ def test_what_is_said_of_an_evaluation_without_masks_is_so(split, annotation, to
     warnings = warnings_about([case], [])
     assert warnings[-1].startswith("no case has a mask")
     assert warnings[-1].endswith(told)
+    assert ("masks that `label --audit` settles" in warnings[-1]) == (split == "test")
     assert warnings_about([dataclasses.replace(case, has_mask=True)], []) == warnings[:-1]
     assert warnings_about([case], [], to_label=True) == []
 

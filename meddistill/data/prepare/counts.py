@@ -60,6 +60,10 @@ def summarise_boxes(rows: Sequence[Case], results: Mapping[str, Converted]) -> d
     }
 
 
+NO_MASK = "no case has a mask"
+"""How the warning of what `eval` will judge by begins."""
+
+
 def describe(summary: Mapping[str, Any]) -> str:
     """The summary as lines of a table."""
     lines = [
@@ -121,13 +125,16 @@ def warnings_about(
 def _judged_by_boxes(rows: Sequence[Case]) -> str:
     """What `eval` judges by where no case has a mask."""
     boxed = Counter(row.split for row in rows if row.annotation == "boxes")
-    told = "no case has a mask: `eval` will judge by the boxes of the test cases, which know no outline"
+    told = (
+        f"{NO_MASK}: `eval` will judge by masks that `label --audit` settles, else by the boxes of the test "
+        "cases, which know no outline"
+    )
     if boxed["test"]:
         return told
     if any(row.split == "test" for row in rows):
         return f"{told}; none of them has one yet"
     other = next((split for split in ("val", "train") if boxed[split]), "")
-    told = "no case has a mask, and there is no test case by whose boxes `eval` would judge"
+    told = f"{NO_MASK}, and there is no test case by whose boxes `eval` would judge"
     return f"{told}; `eval --split {other}` goes by boxes" if other else told
 
 

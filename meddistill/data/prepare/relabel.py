@@ -17,7 +17,7 @@ from meddistill.data.findings import SEPARATOR, Findings
 from meddistill.data.formats.yolo_labels import write_yolo_label
 from meddistill.data.prepare.box_doubts import SLIPS, slips
 from meddistill.data.prepare.convert import Converted
-from meddistill.data.prepare.counts import summarise, summarise_boxes, warnings_about
+from meddistill.data.prepare.counts import NO_MASK, summarise, summarise_boxes, warnings_about
 from meddistill.data.prepare.data_page import data_report
 from meddistill.data.prepare.duplicates import Duplicate
 from meddistill.data.prepare.finding_counts import summarise_findings, warnings_about_findings
@@ -129,7 +129,7 @@ def relabel(
     }
     summary = {
         **results,
-        "warnings": _without_slips(kept) + warnings_about(new, duplicates) + told + slips(by_hand),
+        "warnings": _lasting(kept) + warnings_about(new, duplicates) + told + slips(by_hand),
         "boxes": summarise_boxes(new, converted),
         **summarise(new, rejected, results.get("left_out", 0)),
         **summarise_findings(new, converted, findings),
@@ -139,9 +139,9 @@ def relabel(
     return summary
 
 
-def _without_slips(warnings: Sequence[str]) -> list[str]:
-    """Which boxes are small beside the others is told anew."""
-    return [text for text in warnings if not text.endswith(SLIPS)]
+def _lasting(warnings: Sequence[str]) -> list[str]:
+    """Which boxes are small beside the others, and what `eval` will judge by, is told anew."""
+    return [text for text in warnings if not text.endswith(SLIPS) and not text.startswith(NO_MASK)]
 
 
 def _relabelled(row: Case, known: DrawnImage | None, findings: Findings) -> Case:
