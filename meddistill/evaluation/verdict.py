@@ -174,7 +174,7 @@ class Verdict:
             "calibration": calibration if rows else None,
             "error_budget": error_budget(rows, STUDENT, TEACHER, BOXES),
             "by_boxes": summarise_boxes(self.box_rows, seed=seed),
-            **({} if one else self._of_findings()),
+            **({"finding": self.findings.names[0]} if one else self._of_findings()),
             **({"audit": audit_summary(judged.audit)} if judged.audit else {}),
         }
 

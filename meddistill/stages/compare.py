@@ -3,7 +3,7 @@ taken together."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from meddistill.base import console
@@ -20,7 +20,7 @@ from meddistill.evaluation.baselines import (
 )
 from meddistill.evaluation.comparison import aggregate, compare, format_comparison
 from meddistill.evaluation.metrics import DEFINITIONS
-from meddistill.evaluation.scores import ScoreRow, by_method, read_scores
+from meddistill.evaluation.scores import ScoreRow, by_finding, by_method, read_scores
 from meddistill.evaluation.text_tables import align, format_table
 from meddistill.run.layout import (
     AGGREGATE_JSON,
@@ -78,7 +78,7 @@ def run_aggregate(runs: Sequence[Path], *, seed: int, out: Path | None = None) -
     if given.
 
     Raises: StageError for a RUN that is not evaluated, ConfigError for fewer than two or one named
-    twice.
+    twice, InputError where they judge other findings.
     """
     directories = [_evaluation(path) for path in runs]
     if len(directories) < 2 or len(set(directories)) != len(directories):
@@ -87,6 +87,7 @@ def run_aggregate(runs: Sequence[Path], *, seed: int, out: Path | None = None) -
             f"{', '.join(map(str, runs)) or 'none'}"
         )
     scores = {str(directory): read_scores(directory / PER_CASE_CSV) for directory in directories}
+    _check_findings(scores)
     result = aggregate(scores, seed=seed)
     lines = [["Dice mean by run", *result["between_runs"]]]
     for name, methods in result["per_run"].items():
@@ -109,6 +110,43 @@ def run_aggregate(runs: Sequence[Path], *, seed: int, out: Path | None = None) -
     if out is not None:
         write_json(out / AGGREGATE_JSON, result)
     return result
+
+
+def _check_findings(scores: Mapping[str, Sequence[ScoreRow]]) -> None:
+    """Raise InputError where a mean of the evaluations would be of other findings each; warn where that
+    can only be guessed by their names, or a run's own mean lacks some.
+
+    Args:
+        scores: the rows of each evaluation, by its directory.
+    """
+    judged = {name: tuple(by_finding(rows)) for name, rows in scores.items()}
+    (first, of_first), *others = judged.items()
+    for name, findings in others:
+        if set(findings) != set(of_first):
+            raise InputError(
+                f"{first} judges {_named(of_first)} and {name} {_named(findings)}, of which no mean says "
+                "anything; take RUNs of the same findings together, or evaluate the same of each with "
+                "--findings NAME"
+            )
+    if of_first == ("",):
+        called = {name: _called(Path(name)) for name in scores}
+        if len(set(called.values()) - {""}) > 1:
+            told = ", ".join(f"{finding} ({name})" for name, finding in called.items())
+            console.warn(f"the mean is of findings with other names: {told}")
+    for name, rows in scores.items():
+        shown = {row.finding for row in rows if row.true_px}
+        if lacking := [each for each in judged[name] if each and each not in shown]:
+            console.warn(f"no case of {name} shows {', '.join(lacking)}: its mean is without")
+
+
+def _named(findings: Sequence[str]) -> str:
+    return ", ".join(findings) or "one finding"
+
+
+def _called(directory: Path) -> str:
+    """What an evaluation of one finding calls it; '' where it does not say."""
+    summary = directory / SUMMARY_JSON
+    return str(read_json(summary).get("finding", "")) if summary.is_file() else ""
 
 
 def _labels(directories: Sequence[Path]) -> dict[str, str]:

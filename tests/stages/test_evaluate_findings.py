@@ -2,6 +2,7 @@
 these, and what nobody looked for is not judged."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -358,8 +359,29 @@ def test_comparisons_are_paired_by_case_and_finding(evaluated, tmp_path, capsys)
     }
     with pytest.raises(InputError, match=r"no case and finding \(red, green, blue; one\)"):
         run_compare(str(evaluated), str(tmp_path / "plain"), seed=0)
-    pooled = run_aggregate([evaluated, tmp_path / "blue"], seed=0)
+
+
+def test_no_mean_is_made_of_other_findings(evaluated, tmp_path, capsys):
+    rows = read_table(evaluated / PER_CASE_CSV, ScoreRow)
+    blue = [row for row in rows if row.finding == "blue"]
+    unseen = [row for row in rows if row.finding != "blue" or not row.true_px]
+    plain = [dataclasses.replace(row, finding="") for row in blue]
+    made = {"twin": rows, "blue": blue, "unseen": unseen, "plain": plain, "one": plain}
+    for name, part in made.items():
+        write_table(tmp_path / name / PER_CASE_CSV, ScoreRow, part)
+        (tmp_path / name / SUMMARY_JSON).write_text(json.dumps({"finding": name}))
+    pooled = run_aggregate([evaluated, tmp_path / "twin"], seed=0)
     assert pooled["per_run"][str(evaluated)]["student"] == {"n": 6, "dice": pytest.approx(5 / 9)}
+    for name, told in (("blue", "blue"), ("plain", "one finding")):
+        told = rf"judges red, green, blue and .*{name} {told}, of which.*--findings"
+        with pytest.raises(InputError, match=told):
+            run_aggregate([evaluated, tmp_path / name], seed=0)
+    capsys.readouterr()
+    run_aggregate([evaluated, tmp_path / "unseen"], seed=0)
+    assert f"no case of {tmp_path / 'unseen'} shows blue" in capsys.readouterr().err
+    run_aggregate([tmp_path / "plain", tmp_path / "one"], seed=0)
+    assert "the mean is of findings with other names: plain (" in capsys.readouterr().err
+    assert read_json(evaluated / SUMMARY_JSON).get("finding") is None
 
 
 def test_volumes_have_a_dice_a_finding(tmp_path):
