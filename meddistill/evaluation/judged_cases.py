@@ -20,7 +20,7 @@ from meddistill.data.intensity import IntensitySettings, to_8bit
 from meddistill.data.masks import read_mask
 from meddistill.run.audits import AuditRow
 from meddistill.run.findings import read_findings
-from meddistill.run.images import image_path
+from meddistill.run.images import check_as_prepared, image_path
 from meddistill.run.labels import annotated_findings
 from meddistill.run.layout import RUN_JSON
 from meddistill.run.record import fingerprint_stage
@@ -40,7 +40,7 @@ class JudgedCase:
     nobody looked. `looked_for`: whether each finding was; empty: all were. `slice`, `slice_mm`: its
     number in the volume and the distance to the next in mm, None where not known. `is_empty`: somebody
     looked and found nothing, where others are judged by masks: that is the truth, though no file says
-    so.
+    so. `sha256`: of the image as `prepare` wrote it; empty where it did not.
     """
 
     case_id: str
@@ -57,6 +57,7 @@ class JudgedCase:
     slice: int | None = None
     slice_mm: float | None = None
     is_empty: bool = False
+    sha256: str = ""
 
     @property
     def has_truth(self) -> bool:
@@ -70,9 +71,10 @@ class JudgedCase:
         any.
 
         `intensity` as in `read_image`. Raises: InputError naming the file that cannot be read, or a
-        mask of another size.
+        mask of another size, or an image that is another than `prepare` wrote.
         """
         image = read_image(self.image, intensity)
+        check_as_prepared(self.image, self.sha256)
         size_hw = (image.shape[0], image.shape[1])
         if self.mask is not None:
             return image, read_truth(self.mask, size_hw, findings)
@@ -129,6 +131,7 @@ def judged_cases_of_run(data_dir: Path, cases: Sequence[Case], split: str) -> Ju
             slice=case.slice,
             slice_mm=case.slice_mm,
             is_empty=by_masks and not case.has_mask and case.annotation == "none",
+            sha256=case.sha256,
         )
         for case, volume in zip(chosen, volumes, strict=True)
     ]

@@ -15,7 +15,7 @@ import numpy as np
 from meddistill.base.errors import InputError
 from meddistill.data.context import alone, among, grey
 from meddistill.data.formats.pictures import read_as_stored, read_rgb
-from meddistill.run.images import image_path
+from meddistill.run.images import check_as_prepared, image_path
 from meddistill.run.labels import annotated_boxes
 from meddistill.run.tables import Case, read_cases
 from meddistill.run.volumes import stacks
@@ -48,8 +48,8 @@ class Dataset:
         return image_path(self.directory, case)
 
     def image(self, case: Case) -> np.ndarray:
-        """The case's image, uint8 RGB (H, W, 3). Raises: InputError where it cannot be read or has
-        another size than its row."""
+        """The case's image, uint8 RGB (H, W, 3). Raises: InputError where it cannot be read or is
+        another than `prepare` wrote."""
         return self._read(case, read_rgb)
 
     def _read(self, case: Case, read: Callable[[Path], np.ndarray]) -> np.ndarray:
@@ -60,6 +60,7 @@ class Dataset:
                 f"{path} is {image.shape[1]}x{image.shape[0]} px, cases.csv says "
                 f"{case.width}x{case.height}; run `meddistill prepare` again"
             )
+        check_as_prepared(path, case.sha256)
         return image
 
     def seen(self, case: Case, context: int) -> np.ndarray:

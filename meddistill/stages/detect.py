@@ -22,7 +22,7 @@ from meddistill.detector.yolo import Detections, TrainingSettings, predict_boxes
 from meddistill.evaluation import detection
 from meddistill.run.findings import read_findings
 from meddistill.run.headlines import headline
-from meddistill.run.images import image_path
+from meddistill.run.images import check_as_prepared, image_path
 from meddistill.run.labels import annotated_findings
 from meddistill.run.layout import (
     BEST_PT,
@@ -83,6 +83,7 @@ def run_detect(
         return out
     # Before the stage begins: without weights it leaves no trace.
     start = find_start(config.weights, config.train)
+    images = _images(data_dir, cases)
     stage = Stage.open(out, "detect", settings, inputs, overwrite=overwrite)
     console.detail(f"what Ultralytics says goes to {out / TRAIN_LOG}")
     options = WorkerOptions(device, config.trust_weights, out / TRAIN_LOG)
@@ -91,7 +92,6 @@ def run_detect(
     training = (
         _train(out, start, learning, options, drawn, data_dir) if learning else _take(out, start)
     )
-    images = [image_path(data_dir, case) for case in cases]
     found = predict_boxes(out / BEST_PT, images, config.image_size, options, findings)
     annotated = [annotated_findings(data_dir, case) for case in cases]
     metrics, rows = measure_findings(cases, found, annotated, config, findings)
@@ -105,6 +105,14 @@ def run_detect(
     facts = [*headline("detect", results), ("boxes", str(out / BOXES_CSV))]
     console.summary("detect", facts, after_detect(run, out, data))
     return out
+
+
+def _images(data_dir: Path, cases: Sequence[Case]) -> list[Path]:
+    """The file of each case, which Ultralytics reads by itself. Raises: as `check_as_prepared`."""
+    images = [image_path(data_dir, case) for case in cases]
+    for path, case in console.track(zip(images, cases, strict=True), "look at images", len(cases)):
+        check_as_prepared(path, case.sha256)
+    return images
 
 
 def _check_trainable(cases: Sequence[Case], data_dir: Path) -> None:

@@ -52,7 +52,7 @@ def settle(tmp_path):
             int(annotation == "boxes"),
             "",
             "",
-            case_id,
+            "",
         )
         write_png(tmp_path / case.image, image)
         request = TargetRequest(case, boxes, source, SIZE)
@@ -118,7 +118,7 @@ class TwoSquares:
 def test_a_finding_that_nobody_looked_for_enters_beside_one_that_was_boxed(tmp_path):
     image = np.zeros((SIZE, SIZE, 3), np.uint8)
     image[2:12, 2:12, 0] = image[16:28, 16:28, 1] = 255
-    about = ("c", "train", "g", "", "boxes", False, "c.png", SIZE, SIZE, 1, "", "", "c")
+    about = ("c", "train", "g", "", "boxes", False, "c.png", SIZE, SIZE, 1, "", "", "")
     case = Case(*about, findings="red")
     write_png(tmp_path / case.image, image)
     dataset = Dataset(tmp_path, [case])

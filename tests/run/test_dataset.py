@@ -1,9 +1,12 @@
 """The cases of a RUN: images, boxes and splits, and what is refused."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from meddistill.base.errors import InputError, StageError
+from meddistill.base.hashing import sha256_file
 from meddistill.data.formats.pictures import write_png
 from meddistill.data.formats.yolo_labels import write_yolo_label
 from meddistill.run.dataset import Dataset
@@ -50,3 +53,19 @@ def test_data_that_are_not_prepared_name_the_command(tmp_path):
 def test_data_may_lie_elsewhere(tmp_path):
     assert RunDir(tmp_path).data == tmp_path / "data"
     assert RunDir(tmp_path, tmp_path / "other").data == tmp_path / "other"
+
+
+def test_an_image_in_the_place_of_another_is_refused(tmp_path):
+    image = np.zeros((20, 16, 3), np.uint8)
+    write_png(tmp_path / "a.png", image)
+    about = ("a", "train", "g", "", "none", False, "a.png", 16, 20, 0, "", "")
+    case = Case(*about, sha256_file(tmp_path / "a.png"), volume="v", slice=0)
+    data = Dataset(tmp_path, [case])
+    assert not data.image(case).any()
+    write_png(tmp_path / "a.png", image + 1)
+    for context in (0, 1):
+        with pytest.raises(
+            InputError, match=r"a\.png is not the image that prepare wrote.*restore"
+        ):
+            data.seen(case, context)
+    assert data.image(dataclasses.replace(case, sha256="")).all()

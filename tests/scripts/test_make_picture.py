@@ -64,7 +64,7 @@ def make_run(root, side=SIDE, ids=IDS):
             1,
             "",
             case_id,
-            "0" * 64,
+            "",
         )
         cases.append(case)
         image = grey if grey.ndim == 3 else np.repeat(grey[..., None], 3, axis=2)

@@ -125,7 +125,7 @@ def others(value, fields, name):
 
 
 def keys_of_targets(config, tmp_path, teacher=None, frame_size=32, box=(4, 4, 20, 20)):
-    case = Case("a", "test", "g", "c", "boxes", False, "a.png", 32, 32, 1, "", "s", "0" * 64)
+    case = Case("a", "test", "g", "c", "boxes", False, "a.png", 32, 32, 1, "", "s", "")
     request = TargetRequest(case, np.array([box], np.float32), "annotated", frame_size)
     (tmp_path / "data").mkdir(exist_ok=True)
     write_png(tmp_path / "data" / "a.png", np.zeros((32, 32, 3), np.uint8))

@@ -1,6 +1,7 @@
 """`meddistill detect`: what Ultralytics leaves, and what is refused. One real
 training of one epoch."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from support.detector_data import SIZE, write_data
 
 from meddistill.base import downloads
+from meddistill.base.csv_tables import write_table
 from meddistill.base.errors import InputError, StageError, WeightsError
 from meddistill.base.files import read_json
 from meddistill.detector import start_weights
@@ -21,13 +23,14 @@ from meddistill.run.labels import annotated_boxes
 from meddistill.run.layout import (
     BEST_PT,
     BOXES_CSV,
+    CASES_CSV,
     LAST_PT,
     METRICS_JSON,
     RUN_JSON,
     TRAIN_LOG,
     RunDir,
 )
-from meddistill.run.tables import read_boxes
+from meddistill.run.tables import Case, read_boxes
 from meddistill.settings.detect import DetectConfig
 from meddistill.stages.detect import box_rows, measure, run_detect
 
@@ -233,6 +236,16 @@ def test_what_was_asked_for_is_known_without_a_network(monkeypatch, tmp_path):
     Path("yolo11n.pt").write_bytes(b"something else")
     assert start_weights.fingerprint_start("yolo11n.pt") != official
     assert start_weights.fingerprint_start("yolo11n.yaml") == "yolo11n.yaml"
+
+
+def test_an_image_in_the_place_of_another_is_refused(tmp_path):
+    data = tmp_path / "data"
+    cases = write_data(data, {"train-0": "boxes", "val-0": "boxes"})
+    changed = [dataclasses.replace(case, sha256="a" * 64) for case in cases]
+    write_table(data / CASES_CSV, Case, changed)
+    with pytest.raises(InputError, match="is not the image that prepare wrote"):
+        run_detect(RunDir(tmp_path), QUICK, seed=0, device="cpu")
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
 def test_weights_that_are_missing_leave_no_trace(tmp_path):

@@ -24,6 +24,7 @@ from support.evaluation_data import (
 from meddistill.base.csv_tables import read_table, write_table
 from meddistill.base.errors import ConfigError, InputError, StageError
 from meddistill.base.files import read_json, write_json
+from meddistill.base.hashing import sha256_file
 from meddistill.data.formats.pictures import read_rgb, write_png
 from meddistill.data.frames import Preprocessing
 from meddistill.data.intensity import IntensitySettings
@@ -126,6 +127,19 @@ def test_a_given_threshold_cuts_what_predict_cuts(tmp_path, threshold, found):
         judged = read_mask(out / "masks" / f"{case_id}.png")
         assert (judged == read_mask(predicted / "masks" / f"{case_id}.png")).all()
         assert (judged == (truth_of(case_id) & found)).all()
+
+
+def test_an_image_in_the_place_of_another_is_not_judged(tmp_path):
+    run = make_run(tmp_path / "run")
+    cases = [
+        dataclasses.replace(case, sha256=sha256_file(run.data / case.image))
+        for case in read_cases(run.data)
+    ]
+    write_table(run.data / CASES_CSV, Case, cases)
+    shutil.copyfile(run.data / "images/test/a1.png", run.data / "images/test/a2.png")
+    told = r"1 of 4 cases could not be evaluated.*a2\.png is not the image that prepare wrote"
+    with pytest.raises(InputError, match=told):
+        evaluate(run)
 
 
 def test_filled_boxes_are_a_baseline_and_a_case_without_a_box_is_missed(tmp_path):

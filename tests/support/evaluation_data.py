@@ -81,7 +81,7 @@ def make_run(
             n_boxes=int(has_lesion and with_boxes),
             spacing_mm=spacing_mm,
             source=f"{case_id}.png",
-            sha256="0" * 64,
+            sha256="",
         )
         mask = square(*place) if place else np.zeros(SIZE_HW, dtype=bool)
         write_png(image_path(run.data, case), picture_of(mask))

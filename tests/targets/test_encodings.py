@@ -9,6 +9,8 @@ import torch
 from support.bright_squares import prepare_squares
 from support.painting_teacher import PaintingTeacher
 
+from meddistill.base.hashing import sha256_file
+from meddistill.data.formats.pictures import write_png
 from meddistill.data.views import some_views
 from meddistill.run.dataset import Dataset
 from meddistill.run.layout import TEACHER_TXT
@@ -124,9 +126,11 @@ def test_another_teacher_or_image_is_not_taken_for_it(tmp_path, data):
     store = EncodingStore(tmp_path, other, 1.0)
     maps(store, data, data.cases[:2])
     assert store.encoded == 2
-    changed = dataclasses.replace(data.cases[0], sha256="f" * 64)
+    path = tmp_path / "other" / data.cases[0].image
+    write_png(path, 255 - data.image(data.cases[0]))
+    changed = dataclasses.replace(data.cases[0], sha256=sha256_file(path))
     again = EncodingStore(tmp_path, PaintingTeacher(), 1.0)
-    list(again.of_cases([changed], data))
+    list(again.of_cases([changed], Dataset(tmp_path / "other", [changed])))
     assert again.encoded == 1
 
 
