@@ -16,7 +16,7 @@ import numpy as np
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -310,10 +310,13 @@ def _answered(answer: Callable[[], Response]) -> Response:
 async def _json(request: Request) -> Any:
     """The body. Raises: ValueError for what is no JSON, or longer than it said."""
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MOST_BODY_BYTES:
-            raise ValueError(f"expected at most {MOST_BODY_BYTES} bytes")
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MOST_BODY_BYTES:
+                raise ValueError(f"expected at most {MOST_BODY_BYTES} bytes")
+    except ClientDisconnect:
+        raise ValueError("the rest of it did not come") from None
     try:
         return json.loads(bytes(body))
     except RecursionError:

@@ -148,6 +148,20 @@ def test_a_body_that_is_none_is_refused(client, body):
 
 
 def test_a_journal_that_gets_damaged_is_told_and_the_page_goes_on(client, run):
+@pytest.mark.parametrize("path", ["/api/actions", "/api/order"])
+def test_who_goes_in_the_middle_of_a_request_leaves_no_traceback(client, run, caplog, path):
+    before = lines(run)
+    sent = {**client.headers, "Origin": client.origin, "Content-Type": "application/json"}
+    head = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
+    with socket.create_connection(("127.0.0.1", client.running.port)) as connection:
+        connection.sendall(f"POST {path} HTTP/1.1\r\n{head}Content-Length: 500\r\n\r\n{{".encode())
+        time.sleep(0.1)
+    time.sleep(0.3)
+    assert client.get("/api/news")["counts"]
+    assert [record for record in caplog.records if record.exc_info] == []
+    assert lines(run) == before
+
+
     path = run.labels / "x.jsonl"
     path.write_text("half\n")
     try:
