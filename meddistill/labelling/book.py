@@ -35,6 +35,9 @@ from meddistill.run.labels import annotated_findings
 from meddistill.run.layout import AUDIT_CSV, BOXES_CSV
 from meddistill.run.tables import Case
 
+LEAST_BOX_PX = 1
+"""What boxes.csv can hold; the page draws none below two."""
+
 
 class RefusedActionError(Exception):
     """An action that can never be saved, and why."""
@@ -291,6 +294,11 @@ class LabelBook:
         ):
             raise RefusedActionError(
                 f"the box lies outside the image of {case.width}x{case.height} px"
+            )
+        if box is not None and min(box[2] - box[0], box[3] - box[1]) < LEAST_BOX_PX:
+            raise RefusedActionError(
+                f"a box is at least {LEAST_BOX_PX} px wide and high, got {box[2] - box[0]:g} x "
+                f"{box[3] - box[1]:g}"
             )
         about_all = action.kind in ("empty", "unsure") and not action.finding
         return dataclasses.replace(action, among=self.among if about_all else ())

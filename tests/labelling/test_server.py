@@ -130,6 +130,7 @@ def test_an_action_sent_again_is_answered_and_done_once(client, run):
         ({"do": "given"}, "is no list"),
         ({"box": {**DRAW["box"], "xyxy": [0, 0, 9, 10**400]}}, "is not four numbers"),
         ({"box": {**DRAW["box"], "xyxy": [0, 0, 500, 500]}}, "outside the image"),
+        ({"box": {**DRAW["box"], "xyxy": [5, 5, 9, 5.001]}}, "at least 1 px wide and high"),
         ({"box": {**DRAW["box"], "finding": "<script>"}}, "is none of lesion"),
         ({"id": "../../x"}, "no plain name"),
     ],
@@ -147,7 +148,6 @@ def test_a_body_that_is_none_is_refused(client, body):
     assert client.post("/api/actions", body).status == 400
 
 
-def test_a_journal_that_gets_damaged_is_told_and_the_page_goes_on(client, run):
 @pytest.mark.parametrize("path", ["/api/actions", "/api/order"])
 def test_who_goes_in_the_middle_of_a_request_leaves_no_traceback(client, run, caplog, path):
     before = lines(run)
@@ -162,6 +162,7 @@ def test_who_goes_in_the_middle_of_a_request_leaves_no_traceback(client, run, ca
     assert lines(run) == before
 
 
+def test_a_journal_that_gets_damaged_is_told_and_the_page_goes_on(client, run):
     path = run.labels / "x.jsonl"
     path.write_text("half\n")
     try:
