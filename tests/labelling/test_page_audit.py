@@ -9,6 +9,7 @@ import pytest
 from support.chromium import Page, find_chromium
 from support.label_run import Client, box_of, give_student, make_deep_run, make_run, served
 
+from meddistill.base.errors import InputError
 from meddistill.data.masks import read_mask
 from meddistill.labelling.rounds import CurvePoint
 from meddistill.run.audits import audit_folder
@@ -272,3 +273,30 @@ def test_the_key_that_next_names_goes_on(page, run, key):
         page.press(key)
         page.until(f"document.getElementById('name').textContent != '{first}'")
         assert text(page, "settled") == "Not settled yet."
+
+
+def test_one_image_that_cannot_be_saved_holds_up_no_other(page, run, monkeypatch):
+    with served(run, audit=3) as running:
+        open_page(page, running)
+        first = text(page, "name")
+        until_masked(page, *[sum(box_of(int(first))[i::2]) / 2 for i in (0, 1)])
+        case = running.session.data.by_id[first]
+        mask = running.session.pupil.mask
+
+        def gone(asked):
+            if asked.case_id == case.case_id:
+                raise InputError(f"{first}.png cannot be read")
+            return mask(asked)
+
+        monkeypatch.setattr(running.session.pupil, "mask", gone)
+        page.press("a")
+        page.until(f"document.getElementById('saved').textContent.startsWith('{first}.png cannot')")
+        page.until(f"document.getElementById('name').textContent != '{first}'")
+        second = text(page, "name")
+        until_masked(page, *[sum(box_of(int(second))[i::2]) / 2 for i in (0, 1)])
+        page.press("a")
+        page.until("document.getElementById('result').textContent.includes('1 settled')")
+        assert "1 kept here" in text(page, "saved")
+        monkeypatch.setattr(running.session.pupil, "mask", mask)
+        until_settled(page, 2)
+        page.errors.clear()

@@ -47,6 +47,7 @@ export async function askGrey(number, signal) {
   return { values: new Uint16Array(await response.arrayBuffer()), low, high, black, white };
 }
 
+export const NO_CONNECTION = "no connection to the server";
 const RETRY_MS = [500, 1000, 2000, 4000, 8000];
 
 // Actions in the order they were done, kept in the browser until the server has saved them: neither a lost
@@ -118,30 +119,32 @@ export class Outbox {
     clearTimeout(this.timer);
     if (this.sending) return;
     this.sending = true;
-    while (this.waiting.length) {
-      const action = this.waiting[0];
+    const stuck = new Set(); // images of which nothing can be saved now
+    let problem = "";
+    for (let action; (action = this.waiting.find(({ image }) => !stuck.has(image))); ) {
       try {
         const history = await tell("/api/actions", action);
         this.done(action);
         this.onSaved(action, history);
       } catch (error) {
-        const forGood = error instanceof Refused && [400, 404, 413].includes(error.status);
-        if (forGood) {
+        if (error instanceof Refused && [400, 404, 413].includes(error.status)) {
           this.done(action);
           this.onRefused(action, error.message);
           continue;
         }
-        this.problem = error instanceof Refused ? error.message : "no connection to the server";
-        this.timer = setTimeout(() => this.send(), RETRY_MS[Math.min(this.failures++, RETRY_MS.length - 1)]);
-        this.onChange();
-        break;
+        stuck.add(action.image);
+        problem = error instanceof Refused ? error.message : NO_CONNECTION;
+        if (!(error instanceof Refused && [422, 503].includes(error.status))) break; // so would any other
       }
     }
+    this.problem = problem;
+    if (problem) this.timer = setTimeout(() => this.send(), RETRY_MS[Math.min(this.failures++, RETRY_MS.length - 1)]);
     this.sending = false;
+    this.onChange();
   }
 
   done(action) {
-    this.waiting.shift();
+    this.waiting = this.waiting.filter(({ id }) => id !== action.id);
     this.problem = "";
     this.failures = 0;
     this.sweep(action.id);
