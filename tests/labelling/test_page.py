@@ -2,6 +2,7 @@
 
 import json
 import random
+import threading
 import time
 
 import pytest
@@ -13,6 +14,7 @@ from meddistill.labelling.actions import Action, Box, from_plain, to_plain
 from meddistill.labelling.asking import LOOK_S, stop_if_gone
 from meddistill.labelling.labelled import Proposed
 from meddistill.labelling.state import can_redo, can_undo, derive
+from meddistill.run.dataset import Dataset
 from meddistill.run.findings import write_data_yaml
 
 FINDINGS = ["lesion", "cyst"]
@@ -350,6 +352,61 @@ def test_without_a_connection_boxes_are_kept_and_sent_again(page, run):
     page.connect(True)
     page.until(SAVED)
     assert [line["do"] for line in lines(run)] == ["draw", "undo", "redo"]
+
+
+def test_a_lost_connection_is_told_before_anything_is_drawn(page):
+    page.connect(False)
+    page.until("document.getElementById('saved').textContent == 'no connection to the server'")
+    page.connect(True)
+    page.until(SAVED)
+
+
+def test_a_name_is_shown_with_its_picture(page, run, running, monkeypatch):
+    may = threading.Event()
+    image_path = Dataset.image_path
+    monkeypatch.setattr(Dataset, "image_path", lambda *given: may.wait(30) and image_path(*given))
+    page.press("ArrowLeft")
+    time.sleep(0.3)
+    assert text(page, "name") == "004"
+    drag(page, (10, 20, 30, 50))  # on the picture that is still there
+    page.until(SAVED)
+    may.set()
+    shown(page, 3)
+    assert text(page, "name") == "003"
+    assert lines(run)[0]["image"] == "images/004.png"
+
+
+def test_a_box_that_is_too_small_is_told(page, run):
+    drag(page, (10, 20, 11.5, 50))
+    page.until("document.getElementById('toast').textContent.startsWith('too small: a box is at')")
+    assert lines(run) == []
+
+
+def test_boxes_that_nothing_there_takes_away_are_told(page, run):
+    drag(page, (10, 20, 30, 50))
+    drag(page, (40, 10, 60, 30))
+    page.press("e")
+    shown(page, 2)
+    told = "2 boxes were taken away; Z brings them back"
+    page.until(f"document.getElementById('toast').textContent == '{told}'")
+    page.press("z")
+    shown(page, 4)
+    page.until("document.querySelectorAll('#boxes li').length == 2")
+
+
+@pytest.mark.parametrize("control", ["#width", "#onward", "label:has(#onward)", "#order"])
+def test_after_a_click_on_a_control_keys_are_the_pages(page, run, control):
+    x, y = page.run(
+        "(r => [r.left + r.width / 2, r.top + r.height / 2])"
+        f"(document.querySelector('{control}').getBoundingClientRect())"
+    )
+    if control == "#order":
+        page.run("document.getElementById('order').focus()")
+        page.run("document.getElementById('order').dispatchEvent(new Event('change'))")
+    else:
+        page.drag((x, y), (x, y))
+    page.press("Enter")
+    shown(page, 2)
 
 
 def test_what_was_not_sent_survives_a_reload(page, run, running):

@@ -1,7 +1,7 @@
 // The page: what is shown, and what a person's hands and keys do.
 
 import { Audit, resultText } from "/page/audit.js";
-import { Outbox, Refused, ask, askGrey, askMask, askPicture, tell } from "/page/server.js";
+import { NO_CONNECTION, Outbox, Refused, ask, askGrey, askMask, askPicture, tell } from "/page/server.js";
 import { LETTERS, derive, lastAudit, statusOf, undoable } from "/page/state.js";
 import { Sheet } from "/page/sheet.js";
 import { Strip } from "/page/strip.js";
@@ -29,6 +29,7 @@ let audit = null; // where masks are settled instead of boxes drawn
 
 const view = new View($("view"), {
   drawn: (xyxy) => (audit ? audit.boxed(xyxy) : draw(xyxy, finding, current.review ? "corrected" : "drawn")),
+  tooSmall: (least) => tellPerson(`too small: a box is at least ${least} px of the image wide and high`, true),
   stroked: (points) => audit.stroked(points),
   cornered: () => audit.tellState(),
   closed: (corners, removes) => audit.closed(corners, removes),
@@ -102,7 +103,6 @@ async function show(number, review = null) {
   masks.asked.clear();
   strip.go(number);
   history.replaceState(null, "", `#${number + 1}`);
-  $("name").textContent = about.names[number];
   const where = `${number + 1} of ${about.names.length}`;
   $("place").textContent = where;
   let there = upcoming?.number === number ? upcoming : null;
@@ -115,10 +115,12 @@ async function show(number, review = null) {
   } catch {
     const problem = await there.image.then(() => null, (failed) => failed);
     if (turn !== showing) return;
+    showName(number, where);
     current = null;
     view.blank();
     showState();
     say(whyNotShown(problem));
+    showName(number, where);
     return;
   }
   say("");
@@ -141,6 +143,12 @@ async function show(number, review = null) {
 // `problem`: of what is told of an image; null where its pixels alone are missing.
 function whyNotShown(problem) {
   if (!problem || [404, 422].includes(problem.status)) return "this image cannot be read; go on to the next";
+// With the picture, not before: whoever draws meanwhile draws on the one that is shown.
+function showName(number, where) {
+  $("name").textContent = about.names[number];
+  $("place").textContent = where;
+}
+
   return problem instanceof Refused ? problem.message : "no connection: this image is shown when it is back";
 }
 
@@ -264,7 +272,10 @@ function decide(kind, name = "") {
 }
 
 async function undo() {
+  const { boxes } = current.state;
   flushNudge();
+  const gone = boxes.length - current.state.boxes.length;
+  if (gone) tellPerson(`${gone === 1 ? "a box was" : `${gone} boxes were`} taken away; Z brings ${gone === 1 ? "it" : "them"} back`);
   const number = trail.pop() ?? current?.number;
   if (number === undefined) return;
   if (number !== current?.number) await show(number);
@@ -480,7 +491,7 @@ async function askNews() {
   try {
     news = await ask(`/api/news?since=${about.version}`);
   } catch (error) {
-    if (error instanceof Refused && error.status === 403) outbox.problem = error.message;
+    outbox.problem = error instanceof Refused ? error.message : NO_CONNECTION;
     return showSaved();
   }
   if (outbox.problem && !outbox.waiting.length) {
@@ -741,7 +752,7 @@ document.addEventListener("click", (event) => {
     DO[button.dataset.do]();
   }
   // After a mouse or a finger Enter is `next`, not the same button again; who came by Tab stays there.
-  if (event.detail) event.target.closest("button")?.blur();
+  if (event.detail) event.target.closest("button, input[type=checkbox]")?.blur();
 });
 $("help").addEventListener("click", DO.help);
 $("theme").addEventListener("click", () => {
@@ -757,21 +768,25 @@ $("onward").addEventListener("change", () => localStorage.setItem("meddistill-on
 $("order").addEventListener("change", async () => {
   upcoming = null;
   await tell("/api/order", { order: $("order").value }).catch(() => tellPerson("no connection: the order stays", true));
-  $("order").blur();
 });
 $("view").addEventListener("wheel", () => showState(), { passive: true });
+// After a mouse or a finger the keys are the page's again.
+for (const range of document.querySelectorAll("input[type=range]")) range.addEventListener("pointerup", () => range.blur());
 
 const KEYS = {
   a: "accept", e: "empty", u: "unsure", s: "skip", z: "undo", y: "redo", n: "next", Enter: "next",
   f: "fit", "+": "zoom-in", "=": "zoom-in", "-": "zoom-out", m: "masks", w: "window", "?": "help", c: "sheet",
 };
+  $("order").blur();
 const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 document.addEventListener("keydown", (event) => {
   if (!about || $("keys").open || event.target.matches("select, input[type=range]")) return;
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-  const command = event.ctrlKey || event.metaKey;
-  if ((key === "Enter" || key === " ") && event.target.closest("button, input")) return;
+  // Windows reports AltGr, by which many keyboards write brackets, as Ctrl and Alt.
+  const command = (event.ctrlKey || event.metaKey) && !event.getModifierState("AltGraph");
+  if (key === "Enter" && event.target.closest("button")) return;
+  if (key === " " && event.target.closest("button, input")) return;
   if (command && !["z", "y"].includes(key)) return;
   if (sheet.isOpen) {
     if (key === "c" || key === "Escape") sheet.close();

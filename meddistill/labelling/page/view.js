@@ -14,7 +14,7 @@ const MOST_POINTS = 1500;
 export const COLOURS = ["#ffb000", "#3ec1f0", "#f0609e", "#7bd957", "#b48cff", "#ff7043", "#26c6a9", "#d4d94a", "#f28cdd"];
 
 export class View {
-  // `on`: what is told of a person's doing: drawn(xyxy), moved(box, xyxy), dragged(box or null, xyxy), chosen(id);
+  // `on`: what is told of a person's doing: drawn(xyxy), tooSmall(px), moved(box, xyxy), dragged(box or null, xyxy), chosen(id);
   // with other tools than the box: stroked(points), cornered(), closed(corners, removes).
   constructor(place, on) {
     this.place = place;
@@ -261,6 +261,7 @@ export class View {
     } else if (gesture.kind === "corner") {
       this.corner(this.at(event), event.altKey);
     } else if (gesture.kind === "grip") {
+      else if (gesture.drags && this.isSeen(gesture.xyxy)) this.on.tooSmall(LEAST_BOX_PX);
       if (!gesture.drags || !isBox(gesture.xyxy) || (gesture.anew && this.isFlat(gesture.xyxy))) this.on.chosen(gesture.box.id);
       else if (gesture.anew) this.on.drawn(rounded(gesture.xyxy));
       else this.on.moved(gesture.box, rounded(gesture.xyxy));
@@ -329,6 +330,11 @@ export class View {
     const around = this.boxes.filter(({ xyxy: [x1, y1, x2, y2] }) => x1 <= x && x <= x2 && y1 <= y && y <= y2);
     around.sort((one, other) => area(one.xyxy) - area(other.xyxy));
     return around[0]?.id ?? "";
+  }
+
+  // Whether what was dragged was large enough on the screen to be meant as a box.
+  isSeen([x1, y1, x2, y2]) {
+    return Math.min(x2 - x1, y2 - y1) * this.scale >= CLICK_PX;
   }
 
   hover(at) {
