@@ -11,7 +11,8 @@ import dataclasses
 import secrets
 from collections.abc import Mapping, Sequence
 
-MOST_BODY_BYTES = 64_000
+MOST_BODY_BYTES = 2_000_000
+"""Of one request: a mask that was corrected by many long strokes has some hundred thousand."""
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "

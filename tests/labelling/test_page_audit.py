@@ -275,6 +275,158 @@ def test_the_key_that_next_names_goes_on(page, run, key):
         assert text(page, "settled") == "Not settled yet."
 
 
+def brush(page, *corners):
+    page.press("p")
+    for start, end in zip(corners[::2], corners[1::2], strict=True):
+        page.drag(place(page, *start), place(page, *end))
+
+
+def toast(page):
+    return page.run("(e => e.hidden ? '' : e.textContent)(document.getElementById('toast'))")
+
+
+def settled_edits(running):
+    """How many corrections each settled mask has, by the image's name."""
+    book = running.session.book
+    return {
+        row.case_id: len(book.actions(book.data.by_id[row.case_id])[-1].audit.edits)
+        for row in book.audits()
+    }
+
+
+def test_what_was_drawn_and_not_taken_is_there_after_the_next_image_and_a_reload(page, run):
+    with served(run, audit=3) as running:
+        open_page(page, running)
+        first = text(page, "name")
+        brush(page, (60, 10), (60, 50), (4, 10), (4, 50))
+        page.press("g")
+        page.drag(place(page, 2, 58), place(page, 2, 58))
+        page.press("b")  # a corner is no reason to stay with a tool
+        page.press("n")
+        page.until(f"document.getElementById('name').textContent != '{first}'")
+        assert toast(page) == f"{first}: 2 corrections kept, not taken"
+        assert text(page, "progress") == "0 accepted · 0 corrected · 3 left · 1 drawn, not taken"
+        assert text(page, "settled") == "Not settled yet."
+        page.open(running.address, 1366, 768)
+        page.until("document.getElementById('name').textContent != 'loading'")
+        for _ in range(3):
+            if text(page, "name") == first:
+                break
+            shown = text(page, "name")
+            page.press("n")
+            page.until(f"document.getElementById('name').textContent != '{shown}'")
+        assert text(page, "settled") == "Enter closes the polygon."
+        assert text(page, "saved") == "not taken"
+        page.press("Escape")
+        assert text(page, "settled") == "2 corrections: Enter takes them."
+        until_masked(page, 60, 30)
+        page.press("Enter")
+        until_settled(page, 1)
+        assert settled_edits(running) == {first: 2}
+        assert text(page, "progress") == "0 accepted · 1 corrected · 2 left"
+        assert page.run("Object.keys(localStorage).filter(key => key.includes('draft'))") == []
+
+
+def test_accept_takes_the_mask_that_is_shown(page, run):
+    with served(run, audit=3) as running:
+        open_page(page, running)
+        first = text(page, "name")
+        brush(page, (60, 10), (60, 50))
+        until_masked(page, 60, 30)
+        page.press("a")
+        until_settled(page, 1)
+        assert settled_edits(running) == {first: 1}
+        page.press("ArrowLeft" if first != text(page, "name") else "Escape")
+        page.until(f"document.getElementById('name').textContent == '{first}'")
+        until_masked(page, 60, 30)
+        page.press("a")  # looked at again: it stays
+        page.until(f"document.getElementById('name').textContent != '{first}'")
+        assert settled_edits(running) == {first: 1}
+
+
+def test_a_stroke_that_was_undone_is_done_again(page, run):
+    with served(run, audit=3) as running:
+        open_page(page, running)
+        brush(page, (60, 10), (60, 50))
+        page.press("z")
+        page.until("document.getElementById('settled').textContent == 'Not settled yet.'")
+        page.press("y")
+        page.until("document.getElementById('settled').textContent.startsWith('one correction')")
+        until_masked(page, 60, 30)
+
+
+def test_next_does_not_say_that_all_is_done_where_something_is_drawn(page, run):
+    with served(run, audit=1) as running:
+        open_page(page, running)
+        page.press("n")
+        page.until("!document.getElementById('toast').hidden")
+        assert toast(page) == "every other image was looked at"
+        brush(page, (60, 10), (60, 50))
+        page.press("n")
+        told = "what is drawn here is not taken yet: Enter takes it"
+        page.until(f"document.getElementById('toast').textContent == '{told}'")
+        page.press("Enter")
+        until_settled(page, 1)
+        page.until("document.getElementById('toast').textContent == 'every image was looked at'")
+
+
+def test_what_the_server_refuses_is_a_draft_again(page, run, monkeypatch):
+    with served(run, audit=3) as running:
+        open_page(page, running)
+        first = text(page, "name")
+        brush(page, (60, 10), (60, 50))
+        until_masked(page, 60, 30)
+        prepared = running.session.prepared
+
+        def refuse(action):
+            raise ValueError("another student was trained meanwhile: look at its mask")
+
+        monkeypatch.setattr(running.session, "prepared", refuse)
+        page.press("Enter")
+        page.until("document.getElementById('toast').textContent.startsWith('not saved: another')")
+        page.until("document.getElementById('progress').textContent.includes('1 drawn, not taken')")
+        monkeypatch.setattr(running.session, "prepared", prepared)
+        page.errors.clear()
+        if text(page, "name") != first:
+            page.press("ArrowLeft")
+            page.until(f"document.getElementById('name').textContent == '{first}'")
+        until_masked(page, 60, 30)
+        page.press("Enter")
+        until_settled(page, 1)
+        assert settled_edits(running) == {first: 1}
+
+
+def test_a_long_stroke_is_taken_to_its_end(page, run):
+    with served(run, audit=3) as running:
+        open_page(page, running)
+        page.press("p")
+        there, back = place(page, 4, 4), place(page, 60, 60)
+        page.run(
+            "(() => { const o = document.getElementById('overlay');"
+            f" const [x1, y1, x2, y2] = {[*there, *back]};"
+            " const tell = (type, x, y) => o.dispatchEvent(new PointerEvent(type, { clientX: x, clientY: y,"
+            " pointerId: 1, pointerType: 'mouse', button: 0, buttons: 1 }));"
+            " o.setPointerCapture = () => {}; tell('pointerdown', x1, y1);"
+            " for (let i = 0; i < 2600; i++) tell('pointermove', x1 + 4 * (i % 2), y1 + (i % 2));"
+            " tell('pointermove', x2, y2); tell('pointerup', x2, y2); })()"
+        )
+        page.until("document.getElementById('settled').textContent.startsWith('2 corrections')")
+        until_masked(page, 60, 60)
+        page.press("Enter")
+        until_settled(page, 1)
+
+
+def test_the_keys_that_are_listed_are_those_of_the_page(page, run):
+    with served(run, audit=3) as running:
+        open_page(page, running)
+        page.press("?")
+        page.until("document.getElementById('keys').open")
+        shown = page.run("document.getElementById('keys').innerText")
+        assert "rubber" in shown
+        assert "finding" not in shown
+        page.press("Escape")
+
+
 def test_one_image_that_cannot_be_saved_holds_up_no_other(page, run, monkeypatch):
     with served(run, audit=3) as running:
         open_page(page, running)

@@ -60,12 +60,13 @@ async function begin() {
     return;
   }
   document.title = `${about.run}: ${about.mode}`;
+  outbox = new Outbox(about.key, { onSaved, onRefused, onChange: showSaved });
   if (about.mode === "audit") {
-    audit = new Audit(view, { act, undo, redo, next: goNext, tell: tellPerson, current: () => current, student: () => about.student });
+    const told = { current: () => current, student: () => about.student };
+    audit = new Audit(view, { act, undo, redo, next: goNext, tell: tellPerson, changed: showSaved, ...told }, about.key);
   }
   finding = about.findings[0];
   about.statuses = [...about.statuses];
-  outbox = new Outbox(about.key, { onSaved, onRefused, onChange: showSaved });
   strip.fill(about.names, about.splits);
   strip.setStatuses(about.statuses);
   fillFindings();
@@ -97,6 +98,9 @@ function fillFindings() {
 async function show(number, review = null) {
   if (!about || number < 0 || number >= about.names.length) return;
   flushNudge();
+  if (audit?.isOpen && current && current.number !== number) {
+    tellPerson(`${current.name}: ${audit.corrections} kept, not taken`);
+  }
   const turn = ++showing;
   leaving.abort();
   leaving = new AbortController();
@@ -104,7 +108,6 @@ async function show(number, review = null) {
   strip.go(number);
   history.replaceState(null, "", `#${number + 1}`);
   const where = `${number + 1} of ${about.names.length}`;
-  $("place").textContent = where;
   let there = upcoming?.number === number ? upcoming : null;
   upcoming = null;
   try {
@@ -112,15 +115,15 @@ async function show(number, review = null) {
     const [image, picture] = await Promise.all([there.image, there.picture]);
     if (turn !== showing) return;
     current = { ...image, picture, review, proposed: [], replaced: new Map() };
+    showName(number, where);
   } catch {
     const problem = await there.image.then(() => null, (failed) => failed);
     if (turn !== showing) return;
-    showName(number, where);
     current = null;
+    showName(number, where);
     view.blank();
     showState();
     say(whyNotShown(problem));
-    showName(number, where);
     return;
   }
   say("");
@@ -140,15 +143,15 @@ async function show(number, review = null) {
   fetchAhead(number);
 }
 
-// `problem`: of what is told of an image; null where its pixels alone are missing.
-function whyNotShown(problem) {
-  if (!problem || [404, 422].includes(problem.status)) return "this image cannot be read; go on to the next";
 // With the picture, not before: whoever draws meanwhile draws on the one that is shown.
 function showName(number, where) {
   $("name").textContent = about.names[number];
   $("place").textContent = where;
 }
 
+// `problem`: of what is told of an image; null where its pixels alone are missing.
+function whyNotShown(problem) {
+  if (!problem || [404, 422].includes(problem.status)) return "this image cannot be read; go on to the next";
   return problem instanceof Refused ? problem.message : "no connection: this image is shown when it is back";
 }
 
@@ -225,8 +228,10 @@ async function goNext() {
     const open = about.statuses.map((letter, index) => (letter === "o" && index !== from ? index : -1));
     number = open.find((index) => index > from) ?? open.find((index) => index >= 0) ?? null;
   }
-  if (number === null) tellPerson("every image was looked at");
-  else await show(number);
+  number ??= audit?.draftBeside(about.names, from) ?? null;
+  if (number !== null) return show(number);
+  if (audit?.isOpen) tellPerson("what is drawn here is not taken yet: Enter takes it", true);
+  else tellPerson(about.statuses[from] === "o" ? "every other image was looked at" : "every image was looked at");
 }
 
 // ---- what is done
@@ -267,15 +272,15 @@ function accept() {
 
 function decide(kind, name = "") {
   if (!current) return;
+  const { boxes } = current.state;
   act(kind === "skip" ? { do: kind } : { do: kind, finding: name, among: name ? [] : about.among });
+  const gone = boxes.length - current.state.boxes.length;
+  if (gone) tellPerson(`${gone === 1 ? "a box was" : `${gone} boxes were`} taken away; Z brings ${gone === 1 ? "it" : "them"} back`);
   if (!name || statusOf(current.state, about.findings) !== "open") goNext();
 }
 
 async function undo() {
-  const { boxes } = current.state;
   flushNudge();
-  const gone = boxes.length - current.state.boxes.length;
-  if (gone) tellPerson(`${gone === 1 ? "a box was" : `${gone} boxes were`} taken away; Z brings ${gone === 1 ? "it" : "them"} back`);
   const number = trail.pop() ?? current?.number;
   if (number === undefined) return;
   if (number !== current?.number) await show(number);
@@ -469,9 +474,11 @@ function onSaved(action, saved) {
 
 function onRefused(action, reason) {
   tellPerson(`not saved: ${reason}`, true);
+  audit?.refused(action);
   if (current?.image !== action.image) return;
   current.actions = current.actions.filter((each) => each.id !== action.id);
   update();
+  audit?.follow();
 }
 
 function letterOf({ actions, state }) {
@@ -610,6 +617,7 @@ function showProgress() {
   if (unsure && !audit) parts.push(`${unsure} not sure`);
   if (skipped) parts.push(`${skipped} skipped`);
   parts.push(`${all - boxed - empty - unsure - skipped} left`);
+  if (audit?.drafts.kept.size) parts.push(`${audit.drafts.kept.size} drawn, not taken`);
   if (about.unreadable) parts.push(`${about.unreadable} cannot be read`);
   if (about.seconds && !audit) {
     parts.push(`${about.seconds.toFixed(1)} s a box`);
@@ -641,9 +649,11 @@ function showTeacher() {
 function showSaved() {
   const note = $("saved");
   const count = outbox.waiting.length + (nudged ? 1 : 0);
-  note.className = `note ${outbox.problem ? "bad" : count ? "busy" : "good"}`;
+  const open = audit?.isOpen && !count;
+  note.className = `note ${outbox.problem ? "bad" : count ? "busy" : open ? "" : "good"}`;
   note.title = outbox.problem;
-  note.textContent = outbox.problem ? `${outbox.problem}${count ? `; ${count} kept here until it is back` : ""}` : count ? "saving" : "saved";
+  note.textContent = outbox.problem ? `${outbox.problem}${count ? `; ${count} kept here until it is back` : ""}` : count ? "saving" : open ? "not taken" : "saved";
+  if (audit && about.statuses) showProgress();
 }
 
 const VERDICTS = { "would likely help": "more boxes would still help", "would hardly help": "you can stop", "may help a little": "more boxes may help a little" };
@@ -761,23 +771,23 @@ $("theme").addEventListener("click", () => {
   chooseTheme(name);
 });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => chooseTheme(localStorage.getItem("meddistill-theme")));
+// After a mouse or a finger the keys are the page's again.
+for (const range of document.querySelectorAll("input[type=range]")) range.addEventListener("pointerup", () => range.blur());
 for (const id of ["width", "level"]) {
   $(id).addEventListener("input", () => view.setWindow($("width").value / 100, $("level").value / 100));
 }
 $("onward").addEventListener("change", () => localStorage.setItem("meddistill-onward", $("onward").checked ? "yes" : "no"));
 $("order").addEventListener("change", async () => {
+  $("order").blur();
   upcoming = null;
   await tell("/api/order", { order: $("order").value }).catch(() => tellPerson("no connection: the order stays", true));
 });
 $("view").addEventListener("wheel", () => showState(), { passive: true });
-// After a mouse or a finger the keys are the page's again.
-for (const range of document.querySelectorAll("input[type=range]")) range.addEventListener("pointerup", () => range.blur());
 
 const KEYS = {
   a: "accept", e: "empty", u: "unsure", s: "skip", z: "undo", y: "redo", n: "next", Enter: "next",
   f: "fit", "+": "zoom-in", "=": "zoom-in", "-": "zoom-out", m: "masks", w: "window", "?": "help", c: "sheet",
 };
-  $("order").blur();
 const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 document.addEventListener("keydown", (event) => {

@@ -32,6 +32,7 @@ export class View {
     this.tool = "box"; // or brush, rubber, polygon
     this.brush = 0; // px of the image
     this.polygon = []; // its corners so far
+    this.pointer = null; // where a mouse or pen is over the image
     this.resetWindow();
     new ResizeObserver(() => this.resize()).observe(place);
     this.listen();
@@ -50,7 +51,7 @@ export class View {
   blank() {
     delete this.place.dataset.shown;
     this.image = null;
-    this.boxes = this.proposals = [];
+    this.boxes = this.proposals = this.polygon = [];
     this.masks.clear();
     this.draw();
   }
@@ -162,6 +163,10 @@ export class View {
     surface.addEventListener("pointerdown", (event) => this.down(event));
     surface.addEventListener("pointermove", (event) => this.move(event));
     for (const kind of ["pointerup", "pointercancel"]) surface.addEventListener(kind, (event) => this.up(event));
+    surface.addEventListener("pointerleave", () => {
+      this.pointer = null;
+      if (this.paints) this.draw();
+    });
     surface.addEventListener("contextmenu", (event) => event.preventDefault());
     surface.addEventListener("dblclick", () => this.tool === "box" && this.fit());
     surface.addEventListener(
@@ -193,7 +198,7 @@ export class View {
     if (this.pointers.size > 2) return;
     if (event.button === 1 || this.panning) this.gesture = { kind: "pan", at };
     else if (event.button === 2) this.gesture = { kind: "window", at, from: { ...this.window } };
-    else if (this.tool === "brush" || this.tool === "rubber") {
+    else if (this.paints) {
       this.gesture = { kind: "stroke", points: [this.clip(this.toImage(at))] };
       this.draw();
     } else if (this.tool === "polygon") this.gesture = { kind: "corner", at };
@@ -208,11 +213,12 @@ export class View {
   move(event) {
     const at = this.at(event);
     if (!this.pointers.has(event.pointerId)) {
-      if (this.image && event.pointerType === "mouse") this.hover(at);
+      if (this.image && event.pointerType !== "touch") this.hover(at);
       return;
     }
     const before = this.pointers.get(event.pointerId);
     this.pointers.set(event.pointerId, at);
+    this.pointer = event.pointerType === "touch" ? null : at;
     const gesture = this.gesture;
     if (!gesture) return;
     if (gesture.kind === "pinch" && this.pointers.size >= 2) {
@@ -255,13 +261,16 @@ export class View {
     if (event.type === "pointercancel") return this.draw();
     if (gesture.kind === "box") {
       if (gesture.drags && isBox(gesture.xyxy)) this.on.drawn(rounded(gesture.xyxy));
+      else if (gesture.drags && this.isSeen(gesture.xyxy)) this.on.tooSmall(LEAST_BOX_PX);
       else this.on.chosen(this.boxAt(this.at(event)));
     } else if (gesture.kind === "stroke") {
-      this.on.stroked(gesture.points.slice(0, MOST_POINTS).map(rounded));
+      const points = gesture.points.map(rounded);
+      // Of a long one each part begins where the one before ends.
+      do this.on.stroked(points.splice(0, MOST_POINTS, ...points.slice(MOST_POINTS - 1, MOST_POINTS)));
+      while (points.length > 1);
     } else if (gesture.kind === "corner") {
       this.corner(this.at(event), event.altKey);
     } else if (gesture.kind === "grip") {
-      else if (gesture.drags && this.isSeen(gesture.xyxy)) this.on.tooSmall(LEAST_BOX_PX);
       if (!gesture.drags || !isBox(gesture.xyxy) || (gesture.anew && this.isFlat(gesture.xyxy))) this.on.chosen(gesture.box.id);
       else if (gesture.anew) this.on.drawn(rounded(gesture.xyxy));
       else this.on.moved(gesture.box, rounded(gesture.xyxy));
@@ -286,6 +295,10 @@ export class View {
     if (corners.length > 2) this.on.closed(corners, removes);
     else this.on.cornered();
     this.draw();
+  }
+
+  get paints() {
+    return this.tool === "brush" || this.tool === "rubber";
   }
 
   setBrush(width) {
@@ -319,6 +332,11 @@ export class View {
     gesture.xyxy = span(...corners.map((corner) => this.clip(corner)));
   }
 
+  // Whether what was dragged was large enough on the screen to be meant as a box.
+  isSeen([x1, y1, x2, y2]) {
+    return Math.min(x2 - x1, y2 - y1) * this.scale >= CLICK_PX;
+  }
+
   // Whether it was a side pulled straight over the other one rather than a box.
   isFlat([x1, y1, x2, y2]) {
     return Math.min(x2 - x1, y2 - y1) * this.scale < GRIP_PX.mouse;
@@ -332,12 +350,9 @@ export class View {
     return around[0]?.id ?? "";
   }
 
-  // Whether what was dragged was large enough on the screen to be meant as a box.
-  isSeen([x1, y1, x2, y2]) {
-    return Math.min(x2 - x1, y2 - y1) * this.scale >= CLICK_PX;
-  }
-
   hover(at) {
+    this.pointer = at;
+    if (this.paints) this.draw();
     const grip = this.panning ? null : this.gripAt(at, GRIP_PX.mouse);
     let cursor = this.panning ? "grab" : "crosshair";
     if (grip && this.tool === "box") {
@@ -395,6 +410,18 @@ export class View {
     if (this.polygon.length) {
       this.drawLine(over, this.polygon, 1.5, "#fff");
       for (const corner of this.polygon) this.drawLine(over, [corner, corner], 7, "#fff");
+    }
+    if (this.paints && this.pointer) this.drawBrush(over);
+  }
+
+  // How wide it paints, before it does.
+  drawBrush(context) {
+    for (const [style, line] of [["rgba(0,0,0,.65)", 3], ["#fff", 1]]) {
+      context.strokeStyle = style;
+      context.lineWidth = line;
+      context.beginPath();
+      context.arc(...this.pointer, (this.brush * this.scale) / 2, 0, 2 * Math.PI);
+      context.stroke();
     }
   }
 
