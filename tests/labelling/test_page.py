@@ -546,6 +546,39 @@ def test_it_fits_the_screen(page, running, width, height):
         assert 0 < y < height, name
 
 
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 800)])
+def test_long_names_push_no_button_away_and_no_button_covers_the_image(
+    browser, run, width, height
+):
+    names = ["lesion", "oedema around it, with all that a long name says"]
+    with served(run, order="listed", findings=names) as running:
+        Client(running).draw(4, finding=names[1])
+        browser.open(running.address + "#5", width, height)
+        browser.until(READY)
+        browser.press("2")
+        browser.until("document.querySelectorAll('#boxes li').length == 1")
+        assert browser.run(
+            "[...document.querySelectorAll('aside button, aside kbd')].every(e =>"
+            " e.getBoundingClientRect().right <= innerWidth)"
+        )
+        bar, overlay = (
+            browser.run(
+                f"(r => [r.left, r.top, r.right, r.bottom])(document.querySelector('{name}').getBoundingClientRect())"
+            )
+            for name in (".tools", "#overlay")
+        )
+        browser.press("m")
+        lit = browser.run(
+            "(c => { const d = c.getContext('2d'); const [x, y] = "
+            f"[{bar[0] - overlay[0]}, {bar[1] - overlay[1]}];"
+            f" const part = d.getImageData(x, y, {bar[2] - bar[0]}, {bar[3] - bar[1]}).data;"
+            " return part.some(value => value > 0); })(document.getElementById('picture'))"
+        )
+        assert not lit
+        browser.press("m")
+        browser.open("about:blank")
+
+
 def some_actions(rng):
     """Any actions in any order, some about things that are not there."""
     actions = []

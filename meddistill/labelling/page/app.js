@@ -746,7 +746,10 @@ const DO = {
     view.draw();
   },
   window: () => view.resetWindow(),
-  help: () => $("keys").showModal(),
+  help: () => {
+    $("keys").showModal();
+    $("keys").scrollTop = 0;
+  },
   sheet: () => (sheet.isOpen ? sheet.close() : about.student && !audit && sheet.open()),
 };
 

@@ -246,7 +246,7 @@ export class Audit {
     const { corrections } = this;
     let text = "Not settled yet.";
     if (open) text = "Enter closes the polygon.";
-    else if (changed) text = `${corrections}: Enter takes them.`;
+    else if (changed) text = `${corrections}: Enter takes ${this.edits.length === 1 ? "it" : "them"}.`;
     else if (this.settled) text = this.edits.length ? `Settled with ${corrections}.` : "Accepted as it is.";
     document.getElementById("settled").textContent = text;
     this.page.changed();

@@ -5,6 +5,7 @@ const LEAST_BOX_PX = 2; // of the image
 const NEARLY_ACROSS = 0.8; // of the way to a proposal's opposite side
 const DRIFT = 0.25; // of a pull: how far a hand strays along the side that it pulls
 const CLICK_PX = 4; // of the screen
+const MARGIN = 20;
 const MOST_ZOOM = 40;
 const STROKE_STEP_PX = 3; // of the screen
 const CLOSE_PX = 16;
@@ -20,6 +21,7 @@ export class View {
     this.place = place;
     this.picture = place.querySelector("#picture");
     this.overlay = place.querySelector("#overlay");
+    this.tools = place.querySelector(".tools");
     this.on = on;
     this.image = null;
     this.boxes = [];
@@ -72,12 +74,19 @@ export class View {
   fit() {
     this.fitted = true;
     if (!this.image || !this.room) return this.draw();
-    const margin = 20;
-    const [width, height] = this.size;
-    this.scale = Math.min((this.room[0] - 2 * margin) / width, (this.room[1] - 2 * margin) / height);
-    this.left = (this.room[0] - width * this.scale) / 2;
-    this.top = (this.room[1] - height * this.scale) / 2;
+    this.fitWithin(MARGIN);
+    // No box can begin below the buttons.
+    const { offsetLeft, offsetTop, offsetWidth } = this.tools;
+    const isCovered = this.left < offsetLeft + offsetWidth && this.top + this.size[1] * this.scale > offsetTop;
+    if (isCovered) this.fitWithin(this.room[1] - offsetTop + 8);
     this.draw();
+  }
+
+  fitWithin(below) {
+    const [[across, down], [width, height]] = [this.room, this.size];
+    this.scale = Math.min((across - 2 * MARGIN) / width, (down - MARGIN - below) / height);
+    this.left = (across - width * this.scale) / 2;
+    this.top = MARGIN + (down - MARGIN - below - height * this.scale) / 2;
   }
 
   zoom(factor, at = [this.room[0] / 2, this.room[1] / 2]) {
@@ -393,6 +402,8 @@ export class View {
     under.drawImage(this.image, this.left, this.top, width * this.scale, height * this.scale);
     if (this.masksShown) {
       for (const mask of this.masks.values()) {
+        // Which pixels are in it is seen as soon as pixels are.
+        over.imageSmoothingEnabled = (width * this.scale) / mask.tinted.width < 4;
         over.drawImage(mask.tinted, this.left, this.top, width * this.scale, height * this.scale);
       }
     }
