@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from meddistill.base.csv_tables import where_used
+from meddistill.base.paths import printable
 from meddistill.data.boxes import mask_to_boxes
 from meddistill.data.findings import LESION, Findings
 from meddistill.data.scans import Scan
@@ -62,7 +63,8 @@ class PredictedScan:
 class PredictionRow:
     """What was found on one slice.
 
-    `slice` counts from 0 (a volume's axial slices, from the feet up) and is empty for a picture.
+    `source`: the path of its file, escaped as in `printable`. `slice` counts from 0 (a volume's axial
+    slices, from the feet up) and is empty for a picture.
     `area_mm2` is empty where the pixels' size is not known. `components`: 8-connected parts of the
     mask. `confidence` in [0, 1]: mean probability of the mask's pixels; of an empty mask, 1 minus
     the highest probability anywhere. `mask`: the file that holds it, relative to the table.
@@ -115,7 +117,7 @@ class PredictionRow:
         area = int(mask.sum())
         return cls(
             name=predicted.name,
-            source=str(scan.path),
+            source=printable(str(scan.path)),
             slice=index if scan.is_stack else None,
             width=mask.shape[1],
             height=mask.shape[0],

@@ -152,6 +152,17 @@ def test_equal_and_hostile_names_stay_apart_and_inside(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "out"]
 
 
+def test_a_name_that_is_no_utf8_has_a_row(tmp_path):
+    # As an archive of another system unpacks.
+    write_squares(tmp_path / "in" / "plain.png")
+    os.rename(tmp_path / "in" / "plain.png", os.fsencode(tmp_path / "in") + b"/L\xe4sion.png")
+    out = run([tmp_path / "in"], tmp_path / "out", review_sheet=True)
+    (row,) = read_table(out / "predictions.csv", PredictionRow)
+    assert row.source == f"{tmp_path / 'in'}/L\\udce4sion.png"
+    assert (out / row.mask).is_file()
+    assert (out / "run.json").is_file()
+
+
 def test_masks_are_called_as_their_images(tmp_path):
     names = ["benign (10)", "Größe 3 мм", "a b", "a_b", "scan@2"]
     for name in names:
