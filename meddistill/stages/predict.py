@@ -105,11 +105,10 @@ def run_predict(
     if failures and not options.skip_broken:
         raise _refused(failures, rows)
     stage.finish(results_of(rows), [stage.out / PREDICTIONS_CSV], device)
-    every = done if parts == 1 else job.join(parts, device)
-    if parts > 1 and options.review_sheet and every:
-        write_review_sheet(out / REVIEW_HTML, out, job.rows(every, scans), measured)
-    if every:
-        tell_of_left_over(out, every.values())
+    if parts > 1 and (done := job.join(parts, device)) and options.review_sheet:
+        write_review_sheet(out / REVIEW_HTML, out, job.rows(done, scans), measured)
+    if done:
+        tell_of_left_over(out, done.values())
     return out
 
 

@@ -547,9 +547,7 @@ def test_it_fits_the_screen(page, running, width, height):
 
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 800)])
-def test_long_names_push_no_button_away_and_no_button_covers_the_image(
-    browser, run, width, height
-):
+def test_long_names_push_no_button_away_and_no_button_covers_the_image(browser, run, width, height):
     names = ["lesion", "oedema around it, with all that a long name says"]
     with served(run, order="listed", findings=names) as running:
         Client(running).draw(4, finding=names[1])
