@@ -39,6 +39,7 @@ CLASS_COLUMNS = (
 GROUP_COLUMNS = (
     *("group", "patient", "patientid", "patientindex", "pid"),
     *("subject", "subjectid", "series", "volume"),
+    *("study", "studyid", "studyinstanceuid"),
 )
 SPLIT_COLUMNS = ("split", "subset", "partition")
 MASK_COLUMNS = (

@@ -42,6 +42,9 @@ from meddistill.data.formats.pictures import IMAGE_SUFFIXES
 from meddistill.data.formats.tables import TABLE_SUFFIXES, header_of, read_table_rows, write_rows
 
 _NUMBERS = re.compile(r"[^\s,;\[\](){}\"']+")
+_NO_OBJECT = frozenset(("no finding", "no findings", "no lesion", "nothing there"))
+"""Classes of a row that holds no object, whatever its numbers (VinDr-CXR: `No finding`, 0, 0, 1, 1).
+`normal` is none: cells are normal."""
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -94,7 +97,7 @@ class BoxTable:
     looks_like = "CSV with image,x1,y1,x2,y2"
     suffixes: tuple[str, ...] = TABLE_SUFFIXES
     per_image = False
-    no_annotation = "a row without values: looked at, nothing there; no row: unknown"
+    no_annotation = "a row without values, or of the class `No finding`: looked at, nothing there; no row: unknown"
 
     def recognise(self, path: Path) -> str | None:
         header = header_of(path)
@@ -123,18 +126,18 @@ class BoxTable:
             rows = iter([(1, header), *rows])
         # Spreadsheets leave empty rows below a table.
         known: dict[str, str] = {}  # one text for all rows that say it: tables may have millions
-        parsed = [
+        parsed, without = _without_no_objects(
             _row(number, row, layout, path, known)
             for number, row in rows
             if layout.image is None or any(row)
-        ]
+        )
         boxed = [(row.image, row.numbers) for row in parsed if row.numbers]
         try:
             reading = decide(layout.box.form, boxed, beside.size_of)
         except InputError as error:
             raise InputError(f"boxes file {path}: {error}") from None
         images = _images(parsed, reading, path, _sizes(beside, reading))
-        notes = {f"boxes {said}": len(boxed) for said in reading.said}
+        notes = {f"boxes {said}": len(boxed) for said in reading.said} | without
         return AnnotationFile(images, classes_of(images), notes)
 
 
@@ -176,6 +179,18 @@ def _row(
         value(layout.annotator),
         None if layout.size is None else _stated_size(row[layout.size[0]], row[layout.size[1]]),
     )
+
+
+def _without_no_objects(rows: Iterable[_Row]) -> tuple[list[_Row], dict[str, int]]:
+    """The rows, without the numbers of those whose class says that nothing is there, and how many
+    had some."""
+    found, count = [], 0
+    for row in rows:
+        is_none = bool(row.numbers) and row.class_name.lower() in _NO_OBJECT
+        count += is_none
+        found.append(row._replace(numbers=()) if is_none else row)
+    told = {"boxes whose class says that nothing is there are none": count} if count else {}
+    return found, told
 
 
 @lru_cache(maxsize=1024)

@@ -54,8 +54,8 @@ class DicomFolders:
         patients = Patients(files.images.values(), options)
         cases: list[RawCase] = []
         pairs = pairs_of(list(files.images), files.masks, directory, options)
-        annotated = files.masks or files.segmentations or files.structures or options.boxes_given
-        if not (annotated or options.images or options.masks):
+        masked = files.masks or files.segmentations or files.structures
+        if not (masked or options.boxes_given or options.images or options.masks):
             refuse_unnamed_masks(list(files.images), directory)
         rejected = files.rejected
         rejected += [Rejected(shown(path, directory), why) for path, why in pairs.problems]

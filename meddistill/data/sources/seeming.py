@@ -17,7 +17,7 @@ ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar", ".tar.xz", ".tar.b
 _NAMES = 3
 _SAMPLE = 20
 _LONGEST = 1 << 20
-_LISTS = (".csv", ".tsv", ".json", ".ndjson", ".jsonl", ".xml")
+_LISTS = (".csv", ".tsv", ".json", ".ndjson", ".jsonl", ".xml", ".txt")
 _KINDS = 4
 _NOTES = (".json", ".xml", ".geojson", ".mat", ".npy", ".npz", ".roi", ".csv", ".txt")
 
@@ -44,7 +44,9 @@ def naming_images(directory: Path, images: Sequence[Path]) -> list[str]:
     stems = [path.stem for path in images[:: max(1, len(images) // _SAMPLE)]][:_SAMPLE]
     files, _ = walk_files(directory, directory)
     told = []
-    for path in [path for path in files if path.suffix.lower() in _LISTS][:_NAMES]:
+    lists = [path for path in files if path.suffix.lower() in _LISTS]
+    lists.sort(key=lambda path: path.suffix.lower() == ".txt")  # there may be many
+    for path in lists[:_NAMES]:
         text = first_text(path, _LONGEST)
         if sum(stem in text for stem in stems) * 2 < len(stems) or not stems:
             continue

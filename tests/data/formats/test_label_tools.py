@@ -797,6 +797,24 @@ def test_a_table_states_the_size_of_its_pictures(tmp_path):
     assert read(tmp_path, text, "t.csv").images[0].size_hw == (480, 640)
 
 
+def test_a_box_of_no_finding_is_none(tmp_path):
+    """VinDr-CXR, as Kaggle has it; a box of what is normal is one: cells are."""
+    rows = "a,No finding,0,0,1,1\nb,Nodule,6,8,15,12\nc,normal,6,8,15,12\n"
+    table = "image_id,class_name,x_min,y_min,x_max,y_max\n" + rows
+    content = read(tmp_path, table, "train.csv")
+    assert meanings(content) == {"a": (0, True), "b": (1, True), "c": (1, True)}
+    assert content.classes == ("Nodule", "normal")
+    assert content.notes["boxes whose class says that nothing is there are none"] == 1
+
+
+def test_a_study_is_a_group_where_no_patient_is_told(tmp_path):
+    """VinDr-Mammo: four views a study."""
+    table = "study_id,image_id,xmin,ymin,xmax,ymax\ns1,a,6,8,15,12\ns1,b,6,8,15,12\n"
+    assert [image.group for image in read(tmp_path, table, "a.csv").images] == ["s1", "s1"]
+    table = "study_id,patient_id,image,x1,y1,x2,y2\ns1,p1,a,6,8,15,12\ns2,p1,b,6,8,15,12\n"
+    assert [image.group for image in read(tmp_path, table, "b.csv").images] == ["p1", "p1"]
+
+
 def test_rows_of_a_large_table_share_what_they_repeat(tmp_path):
     """A table may have millions of rows; what each adds is its numbers."""
     rows = "".join(f"image_{n // 1000}.png,cell,{n % 90},2,{n % 90 + 5},9\n" for n in range(5000))

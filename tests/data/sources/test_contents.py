@@ -108,6 +108,7 @@ def test_what_looks_like_masks_and_is_nobodys_stops(tmp_path):
     ("name", "text", "told"),
     [
         ("t.csv", "image_id,score\n{}", "t.csv names the images (columns image_id, score)"),
+        ("boxes.txt", "image,x1,y1,x2,y2\n{}", "boxes.txt names the images, and no box in it"),
         ("export.ndjson", '{{"id": 1}}\n{}', "export.ndjson names the images, and no box in it"),
     ],
 )
