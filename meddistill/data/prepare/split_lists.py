@@ -36,7 +36,7 @@ def with_split_lists(
     they are where the source says a split otherwise, the user asks for another, or there are no lists
     for training and for more.
 
-    A line is an image's name or path, a volume or a group. Lists that name one image for different
+    A line is an image's name or path, a volume, a group or a folder. Lists that name one image for different
     parts are folds or a mistake: none is taken, which is said.
     """
     others = config.resplit or config.test or config.val or config.folds or config.table
@@ -97,10 +97,11 @@ class _Names:
         self._of_file: dict[str, list[int]] = {}
         self._of_name: dict[str, list[int]] = {}
         for index, case in enumerate(cases):
-            for path in case.image.files[:1]:
-                self._of_file.setdefault(shown(path, directory), []).append(index)
+            path = shown(case.image.files[0], directory)
+            self._of_file.setdefault(path, []).append(index)
             slice_name = case.name if case.volume else ""
-            for name in {slice_name, case.volume, case.group} - {""}:
+            folders = path.split("/")[:-1]  # patients' often, also where groups are hashed
+            for name in {slice_name, case.volume, case.group, *folders} - {""}:
                 self._of_name.setdefault(name.casefold(), []).append(index)
         self._files = list(self._of_file)
         self._names = ImageNames(self._files)

@@ -25,6 +25,8 @@ RESOURCE_FORK = "a resource fork of macOS, not a picture"
 _CLUTTER_SUFFIXES = (
     ".csv",
     ".txt",
+    ".lst",
+    ".list",
     ".md",
     ".json",
     ".xml",

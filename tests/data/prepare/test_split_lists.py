@@ -78,6 +78,19 @@ def test_lists_of_patients_are_the_split(tmp_path, prepare):
     assert splits_of(cases) == expected(range(8), (), range(8, 12))
 
 
+def test_lists_of_folders_are_the_split(tmp_path, prepare):
+    """Patients of DICOM files have hashed groups; their folders are called as they are."""
+    source = tmp_path / "source"
+    for number, name in enumerate(NAMES):
+        save(source / name[:2] / f"{name}.png", image(number))
+        save(source / name[:2] / f"{name}_mask.png", mask())
+    write_list(source / "lists" / "train.list", ["p0", "p1", "p2", "p3"])
+    write_list(source / "lists" / "test.list", ["p4", "p5"])
+    _, cases, rejected = prepare(source, val_fraction=0.0)
+    assert splits_of(cases) == expected(range(8), (), range(8, 12))
+    assert rejected == {}
+
+
 def test_images_of_no_list_are_for_training_and_counted(tmp_path, prepare, capsys):
     source = pictures(tmp_path / "source")
     write_list(source / "train.txt", NAMES[:6])
