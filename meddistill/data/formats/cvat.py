@@ -64,7 +64,9 @@ class CvatXml:
 
 
 def _image(element: Any, rejected: Iterable[range], said: Counter[str]) -> AnnotatedImage:
-    name = element.get("name", "")
+    name, subset = element.get("name", ""), element.get("subset", "")
+    if subset and not name.startswith(f"{subset}/"):  # of a project it is a folder of images/, too
+        name = f"{subset}/{name}"
     frame = int(element.get("id", "-1")) if element.get("id", "").isdigit() else -1
     if any(frame in frames for frames in rejected):
         said["images of rejected jobs are left unknown"] += 1
@@ -76,13 +78,12 @@ def _image(element: Any, rejected: Iterable[range], said: Counter[str]) -> Annot
         return AnnotatedImage(name, problem=str(error))
     tags = [tag.get("label", "") for tag in element.iter("tag")]
     looked_at = bool(objects) or any(is_nothing_there(tag) for tag in tags)
-    split = element.get("subset", "")
     return AnnotatedImage(
         name,
         objects,
         looked_at,
         size_hw if all(size_hw) else None,
-        columns={"split": split} if split and split.lower() != "default" else {},
+        columns={"split": subset} if subset and subset.lower() != "default" else {},
     )
 
 

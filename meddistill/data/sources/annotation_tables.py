@@ -202,8 +202,10 @@ class _Readings:
 
     def listing(self) -> Listing:
         """The cases of all pictures, those that files name first. Raises: InputError where several
-        people annotated an image and the user has not chosen."""
+        people annotated an image and the user has not chosen, and where no file names a picture."""
         options = self._options
+        if self._pictures and self._rejected and not (self._said or self._refused):
+            raise InputError(self._strangers())
         self._settle_counting()
         cases, several = [], []
         count = {True: 0, False: 0}
@@ -232,6 +234,18 @@ class _Readings:
         cases += self._unnamed()
         return Listing(
             cases, self._rejected, notes, sorted(self._classes), [*self.tables, *self._beside]
+        )
+
+    def _strangers(self) -> str:
+        """What is wrong where no entry finds its picture."""
+        tables, there = (
+            ", ".join(shown(path, self._directory) for path in paths[:3])
+            for paths in (self.tables, self._pictures)
+        )
+        reason = self._rejected[0].reason.partition("damaged: ")[2]
+        return (
+            f"none of {len(self._rejected)} entries of {tables} finds its image ({reason}) among {there}: "
+            "rename them, or --dataset folder takes the images alone"
         )
 
     def _knows_all(self, said: AnnotatedImage) -> bool:

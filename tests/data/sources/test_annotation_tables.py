@@ -386,3 +386,33 @@ def test_folders_of_patients_are_groups(tmp_path, tool):
         coco(tmp_path, [(name, SIZE, SIZE) for name in names], [(0, [1, 2, 3, 4])])
     groups = {case.source: case.group for case in listed(tmp_path).cases}
     assert groups == {name: name.split("/")[1] for name in names}
+
+
+def test_a_file_that_names_none_of_the_images_stops(tmp_path):
+    """As many names as images, all of them others: nothing would be left but unknown images."""
+    for name in "abc":
+        save(tmp_path / "images" / f"{name}.png", image(ord(name)))
+    coco(tmp_path, [(f"{name}.png", SIZE, SIZE) for name in "xyz"], [(0, [1, 2, 3, 4])])
+    told = (
+        r"none of 3 entries of coco.json finds its image \(no image file x.png\) among images/a.png"
+    )
+    with pytest.raises(InputError, match=told):
+        listed(tmp_path)
+
+
+def test_subsets_of_a_project_of_cvat_are_folders(tmp_path):
+    """Its tasks may have images of one name."""
+    images = ""
+    for number, subset in enumerate(("train", "val")):
+        save(tmp_path / "images" / subset / "a.png", image(number))
+        box = f'<box label="m" xtl="{number}" ytl="2" xbr="9" ybr="8"></box>'
+        images += (
+            f'<image id="{number}" name="a.png" subset="{subset}" task_id="{number}" '
+            f'width="{SIZE}" height="{SIZE}">{box}</image>'
+        )
+    text = f"<annotations><version>1.1</version>{images}</annotations>"
+    (tmp_path / "annotations.xml").write_text(text)
+    cases = {case.columns["split"]: case for case in listed(tmp_path).cases}
+    assert cases["train"].source == "images/train/a.png"
+    assert cases["train"].boxes_xyxy_px == ((0, 2, 9, 8),)
+    assert cases["val"].boxes_xyxy_px == ((1, 2, 9, 8),)
