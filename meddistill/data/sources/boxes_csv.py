@@ -10,6 +10,8 @@ from meddistill.data.formats.box_table import BoxTable
 from meddistill.data.formats.picture_refs import ImageFile
 from meddistill.data.raw_case import RawCase
 from meddistill.data.sources.annotation_tables import AnnotationTables
+from meddistill.data.sources.folder import split_columns
+from meddistill.data.sources.naming import name_files
 from meddistill.data.sources.source import Listing, SourceOptions
 from meddistill.data.sources.walking import image_files
 from meddistill.run.layout import BOXES_CSV
@@ -31,7 +33,16 @@ class BoxesCsv(AnnotationTables):
         if not options.boxes_given:
             return super().list_cases(directory, options)
         images, rejected = image_files(directory, directory)  # --boxes goes over any layout
-        cases = [RawCase(path.stem, shown(path, directory), ImageFile(path)) for path in images]
+        splits = split_columns(name_files(images, directory, ()))
+        cases = [
+            RawCase(
+                path.stem,
+                shown(path, directory),
+                ImageFile(path),
+                columns={"split": split} if (split := splits[path]) else {},
+            )
+            for path in images
+        ]
         return Listing(cases, rejected)
 
     def tables(self, directory: Path) -> list[Path]:

@@ -49,8 +49,8 @@ def apply_boxes(
     """The cases with the boxes of the file's `images`, and the names there that no case has.
 
     A case that the file does not name keeps what it had; its mask, if any, then only serves
-    evaluation. Raises: InputError where an image was annotated twice and the user has not chosen, or
-    has another size than the file states.
+    evaluation. A split that the file names goes before the source's. Raises: InputError where an image
+    was annotated twice and the user has not chosen, or has another size than the file states.
 
     Args:
         cases: of the source.
@@ -77,12 +77,15 @@ def apply_boxes(
 
 
 def _boxed(case: RawCase, readings: Sequence[AnnotatedImage], options: SourceOptions) -> RawCase:
-    said = one_reading(readings, options) if readings else None
-    if said is not None and said.columns:  # such as a split
-        case = dataclasses.replace(case, columns={**case.columns, **said.columns})
-    if said is None or not is_looked_at(said, options):
+    if not readings:
         # A file of boxes says what is annotated: boxes must not come from the mask of an image left
         # out of it.
+        return dataclasses.replace(case, unannotated=True)
+    said = one_reading(readings, options)
+    case = dataclasses.replace(
+        case, group=case.group or said.group, columns={**case.columns, **said.columns}
+    )
+    if not is_looked_at(said, options):
         return dataclasses.replace(case, unannotated=True)
     objects = wanted(said.objects, options)
     return dataclasses.replace(
@@ -91,7 +94,6 @@ def _boxed(case: RawCase, readings: Sequence[AnnotatedImage], options: SourceOpt
         box_findings=tuple(each.class_name for each in objects),
         looked_for=said.looked_for,
         class_name=case.class_name or main_class(objects),
-        group=case.group or said.group,
     )
 
 

@@ -439,6 +439,29 @@ def test_images_alone_will_do_with_a_boxes_file(tmp_path, prepare):
     assert cases["a"].annotation == "boxes"
 
 
+def test_folders_split_images_that_a_boxes_file_goes_over(tmp_path, prepare):
+    for name, folder in (("a", "Train"), ("b", "Train"), ("c", "Valid"), ("d", "Test")):
+        save(tmp_path / "source" / folder / f"{name}.png", image())
+    lines = ["image,x1,y1,x2,y2", *(f"{name},1,2,10,11" for name in "abc")]
+    (tmp_path / "mine.csv").write_text("\n".join(lines) + "\n")
+    _, cases, _ = prepare(tmp_path / "source", boxes=str(tmp_path / "mine.csv"))
+    splits = {name: case.split for name, case in cases.items()}
+    assert splits == {"a": "train", "b": "train", "c": "val", "d": "test"}
+
+
+def test_a_boxes_file_says_in_which_split_an_image_is(tmp_path, prepare):
+    for name, folder in (("a", ""), ("b", ""), ("c", ""), ("d", "test"), ("e", "train")):
+        save(tmp_path / "source" / folder / f"{name}.png", image())
+    lines = ["image,x1,y1,x2,y2,group,split", "a,1,2,10,11,p1,train", "b,1,2,10,11,p2,val"]
+    lines += ["c,,,,,p3,test", "d,1,2,10,11,p4,train"]
+    (tmp_path / "mine.csv").write_text("\n".join(lines) + "\n")
+    options = {"boxes": str(tmp_path / "mine.csv"), "unannotated": "unknown"}
+    _, cases, _ = prepare(tmp_path / "source", **options)
+    splits = {name: case.split for name, case in cases.items()}
+    assert splits == {"a": "train", "b": "val", "c": "test", "d": "train", "e": "train"}
+    assert cases["c"].annotation == "unknown"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
