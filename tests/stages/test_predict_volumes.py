@@ -140,6 +140,26 @@ def test_a_volume_of_itk_gives_one_of_its_kind(tmp_path, ending, axis):
     np.testing.assert_array_equal(read_volume(mask).array > 0, expected)
 
 
+@pytest.mark.parametrize("ending", ["nii.gz", "mha", "nrrd"])
+def test_a_file_of_two_axes_gives_one_of_two(tmp_path, ending):
+    itk = pytest.importorskip("SimpleITK")
+    pixels = np.random.default_rng(0).integers(0, 90, (12, 16)).astype(np.uint8)
+    pixels[2:5, 3:9] = 255
+    image = itk.GetImageFromArray(pixels)
+    image.SetSpacing((0.5, 0.75))
+    image.SetOrigin((3, -7))
+    itk.WriteImage(image, str(tmp_path / f"heart.{ending}"))
+    out = run([tmp_path / f"heart.{ending}"], tmp_path / "out", probabilities=True)
+    for folder in ("masks", "probabilities"):
+        mask = itk.ReadImage(str(out / folder / f"heart.{ending}"))
+        for told in ("GetSize", "GetSpacing", "GetOrigin", "GetDirection"):
+            assert getattr(mask, told)() == pytest.approx(getattr(image, told)())
+    mask = itk.GetArrayFromImage(itk.ReadImage(str(out / "masks" / f"heart.{ending}")))
+    np.testing.assert_array_equal(mask, np.where(pixels == 255, 255, 0))
+    (row,) = rows_of(out)
+    assert (row.area_px, row.area_mm2) == (18, 6.75)
+
+
 @pytest.mark.parametrize("axis", [2, 1])
 def test_a_tiff_of_several_pages_gives_one_of_as_many(tmp_path, axis):
     stack = voxels_of(dtype=np.uint8, value=255)

@@ -104,9 +104,18 @@ def read(path: Path, channel: int) -> Volume:
     return Volume(array, affine, sides, path)
 
 
-def write_voxels(path: Path, voxels: np.ndarray, affine: np.ndarray) -> None:
+def is_flat(path: Path) -> bool:
+    """Whether a file holds a picture of two axes, whose grid is one slice. Raises: InputError."""
+    grid_of(path)  # says why it cannot be read
+    reader = _reader(path)
+    reader.ReadImageInformation()
+    return bool(reader.GetDimension() == 2)
+
+
+def write_voxels(path: Path, voxels: np.ndarray, affine: np.ndarray, flat: bool = False) -> None:
     """Write voxels (X, Y, Z) as they are stored as a compressed volume, whole or not at all; its format
-    is that of the name's ending. `affine`: (4, 4) from their indices to mm in RAS+. Raises: OSError.
+    is that of the name's ending. `affine`: (4, 4) from their indices to mm in RAS+. `flat`: as a
+    picture of two axes. Raises: OSError.
     """
     import SimpleITK
 
@@ -115,6 +124,8 @@ def write_voxels(path: Path, voxels: np.ndarray, affine: np.ndarray) -> None:
     image.SetSpacing(sides.tolist())
     image.SetDirection((_TO_RAS @ affine[:3, :3] @ np.diag(1 / sides)).ravel().tolist())
     image.SetOrigin((_TO_RAS @ affine[:3, 3]).tolist())
+    if flat:
+        image = image[:, :, 0]
     with atomic_path(path) as temporary:
         try:
             SimpleITK.WriteImage(image, str(temporary), useCompression=True)

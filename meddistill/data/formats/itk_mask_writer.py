@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from meddistill.data.findings import LESION, Findings, as_planes
-from meddistill.data.formats.itk import write_voxels
+from meddistill.data.formats.itk import is_flat, write_voxels
 from meddistill.data.formats.volume import as_stored
 from meddistill.data.formats.volume_slices import grid_of
 from meddistill.data.scans import Scan
@@ -38,5 +38,6 @@ class ItkMaskWriter:
         path = directory / f"{name}{_ENDING.get(ending, ending)}"
         affine = grid_of(scan.path).affine
         assert affine is not None
-        write_voxels(path, as_stored(probs, affine, scan.axis), affine)
+        voxels = as_stored(probs, affine, scan.axis)
+        write_voxels(path, voxels, affine, is_flat(scan.path))
         return [path] * len(probs)

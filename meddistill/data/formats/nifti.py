@@ -30,6 +30,9 @@ def read(path: Path, channel: int) -> Volume:
     try:
         if len(image.shape) == 4:
             image = image.slicer[..., channel]
+        if len(image.shape) == 2:
+            one_slice = np.asanyarray(image.dataobj)[..., None]
+            image = nibabel.Nifti1Image(one_slice, image.affine, image.header)
         canonical = nibabel.as_closest_canonical(image)
         voxels = np.asanyarray(canonical.dataobj)
         affine = _affine_mm(canonical)
@@ -83,7 +86,7 @@ def grid_of(path: Path) -> Grid:
             "has an affine without an orientation: a spacing of 0, or axes that fall "
             "together; mend its header",
         )
-    x, y, z = image.shape[:3]
+    x, y, z = (*image.shape, 1)[:3]
     channels = image.shape[3] if len(image.shape) == 4 else 1
     return Grid((x, y, z), _affine_mm(image), channels)
 
@@ -95,7 +98,7 @@ def _open(path: Path) -> tuple[Any, Any]:
     except Exception as error:  # see above
         raise FileError(path, f"is not a NIfTI volume: {_said(error, path)}") from error
     if (
-        len(image.shape) not in (3, 4)
+        len(image.shape) not in (2, 3, 4)
         or 0 in image.shape
         or np.prod(image.shape, dtype=float) > MAX_VOXELS
     ):
@@ -162,10 +165,12 @@ def write_voxels(
         path: the file to write; ends in .nii.gz.
         voxels: uint8 or float32.
         affine: (4, 4) from their indices to mm in RAS+.
-        source: a NIfTI file whose units and codes are taken over.
+        source: a NIfTI file whose units and codes are taken over, and that it is flat.
     """
     nibabel = _nibabel()
     header = None if source is None else _open(source)[1].header
+    if header is not None and len(header.get_data_shape()) == 2:
+        voxels = voxels[..., 0]
     if header is not None and (unit := _unit_mm(header)) != 1:
         affine = np.concatenate([affine[:3] / unit, affine[3:]])
     written = nibabel.Nifti1Image(voxels, affine)
