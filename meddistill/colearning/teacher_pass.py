@@ -14,11 +14,12 @@ from meddistill.colearning.carried_prompts import Carrying
 from meddistill.colearning.carrying import carry
 from meddistill.colearning.distillation import Distillation
 from meddistill.run.labels import annotated_findings
-from meddistill.run.layout import QUALITY_CSV
+from meddistill.run.layout import QUALITY_CSV, RUN_JSON
 from meddistill.run.record import Stage, fingerprint_file, fingerprint_stage
 from meddistill.run.tables import Case, QualityRow
 from meddistill.settings import identity
 from meddistill.settings.distill import DistillConfig
+from meddistill.targets.cache import missing_targets
 from meddistill.targets.making import TargetMaker
 from meddistill.targets.prompts import Prompt
 from meddistill.targets.requests import TargetRequest
@@ -34,13 +35,21 @@ def make_targets(
     settings = identity.of_teacher(work.config, work.teacher_name)
     boxes = fingerprint_file(boxes_file) if boxes_file else "annotated only"
     inputs = {"data": fingerprint_stage(work.dataset.directory), "boxes": boxes}
+    missing = 0
     if Stage.is_finished(out, "teacher", settings, inputs):
-        say(f"{out} already holds these targets")
-        return read_table(out / QUALITY_CSV, QualityRow)
+        made = read_table(out / QUALITY_CSV, QualityRow)
+        if not (missing := missing_targets(out, made)):
+            say(f"{out} already holds these targets")
+            return made
+        say(
+            f"{missing} of {len(made)} targets in {out} are not there any more: they are made again"
+        )
     # Before anything is touched: a teacher that cannot be had must not cost the targets of the last
     # one.
     _check_levels(work.teacher, work.config.kept_levels)
     with fabric.rank_zero_first():
+        if missing and fabric.is_global_zero:
+            (out / RUN_JSON).unlink(missing_ok=True)  # what it stands for is not all there
         stage = Stage.open(out, "teacher", settings, inputs, refresh=True)
     maker = work.maker(out)
     requests = [

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -80,9 +80,20 @@ def load_target(out_dir: Path, case_id: str, key: str) -> Target:
                 features = {level: arrays[level] for level in arrays.files if level != "basis"}
     except DAMAGED_ARCHIVE as error:
         raise InputError(
-            f"{path} cannot be read ({error}); run `meddistill distill` again to make it"
+            f"{path} cannot be read ({error}); remove it if it is there, and run `meddistill distill` "
+            "again to make it"
         ) from error
     return Target(probs, uncertainty, v, features)
+
+
+def missing_targets(out_dir: Path, rows: Sequence[QualityRow]) -> int:
+    """How many of the rows have no file of theirs, which somebody removed. Of several findings those
+    that are not there need none."""
+    return sum(
+        not _file(out_dir, _TARGETS, row.case_id, row.key).exists()
+        for row in rows
+        if row.key and (row.n_boxes or (not row.finding and row.accepted))
+    )
 
 
 def write_target(out_dir: Path, case_id: str, key: str, answer: Answer) -> None:

@@ -147,6 +147,21 @@ def test_a_second_student_reuses_the_targets(run):
         run_distill(run, other, device="cpu", teacher=teacher)
 
 
+def test_a_target_that_was_removed_is_made_again(run, capsys):
+    run_distill(run, CONFIG, device="cpu", teacher=PaintingTeacher())
+    gone = min((run.teacher / "targets").iterdir())
+    before = gone.read_bytes()
+    gone.unlink()
+    out = run.root / "student-2"
+    run_distill(run, CONFIG, device="cpu", teacher=PaintingTeacher(), out=out)
+    assert "1 of" in (told := capsys.readouterr().err)
+    assert "are not there any more: they are made again" in " ".join(told.split())
+    assert gone.read_bytes() == before
+    assert (run.teacher / "run.json").is_file()
+    weights = [each / "model.safetensors" for each in (run.student, out)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
 def test_after_an_update_only_new_cases_ask_the_teacher(tmp_path, tiny_student):
     write_phantom(tmp_path / "all", cases=24, seed=0, size=SIZE)
     names = sorted(path.name for path in (tmp_path / "all" / "images").iterdir())
