@@ -252,10 +252,32 @@ def changed_settings(out: Path, stage: str, settings: Mapping[str, Any]) -> list
 
 def fingerprint_stage(directory: Path) -> str:
     """What identifies a finished stage's output to the stages after it: identity and output hashes,
-    not dates."""
+    not dates. An output that was changed since, as a threshold that somebody set by hand, counts as it
+    is now."""
     record = read_json(directory / RUN_JSON)
     parts = {key: record.get(key) for key in ("stage", "settings", "inputs", "outputs")}
+    if isinstance(parts["outputs"], dict):
+        written = (directory / RUN_JSON).stat().st_mtime_ns
+        parts["outputs"] = {
+            name: _as_it_is(directory / name, about, written)
+            for name, about in parts["outputs"].items()
+        }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _as_it_is(path: Path, about: Any, written_ns: int) -> Any:
+    """What run.json would say of an output now; as in git's index, what has its size and is no younger
+    than run.json, which is written last, is not read. One that is missing is as it was: who needs it
+    says so."""
+    try:
+        status = path.stat()
+    except OSError:
+        return about
+    if not isinstance(about, dict) or (
+        status.st_size == about.get("bytes") and status.st_mtime_ns <= written_ns
+    ):
+        return about
+    return {"bytes": status.st_size, "sha256": sha256_file(path)}
 
 
 def fingerprint_file(path: Path) -> str:

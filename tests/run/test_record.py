@@ -1,0 +1,42 @@
+"""What a finished stage is to the stages after it."""
+
+import os
+import shutil
+
+import pytest
+
+from meddistill.base.errors import StageError
+from meddistill.run.record import Stage, fingerprint_stage
+
+
+@pytest.fixture
+def made(tmp_path):
+    out = tmp_path / "student"
+    stage = Stage.open(out, "distill", {}, {})
+    for name in ("preprocessing.json", "metrics.csv"):
+        (out / name).write_text("threshold 0.5")
+    stage.finish({}, [out / "preprocessing.json", out / "metrics.csv"])
+    return out
+
+
+def test_an_output_that_was_changed_by_hand_is_another_input(made, tmp_path):
+    first = fingerprint_stage(made)
+    evaluation = tmp_path / "eval"
+    Stage.open(evaluation, "eval", {}, {"student": first}).finish({}, [])
+    for text in ("threshold 0.5, by hand", "threshold 0.4"):
+        (made / "preprocessing.json").write_text(text)
+        now = os.stat(made / "run.json").st_mtime_ns + 10**9
+        os.utime(made / "preprocessing.json", ns=(now, now))
+        with pytest.raises(StageError, match=r"inputs\.student was"):
+            Stage.open(evaluation, "eval", {}, {"student": fingerprint_stage(made)})
+    (made / "preprocessing.json").write_text("threshold 0.5")
+    assert fingerprint_stage(made) == first
+
+
+def test_a_copy_with_other_times_or_less_is_the_same_input(made, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(made, copy, copy_function=shutil.copyfile)
+    os.utime(copy / "run.json", ns=(0, 0))
+    assert fingerprint_stage(copy) == fingerprint_stage(made)
+    (copy / "metrics.csv").unlink()
+    assert fingerprint_stage(copy) == fingerprint_stage(made)
