@@ -26,7 +26,9 @@ from meddistill.run.layout import (
     AGGREGATE_JSON,
     COMPARISON_JSON,
     PER_CASE_CSV,
+    RUN_JSON,
     SUMMARY_JSON,
+    UNFINISHED_JSON,
     RunDir,
     require,
 )
@@ -178,10 +180,10 @@ def _side(text: str, run: RunDir | None) -> tuple[Path, str]:
 
 def _evaluation(path: Path) -> Path:
     """The directory that holds per_case.csv: the path itself, or its `eval`."""
-    if (path / PER_CASE_CSV).exists():
-        return path
-    directory = RunDir(path).eval
+    directory = path if (path / PER_CASE_CSV).exists() else RunDir(path).eval
     require(directory / PER_CASE_CSV, f"eval {path}")
+    if (directory / UNFINISHED_JSON).exists() and not (directory / RUN_JSON).exists():
+        console.warn(f"{directory} is not finished: cases may be missing in its figures")
     return directory
 
 

@@ -247,6 +247,15 @@ def test_another_tool_is_called_as_the_evaluations_call_it(evaluated, two_studen
     assert "another tool" in capsys.readouterr().out
 
 
+def test_an_evaluation_that_is_not_finished_is_told(evaluated, capsys):
+    write_json(evaluated / "one" / "eval" / "unfinished.json", {})
+    run_compare(f"{evaluated}/one", f"{evaluated}/two", seed=0)
+    assert "eval is not finished: cases may be missing" in capsys.readouterr().err
+    write_json(evaluated / "one" / "eval" / "run.json", {})
+    run_compare(f"{evaluated}/one", f"{evaluated}/two", seed=0)
+    assert "not finished" not in capsys.readouterr().err
+
+
 def test_runs_are_aggregated_from_their_directories(evaluated, capsys):
     run_aggregate([evaluated / "one", evaluated / "two"], seed=0, out=evaluated / "out")
     found = read_json(evaluated / "out" / "aggregate.json")
