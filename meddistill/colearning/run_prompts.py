@@ -12,6 +12,7 @@ from meddistill.run.dataset import Dataset
 from meddistill.run.few_boxes import MOST_FEW, boxed_training_images
 from meddistill.run.labels import annotated_findings
 from meddistill.run.layout import BOXES_CSV, RUN_JSON, RunDir
+from meddistill.run.record import is_of_other_data
 from meddistill.run.tables import Case, boxes_xyxy, read_boxes
 from meddistill.run.volumes import drawn_for_training
 from meddistill.settings.distill import DistillConfig
@@ -33,6 +34,11 @@ def find_boxes(run: RunDir, config: DistillConfig, dataset: Dataset) -> Path | N
             raise StageError(f"boxes_file {path} does not exist")
         return path
     if (run.detector / RUN_JSON).exists():
+        if is_of_other_data(run.detector, dataset.directory):
+            warn(
+                f"{run.detector} looked at other data than {dataset.directory} holds now, and images that "
+                f"are new have no box of it; `meddistill detect {run.root} --overwrite` looks at all"
+            )
         return run.detector / BOXES_CSV
     lacking = cases_needing_detector(dataset.cases, config.boxes)
     if lacking and not config.colearning.without_detector:

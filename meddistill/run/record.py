@@ -265,6 +265,12 @@ def fingerprint_stage(directory: Path) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
+def is_of_other_data(directory: Path, data_dir: Path) -> bool:
+    """Whether a finished stage was made from other data than these; False where it does not say."""
+    made_of = (read_json(directory / RUN_JSON).get("inputs") or {}).get("data")
+    return made_of is not None and made_of != fingerprint_stage(data_dir)
+
+
 def _as_it_is(path: Path, about: Any, written_ns: int) -> Any:
     """What run.json would say of an output now; as in git's index, what has its size and is no younger
     than run.json, which is written last, is not read. One that is missing is as it was: who needs it

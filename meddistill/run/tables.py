@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from meddistill.base.csv_tables import read_table, where_used
+from meddistill.base.csv_tables import read_table, text_of_row, where_used
 from meddistill.base.errors import InputError
 from meddistill.data.findings import SEPARATOR
 from meddistill.run.layout import CASES_CSV, RUN_JSON, require
@@ -154,6 +155,13 @@ class QualityRow:
     reason: str
     weight: float
     finding: str = where_used("")
+
+
+def fingerprint_targets(quality: Iterable[QualityRow]) -> str:
+    """What a student learns from: unlike run.json of the teacher, not what else was asked of it
+    meanwhile."""
+    rows = [text_of_row(row) for row in quality if row.split != "test"]
+    return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
 
 def check_case_id(case_id: str) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from meddistill.base import console
 from meddistill.base.csv_tables import read_table
 from meddistill.base.errors import InputError, naming
+from meddistill.base.files import read_json
 from meddistill.colearning.asked_trust import fit_asked
 from meddistill.colearning.belief_files import load_beliefs
 from meddistill.colearning.second_opinion import opinion_of_run
@@ -23,7 +24,8 @@ from meddistill.data.context import grey
 from meddistill.data.scans import Cut, find_scans, group_scans, read_scan
 from meddistill.run.dataset import Dataset
 from meddistill.run.layout import BELIEFS_NPZ, QUALITY_CSV, RUN_JSON, RunDir, require
-from meddistill.run.tables import QualityRow
+from meddistill.run.record import is_of_other_data
+from meddistill.run.tables import QualityRow, fingerprint_targets
 from meddistill.student.card import renew_model_card
 from meddistill.student.export.onnx_student import outdated_files
 from meddistill.student.scan_masks import as_taken
@@ -80,6 +82,7 @@ def run_calibrate(
     # Before minutes go by: the teacher's weights may be missing.
     second = opinion_of_run(directory, device, teacher) if ask_teacher else None
     rows = read_table(run.teacher / QUALITY_CSV, QualityRow)
+    _warn_of_others(run, directory, rows)
     taught = _taught(directory, dataset, rows)
     own = own_images(dataset, taught, student.preprocessing.context)
     if images:
@@ -118,6 +121,23 @@ def _save(directory: Path, trust: Trust) -> None:
     for path in outdated_files(directory):
         console.warn(
             f"{path} still gives what was known before; run `meddistill export {directory} --overwrite`"
+        )
+
+
+def _warn_of_others(run: RunDir, directory: Path, rows: Sequence[QualityRow]) -> None:
+    """Tell where the RUN holds something else now than what taught the student."""
+    if not (directory / RUN_JSON).is_file():
+        return
+    taught_by = (read_json(directory / RUN_JSON).get("inputs") or {}).get("targets")
+    if is_of_other_data(directory, run.data):
+        console.warn(
+            f"{directory} learned from other data than {run.data} holds now: images that taught it may "
+            "count as ones that did not"
+        )
+    elif taught_by not in (None, fingerprint_targets(rows)):
+        console.warn(
+            f"{run.teacher} holds other targets now than those that taught {directory}, which is "
+            "calibrated against these"
         )
 
 

@@ -6,14 +6,12 @@ No mask is read here, and nothing that is imported here can read one.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from meddistill.base.console import say, summary
-from meddistill.base.csv_tables import text_of_row
 from meddistill.base.errors import ConfigError
 from meddistill.colearning.belief_files import load_beliefs
 from meddistill.colearning.beliefs import count_sources
@@ -31,7 +29,7 @@ from meddistill.run.headlines import headline
 from meddistill.run.layout import MODEL_CARD, RunDir
 from meddistill.run.next_commands import after_distill
 from meddistill.run.record import Stage, as_begun, fingerprint_stage
-from meddistill.run.tables import QualityRow
+from meddistill.run.tables import QualityRow, fingerprint_targets
 from meddistill.run.volumes import stacks
 from meddistill.settings import identity
 from meddistill.settings.distill import DistillConfig
@@ -166,7 +164,7 @@ def _open_stage(
         seed: of the student.
         overwrite: replace what is there.
     """
-    inputs = {**_inputs(work), "targets": _fingerprint_targets(quality)}
+    inputs = {**_inputs(work), "targets": fingerprint_targets(quality)}
     settings = identity.of_distill(work.config, seed)
     overwrite = overwrite and work.fabric.is_global_zero
     with work.fabric.rank_zero_first():
@@ -179,13 +177,6 @@ def _inputs(work: Distillation) -> dict[str, str]:
     if work.start is not None:
         inputs["start"] = fingerprint_start(work.start)
     return inputs
-
-
-def _fingerprint_targets(quality: Sequence[QualityRow]) -> str:
-    """What the student learns from: unlike run.json of the teacher, not what else was asked of it
-    meanwhile."""
-    rows = [text_of_row(row) for row in quality if row.split != "test"]
-    return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
 
 def _already_made(work: Distillation, student_dir: Path) -> Path:

@@ -58,7 +58,13 @@ from meddistill.run.layout import (
     require,
 )
 from meddistill.run.next_commands import after_eval, to_audit
-from meddistill.run.record import Stage, as_begun, fingerprint_stage, fingerprint_trust
+from meddistill.run.record import (
+    Stage,
+    as_begun,
+    fingerprint_stage,
+    fingerprint_trust,
+    is_of_other_data,
+)
 from meddistill.run.tables import read_cases
 from meddistill.settings import identity
 from meddistill.settings.evaluate import EvalConfig
@@ -80,7 +86,8 @@ _OF_THE_RUN = EvalRequest()
 class _Evaluation:
     """What is evaluated: cases, methods, and what was recorded while they were trained; whatever
     the cases come from. `inputs`: fingerprints by name, for run.json. `to_audit`: the RUN in which
-    `label --audit` settles masks of these cases, None where it cannot."""
+    `label --audit` settles masks of these cases, None where it cannot. `outdated`: a line where stages
+    of the RUN were made from other data."""
 
     judged: JudgedCases
     student_dir: Path
@@ -88,6 +95,7 @@ class _Evaluation:
     baselines: Baselines = dataclasses.field(default_factory=Baselines)
     foreign: Sequence[ForeignFolder] = ()
     to_audit: RunDir | None = None
+    outdated: Sequence[str] = ()
 
     @property
     def inputs(self) -> dict[str, str]:
@@ -100,7 +108,7 @@ class _Evaluation:
     @property
     def warnings(self) -> list[str]:
         told = [] if self.judged.groups_known else [UNKNOWN_GROUPS]
-        return [*told, *audit_warnings(self.judged)]
+        return [*told, *audit_warnings(self.judged), *self.outdated]
 
 
 def run_eval(
@@ -155,11 +163,29 @@ def run_eval(
     foreign = foreign_folders(request.foreign)
     own = request.data is None and request.student is None and config.split == "test"
     audited = run if own and may_audit(run) else None
-    evaluation = _Evaluation(judged, student_dir, history, baselines, foreign, audited)
+    outdated = [] if request.data is not None else _outdated(run, request)
+    evaluation = _Evaluation(judged, student_dir, history, baselines, foreign, audited, outdated)
     stage = _open(evaluation, config, out, seed=seed, overwrite=request.overwrite)
     return _evaluate(
         evaluation, config, stage, seed=seed, device=request.device, predictor=predictor
     )
+
+
+def _outdated(run: RunDir, request: EvalRequest) -> list[str]:
+    """What a reader must know where the data were made again and what is judged on them was not."""
+    there = [] if request.student is not None else [run.student]
+    there += [run.teacher] if request.boxes is not None else [run.teacher, run.detector]
+    older = [
+        each.name
+        for each in there
+        if (each / RUN_JSON).exists() and is_of_other_data(each, run.data)
+    ]
+    if not older:
+        return []
+    return [
+        f"made from other data than RUN holds now: {', '.join(older)}; cases that are new were not seen "
+        "there, and have no target and no box. `meddistill status RUN` says what to make again"
+    ]
 
 
 def _with_teacher(

@@ -20,7 +20,7 @@ from meddistill.run.layout import (
     RunDir,
 )
 from meddistill.run.next_commands import eval_of
-from meddistill.run.record import fingerprint_stage, fingerprint_trust
+from meddistill.run.record import fingerprint_stage, fingerprint_trust, is_of_other_data
 
 _HEAD = """---
 license: agpl-3.0
@@ -144,8 +144,8 @@ def _learnt_from(data_dir: Path, student_dir: Path) -> bool:
     """Whether these are the data that made the student; of one that does not say, any that are there."""
     if not (data_dir / RUN_JSON).is_file():
         return False
-    made_of = (_record(student_dir / RUN_JSON).get("inputs") or {}).get("data")
-    return made_of in (None, fingerprint_stage(data_dir))
+    says = (student_dir / RUN_JSON).is_file()
+    return not says or not is_of_other_data(student_dir, data_dir)
 
 
 def _still_holds(evaluation: Path, student_dir: Path) -> bool:

@@ -182,6 +182,24 @@ def test_what_tells_of_the_calibration_before_is_renewed_or_named(run, tmp_path,
     assert "| this student |" in (run.student / "README.md").read_text()
 
 
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({}, ""),
+        ({"data": "other"}, "learned from other data than"),
+        ({"targets": "other"}, "holds other targets now than those that taught"),
+    ],
+)
+def test_what_did_not_teach_the_student_is_told(run, capsys, changed, told):
+    record = json.loads((run.student / "run.json").read_text())
+    record["inputs"] |= changed
+    (run.student / "run.json").write_text(json.dumps(record))
+    run_calibrate(run, device="cpu")
+    said = " ".join(capsys.readouterr().err.split())
+    assert told in said
+    assert bool(changed) == ("other data than" in said or "other targets now" in said)
+
+
 def test_own_images_that_cannot_be_read_are_left_out(run, tmp_path, capsys):
     rng = np.random.default_rng(0)
     for name in ("a", "b"):

@@ -16,6 +16,7 @@ from meddistill.base.files import write_json
 from meddistill.colearning import distillation
 from meddistill.data.sources.phantom import write_phantom
 from meddistill.run.layout import BOXES_CSV, RunDir
+from meddistill.run.record import fingerprint_stage
 from meddistill.run.tables import BoxRow, read_cases
 from meddistill.settings.colearning import ColearningConfig
 from meddistill.settings.distill import DistillConfig
@@ -145,6 +146,16 @@ def test_a_second_student_reuses_the_targets(run):
     ).read_bytes()
     with pytest.raises(StageError, match="pass --overwrite"):
         run_distill(run, other, device="cpu", teacher=teacher)
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_boxes_of_a_detector_of_other_data_are_told(run, capsys, same):
+    add_detector(run)
+    data = fingerprint_stage(run.data) if same else "other"
+    write_json(run.detector / "run.json", {"stage": "detect", "inputs": {"data": data}})
+    run_distill(run, CONFIG, device="cpu", teacher=PaintingTeacher())
+    told = " ".join(capsys.readouterr().err.split())
+    assert (f"{run.detector} looked at other data than {run.data} holds now" in told) != same
 
 
 def test_a_target_that_was_removed_is_made_again(run, capsys):

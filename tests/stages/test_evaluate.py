@@ -34,6 +34,7 @@ from meddistill.evaluation.request import EvalRequest, FolderRequest, OtherMasks
 from meddistill.evaluation.scores import ScoreRow
 from meddistill.evaluation.text_tables import format_table
 from meddistill.run.layout import CASES_CSV
+from meddistill.run.record import fingerprint_stage
 from meddistill.run.tables import Case, QualityRow, read_cases
 from meddistill.settings.evaluate import EvalConfig
 from meddistill.stages.compare import run_compare
@@ -127,6 +128,18 @@ def test_a_given_threshold_cuts_what_predict_cuts(tmp_path, threshold, found):
         judged = read_mask(out / "masks" / f"{case_id}.png")
         assert (judged == read_mask(predicted / "masks" / f"{case_id}.png")).all()
         assert (judged == (truth_of(case_id) & found)).all()
+
+
+def test_what_was_made_from_other_data_is_told(tmp_path):
+    run = make_run(tmp_path / "run")
+    add_detector(run)
+    record = read_json(run.detector / "run.json")
+    told = {}
+    for name, data in (("same", fingerprint_stage(run.data)), ("other", "other")):
+        write_json(run.detector / "run.json", {**record, "inputs": {"data": data}})
+        told[name] = read_json(evaluate(run, out=tmp_path / name) / "summary.json")["warnings"]
+    (line,) = set(told["other"]) - set(told["same"])
+    assert line.startswith("made from other data than RUN holds now: detector; cases that are new")
 
 
 def test_an_image_in_the_place_of_another_is_not_judged(tmp_path):
