@@ -102,14 +102,25 @@ def run_predict(
         write_review_sheet(stage.out / REVIEW_HTML, out, rows, measured)
     _say_what_was_found(rows, stage.out)
     _say_what_to_look_at(rows, student_dir, measured)
+    if parts == 1:
+        tell_of_left_over(out, done.values())
     if failures and not options.skip_broken:
         raise _refused(failures, rows)
     stage.finish(results_of(rows), [stage.out / PREDICTIONS_CSV], device)
-    if parts > 1 and (done := job.join(parts, device)) and options.review_sheet:
-        write_review_sheet(out / REVIEW_HTML, out, job.rows(done, scans), measured)
-    if done:
-        tell_of_left_over(out, done.values())
+    if parts > 1:
+        _join(job, parts, device, measured)
     return out
+
+
+def _join(job: PredictionJob, parts: int, device: str, measured: Sequence[str]) -> None:
+    """Write what tells of all shares, where this one was the last."""
+    every = job.join(parts, device)
+    if not every:
+        return
+    if job.options.review_sheet:
+        rows = job.rows(every, job.scans)
+        write_review_sheet(job.out / REVIEW_HTML, job.out, rows, measured)
+    tell_of_left_over(job.out, every.values())
 
 
 def _find(patterns: Sequence[str], out: Path) -> tuple[list[tuple[str, ScanFiles]], list[str]]:

@@ -506,6 +506,16 @@ def test_masks_of_images_that_were_renamed_are_told(tmp_path, capfd, shards):
         assert re.search(told, capfd.readouterr().err)
 
 
+def test_the_mask_of_an_image_that_broke_since_is_told(tmp_path, capfd):
+    for name in "ab":
+        write_squares(tmp_path / "in" / f"{name}.png")
+    out = run([tmp_path / "in"], tmp_path / "out")
+    (tmp_path / "in" / "b.png").write_text("no image")
+    with pytest.raises(InputError, match=r"1 input\(s\) could not be predicted"):
+        run([tmp_path / "in"], out)
+    assert "first: masks/b.png" in capfd.readouterr().err
+
+
 def test_a_share_does_not_tell_of_an_image_that_was_replaced_by_none(tmp_path, capfd):
     for name in "ab":
         write_squares(tmp_path / "in" / f"{name}.png")
