@@ -35,13 +35,16 @@ _MEANING = (
     "this one is called unfamiliar. Anything there: the probability of a lesion."
 )
 _STYLE = """
-body { font: 14px/1.4 system-ui, sans-serif; margin: 1.5em; color: #1b2733; }
+:root { color-scheme: light dark; --text: #1b2733; --line: #b9c4cd; --why: #b93a24; }
+@media (prefers-color-scheme: dark) {
+:root { --text: #e4e9ee; --line: #47525e; --why: #ff8b73; } body { background: #14191f; } }
+body { font: 14px/1.4 system-ui, sans-serif; margin: 1.5em; color: var(--text); }
 h1 { font-size: 1.4em; } main { display: grid; gap: 1em;
 grid-template-columns: repeat(auto-fill, minmax(15em, 1fr)); }
-figure { margin: 0; border-top: 4px solid #b9c4cd; } figure.yes { border-color: #c8452e; }
+figure { margin: 0; border-top: 4px solid var(--line); } figure.yes { border-color: var(--why); }
 img { width: 100%; max-height: 24em; object-fit: contain; background: #000; }
 details { margin-bottom: 1em; } figcaption { overflow-wrap: anywhere; }
-b { font-weight: 600; } .why { color: #c8452e; }
+b { font-weight: 600; } .why { color: var(--why); }
 """
 
 
@@ -90,6 +93,7 @@ def write_review_sheet(
         told += f"; the first {MOST_SHOWN} are shown"
     parts = [
         '<!doctype html><html lang="en"><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>To be reviewed</title><style>{_STYLE}</style>",
         f"<h1>Predictions{', ' * bool(order)}{order}</h1>",
         f"<p>{told[0].upper()}{told[1:]}. Filled: the mask. Blue: the rim of what is doubted, probabilities from "

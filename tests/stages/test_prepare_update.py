@@ -224,6 +224,8 @@ def test_the_report_shows_counts_boxes_samples_and_rejections_and_no_hidden_box(
     page = (out / "report.html").read_text()
     assert page.count("<img ") == 10
     assert page.count("<svg ") == 3
+    assert 'name="viewport"' in page  # a telephone shows it at its own width
+    assert "prefers-color-scheme: dark" in page
     assert "p3-7.png" in page
     assert "unknown" in page
     assert "http" not in page.replace("http://www.w3.org", "")

@@ -54,6 +54,8 @@ def test_where_only_familiarity_is_known_nobody_is_told_that_all_is_well(tmp_pat
     assert what_to_look_at(rows).startswith(f"w{told}")
     assert f"W{told}" in page
     assert "<h1>Predictions, least familiar first</h1>" in page
+    assert 'name="viewport"' in page  # a telephone shows it at its own width
+    assert "prefers-color-scheme: dark" in page
     assert page.index("<b>c1<") < page.index("<b>c0<")
     few = dataclasses.replace(ALONE, least=0.2)
     assert what_to_look_at(several(tmp_path, [few])[0]).endswith("only familiarity was measured")

@@ -25,16 +25,20 @@ _SAMPLE_SIDE_PX = 200
 _HISTOGRAM_IMAGES = 100
 _SHOWN_ROWS = 30
 _STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 60em; padding: 0 1em; color: #1b2733; }
+:root { color-scheme: light dark; --text: #1b2733; --quiet: #51606d; --line: #dde3e8; --warning: #fff4d6; --bar: #2f6f9f; }
+@media (prefers-color-scheme: dark) {
+:root { --text: #e4e9ee; --quiet: #9aa7b4; --line: #2f3944; --warning: #3b3013; --bar: #5fa8dc; } body { background: #14191f; } }
+body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 60em; padding: 0 1em; color: var(--text); }
 h1 { font-size: 1.5em; } h2 { font-size: 1.15em; margin: 1.8em 0 .5em; }
-table { border-collapse: collapse; }
-th, td { padding: .25em .8em; text-align: right; border-bottom: 1px solid #dde3e8; }
-th:first-child, td:first-child, td.text { text-align: left; overflow-wrap: anywhere; }
-.warning { background: #fff4d6; border-left: 4px solid #d99a00; padding: .5em .8em; margin: .5em 0; }
+.wide { overflow-x: auto; } table { border-collapse: collapse; }
+th, td { padding: .25em .8em; text-align: right; border-bottom: 1px solid var(--line); }
+th:first-child, td:first-child, td.text { text-align: left; min-width: 6em; overflow-wrap: anywhere; }
+.warning { background: var(--warning); border-left: 4px solid #d99a00; padding: .5em .8em; margin: .5em 0; }
 .charts { display: flex; flex-wrap: wrap; gap: 1.5em; }
 figure { margin: 0; }
-figcaption { font-size: .85em; color: #51606d; }
-.samples { display: grid; grid-template-columns: repeat(5, 1fr); gap: .8em; }
+figcaption { font-size: .85em; color: var(--quiet); }
+svg { max-width: 100%; fill: var(--bar); } svg text { fill: var(--quiet); }
+.samples { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.5em, 1fr)); gap: .8em; }
 .samples img { width: 100%; background: #000; } .samples figcaption { overflow-wrap: anywhere; }
 """
 
@@ -87,8 +91,9 @@ def data_report(
         parts += [f"<h2>{len(rejected)} files were rejected</h2>", _rejected(rejected)]
     body = "\n".join(parts)
     return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>MedDistill: '
-        "data</title>\n"
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        "<title>MedDistill: data</title>\n"
         f"<style>{_STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
     )
 
@@ -107,11 +112,12 @@ def _counts(summary: Mapping[str, Any]) -> str:
 
 def _table(head: Sequence[str], lines: Sequence[Sequence[Any]], text: bool = False) -> str:
     cell = '<td class="text">' if text else "<td>"
-    header = "".join(f"<th>{escape(name)}</th>" for name in head)
+    header = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
     body = "".join(
         "<tr>" + "".join(f"{cell}{escape(str(v))}</td>" for v in line) + "</tr>\n" for line in lines
     )
-    return f"<table>\n<tr>{header}</tr>\n{body}</table>"
+    header = f"<tr>{header}</tr>\n" if any(head) else ""
+    return f'<div class="wide"><table>\n{header}{body}</table></div>'
 
 
 def _charts(data_dir: Path, rows: Sequence[Case], results: Mapping[str, Converted]) -> list[str]:
@@ -159,7 +165,7 @@ def _bars(counts: np.ndarray, last_label: str) -> str:
     bars = "".join(
         f'<rect x="{index * step:.1f}" y="{height - 16 - count * scale:.1f}" '
         f'width="{max(step - 1, 0.5):.1f}" '
-        f'height="{count * scale:.1f}" fill="#2f6f9f"/>'
+        f'height="{count * scale:.1f}"/>'
         for index, count in enumerate(counts)
     )
     labels = (
@@ -167,7 +173,7 @@ def _bars(counts: np.ndarray, last_label: str) -> str:
         f'<text x="{width}" y="{height - 3}" font-size="11" '
         f'text-anchor="end">{escape(last_label)}</text>'
     )
-    return f'<svg width="{width}" height="{height}" role="img">{bars}{labels}</svg>'
+    return f'<svg width="{width}" height="{height}" aria-hidden="true">{bars}{labels}</svg>'
 
 
 def _positions(centres: Sequence[tuple[float, float]]) -> str:
@@ -179,12 +185,11 @@ def _positions(centres: Sequence[tuple[float, float]]) -> str:
     most, step = max(counts.values()), side / cells
     squares = "".join(
         f'<rect x="{x * step:.1f}" y="{y * step:.1f}" width="{step:.1f}" height="{step:.1f}" '
-        'fill="#2f6f9f" '
         f'fill-opacity="{count / most:.2f}"/>'
         for (x, y), count in sorted(counts.items())
     )
-    frame = f'<rect width="{side}" height="{side}" fill="none" stroke="#51606d"/>'
-    return f'<svg width="{side}" height="{side}" role="img">{squares}{frame}</svg>'
+    frame = f'<rect width="{side}" height="{side}" fill="none" stroke="gray"/>'
+    return f'<svg width="{side}" height="{side}" aria-hidden="true">{squares}{frame}</svg>'
 
 
 def _samples(data_dir: Path, rows: Sequence[Case], results: Mapping[str, Converted]) -> list[str]:
