@@ -39,12 +39,14 @@ class Refusal:
 @dataclasses.dataclass(frozen=True)
 class Access:
     """`hosts`: names by which the server may be called, with its port. `token`: in the address that
-    is printed. `cookie`: what the page holds after it was opened by that address."""
+    is printed. `cookie`: what the page holds after it was opened by that address. `start`: tells
+    this start of the server from others; a page says of which it is."""
 
     hosts: Sequence[str]
     port: int
     token: str = dataclasses.field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
     cookie: str = dataclasses.field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
+    start: str = dataclasses.field(default_factory=lambda: secrets.token_hex(8))
 
     @property
     def cookie_name(self) -> str:
@@ -75,6 +77,9 @@ class Access:
             return Refusal(403, "asked from another site")
         if not self._has_cookie(headers.get("cookie", "")):
             return Refusal(403, "not known here: open the address that `meddistill label` printed")
+        # The browser gives its cookie to all its tabs: one may still show another RUN.
+        if headers.get("x-meddistill-start", self.start) != self.start:
+            return Refusal(409, "`meddistill label` was started anew: reload this page")
         return self._refuse_change(headers) if method == "POST" else None
 
     def _refuse_change(self, headers: Mapping[str, str]) -> Refusal | None:

@@ -57,7 +57,7 @@ def page_files() -> dict[str, tuple[bytes, str]]:
 def make_app(session: Session, access: Access) -> ASGIApp:
     """The server's application over one session."""
     files = page_files()
-    answers = _Answers(session)
+    answers = _Answers(session, access.start)
 
     def page(request: Request) -> Response:
         content, kind = files[request.path_params.get("name", _PAGE)]
@@ -183,8 +183,9 @@ def _by_name(headers: Headers) -> Mapping[str, str]:
 class _Answers:
     """What each address answers."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, start: str) -> None:
         self._session = session
+        self._start = start
 
     def of_image(self, answer: Callable[[Request, int, Case], Response]) -> Callable[..., Response]:
         """An answer about the image whose number is in the address."""
@@ -199,7 +200,7 @@ class _Answers:
         return found
 
     def about(self, request: Request) -> Response:
-        return JSONResponse(self._session.about())
+        return JSONResponse({**self._session.about(), "start": self._start})
 
     def news(self, request: Request) -> Response:
         return JSONResponse(self._session.news(_number(request.query_params.get("since", ""))))

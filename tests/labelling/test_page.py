@@ -466,6 +466,28 @@ def test_a_server_that_was_killed_and_started_anew_gets_what_was_drawn(browser, 
         browser.open("about:blank")
 
 
+def test_what_was_drawn_in_one_run_never_goes_to_another(browser, run, tmp_path):
+    """Its page is still open when another RUN is served by the same address."""
+    with served(run, order="listed") as running:
+        port = running.port
+        browser.open(running.address + "#5", 1366, 768)
+        browser.until(READY)
+    drag(browser, (10, 20, 30, 50))
+    browser.until("document.getElementById('saved').textContent.includes('1 kept here')")
+    other = make_run(tmp_path / "other", count=8)
+    with served(other, order="listed", port=port) as running:
+        assert running.port == port
+        browser.run(f"fetch('/?{running.address.split('?')[1]}').then(answer => answer.ok)")
+        told = "`meddistill label` was started anew: reload this page; 1 kept here"
+        browser.until(f"document.getElementById('saved').textContent.startsWith('{told}')")
+        assert lines(other) == []
+    with served(run, order="listed", port=port) as running:
+        browser.open(running.address + "#5", 1366, 768)
+        browser.until(f"{READY} && {SAVED}")
+        assert [line["do"] for line in lines(run)] == ["draw"]
+        browser.open("about:blank")
+
+
 def test_fingers_draw_and_pinch(page, run):
     page.call("Emulation.setTouchEmulationEnabled", enabled=True, maxTouchPoints=2)
     page.touch([place(page, 10, 20), place(page, 20, 30), place(page, 30, 50)])

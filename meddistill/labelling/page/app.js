@@ -1,7 +1,7 @@
 // The page: what is shown, and what a person's hands and keys do.
 
 import { Audit, resultText } from "/page/audit.js";
-import { NO_CONNECTION, Outbox, Refused, ask, askGrey, askMask, askPicture, tell } from "/page/server.js";
+import { NO_CONNECTION, Outbox, Refused, ask, askGrey, askMask, askPicture, belongTo, tell } from "/page/server.js";
 import { LETTERS, derive, lastAudit, statusOf, undoable } from "/page/state.js";
 import { Sheet } from "/page/sheet.js";
 import { Strip } from "/page/strip.js";
@@ -59,6 +59,7 @@ async function begin() {
     say(error instanceof Refused ? error.message : "no connection to the server; reload the page once it runs");
     return;
   }
+  belongTo(about.start);
   document.title = `${about.run}: ${about.mode}`;
   outbox = new Outbox(about.key, { onSaved, onRefused, onChange: showSaved });
   if (about.mode === "audit") {

@@ -18,8 +18,19 @@ async function answerOf(response) {
   throw new Refused(response.status, reason);
 }
 
+// Of which start of the server this page is: another one may serve another RUN by the same address.
+let start = null;
+
+export function belongTo(named) {
+  start = named;
+}
+
+async function answer(path, { headers = {}, ...options } = {}) {
+  return answerOf(await fetch(path, { ...options, headers: { ...headers, ...(start && { "x-meddistill-start": start }) } }));
+}
+
 export async function ask(path, options = {}) {
-  return (await answerOf(await fetch(path, { signal: AbortSignal.timeout(60000), ...options }))).json();
+  return (await answer(path, { signal: AbortSignal.timeout(60000), ...options })).json();
 }
 
 export async function tell(path, content) {
@@ -28,7 +39,7 @@ export async function tell(path, content) {
 
 export async function askMask(number, box, signal) {
   const path = `/api/images/${number}/mask?box=${box.map((side) => side.toFixed(2)).join(",")}`;
-  const response = await answerOf(await fetch(path, { signal }));
+  const response = await answer(path, { signal });
   const sure = Number(response.headers.get("x-predicted-iou"));
   return { picture: await createImageBitmap(await response.blob()), sure };
 }
@@ -36,13 +47,13 @@ export async function askMask(number, box, signal) {
 // A picture; where `content` is given, the answer to it.
 export async function askPicture(path, content = null, signal = null) {
   const told = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(content) };
-  const response = await answerOf(await fetch(path, { ...(content ? told : {}), signal }));
+  const response = await answer(path, { ...(content ? told : {}), signal });
   return createImageBitmap(await response.blob());
 }
 
 // The values of the source: uint16 from its lowest to its highest, and which of them are black and white.
 export async function askGrey(number, signal) {
-  const response = await answerOf(await fetch(`/api/images/${number}/grey`, { signal }));
+  const response = await answer(`/api/images/${number}/grey`, { signal });
   const [low, high, black, white] = response.headers.get("x-grey").split(",").map(Number);
   return { values: new Uint16Array(await response.arrayBuffer()), low, high, black, white };
 }
