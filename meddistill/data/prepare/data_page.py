@@ -25,9 +25,11 @@ _SAMPLE_SIDE_PX = 200
 _HISTOGRAM_IMAGES = 100
 _SHOWN_ROWS = 30
 _STYLE = """
-:root { color-scheme: light dark; --text: #1b2733; --quiet: #51606d; --line: #dde3e8; --warning: #fff4d6; --bar: #2f6f9f; }
+:root { color-scheme: light dark;
+--text: #1b2733; --quiet: #51606d; --line: #dde3e8; --warning: #fff4d6; --bar: #2f6f9f; }
 @media (prefers-color-scheme: dark) {
-:root { --text: #e4e9ee; --quiet: #9aa7b4; --line: #2f3944; --warning: #3b3013; --bar: #5fa8dc; } body { background: #14191f; } }
+:root { --text: #e4e9ee; --quiet: #9aa7b4; --line: #2f3944; --warning: #3b3013; --bar: #5fa8dc; }
+body { background: #14191f; } }
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 60em; padding: 0 1em; color: var(--text); }
 h1 { font-size: 1.5em; } h2 { font-size: 1.15em; margin: 1.8em 0 .5em; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; }
