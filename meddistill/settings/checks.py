@@ -3,10 +3,28 @@ what is allowed."""
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from meddistill.base.errors import ConfigError, nearest
+
+LARGEST = 2**32 - 1
+"""Of whole numbers: the largest seed that numpy takes, and beyond what torch counts with."""
+LARGEST_FRAME = 8192
+"""Side of what a network sees, px: one image takes more memory than machines have."""
+
+
+def check_numbers(config: Any) -> None:
+    """Every number of a section is finite, and no whole one beyond `LARGEST`."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, float) and not math.isfinite(number):
+                raise ConfigError(f"{field.name} must be a finite number, got {value}")
+            if isinstance(number, int) and number > LARGEST:
+                raise ConfigError(f"{field.name} must be at most {LARGEST}, got {value}")
 
 
 def check_choice(config: Any, name: str, allowed: Sequence[str]) -> None:
@@ -32,8 +50,8 @@ def check_at_least(config: Any, low: float, *names: str) -> None:
             raise ConfigError(f"{name} must be at least {low}, got {value}")
 
 
-def check_above_zero(config: Any, name: str) -> None:
-    """Field > 0; NaN is not."""
+def check_step(config: Any, name: str) -> None:
+    """0 < field <= 1: beyond it an optimiser only makes noise, as where 5e4 stands for 5e-4."""
     value = getattr(config, name)
-    if not value > 0:
-        raise ConfigError(f"{name} must be above 0, got {value}")
+    if not 0 < value <= 1:
+        raise ConfigError(f"{name} must be above 0 and at most 1, got {value}")

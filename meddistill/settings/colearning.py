@@ -7,10 +7,11 @@ import dataclasses
 from typing import Optional
 
 from meddistill.settings.checks import (
-    check_above_zero,
     check_at_least,
     check_choice,
+    check_numbers,
     check_range,
+    check_step,
 )
 from meddistill.settings.roles import NOTHING, STUDENT, SWITCH, setting
 
@@ -105,11 +106,12 @@ class ColearningConfig:
         return self.unboxed == "carry"
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         check_choice(self, "unboxed", ("auto", "propose", "ignore", "carry", "detected"))
         check_choice(self, "keep", ("best", "last"))
         check_at_least(self, 1, "rounds", "heads", "head_steps", "steps")
-        check_at_least(self, 0, "encodings_gb", "weight_decay")
-        check_above_zero(self, "lr")
+        check_at_least(self, 0, "encodings_gb")
+        check_step(self, "lr")
         check_range(self, 0.05, 1.0, "boxed_share")
-        check_range(self, 0.0, 1.0, "threshold")
+        check_range(self, 0.0, 1.0, "threshold", "weight_decay")
         check_range(self, 1, 4, "head_views")

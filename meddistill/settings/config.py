@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from meddistill.settings.checks import check_at_least, check_numbers
 from meddistill.settings.detect import DetectConfig
 from meddistill.settings.distill import DistillConfig
 from meddistill.settings.evaluate import EvalConfig
@@ -23,6 +24,10 @@ class Config:
     detect: DetectConfig = dataclasses.field(default_factory=DetectConfig)
     distill: DistillConfig = dataclasses.field(default_factory=DistillConfig)
     eval: EvalConfig = dataclasses.field(default_factory=EvalConfig)
+
+    def __post_init__(self) -> None:
+        check_numbers(self)
+        check_at_least(self, 0, "seed")
 
 
 def as_settings(config: Any) -> dict[str, Any]:

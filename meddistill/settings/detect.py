@@ -5,7 +5,14 @@ from __future__ import annotations
 import dataclasses
 from typing import Optional
 
-from meddistill.settings.checks import check_above_zero, check_at_least, check_choice, check_range
+from meddistill.settings.checks import (
+    LARGEST_FRAME,
+    check_at_least,
+    check_choice,
+    check_numbers,
+    check_range,
+    check_step,
+)
 from meddistill.settings.flips import FLIPS
 from meddistill.settings.roles import CONTENT, NOTHING, RESULT, TRAINING, setting
 
@@ -49,8 +56,10 @@ class DetectConfig:
     """Most boxes kept an image."""
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         check_at_least(self, 1, "epochs", "batch_size", "max_boxes")
-        check_at_least(self, 32, "image_size")
+        check_at_least(self, 0, "patience")
+        check_range(self, 32, LARGEST_FRAME, "image_size")
         check_range(self, 0.0, 1.0, "mosaic", "confidence", "empty_slices")
-        check_above_zero(self, "lr")
+        check_step(self, "lr")
         check_choice(self, "flips", FLIPS)

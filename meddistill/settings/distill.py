@@ -6,7 +6,14 @@ import dataclasses
 from typing import Optional
 
 from meddistill.base.errors import ConfigError
-from meddistill.settings.checks import check_above_zero, check_at_least, check_choice, check_range
+from meddistill.settings.checks import (
+    LARGEST_FRAME,
+    check_at_least,
+    check_choice,
+    check_numbers,
+    check_range,
+    check_step,
+)
 from meddistill.settings.colearning import ColearningConfig
 from meddistill.settings.flips import FLIPS
 from meddistill.settings.presets import PRESETS
@@ -159,6 +166,7 @@ class DistillConfig:
         return list(self.feature_levels) if self.feature_weight and self.feature_share else []
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         check_choice(self, "size", tuple(PRESETS))
         check_choice(self, "boxes", ("annotated", "detected", "both"))
         check_choice(self, "no_box", ("skip", "empty"))
@@ -173,7 +181,16 @@ class DistillConfig:
         check_choice(self, "precision", ("auto", "32-true", "bf16-mixed"))
         check_range(self, 0.01, 1.0, "gce_q")
         check_range(self, 0.0, 0.99999, "ema_decay")
-        check_range(self, 0.0, 1.0, "feature_share", "warmup_share", "threshold", "empty_slices")
+        check_range(
+            self,
+            0.0,
+            1.0,
+            "feature_share",
+            "warmup_share",
+            "threshold",
+            "empty_slices",
+            "weight_decay",
+        )
         check_at_least(
             self,
             0.0,
@@ -183,11 +200,15 @@ class DistillConfig:
             "feature_weight",
             "prior_weight",
         )
-        check_at_least(self, 0.0, "confidence_gamma", "patience", "weight_decay", "picture_every")
+        check_at_least(self, 0.0, "confidence_gamma", "patience", "picture_every")
         check_at_least(self, 1, "epochs", "batch_size", "accumulate", "rounds")
-        check_at_least(self, 32, "image_size")
+        check_range(self, 32, LARGEST_FRAME, "image_size")
         check_range(self, 0, 7, "context")
-        check_above_zero(self, "lr")
+        check_step(self, "lr")
+        self._check_network()
+        self._check_goes_together()
+
+    def _check_network(self) -> None:
         if self.image_size % 32:
             raise ConfigError(
                 "image_size must be a multiple of 32 (the encoders halve five times), got "
@@ -197,12 +218,27 @@ class DistillConfig:
             raise ConfigError(
                 f"deep_supervision goes with student=nested_unet, not with '{self.student}'"
             )
+        if any(width < 1 for width in self.decoder_channels):
+            raise ConfigError(
+                f"decoder_channels must be positive, got {list(self.decoder_channels)}"
+            )
+
+    def _check_goes_together(self) -> None:
         if self.patience and self.keep == "last":
             raise ConfigError(
                 "patience stops training at the best epoch, and keep=last keeps no other than the "
                 "last; set patience=0 or keep=best"
             )
-        if any(width < 1 for width in self.decoder_channels):
+        if not (self.mask_weight or self.probability_weight or self.prior_weight):
             raise ConfigError(
-                f"decoder_channels must be positive, got {list(self.decoder_channels)}"
+                "mask_weight, probability_weight and prior_weight are all 0: nothing would teach the "
+                "student a mask; set one above 0"
+            )
+        grid, levels = self.targets.feature_grid, len(self.kept_levels)
+        least = 2 * grid * grid * levels  # a channel of each level, two bytes a number
+        if self.targets.feature_bytes < least:
+            raise ConfigError(
+                f"targets.feature_bytes must be at least {least} for {levels} of feature_levels on "
+                f"a grid of {grid}, got {self.targets.feature_bytes}; raise it, or lower "
+                "targets.feature_grid"
             )

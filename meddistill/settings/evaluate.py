@@ -5,7 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Optional
 
-from meddistill.settings.checks import check_at_least, check_choice, check_range
+from meddistill.settings.checks import (
+    check_at_least,
+    check_choice,
+    check_numbers,
+    check_range,
+)
 from meddistill.settings.roles import NOTHING, RESULT, setting
 
 # OmegaConf reads annotations at run time and knows Optional[float], not every spelling of `float |
@@ -49,6 +54,7 @@ class EvalConfig:
     """Images a forward pass; does not change the result."""
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         check_choice(self, "split", ("train", "val", "test"))
         check_choice(self, "ask_teacher", ("auto", "always", "never"))
         check_at_least(self, 1, "batch_size")

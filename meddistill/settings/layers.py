@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from meddistill.base.errors import ConfigError, InputError, first_line, nearest
 from meddistill.settings.config import Config
+from meddistill.settings.docs import sections
 from meddistill.settings.presets import PRESETS
 
 
@@ -46,12 +47,27 @@ def load_config(
     preset = PRESETS.get(merged.distill.size)
     if preset:
         merged = _merged([("distill.size", OmegaConf.create({"distill": preset})), *layers])
-    try:
-        config = OmegaConf.to_object(merged)
-    except OmegaConfBaseException as error:
-        raise ConfigError(first_line(error)) from error
+    _check_sections(merged)
+    config = _as_object(merged)
     assert isinstance(config, Config)
     return config
+
+
+def _check_sections(merged: Any) -> None:
+    """Build each section by itself, the inner ones first, so that what is wrong is told with the
+    section's name: several have an `lr`."""
+    for section in sorted(sections(), key=lambda name: -name.count(".")):
+        try:
+            _as_object(OmegaConf.select(merged, section))
+        except ConfigError as error:
+            raise ConfigError(f"{section}.{error}") from error
+
+
+def _as_object(merged: Any) -> Any:
+    try:
+        return OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        raise ConfigError(first_line(error)) from error
 
 
 def _merged(layers: Sequence[tuple[str, DictConfig]]) -> Any:
@@ -116,9 +132,29 @@ def _check_keys(layer: Any, schema: Any, where: str, prefix: str = "") -> None:
             raise ConfigError(
                 f"{where}: '{prefix}{key}' is a list in brackets, [a, b], got {layer[key]!r}"
             )
+        if not OmegaConf.is_missing(layer, key) and not OmegaConf.is_interpolation(layer, key):
+            _check_kind(f"{where}: '{prefix}{key}'", layer[key], schema[key])
         if OmegaConf.is_dict(schema[key]):
             if not OmegaConf.is_dict(layer[key]):
                 raise ConfigError(
                     f"{where}: '{prefix}{key}' is a section with keys, got {layer[key]!r}"
                 )
             _check_keys(layer[key], schema[key], where, f"{prefix}{key}.")
+
+
+def _check_kind(what: str, value: Any, default: Any) -> None:
+    """Refuse what OmegaConf would turn into something else without a word. `default`: whose kind the
+    value is to have."""
+    if isinstance(default, bool) and str(value).lstrip("+-").isdigit() and int(value) not in (0, 1):
+        raise ConfigError(f"{what} is true or false, got {value}")
+    if isinstance(default, str) and value is None:
+        raise ConfigError(f"{what} is a text, got nothing; put one with a # in quotes, '' is empty")
+    items = value if OmegaConf.is_list(default) else [value] if isinstance(default, str) else []
+    for item in items:
+        if isinstance(item, bool):
+            raise ConfigError(
+                f"{what} is a text, got {str(item).lower()}, as which YAML reads yes, no, on and off; "
+                "put it in quotes"
+            )
+        if OmegaConf.is_config(item):
+            raise ConfigError(f"{what} takes single values, got {item}")

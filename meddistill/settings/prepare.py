@@ -7,7 +7,12 @@ import math
 
 from meddistill.base.errors import ConfigError
 from meddistill.settings.axes import AUTO, AXIAL
-from meddistill.settings.checks import check_at_least, check_choice, check_range
+from meddistill.settings.checks import (
+    check_at_least,
+    check_choice,
+    check_numbers,
+    check_range,
+)
 from meddistill.settings.roles import CONTENT, NOTHING, RESULT, setting
 
 # OmegaConf reads annotations at run time and knows Optional[float], not every spelling of `float |
@@ -166,6 +171,7 @@ class PrepareConfig:
         return [self.source, *self.more_sources, *self.healthy]
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         check_range(self, 0.0, 1.0, "box_fraction", "empty_slices")
         check_range(self, 0.0, 0.95, "test_fraction", "val_fraction")
         if self.axis not in (AUTO, 0, 1, AXIAL):

@@ -6,7 +6,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Optional
 
-from meddistill.settings.checks import check_at_least, check_choice, check_range
+from meddistill.settings.checks import (
+    check_at_least,
+    check_choice,
+    check_numbers,
+    check_range,
+)
 from meddistill.settings.roles import CHOICE, FEATURES, TARGETS, setting
 
 # OmegaConf reads annotations at run time and knows Optional[float], not every spelling of `float |
@@ -57,8 +62,9 @@ class TargetsConfig:
     """Side of the raster on the student's frame onto which feature maps are averaged."""
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         check_choice(self, "views", ("auto", "whole", "zoom", "both"))
-        check_at_least(self, 0, "jitter_copies")
+        check_at_least(self, 0, "jitter_copies", "seed", "feature_bytes")
         check_at_least(self, 1.2, "zoom")
         check_at_least(self, 1, "feature_grid")
         check_range(self, 0.0, 0.5, "jitter_share")
