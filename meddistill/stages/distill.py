@@ -39,7 +39,7 @@ from meddistill.targets.inherited import inherit
 from meddistill.targets.tiling import ALWAYS, with_tiles_decided
 from meddistill.teachers.teacher import Teacher
 from meddistill.training.fabric import make_fabric, precision_of
-from meddistill.training.fitting import stage_outputs
+from meddistill.training.fitting import check_student, stage_outputs
 from meddistill.training.trust_facts import say_facts
 from meddistill.training.trusting import fit_trust, own_images
 from meddistill.training.warm_start import find_start, fingerprint_start, load_start
@@ -78,6 +78,8 @@ def run_distill(
     start = find_start(Path(config.warm_start), student_dir) if config.warm_start else None
     work = Distillation(run, dataset, config, make_fabric(device, config.precision), teacher, start)
     _refuse_other(work, student_dir, seed, overwrite)  # before the teacher's minutes or hours
+    if start is None:
+        check_student(config, len(work.findings))
     _inherit(work)
     prompts, skipped = prompts_of_run(work, boxes_file)
     quality = make_targets(work, prompts, boxes_file)

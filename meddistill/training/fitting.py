@@ -10,6 +10,7 @@ import torch
 from lightning_fabric import Fabric
 
 from meddistill.base.console import say, warn
+from meddistill.base.errors import ConfigError, first_line
 from meddistill.base.files import read_json
 from meddistill.data.frames import Preprocessing
 from meddistill.data.intensity import settings_of_prepare
@@ -69,14 +70,7 @@ def build_and_train(
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     if start is None:
-        module = build_student(
-            config.student,
-            encoder=config.encoder,
-            encoder_weights=config.encoder_weights,
-            decoder_channels=config.decoder_channels,
-            findings=len(data.findings),
-            in_channels=2 * config.context + 1 if config.context else 3,
-        )
+        module = _built(config, len(data.findings))
         start_from_share(module, *data.train.foreground_shares())
         if config.encoder_weights in ("none", "") and "encoder_name" in module.saved_config():
             say(f"encoder '{config.encoder}' starts from random weights, as asked")
@@ -97,6 +91,39 @@ def build_and_train(
     parameters = sum(parameter.numel() for parameter in trained.student.parameters())
     student = Student(trained.student, preprocessing, fabric.device)
     return Learned(student, trained.best_epoch, trained.epochs, trained.agreement, parameters)
+
+
+def check_student(config: DistillConfig, findings: int = 1) -> None:
+    """Raise ConfigError or WeightsError where these settings make no student that a training step can
+    be taken with: built as for training, then a step's images pass through it without memory or
+    numbers. In seconds, before the teacher takes its minutes or hours.
+    """
+    # ImageNet's are looked for once, where training needs them.
+    given = "none" if config.encoder_weights == "imagenet" else config.encoder_weights
+    module = _built(dataclasses.replace(config, encoder_weights=given), findings)
+    images = max(1, config.batch_size // config.accumulate)
+    shape = (images, module.in_channels, config.image_size, config.image_size)
+    try:
+        module.to("meta").train().forward_with_features(torch.zeros(shape, device="meta"))
+    except NotImplementedError:
+        return  # an operation that torch cannot go through without numbers
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise ConfigError(
+            f"distill.student={config.student} with distill.encoder={config.encoder} cannot be trained "
+            f"on frames of distill.image_size={config.image_size}, {images} at a time (batch_size / "
+            f"accumulate): {first_line(error)}; set one of them otherwise"
+        ) from error
+
+
+def _built(config: DistillConfig, findings: int) -> StudentNetwork:
+    return build_student(
+        config.student,
+        encoder=config.encoder,
+        encoder_weights=config.encoder_weights,
+        decoder_channels=config.decoder_channels,
+        findings=findings,
+        in_channels=2 * config.context + 1 if config.context else 3,
+    )
 
 
 def _preprocessing(

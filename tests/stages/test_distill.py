@@ -11,7 +11,7 @@ from support.painting_teacher import PaintingTeacher
 from support.tiny_student import TinyStudent
 
 from meddistill.base.csv_tables import write_table
-from meddistill.base.errors import ConfigError, StageError
+from meddistill.base.errors import ConfigError, StageError, WeightsError
 from meddistill.base.files import write_json
 from meddistill.colearning import distillation
 from meddistill.data.sources.phantom import write_phantom
@@ -374,3 +374,36 @@ def test_a_later_round_takes_the_network_to_where_a_new_one_is(run, monkeypatch)
     monkeypatch.setattr(fitting, "train_student", note_and_train)
     run_distill(run, dataclasses.replace(CONFIG, rounds=2), device="cpu", teacher=PaintingTeacher())
     assert any(module is begun[1] for module in moved)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"student": "unett"}, "student is 'unett'; did you mean 'unet'"),
+        ({"student": "dpt"}, "student is 'dpt'"),
+        ({"encoder": "resnet181"}, "encoder is 'resnet181'; did you mean 'resnet18'"),
+        ({"encoder": "tu-resnet188"}, "encoder is 'tu-resnet188'; did you mean 'tu-resnet18"),
+        ({"encoder": "efficientnet_lite0"}, "did you mean 'tu-efficientnet_lite0'"),
+        ({"encoder": "resnet18", "decoder_channels": [64, 32]}, "decoder_channels.* for 2 blocks"),
+        (
+            {"student": "nested_unet", "decoder_channels": [64, 32]},
+            "decoder_channels does not go with 'nested_unet'",
+        ),
+        ({"encoder_weights": "ImageNet"}, "ImageNet does not exist"),
+        (
+            {"encoder": "resnet18", "image_size": 32, "batch_size": 8, "accumulate": 8},
+            r"frames of distill\.image_size=32, 1 at a time \(batch_size / accumulate\)",
+        ),
+        ({"student": "pan", "encoder": "resnet18"}, r"frames of distill\.image_size=64, 4 at"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_network_that_cannot_be_trained_is_refused_before_the_teacher(
+    prepared, tmp_path, changed, told
+):
+    run = RunDir(shutil.copytree(prepared.root, tmp_path / "run"))
+    config = dataclasses.replace(CONFIG, **changed)
+    with pytest.raises((ConfigError, WeightsError), match=told):
+        run_distill(run, config, device="cpu", teacher=PaintingTeacher())
+    assert not run.teacher.exists()
+    assert not run.student.exists()

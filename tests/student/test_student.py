@@ -181,7 +181,7 @@ def break_file(directory, name, content):
         (
             "config.json",
             '{"_model_class": "Unet", "encoder_name": "tu-hf-hub:a/b"}',
-            "not known to timm",
+            "encoder is 'tu-hf-hub:a/b'",
         ),
         (
             "config.json",
@@ -222,7 +222,7 @@ def test_a_run_is_told_where_its_student_is(tmp_path):
     [
         ("unetplusplu", LITE0, "did you mean 'unetplusplus'"),
         ("unet", "resnet43", "did you mean 'resnet34'"),
-        ("unet", "tu-tf_efficientnet_lit0", "did you mean 'tf_efficientnet_lite0'"),
+        ("unet", "tu-tf_efficientnet_lit0", "did you mean 'tu-tf_efficientnet_lite0'"),
         ("unetplusplus", "mit_b0", "UnetPlusPlus with encoder 'mit_b0' cannot be built"),
         (
             "fpn",

@@ -13,6 +13,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from meddistill.base.errors import ConfigError
 from meddistill.student.networks.student_network import NetworkOptions, StudentNetwork
 
 FILTERS = (32, 64, 128, 256, 512)
@@ -53,7 +54,10 @@ class NestedUNet(StudentNetwork):
 
     @classmethod
     def build(cls, name: str, options: NetworkOptions) -> Self:
-        """It has no encoder to start from: of the options only findings and channels count."""
+        """It has no encoder to start from: of the options only findings and channels count. Raises:
+        ConfigError for `decoder_channels`."""
+        if options.decoder_channels:
+            raise ConfigError(f"decoder_channels does not go with '{name}', whose widths are fixed")
         return cls(findings=options.findings, in_channels=options.in_channels)
 
     @classmethod

@@ -16,7 +16,10 @@ from meddistill.base.errors import ConfigError, nearest
 from meddistill.student.networks.encoders import HubRepository, find_imagenet, load_encoder
 from meddistill.student.networks.student_network import NetworkOptions, StudentNetwork
 
-ARCHITECTURES: dict[str, Any] = dict(smp.MODEL_ARCHITECTURES_MAPPING)
+# DPT's decoder takes more than the encoder's maps.
+ARCHITECTURES: dict[str, Any] = {
+    name: kind for name, kind in smp.MODEL_ARCHITECTURES_MAPPING.items() if name != "dpt"
+}
 CLASSES = {kind.__name__: kind for kind in ARCHITECTURES.values()}
 # Ours where none is asked for. As good as smp's own, twice as wide at its coarse end, for 0.6 of
 # the training time: .github/docs/ablation.md.
@@ -153,21 +156,16 @@ def _takes_decoder_channels(architecture: str) -> bool:
 
 
 def _check_encoder(encoder: str) -> None:
-    if encoder.startswith("tu-"):
-        name = encoder.removeprefix("tu-")
-        # timm also takes `hf-hub:` and `local-dir:` names: those would fetch what a student's
-        # config.json says.
-        if not timm.is_model(name.split(".")[0]) or ":" in name:
-            close = nearest(name, timm.list_models()) if ":" not in name else ""
-            close = close if close.startswith("; did") else "; see timm.list_models()"
-            raise ConfigError(f"encoder '{encoder}' is not known to timm{close}")
-    elif encoder not in smp.encoders.encoders:
-        close = nearest(encoder, smp.encoders.encoders)
-        close = (
-            close
-            if close.startswith("; did")
-            else "; choose e.g. resnet34 or tu-tf_efficientnet_lite0"
-        )
+    # timm also takes `hf-hub:` and `local-dir:` names: those would fetch what a student's
+    # config.json says.
+    of_timm = encoder.removeprefix("tu-").split(".")[0]
+    if encoder.startswith("tu-") and ":" not in encoder and timm.is_model(of_timm):
+        return
+    if encoder not in smp.encoders.encoders:
+        known = [*smp.encoders.encoders, *(f"tu-{name}" for name in timm.list_models())]
+        close = nearest(encoder, known)
+        if not close.startswith("; did"):  # more than a thousand
+            close = "; choose e.g. resnet34, tu-tf_efficientnet_lite0 or tu- and a name of timm's"
         raise ConfigError(f"encoder is '{encoder}'{close}")
 
 
