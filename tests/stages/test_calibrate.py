@@ -264,7 +264,7 @@ def test_answers_that_are_no_numbers_are_said_in_a_line(run):
     weights["final.bias"] = weights["final.bias"] * np.nan
     safetensors.numpy.save_file(weights, path)
     with pytest.raises(
-        InputError, match=r"answers to \d+ of \d+ images are not finite.*distill RUN"
+        InputError, match=r"answers to \d+ of \d+ images are not finite.*settings of its run.json"
     ):
         run_calibrate(run, device="cpu")
 

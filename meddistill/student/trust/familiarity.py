@@ -42,8 +42,8 @@ def fit_likeness(trained: np.ndarray, held: np.ndarray, seed: int = 0) -> Likene
         if bad:
             raise InputError(
                 f"the student's features of {bad} of {len(features)} {name} images are not finite: "
-                "its training went wrong, or its weights are damaged; train it again with `meddistill "
-                "distill RUN --overwrite`"
+                "its training went wrong, or its weights are damaged; train it again: `meddistill "
+                "distill` with --overwrite and the settings of its run.json"
             )
     mean = trained.mean(0, dtype=np.float64).astype(np.float32)
     scale = (trained.std(0, dtype=np.float64) + 1e-4).astype(np.float32)

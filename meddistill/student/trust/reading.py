@@ -79,8 +79,8 @@ def check_finite(probs: Sequence[np.ndarray] | np.ndarray) -> None:
     if bad:
         raise InputError(
             f"the student's answers to {bad} of {len(probs)} images are not finite: its weights are "
-            "damaged, or its training went wrong; restore them, or train it again with `meddistill "
-            "distill RUN --overwrite`"
+            "damaged, or its training went wrong; restore them, or train it again: `meddistill "
+            "distill` with --overwrite and the settings of its run.json"
         )
 
 

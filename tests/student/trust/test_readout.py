@@ -82,7 +82,8 @@ def test_features_that_are_not_finite_are_said(bad):
     broken = features.copy()
     broken[1, 2] = bad
     with pytest.raises(
-        InputError, match=r"features of 1 of 3 held-back images are not finite.*distill RUN"
+        InputError,
+        match=r"features of 1 of 3 held-back images are not finite.*settings of its run.json",
     ):
         fit_likeness(features, broken)
     with pytest.raises(InputError, match="no training image"):
@@ -313,7 +314,7 @@ def test_a_student_whose_answers_are_no_numbers_says_so(student_dir, knows):
     student = load_student(student_dir)
     for ask in (student.predict, lambda image: student.predict_probs([image])):
         with pytest.raises(
-            InputError, match=r"answers to 1 of 1 images are not finite.*distill RUN"
+            InputError, match=r"answers to 1 of 1 images are not finite.*settings of its run.json"
         ):
             ask(images()[0])
 
