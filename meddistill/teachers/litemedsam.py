@@ -55,9 +55,7 @@ class LiteMedSam(SamFamily):
 
     name = "litemedsam"
     # Its masks of tumours are too small: they agree best with the truth at a probability near 0.18,
-    # which this moves to 0.5 (folds 1-3, mean of five maps, Dice without / with: boxes off by up to
-    # 10 % a side .847 / .882, 300 cases; a detector's boxes .695 / .706, 320 cases; 1.0 and 2.0
-    # give .876 and .884, .704 and .706).
+    # which this moves to 0.5. What it gains: .github/docs/teacher.md.
     logit_shift = 1.5
     takes_masks = False  # trained on boxes alone
     memory: Memory | None = None
