@@ -77,9 +77,7 @@ def run_distill(
     boxes_file = find_boxes(run, config, dataset)
     start = find_start(Path(config.warm_start), student_dir) if config.warm_start else None
     work = Distillation(run, dataset, config, make_fabric(device, config.precision), teacher, start)
-    _refuse_other(work, student_dir, seed, overwrite)  # before the teacher's minutes or hours
-    if start is None:
-        check_student(config, len(work.findings))
+    _check_student(work, student_dir, seed, overwrite)  # before the teacher's minutes or hours
     _inherit(work)
     prompts, skipped = prompts_of_run(work, boxes_file)
     quality = make_targets(work, prompts, boxes_file)
@@ -143,11 +141,14 @@ def _inherit(work: Distillation) -> None:
     work.fabric.barrier()
 
 
-def _refuse_other(work: Distillation, student_dir: Path, seed: int, overwrite: bool) -> None:
-    """Raise StageError where another student is there, and is to stay; by all but the targets."""
+def _check_student(work: Distillation, student_dir: Path, seed: int, overwrite: bool) -> None:
+    """Raise StageError where another student is there, and is to stay, by all but the targets; else as
+    `check_student`, where none is given to start from."""
     if not overwrite:
         inputs = {**_inputs(work), "targets": None}
         Stage.refuse_other(student_dir, "distill", identity.of_distill(work.config, seed), inputs)
+    if work.start is None:
+        check_student(work.config, len(work.findings))
 
 
 def _open_stage(
