@@ -10,9 +10,9 @@ from meddistill.base.errors import StageError
 from meddistill.colearning.distillation import Distillation
 from meddistill.run.dataset import Dataset
 from meddistill.run.few_boxes import MOST_FEW, boxed_training_images
+from meddistill.run.fingerprints import is_of_other_data
 from meddistill.run.labels import annotated_findings
 from meddistill.run.layout import BOXES_CSV, RUN_JSON, RunDir
-from meddistill.run.record import is_of_other_data
 from meddistill.run.tables import Case, boxes_xyxy, read_boxes
 from meddistill.run.volumes import drawn_for_training
 from meddistill.settings.distill import DistillConfig

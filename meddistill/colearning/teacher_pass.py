@@ -13,9 +13,10 @@ from meddistill.base.errors import ConfigError, nearest
 from meddistill.colearning.carried_prompts import Carrying
 from meddistill.colearning.carrying import carry
 from meddistill.colearning.distillation import Distillation
+from meddistill.run.fingerprints import fingerprint_file, fingerprint_stage
 from meddistill.run.labels import annotated_findings
 from meddistill.run.layout import QUALITY_CSV, RUN_JSON
-from meddistill.run.record import Stage, fingerprint_file, fingerprint_stage
+from meddistill.run.record import Stage
 from meddistill.run.tables import Case, QualityRow
 from meddistill.settings import identity
 from meddistill.settings.distill import DistillConfig

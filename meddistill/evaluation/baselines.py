@@ -15,8 +15,8 @@ from meddistill.base.files import read_json
 from meddistill.data.boxes import fill_boxes
 from meddistill.data.findings import LESION, Findings
 from meddistill.evaluation.judged_cases import JudgedCase
+from meddistill.run.fingerprints import fingerprint_file, fingerprint_stage
 from meddistill.run.layout import BOXES_CSV, QUALITY_CSV, RUN_JSON, RunDir
-from meddistill.run.record import fingerprint_file, fingerprint_stage
 from meddistill.run.tables import BoxRow, Case, QualityRow, boxes_xyxy, read_boxes
 
 STUDENT, BOXES, TEACHER, OTHER = "student", "boxes", "teacher", "other"

@@ -20,10 +20,10 @@ from meddistill.data.intensity import IntensitySettings, to_8bit
 from meddistill.data.masks import read_mask
 from meddistill.run.audits import AuditRow
 from meddistill.run.findings import read_findings
+from meddistill.run.fingerprints import fingerprint_stage
 from meddistill.run.images import check_as_prepared, image_path
 from meddistill.run.labels import annotated_findings
 from meddistill.run.layout import RUN_JSON
-from meddistill.run.record import fingerprint_stage
 from meddistill.run.tables import Case
 from meddistill.run.true_masks import mask_path
 from meddistill.run.volumes import volume_of

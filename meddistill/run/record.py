@@ -8,7 +8,6 @@ that an older record lacks had the behaviour from before it existed (`settings.r
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import platform
 import shutil
@@ -26,7 +25,7 @@ from meddistill.base.files import leftovers, read_json, write_json
 from meddistill.base.hashing import sha256_file
 from meddistill.base.processes import launched
 from meddistill.run import lock
-from meddistill.run.layout import RUN_JSON, TRUST_JSON, UNFINISHED_JSON
+from meddistill.run.layout import RUN_JSON, UNFINISHED_JSON
 from meddistill.run.versions import versions
 from meddistill.settings.identity import as_of_now
 from meddistill.settings.roles import as_before
@@ -248,52 +247,6 @@ def changed_settings(out: Path, stage: str, settings: Mapping[str, Any]) -> list
         as_of_now(stage, found) for found in (_settings_of(out / RUN_JSON), _plain(settings))
     )
     return sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
-
-
-def fingerprint_stage(directory: Path) -> str:
-    """What identifies a finished stage's output to the stages after it: identity and output hashes,
-    not dates. An output that was changed since, as a threshold that somebody set by hand, counts as it
-    is now."""
-    record = read_json(directory / RUN_JSON)
-    parts = {key: record.get(key) for key in ("stage", "settings", "inputs", "outputs")}
-    if isinstance(parts["outputs"], dict):
-        written = (directory / RUN_JSON).stat().st_mtime_ns
-        parts["outputs"] = {
-            name: _as_it_is(directory / name, about, written)
-            for name, about in parts["outputs"].items()
-        }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def is_of_other_data(directory: Path, data_dir: Path) -> bool:
-    """Whether a finished stage was made from other data than these; False where it does not say."""
-    made_of = (read_json(directory / RUN_JSON).get("inputs") or {}).get("data")
-    return made_of is not None and made_of != fingerprint_stage(data_dir)
-
-
-def _as_it_is(path: Path, about: Any, written_ns: int) -> Any:
-    """What run.json would say of an output now; as in git's index, what has its size and is no younger
-    than run.json, which is written last, is not read. One that is missing is as it was: who needs it
-    says so."""
-    try:
-        status = path.stat()
-    except OSError:
-        return about
-    if not isinstance(about, dict) or (
-        status.st_size == about.get("bytes") and status.st_mtime_ns <= written_ns
-    ):
-        return about
-    return {"bytes": status.st_size, "sha256": sha256_file(path)}
-
-
-def fingerprint_file(path: Path) -> str:
-    return sha256_file(path)
-
-
-def fingerprint_trust(student_dir: Path) -> str | None:
-    """What identifies what a student says of itself, which `calibrate` fits again; None: nothing."""
-    path = student_dir / TRUST_JSON
-    return fingerprint_file(path) if path.is_file() else None
 
 
 def _hashed(out: Path, outputs: Iterable[Path]) -> dict[str, dict[str, Any]]:

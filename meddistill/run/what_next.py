@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from meddistill.run.audits import audit_folder, may_audit
+from meddistill.run.fingerprints import fingerprint_stage
 from meddistill.run.layout import AUDIT_CSV, RUN_JSON, RunDir
 from meddistill.run.looks import DONE, MISSING, OUTDATED, RUNNING, UNFINISHED, USUAL, Look
 from meddistill.run.next_commands import (
@@ -19,7 +20,6 @@ from meddistill.run.next_commands import (
     eval_of,
     to_audit,
 )
-from meddistill.run.record import fingerprint_stage
 from meddistill.run.recorded_options import options_of, teacher_to_name
 from meddistill.run.tables import read_cases
 

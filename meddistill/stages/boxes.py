@@ -22,9 +22,10 @@ from meddistill.data.formats.tables import write_rows
 from meddistill.data.mask_outlines import object_with_mask
 from meddistill.run.dataset import Dataset
 from meddistill.run.findings import read_findings
+from meddistill.run.fingerprints import fingerprint_stage
 from meddistill.run.labels import annotated_findings
 from meddistill.run.layout import GROUPS_CSV, QUALITY_CSV, RUN_JSON, RunDir, require
-from meddistill.run.record import Stage, fingerprint_stage
+from meddistill.run.record import Stage
 from meddistill.run.tables import Case, QualityRow
 from meddistill.student.predictor import Predictor
 

@@ -23,8 +23,8 @@ from meddistill.colearning.second_opinion import opinion_of_run
 from meddistill.data.context import grey
 from meddistill.data.scans import Cut, find_scans, group_scans, read_scan
 from meddistill.run.dataset import Dataset
+from meddistill.run.fingerprints import is_of_other_data
 from meddistill.run.layout import BELIEFS_NPZ, QUALITY_CSV, RUN_JSON, RunDir, require
-from meddistill.run.record import is_of_other_data
 from meddistill.run.tables import QualityRow, fingerprint_targets
 from meddistill.student.card import renew_model_card
 from meddistill.student.export.onnx_student import outdated_files

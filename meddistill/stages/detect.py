@@ -21,6 +21,7 @@ from meddistill.detector.worker_process import WorkerOptions
 from meddistill.detector.yolo import Detections, TrainingSettings, predict_boxes, train_detector
 from meddistill.evaluation import detection
 from meddistill.run.findings import read_findings
+from meddistill.run.fingerprints import fingerprint_stage
 from meddistill.run.headlines import headline
 from meddistill.run.images import check_as_prepared, image_path
 from meddistill.run.labels import annotated_findings
@@ -34,7 +35,7 @@ from meddistill.run.layout import (
     RunDir,
 )
 from meddistill.run.next_commands import after_detect
-from meddistill.run.record import Stage, as_begun, fingerprint_stage
+from meddistill.run.record import Stage, as_begun
 from meddistill.run.tables import SPLITS, BoxRow, Case, read_cases
 from meddistill.run.volumes import drawn_for_training
 from meddistill.settings import identity

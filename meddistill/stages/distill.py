@@ -25,10 +25,11 @@ from meddistill.colearning.questions import (
 from meddistill.colearning.run_prompts import find_boxes, prompts_of_run
 from meddistill.colearning.teacher_pass import make_targets
 from meddistill.run.dataset import Dataset
+from meddistill.run.fingerprints import fingerprint_stage
 from meddistill.run.headlines import headline
 from meddistill.run.layout import MODEL_CARD, RunDir
 from meddistill.run.next_commands import after_distill
-from meddistill.run.record import Stage, as_begun, fingerprint_stage
+from meddistill.run.record import Stage, as_begun
 from meddistill.run.tables import QualityRow, fingerprint_targets
 from meddistill.run.volumes import stacks
 from meddistill.settings import identity

@@ -41,6 +41,7 @@ from meddistill.evaluation.verdict import Verdict
 from meddistill.evaluation.volume_judge import VolumeJudge, format_volumes
 from meddistill.labelling.takeover import settled_masks
 from meddistill.run.audits import may_audit
+from meddistill.run.fingerprints import fingerprint_stage, fingerprint_trust, is_of_other_data
 from meddistill.run.headlines import headline
 from meddistill.run.layout import (
     CONFIG_JSON,
@@ -58,13 +59,7 @@ from meddistill.run.layout import (
     require,
 )
 from meddistill.run.next_commands import after_eval, to_audit
-from meddistill.run.record import (
-    Stage,
-    as_begun,
-    fingerprint_stage,
-    fingerprint_trust,
-    is_of_other_data,
-)
+from meddistill.run.record import Stage, as_begun
 from meddistill.run.tables import read_cases
 from meddistill.settings import identity
 from meddistill.settings.evaluate import EvalConfig

@@ -15,6 +15,7 @@ from meddistill.base.files import read_json
 from meddistill.base.processes import launched
 from meddistill.data.case_ids import file_names, unique_names
 from meddistill.data.scans import ScanFiles, find_scans, group_scans
+from meddistill.run.fingerprints import fingerprint_file
 from meddistill.run.layout import (
     PREDICTIONS_CSV,
     REVIEW_HTML,
@@ -23,7 +24,6 @@ from meddistill.run.layout import (
     TRUST_JSON,
     RunDir,
 )
-from meddistill.run.record import fingerprint_file
 from meddistill.student.left_over import FOLDERS, tell_of_left_over
 from meddistill.student.predicted_journal import Done, Journal, read_journals, stamp_of
 from meddistill.student.prediction_job import (

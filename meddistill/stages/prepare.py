@@ -53,6 +53,7 @@ from meddistill.labelling.into_data import (
     tell_of_other_findings,
 )
 from meddistill.labelling.takeover import drawn_boxes
+from meddistill.run.fingerprints import fingerprint_file
 from meddistill.run.grid_file import read_grid, write_grid
 from meddistill.run.headlines import headline
 from meddistill.run.layout import (
@@ -66,7 +67,7 @@ from meddistill.run.layout import (
     RunDir,
 )
 from meddistill.run.next_commands import after_prepare
-from meddistill.run.record import Stage, as_begun, fingerprint_file
+from meddistill.run.record import Stage, as_begun
 from meddistill.run.tables import Case, Rejected
 from meddistill.settings import identity
 from meddistill.settings.axes import AUTO

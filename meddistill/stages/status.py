@@ -13,6 +13,7 @@ from meddistill.base import console
 from meddistill.base.errors import InputError, MedDistillError
 from meddistill.base.files import read_json
 from meddistill.run import lock
+from meddistill.run.fingerprints import fingerprint_stage, fingerprint_trust
 from meddistill.run.headlines import headline
 from meddistill.run.layout import BOXES_CSV, METRICS_CSV, RUN_JSON, UNFINISHED_JSON, RunDir
 from meddistill.run.looks import (
@@ -25,7 +26,6 @@ from meddistill.run.looks import (
     USUAL,
     Look,
 )
-from meddistill.run.record import fingerprint_stage, fingerprint_trust
 from meddistill.run.what_next import begin, next_command
 
 

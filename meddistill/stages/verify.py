@@ -11,9 +11,9 @@ from meddistill.base.csv_tables import read_table
 from meddistill.base.errors import InputError, MedDistillError, StageError
 from meddistill.base.files import read_json
 from meddistill.base.hashing import sha256_file
+from meddistill.run.fingerprints import fingerprint_stage
 from meddistill.run.images import image_path
 from meddistill.run.layout import CASES_CSV, RUN_JSON, RunDir
-from meddistill.run.record import fingerprint_stage
 from meddistill.run.tables import Case
 
 

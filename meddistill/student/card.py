@@ -10,6 +10,7 @@ from typing import Any
 from meddistill.base.errors import ConfigError, InputError
 from meddistill.base.files import read_json, write_text
 from meddistill.data.findings import LESION, Findings
+from meddistill.run.fingerprints import fingerprint_stage, fingerprint_trust, is_of_other_data
 from meddistill.run.layout import (
     CONFIG_JSON,
     MODEL_CARD,
@@ -20,7 +21,6 @@ from meddistill.run.layout import (
     RunDir,
 )
 from meddistill.run.next_commands import eval_of
-from meddistill.run.record import fingerprint_stage, fingerprint_trust, is_of_other_data
 
 _HEAD = """---
 license: agpl-3.0

@@ -14,6 +14,7 @@ from meddistill.base.errors import ConfigError, StageError
 from meddistill.base.files import read_json
 from meddistill.base.processes import launched
 from meddistill.data.scans import ScanFiles
+from meddistill.run.fingerprints import fingerprint_file
 from meddistill.run.layout import (
     CONFIG_JSON,
     MODEL_SAFETENSORS,
@@ -23,7 +24,7 @@ from meddistill.run.layout import (
     TRUST_JSON,
     UNFINISHED_JSON,
 )
-from meddistill.run.record import Stage, alone_in, fingerprint_file
+from meddistill.run.record import Stage, alone_in
 from meddistill.student.export.onnx_student import ONNX_FILE
 from meddistill.student.predicted_journal import Done, read_journals, stamp_of
 from meddistill.student.predictions_table import PredictionRow

@@ -33,8 +33,9 @@ from meddistill.data.frames import to_frame
 from meddistill.data.masks import read_mask
 from meddistill.run.dataset import Dataset
 from meddistill.run.findings import read_findings
+from meddistill.run.fingerprints import fingerprint_stage
 from meddistill.run.layout import RunDir
-from meddistill.run.record import Stage, fingerprint_stage
+from meddistill.run.record import Stage
 from meddistill.run.tables import Case, read_cases
 from meddistill.run.true_masks import mask_path
 from meddistill.settings.distill import DistillConfig

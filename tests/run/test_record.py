@@ -6,7 +6,8 @@ import shutil
 import pytest
 
 from meddistill.base.errors import StageError
-from meddistill.run.record import Stage, fingerprint_stage
+from meddistill.run.fingerprints import fingerprint_stage
+from meddistill.run.record import Stage
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from meddistill.base.errors import ConfigError, StageError, WeightsError
 from meddistill.base.files import write_json
 from meddistill.colearning import distillation
 from meddistill.data.sources.phantom import write_phantom
+from meddistill.run.fingerprints import fingerprint_stage
 from meddistill.run.layout import BOXES_CSV, RunDir
-from meddistill.run.record import fingerprint_stage
 from meddistill.run.tables import BoxRow, read_cases
 from meddistill.settings.colearning import ColearningConfig
 from meddistill.settings.distill import DistillConfig

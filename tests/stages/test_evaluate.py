@@ -33,8 +33,8 @@ from meddistill.evaluation.box_scores import BoxScoreRow
 from meddistill.evaluation.request import EvalRequest, FolderRequest, OtherMasks
 from meddistill.evaluation.scores import ScoreRow
 from meddistill.evaluation.text_tables import format_table
+from meddistill.run.fingerprints import fingerprint_stage
 from meddistill.run.layout import CASES_CSV
-from meddistill.run.record import fingerprint_stage
 from meddistill.run.tables import Case, QualityRow, read_cases
 from meddistill.settings.evaluate import EvalConfig
 from meddistill.stages.compare import run_compare

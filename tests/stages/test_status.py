@@ -16,6 +16,7 @@ from meddistill.labelling.actions import Action, Box
 from meddistill.labelling.book import LabelBook
 from meddistill.run import lock, recorded_options
 from meddistill.run.dataset import Dataset
+from meddistill.run.fingerprints import fingerprint_file, fingerprint_stage
 from meddistill.run.layout import (
     AUDIT_CSV,
     BOXES_CSV,
@@ -25,7 +26,7 @@ from meddistill.run.layout import (
     UNFINISHED_JSON,
     RunDir,
 )
-from meddistill.run.record import Stage, fingerprint_file, fingerprint_stage
+from meddistill.run.record import Stage
 from meddistill.run.tables import Case, read_cases
 from meddistill.settings.prepare import PrepareConfig
 from meddistill.stages.prepare import run_prepare

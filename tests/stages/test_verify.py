@@ -6,8 +6,9 @@ from meddistill.base.csv_tables import read_table, write_table
 from meddistill.base.errors import InputError, StageError
 from meddistill.base.files import read_json, write_json, write_text
 from meddistill.base.hashing import sha256_file
+from meddistill.run.fingerprints import fingerprint_stage
 from meddistill.run.layout import CASES_CSV, RunDir
-from meddistill.run.record import Stage, fingerprint_stage
+from meddistill.run.record import Stage
 from meddistill.run.tables import Case
 from meddistill.stages.verify import run_verify
 

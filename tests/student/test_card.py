@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from meddistill.base.errors import InputError
 from meddistill.data.findings import Findings
 from meddistill.data.frames import Preprocessing
-from meddistill.run.record import fingerprint_file, fingerprint_stage
+from meddistill.run.fingerprints import fingerprint_file, fingerprint_stage
 from meddistill.student.card import renew_model_card, write_model_card
 from meddistill.student.networks.nested_unet import NestedUNet
 from meddistill.student.student import build_student, save_student
