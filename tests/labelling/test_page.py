@@ -444,13 +444,18 @@ def test_what_others_did_is_counted_though_one_saves_right_after(page, running):
     page.until("document.getElementById('progress').textContent.startsWith('3 boxed')")
 
 
-def test_a_server_that_was_killed_and_started_anew_gets_what_was_drawn(browser, run):
+def draw_as_the_server_is_gone(browser, run):
+    """The port that it was served at; the page keeps the box."""
     with served(run, order="listed") as running:
-        port = running.port
         browser.open(running.address + "#5", 1366, 768)
         browser.until(READY)
     drag(browser, (10, 20, 30, 50))
     browser.until("document.getElementById('saved').textContent.includes('1 kept here')")
+    return running.port
+
+
+def test_a_server_that_was_killed_and_started_anew_gets_what_was_drawn(browser, run):
+    port = draw_as_the_server_is_gone(browser, run)
     with served(run, order="listed", port=port) as running:
         assert running.port == port
         browser.until(
@@ -468,12 +473,7 @@ def test_a_server_that_was_killed_and_started_anew_gets_what_was_drawn(browser, 
 
 def test_what_was_drawn_in_one_run_never_goes_to_another(browser, run, tmp_path):
     """Its page is still open when another RUN is served by the same address."""
-    with served(run, order="listed") as running:
-        port = running.port
-        browser.open(running.address + "#5", 1366, 768)
-        browser.until(READY)
-    drag(browser, (10, 20, 30, 50))
-    browser.until("document.getElementById('saved').textContent.includes('1 kept here')")
+    port = draw_as_the_server_is_gone(browser, run)
     other = make_run(tmp_path / "other", count=8)
     with served(other, order="listed", port=port) as running:
         assert running.port == port
