@@ -134,6 +134,10 @@ class Page:
         while not self._loaded:
             self._note(self._receive())
 
+    def forget(self, address: str) -> None:
+        """Drop what pages of an address keep in the browser. Pages of it may not be open."""
+        self.call("Storage.clearDataForOrigin", origin=address, storageTypes="local_storage")
+
     def until(self, script: str, timeout_s: float = 30) -> Any:
         """The value of a JavaScript expression once it is true. Raises: AssertionError where it
         does not become so."""
