@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -71,13 +71,13 @@ class AuditSession(Session):
             return _OPEN
         return _CORRECTED if row.verdict == CORRECTED else _ACCEPTED
 
-    def after(self, number: int, order: str) -> int | None:
-        """The next that is not settled."""
+    def after(self, passed: Collection[int], order: str) -> int | None:
+        """The next that is not settled nor among those."""
         return next(
             (
                 place
                 for place, case in enumerate(self.data.cases)
-                if place != number and self._row(case) is None
+                if place not in passed and self._row(case) is None
             ),
             None,
         )

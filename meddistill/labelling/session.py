@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -216,15 +216,15 @@ class Session:
         found = [each for each in self.assistant.propose(case) if each.finding not in known]
         return {"boxes": [dataclasses.asdict(each) for each in found]}
 
-    def after(self, number: int, order: str) -> int | None:
-        """The number of the image to look at after this one: the next that nobody has looked at,
+    def after(self, passed: Collection[int], order: str) -> int | None:
+        """The number of the image to look at after these: the next that nobody has looked at,
         then those skipped; None where none is left."""
-        return next((self._numbers[case.case_id] for case in self._left(order, number)), None)
+        return next((self._numbers[case.case_id] for case in self._left(order, passed)), None)
 
     def upcoming(self) -> list[Case]:
         """What the teacher should encode, the nearest first; at last what somebody has looked at,
         which the heads learn from."""
-        left = self._left(self.order, -1)
+        left = self._left(self.order)
         known = {case.case_id for case in left}
         return [*left, *(case for case in self.data.cases if case.case_id not in known)]
 
@@ -237,18 +237,18 @@ class Session:
         """The images whose doubt the order weighs; none where it does not ask."""
         if self.order not in DOUBTING:
             return []
-        return candidates(self._by_status(-1)[OPEN], self._known([]), DOUBTED)
+        return candidates(self._by_status()[OPEN], self._known([]), DOUBTED)
 
-    def _left(self, order: str, but: int) -> list[Case]:
+    def _left(self, order: str, but: Collection[int] = ()) -> list[Case]:
         by_status = self._by_status(but)
         done = [*by_status[BOXED], *by_status[EMPTY]]
         known = self._known([case.case_id for case in done if case.split != "test"])
         return [*ORDERS[order](by_status[OPEN], known), *ORDERS[order](by_status[SKIPPED], Known())]
 
-    def _by_status(self, but: int) -> dict[str, list[Case]]:
+    def _by_status(self, but: Collection[int] = ()) -> dict[str, list[Case]]:
         by_status: dict[str, list[Case]] = {status: [] for status in STATUSES}
         for number, case in enumerate(self.data.cases):
-            if number != but and not self._is_unreadable(case):
+            if number not in but and not self._is_unreadable(case):
                 by_status[self.book.status(case)].append(case)
         return by_status
 

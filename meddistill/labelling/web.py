@@ -206,8 +206,8 @@ class _Answers:
         return JSONResponse(self._session.news(_number(request.query_params.get("since", ""))))
 
     def next(self, request: Request) -> Response:
-        after = _number(request.query_params.get("after", ""))
-        number = self._session.after(after, self._session.order)
+        passed = {_number(text) for text in request.query_params.getlist("after")}
+        number = self._session.after(passed, self._session.order)
         return JSONResponse({"number": number})
 
     def image(self, request: Request, number: int, case: Case) -> Response:

@@ -290,6 +290,27 @@ def test_keys(page, run):
     page.until("!document.getElementById('keys').open")
 
 
+def test_an_image_whose_answer_is_not_saved_yet_is_not_shown_again(page, run, running):
+    save = running.session.book.save
+
+    def slow(action):
+        time.sleep(0.5)  # a network drive
+        return save(action)
+
+    running.session.book.save = slow
+    seen = []
+    for _ in range(3):
+        page.press("e")
+        shown_before = seen[-1] if seen else "4"
+        page.until(
+            f"!['{shown_before}', ''].includes(document.getElementById('view').dataset.shown)"
+        )
+        seen.append(page.run("document.getElementById('view').dataset.shown"))
+    page.until(SAVED)
+    assert seen == ["2", "3", "5"]
+    assert [line["do"] for line in lines(run)] == ["empty"] * 3
+
+
 def test_two_boxes_moved_by_keys_in_a_moment_both_move(page, run):
     drag(page, (10, 20, 30, 50))
     drag(page, (40, 10, 60, 30))

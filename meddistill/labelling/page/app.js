@@ -21,6 +21,7 @@ let current = null; // the image that is shown: { number, image, actions, state,
 let outbox = null;
 let finding = "";
 let upcoming = null; // the image that comes next, fetched ahead
+const numbers = new Map(); // of the images that were shown
 let trail = []; // numbers of the images that actions were done to
 let trailBack = [];
 let showing = 0;
@@ -116,6 +117,7 @@ async function show(number, review = null) {
     const [image, picture] = await Promise.all([there.image, there.picture]);
     if (turn !== showing) return;
     current = { ...image, picture, review, proposed: [], replaced: new Map() };
+    numbers.set(image.image, number);
     showName(number, where);
   } catch {
     const problem = await there.image.then(() => null, (failed) => failed);
@@ -213,8 +215,12 @@ async function fetchAhead(number) {
   }
 }
 
+// The server does not know yet what is on its way to it: those images are passed, too, unless they are open again.
 async function nextNumber(number) {
-  return (await ask(`/api/next${number < 0 ? "" : `?after=${number}`}`)).number;
+  const last = new Map(outbox.waiting.map((action) => [numbers.get(action.image), action.do]));
+  const passed = new Set([number, ...[...last.keys()].filter((each) => last.get(each) !== "undo")]);
+  const query = [...passed].filter((each) => each >= 0).map((each) => `after=${each}`);
+  return (await ask(`/api/next?${query.join("&")}`)).number;
 }
 
 async function goNext() {
