@@ -25,7 +25,7 @@ def status(run: Run) -> None:
 
 @commands.command(rich_help_panel=_LOOK)
 def verify(run: Run) -> None:
-    """Check by hash that images, tables and weights of RUN are what its finished stages wrote."""
+    """Check by hash that images, boxes, masks, tables and weights of RUN are what its finished stages wrote."""
     from meddistill.stages.verify import run_verify
 
     run_verify(run_dir(run))

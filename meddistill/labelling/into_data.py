@@ -105,5 +105,6 @@ def check_labels(run: RunDir, out: Path, inputs: Mapping[str, str]) -> None:
 
 
 def prepare_outputs(out: Path) -> list[Path]:
-    """The files by which later stages know what prepare made."""
-    return [out / CASES_CSV, out / REJECTED_CSV, out / DATA_YAML]
+    """The files and folders by which later stages know what prepare made; images are in cases.csv."""
+    folders = [folder for name in ("labels", "masks") if (folder := out / name).is_dir()]
+    return [out / CASES_CSV, out / REJECTED_CSV, out / DATA_YAML, *folders]

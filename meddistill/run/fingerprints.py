@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from meddistill.base.files import read_json
-from meddistill.base.hashing import sha256_file
+from meddistill.base.hashing import fingerprint_source, hash_files, sha256_file
 from meddistill.run.layout import RUN_JSON, TRUST_JSON
+
+_CASE_FILES = (".txt", ".png")
 
 
 def fingerprint_stage(directory: Path) -> str:
@@ -19,9 +22,8 @@ def fingerprint_stage(directory: Path) -> str:
     record = read_json(directory / RUN_JSON)
     parts = {key: record.get(key) for key in ("stage", "settings", "inputs", "outputs")}
     if isinstance(parts["outputs"], dict):
-        written = (directory / RUN_JSON).stat().st_mtime_ns
         parts["outputs"] = {
-            name: _as_it_is(directory / name, about, written)
+            name: _as_it_is(directory / name, about, directory / RUN_JSON)
             for name, about in parts["outputs"].items()
         }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -33,19 +35,46 @@ def is_of_other_data(directory: Path, data_dir: Path) -> bool:
     return made_of is not None and made_of != fingerprint_stage(data_dir)
 
 
-def _as_it_is(path: Path, about: Any, written_ns: int) -> Any:
-    """What run.json would say of an output now; as in git's index, what has its size and is no younger
-    than run.json, which is written last, is not read. One that is missing is as it was: who needs it
-    says so."""
-    try:
-        status = path.stat()
-    except OSError:
+def describe_output(path: Path) -> dict[str, Any]:
+    """What run.json says of an output: `bytes` and `sha256`, of a folder (labels, masks) together
+    with the number of `files`. Raises: InputError where it cannot be read."""
+    if not path.is_dir():
+        return {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
+    files = case_files(path)
+    return {
+        "files": len(files),
+        "bytes": sum(file.stat().st_size for file in files),
+        "sha256": fingerprint_source(hash_files(files, path), path),
+    }
+
+
+def case_files(folder: Path) -> list[Path]:
+    """The files of an output folder that a stage wrote, sorted; not what other programs keep beside
+    them (Ultralytics its cache of labels)."""
+    return sorted(path for path in folder.rglob("*") if path.suffix in _CASE_FILES)
+
+
+def changed_since(path: Path, about: Mapping[str, Any], record: Path) -> list[Path]:
+    """What of an output is not as run.json says by size, number and date, which is read anew by who
+    needs to know; as in git's index, what has its size and is no younger than run.json, which is
+    written last, counts as unchanged. Of a folder the younger files, or the folder itself."""
+    written_ns = record.stat().st_mtime_ns
+    files = case_files(path) if path.is_dir() else [path]
+    sizes = [file.stat() for file in files]
+    younger = [
+        file for file, size in zip(files, sizes, strict=True) if size.st_mtime_ns > written_ns
+    ]
+    as_many = len(files) == about.get("files", 1)
+    as_large = sum(size.st_size for size in sizes) == about.get("bytes")
+    return younger or ([] if as_many and as_large else [path])
+
+
+def _as_it_is(path: Path, about: Any, record: Path) -> Any:
+    """What run.json would say of an output now. One that is missing is as it was: who needs it says
+    so."""
+    if not path.exists() or not isinstance(about, dict) or not changed_since(path, about, record):
         return about
-    if not isinstance(about, dict) or (
-        status.st_size == about.get("bytes") and status.st_mtime_ns <= written_ns
-    ):
-        return about
-    return {"bytes": status.st_size, "sha256": sha256_file(path)}
+    return describe_output(path)
 
 
 def fingerprint_file(path: Path) -> str:

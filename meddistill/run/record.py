@@ -22,9 +22,9 @@ import meddistill
 from meddistill.base import console
 from meddistill.base.errors import InputError, StageError
 from meddistill.base.files import leftovers, read_json, write_json
-from meddistill.base.hashing import sha256_file
 from meddistill.base.processes import launched
 from meddistill.run import lock
+from meddistill.run.fingerprints import describe_output
 from meddistill.run.layout import RUN_JSON, UNFINISHED_JSON
 from meddistill.run.versions import versions
 from meddistill.settings.identity import as_of_now
@@ -162,7 +162,8 @@ class Stage:
     ) -> None:
         """Write run.json, the mark that the stage is whole.
 
-        `outputs` are the files to hash; folders with a file a case are covered by their table.
+        `outputs` are the files and folders to hash; a folder that a table covers file by file is
+        none.
         """
         record = {
             **self._identity,
@@ -250,13 +251,7 @@ def changed_settings(out: Path, stage: str, settings: Mapping[str, Any]) -> list
 
 
 def _hashed(out: Path, outputs: Iterable[Path]) -> dict[str, dict[str, Any]]:
-    return {
-        path.relative_to(out).as_posix(): {
-            "bytes": path.stat().st_size,
-            "sha256": sha256_file(path),
-        }
-        for path in outputs
-    }
+    return {path.relative_to(out).as_posix(): describe_output(path) for path in outputs}
 
 
 def _other(out: Path, finished: bool, differences: Sequence[str]) -> StageError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +10,15 @@ from meddistill.base import console
 from meddistill.base.csv_tables import read_table
 from meddistill.base.errors import InputError, MedDistillError, StageError
 from meddistill.base.files import read_json
-from meddistill.base.hashing import sha256_file
-from meddistill.run.fingerprints import fingerprint_stage
+from meddistill.run.fingerprints import changed_since, describe_output, fingerprint_stage
 from meddistill.run.images import image_path
 from meddistill.run.layout import CASES_CSV, RUN_JSON, RunDir
 from meddistill.run.tables import Case
 
 
 def run_verify(run: RunDir) -> int:
-    """Compare the files that each run.json names, and the images that cases.csv names, with their
-    SHA-256.
+    """Compare the files and folders that each run.json names, and the images that cases.csv names,
+    with their SHA-256.
 
     Says what was checked, and warns where a stage was made from other data or another teacher than
     RUN holds now. Returns the number of files. Raises: StageError naming what is missing or
@@ -35,10 +34,10 @@ def run_verify(run: RunDir) -> int:
     for stage in stages:
         expected = dict(_expected(stage))
         with console.progress(f"verify {stage.name}", len(expected)) as bar:
-            for path, sha256 in expected.items():
-                problems += _problem(path, sha256)
+            for path, about in expected.items():
+                problems += _problem(path, about, stage)
+                total += about.get("files", 1)
                 bar.advance()
-        total += len(expected)
         _warn_of_other_inputs(stage)
     if problems:
         more = f" and {len(problems) - 10} more" if len(problems) > 10 else ""
@@ -51,15 +50,15 @@ def run_verify(run: RunDir) -> int:
     return total
 
 
-def _expected(stage: Path) -> Iterator[tuple[Path, str]]:
+def _expected(stage: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
     record = _record(stage)
     for name, about in record["outputs"].items():
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise InputError(f"{stage / RUN_JSON} names a file outside its directory: {name}")
-        yield stage / name, about["sha256"]
+        yield stage / name, about
     if CASES_CSV in record["outputs"] and (stage / CASES_CSV).exists():
         for case in read_table(stage / CASES_CSV, Case):
-            yield image_path(stage, case), case.sha256
+            yield image_path(stage, case), {"sha256": case.sha256}
 
 
 def _record(stage: Path) -> dict[str, Any]:
@@ -72,11 +71,14 @@ def _record(stage: Path) -> dict[str, Any]:
     return {"inputs": {}, **record}
 
 
-def _problem(path: Path, sha256: str) -> list[str]:
-    if not path.is_file():
+def _problem(path: Path, about: Mapping[str, Any], stage: Path) -> list[str]:
+    if not path.exists():
         return [f"{path} is missing"]
     try:
-        return [] if sha256_file(path) == sha256 else [f"{path} has changed"]
+        if describe_output(path)["sha256"] == about["sha256"]:
+            return []
+        changed = changed_since(path, about, stage / RUN_JSON) or [path]
+        return [f"{each} has changed" for each in changed]
     except MedDistillError as error:
         return [str(error)]
 

@@ -41,3 +41,36 @@ def test_a_copy_with_other_times_or_less_is_the_same_input(made, tmp_path):
     assert fingerprint_stage(copy) == fingerprint_stage(made)
     (copy / "metrics.csv").unlink()
     assert fingerprint_stage(copy) == fingerprint_stage(made)
+
+
+@pytest.fixture
+def labelled(tmp_path):
+    out = tmp_path / "data"
+    stage = Stage.open(out, "prepare", {}, {})
+    (out / "labels/train").mkdir(parents=True)
+    for name in "ab":
+        (out / f"labels/train/{name}.txt").write_text("0 .5 .5 .2 .2")
+    stage.finish({}, [out / "labels"])
+    return out
+
+
+def test_a_file_of_a_folder_that_was_changed_is_another_input(labelled):
+    first = fingerprint_stage(labelled)
+    label = labelled / "labels/train/a.txt"
+    label.write_text("0 .5 .5 .2 .3")
+    now = os.stat(labelled / "run.json").st_mtime_ns + 10**9
+    os.utime(label, ns=(now, now))
+    assert fingerprint_stage(labelled) != first
+    label.write_text("0 .5 .5 .2 .2")
+    assert fingerprint_stage(labelled) == first
+    label.unlink()
+    assert fingerprint_stage(labelled) != first
+
+
+def test_what_other_programs_keep_in_a_folder_is_no_part_of_it(labelled):
+    first = fingerprint_stage(labelled)
+    cache = labelled / "labels/train.cache"
+    cache.write_text("of Ultralytics")
+    now = os.stat(labelled / "run.json").st_mtime_ns + 10**9
+    os.utime(cache, ns=(now, now))
+    assert fingerprint_stage(labelled) == first

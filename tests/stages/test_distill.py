@@ -24,6 +24,7 @@ from meddistill.settings.prepare import PrepareConfig
 from meddistill.settings.targets import TargetsConfig
 from meddistill.stages.distill import run_distill
 from meddistill.stages.prepare import run_prepare
+from meddistill.stages.verify import run_verify
 from meddistill.training import fitting
 
 SIZE = 64
@@ -156,6 +157,16 @@ def test_boxes_of_a_detector_of_other_data_are_told(run, capsys, same):
     run_distill(run, CONFIG, device="cpu", teacher=PaintingTeacher())
     told = " ".join(capsys.readouterr().err.split())
     assert (f"{run.detector} looked at other data than {run.data} holds now" in told) != same
+
+
+def test_a_box_that_was_changed_by_hand_is_no_longer_the_finished_student(run):
+    run_distill(run, CONFIG, device="cpu", teacher=PaintingTeacher())
+    label = min(path for path in (run.data / "labels/train").iterdir() if path.stat().st_size)
+    label.write_text("0 0.5 0.5 0.25 0.25\n")
+    with pytest.raises(StageError, match=r"inputs\.data was"):
+        run_distill(run, CONFIG, device="cpu", teacher=PaintingTeacher())
+    with pytest.raises(StageError, match=f"1 of .* files are not .*{label.name} has changed"):
+        run_verify(run)
 
 
 def test_a_target_that_was_removed_is_made_again(run, capsys):
