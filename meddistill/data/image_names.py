@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from urllib.parse import unquote
 
 from meddistill.base.errors import InputError
@@ -91,15 +93,37 @@ class ImageNames:
     def _in_folder(self, last: str) -> list[int]:
         return self._by_folder.get(last) or self._by_folder.get(_without_ending(last), [])
 
+    @cached_property
+    def _by_start(self) -> Mapping[tuple[str, ...], list[int]]:
+        """The images by each run of folders that their path begins with, from the top."""
+        found: dict[tuple[str, ...], list[int]] = {}
+        for index, parts in enumerate(self._keys):
+            for depth in range(1, len(parts)):
+                found.setdefault(tuple(parts[:depth]), []).append(index)
+        return found
+
+    @cached_property
+    def _by_end(self) -> Mapping[tuple[str, ...], list[int]]:
+        """The images by each run of folders that they lie in, the innermost last."""
+        found: dict[tuple[str, ...], list[int]] = {}
+        for index, (*folders, _) in enumerate(self._keys):
+            for start in range(len(folders)):
+                found.setdefault(tuple(folders[start:]), []).append(index)
+        return found
+
     def _nearest(self, indices: Sequence[int], spelling: str, folder: str) -> int:
-        parts = _parts(spelling)
-        shared = [_shared_end(self._keys[index][:-1], parts[:-1]) for index in indices]
-        best = [i for i, length in zip(indices, shared, strict=True) if length == max(shared)]
-        if len(best) > 1:
-            # In `ds0/ann` lies what is said of `ds0/img`.
-            beside = _parts(folder)
-            near = [_shared_start(self._keys[index][:-1], beside) for index in best]
-            best = [i for i, length in zip(best, near, strict=True) if length == max(near)]
+        folders = _parts(spelling)[:-1]
+        best = indices
+        for depth in range(len(folders), 0, -1):
+            if found := _in_both(best, self._by_end.get(tuple(folders[-depth:]), [])):
+                best = found
+                break
+        # In `ds0/ann` lies what is said of `ds0/img`.
+        beside = _parts(folder) if len(best) > 1 else []
+        for depth in range(len(beside), 0, -1):
+            if found := _in_both(best, self._by_start.get(tuple(beside[:depth]), [])):
+                best = found
+                break
         if len(best) > 1:  # names that differ in case alone
             best = [i for i in best if f"/{self._sources[i]}".endswith(f"/{spelling}")] or best
         if len(best) > 1:
@@ -160,14 +184,10 @@ def _without_upload(name: str) -> str:
     return _underscored(_UPLOAD.sub("", name))
 
 
-def _shared_start(first: Sequence[str], second: Sequence[str]) -> int:
-    return _shared_end(first[::-1], second[::-1])
-
-
-def _shared_end(first: Sequence[str], second: Sequence[str]) -> int:
-    count = 0
-    for a, b in zip(reversed(first), reversed(second), strict=False):
-        if a != b:
-            break
-        count += 1
-    return count
+def _in_both(first: Sequence[int], second: Sequence[int]) -> list[int]:
+    """What two ascending sequences share, in the time of the shorter one: a thousand images may have
+    one name, or lie in one folder."""
+    few, many = sorted((first, second), key=len)
+    return [
+        each for each in few if (at := bisect_left(many, each)) < len(many) and many[at] == each
+    ]

@@ -1,5 +1,7 @@
 """Which picture is meant by what tools call it."""
 
+import time
+
 import pytest
 
 from meddistill.base.errors import InputError
@@ -46,6 +48,15 @@ def test_a_name_of_two_pictures_is_told_by_the_folder_of_its_file_or_an_error():
         names.find("scan.png", "annotations")
     names = ImageNames(["ds0/img/a.png", "ds1/img/a.png"])
     assert [names.find("a.png", f"ds{number}/ann") for number in (0, 1)] == [0, 1]
+
+
+def test_thousands_of_one_name_are_found_as_quickly_as_others():
+    sources = [f"data/case_{number}/image.png" for number in range(2000)]
+    names, began = ImageNames(sources), time.process_time()
+    assert [names.find(source) for source in sources] == list(range(2000))
+    folders = [f"data/case_{number}" for number in range(2000)]
+    assert [names.find("image.png", folder) for folder in folders] == list(range(2000))
+    assert time.process_time() - began < 5
 
 
 def test_names_that_differ_in_case_alone_are_told_apart():
