@@ -50,8 +50,12 @@ def describe_output(path: Path) -> dict[str, Any]:
 
 def case_files(folder: Path) -> list[Path]:
     """The files of an output folder that a stage wrote, sorted; not what other programs keep beside
-    them (Ultralytics its cache of labels)."""
-    return sorted(path for path in folder.rglob("*") if path.suffix in _CASE_FILES)
+    them (Ultralytics its cache of labels, macOS a hidden file beside each on a network drive)."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix in _CASE_FILES and not path.name.startswith(".")
+    )
 
 
 def changed_since(path: Path, about: Mapping[str, Any], record: Path) -> list[Path]:

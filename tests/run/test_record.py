@@ -67,10 +67,11 @@ def test_a_file_of_a_folder_that_was_changed_is_another_input(labelled):
     assert fingerprint_stage(labelled) != first
 
 
-def test_what_other_programs_keep_in_a_folder_is_no_part_of_it(labelled):
+@pytest.mark.parametrize("name", ["train.cache", "train/._a.txt"])
+def test_what_other_programs_keep_in_a_folder_is_no_part_of_it(labelled, name):
     first = fingerprint_stage(labelled)
-    cache = labelled / "labels/train.cache"
-    cache.write_text("of Ultralytics")
+    other = labelled / "labels" / name
+    other.write_text("of Ultralytics, or of macOS")
     now = os.stat(labelled / "run.json").st_mtime_ns + 10**9
-    os.utime(cache, ns=(now, now))
+    os.utime(other, ns=(now, now))
     assert fingerprint_stage(labelled) == first
