@@ -4,7 +4,8 @@ only, and little."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,8 @@ def survey(run: RunDir) -> list[Look]:
         look for look in looks if look.stage != "phantom"
     ]  # the demo's sample images are a source
     looks.sort(key=lambda look: _rank(look.stage))
-    return [_with_drawn(run, _compare(look, looks)) for look in looks]
+    fingerprint = functools.cache(fingerprint_stage)  # looks at each label and mask of the data
+    return [_with_drawn(run, _compare(look, looks, fingerprint)) for look in looks]
 
 
 def _rank(stage: str) -> int:
@@ -125,11 +127,11 @@ def _progress(directory: Path) -> str:
         return ""
 
 
-def _compare(look: Look, looks: Sequence[Look]) -> Look:
+def _compare(look: Look, looks: Sequence[Look], fingerprint: Callable[[Path], str]) -> Look:
     """The same, marked where it was made from something else than RUN holds now."""
     if look.state != DONE:
         return look
-    differences = list(_differences(look, looks))
+    differences = list(_differences(look, looks, fingerprint))
     if not differences:
         return look
     return dataclasses.replace(look, state=OUTDATED, text="; ".join([*differences, look.text]))
@@ -150,20 +152,22 @@ def _with_drawn(run: RunDir, look: Look) -> Look:
     return dataclasses.replace(look, state=OUTDATED, text=f"{told}; {look.text}")
 
 
-def _differences(look: Look, looks: Sequence[Look]) -> Iterator[str]:
+def _differences(
+    look: Look, looks: Sequence[Look], fingerprint: Callable[[Path], str]
+) -> Iterator[str]:
     inputs = look.record.get("inputs", {})
     by_name = {other.directory.name: other for other in looks if other.state == DONE}
     for name in ("data", "teacher"):
         if (
             name in inputs
             and name in by_name
-            and inputs[name] != fingerprint_stage(by_name[name].directory)
+            and inputs[name] != fingerprint(by_name[name].directory)
         ):
             yield f"made from another {name} than RUN holds now"
     if "student" in inputs:
         # Any directory may hold a student: a script's, too, such as the twin that true masks trained.
         places = [one.directory for one in by_name.values()]
-        students = [place for place in places if fingerprint_stage(place) == inputs["student"]]
+        students = [place for place in places if fingerprint(place) == inputs["student"]]
         if not students:
             yield "of a student that RUN does not hold now"
         elif look.stage == "eval" and inputs.get("trust") not in map(fingerprint_trust, students):
