@@ -44,7 +44,9 @@ def with_split_lists(
     if not _is_split(files.values()):
         return list(cases), []
     names = _Names(cases, directory)
-    found = {path: named for path in files if (named := names.of(path))}
+    lines = {path: _lines(path) for path in files}
+    whole = names.are_whole([line for each in lines.values() for line in each])
+    found = {path: named for path in files if (named := names.of(lines[path], whole))}
     if not _is_split([files[path] for path in found]):
         return list(cases), []
     split_of: dict[int, str] = {}
@@ -90,6 +92,12 @@ def _lists(directory: Path) -> Mapping[Path, str]:
     return found if {"train", "val"} <= set(found.values()) else {**both, **found}
 
 
+def _lines(path: Path) -> list[str]:
+    if path.stat().st_size > _LONGEST:
+        return []
+    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
+
+
 class _Names:
     """The cases of a source by what a list may call them."""
 
@@ -106,12 +114,15 @@ class _Names:
         self._files = list(self._of_file)
         self._names = ImageNames(self._files)
 
-    def of(self, path: Path) -> set[int]:
-        """The cases that a list names; none where it is no list of them."""
-        if path.stat().st_size > _LONGEST:
-            return set()
-        lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
-        named = [self._of_line(line) for line in lines]
+    def are_whole(self, lines: Sequence[str]) -> bool:
+        """Whether all lines are names of folders, groups or volumes. Patients 1 to 9 are, though there be
+        images `1.png` to `9.png`."""
+        return all(line.casefold() in self._of_name for line in lines)
+
+    def of(self, lines: Sequence[str], whole: bool) -> set[int]:
+        """The cases that a list names; none where it is no list of them. `whole`: its lines are what
+        `are_whole` says."""
+        named = [self._of_name[line.casefold()] if whole else self._of_line(line) for line in lines]
         if sum(bool(each) for each in named) <= _FOUND * len(lines):
             return set()
         return {index for each in named for index in each}

@@ -91,6 +91,23 @@ def test_lists_of_folders_are_the_split(tmp_path, prepare):
     assert rejected == {}
 
 
+def test_patients_and_images_that_are_numbered_alike_are_told_apart(tmp_path, prepare):
+    source = tmp_path / "source"
+    for number in range(12):
+        name = f"{number // 2 + 1}/{number + 1}.png"
+        save(source / "images" / name, image(number))
+        save(source / "masks" / name, mask())
+    write_list(source / "train.txt", "1234")
+    write_list(source / "test.txt", "56")
+    _, cases, _ = prepare(source, val_fraction=0.0)
+    tests = {case.source for case in cases.values() if case.split == "test"}
+    assert tests == {f"images/{patient}.png" for patient in ("5/9", "5/10", "6/11", "6/12")}
+    write_list(source / "train.txt", range(1, 9))
+    write_list(source / "test.txt", range(9, 13))
+    _, cases, _ = prepare(source, root=tmp_path / "other", val_fraction=0.0)
+    assert {case.source for case in cases.values() if case.split == "test"} == tests
+
+
 def test_images_of_no_list_are_for_training_and_counted(tmp_path, prepare, capsys):
     source = pictures(tmp_path / "source")
     write_list(source / "train.txt", NAMES[:6])
