@@ -183,10 +183,17 @@ class PredictionJob:
             console.say(f"{left} of {parts} shares are not finished")
             return {}
         found = read_journals([folder / PREDICTED_JSONL for folder in folders])
+        # By name and stamp: another machine may have its copy of a file elsewhere, of another date.
+        given_there = {
+            (Path(path).name, stamp)
+            for folder in folders
+            for path, stamp in read_json(folder / RUN_JSON).get("inputs", {}).items()
+        }
         done = {
             name: found[name]
             for name, given in self.scans
-            if name in found and found[name].is_of(given)  # else it is of a file that was replaced
+            # Else it is of a file that was replaced.
+            if name in found and (given.path.name, found[name].stamp) in given_there
         }
         rows = self.rows(done, self.scans)
         write_table(self.out / PREDICTIONS_CSV, PredictionRow, rows)

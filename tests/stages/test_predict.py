@@ -527,3 +527,14 @@ def test_a_share_does_not_tell_of_an_image_that_was_replaced_by_none(tmp_path, c
         run([tmp_path / "in"], out, shard=shard, skip_broken=True)
     assert set(rows_of(out)) == {"a"}
     assert "first: masks/b.png" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("second", ["one", "two"])
+def test_shares_of_machines_with_copies_of_the_images_are_all_in_the_table(tmp_path, capfd, second):
+    out = tmp_path / "out"
+    for shard, folder in (("1/2", "one"), ("2/2", second)):
+        for row, name in enumerate("abcd"):
+            write_squares(tmp_path / folder / f"{name}.png", corners=[(row, 3)])
+        run([tmp_path / folder], out, shard=shard)
+    assert set(rows_of(out)) == set("abcd")
+    assert "earlier prediction" not in capfd.readouterr().err
