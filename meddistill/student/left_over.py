@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from meddistill.base import console
+from meddistill.data.sources.walking import is_clutter
 from meddistill.run.layout import PREDICTIONS_CSV
 from meddistill.student.predicted_journal import Done
 from meddistill.student.review_sheet import REVIEW
@@ -19,7 +20,12 @@ FOLDERS = (MASKS, PROBABILITIES, OVERLAYS, REVIEW)
 def tell_of_left_over(out: Path, done: Iterable[Done]) -> None:
     """Warn of files in `FOLDERS` that are of none of the scans that were `done`; nothing is removed."""
     own = {name for each in done for name in each.written}
-    there = (path for folder in FOLDERS for path in (out / folder).rglob("*") if path.is_file())
+    there = (
+        path
+        for folder in FOLDERS
+        for path in (out / folder).rglob("*")
+        if path.is_file() and not is_clutter(path)
+    )
     left = sorted(name for path in there if (name := path.relative_to(out).as_posix()) not in own)
     if left:
         console.warn(

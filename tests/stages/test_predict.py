@@ -506,6 +506,15 @@ def test_masks_of_images_that_were_renamed_are_told(tmp_path, capfd, shards):
         assert re.search(told, capfd.readouterr().err)
 
 
+def test_what_a_file_browser_leaves_among_masks_is_no_mask(tmp_path, capfd):
+    write_squares(tmp_path / "in" / "a.png")
+    out = run([tmp_path / "in"], tmp_path / "out")
+    for name in (".DS_Store", "._a.png", "Thumbs.db"):
+        (out / "masks" / name).write_text("of a file browser")
+    run([tmp_path / "in"], out)
+    assert "earlier prediction" not in capfd.readouterr().err
+
+
 def test_the_mask_of_an_image_that_broke_since_is_told(tmp_path, capfd):
     for name in "ab":
         write_squares(tmp_path / "in" / f"{name}.png")

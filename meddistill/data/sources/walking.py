@@ -42,6 +42,12 @@ _CLUTTER_SUFFIXES = (
 )
 
 
+def is_clutter(path: Path) -> bool:
+    """Whether it is what an operating system leaves in a folder that somebody opened."""
+    name = path.name.lower()
+    return name in _CLUTTER or name.startswith(_RESOURCE_FORK)
+
+
 class Tree:
     """What lies below a folder: `files` in the order of their paths, and what is none although it
     looks like one (`odd`, with the reason): pipes, broken links, links back into the source, folders
