@@ -27,7 +27,8 @@ from meddistill.data.sources.walking import any_file, files_ending, image_files
 from meddistill.run.tables import Rejected
 
 _FORMAT = YoloLabel()
-_NAME_LISTS = ("classes.txt", "*.names", "*.labels")
+_CLASSES_TXT = "classes.txt"
+_NAME_LISTS = (_CLASSES_TXT, "*.names", "*.labels")
 _SAMPLE = 20
 
 
@@ -153,9 +154,10 @@ def _by_name(images: Sequence[Path], directory: Path) -> tuple[dict[Path, Path],
 
 def _first_label(directory: Path) -> Path | None:
     for folder in (directory / "labels", *directory.glob("*/labels")):
-        found = any_file(folder, "*.txt", depth=2) if folder.is_dir() else None
-        if found:
-            return found
+        for pattern in ("*.txt", "*/*.txt"):
+            for path in folder.glob(pattern):
+                if path.name != _CLASSES_TXT:  # labelImg's, there before any label is
+                    return path
     return None
 
 

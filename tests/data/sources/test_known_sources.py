@@ -383,6 +383,16 @@ def test_yolo_empty_is_none_and_missing_is_unknown(tmp_path, prepare):
     assert (read_mask(mask_path(out, cases["c"])) == (mask() > 0)).all()  # of a polygon
 
 
+def test_a_list_of_classes_before_any_label_is_no_label(tmp_path, prepare):
+    source = tmp_path / "source"
+    for number in range(4):
+        save(source / "images" / f"{number}.png", image(number))
+    (source / "labels").mkdir()
+    (source / "labels" / "classes.txt").write_text("tumour\n")
+    _, cases, _ = prepare(source)
+    assert {case.annotation for case in cases.values()} == {"unknown"}
+
+
 def test_yolo_labels_that_are_no_image_s_stop(tmp_path, prepare):
     for number in range(4):
         save(tmp_path / "source" / "images" / f"{number}.png", image(number))
