@@ -39,7 +39,7 @@ CLASS_COLUMNS = (
 GROUP_COLUMNS = (
     *("group", "patient", "patientid", "patientindex", "pid"),
     *("subject", "subjectid", "series", "volume"),
-    *("study", "studyid", "studyinstanceuid"),
+    *("studyid", "studyinstanceuid"),  # `study` may be a trial, the same in all rows
 )
 SPLIT_COLUMNS = ("split", "subset", "partition")
 MASK_COLUMNS = (

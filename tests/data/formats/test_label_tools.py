@@ -813,6 +813,8 @@ def test_a_study_is_a_group_where_no_patient_is_told(tmp_path):
     assert [image.group for image in read(tmp_path, table, "a.csv").images] == ["s1", "s1"]
     table = "study_id,patient_id,image,x1,y1,x2,y2\ns1,p1,a,6,8,15,12\ns2,p1,b,6,8,15,12\n"
     assert [image.group for image in read(tmp_path, table, "b.csv").images] == ["p1", "p1"]
+    trial = "study,image,x1,y1,x2,y2\nNLST,a,6,8,15,12\nNLST,b,6,8,15,12\n"
+    assert [image.group for image in read(tmp_path, trial, "c.csv").images] == ["", ""]
 
 
 def test_rows_of_a_large_table_share_what_they_repeat(tmp_path):
