@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +16,36 @@ from meddistill.base.hashing import fingerprint_source, hash_files, sha256_file
 from meddistill.run.layout import RUN_JSON, TRUST_JSON
 
 _CASE_FILES = (".txt", ".png")
+_known: ContextVar[dict[Path, str] | None] = ContextVar("known", default=None)
+
+
+@contextmanager
+def looked_at_once() -> Iterator[None]:
+    """In it, or in a function that it decorates, the files of each finished stage are looked at once:
+    of a million labels on a network disk that takes minutes."""
+    if _known.get() is not None:
+        yield
+        return
+    token = _known.set({})
+    try:
+        yield
+    finally:
+        _known.reset(token)
 
 
 def fingerprint_stage(directory: Path) -> str:
     """What identifies a finished stage's output to the stages after it: identity and output hashes,
     not dates. An output that was changed since, as a threshold that somebody set by hand, counts as it
     is now."""
+    known = _known.get()
+    if known is None:
+        return _fingerprint(directory)
+    if directory not in known:
+        known[directory] = _fingerprint(directory)
+    return known[directory]
+
+
+def _fingerprint(directory: Path) -> str:
     record = read_json(directory / RUN_JSON)
     parts = {key: record.get(key) for key in ("stage", "settings", "inputs", "outputs")}
     if isinstance(parts["outputs"], dict):
@@ -52,9 +79,10 @@ def case_files(folder: Path) -> list[Path]:
     """The files of an output folder that a stage wrote, sorted; not what other programs keep beside
     them (Ultralytics its cache of labels, macOS a hidden file beside each on a network drive)."""
     return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix in _CASE_FILES and not path.name.startswith(".")
+        Path(parent, name)
+        for parent, _, names in os.walk(folder)  # rglob lists each folder twice
+        for name in names
+        if name.endswith(_CASE_FILES) and not name.startswith(".")
     )
 
 

@@ -23,7 +23,7 @@ from meddistill.colearning.second_opinion import opinion_of_run
 from meddistill.data.context import grey
 from meddistill.data.scans import Cut, find_scans, group_scans, read_scan
 from meddistill.run.dataset import Dataset
-from meddistill.run.fingerprints import is_of_other_data
+from meddistill.run.fingerprints import is_of_other_data, looked_at_once
 from meddistill.run.layout import BELIEFS_NPZ, QUALITY_CSV, RUN_JSON, RunDir, require
 from meddistill.run.tables import QualityRow, fingerprint_targets
 from meddistill.student.card import renew_model_card
@@ -45,6 +45,7 @@ from meddistill.training.trusting import (
 )
 
 
+@looked_at_once()
 def run_calibrate(
     run: RunDir,
     *,

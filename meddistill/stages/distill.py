@@ -25,7 +25,7 @@ from meddistill.colearning.questions import (
 from meddistill.colearning.run_prompts import find_boxes, prompts_of_run
 from meddistill.colearning.teacher_pass import make_targets
 from meddistill.run.dataset import Dataset
-from meddistill.run.fingerprints import fingerprint_stage
+from meddistill.run.fingerprints import fingerprint_stage, looked_at_once
 from meddistill.run.headlines import headline
 from meddistill.run.layout import MODEL_CARD, RunDir
 from meddistill.run.next_commands import after_distill
@@ -46,6 +46,7 @@ from meddistill.training.trusting import fit_trust, own_images
 from meddistill.training.warm_start import find_start, fingerprint_start, load_start
 
 
+@looked_at_once()
 def run_distill(
     run: RunDir,
     config: DistillConfig,

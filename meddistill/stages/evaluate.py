@@ -41,7 +41,12 @@ from meddistill.evaluation.verdict import Verdict
 from meddistill.evaluation.volume_judge import VolumeJudge, format_volumes
 from meddistill.labelling.takeover import settled_masks
 from meddistill.run.audits import may_audit
-from meddistill.run.fingerprints import fingerprint_stage, fingerprint_trust, is_of_other_data
+from meddistill.run.fingerprints import (
+    fingerprint_stage,
+    fingerprint_trust,
+    is_of_other_data,
+    looked_at_once,
+)
 from meddistill.run.headlines import headline
 from meddistill.run.layout import (
     CONFIG_JSON,
@@ -106,6 +111,7 @@ class _Evaluation:
         return [*told, *audit_warnings(self.judged), *self.outdated]
 
 
+@looked_at_once()
 def run_eval(
     run: RunDir,
     config: EvalConfig,

@@ -4,8 +4,7 @@ only, and little."""
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from meddistill.base import console
 from meddistill.base.errors import InputError, MedDistillError
 from meddistill.base.files import read_json
 from meddistill.run import lock
-from meddistill.run.fingerprints import fingerprint_stage, fingerprint_trust
+from meddistill.run.fingerprints import fingerprint_stage, fingerprint_trust, looked_at_once
 from meddistill.run.headlines import headline
 from meddistill.run.layout import BOXES_CSV, METRICS_CSV, RUN_JSON, UNFINISHED_JSON, RunDir
 from meddistill.run.looks import (
@@ -30,6 +29,7 @@ from meddistill.run.looks import (
 from meddistill.run.what_next import begin, next_command
 
 
+@looked_at_once()
 def run_status(run: RunDir) -> list[Look]:
     """Print a row a stage and one line `next: COMMAND`; returns the rows.
 
@@ -59,8 +59,7 @@ def survey(run: RunDir) -> list[Look]:
         look for look in looks if look.stage != "phantom"
     ]  # the demo's sample images are a source
     looks.sort(key=lambda look: _rank(look.stage))
-    fingerprint = functools.cache(fingerprint_stage)  # looks at each label and mask of the data
-    return [_with_drawn(run, _compare(look, looks, fingerprint)) for look in looks]
+    return [_with_drawn(run, _compare(look, looks)) for look in looks]
 
 
 def _rank(stage: str) -> int:
@@ -127,11 +126,11 @@ def _progress(directory: Path) -> str:
         return ""
 
 
-def _compare(look: Look, looks: Sequence[Look], fingerprint: Callable[[Path], str]) -> Look:
+def _compare(look: Look, looks: Sequence[Look]) -> Look:
     """The same, marked where it was made from something else than RUN holds now."""
     if look.state != DONE:
         return look
-    differences = list(_differences(look, looks, fingerprint))
+    differences = list(_differences(look, looks))
     if not differences:
         return look
     return dataclasses.replace(look, state=OUTDATED, text="; ".join([*differences, look.text]))
@@ -152,22 +151,20 @@ def _with_drawn(run: RunDir, look: Look) -> Look:
     return dataclasses.replace(look, state=OUTDATED, text=f"{told}; {look.text}")
 
 
-def _differences(
-    look: Look, looks: Sequence[Look], fingerprint: Callable[[Path], str]
-) -> Iterator[str]:
+def _differences(look: Look, looks: Sequence[Look]) -> Iterator[str]:
     inputs = look.record.get("inputs", {})
     by_name = {other.directory.name: other for other in looks if other.state == DONE}
     for name in ("data", "teacher"):
         if (
             name in inputs
             and name in by_name
-            and inputs[name] != fingerprint(by_name[name].directory)
+            and inputs[name] != fingerprint_stage(by_name[name].directory)
         ):
             yield f"made from another {name} than RUN holds now"
     if "student" in inputs:
         # Any directory may hold a student: a script's, too, such as the twin that true masks trained.
         places = [one.directory for one in by_name.values()]
-        students = [place for place in places if fingerprint(place) == inputs["student"]]
+        students = [place for place in places if fingerprint_stage(place) == inputs["student"]]
         if not students:
             yield "of a student that RUN does not hold now"
         elif look.stage == "eval" and inputs.get("trust") not in map(fingerprint_trust, students):

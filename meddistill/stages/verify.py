@@ -10,12 +10,18 @@ from meddistill.base import console
 from meddistill.base.csv_tables import read_table
 from meddistill.base.errors import InputError, MedDistillError, StageError
 from meddistill.base.files import read_json
-from meddistill.run.fingerprints import changed_since, describe_output, fingerprint_stage
+from meddistill.run.fingerprints import (
+    changed_since,
+    describe_output,
+    fingerprint_stage,
+    looked_at_once,
+)
 from meddistill.run.images import image_path
 from meddistill.run.layout import CASES_CSV, RUN_JSON, RunDir
 from meddistill.run.tables import Case
 
 
+@looked_at_once()
 def run_verify(run: RunDir) -> int:
     """Compare the files and folders that each run.json names, and the images that cases.csv names,
     with their SHA-256.

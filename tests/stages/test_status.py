@@ -29,7 +29,6 @@ from meddistill.run.layout import (
 from meddistill.run.record import Stage
 from meddistill.run.tables import Case, read_cases
 from meddistill.settings.prepare import PrepareConfig
-from meddistill.stages import status
 from meddistill.stages.prepare import run_prepare
 from meddistill.stages.status import run_status
 
@@ -272,18 +271,6 @@ def test_more_students_and_evaluations_have_their_rows(run, capsys):
     states, _, following = shown(run, capsys)
     assert set(states.values()) == {"done"}
     assert "predict" in following
-
-
-def test_the_many_files_of_the_data_are_looked_at_once(run, capsys, monkeypatch):
-    looked_at = []
-
-    def fingerprint(directory):
-        looked_at.append(directory)
-        return fingerprint_stage(directory)
-
-    monkeypatch.setattr(status, "fingerprint_stage", fingerprint)
-    assert set(shown(run, capsys)[0].values()) == {"done"}
-    assert looked_at.count(run.data) == 1
 
 
 def update_data(run, **student):
