@@ -330,6 +330,17 @@ def test_what_was_drawn_and_not_taken_is_there_after_the_next_image_and_a_reload
         assert page.run(DRAFTS) == []
 
 
+def test_a_polygon_that_is_left_open_is_told_as_one(page, run):
+    with served(run, audit=3) as running:
+        open_page(page, running)
+        first = text(page, "name")
+        page.press("g")
+        page.drag(place(page, 2, 58), place(page, 2, 58))
+        page.press("n")
+        page.until(f"document.getElementById('name').textContent != '{first}'")
+        assert toast(page) == f"{first}: an open polygon kept, not taken"
+
+
 def test_accept_takes_the_mask_that_is_shown(page, run):
     with served(run, audit=3) as running:
         open_page(page, running)

@@ -101,7 +101,7 @@ async function show(number, review = null) {
   if (!about || number < 0 || number >= about.names.length) return;
   flushNudge();
   if (audit?.isOpen && current && current.number !== number) {
-    tellPerson(`${current.name}: ${audit.corrections} kept, not taken`);
+    tellPerson(`${current.name}: ${audit.drawn} kept, not taken`);
   }
   const turn = ++showing;
   leaving.abort();

@@ -94,6 +94,11 @@ export class Audit {
     return this.edits.length === 1 ? "one correction" : `${this.edits.length} corrections`;
   }
 
+  // What is drawn and not taken, in words.
+  get drawn() {
+    return this.isChanged ? this.corrections : "an open polygon";
+  }
+
   // The number of another image on which something is drawn that was not taken; undefined for none.
   draftBeside(names, number) {
     const found = names.findIndex((name, index) => index !== number && this.drafts.kept.has(name));
