@@ -341,6 +341,21 @@ def test_a_polygon_that_is_left_open_is_told_as_one(page, run):
         assert toast(page) == f"{first}: an open polygon kept, not taken"
 
 
+def test_what_is_drawn_in_an_audit_of_more_images_is_not_counted_in_a_smaller_one(page, run):
+    with served(run, audit=3) as running:
+        open_page(page, running)
+        page.press("ArrowRight")
+        page.until("document.getElementById('place').textContent.startsWith('2 of 3')")
+        brush(page, (60, 10), (60, 50))
+        assert text(page, "progress").endswith("1 drawn, not taken")
+        port = running.port
+    with served(run, audit=1, port=port) as running:
+        page.open(running.address, 1366, 768)
+        page.until("document.getElementById('place').textContent.startsWith('1 of 1')")
+        assert text(page, "progress") == "0 accepted · 0 corrected · 1 left"
+        assert len(page.run(DRAFTS)) == 1
+
+
 def test_accept_takes_the_mask_that_is_shown(page, run):
     with served(run, audit=3) as running:
         open_page(page, running)

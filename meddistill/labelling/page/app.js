@@ -624,7 +624,9 @@ function showProgress() {
   if (unsure && !audit) parts.push(`${unsure} not sure`);
   if (skipped) parts.push(`${skipped} skipped`);
   parts.push(`${all - boxed - empty - unsure - skipped} left`);
-  if (audit?.drafts.kept.size) parts.push(`${audit.drafts.kept.size} drawn, not taken`);
+  // Those of an audit of more images are kept for it.
+  const drawn = audit ? about.names.filter((name) => audit.drafts.kept.has(name)).length : 0;
+  if (drawn) parts.push(`${drawn} drawn, not taken`);
   if (about.unreadable) parts.push(`${about.unreadable} cannot be read`);
   if (about.seconds && !audit) {
     parts.push(`${about.seconds.toFixed(1)} s a box`);
