@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -145,7 +146,11 @@ def _check_keys(layer: Any, schema: Any, where: str, prefix: str = "") -> None:
 def _check_kind(what: str, value: Any, default: Any) -> None:
     """Refuse what OmegaConf would turn into something else without a word. `default`: whose kind the
     value is to have."""
-    if isinstance(default, bool) and str(value).lstrip("+-").isdigit() and int(value) not in (0, 1):
+    if (
+        isinstance(default, bool)
+        and re.fullmatch(r"[+-]?[0-9]+", str(value))
+        and int(value) not in (0, 1)
+    ):
         raise ConfigError(f"{what} is true or false, got {value}")
     if isinstance(default, str) and value is None:
         raise ConfigError(f"{what} is a text, got nothing; put one with a # in quotes, '' is empty")

@@ -53,6 +53,8 @@ def refused(tmp_path, key: str, value: str, match: str) -> None:
     ("key", "value", "told"),
     [
         ("detect.train", "12", "'detect.train' is true or false, got 12"),
+        ("detect.train", "²", "detect.train Value '²' is not a valid bool"),
+        ("detect.train", "'+-5'", "is not a valid bool"),
         ("distill.augment", "'-1'", "'distill.augment' is true or false, got -1"),
         ("prepare.label", "#ff0000", "'prepare.label' is a text, got nothing; put one with a # in"),
         ("prepare.channel", "no", "'prepare.channel' is a text, got false.*put it in quotes"),
