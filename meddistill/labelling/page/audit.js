@@ -105,9 +105,9 @@ export class Audit {
     return found < 0 ? undefined : found;
   }
 
-  // What the server would not save is a draft again.
+  // What the server would not save is a draft again, unless something was drawn there since.
   refused({ name, audit }) {
-    if (audit?.edits.length) this.drafts.keep(name, { edits: audit.edits, polygon: [] });
+    if (audit?.edits.length && !this.drafts.kept.has(name)) this.drafts.keep(name, { edits: audit.edits, polygon: [] });
   }
 
   async ask() {

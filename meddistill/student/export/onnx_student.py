@@ -142,6 +142,7 @@ def outdated_files(directory: Path) -> list[Path]:
         path.with_suffix("")
         for path, about in abouts.items()
         if path.with_suffix("").is_file()
+        and isinstance(about, dict)  # else it is somebody's own file
         and about.get("weights") != "int8"
         and about.get("trust_sha256") != now
     ]
