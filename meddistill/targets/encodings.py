@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -27,6 +28,9 @@ from meddistill.teachers.teacher import Encoded, Teacher, encode_in_memory
 _BATCH = 4
 LEFT_FREE_BYTES = 500 * 10**6
 """Of the disk, whatever the budget: a disk that is full costs more than encodings anew."""
+# numpy parses an array's header with `ast`, where CPython (3.11, issue 106905) raises SystemError now and then if
+# another thread does so, too.
+_reading = threading.Lock()
 
 
 class EncodingStore:
@@ -185,7 +189,7 @@ class EncodingStore:
     def _read(self, case: Case, view: View) -> Encoded | None:
         path = self._path(case, view)
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            with _reading, path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 encoded = Encoded.from_arrays(arrays)
         except DAMAGED_ARCHIVE:
             return None  # not there, or damaged: it is made again

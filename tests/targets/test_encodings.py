@@ -3,6 +3,8 @@
 import dataclasses
 import os
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from meddistill.run.dataset import Dataset
 from meddistill.run.layout import TEACHER_TXT
 from meddistill.targets import encodings
 from meddistill.targets.encodings import EncodingStore
+from meddistill.teachers.teacher import Encoded
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +99,25 @@ def test_one_who_looks_in_turn_keeps_the_latest(tmp_path, data):
     assert len(names) <= 3
     assert data.cases[0].case_id not in names
     assert data.cases[4].case_id in names
+
+
+def test_threads_read_one_at_a_time(tmp_path, data, monkeypatch):
+    maps(EncodingStore(tmp_path, PaintingTeacher(), 1.0), data)
+    from_arrays, inside, most = Encoded.from_arrays, [], []
+
+    def slowly(arrays):
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.01)
+        inside.pop()
+        return from_arrays(arrays)
+
+    monkeypatch.setattr(encodings.Encoded, "from_arrays", slowly)
+    stores = [EncodingStore(tmp_path, PaintingTeacher(), 1.0) for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda store: len(maps(store, data)), stores))
+    assert found == [len(data.cases)] * 2
+    assert max(most) == 1
 
 
 def test_a_damaged_file_is_made_again(tmp_path, data):
