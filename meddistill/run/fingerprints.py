@@ -11,9 +11,16 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+from meddistill.base.errors import InputError
 from meddistill.base.files import read_json
 from meddistill.base.hashing import fingerprint_source, hash_files, sha256_file
-from meddistill.run.layout import RUN_JSON, TRUST_JSON
+from meddistill.run.layout import (
+    CONFIG_JSON,
+    MODEL_SAFETENSORS,
+    PREPROCESSING_JSON,
+    RUN_JSON,
+    TRUST_JSON,
+)
 
 _CASE_FILES = (".txt", ".png")
 _known: ContextVar[dict[Path, str] | None] = ContextVar("known", default=None)
@@ -111,6 +118,18 @@ def _as_it_is(path: Path, about: Any, record: Path) -> Any:
 
 def fingerprint_file(path: Path) -> str:
     return sha256_file(path)
+
+
+def fingerprint_student(student_dir: Path) -> str:
+    """What identifies a student, also one that was copied without its run.json. Raises: InputError
+    where the directory holds none."""
+    if (student_dir / RUN_JSON).exists():
+        return fingerprint_stage(student_dir)
+    files = [student_dir / name for name in (CONFIG_JSON, MODEL_SAFETENSORS, PREPROCESSING_JSON)]
+    missing = [path.name for path in files if not path.is_file()]
+    if missing:
+        raise InputError(f"{student_dir} is not a student: it has no {missing[0]}")
+    return fingerprint_source(hash_files(files, student_dir), student_dir)
 
 
 def fingerprint_trust(student_dir: Path) -> str | None:

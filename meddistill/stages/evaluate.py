@@ -13,7 +13,6 @@ from meddistill.base import console
 from meddistill.base.csv_tables import write_table
 from meddistill.base.errors import InputError
 from meddistill.base.files import write_json
-from meddistill.base.hashing import fingerprint_source, hash_files
 from meddistill.data.findings import LESION
 from meddistill.evaluation.answers import Methods
 from meddistill.evaluation.audited import audit_warnings, with_audit
@@ -42,21 +41,18 @@ from meddistill.evaluation.volume_judge import VolumeJudge, format_volumes
 from meddistill.labelling.takeover import settled_masks
 from meddistill.run.audits import may_audit
 from meddistill.run.fingerprints import (
-    fingerprint_stage,
+    fingerprint_student,
     fingerprint_trust,
     is_of_other_data,
     looked_at_once,
 )
 from meddistill.run.headlines import headline
 from meddistill.run.layout import (
-    CONFIG_JSON,
     HEADS_NPZ,
     MODEL_CARD,
-    MODEL_SAFETENSORS,
     PER_CASE_BOXES_CSV,
     PER_CASE_CSV,
     PER_VOLUME_CSV,
-    PREPROCESSING_JSON,
     REPORT_HTML,
     RUN_JSON,
     SUMMARY_JSON,
@@ -99,7 +95,7 @@ class _Evaluation:
 
     @property
     def inputs(self) -> dict[str, str]:
-        own = {"student": _fingerprint_student(self.student_dir)}
+        own = {"student": fingerprint_student(self.student_dir)}
         if trust := fingerprint_trust(self.student_dir):
             own["trust"] = trust
         own |= {f"foreign {folder.name}": folder.fingerprint for folder in self.foreign}
@@ -390,13 +386,3 @@ def _load(student_dir: Path, device: str) -> Predictor:
     from meddistill.student.student import load_student
 
     return load_student(student_dir, device)
-
-
-def _fingerprint_student(student_dir: Path) -> str:
-    if (student_dir / RUN_JSON).exists():
-        return fingerprint_stage(student_dir)
-    files = [student_dir / name for name in (CONFIG_JSON, MODEL_SAFETENSORS, PREPROCESSING_JSON)]
-    missing = [path.name for path in files if not path.is_file()]
-    if missing:
-        raise InputError(f"{student_dir} is not a student: it has no {missing[0]}")
-    return fingerprint_source(hash_files(files, student_dir), student_dir)
